@@ -1,0 +1,30 @@
+"""What can go wrong, in the three kinds that a caller treats differently."""
+
+
+class LictorError(Exception):
+    """A failure that is explained to the user in one line; `exit_code` is what the process ends with."""
+
+    exit_code = 1
+
+
+class Refused(LictorError):
+    """The input is wrong, and trying again will not help: name the key, what was given and what is allowed."""
+
+
+class Unavailable(LictorError):
+    """Consul, Docker or nginx gave no answer that can be trusted; a later try may succeed."""
+
+    exit_code = 75
+
+
+class Conflict(Unavailable):
+    """Somebody else changed it first (compare-and-set lost, name taken): observe again, then decide again."""
+
+
+class CommandFailed(LictorError):
+    """A program that was run failed. `argv`, `code` (None: its time ran out), `stdout`, `stderr` say how."""
+
+    def __init__(self, argv: list[str], code: int | None, stdout: str, stderr: str) -> None:
+        how = "ran out of time" if code is None else f"exit code {code}"
+        super().__init__(f"{argv[0]}: {how}: {stderr.strip() or stdout.strip() or 'no output'}")
+        self.argv, self.code, self.stdout, self.stderr = argv, code, stdout, stderr

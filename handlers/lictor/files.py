@@ -1,0 +1,103 @@
+"""Files that are either the old or the new version, never half of one; and locks between processes."""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_READ_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+def write_atomic(path: str, text: str, *, mode: int = 0o644, durable: bool = True) -> bool:
+    """Replace `path` with `text` by a temporary file beside it; returns whether anything changed.
+
+    `durable` also survives a power cut (fsync of file and folder).
+    """
+    if read(path) == text:
+        return False
+    folder = os.path.dirname(path)
+    temporary = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, mode)
+            file.write(text)
+            file.flush()
+            if durable:
+                os.fsync(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+    if durable:
+        sync_folder(folder)
+    return True
+
+
+def sync_folder(folder: str) -> None:
+    """Make renames and removals in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: str) -> str | None:
+    """The text of a file; None when there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_READ_LIMIT_BYTES)
+    except FileNotFoundError:
+        return None
+
+
+def read_json(path: str) -> Any:
+    """What a JSON file of ours holds; None when it is absent or damaged (the caller then starts afresh)."""
+    try:
+        return json.loads(read(path) or "null")
+    except ValueError:
+        return None
+
+
+def write_json(path: str, value: object, *, durable: bool = True) -> bool:
+    """Like write_atomic, readable by us alone; keys sorted, so that equal values are equal bytes."""
+    return write_atomic(path, json.dumps(value, sort_keys=True), mode=0o600, durable=durable)
+
+
+def remove(path: str) -> bool:
+    """Remove a file; returns whether it was there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold an exclusive flock on `path` (it goes with the process, however that ends). Yields whether it is held:
+    with `wait=False` it may be False."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except BlockingIOError:
+            held = False
+        yield held
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale_temporaries(folder: str, *, older_than_s: float) -> list[str]:
+    """Remove what a writer that was killed left in `folder`; returns the paths removed."""
+    stale = []
+    for entry in os.scandir(folder):
+        if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > older_than_s and remove(entry.path):
+                stale.append(entry.path)
+    return stale

@@ -1,0 +1,91 @@
+"""The nouns that every part of lictor speaks of. No I/O, and cheap to import."""
+
+import re
+from typing import Any, NamedTuple
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?", re.ASCII)
+
+MAINTENANCE_PREFIX = "_service_maintenance:"
+NODE_MAINTENANCE = "_node_maintenance"
+SERF_HEALTH = "serfHealth"
+
+META_CONTAINER = "lictor-container"  # the registrar writes these three into a registration's Meta
+META_IMAGE = "lictor-image"
+META_COLOR = "lictor-color"
+
+LABEL_SERVICE = "lictor.service"  # the engines put these on each container of ours
+LABEL_NUMBER = "lictor.number"
+LABEL_COLOR = "lictor.color"
+LABEL_RELEASE = "lictor.release"
+
+
+class Instance(NamedTuple):
+    """One registration in Consul's catalogue, with what its checks say."""
+
+    node: str
+    service_id: str
+    service: str  # the name in the catalogue: NAME, or NAME-COLOR
+    address: str  # the service's own, else the node's
+    port: int
+    status: str  # the worst of its own checks: passing, warning or critical; checks of the node do not count
+    node_alive: bool  # serfHealth is passing
+    maintenance: str | None  # the reason given, "" when none was; None: not in maintenance
+    container_id: str  # "" when it is no container that the registrar registered
+
+
+class Container(NamedTuple):
+    """One container of ours, as the engine reports it; times are seconds since the epoch."""
+
+    id: str
+    name: str
+    service: str
+    number: int
+    color: str  # "" for a service without colours
+    image: str  # as it was asked for, not its digest
+    release: str  # fingerprint of what it was made from
+    status: str  # created, running, paused, restarting, removing, exited or dead
+    created_at: float
+    started_at: float  # 0.0: never
+    exit_code: int | None  # None while it runs
+
+
+def is_name(text: object) -> bool:
+    """Whether this may be a service's name. Lower case only: Consul folds case when it looks a service up."""
+    return isinstance(text, str) and bool(_NAME.fullmatch(text)) and ".." not in text
+
+
+def catalog_name(name: str, color: str) -> str:
+    """The name under which a service's instances of a colour are registered, and its containers' name before -N."""
+    return f"{name}-{color}" if color else name
+
+
+def instance(entry: dict[str, Any]) -> Instance:
+    """One entry of a `service` payload or of /v1/health/service; raises ValueError when it has not that shape.
+
+    The values inside (address, port, meta) are as hostile as they came: `upstream.peer` validates them.
+    """
+    try:
+        node, service, checks = entry["Node"], entry["Service"], entry["Checks"] or []
+        service_id = service["ID"]
+        own = [check for check in checks if check.get("ServiceID") == service_id]
+        maintenance = [
+            check.get("Notes") or "" for check in checks
+            if check["CheckID"] in (MAINTENANCE_PREFIX + service_id, NODE_MAINTENANCE)
+        ]
+        return Instance(
+            node=node["Node"],
+            service_id=service_id,
+            service=service["Service"],
+            address=service.get("Address") or node.get("Address") or "",
+            port=service["Port"],
+            status=_worst([check["Status"] for check in own if not check["CheckID"].startswith(MAINTENANCE_PREFIX)]),
+            node_alive=all(check["Status"] == "passing" for check in checks if check["CheckID"] == SERF_HEALTH),
+            maintenance=maintenance[0] if maintenance else None,
+            container_id=str((service.get("Meta") or {}).get(META_CONTAINER, "")),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not an instance as Consul reports it: {error!r}") from error
+
+
+def _worst(statuses: list[str]) -> str:
+    return "critical" if "critical" in statuses else "warning" if "warning" in statuses else "passing"

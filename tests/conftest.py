@@ -1,0 +1,58 @@
+"""Fixtures: the real programs, one of each kind for a test; Docker, which starts slowly, one for the whole run."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.consul import Consul
+from lab.docker import Docker
+from lab.nginx import Nginx
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+HANDLERS = REPOSITORY / "handlers"
+
+
+@pytest.fixture(scope="session")
+def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    engine = Docker(str(tmp_path_factory.mktemp("engine")))
+    try:
+        engine.start()
+        engine.build_books()
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.fixture
+def docker(docker_engine: Docker) -> Iterator[Docker]:
+    """The engine, empty of containers; books-service:1.0 is there."""
+    yield docker_engine
+    docker_engine.clear()
+
+
+@pytest.fixture
+def consul(tmp_path: Path) -> Iterator[Consul]:
+    """A dev agent of its own, node-1, with nothing registered."""
+    agent = Consul(_folder(tmp_path, "consul"))
+    try:
+        yield agent.start()
+    finally:
+        agent.stop()
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[Nginx]:
+    """nginx, configured but not started: lictor's snippet has to be written first."""
+    server = Nginx(_folder(tmp_path, "nginx"))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _folder(tmp_path: Path, name: str) -> str:
+    folder = tmp_path / name
+    os.makedirs(folder, exist_ok=True)
+    return str(folder)

@@ -1,0 +1,120 @@
+"""A throw-away Docker engine with its own folders, socket, pid file and bridge, that leaves the firewall alone.
+
+Published ports go through Docker's own proxy (no iptables rule is written), so it lives beside a running engine.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+
+from lab.daemon import Daemon, wait_for
+
+_DOCKERFILE = """FROM scratch
+COPY busybox /bin/busybox
+COPY serve /bin/serve
+ENV PATH=/bin VERSION={version}
+EXPOSE 8080
+CMD ["/bin/busybox", "sh", "/bin/serve"]
+"""
+# Answers with its instance's name. `rm /www/health` breaks its health; /cgi-bin/slow takes two seconds.
+_SERVE = """
+mkdir() { busybox mkdir "$@"; }
+mkdir -p /www/api/v1 /www/cgi-bin /tmp
+echo ok > /www/health
+printf '{"instance": "%s", "version": "%s", "books": []}\\n' "$(busybox hostname)" "$VERSION" > /www/api/v1/books
+printf '%s\\n' '#!/bin/busybox sh' 'busybox sleep 2' 'printf "Content-Type: text/plain\\\\r\\\\n\\\\r\\\\n"' \
+  'busybox hostname' > /www/cgi-bin/slow
+busybox chmod +x /www/cgi-bin/slow
+trap 'kill $server; exit 0' TERM INT
+busybox httpd -f -p 8080 -h /www &
+server=$!
+wait $server
+"""
+
+
+class Docker:
+    """The engine; `environ` makes docker's command and library speak to it."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.run_dir = tempfile.mkdtemp(prefix="lictor-docker-")  # short: a socket's path may have 107 bytes
+        self.url = f"unix://{self.run_dir}/docker.sock"
+        self.environ = {"DOCKER_HOST": self.url}
+        self.bridge = f"lictor{random.randrange(16**6):06x}"
+        self.daemon: Daemon | None = None
+
+    def start(self, *, wait: bool = True) -> "Docker":
+        if not os.path.exists(f"/sys/class/net/{self.bridge}"):
+            self._add_bridge()
+        self.daemon = Daemon([
+            "dockerd", "--data-root", f"{self.folder}/docker", "--exec-root", f"{self.run_dir}/exec", "-H", self.url,
+            "--pidfile", f"{self.run_dir}/docker.pid", "--bridge", self.bridge, "--iptables=false", "--ip6tables=false",
+            "--ip-masq=false", "--ip-forward=false", "--live-restore",
+        ], f"{self.folder}/dockerd.log")
+        if wait:
+            self.wait_ready()
+        return self
+
+    def _add_bridge(self) -> None:
+        for _ in range(20):
+            subnet = f"10.{random.randrange(128, 255)}.{random.randrange(255)}"
+            taken = subprocess.run(["ip", "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
+            if f" {subnet}." not in taken:
+                break
+        subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
+        subprocess.run(["ip", "addr", "add", f"{subnet}.1/24", "dev", self.bridge], check=True)
+        subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
+
+    def wait_ready(self) -> None:
+        wait_for(lambda: self.docker("version"), f"dockerd answers on {self.url}")
+
+    def docker(self, *words: str, timeout_s: float = 60) -> str:
+        """Run the docker command against this engine and return what it prints."""
+        done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=timeout_s,
+                              env={**os.environ, **self.environ, "DOCKER_BUILDKIT": "0"})
+        if done.returncode:
+            raise OSError(f"docker {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def build_books(self, tag: str = "books-service:1.0", version: str = "1.0") -> str:
+        """Build the test image from scratch with a static busybox; returns its tag."""
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy("/bin/busybox", folder)
+            for name, text in {"Dockerfile": _DOCKERFILE.format(version=version), "serve": _SERVE}.items():
+                with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                    file.write(text)
+            self.docker("build", "-q", "-t", tag, folder)
+        return tag
+
+    def containers(self, *filters: str) -> list[str]:
+        """Names of all containers, running or not."""
+        words = [word for each in filters for word in ("--filter", each)]
+        return sorted(self.docker("ps", "-a", "--format", "{{.Names}}", *words).split())
+
+    def clear(self) -> None:
+        """Remove every container of this engine (all of them are the lab's)."""
+        ids = self.docker("ps", "-aq").split()
+        if ids:
+            self.docker("rm", "-f", "-v", *ids)
+
+    def stop(self) -> None:
+        """Remove the containers, stop the engine, and take down all that it made."""
+        try:
+            if self.daemon and self.daemon.running:
+                self.clear()
+        finally:
+            if self.daemon:
+                self.daemon.stop()
+            subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
+            _unmount_below(self.run_dir)
+            _unmount_below(self.folder)
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+
+
+def _unmount_below(folder: str) -> None:
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        points = [line.split()[1] for line in file]
+    for point in sorted((each for each in points if each.startswith(folder + "/")), reverse=True):
+        subprocess.run(["umount", "-l", point], capture_output=True)

@@ -1,0 +1,69 @@
+"""A real nginx on loopback, set up as a user's would be who includes what lictor writes."""
+
+import os
+import signal
+import urllib.error
+import urllib.request
+
+from lab.daemon import Daemon, free_ports, wait_for
+
+_MAIN_CONF = """
+user root;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log notice;
+worker_processes 2;
+worker_shutdown_timeout 60s;
+events {{ worker_connections 1024; }}
+http {{
+    log_format timed '$msec $status $upstream_addr $upstream_status $request_time $upstream_response_time $request';
+    access_log {folder}/access.log timed;
+    client_body_temp_path {folder}/tmp/body;
+    proxy_temp_path {folder}/tmp/proxy;
+    fastcgi_temp_path {folder}/tmp/fastcgi;
+    uwsgi_temp_path {folder}/tmp/uwsgi;
+    scgi_temp_path {folder}/tmp/scgi;
+    include {conf_dir}/lictor.conf;
+    server {{
+        listen 127.0.0.1:{port};
+        include {conf_dir}/locations/*.conf;
+        location = /nginx-is-up {{ return 200 "up"; }}
+    }}
+}}
+"""
+
+
+class Nginx:
+    """`conf_dir` is lictor's own folder, `main_conf`, `pid_file` and `port` are the user's nginx."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.conf_dir = os.path.join(folder, "lictor")
+        self.main_conf = os.path.join(folder, "nginx.conf")
+        self.pid_file = os.path.join(folder, "nginx.pid")
+        self.port = free_ports(1)[0]
+        self.url = f"http://127.0.0.1:{self.port}"
+        for each in (self.conf_dir, os.path.join(folder, "tmp")):
+            os.makedirs(each, exist_ok=True)
+        with open(self.main_conf, "w", encoding="utf-8") as file:
+            file.write(_MAIN_CONF.format(folder=folder, conf_dir=self.conf_dir, port=self.port))
+        self.daemon: Daemon | None = None
+
+    def start(self) -> "Nginx":
+        """Start it; lictor's snippet (`lictor.conf` in `conf_dir`) must be there, as it must be for a user's nginx."""
+        self.daemon = Daemon(["/usr/sbin/nginx", "-c", self.main_conf, "-g", "daemon off;"],
+                             os.path.join(self.folder, "nginx.out"))
+        wait_for(lambda: self.get("/nginx-is-up")[0] == 200, f"nginx answers on {self.url}")
+        return self
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self.daemon:
+            self.daemon.stop(number)
+
+    def get(self, path: str, host: str = "") -> tuple[int, str]:
+        """One request on a fresh connection: status and body."""
+        request = urllib.request.Request(self.url + path, headers={"Host": host} if host else {})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
