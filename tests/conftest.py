@@ -9,6 +9,7 @@ import pytest
 from lab.consul import Consul
 from lab.docker import Docker
 from lab.nginx import Nginx
+from lab.node import Node
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HANDLERS = REPOSITORY / "handlers"
@@ -50,6 +51,16 @@ def nginx(tmp_path: Path) -> Iterator[Nginx]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def node(docker: Docker, tmp_path: Path) -> Iterator[Node]:
+    """A whole node, running: its Consul keeps its data over a restart."""
+    whole = Node(_folder(tmp_path, "node"), docker, keep_data=True)
+    try:
+        yield whole.start()
+    finally:
+        whole.stop()
 
 
 def _folder(tmp_path: Path, name: str) -> str:

@@ -1,8 +1,13 @@
 """The one place that starts other programs: argv lists only, always with a time limit, or fully detached."""
 
+import os
 import subprocess
+import sys
 
 from lictor import errors
+
+LOG_NAME = "lictor.log"  # in the state folder: what detached handlers say
+_LOG_LIMIT_BYTES = 10_000_000
 
 
 def run(argv: list[str], *, timeout_s: float, stdin: str = "") -> str:
@@ -18,15 +23,28 @@ def run(argv: list[str], *, timeout_s: float, stdin: str = "") -> str:
     return done.stdout
 
 
-def spawn(argv: list[str], *, log_path: str) -> int:
-    """Start a program that outlives us, in a session of its own, and return its pid.
+def handler_path(name: str) -> str:
+    """Where a handler script is: beside the package in a checkout, else among the commands of this Python."""
+    beside_package = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), name)
+    return beside_package if os.path.exists(beside_package) else os.path.join(sys.prefix, "bin", name)
+
+
+def handler_argv(name: str) -> list[str]:
+    """What starts a handler with this very Python, and so with the libraries that we have."""
+    return [sys.executable, handler_path(name)]
+
+
+def spawn_handler(name: str, args: list[str], *, state_dir: str) -> int:
+    """Start a handler that outlives us, in a session of its own, and return its pid; it logs to LOG_NAME.
 
     It holds none of our descriptors: a child that kept the agent's pipe open would block the watch.
     """
+    log_path = os.path.join(state_dir, LOG_NAME)
+    if os.path.exists(log_path) and os.path.getsize(log_path) > _LOG_LIMIT_BYTES:
+        os.replace(log_path, log_path + ".1")
     with open(log_path, "ab") as log_file:
-        child = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, start_new_session=True, close_fds=True
-        )
+        child = subprocess.Popen([*handler_argv(name), *args], stdin=subprocess.DEVNULL, stdout=log_file,
+                                 stderr=log_file, start_new_session=True, close_fds=True, cwd="/")
     return child.pid
 
 

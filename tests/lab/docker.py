@@ -18,12 +18,14 @@ ENV PATH=/bin VERSION={version}
 EXPOSE 8080
 CMD ["/bin/busybox", "sh", "/bin/serve"]
 """
-# Answers with its instance's name. `rm /www/health` breaks its health; /cgi-bin/slow takes two seconds.
+# Answers with its instance's name, and an id of this very start. `rm /www/health` breaks its health; /cgi-bin/slow
+# takes two seconds.
 _SERVE = """
 mkdir() { busybox mkdir "$@"; }
 mkdir -p /www/api/v1 /www/cgi-bin /tmp
 echo ok > /www/health
-printf '{"instance": "%s", "version": "%s", "books": []}\\n' "$(busybox hostname)" "$VERSION" > /www/api/v1/books
+printf '{"instance": "%s", "boot": "%s", "version": "%s", "books": []}\\n' \
+  "$(busybox hostname)" "$(busybox cat /proc/sys/kernel/random/uuid)" "$VERSION" > /www/api/v1/books
 printf '%s\\n' '#!/bin/busybox sh' 'busybox sleep 2' 'printf "Content-Type: text/plain\\\\r\\\\n\\\\r\\\\n"' \
   'busybox hostname' > /www/cgi-bin/slow
 busybox chmod +x /www/cgi-bin/slow
@@ -35,17 +37,23 @@ wait $server
 
 
 class Docker:
-    """The engine; `environ` makes docker's command and library speak to it."""
+    """The engine; `environ` makes docker's command and library speak to it.
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    With `external` it is one that runs already: only what carries our label is removed at the end, and our image.
+    """
+
+    def __init__(self, folder: str, *, external: bool = False) -> None:
+        self.folder, self.external = folder, external
         self.run_dir = tempfile.mkdtemp(prefix="lictor-docker-")  # short: a socket's path may have 107 bytes
         self.url = f"unix://{self.run_dir}/docker.sock"
-        self.environ = {"DOCKER_HOST": self.url}
+        self.environ = {} if external else {"DOCKER_HOST": self.url}
+        self.built: list[str] = []
         self.bridge = f"lictor{random.randrange(16**6):06x}"
         self.daemon: Daemon | None = None
 
     def start(self, *, wait: bool = True) -> "Docker":
+        if self.external:
+            return self
         if not os.path.exists(f"/sys/class/net/{self.bridge}"):
             self._add_bridge()
         self.daemon = Daemon([
@@ -86,6 +94,7 @@ class Docker:
                 with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                     file.write(text)
             self.docker("build", "-q", "-t", tag, folder)
+        self.built.append(tag)
         return tag
 
     def containers(self, *filters: str) -> list[str]:
@@ -94,16 +103,19 @@ class Docker:
         return sorted(self.docker("ps", "-a", "--format", "{{.Names}}", *words).split())
 
     def clear(self) -> None:
-        """Remove every container of this engine (all of them are the lab's)."""
-        ids = self.docker("ps", "-aq").split()
+        """Remove every container of our own engine; of another one only those made from our images."""
+        filters = [word for tag in self.built for word in ("--filter", f"ancestor={tag}")] if self.external else []
+        ids = self.docker("ps", "-aq", *filters).split() if filters or not self.external else []
         if ids:
             self.docker("rm", "-f", "-v", *ids)
 
     def stop(self) -> None:
         """Remove the containers, stop the engine, and take down all that it made."""
         try:
-            if self.daemon and self.daemon.running:
+            if self.external or self.daemon and self.daemon.running:
                 self.clear()
+            if self.external and self.built:
+                self.docker("rmi", *self.built)
         finally:
             if self.daemon:
                 self.daemon.stop()
@@ -111,6 +123,12 @@ class Docker:
             _unmount_below(self.run_dir)
             _unmount_below(self.folder)
             shutil.rmtree(self.run_dir, ignore_errors=True)
+
+
+def running_engine(folder: str) -> Docker:
+    """The Docker that runs here, or (where none answers) a throw-away one; not started yet."""
+    probe = subprocess.run(["docker", "version"], capture_output=True)
+    return Docker(folder, external=probe.returncode == 0)
 
 
 def _unmount_below(folder: str) -> None:

@@ -1,0 +1,72 @@
+"""Carrying out what the planner decided: the only place that starts, drains and removes containers."""
+
+import time
+
+from lictor import desired, engines, errors, files, history, log, plan, policy
+from lictor.observe import Context
+
+_LOG_LINES = 20
+
+
+def carry_out(context: Context, seen: plan.Observation, action: plan.Action) -> None:
+    """Do one action: the intent is recorded before it, the outcome after it; raises what the act itself raised."""
+    began = time.monotonic()
+    name = seen.desired.name
+    intent = {"node": context.node, "kind": action.kind, "container": action.container, "reason": action.reason,
+              "seen": describe(seen)}
+    key = history.begin(context.catalog, name, intent)
+    detail = ""
+    try:
+        detail = _ACTS[action.kind](context, seen, action)
+        outcome = "done"
+    except errors.LictorError as error:
+        outcome, detail = "failed", str(error)
+        raise
+    finally:
+        ms = round((time.monotonic() - began) * 1000)
+        log.event(action.kind, service=name, container=action.container, reason=action.reason, outcome=outcome,
+                  detail=detail if outcome == "failed" else None, ms=ms)
+        history.finish(context.catalog, key, {"outcome": outcome, "ms": ms, "detail": detail[:4000]})
+
+
+def describe(seen: plan.Observation) -> str:
+    """What was seen, in one line for people."""
+    each = [f"{member.name} {member.condition}" for member in plan.members(seen)]
+    return f"{seen.desired.why_replicas or 'nothing is wanted'}; there: {', '.join(each) or 'no container'}"
+
+
+def _start(context: Context, seen: plan.Observation, action: plan.Action) -> str:
+    spec = live_spec(seen)
+    engine = engines.ENGINES[spec.engine]
+    container = engine.start(spec, number=action.number, color=seen.desired.color)
+    return f"{container.name} is {container.id[:12]}"
+
+
+def _drain(context: Context, seen: plan.Observation, action: plan.Action) -> str:
+    context.catalog.set_maintenance(action.service_id, f"{plan.DRAINING}{int(seen.now)}: {action.reason}")
+    return ""
+
+
+def _remove(context: Context, seen: plan.Observation, action: plan.Action) -> str:
+    assert seen.desired.spec is not None
+    engine = engines.ENGINES[seen.desired.spec.engine]
+    container = next(each for each in seen.containers if each.id == action.container_id)
+    last_words = "" if container.exit_code is None else engine.logs(container, lines=_LOG_LINES)
+    engine.remove(container, grace_s=seen.desired.spec.stop_grace_period)
+    return last_words
+
+
+_ACTS = {"start": _start, "drain": _drain, "remove": _remove}
+
+
+def live_spec(seen: plan.Observation) -> policy.Spec:
+    """What a new container is made from: the live spec, not one that asks for a release; its env files read in."""
+    assert seen.desired.spec is not None
+    spec = policy.parse_spec(seen.state.live, "lictor/state") if seen.state.live else seen.desired.spec
+    table = dict(spec.environment_table)
+    for path in reversed(spec.env_files):
+        text = files.read(path)
+        if text is None:
+            raise errors.Refused(f"{seen.desired.name}: env_file {path} is not on this node")
+        table = {**policy.parse_env_file(text), **table}
+    return desired.with_environment(spec, table)

@@ -1,0 +1,150 @@
+"""From the keys below services/NAME/ to what is wanted of the service; bad input leaves the last good value. Pure."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from lictor import errors, model, policy
+from lictor.state import State
+
+KEYS = ("spec", "replicas", "image", "color", "hold", "removed")
+# What a container is made from: a change of one of these is a release, not a scaling.
+RELEASE_KEYS = ("image", "port", "environment", "env_file", "check", "command", "entrypoint", "volumes", "networks",
+                "labels", "user", "read_only", "cap_drop", "logging", "resources")
+
+
+class Desired(NamedTuple):
+    """What is wanted of one service now. `problems` are refused inputs, each naming its key, value and bounds."""
+
+    name: str
+    spec: policy.Spec | None  # with the image that is asked for; None: nothing valid was ever given
+    table: dict[str, Any] | None  # the same as the plain table it was parsed from
+    replicas: int
+    why_replicas: str
+    color: str
+    why_held: str  # "" when it is not held
+    removed: bool
+    problems: tuple[str, ...] = ()
+
+    @property
+    def release(self) -> str:
+        return fingerprint(self.spec) if self.spec else ""
+
+    @property
+    def catalog_name(self) -> str:
+        return model.catalog_name(self.name, self.color)
+
+
+def services(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
+    """Group the keys below `prefix` by service; also the problems: keys that are no service's, or unknown ones."""
+    grouped: dict[str, dict[str, bytes]] = {}
+    problems = []
+    for key, value in sorted(entries.items()):
+        name, _, rest = key.removeprefix(prefix).partition("/")
+        if not key.startswith(prefix) or not rest and not name:
+            continue
+        if not model.is_name(name):
+            problems.append(f"{key[:200]!r}: {name[:100]!r} is no service's name; keys are {prefix}NAME/KEY")
+        elif rest in KEYS:
+            grouped.setdefault(name, {})[rest] = value
+        elif rest:
+            problems.append(f"{key[:200]!r}: unknown key; known below {prefix}{name}/ are {', '.join(KEYS)}")
+    return grouped, problems
+
+
+def desired(name: str, keys: Mapping[str, bytes], remembered: State, prefix: str = "services/") -> Desired:
+    """Read one service's keys. What is refused, or no longer there, is replaced by what was last good."""
+    problems: list[str] = []
+    removed = "removed" in keys
+    why_held = "the hold key is set" if "hold" in keys else (
+        "" if "spec" in keys or removed else "its spec cannot be read (a key that is gone removes nothing)")
+    table, spec = _spec(name, keys, remembered, problems, f"{prefix}{name}/spec")
+    if spec is None or table is None:
+        return Desired(name, None, None, 0, "", "", why_held, removed, tuple(problems))
+    image = _image(keys, remembered, spec, problems, f"{prefix}{name}/image")
+    if image != spec.image:
+        table = {**table, "image": image}
+        spec = msgspec.structs.replace(spec, image=image)
+    replicas, why = _replicas(keys, remembered, spec, problems, f"{prefix}{name}/replicas")
+    color = ""
+    if spec.release.strategy == "blue-green":
+        color = _text(keys.get("color", b"blue"))
+        if color not in policy.COLORS:
+            problems.append(f"{prefix}{name}/color: is {color[:40]!r}; it must be blue or green, and lictor writes it")
+            color = "blue"
+    return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems))
+
+
+def fingerprint(spec: policy.Spec) -> str:
+    """Equal for specs whose containers are made alike; goes into each container's label lictor.release."""
+    made_from = {key: getattr(spec, key) for key in RELEASE_KEYS}
+    text = json.dumps(msgspec.to_builtins(made_from, enc_hook=float), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def with_environment(spec: policy.Spec, table: dict[str, str]) -> policy.Spec:
+    """The spec with its env files read into `environment`; the fingerprint stays that of the files' names."""
+    return msgspec.structs.replace(spec, environment=dict(table))
+
+
+def route(wanted: Desired, node: str) -> dict[str, Any] | None:
+    """What lictor-route needs of a service, as it is written to routes/NAME.json; None when nginx has no part in it."""
+    if wanted.spec is None or wanted.spec.route is None:
+        return None
+    return {
+        "name": wanted.name, "service": wanted.catalog_name, "path": wanted.spec.route.path,
+        "host": wanted.spec.route.host, "traffic": wanted.spec.traffic, "node": node,
+        "empty_ok": wanted.replicas == 0, "removed": wanted.removed,
+    }
+
+
+def _spec(name: str, keys: Mapping[str, bytes], remembered: State, problems: list[str],
+          where: str) -> tuple[dict[str, Any] | None, policy.Spec | None]:
+    if "spec" in keys:
+        try:
+            table = json.loads(keys["spec"])
+            spec = policy.parse_spec(table, where)
+            if spec.name == name:
+                return table, spec
+            problems.append(f"{where}: name is {spec.name!r}; it must be {name!r} as in the key")
+        except ValueError as error:
+            problems.append(f"{where}: is no JSON ({error}); use `lictor apply FILE`")
+        except errors.Refused as error:
+            problems.append(str(error))
+    elif remembered.spec is None and "removed" not in keys:
+        problems.append(f"{where}: is missing; use `lictor apply FILE`")
+    try:
+        return remembered.spec, policy.parse_spec(remembered.spec, where) if remembered.spec else None
+    except errors.Refused:
+        return None, None  # remembered by another version that allowed more
+
+
+def _image(keys: Mapping[str, bytes], remembered: State, spec: policy.Spec, problems: list[str], where: str) -> str:
+    if "image" not in keys or spec.engine == "none":
+        return spec.image
+    try:
+        return policy.parse_image(_text(keys["image"]))
+    except ValueError as error:
+        problems.append(f"{where}: {error}")
+        return remembered.image or spec.image
+
+
+def _replicas(keys: Mapping[str, bytes], remembered: State, spec: policy.Spec, problems: list[str],
+              where: str) -> tuple[int, str]:
+    last = spec.replicas.initial if remembered.replicas is None else remembered.replicas
+    kept = max(spec.replicas.min, min(spec.replicas.max, last))
+    if "replicas" in keys:
+        try:
+            count = policy.parse_replicas(_text(keys["replicas"]), spec.replicas)
+            return count, f"replicas key is {count}"
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+            return kept, f"replicas key is refused, {kept} is the last good count"
+    return kept, f"spec's initial count is {kept}" if remembered.replicas is None else f"{kept} is the last good count"
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")

@@ -1,0 +1,69 @@
+"""What the handler scripts share: their common options, the state folder, and errors that become exit codes."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from lictor import config, errors, log
+
+_LONGEST_PAYLOAD = 64 * 1024 * 1024
+FOLDERS = ("routes", "peers", "locks")
+
+
+class Call(NamedTuple):
+    """How this handler was called, and what it has to pass on to those that it starts itself."""
+
+    settings: config.Config
+    token_file: str | None
+    arguments: argparse.Namespace
+
+    @property
+    def inherited(self) -> list[str]:
+        words = ["--config", self.settings.path] if self.settings.path not in ("", config.DEFAULT_PATH) else []
+        return words + (["--token-file", self.token_file] if self.token_file else [])
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser with the options that every handler has."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--config", metavar="FILE", help=f"settings; else $LICTOR_CONFIG, else {config.DEFAULT_PATH}")
+    options.add_argument("--token-file", metavar="FILE", help="holds the Consul token; else $CONSUL_HTTP_TOKEN[_FILE]")
+    return options
+
+
+def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: list[str] | None = None) -> int:
+    """Parse, run, and translate errors: one log line, and the error's exit code."""
+    arguments = options.parse_args(argv)
+    with _explained(options.prog) as failed:
+        environ = {**os.environ, **({"LICTOR_CONFIG": arguments.config} if arguments.config else {})}
+        settings = config.load(environ)
+        for folder in FOLDERS:
+            os.makedirs(os.path.join(settings.state_dir, folder), mode=0o750, exist_ok=True)
+        return run(Call(settings, arguments.token_file, arguments))
+    return failed[0]
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[list[int]]:
+    failed = [1]
+    try:
+        yield failed
+    except errors.LictorError as error:
+        log.event(name.removeprefix("lictor-"), outcome="failed", reason=error)
+        failed[0] = error.exit_code
+    except OSError as error:  # the state folder: no rights, no space
+        log.event(name.removeprefix("lictor-"), outcome="failed", reason=error)
+        failed[0] = errors.Unavailable.exit_code
+
+
+def payload() -> str:
+    """What the watch wrote to our stdin; on a terminal there is none."""
+    if sys.stdin.isatty():
+        raise errors.Refused("stdin is a terminal; a Consul watch pipes its payload in")
+    text = sys.stdin.buffer.read(_LONGEST_PAYLOAD + 1)
+    if len(text) > _LONGEST_PAYLOAD:
+        raise errors.Refused(f"stdin holds more than {_LONGEST_PAYLOAD} bytes")
+    return text.decode("utf-8", "replace")

@@ -1,0 +1,121 @@
+"""Gathering what is known of a service, or of all of them at once, for the planner."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from lictor import config, desired, engines, errors, model, plan, state
+from lictor.catalog import Catalog, Entry
+
+NODES_PREFIX = "lictor/nodes/"
+
+
+class Context(NamedTuple):
+    """Where we are: this node's settings, its Consul agent, and its name in the catalogue."""
+
+    config: config.Config
+    catalog: Catalog
+    node: str
+
+
+class Reading(NamedTuple):
+    """An observation, with what it adds to the state remembered in it; and the stored state that it rests on."""
+
+    seen: plan.Observation
+    stored: state.State
+    stored_index: int  # for compare-and-set
+
+    @property
+    def actions(self) -> tuple[plan.Action, ...]:
+        return plan.plan(self.seen)
+
+
+def acts_here(wanted: desired.Desired, node: str) -> bool:
+    """Whether this node starts and stops the service's containers."""
+    return wanted.spec is not None and wanted.spec.engine in engines.ENGINES and wanted.spec.node in ("", node)
+
+
+def one(context: Context, name: str, idle_reads: Mapping[str, int]) -> Reading:
+    """Observe one service afresh. `idle_reads` are those of the reading before, by container id."""
+    prefix = f"{context.config.prefix}{name}/"
+    keys = {key.removeprefix(prefix): entry.value for key, entry in context.catalog.tree(prefix).items()}
+    remembered = context.catalog.get(f"{state.KEY_PREFIX}{name}")
+    wanted = _desired(context, name, keys, remembered)
+    entries = context.catalog.health(wanted.catalog_name) if wanted.spec else []
+    containers = _engine(wanted).containers(name) if acts_here(wanted, context.node) else []
+    return _reading(context, wanted, remembered, instances(entries), containers, idle_reads)
+
+
+def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
+               keys: Mapping[str, bytes]) -> dict[str, Reading]:
+    """Observe all services in a handful of requests, given the catalogue's entries by name and the keys.
+
+    Whoever acts on it observes that one service again, under its lock.
+    """
+    prefix = context.config.prefix
+    grouped, _ = desired.services(keys, prefix)
+    remembered = context.catalog.tree(state.KEY_PREFIX)
+    all_wanted = [_desired(context, name, values, remembered.get(f"{state.KEY_PREFIX}{name}"))
+                  for name, values in grouped.items()]
+    containers = _all_containers(context, all_wanted)
+    return {
+        wanted.name: _reading(context, wanted, remembered.get(f"{state.KEY_PREFIX}{wanted.name}"),
+                              instances(entries.get(wanted.catalog_name, [])), containers.get(wanted.name, []), {})
+        for wanted in all_wanted
+    }
+
+
+def instances(entries: Iterable[dict[str, Any]]) -> list[model.Instance]:
+    """The well-formed entries of a health answer; Consul itself never sends others."""
+    return [model.instance(each) for each in entries]
+
+
+def _desired(context: Context, name: str, values: Mapping[str, bytes], remembered: Entry | None) -> desired.Desired:
+    return desired.desired(name, values, state.decode(remembered.value if remembered else None), context.config.prefix)
+
+
+def _reading(context: Context, wanted: desired.Desired, remembered: Entry | None, found: list[model.Instance],
+             containers: list[model.Container], idle_reads: Mapping[str, int]) -> Reading:
+    stored = state.decode(remembered.value if remembered else None)
+    seen = plan.Observation(now=time.time(), desired=wanted, containers=tuple(containers), instances=tuple(found),
+                            state=stored)
+    draining = [each.container for each in plan.members(seen) if each.condition == "draining"]
+    if draining:
+        in_flight = {each.id: _engine(wanted).in_flight(each) for each in draining}
+        seen = seen._replace(
+            serving=_serving(context.catalog, wanted.name), in_flight=in_flight,
+            idle_reads={each: idle_reads.get(each, 0) + 1 for each, count in in_flight.items() if count == 0},
+        )
+    return Reading(seen._replace(state=plan.remember(seen)), stored, remembered.modify_index if remembered else 0)
+
+
+def _serving(catalog: Catalog, name: str) -> frozenset[tuple[str, str]]:
+    """What the nginx of each live node said it serves of this service."""
+    pairs: set[tuple[str, str]] = set()
+    for node in catalog.alive_nodes():
+        entry = catalog.get(f"{NODES_PREFIX}{node}/{name}")
+        pairs.update(served_pairs(entry.value) if entry else ())
+    return frozenset(pairs)
+
+
+def served_pairs(value: bytes) -> list[tuple[str, str]]:
+    """Parse lictor/nodes/NODE/NAME; raises Unavailable for anything that lictor did not write."""
+    try:
+        return [(str(node), str(service_id)) for node, service_id in json.loads(value)["instances"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.Unavailable(f"{NODES_PREFIX}: {value[:100]!r} is not what lictor writes there") from error
+
+
+def _all_containers(context: Context, all_wanted: list[desired.Desired]) -> dict[str, list[model.Container]]:
+    found: dict[str, list[model.Container]] = {}
+    names = {wanted.spec.engine for wanted in all_wanted if wanted.spec and acts_here(wanted, context.node)}
+    for name in names:
+        for container in engines.ENGINES[name].containers():
+            found.setdefault(container.service, []).append(container)
+    return found
+
+
+def _engine(wanted: desired.Desired) -> engines.Engine:
+    assert wanted.spec is not None
+    return engines.ENGINES[wanted.spec.engine]

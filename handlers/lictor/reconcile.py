@@ -1,0 +1,124 @@
+"""Bringing services to what is wanted, one at a time under their locks, until there is nothing left to do."""
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from lictor import act, catalog, config, errors, files, history, log, observe, plan, state
+from lictor.observe import Context, Reading
+
+_POLL_S = 0.25
+_PATIENCE_S = 120.0  # without an act of ours, the timer goes on from here
+_LONGEST_WAIT_S = 20.0  # a wait that ends later than that is the timer's
+_AT_ONCE = 8
+
+
+def connect(settings: config.Config, token_file: str | None) -> Context:
+    client = catalog.connect(token_file=token_file)
+    return Context(settings, client, client.agent().name)
+
+
+def run(settings: config.Config, token_file: str | None, names: Iterable[str]) -> int:
+    """Reconcile these services; the exit code of the worst. Nobody waits for us, so each one speaks for itself."""
+    ordered = sorted(set(names))
+    with ThreadPoolExecutor(max_workers=max(1, min(_AT_ONCE, len(ordered)))) as pool:
+        return max(pool.map(lambda name: _run_one(settings, token_file, name), ordered), default=0)
+
+
+def _run_one(settings: config.Config, token_file: str | None, name: str) -> int:
+    try:
+        context = connect(settings, token_file)
+        report_served(context, [name])
+        converge(context, name)
+        return 0
+    except errors.LictorError as error:
+        log.event("reconcile", service=name, outcome="failed", reason=error)
+        return error.exit_code
+
+
+def report_served(context: Context, names: Iterable[str]) -> None:
+    """Tell the others which instances this node's nginx serves now: drains wait for that."""
+    prefix = f"{observe.NODES_PREFIX}{context.node}/"
+    known = context.catalog.tree(prefix)
+    for name in names:
+        served = files.read_json(os.path.join(context.config.state_dir, "peers", f"{name}.json"))
+        if not served or not served.get("confirmed"):
+            continue
+        text = json.dumps({"instances": served["instances"]}).encode()
+        if prefix + name not in known or known[prefix + name].value != text:
+            context.catalog.put(prefix + name, text)
+
+
+def converge(context: Context, name: str) -> None:
+    """Act until nothing is left to do, unless another process already does: then it will look once more."""
+    folder = os.path.join(context.config.state_dir, "locks")
+    lock, again = os.path.join(folder, f"{name}.lock"), os.path.join(folder, f"{name}.again")
+    os.makedirs(folder, mode=0o750, exist_ok=True)
+    while True:
+        files.write_atomic(again, str(os.getpid()), durable=False)
+        with files.locked(lock, wait=False) as held:
+            if not held:
+                return
+            _converge_locked(context, name, again)
+        if not os.path.exists(again):
+            return
+
+
+def _converge_locked(context: Context, name: str, again: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    idle_reads: dict[str, int] = {}
+    while time.monotonic() < deadline:
+        files.remove(again)
+        reading = observe.one(context, name, idle_reads)
+        if not observe.acts_here(reading.seen.desired, context.node):
+            return
+        idle_reads = dict(reading.seen.idle_reads)
+        try:
+            acted = _step(context, reading)
+        except errors.Conflict as error:  # somebody else wrote the state, or took a name: look again
+            log.event("reconcile", service=name, outcome="again", reason=error)
+            acted = False
+        if acted:
+            deadline = time.monotonic() + _PATIENCE_S
+        elif not _worth_waiting(reading):
+            return
+        else:
+            time.sleep(_POLL_S)
+
+
+def _step(context: Context, reading: Reading) -> bool:
+    """Keep what was learnt, then carry out what is planned; returns whether there was anything."""
+    seen = reading.seen
+    name = seen.desired.name
+    actions = [each for each in reading.actions if each.kind in plan.ACTS]
+    if seen.desired.removed and not seen.containers:
+        _forget(context, name)
+        return False
+    if seen.state != reading.stored:
+        context.catalog.put(f"{state.KEY_PREFIX}{name}", state.encode(seen.state), cas=reading.stored_index)
+    for problem in set(seen.state.refused) - set(reading.stored.refused):
+        history.note(context.catalog, name, {"kind": "refused", "node": context.node, "reason": problem})
+    for action in actions:
+        act.carry_out(context, seen, action)
+    return bool(actions)
+
+
+def _forget(context: Context, name: str) -> None:
+    """The tombstone stays for the nodes that were away; all other keys of a removed service go."""
+    keys = context.catalog.tree(f"{context.config.prefix}{name}/")
+    for key in keys:
+        if not key.endswith("/removed"):
+            context.catalog.delete(key)
+    if context.catalog.get(f"{state.KEY_PREFIX}{name}"):
+        context.catalog.delete(f"{state.KEY_PREFIX}{name}")
+        history.note(context.catalog, name, {"kind": "removed", "node": context.node,
+                                             "reason": "lictor remove", "seen": "no container is left"})
+
+
+def _worth_waiting(reading: Reading) -> bool:
+    """Whether something will happen soon that this process should carry on with."""
+    waits = [each for each in reading.actions if each.kind == "wait"]
+    return any(each.until == 0.0 or each.until - reading.seen.now < _LONGEST_WAIT_S
+               or each.reason.startswith(("has not passed", "drains")) for each in waits)

@@ -1,0 +1,87 @@
+"""What people ask: how are the services, what would happen now, and why did it happen."""
+
+import time
+from typing import Any, NamedTuple
+
+from lictor import act, desired, history, model, observe, plan, scale, state
+from lictor.observe import Context
+
+
+class Status(NamedTuple):
+    """One service as the catalogue and the keys show it, from whichever node one asks."""
+
+    name: str
+    desired: int
+    passing: int
+    registered: int
+    image: str
+    engine: str
+    node: str
+    route: str
+    served_by: list[str]  # nodes whose nginx has an instance of it
+    says: str  # "as desired", or what is the matter, in words
+    problems: list[str]  # bad input that stands
+
+
+def status(context: Context) -> list[Status]:
+    """All services; removed ones only as long as something of them is left."""
+    keys = {key: each.value for key, each in scale.current(context.catalog, context.config.prefix).items()}
+    grouped, strange = desired.services(keys, context.config.prefix)
+    entries = context.catalog.everything()
+    remembered = context.catalog.tree(state.KEY_PREFIX)
+    served = context.catalog.tree(observe.NODES_PREFIX)
+    rows = []
+    for name, values in grouped.items():
+        entry = remembered.get(f"{state.KEY_PREFIX}{name}")
+        wanted = desired.desired(name, values, state.decode(entry.value if entry else None), context.config.prefix)
+        found = observe.instances(entries.get(wanted.catalog_name, []))
+        nodes = sorted(key.split("/")[2] for key, each in served.items()
+                       if key.endswith(f"/{name}") and observe.served_pairs(each.value))
+        if found or not wanted.removed:
+            rows.append(_status(wanted, found, nodes))
+    return rows + [Status("?", 0, 0, 0, "", "", "", "", [], "refused", [each]) for each in strange]
+
+
+def _status(wanted: desired.Desired, found: list[model.Instance], nodes: list[str]) -> Status:
+    spec = wanted.spec
+    serving = [each for each in found if each.status != "critical" and each.node_alive and each.maintenance is None]
+    target = 0 if wanted.removed else wanted.replicas
+    route = f"{spec.route.host}{spec.route.path}" if spec and spec.route else ""
+    says = "being removed" if wanted.removed else f"held: {wanted.why_held}" if wanted.why_held else (
+        "as desired" if len(serving) == target == len(found) or spec and spec.engine == "none"
+        else f"converging: {wanted.why_replicas}")
+    return Status(wanted.name, target, len(serving), len(found), spec.image if spec else "", spec.engine if spec else "",
+                  spec.node if spec else "", route, nodes, says, list(wanted.problems))
+
+
+def what_now(context: Context, name: str) -> list[dict[str, Any]]:
+    """What a reconcile would do with the service this moment, and what it would leave and why."""
+    reading = observe.one(context, name, {})
+    wanted = reading.seen.desired
+    if wanted.spec and not observe.acts_here(wanted, context.node):
+        who = f"node {wanted.spec.node}" if wanted.spec.node else "nobody"
+        return [{"service": name, "kind": "none", "container": "", "reason": f"{who} acts for it, this is {context.node}"}]
+    return [{"service": name, "kind": each.kind, "container": each.container, "reason": each.reason}
+            for each in reading.actions]
+
+
+def why(context: Context, name: str) -> dict[str, Any]:
+    """The service's story: what was recorded, oldest first; what is seen now; what is decided on it now."""
+    reading = observe.one(context, name, {})
+    return {"service": name, "history": history.read(context.catalog, name), "seen": act.describe(reading.seen),
+            "now": what_now(context, name)}
+
+
+def needs_work(actions: list[dict[str, Any]]) -> bool:
+    return any(each["kind"] in plan.ACTS for each in actions)
+
+
+def told(record: dict[str, Any]) -> str:
+    """One record of the history as a line: when, who, what, why, how it ended."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.get("at", 0)))
+    what = f"{record.get('kind', '?')} {record.get('container', '')}".strip()
+    took = f" in {record['ms'] / 1000:.1f} s" if "ms" in record else ""
+    lines = [f"{at}  {record.get('node', '?')}  {what}: {record.get('reason', '')} -> {record.get('outcome', '?')}{took}"]
+    lines += [f"    seen: {record['seen']}"] if record.get("seen") else []
+    lines += [f"    | {line}" for line in str(record.get("detail", "")).splitlines()]
+    return "\n".join(lines)

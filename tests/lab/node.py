@@ -1,0 +1,127 @@
+"""One whole node as a user would have it: Consul's agent, nginx, Docker, lictor's registrar and watches."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from lab.consul import Consul
+from lab.daemon import Daemon, wait_for
+from lab.docker import Docker
+from lab.nginx import Nginx
+from lictor import config, process, watches
+from lictor import nginx as lictor_nginx
+
+_SETTINGS = """
+state_dir = "{folder}/state"
+[nginx]
+conf_dir = "{nginx.conf_dir}"
+main_conf = "{nginx.main_conf}"
+pid_file = "{nginx.pid_file}"
+[watch]
+config_dir = "{consul.config_dir}"
+"""
+
+BOOKS: dict[str, Any] = {
+    "name": "books-service", "image": "books-service:1.0", "port": "127.0.0.1::8080",
+    "route": {"path": "/api/v1/books"}, "replicas": {"initial": 1, "min": 1, "max": 10},
+    "check": {"http": "/health", "interval": "1s", "timeout": "1s"}, "heal": {"grace": "3s"}, "drain": "10s",
+    "stop_grace_period": "5s",
+}
+
+
+class Node:
+    """Everything lives below `folder`, and `stop` takes all of it down again."""
+
+    def __init__(self, folder: str, docker: Docker, **consul_options: Any) -> None:
+        self.folder, self.docker = folder, docker
+        for name in ("consul", "nginx", "state"):
+            os.makedirs(os.path.join(folder, name), exist_ok=True)
+        self.consul = Consul(os.path.join(folder, "consul"), **consul_options)
+        self.nginx = Nginx(os.path.join(folder, "nginx"))
+        self.settings_path = os.path.join(folder, "lictor.toml")
+        with open(self.settings_path, "w", encoding="utf-8") as file:
+            file.write(_SETTINGS.format(folder=folder, nginx=self.nginx, consul=self.consul))
+        self.settings = config.load({"LICTOR_CONFIG": self.settings_path})
+        self.registrar: Daemon | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**self.consul.environ, **self.docker.environ, "LICTOR_CONFIG": self.settings_path}
+
+    def start(self) -> "Node":
+        lictor_nginx.prepare(self.nginx.conf_dir)
+        with open(os.path.join(self.consul.config_dir, watches.STATIC_FILE), "w", encoding="utf-8") as file:
+            file.write(watches.text(watches.static(self.settings, [], process.handler_argv)))
+        self.nginx.start()
+        self.consul.start(env=self.environ)
+        self.start_registrar()
+        return self
+
+    def start_registrar(self) -> None:
+        self.registrar = Daemon([*process.handler_argv("lictor-registrar")],
+                                os.path.join(self.folder, "registrar.log"), self.environ)
+
+    def stop(self) -> None:
+        """Consul first, as it starts the handlers; then what they started and is still at work; then the rest."""
+        self.consul.stop()
+        for pid in self.handler_pids():
+            subprocess.run(["kill", "-KILL", str(pid)], capture_output=True)
+        if self.registrar:
+            self.registrar.stop()
+        self.nginx.stop()
+
+    def handler_pids(self) -> list[int]:
+        """Processes that carry this node's settings in their environment, ourselves and daemons of ours left out."""
+        mark = f"LICTOR_CONFIG={self.settings_path}".encode()
+        own = {os.getpid(), *(each.pid for each in (self.registrar, self.consul.daemon, self.nginx.daemon) if each)}
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
+                if pid not in own and mark in _environ_of(pid).split(b"\0")]
+
+    def run(self, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run the command `lictor`; the caller looks at its exit code."""
+        argv = [os.path.join(sys.prefix, "bin", "lictor"), *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s,
+                              env={**os.environ, **self.environ}, stdin=subprocess.DEVNULL)
+
+    def apply(self, **changes: Any) -> None:
+        """Apply the books service, changed so."""
+        spec = {**BOOKS, **changes}
+        path = os.path.join(self.folder, f"{spec['name']}.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(spec, file)
+        done = self.run("apply", path)
+        assert done.returncode == 0, done.stderr
+
+    def answers(self, path: str = "/api/v1/books") -> str:
+        """The name of the instance that answers one request through nginx; "" when none does."""
+        status, body = self.nginx.get(path)
+        return str(json.loads(body)["instance"]) if status == 200 else ""
+
+    def served(self, requests: int = 12, path: str = "/api/v1/books") -> set[str]:
+        """The instances that answer a number of requests."""
+        return {self.answers(path) for _ in range(requests)}
+
+    def wait_served(self, *names: str, timeout_s: float = 30) -> None:
+        wait_for(lambda: self.served() == set(names), f"nginx serves exactly {', '.join(names)}", timeout_s)
+
+    def wait_for(self, condition: Callable[[], object], what: str, timeout_s: float = 30) -> None:
+        wait_for(condition, what, timeout_s)
+
+    def log(self) -> str:
+        """What all detached handlers have said."""
+        path = os.path.join(self.folder, "state", process.LOG_NAME)
+        if not os.path.exists(path):
+            return ""
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+
+def _environ_of(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""

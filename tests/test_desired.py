@@ -1,0 +1,113 @@
+"""Keys in, desired state out; the last good value stays when the new one is refused."""
+
+import json
+
+import pytest
+
+from lictor import desired, errors, policy
+from lictor.state import State
+
+SPEC = {"name": "books", "image": "books:1", "port": 8080, "route": {"path": "/books"},
+        "replicas": {"initial": 2, "max": 9}}
+KEYS = {"spec": json.dumps(SPEC).encode()}
+
+
+@pytest.mark.parametrize("text", [
+    "three", "-1", "1e3", "999", "", "\x00\xff", "3.0", "٣", "0x3", "+3", "03", "1_0", "9" * 5000,
+])
+def test_a_bad_count_is_refused_by_name_and_the_last_good_one_stays(text: str) -> None:
+    wanted = desired.desired("books", {**KEYS, "replicas": text.encode("utf-8")}, State(replicas=4))
+    assert wanted.replicas == 4
+    (problem,) = wanted.problems
+    assert problem.startswith("services/books/replicas: is ") and problem.endswith("a whole number within 0..9")
+    assert "\n" not in problem and len(problem) < 300
+
+
+@pytest.mark.parametrize(("keys", "remembered", "replicas"), [
+    ({}, State(), 2),
+    ({"replicas": b"3"}, State(), 3),
+    ({"replicas": b"3\n"}, State(replicas=5), 3),
+    ({}, State(replicas=5), 5),  # deleting the key keeps the count
+    ({}, State(replicas=50), 9),
+])
+def test_the_count_is_the_key_or_the_last_good_one_or_the_initial_one(
+        keys: dict[str, bytes], remembered: State, replicas: int) -> None:
+    wanted = desired.desired("books", {**KEYS, **keys}, remembered)
+    assert (wanted.replicas, wanted.problems) == (replicas, ())
+
+
+@pytest.mark.parametrize(("spec", "said"), [
+    (b"{", "is no JSON"),
+    (b"[]", "Expected `object`"),
+    (json.dumps({**SPEC, "imagee": "x"}).encode(), "unknown field `imagee`; known are name, engine"),
+    (json.dumps({**SPEC, "name": "other"}).encode(), "must be 'books'"),
+    (b"\xff\xfe", "is no JSON"),
+])
+def test_a_bad_spec_is_refused_and_the_last_good_one_stays(spec: bytes, said: str) -> None:
+    wanted = desired.desired("books", {"spec": spec}, State(spec=SPEC))
+    assert wanted.spec == policy.parse_spec(SPEC, "")
+    (problem,) = wanted.problems
+    assert problem.startswith("services/books/spec") and said in problem
+    assert desired.desired("books", {"spec": spec}, State()).spec is None
+
+
+def test_the_image_key_wins_and_a_bad_one_does_not() -> None:
+    good = desired.desired("books", {**KEYS, "image": b"books:2"}, State())
+    bad = desired.desired("books", {**KEYS, "image": b"books:2 --privileged"}, State(image="books:2"))
+    assert good.spec and bad.spec
+    assert (good.spec.image, bad.spec.image, len(bad.problems)) == ("books:2", "books:2", 1)
+
+
+def test_a_spec_that_is_gone_holds_and_a_tombstone_removes() -> None:
+    gone = desired.desired("books", {}, State(spec=SPEC))
+    assert gone.spec and "cannot be read" in gone.why_held and not gone.removed
+    assert desired.desired("books", {"removed": b""}, State(spec=SPEC)).removed
+
+
+def test_counts_do_not_change_the_release_and_ports_do() -> None:
+    def release(**changes: object) -> str:
+        return desired.fingerprint(policy.parse_spec({**SPEC, **changes}, ""))
+    assert release() == release(replicas={"max": 3}, route={"path": "/"}, drain="1s")
+    assert len({release(), release(port=81), release(image="books:2"), release(environment={"A": "1"})}) == 4
+
+
+def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
+    entries = dict.fromkeys(["services/", "services/books/spec", "services/books/colour", "services/../x/spec",
+                             "services/Books/spec", "services/books/replicas"], b"")
+    grouped, problems = desired.services(entries, "services/")
+    assert {name: sorted(keys) for name, keys in grouped.items()} == {"books": ["replicas", "spec"]}
+    assert len(problems) == 3
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"name": "Books"}, "name is 'Books'"),
+    ({"image": "a b"}, "image is 'a b'"),
+    ({"port": 0}, "port is 0"),
+    ({"port": True}, ""),
+    ({"port": "1.2.3.400::80"}, "is no IPv4 address"),
+    ({"route": {"path": "books; return 200"}}, "path is"),
+    ({"route": {"path": "/a/../b"}}, "path is"),
+    ({"route": {"path": "/", "host": "a b"}}, "host is"),
+    ({"route": {"path": "/"}, "port": None}, "route needs a port"),
+    ({"drain": "soon"}, "is no duration"),
+    ({"replicas": {"min": 3, "max": 2}}, "must not descend"),
+    ({"check": {}}, "exactly one of http and tcp"),
+    ({"engine": "kubernetes"}, "this version knows docker, none"),
+    ({"labels": {"lictor.service": "x"}}, "is lictor's own"),
+    ({"resources": {"memory": "much"}}, "is no amount of memory"),
+])
+def test_a_spec_that_is_refused_says_why(change: dict[str, object], said: str) -> None:
+    with pytest.raises(errors.Refused, match="^books.yaml: ") as raised:
+        policy.parse_spec({**SPEC, **change}, "books.yaml")
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("2s", 2), ("1m30s", 90), ("1h", 3600), ("1.5s", 1.5)])
+def test_durations_are_written_as_in_compose(text: str, seconds: float) -> None:
+    assert policy.parse_spec({**SPEC, "drain": text}, "").drain == seconds
+
+
+@pytest.mark.parametrize(("text", "size"), [("64m", 64 << 20), ("128MiB", 128 << 20), ("1g", 1 << 30),
+                                            ("10b", 10), (7, 7)])
+def test_memory_is_written_as_in_compose(text: object, size: int) -> None:
+    assert policy.parse_spec({**SPEC, "resources": {"memory": text}}, "").resources.memory == size
