@@ -9,7 +9,8 @@ MAINTENANCE_PREFIX = "_service_maintenance:"
 NODE_MAINTENANCE = "_node_maintenance"
 SERF_HEALTH = "serfHealth"
 
-META_CONTAINER = "lictor-container"  # the registrar writes these three into a registration's Meta
+META_ENGINE = "lictor-engine"  # the registrar writes these four into a registration's Meta
+META_CONTAINER = "lictor-container"
 META_IMAGE = "lictor-image"
 META_COLOR = "lictor-color"
 

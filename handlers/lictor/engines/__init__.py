@@ -1,0 +1,29 @@
+"""What runs containers: one module for each engine, all with the same four functions."""
+
+from typing import Protocol
+
+from lictor import model, policy
+from lictor.engines import docker
+
+
+class Engine(Protocol):
+    """Every call raises Unavailable when the engine can't be reached, and has a time limit."""
+
+    def containers(self, service: str | None = None) -> list[model.Container]:
+        """All of lictor's containers, or those of one service, in whatever state they are."""
+
+    def start(self, spec: policy.Spec, *, number: int, color: str, release: str) -> model.Container:
+        """Make and start one; Conflict when its name is taken, Refused when the engine won't have the spec. What was
+        made of one that did not start is removed again."""
+
+    def remove(self, container: model.Container, *, grace_s: float) -> None:
+        """Stop it, by force after `grace_s`, and remove it; nothing if it is gone, Refused if it is not lictor's."""
+
+    def in_flight(self, container: model.Container) -> int | None:
+        """Connections now open to its published ports, not counting its own; None when that can't be seen."""
+
+    def logs(self, container: model.Container, *, lines: int) -> str:
+        """The last lines it printed."""
+
+
+ENGINES: dict[str, Engine] = {"docker": docker}

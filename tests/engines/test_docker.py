@@ -1,0 +1,193 @@
+"""The docker engine against a real one."""
+
+import socket
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab.daemon import wait_for
+from lab.docker import Docker
+from lictor import errors, model, policy
+from lictor.engines import docker as engine
+
+BOOKS = {"name": "books", "image": "books-service:1.0", "port": "127.0.0.1::8080"}
+
+
+@pytest.fixture(autouse=True)
+def environ(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in docker.environ.items():
+        monkeypatch.setenv(key, value)
+
+
+@pytest.fixture
+def network(docker: Docker) -> Iterator[str]:
+    docker.docker("network", "create", "lictor-test")
+    try:
+        yield "lictor-test"
+    finally:
+        docker.clear()
+        docker.docker("network", "rm", "lictor-test")
+
+
+def start(number: int = 1, color: str = "", **keys: Any) -> model.Container:
+    return engine.start(policy.parse_spec({**BOOKS, **keys}, "test"), number=number, color=color, release="r1")
+
+
+def inspect(docker: Docker, name: str, field: str) -> str:
+    return docker.docker("inspect", "--format", "{{json %s}}" % field, name)
+
+
+def port(docker: Docker, name: str) -> int:
+    return int(docker.docker("port", name, "8080").rpartition(":")[2])
+
+
+def test_what_is_started_is_listed_until_it_is_removed(docker: Docker) -> None:
+    docker.docker("run", "-d", "--name", "not-ours", "books-service:1.0")
+    first, second, other = start(), start(2, "green"), start(name="carts")
+    assert (first.name, second.name, other.name) == ("books-1", "books-green-2", "carts-1")
+    assert first == model.Container(
+        id=first.id, name="books-1", service="books", number=1, color="", image="books-service:1.0", release="r1",
+        status="running", created_at=first.created_at, started_at=first.started_at, exit_code=None)
+    assert first.created_at <= first.started_at <= second.started_at
+    assert (second.number, second.color) == (2, "green")
+    assert engine.containers("books") == [first, second] and engine.containers() == [first, second, other]
+    docker.docker("kill", "books-1")
+    [killed] = engine.containers("books")[:1]
+    assert (killed.status, killed.exit_code) == ("exited", 137)
+    for each in (first, first, second, other):  # the second time it is gone already
+        engine.remove(each, grace_s=5)
+    assert engine.containers() == [] and docker.containers() == ["not-ours"]
+
+
+def test_every_key_of_the_spec_reaches_docker(docker: Docker, network: str, tmp_path: Any) -> None:
+    start(environment={"A": "1", "B": None}, entrypoint=["/bin/busybox"], command="sh -c 'busybox sleep 100'",
+          volumes=[f"{tmp_path}:/data:ro", "/scratch"], networks=["bridge", network], user="1000:1000", read_only=True,
+          cap_drop=["ALL"], stop_grace_period="1500ms", logging={"driver": "json-file", "options": {"max-size": "1m"}},
+          resources={"cpus": 0.5, "memory": "64m"})
+    for field, value in {
+        ".Config.Env": '["A=1","B=","PATH=/bin","VERSION=1.0"]', ".Config.Entrypoint": '["/bin/busybox"]',
+        ".Config.Cmd": '["sh","-c","busybox sleep 100"]', ".HostConfig.Binds": f'["{tmp_path}:/data:ro"]',
+        ".Config.Volumes": '{"/scratch":{}}', ".Config.User": '"1000:1000"', ".HostConfig.ReadonlyRootfs": "true",
+        ".HostConfig.CapDrop": '["ALL"]', ".Config.StopTimeout": "2", ".Config.Hostname": '"books-1"',
+        ".HostConfig.LogConfig": '{"Type":"json-file","Config":{"max-size":"1m"}}',
+        ".HostConfig.NanoCpus": "500000000", ".HostConfig.Memory": str(64 * 1024 ** 2),
+        ".HostConfig.RestartPolicy.Name": '"no"',
+    }.items():
+        assert inspect(docker, "books-1", field) == value, field
+    assert '"bridge":' in inspect(docker, "books-1", ".NetworkSettings.Networks")
+    assert f'"{network}":' in inspect(docker, "books-1", ".NetworkSettings.Networks")
+    [volume] = docker.docker("volume", "ls", "-q").split()
+    engine.remove(engine.containers()[0], grace_s=0)
+    assert volume not in docker.docker("volume", "ls", "-q").split()
+
+
+@pytest.mark.parametrize(("check", "labels"), [
+    (None, {}),
+    ({"http": "/health", "interval": "1500ms", "timeout": "1s"}, {
+        "SERVICE_8080_CHECK_HTTP": "/health", "SERVICE_8080_CHECK_INTERVAL": "1500ms",
+        "SERVICE_8080_CHECK_TIMEOUT": "1000ms"}),
+    ({"tcp": True}, {"SERVICE_8080_CHECK_TCP": "true", "SERVICE_8080_CHECK_INTERVAL": "10000ms",
+                     "SERVICE_8080_CHECK_TIMEOUT": "5000ms"}),
+])
+def test_labels_tell_the_registrar_and_a_user_cannot_change_that(check: Any, labels: dict[str, str]) -> None:
+    users = {"SERVICE_NAME": "evil", "SERVICE_8080_NAME": "evil", "SERVICE_id": "x", "SERVICE_IGNORE": "1",
+             "SERVICE_CHECK_TTL": "1h", "SERVICE_TAGS": "a,b", "team": ""}
+    spec = policy.parse_spec({**BOOKS, "labels": users, **({"check": check} if check else {})}, "test")
+    assert engine.definition(spec, "books-blue-3", number=3, color="blue", release="r1")["Labels"] == {
+        "lictor.service": "books", "lictor.number": "3", "lictor.color": "blue", "lictor.release": "r1",
+        "SERVICE_NAME": "books-blue", "SERVICE_TAGS": "a,b", "team": "", **labels}
+
+
+def test_what_cannot_start_leaves_nothing_behind_and_says_docker_s_reason(docker: Docker) -> None:
+    with pytest.raises(errors.LictorError, match="not-there"):
+        start(entrypoint=["/not-there"])
+    with pytest.raises(errors.Refused, match="No such image: no-such-image"):
+        start(image="no-such-image:1")
+    with pytest.raises(errors.LictorError, match="no-such-network"):
+        start(networks=["no-such-network"])
+    assert docker.containers() == []
+
+
+def test_a_name_that_is_taken_is_a_conflict(docker: Docker) -> None:
+    docker.docker("run", "-d", "--name", "books-1", "books-service:1.0")
+    with pytest.raises(errors.Conflict, match="books-1"):
+        start()
+    assert docker.containers() == ["books-1"]
+
+
+def test_it_removes_only_what_is_its_own(docker: Docker) -> None:
+    docker.docker("run", "-d", "--name", "books-1", "books-service:1.0")
+    docker.docker("run", "-d", "--name", "books-2", "-l", "lictor.service=books", "books-service:1.0")
+    [mistaken] = engine.containers("books")
+    ours = start(3)
+    for name, number in {"books-1": 1, "books-2": 1}.items():
+        claimed = mistaken._replace(id=inspect(docker, name, ".Id").strip('"'), name=name, number=number)
+        with pytest.raises(errors.Refused, match="left alone"):
+            engine.remove(claimed, grace_s=0)
+    assert docker.containers("status=running") == ["books-1", "books-2", ours.name]
+
+
+def shell(script: str, number: int = 1) -> model.Container:
+    return start(number, entrypoint=["/bin/busybox", "sh", "-c"], command=[script])
+
+
+def test_stopping_waits_for_the_grace_and_no_longer(docker: Docker) -> None:
+    polite = shell("trap 'echo asked; busybox sleep 1; echo done; exit 0' TERM; echo ready; "
+                   "while :; do busybox sleep 0.1; done")
+    wait_for(lambda: "ready" in engine.logs(polite, lines=5), "it runs")
+    follower = subprocess.Popen(["docker", "logs", "-f", polite.id], stdout=subprocess.PIPE, text=True)
+    engine.remove(polite, grace_s=20)
+    assert follower.communicate(timeout=30)[0].split() == ["ready", "asked", "done"]
+    engine.remove(shell("trap '' TERM; while :; do busybox sleep 1; done"), grace_s=0.1)
+    assert docker.containers() == []
+
+
+def test_logs_are_the_last_lines_of_both_streams() -> None:
+    talker = shell("for i in 1 2 3; do echo out $i; done; busybox sleep 1; printf '\\377\\n' >&2; busybox sleep 100")
+    wait_for(lambda: engine.logs(talker, lines=2) == "out 3\n\ufffd\n", "two lines")
+
+
+def test_in_flight_counts_requests_from_outside(docker: Docker) -> None:
+    container = start()
+    url = f"http://127.0.0.1:{port(docker, container.name)}"
+    wait_for(lambda: urllib.request.urlopen(f"{url}/health", timeout=5).status == 200, "it serves")
+    wait_for(lambda: engine.in_flight(container) == 0, "nothing is in flight")
+    docker.docker("exec", "-d", container.id, "/bin/busybox", "wget", "-O", "/dev/null",
+                  "http://127.0.0.1:8080/cgi-bin/slow")
+    slow = threading.Thread(target=lambda: urllib.request.urlopen(f"{url}/cgi-bin/slow", timeout=20).read())
+    with socket.create_connection(("127.0.0.1", port(docker, container.name))):
+        slow.start()
+        wait_for(lambda: engine.in_flight(container) == 2, "one idle connection and one request")
+        slow.join()
+        wait_for(lambda: engine.in_flight(container) == 1, "the idle one")
+    wait_for(lambda: engine.in_flight(container) == 0, "none")
+    engine.remove(container, grace_s=0)
+    assert engine.in_flight(container) is None
+
+
+TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+   1: 020011AC:1F90 010011AC:C350 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+   2: 020011AC:1F91 010011AC:C350 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+   3: 0100007F:1F90 0100007F:C351 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+   4: 020011AC:1F90 010011AC:C352 06 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+"""
+
+
+@pytest.mark.parametrize(("remote", "count"), [
+    ("0000000000000000FFFF00000100007F", 1), ("00000000000000000000000001000000", 1),
+    ("0000000000000000FFFF0000010011AC", 2), ("000080FE000000000000000001000000", 2),
+])
+def test_connections_of_loopback_do_not_count(remote: str, count: int) -> None:
+    row = f"   5: 0000000000000000FFFF0000020011AC:1F90 {remote}:C353 01 0:0 0:0 0 0 0 1\n"
+    assert engine.connections(TABLE + row, {8080}) == count
+
+
+def test_docker_that_cannot_be_reached_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    with pytest.raises(errors.Unavailable, match="No such file or directory"):
+        engine.containers()
