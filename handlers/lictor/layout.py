@@ -1,0 +1,61 @@
+"""Which files below conf_dir a service needs, what they say, and which of its earlier ones have to go.
+
+upstreams/lictor_NAME.conf; locations/NAME.conf, or with a host servers/HOST.d/NAME.conf and servers/HOST.conf.
+"""
+
+import glob
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lictor import errors, files, render, upstream
+
+
+class Wanted(NamedTuple):
+    """`upstream` and `location` are the texts to validate ("": there is none); `files` holds them too, by path below
+    conf_dir; None there means that the file has to go."""
+
+    upstream: str
+    location: str
+    files: dict[str, str | None]
+
+    def is_in_place(self, conf_dir: str) -> bool:
+        return all(files.read(os.path.join(conf_dir, path)) == text for path, text in self.files.items())
+
+
+def wanted(conf_dir: str, templates: render.Templates, known: Mapping[str, dict[str, Any]], name: str,
+           peers: tuple[upstream.Peer, ...]) -> Wanted:
+    """`known`: every route of this node by name. Raises Refused when the route or a template is no good."""
+    route = known[name]
+    if route["removed"]:
+        return Wanted("", "", _leftovers(conf_dir, known, name, set()))
+    host, path = route["host"], route["path"]
+    sharing = sorted(other for other, each in known.items()
+                     if not each["removed"] and (each["host"], each["path"]) == (host, path))
+    if sharing[0] != name:
+        raise errors.Refused(f"route {host}{path} is that of {sharing[0]}")
+    found = Wanted(templates.upstream(name, peers), templates.location(name, path, empty=not peers), {})
+    found.files[f"upstreams/lictor_{name}.conf"] = found.upstream
+    if host:
+        found.files[f"servers/{host}.d/{name}.conf"] = found.location
+        found.files[f"servers/{host}.conf"] = templates.server(host, os.path.join(conf_dir, "servers", f"{host}.d"))
+    else:
+        found.files[f"locations/{name}.conf"] = found.location
+    found.files.update(_leftovers(conf_dir, known, name, set(found.files)))
+    return found
+
+
+def _leftovers(conf_dir: str, known: Mapping[str, dict[str, Any]], name: str, kept: set[str]) -> dict[str, str | None]:
+    """Files of an earlier route of this service, and the server that has no location without them."""
+    patterns = (f"upstreams/lictor_{name}.conf", f"locations/{name}.conf", f"servers/*.d/{name}.conf")
+    found = {path for pattern in patterns for path in glob.glob(pattern, root_dir=conf_dir)} - kept
+    hosts = {each["host"] for each in known.values() if not each["removed"]}
+    for folder, file_name in [os.path.split(path) for path in found]:
+        if folder.endswith(".d") and os.listdir(os.path.join(conf_dir, folder)) == [file_name]:
+            host = folder.removeprefix("servers/").removesuffix(".d")
+            found |= set() if host in hosts else {f"servers/{host}.conf"}
+    return {path: None for path in found if _is_ours(os.path.join(conf_dir, path))}
+
+
+def _is_ours(path: str) -> bool:
+    return (files.read(path) or "").startswith(render.MARK)

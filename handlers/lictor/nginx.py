@@ -1,0 +1,229 @@
+"""This node's nginx, on the host or in a container that mounts conf_dir: validate, swap files, signal, confirm.
+
+nginx swallows a configuration that it refuses: the signal succeeds and the old workers stay. So each change of files
+comes with a new generation number, which nginx itself answers on a unix socket once it serves those files.
+"""
+
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from lictor import config, errors, files, process, render
+
+_FOLDERS = ("upstreams", "locations", "servers", "run")
+_LONGEST_SOCKET_PATH = 107
+_TEST_TIMEOUT_S = 30.0
+_CONFIRM_TIMEOUT_S = 5.0
+_ASK_WHY_AFTER_S = 1.0
+_STARTING_S = 5.0  # a socket this young may not be listened on yet
+_BETWEEN_RELOADS_S = 0.15  # a HUP that comes before the last one's old workers were told to go delays both
+
+
+def prepare(conf_dir: str, templates: render.Templates | None = None) -> list[str]:
+    """Make conf_dir what nginx.conf can include, and return the files that changed. What is served stays as it is."""
+    socket_path = _socket_path(conf_dir)
+    if len(os.fsencode(socket_path)) > _LONGEST_SOCKET_PATH:
+        raise errors.Refused(f"nginx.conf_dir is {conf_dir!r}; a socket below it may have {_LONGEST_SOCKET_PATH} "
+                             f"bytes, and {socket_path} has more")
+    for folder in _FOLDERS:
+        os.makedirs(os.path.join(conf_dir, folder), exist_ok=True)
+    os.chmod(os.path.join(conf_dir, "run"), 0o750)  # nginx gives its sockets mode 0666
+    snippet = os.path.join(conf_dir, "lictor.conf")
+    changed = files.write_atomic(snippet, (templates or render.Templates()).text("lictor.conf.j2", conf_dir=conf_dir))
+    if not os.path.exists(_generation_path(conf_dir)):
+        _stamp(conf_dir)
+    return [snippet] if changed else []
+
+
+def check(settings: config.Nginx, text: str) -> None:
+    """Have nginx parse a whole synthetic configuration, apart from the live one; raises Refused with nginx's reason."""
+    path = os.path.join(settings.conf_dir, "run", "check.conf")
+    files.write_atomic(path, text, durable=False)
+    _test(settings, path)
+
+
+def swap(conf_dir: str, wanted: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Write the files (None: remove it), which are paths below conf_dir; returns what the differing ones held before.
+
+    The generation is new before the first and again after the last, so that nothing half-way can ever be confirmed.
+    """
+    before = {path: files.read(os.path.join(conf_dir, path)) for path in wanted}
+    differing = [path for path in wanted if before[path] != wanted[path]]
+    if differing:
+        _let_last_reload_end(conf_dir)
+        _stamp(conf_dir, durable=False)
+        for path in differing:
+            _put(os.path.join(conf_dir, path), wanted[path])
+        _stamp(conf_dir)
+    return {path: before[path] for path in differing}
+
+
+def reload(settings: config.Nginx) -> int:
+    """Make nginx serve the files as they are, and return their generation, which nginx has confirmed.
+
+    Raises Unavailable when nginx isn't running or may not be signalled (files that were swapped may stay), and Refused
+    when it runs but doesn't serve them: then they have to go.
+    """
+    generation = _stamped(settings.conf_dir)
+    if answered(settings.conf_dir) == generation:
+        return generation
+    with ExitStack() as held:
+        old_workers = _hup_container(settings.container) if settings.container else _hup_host(settings.pid_file, held)
+        _confirm(settings, generation)
+        for worker in old_workers:
+            try:
+                signal.pidfd_send_signal(worker, signal.SIGQUIT)  # nginx itself would do that 100 ms later
+            except OSError:
+                pass  # already gone
+    return generation
+
+
+def answered(conf_dir: str) -> int | None:
+    """The generation that nginx says it serves; None when there is no answer."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1)
+            connection.connect(_socket_path(conf_dir))
+            connection.sendall(b"GET /generation HTTP/1.0\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    except OSError:
+        return None
+    digits = answer.rpartition(b"\r\n\r\n")[2]
+    return int(digits) if digits.isdigit() else None
+
+
+def clean(settings: config.Nginx) -> list[str]:
+    """Remove what killed processes left behind; returns the paths.
+
+    A nginx that was killed leaves its socket, and can then not be started again before that is gone.
+    """
+    found = [folder for folder, _, _ in os.walk(settings.conf_dir)]
+    stale = [path for folder in found for path in files.remove_stale_temporaries(folder, older_than_s=60)]
+    path = _socket_path(settings.conf_dir)
+    try:
+        if time.time() - os.stat(path).st_mtime > _STARTING_S:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(1)
+                connection.connect(path)
+    except ConnectionRefusedError:
+        files.remove(path)
+        stale.append(path)
+    except OSError:
+        pass  # there is none, or it is not ours to judge
+    return stale
+
+
+def check_main_conf(settings: config.Nginx) -> None:
+    """Have nginx parse the user's whole configuration; raises Refused with nginx's reason."""
+    _test(settings, settings.main_conf)
+
+
+def _test(settings: config.Nginx, path: str) -> None:
+    argv = [settings.binary, "-t", "-q", "-c", path]
+    if settings.container:
+        from lictor import containers  # the Docker SDK takes longer to load than a publication takes
+
+        code, output = containers.connect().execute(settings.container, argv, timeout_s=_TEST_TIMEOUT_S)
+        if code:
+            raise errors.Refused(f"nginx refuses it: {_reason(output)}")
+        return
+    try:
+        process.run(argv, timeout_s=_TEST_TIMEOUT_S)
+    except errors.CommandFailed as error:
+        raise errors.Refused(f"nginx refuses it: {_reason(error.stderr or str(error))}") from error
+
+
+def _reason(output: str) -> str:
+    lines = [line for line in output.splitlines() if "[emerg]" in line] or output.splitlines()[-1:]
+    return " ".join(lines).replace("nginx: ", "")
+
+
+def _hup_container(container: str) -> list[int]:
+    from lictor import containers  # as above
+
+    client = containers.connect()
+    if not ((client.inspect(container) or {}).get("State") or {}).get("Running"):
+        raise errors.Unavailable(f"nginx's container {container} is not running")
+    client.kill(container, "HUP")
+    return []  # its workers are in another pid namespace, and nginx ends them itself
+
+
+def _hup_host(pid_file: str, held: ExitStack) -> list[int]:
+    """Signal the master; returns pidfds of the workers it had, which `held` will close."""
+    text = (files.read(pid_file) or "").strip()
+    master = _hold(int(text), b"master process", held) if text.isdigit() else None
+    if master is None:
+        raise errors.Unavailable(f"nginx is not running: {pid_file} names no nginx master process")
+    children = (files.read(f"/proc/{text}/task/{text}/children") or "").split()
+    workers = [_hold(int(each), b"worker process", held) for each in children]
+    try:
+        signal.pidfd_send_signal(master, signal.SIGHUP)
+    except PermissionError as error:
+        raise errors.Unavailable(f"nginx (pid {text}) may not be signalled by user id {os.geteuid()}; run lictor-route "
+                                 "as root or as the user of nginx's master process") from error
+    except ProcessLookupError as error:
+        raise errors.Unavailable(f"nginx (pid {text}) has just ended") from error
+    return [each for each in workers if each is not None]
+
+
+def _hold(pid: int, title: bytes, held: ExitStack) -> int | None:
+    """A pidfd, which can't come to mean another process; None when the process is not nginx's of that title."""
+    try:
+        descriptor = os.pidfd_open(pid)
+        held.callback(os.close, descriptor)
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return descriptor if re.match(rb"[a-z]+: " + title, file.read()) else None
+    except (OSError, OverflowError):
+        return None
+
+
+def _confirm(settings: config.Nginx, generation: int) -> None:
+    began = time.monotonic()
+    asked_why = False
+    while answered(settings.conf_dir) != generation:
+        waited_s = time.monotonic() - began
+        if waited_s > _ASK_WHY_AFTER_S and not asked_why:
+            _test(settings, settings.main_conf)
+            asked_why = True
+        if waited_s > _CONFIRM_TIMEOUT_S:
+            raise errors.Refused(f"nginx did not answer generation {generation} on {_socket_path(settings.conf_dir)} "
+                                 f"within {_CONFIRM_TIMEOUT_S:.0f} s; does {settings.main_conf} include lictor.conf?")
+        time.sleep(0.002)
+
+
+def _let_last_reload_end(conf_dir: str) -> None:
+    since_s = time.time() - os.stat(_generation_path(conf_dir)).st_mtime
+    time.sleep(min(_BETWEEN_RELOADS_S, max(0.0, _BETWEEN_RELOADS_S - since_s)))
+
+
+def _stamp(conf_dir: str, *, durable: bool = True) -> None:
+    """Write a generation that was never answered before, not even by an nginx older than conf_dir."""
+    generation = max(_stamped(conf_dir) + 1, int(time.time()))
+    files.write_atomic(_generation_path(conf_dir), f'location = /generation {{ return 200 "{generation}"; }}\n',
+                       durable=durable)
+
+
+def _stamped(conf_dir: str) -> int:
+    found = re.search(r'"(\d+)"', files.read(_generation_path(conf_dir)) or "", re.ASCII)
+    return int(found[1]) if found else 0
+
+
+def _put(path: str, text: str | None) -> None:
+    folder = os.path.dirname(path)
+    if text is not None:
+        os.makedirs(folder, exist_ok=True)
+        files.write_atomic(path, text)
+    elif files.remove(path):
+        files.sync_folder(folder)
+
+
+def _generation_path(conf_dir: str) -> str:
+    return os.path.join(conf_dir, "generation.conf")
+
+
+def _socket_path(conf_dir: str) -> str:
+    return os.path.join(conf_dir, "run", "generation.sock")

@@ -1,0 +1,37 @@
+"""What the state folder holds about routing: routes/NAME.json (what is wanted of this node), peers/NAME.json (what its
+nginx serves, or is about to), and a lock on both. Imported by the commonest event, so it imports little."""
+
+import os
+from typing import Any
+
+from lictor import files, upstream
+
+
+def names(state_dir: str) -> list[str]:
+    """The services that this node knows a route of, removed ones included."""
+    found = os.listdir(os.path.join(state_dir, "routes"))
+    return sorted(each.removesuffix(".json") for each in found if each.endswith(".json") and not each.startswith("."))
+
+
+def route(state_dir: str, name: str) -> dict[str, Any] | None:
+    """None when the service is not known here."""
+    found: dict[str, Any] | None = files.read_json(os.path.join(state_dir, "routes", f"{name}.json"))
+    return found
+
+
+def served(state_dir: str, name: str) -> upstream.Served | None:
+    """None when nothing was ever decided."""
+    return upstream.served(files.read_json(_peers_path(state_dir, name)))
+
+
+def write_served(state_dir: str, name: str, now: upstream.Served, *, durable: bool = True) -> None:
+    files.write_json(_peers_path(state_dir, name), now._asdict(), durable=durable)
+
+
+def lock_path(state_dir: str, name: str) -> str:
+    """Who holds this lock must not wait for a publication: that one takes it too."""
+    return os.path.join(state_dir, "locks", f"route:{name}.lock")  # no service's name has a colon
+
+
+def _peers_path(state_dir: str, name: str) -> str:
+    return os.path.join(state_dir, "peers", f"{name}.json")

@@ -1,0 +1,124 @@
+"""Who receives a service's traffic: from what the catalogue says and what nginx serves to a decision. Pure.
+
+A route is what routes/NAME.json holds, and what is served is what peers/NAME.json holds.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+from lictor import model
+
+EMPTY_FOR_S = 60.0  # an agent's restart empties its node for a while
+
+Peer = tuple[str, int]
+InstanceId = tuple[str, str]  # node, service ID
+
+
+class Served(NamedTuple):
+    """What nginx serves, or is about to serve while `confirmed` is false."""
+
+    peers: tuple[Peer, ...]
+    instances: tuple[InstanceId, ...]
+    consul_index: int = 0  # of the last event that was heeded
+    empty_since: float | None = None  # epoch seconds; the peers are held although the catalogue has none
+    confirmed: bool = False
+    generation: int = 0
+
+
+class Decision(NamedTuple):
+    """`confirm`: read again consistently, then decide on that. `hold`: keep what is served, though it is not seen.
+
+    `refused` names the instances whose address or port must not reach a configuration, each with the reason.
+    """
+
+    kind: Literal["unchanged", "publish", "confirm", "hold"]
+    peers: tuple[Peer, ...]
+    instances: tuple[InstanceId, ...]
+    reason: str
+    refused: tuple[str, ...] = ()
+
+
+def served(table: Any) -> Served | None:
+    """What peers/NAME.json holds; None when it is absent or damaged."""
+    try:
+        return Served(**{**table, "peers": tuple((address, port) for address, port in table["peers"]),
+                         "instances": tuple((node, service_id) for node, service_id in table["instances"])})
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
+def decide(route: dict[str, Any], now: Served | None, instances: Sequence[model.Instance], *, now_s: float,
+           certain: bool) -> Decision:
+    """What to do about the instances that were seen; `certain`: by a consistent read, so that less is believed too."""
+    if route["removed"]:
+        return Decision("publish" if now is None or now.peers else "unchanged", (), (), "the service is removed")
+    live = [each for each in instances if each.service == route["service"]]  # not those of the other colour
+    peers, refused = _reachable(live, route["node"])
+    eligible = {each for each in peers if _is_eligible(each, route["traffic"])}
+    known = set(now.instances) if now else set()
+    ailing = {each for each in peers.keys() - eligible
+              if (each.node, each.service_id) in known and each.maintenance is None}
+    panic = len(eligible) < len(ailing)
+    receiving = eligible | ailing if panic else eligible
+    reason = f"{len(eligible)} of {len(live)} instances are fit for traffic" + (
+        f"; the {len(ailing)} unfit ones keep it too, because they are most" if panic else "")
+    target = Decision("publish", tuple(sorted({peers[each] for each in receiving})),
+                      tuple(sorted((each.node, each.service_id) for each in receiving)), reason, tuple(refused))
+    if now is None or now.peers == target.peers and now.instances == target.instances:
+        return target if now is None else target._replace(kind="unchanged")
+    if not certain and 2 * len(eligible) < len(known):
+        return target._replace(kind="confirm")
+    return target if target.peers else _without_peers(route, now, target, now_s)
+
+
+def _without_peers(route: dict[str, Any], now: Served, target: Decision, now_s: float) -> Decision:
+    held = Decision("hold", now.peers, now.instances, target.reason, target.refused)
+    if target.refused:
+        return held._replace(reason="the address of every instance is refused")
+    if route["empty_ok"]:
+        return target._replace(reason="no instance, and replicas is 0")
+    if now.empty_since is not None and now_s - now.empty_since >= EMPTY_FOR_S:
+        return target._replace(reason=f"{target.reason}, for {now_s - now.empty_since:.0f} s")
+    return held._replace(reason=f"{target.reason}; that is believed after {EMPTY_FOR_S:.0f} s")
+
+
+def _reachable(live: list[model.Instance], this_node: str) -> tuple[dict[model.Instance, Peer], list[str]]:
+    """The instances that this node can reach, and the refused ones: who, and why."""
+    peers, refused = {}, []
+    for each in live:
+        try:
+            address = _address(each.address)
+            if not address.is_loopback or each.node == this_node:
+                peers[each] = (str(address), _port(each.port))
+        except ValueError as error:
+            refused.append(f"instance {each.service_id[:100]!r} of node {each.node[:100]!r}: {error}")
+    return peers, refused
+
+
+def _is_eligible(instance: model.Instance, traffic: str) -> bool:
+    fit = traffic == "any" or instance.status in ("passing", "warning") and instance.node_alive
+    return fit and instance.maintenance is None
+
+
+def _address(given: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address that may stand in a configuration; raises ValueError. No names: one that fails blocks every reload."""
+    if not isinstance(given, str):
+        raise ValueError(f"address {given!r:.100} is not a string")
+    try:
+        address = ipaddress.ip_address(given)
+    except ValueError as error:
+        raise ValueError(f"address {given[:100]!r} is not an IP address") from error
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            raise ValueError(f"address {given[:100]!r} has a zone")
+        address = address.ipv4_mapped or address
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"address {given!r} is not that of one host")
+    return address
+
+
+def _port(given: object) -> int:
+    if type(given) is not int or not 1 <= given <= 65535:  # a bool is an int too
+        raise ValueError(f"port {given!r:.100} is not a whole number from 1 to 65535")
+    return given
