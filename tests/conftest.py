@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.consul import Consul
 from lab.docker import Docker
 from lab.nginx import Nginx
-from lab.node import Node
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HANDLERS = REPOSITORY / "handlers"
@@ -54,8 +54,9 @@ def nginx(tmp_path: Path) -> Iterator[Nginx]:
 
 
 @pytest.fixture
-def node(docker: Docker, tmp_path: Path) -> Iterator[Node]:
+def node(docker: Docker, tmp_path: Path) -> Iterator[Any]:
     """A whole node, running: its Consul keeps its data over a restart."""
+    from lab.node import Node
     whole = Node(_folder(tmp_path, "node"), docker, keep_data=True)
     try:
         yield whole.start()

@@ -37,8 +37,8 @@ def describe(seen: plan.Observation) -> str:
 
 def _start(context: Context, seen: plan.Observation, action: plan.Action) -> str:
     spec = live_spec(seen)
-    engine = engines.ENGINES[spec.engine]
-    container = engine.start(spec, number=action.number, color=seen.desired.color)
+    container = engines.ENGINES[spec.engine].start(_with_env_files(spec), number=action.number,
+                                                   color=seen.desired.color, release=desired.fingerprint(spec))
     return f"{container.name} is {container.id[:12]}"
 
 
@@ -60,13 +60,17 @@ _ACTS = {"start": _start, "drain": _drain, "remove": _remove}
 
 
 def live_spec(seen: plan.Observation) -> policy.Spec:
-    """What a new container is made from: the live spec, not one that asks for a release; its env files read in."""
+    """What a new container is made from: the spec that runs, not one that asks for a release."""
     assert seen.desired.spec is not None
-    spec = policy.parse_spec(seen.state.live, "lictor/state") if seen.state.live else seen.desired.spec
-    table = dict(spec.environment_table)
-    for path in reversed(spec.env_files):
+    return policy.parse_spec(seen.state.live, "lictor/state") if seen.state.live else seen.desired.spec
+
+
+def _with_env_files(spec: policy.Spec) -> policy.Spec:
+    """Read the env files of this node in; what stands in `environment` wins, then the later file."""
+    table: dict[str, str] = {}
+    for path in spec.env_files:
         text = files.read(path)
         if text is None:
-            raise errors.Refused(f"{seen.desired.name}: env_file {path} is not on this node")
-        table = {**policy.parse_env_file(text), **table}
-    return desired.with_environment(spec, table)
+            raise errors.Refused(f"{spec.name}: env_file {path} is not on this node")
+        table |= policy.parse_env_file(text)
+    return desired.with_environment(spec, {**table, **spec.environment_table})

@@ -1,6 +1,7 @@
 """The command `lictor` that people type."""
 
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -14,24 +15,29 @@ from rich.table import Table
 
 import lictor
 from lictor import apply as applying
-from lictor import catalog, config, doctor, errors, init, process, reconcile, report, watches
+from lictor import catalog, config, doctor, errors, handler, init, observe, process, reconcile, report, watches
+from lictor import scale as scaling
 
-_OUT = Console(highlight=False, soft_wrap=True)
+_OUT = Console(highlight=False, width=None if sys.stdout.isatty() else 240)  # a pipe has no width of its own
 
 
 @dataclasses.dataclass
 class Session:
-    """The options in front of the command; connections are made only by the commands that need them."""
+    """The options in front of the command; settings and connections are made only by the commands that need them."""
 
-    settings: config.Config
+    config_path: str
     token_file: str | None
+
+    @functools.cached_property
+    def settings(self) -> config.Config:
+        return config.load({"LICTOR_CONFIG": self.config_path} if self.config_path else {})
 
     @property
     def client(self) -> catalog.Catalog:
         return catalog.connect(token_file=self.token_file)
 
     @property
-    def context(self) -> reconcile.Context:
+    def context(self) -> observe.Context:
         return reconcile.connect(self.settings, self.token_file)
 
 
@@ -54,7 +60,8 @@ def explained() -> Iterator[None]:
 
 @click.group(cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(lictor.__version__)
-@click.option("--config", "config_path", metavar="FILE", help=f"Settings; else $LICTOR_CONFIG, else {config.DEFAULT_PATH}.")
+@click.option("--config", "config_path", metavar="FILE",
+              help=f"Settings; else $LICTOR_CONFIG, else {config.DEFAULT_PATH}.")
 @click.option("--token-file", metavar="FILE", help="Holds the Consul token; else $CONSUL_HTTP_TOKEN or _FILE.")
 @click.pass_context
 def main(ctx: click.Context, config_path: str | None, token_file: str | None) -> None:
@@ -72,8 +79,7 @@ def main(ctx: click.Context, config_path: str | None, token_file: str | None) ->
     Exit codes: 0 done or nothing to do, 1 refused or failed for good, 2 usage, 3 `plan` has something to do,
     75 try again later.
     """
-    environ = {**os.environ, **({"LICTOR_CONFIG": config_path} if config_path else {})}
-    ctx.obj = Session(config.load(environ), token_file)
+    ctx.obj = Session(config_path or os.environ.get("LICTOR_CONFIG", ""), token_file)
 
 
 @main.command()
@@ -139,7 +145,7 @@ def status(session: Session, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("SERVICE", "PASSING", "IMAGE", "NODE", "ROUTE", "NGINX ON", "STATE"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading != "STATE")
     for row in rows:
         table.add_row(row.name, f"{row.passing}/{row.desired}", row.image, row.node or row.engine, row.route,
                       ", ".join(row.served_by) or "-", row.says)
@@ -185,3 +191,50 @@ def why(session: Session, name: str, as_json: bool) -> None:
         click.echo(f"now: {each['kind']} {each['container']}: {each['reason']}".replace(" : ", ": "))
     if not story["now"]:
         click.echo("now: nothing to do")
+
+
+@main.command("init")
+@click.option("--remove", "removing", is_flag=True, help="Take away what init wrote, but nothing changed since.")
+@click.option("--force", is_flag=True, help="Overwrite, or remove, also what was changed since.")
+@click.pass_obj
+def init_(session: Session, removing: bool, force: bool) -> None:
+    """Prepare this node: settings, nginx's snippet, Consul's watches, units. Says what it did and what is left."""
+    path = session.config_path or config.DEFAULT_PATH
+    done = init.remove(config_path=path, force=force) if removing else init.run(
+        config_path=path, token_file=session.token_file or "", force=force)
+    for line in done.done:
+        click.echo(line)
+    if done.todo:
+        click.echo("\nleft to do:")
+        for number, line in enumerate(done.todo, start=1):
+            click.echo(f"  {number}. {line}")
+
+
+@main.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
+@click.pass_obj
+def doctor_(session: Session, as_json: bool) -> None:
+    """Test each right and setting that the handlers need, and name remedies. Exit code 1: something is missing."""
+    findings = doctor.examine(session.settings, token_file=session.token_file)
+    if as_json:
+        click.echo(json.dumps([each._asdict() for each in findings], indent=2))
+    else:
+        for each in findings:
+            mark = {True: "ok  ", False: "FAIL", None: "?   "}[each.ok]
+            click.echo(f"{mark} {each.name}: {each.detail}" + (f"\n     remedy: {each.remedy}" if each.remedy else ""))
+    sys.exit(1 if any(each.ok is False for each in findings) else 0)
+
+
+@main.command("watches")
+@click.pass_obj
+def watches_(session: Session) -> None:
+    """Print the agent configuration that lictor writes: the static file, and the watches on routed services."""
+    settings = session.settings
+    options = handler.inherited(settings, session.token_file)
+    services = {name: each["service"] for name, each in scaling.routes(settings).items() if not each["removed"]}
+    for name, content in (
+        (watches.STATIC_FILE, watches.static(settings, options, process.handler_argv)),
+        (watches.ROUTES_FILE, watches.routes(settings, services, options, process.handler_argv)),
+    ):
+        click.echo(f"# {os.path.join(settings.watch.config_dir, name)}", err=True)
+        click.echo(watches.text(content), nl=False)

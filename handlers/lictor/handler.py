@@ -22,8 +22,13 @@ class Call(NamedTuple):
 
     @property
     def inherited(self) -> list[str]:
-        words = ["--config", self.settings.path] if self.settings.path not in ("", config.DEFAULT_PATH) else []
-        return words + (["--token-file", self.token_file] if self.token_file else [])
+        return inherited(self.settings, self.token_file)
+
+
+def inherited(settings: config.Config, token_file: str | None) -> list[str]:
+    """The options that a handler is started with, so that it has the same settings and token."""
+    words = ["--config", settings.path] if settings.path not in ("", config.DEFAULT_PATH) else []
+    return words + (["--token-file", token_file] if token_file else [])
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -92,15 +92,16 @@ def remember(seen: Observation) -> State:
     lost = [each.container.id for each in everyone
             if each.condition == "gone" or each.condition == "unhealthy" and each.container.id not in old.passed]
     newly_lost = not set(lost) <= set(old.lost)
-    failures = 0 if seen.now - old.failed_at > FORGET_FAILURES_S else old.failures
+    forgetful = _forget_failures(old, seen.now)
+    counted = failed(forgetful, seen.now) if newly_lost else forgetful
     changes: dict[str, object] = {
         "refused": list(wanted.problems),
         "critical_since": {service_id: old.critical_since.get(service_id, seen.now)
                            for service_id, status in statuses.items() if status == "critical"},
         "passed": sorted({each.id for each in seen.containers} & (passing | set(old.passed))),
         "lost": sorted(lost),
-        "failures": failures + newly_lost,
-        "failed_at": seen.now if newly_lost else old.failed_at,
+        "failures": counted.failures,
+        "failed_at": counted.failed_at,
     }
     if wanted.spec is not None and wanted.table is not None:
         changes |= {"spec": wanted.table, "replicas": wanted.replicas, "image": wanted.spec.image}
@@ -108,6 +109,15 @@ def remember(seen: Observation) -> State:
             changes |= {"live": wanted.table, "proven": any(
                 each.container.id in passing and each.container.release == wanted.release for each in everyone)}
     return msgspec.structs.replace(old, **changes)
+
+
+def failed(old: State, now: float) -> State:
+    """Count one more failure, after which starts back off."""
+    return msgspec.structs.replace(old, failures=_forget_failures(old, now).failures + 1, failed_at=now)
+
+
+def _forget_failures(old: State, now: float) -> State:
+    return msgspec.structs.replace(old, failures=0) if now - old.failed_at > FORGET_FAILURES_S else old
 
 
 def retry_at(state: State) -> float:

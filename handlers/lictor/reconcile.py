@@ -101,8 +101,20 @@ def _step(context: Context, reading: Reading) -> bool:
     for problem in set(seen.state.refused) - set(reading.stored.refused):
         history.note(context.catalog, name, {"kind": "refused", "node": context.node, "reason": problem})
     for action in actions:
-        act.carry_out(context, seen, action)
+        try:
+            act.carry_out(context, seen, action)
+        except errors.LictorError:
+            if action.kind == "start":
+                _count_failure(context, name)
+            raise
     return bool(actions)
+
+
+def _count_failure(context: Context, name: str) -> None:
+    """A start that the engine refuses is a failure like a death: the next try backs off."""
+    entry = context.catalog.get(f"{state.KEY_PREFIX}{name}")
+    failed = plan.failed(state.decode(entry.value if entry else None), time.time())
+    context.catalog.put(f"{state.KEY_PREFIX}{name}", state.encode(failed), cas=entry.modify_index if entry else 0)
 
 
 def _forget(context: Context, name: str) -> None:

@@ -50,8 +50,9 @@ def _status(wanted: desired.Desired, found: list[model.Instance], nodes: list[st
     says = "being removed" if wanted.removed else f"held: {wanted.why_held}" if wanted.why_held else (
         "as desired" if len(serving) == target == len(found) or spec and spec.engine == "none"
         else f"converging: {wanted.why_replicas}")
-    return Status(wanted.name, target, len(serving), len(found), spec.image if spec else "", spec.engine if spec else "",
-                  spec.node if spec else "", route, nodes, says, list(wanted.problems))
+    image, engine, node = (spec.image, spec.engine, spec.node) if spec else ("", "", "")
+    return Status(wanted.name, target, len(serving), len(found), image, engine, node, route, nodes, says,
+                  list(wanted.problems))
 
 
 def what_now(context: Context, name: str) -> list[dict[str, Any]]:
@@ -60,7 +61,8 @@ def what_now(context: Context, name: str) -> list[dict[str, Any]]:
     wanted = reading.seen.desired
     if wanted.spec and not observe.acts_here(wanted, context.node):
         who = f"node {wanted.spec.node}" if wanted.spec.node else "nobody"
-        return [{"service": name, "kind": "none", "container": "", "reason": f"{who} acts for it, this is {context.node}"}]
+        reason = f"{who} acts for it, this is {context.node}"
+        return [{"service": name, "kind": "none", "container": "", "reason": reason}]
     return [{"service": name, "kind": each.kind, "container": each.container, "reason": each.reason}
             for each in reading.actions]
 
@@ -81,7 +83,8 @@ def told(record: dict[str, Any]) -> str:
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.get("at", 0)))
     what = f"{record.get('kind', '?')} {record.get('container', '')}".strip()
     took = f" in {record['ms'] / 1000:.1f} s" if "ms" in record else ""
-    lines = [f"{at}  {record.get('node', '?')}  {what}: {record.get('reason', '')} -> {record.get('outcome', '?')}{took}"]
+    outcome = f"{record.get('outcome', '?')}{took}"
+    lines = [f"{at}  {record.get('node', '?')}  {what}: {record.get('reason', '')} -> {outcome}"]
     lines += [f"    seen: {record['seen']}"] if record.get("seen") else []
     lines += [f"    | {line}" for line in str(record.get("detail", "")).splitlines()]
     return "\n".join(lines)

@@ -34,7 +34,7 @@ def run(call: handler.Call) -> int:
                                                      "none, or does the watch's token not allow to read them?")
         return 0
     consul_index = os.environ.get("CONSUL_INDEX", "")
-    changed = follow(call, keys, int(consul_index) if consul_index.isdigit() else 0)
+    changed = follow(call, keys, int(consul_index) if consul_index.isdigit() else None)
     if changed:
         process.spawn_handler("lictor-reconcile", [*call.inherited, *sorted(changed)],
                               state_dir=call.settings.state_dir)
@@ -50,27 +50,29 @@ def parse(payload: str) -> dict[str, Key]:
         raise errors.Refused(f"stdin holds no keyprefix payload of a Consul watch: {error!r}") from error
 
 
-def follow(call: handler.Call, keys: Mapping[str, Key], consul_index: int) -> set[str]:
+def follow(call: handler.Call, keys: Mapping[str, Key], consul_index: int | None) -> set[str]:
     """Bring routes and watches in line with all keys below the prefix; returns the services that changed.
 
-    The cache is written last: whoever is killed on the way is followed by one who sees the same changes again.
+    `consul_index` is the event's; None: the keys were read just now. The cache is written last: whoever is killed on
+    the way is followed by one who sees the same changes again.
     """
     settings = call.settings
     cache_path = os.path.join(settings.state_dir, CACHE)
     with files.locked(os.path.join(settings.state_dir, "locks", "scale.lock")):
         known = _known(cache_path)
         changed = changes(known.keys, keys, settings.prefix)
-        if not changed and consul_index <= known.consul_index:
+        index = known.consul_index if consul_index is None else consul_index
+        if not changed and index == known.consul_index:
             return changed
         watching = known.watching
         if changed:
             client = catalog.connect(token_file=call.token_file)
-            if consul_index < known.consul_index:  # an event that came late, or a Consul that was set up anew
+            if index < known.consul_index:  # an event that came late, or a Consul that was set up anew
                 keys = current(client, settings.prefix)
                 changed = changes(known.keys, keys, settings.prefix)
             _reroute(settings, client, keys, changed)
             watching = _watch(call, client, known.watching)
-        files.write_json(cache_path, {"consul_index": consul_index, "watching": watching, "keys": {
+        files.write_json(cache_path, {"consul_index": index, "watching": watching, "keys": {
             key: [each.modify_index, base64.b64encode(each.value).decode()] for key, each in keys.items()}})
     return changed
 

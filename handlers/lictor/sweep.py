@@ -53,12 +53,14 @@ def _look(call: handler.Call) -> list[str]:
     settings = call.settings
     context = reconcile.connect(settings, call.token_file)
     entries = context.catalog.everything()
+    if "consul" not in entries:  # the servers' own service, which is always there
+        raise errors.Unavailable("the catalogue cannot be seen: does the token allow to read services and nodes?")
     keys = scale.current(context.catalog, settings.prefix)
     if not keys and scale.services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
-    scale.follow(call, keys, 0)
-    route.sweep(settings, entries)
+    scale.follow(call, keys, None)
+    route.sweep(settings, entries, context.catalog)
     readings = observe.everything(context, entries, {key: each.value for key, each in keys.items()})
     reconcile.report_served(context, sorted(readings))
     _record(settings, _summary(settings, context, readings))

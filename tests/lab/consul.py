@@ -23,14 +23,16 @@ class Consul:
         os.makedirs(self.config_dir, exist_ok=True)
         self.http_port, self.server_port, self.serf_port = free_ports(3)
         self.address = f"127.0.0.1:{self.http_port}"
-        base = {
+        base: dict[str, Any] = {
             "node_name": node, "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "enable_local_script_checks": True,
             "limits": {"http_max_conns_per_client": 2000}, "disable_update_check": True, "leave_on_terminate": False,
+            "performance": {"raft_multiplier": 1},
             "ports": {"http": self.http_port, "server": self.server_port, "serf_lan": self.serf_port,
                       "serf_wan": -1, "dns": -1, "grpc": -1},
         }
         with open(os.path.join(folder, "agent.json"), "w", encoding="utf-8") as file:
-            json.dump({**base, **(config or {})}, file)
+            config = config or {}
+            json.dump({**base, **config, "ports": {**base["ports"], **config.get("ports", {})}}, file)
         self.daemon: Daemon | None = None
 
     @property

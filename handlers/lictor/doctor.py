@@ -1,0 +1,213 @@
+"""`lictor doctor`: tests each right and setting that the handlers need, leaves nothing behind, and never raises."""
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lictor import catalog, config, containers, errors, files, nginx, node, process, watches
+
+_HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-registrar")
+_PROBE = "lictor-doctor"
+_NEVER = 2**62  # a ModifyIndex that nothing has: a compare-and-set with it is allowed or denied, but never done
+_STALE_S = 60.0
+
+
+class Finding(NamedTuple):
+    """One line for people. `ok` is None for what could not be tested."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    remedy: str = ""
+
+
+class Test(NamedTuple):
+    """`run` returns what it found, or raises LictorError or OSError; without what it `needs` it is not run."""
+
+    name: str
+    run: Callable[[], str]
+    remedy: str
+    needs: str = ""
+
+
+class Untested(errors.LictorError):
+    """This cannot be told from here."""
+
+
+def examine(settings: config.Config, *, token_file: str | None = None) -> list[Finding]:
+    """All findings, in the order in which it is worth mending them."""
+    client = _connect(token_file)
+    tests = [
+        Test("settings", lambda: settings.path or "the defaults: there is no file", ""),
+        Test("rights", _rights, ""),
+        *(Test(name, functools.partial(_program, name), "install lictor again") for name in _HANDLERS),
+        *_folders(settings),
+        *([] if isinstance(client, errors.LictorError) else _consul(settings, client)),
+        *(_nginx(settings.nginx) if settings.nginx else []),
+        Test("Docker", lambda: f"engine {containers.connect(timeout_s=5).engine_id()}",
+             "start Docker; DOCKER_HOST names its socket, and the group of that socket may use it"),
+        Test("registrar", lambda: _registrar(settings), "systemctl enable --now lictor-registrar"),
+    ]
+    found: dict[str, Finding] = {}
+    if isinstance(client, errors.LictorError):
+        found["Consul"] = Finding("Consul", False, str(client), "correct the variable, or name the token's file")
+    for test in tests:
+        found[test.name] = _finding(test, found.get(test.needs))
+    return list(found.values())
+
+
+def _finding(test: Test, needed: Finding | None) -> Finding:
+    if needed and not needed.ok:
+        return Finding(test.name, None, f"not tested: {needed.name} comes first")
+    try:
+        return Finding(test.name, True, test.run())
+    except Untested as error:
+        return Finding(test.name, None, str(error))
+    except (errors.LictorError, OSError) as error:
+        return Finding(test.name, False, str(error), test.remedy)
+
+
+def _connect(token_file: str | None) -> catalog.Catalog | errors.LictorError:
+    try:
+        return catalog.connect(token_file=token_file)
+    except errors.LictorError as error:
+        return error
+
+
+def _rights() -> str:
+    has = node.detect("/")
+    if os.geteuid() == 0 and has.agent_user:
+        group = f" -p SupplementaryGroups={has.docker_group}" if has.docker_group else ""
+        raise Untested(f"you are root, but the handlers are {has.agent_user}; to test what they may do: systemd-run "
+                       f"--pipe --wait -p User={has.agent_user}{group} -p AmbientCapabilities=CAP_KILL "
+                       f"{sys.prefix}/bin/lictor doctor")
+    return f"tested as user id {os.geteuid()}"
+
+
+def _program(name: str) -> str:
+    path = process.handler_path(name)
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise errors.Refused(f"{path} is not there, or may not be run")
+    return path
+
+
+def _folders(settings: config.Config) -> list[Test]:
+    folders = [("state_dir", settings.state_dir)]
+    if settings.nginx:
+        folders += [("conf_dir", settings.nginx.conf_dir), ("config_dir", settings.watch.config_dir)]
+    return [Test(key, functools.partial(_writable, path), "lictor init, or correct the settings")
+            for key, path in folders]
+
+
+def _writable(path: str) -> str:
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise errors.Refused(f"{path} is not there, or may not be written to")
+    return path
+
+
+def _consul(settings: config.Config, client: catalog.Catalog) -> list[Test]:
+    policy = "give the token the policies of consul.d/acl"
+    restart = "lictor init, then restart the agent once"
+    rights: list[tuple[str, Callable[[], object]]] = [
+        (f"read {settings.prefix}", lambda: client.get(f"{settings.prefix}{_PROBE}")),
+        (f"write {settings.prefix}", lambda: client.put(f"{settings.prefix}{_PROBE}", "", cas=_NEVER)),
+        ("read lictor/", lambda: client.get(f"lictor/{_PROBE}")),
+        ("write lictor/", lambda: client.put(f"lictor/{_PROBE}", "", cas=_NEVER)),
+        ("write services", lambda: client.commit([catalog.cas_service(client.agent().name, _PROBE, _NEVER)])),
+        ("lock", lambda: client.destroy_session(client.create_session(_PROBE))),
+    ]
+    return [
+        Test("Consul", lambda: f"{client.agent().name} knows the leader {client.leader()}",
+             "start the agent; CONSUL_HTTP_ADDR names it; the token needs agent:read"),
+        Test("script checks", lambda: _script_checks(client), restart, "Consul"),
+        Test("connections", lambda: _connections(settings, client), restart, "Consul"),
+        Test("timer", lambda: _timer(client), restart + "; with ACLs its default token needs the policy agent",
+             "Consul"),
+        *(Test(f"may {what}", functools.partial(_allowed, ask), policy, "Consul") for what, ask in rights),
+    ]
+
+
+def _allowed(ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except errors.Conflict:
+        pass  # it was let through, and lost as it was meant to
+    return "yes"
+
+
+def _script_checks(client: catalog.Catalog) -> str:
+    about = client.agent_settings()
+    if not about.get("EnableLocalScriptChecks"):
+        raise errors.Refused("enable_local_script_checks is off: the agent will not load the timer")
+    if about.get("EnableRemoteScriptChecks"):
+        raise errors.Refused("enable_script_checks is on: whoever may register a service runs programs on this node; "
+                             "enable_local_script_checks is enough")
+    return "enable_local_script_checks is on"
+
+
+def _connections(settings: config.Config, client: catalog.Catalog) -> str:
+    written = files.read_json(os.path.join(settings.watch.config_dir, watches.ROUTES_FILE)) or {}
+    allowed = max(int(client.agent_settings().get("HTTPMaxConnsPerClient", 0)),
+                  written.get("limits", {}).get("http_max_conns_per_client", 0))
+    needed = watches.connections_needed(len(written.get("watches", [])))
+    if allowed < needed:
+        raise errors.Refused(f"limits.http_max_conns_per_client is {allowed}; the watches and others need {needed}")
+    return f"{allowed} for one client; {needed} are needed"
+
+
+def _timer(client: catalog.Catalog) -> str:
+    check = client.local_checks().get(watches.CHECK_ID)
+    if check is None:
+        raise errors.Refused(f"the agent has no check {watches.CHECK_ID}: it has not loaded {watches.STATIC_FILE}")
+    if check["Status"] != "passing":
+        raise errors.Refused(f"{check['Status']}: {check['Output'].strip()}")
+    return str(check["Output"]).strip()
+
+
+def _nginx(there: config.Nginx) -> list[Test]:
+    return [
+        Test("nginx", lambda: _master(there), "start nginx; pid_file or container in the settings name it; as another "
+             "user than its own, a process needs CAP_KILL"),
+        Test("nginx configuration", lambda: _main_conf(there), "correct it", "nginx"),
+        Test("nginx generation", lambda: _generation(there),
+             f"include {there.conf_dir}/lictor.conf in the http block of {there.main_conf}, and reload nginx", "nginx"),
+    ]
+
+
+def _master(there: config.Nginx) -> str:
+    if there.container:
+        if not ((containers.connect().inspect(there.container) or {}).get("State") or {}).get("Running"):
+            raise errors.Unavailable(f"the container {there.container} is not running")
+        return f"container {there.container}"
+    pid = (files.read(there.pid_file) or "").strip()
+    if not pid.isdigit() or "master process" not in (files.read(f"/proc/{pid}/cmdline") or ""):
+        raise errors.Unavailable(f"{there.pid_file} names no process that is nginx's master")
+    os.kill(int(pid), 0)
+    return f"process {pid} may be signalled"
+
+
+def _main_conf(there: config.Nginx) -> str:
+    if os.geteuid() and not there.container:
+        raise Untested("only root can read all of it")
+    nginx.check_main_conf(there)
+    return f"{there.main_conf} is valid"
+
+
+def _generation(there: config.Nginx) -> str:
+    generation = nginx.answered(there.conf_dir)
+    if generation is None:
+        raise errors.Unavailable(f"nginx does not answer on the socket in {there.conf_dir}")
+    return f"nginx serves generation {generation}"
+
+
+def _registrar(settings: config.Config) -> str:
+    heartbeat = files.read_json(os.path.join(settings.state_dir, "registrar.json"))
+    if not heartbeat:
+        raise errors.Refused("it has never run here")
+    age_s = time.time() - heartbeat.get("at", 0)
+    if age_s > _STALE_S:
+        raise errors.Refused(f"its last sign of life is {age_s:.0f} s old")
+    return f"{heartbeat.get('registered')} registered; alive {age_s:.0f} s ago"

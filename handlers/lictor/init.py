@@ -1,0 +1,165 @@
+"""`lictor init`: prepares this node once, says what it did and what is left to do; `--remove` takes it back."""
+
+import os
+import tomllib
+from typing import NamedTuple
+
+from lictor import config, errors, files, handler, nginx, node, process, render, units, watches
+from lictor.installed import Installed
+
+_UNITS = "/etc/systemd/system"
+_SNIPPET = "lictor.conf"
+
+
+class Report(NamedTuple):
+    """Lines for people: what was done or left alone, and what is for them to do."""
+
+    done: list[str]
+    todo: list[str]
+
+
+def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: bool = False,
+        root: str = "/") -> Report:
+    """Write the settings file first, then everything that it asks for. Running it again mends what is missing.
+
+    `token_file` is passed to every handler. `root` stands before every path that is touched, not in what is written.
+    """
+    has = node.detect(root)
+    mine = Installed(root, force=force)
+    try:
+        with mine.saved():
+            mine.write(config_path, units.settings_file(has.nginx, config.Watch(config_dir=has.consul_dir)))
+            settings = _settings(mine, config_path)
+            _make_folders(mine, settings, has.agent_user)
+            agent_changed = _configure_agent(mine, settings, token_file, has)
+            if has.has_systemd:
+                _write_registrar(mine, settings, token_file, has)
+    except OSError as error:
+        raise errors.Refused(f"{error}; lictor init needs to be run as root") from error
+    todo = [*_nginx_todo(mine, settings), *_agent_todo(has, agent_changed), *_registrar_todo(mine, has)]
+    return Report(mine.lines or ["everything is in place"], [*todo, "see what is still missing: lictor doctor"])
+
+
+def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root: str = "/") -> Report:
+    """Take away what `run` wrote, unless it was changed since, or is still in use."""
+    mine = Installed(root, force=force)
+    if not mine.files:
+        return Report(["nothing of lictor init's is on this node"], [])
+    settings = _settings(mine, config_path)
+    keep, todo = {}, []
+    if settings.nginx and _included(mine, settings.nginx, _SNIPPET):
+        why = f"{settings.nginx.main_conf} still includes it, and nginx would not start without it"
+        keep = {path: why for path in mine.files if path.startswith(settings.nginx.conf_dir + "/")}
+        todo.append(f"take the lines that include {settings.nginx.conf_dir} out of nginx's configuration")
+    if os.path.lexists(_enabled_link(mine)):
+        keep[f"{_UNITS}/{units.REGISTRAR_UNIT}"] = "it is enabled"
+        todo.append(f"systemctl disable --now {units.REGISTRAR_UNIT}")
+    if keep:
+        keep[config_path] = "it says where the rest is"
+        todo.append("then once more: lictor init --remove")
+    else:
+        todo.append("restart the Consul agent once, which still runs the handlers: "
+                    "systemctl daemon-reload && systemctl restart consul")
+    try:
+        with mine.saved():
+            mine.remove(keep)
+    except OSError as error:
+        raise errors.Refused(f"{error}; lictor init needs to be run as root") from error
+    return Report(mine.lines, todo)
+
+
+def _settings(mine: Installed, config_path: str) -> config.Config:
+    try:
+        return config.parse(tomllib.loads(files.read(mine.path(config_path)) or ""), config_path)
+    except tomllib.TOMLDecodeError as error:
+        raise errors.Refused(f"{config_path}: {error}") from error
+
+
+def _make_folders(mine: Installed, settings: config.Config, agent_user: str) -> None:
+    for folder in ("", "routes", "peers", "locks"):
+        mine.make_folder(os.path.join(settings.state_dir, folder).rstrip("/"))
+    mine.make_folder(settings.watch.config_dir)
+    owned = [settings.state_dir]
+    if settings.nginx:
+        mine.make_folder(settings.nginx.conf_dir)
+        nginx.prepare(mine.path(settings.nginx.conf_dir), render.Templates(mine.path(settings.path)))
+        mine.adopt(settings.nginx.conf_dir)
+        owned.append(settings.nginx.conf_dir)
+    for folder in owned:
+        mine.own(folder, agent_user, 0o750)
+    if agent_user:
+        mine.share(settings.watch.config_dir, agent_user)
+
+
+def _configure_agent(mine: Installed, settings: config.Config, token_file: str, has: node.Node) -> bool:
+    options = handler.inherited(settings, token_file)
+    changed = mine.write(f"{settings.watch.config_dir}/{watches.STATIC_FILE}",
+                         watches.text(watches.static(settings, options, process.handler_argv)))
+    routes = f"{settings.watch.config_dir}/{watches.ROUTES_FILE}"
+    if not os.path.exists(mine.path(routes)):
+        changed |= mine.write(routes, watches.text(watches.routes(settings, {}, options, process.handler_argv)),
+                              generated=True)
+        mine.own(routes, has.agent_user, 0o640)
+    if has.agent_unit and has.agent_user:
+        changed |= mine.write(f"{_UNITS}/{has.agent_unit}.d/lictor.conf",
+                              units.agent_drop_in(settings, has.docker_group))
+    return changed
+
+
+def _write_registrar(mine: Installed, settings: config.Config, token_file: str, has: node.Node) -> None:
+    argv = [*process.handler_argv("lictor-registrar"), *handler.inherited(settings, token_file)]
+    mine.write(f"{_UNITS}/{units.REGISTRAR_UNIT}",
+               units.registrar(argv, settings, has.agent_unit, has.agent_user, has.docker_group))
+
+
+def _nginx_todo(mine: Installed, settings: config.Config) -> list[str]:
+    there = settings.nginx
+    if not there:
+        return []
+    todo = []
+    if not _included(mine, there, _SNIPPET):
+        todo.append(f"into the http block of {there.main_conf}: include {there.conf_dir}/{_SNIPPET};")
+    if not _included(mine, there, "locations/"):
+        todo.append("into your own server block, for services without a host: "
+                    f"include {there.conf_dir}/locations/*.conf;")
+    return todo + ([f"then: {there.binary} -t, and reload nginx"] if todo else [])
+
+
+def _included(mine: Installed, there: config.Nginx, what: str) -> bool:
+    """Whether a file beside or below the main configuration, but not our own, includes `what` of our folder."""
+    wanted = f"{there.conf_dir}/{what}"
+    for folder, folders, names in os.walk(mine.path(os.path.dirname(there.main_conf))):
+        folders[:] = [each for each in folders if os.path.join(folder, each) != mine.path(there.conf_dir)]
+        paths = [os.path.join(folder, name) for name in names]
+        lines = [line for path in paths if os.path.isfile(path) for line in (files.read(path) or "").splitlines()]
+        if any(wanted in line.split("#")[0] for line in lines):
+            return True
+    return False
+
+
+def _agent_todo(has: node.Node, changed: bool) -> list[str]:
+    if not changed:
+        return []
+    if not has.agent_unit:
+        return ["restart the Consul agent once; the user it runs as needs Docker's socket, nginx's signals, and the "
+                "folders named above"]
+    return [f"restart the agent once: systemctl daemon-reload && systemctl restart {has.agent_unit}",
+            f"where Consul has ACLs: make each policy of {_policies()} and a token from it"]
+
+
+def _policies() -> str:
+    above = os.path.dirname(os.path.dirname(process.handler_path("lictor-route")))
+    checkout = os.path.join(above, "consul.d/acl")
+    return checkout if os.path.isdir(checkout) else os.path.join(above, "share/lictor/consul.d/acl")
+
+
+def _enabled_link(mine: Installed) -> str:
+    return mine.path(f"{_UNITS}/multi-user.target.wants/{units.REGISTRAR_UNIT}")
+
+
+def _registrar_todo(mine: Installed, has: node.Node) -> list[str]:
+    if not has.has_systemd:
+        return ["keep lictor-registrar running: " + " ".join(process.handler_argv("lictor-registrar"))]
+    if os.path.lexists(_enabled_link(mine)):
+        return []
+    return [f"systemctl daemon-reload && systemctl enable --now {units.REGISTRAR_UNIT}"]

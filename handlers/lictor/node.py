@@ -1,0 +1,64 @@
+"""What this node has: its nginx, its Consul agent and how that is run, its Docker."""
+
+import grp
+import os
+import re
+from typing import NamedTuple
+
+from lictor import config, files
+
+_UNIT_FOLDERS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
+_CONFIG_DIR = re.compile(r"-config-dir[= ]\"?(/[^\s\"]+)")
+_PID = re.compile(r"^\s*pid\s+([^;\s]+)\s*;", re.MULTILINE)
+_OTHER_BINARIES = ("/usr/bin/nginx", "/usr/local/sbin/nginx", "/usr/local/nginx/sbin/nginx")
+_OTHER_MAINS = ("/usr/local/nginx/conf/nginx.conf", "/usr/local/etc/nginx/nginx.conf")
+_SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
+
+
+class Node(NamedTuple):
+    """An empty text stands for what was not found."""
+
+    nginx: config.Nginx | None
+    consul_dir: str
+    agent_unit: str
+    agent_user: str
+    docker_group: str
+    has_systemd: bool
+
+
+def detect(root: str) -> Node:
+    """Look below `root`; what is found is named without it."""
+    root = root.rstrip("/")
+    unit_texts = [files.read(f"{root}{folder}/consul.service") for folder in _UNIT_FOLDERS]
+    unit_text = next((text for text in unit_texts if text), "")
+    settings = _CONFIG_DIR.findall((files.read(f"{root}/etc/default/consul") or "") + unit_text)
+    user = re.findall(r"^User=(\S+)", unit_text, re.MULTILINE)
+    return Node(
+        nginx=_nginx(root),
+        consul_dir=settings[0].rstrip("/") if settings else config.Watch().config_dir,
+        agent_unit="consul.service" if unit_text else "",
+        agent_user=user[-1] if user and user[-1] != "root" else "",
+        docker_group=_docker_group(root),
+        has_systemd=os.path.isdir(f"{root}/etc/systemd/system"),
+    )
+
+
+def _nginx(root: str) -> config.Nginx | None:
+    found = config.Nginx()
+    binaries = [each for each in (found.binary, *_OTHER_BINARIES) if os.path.exists(root + each)]
+    mains = [each for each in (found.main_conf, *_OTHER_MAINS) if os.path.exists(root + each)]
+    if not binaries or not mains:
+        return None
+    pid_files = _PID.findall(files.read(root + mains[0]) or "")
+    return found._replace(binary=binaries[0], main_conf=mains[0], conf_dir=f"{os.path.dirname(mains[0])}/lictor",
+                          pid_file=pid_files[0] if pid_files else found.pid_file)
+
+
+def _docker_group(root: str) -> str:
+    """The group of Docker's socket; while Docker is not running, the one that its package makes."""
+    sockets = [os.stat(root + each) for each in _SOCKETS if os.path.exists(root + each)]
+    if sockets:
+        names = [group.gr_name for group in grp.getgrall() if group.gr_gid == sockets[0].st_gid != 0]
+    else:
+        names = [group.gr_name for group in grp.getgrall() if group.gr_name == "docker"]
+    return names[0] if names else ""

@@ -1,0 +1,100 @@
+"""The texts that `lictor init` writes beside the agent's configuration: the settings file and systemd's units. Pure."""
+
+import json
+
+from lictor.config import Config, Nginx, Watch
+
+REGISTRAR_UNIT = "lictor-registrar.service"
+
+
+def settings_file(nginx: Nginx | None, watch: Watch) -> str:
+    """lictor.toml with every key: behind a # where the value is the default."""
+    base, there = Config(), nginx or Nginx()
+    nginx_lines = [
+        _setting("mode", there.mode, Nginx().mode, "how new upstreams reach nginx: reload"),
+        _setting("conf_dir", there.conf_dir, Nginx().conf_dir, "everything below this folder is lictor's"),
+        _setting("main_conf", there.main_conf, Nginx().main_conf, "your own configuration, which includes lictor's"),
+        _setting("binary", there.binary, Nginx().binary, "tests what is written, before it is used"),
+        _setting("pid_file", there.pid_file, Nginx().pid_file, "as `pid` in your configuration says"),
+        _setting("container", there.container, Nginx().container,
+                 "set when nginx runs in this container, with conf_dir mounted at the same path"),
+    ]
+    if nginx is None:
+        nginx_lines = ["# Without nginx this node routes nothing. With one: remove the line above, and the # below.",
+                       "#[nginx]", *(line if line.startswith("#") else f"#{line}" for line in nginx_lines)]
+    else:
+        nginx_lines = ["[nginx]", *nginx_lines]
+    return "\n".join([
+        "# lictor's settings on this node. A line behind # shows the default.",
+        "",
+        _setting("prefix", base.prefix, base.prefix, "the keys below it, in Consul, say what is desired"),
+        _setting("state_dir", base.state_dir, base.state_dir, "what this node remembers; can be lost without harm"),
+        *(["nginx = false"] if nginx is None else []),
+        "",
+        *nginx_lines,
+        "",
+        "[watch]",
+        _setting("door", watch.door, Watch().door, "how events come in: script (the agent starts the handlers)"),
+        _setting("config_dir", watch.config_dir, Watch().config_dir, "the agent's -config-dir"),
+        "",
+    ])
+
+
+def _setting(key: str, value: str, default: str, says: str) -> str:
+    line = f"{key} = {json.dumps(value)}"
+    return f"{'#' if value == default else ''}{line}  # {says}"
+
+
+def agent_drop_in(settings: Config, docker_group: str) -> str:
+    """What goes beside Debian's unit of the agent, which runs as a user that may do nothing."""
+    written = [settings.watch.config_dir, *([settings.nginx.conf_dir] if settings.nginx else []), settings.state_dir]
+    group = ["# The handlers start and stop containers: Docker's socket belongs to this group.",
+             f"SupplementaryGroups={docker_group}"] if docker_group else []
+    signals = ["# nginx's master runs as root. It is told to reload, and its old workers to quit, once the new ones",
+               "# serve. This is the one capability for that; NoNewPrivileges stays as it is.",
+               "AmbientCapabilities=CAP_KILL"] if settings.nginx and not settings.nginx.container else []
+    return "\n".join([
+        "# What lictor's handlers need: the agent starts them, so they have the agent's rights.",
+        "# Together this is worth as much as root: whoever may use Docker's socket can become root. So the agent must",
+        "# take scripts from its own files only: never set enable_script_checks.",
+        "[Service]",
+        *group,
+        *signals,
+        "# ProtectSystem=full makes /etc read-only; routes and generated watches are written there. The - lets the",
+        "# agent start without these folders.",
+        "ReadWritePaths=" + " ".join(f"-{each}" for each in written),
+        "# Handlers go on in the background after they have answered the agent. With control-group, the default, a",
+        "# restart of the agent would end them between starting a container and recording that.",
+        "KillMode=process",
+        "",
+    ])
+
+
+def registrar(argv: list[str], settings: Config, agent_unit: str, user: str, docker_group: str) -> str:
+    return "\n".join([
+        "[Unit]",
+        "Description=lictor-registrar: this node's containers in Consul's catalogue",
+        f"After={agent_unit or 'consul.service'} docker.service",
+        "",
+        "[Service]",
+        f"ExecStart={' '.join(_quoted(word) for word in argv)}",
+        *([f"User={user}"] if user else []),
+        *([f"SupplementaryGroups={docker_group}"] if user and docker_group else []),
+        "Restart=always",
+        "RestartSec=2s",
+        "NoNewPrivileges=true",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+        "ProtectHome=read-only",
+        "PrivateTmp=true",
+        "PrivateDevices=true",
+        f"ReadWritePaths={settings.state_dir}",
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+        "",
+    ])
+
+
+def _quoted(word: str) -> str:
+    return json.dumps(word.replace("%", "%%").replace("$", "$$")) if set(word) & set(" \"'%$\\") else word

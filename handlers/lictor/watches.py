@@ -1,0 +1,72 @@
+"""The agent configuration that lictor generates: one file that stays, and one that follows the services. Pure.
+
+`options` is what every handler is given (--config, --token-file); `argv_of` is process.handler_argv: what starts a
+handler, by its name.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lictor.config import Config
+
+STATIC_FILE = "lictor.json"
+ROUTES_FILE = "lictor-watches.json"
+CHECK_ID = "lictor-reconcile"
+_STATIC_WATCHES = 2
+_LEAST_CONNECTIONS = 1000  # Consul's own default is 200, watches included
+
+ArgvOf = Callable[[str], list[str]]
+
+
+def static(config: Config, options: list[str], argv_of: ArgvOf) -> dict[str, Any]:
+    """What lictor.json holds: the watches on desired state and on critical checks, and the timer.
+
+    The timer is a check of a service, because a critical check of the node would condemn all services of the node.
+    It begins as a warning, because critical, Consul's default, would rouse every node's lictor-heal at each start.
+    """
+    return {
+        "enable_local_script_checks": True,
+        "service": {
+            "id": "lictor",
+            "name": "lictor",
+            "check": {
+                "id": CHECK_ID,
+                "name": "services are as desired",
+                "args": [*argv_of("lictor-reconcile"), *options],
+                "interval": "15s",
+                "timeout": "10s",
+                "status": "warning",
+            },
+        },
+        "watches": [
+            {"type": "keyprefix", "prefix": config.prefix, "args": [*argv_of("lictor-scale"), *options]},
+            {"type": "checks", "state": "critical", "args": [*argv_of("lictor-heal"), *options]},
+        ],
+    }
+
+
+def routes(config: Config, services: Mapping[str, str], options: list[str], argv_of: ArgvOf) -> dict[str, Any]:
+    """What lictor-watches.json holds: a watch on each routed service, and the connections that all watches need.
+
+    `services`: name -> name in the catalogue. The limit stands here because it grows with the watches; it follows a
+    reload, though /v1/agent/self goes on showing the one of the start.
+    """
+    return {
+        "limits": {"http_max_conns_per_client": max(_LEAST_CONNECTIONS, connections_needed(len(services)))},
+        "watches": [
+            {"type": "service", "service": catalog_name,
+             "args": [*argv_of("lictor-route"), name, "--state-dir", config.state_dir, *options]}
+            for name, catalog_name in sorted(services.items())
+        ],
+    }
+
+
+def connections_needed(route_count: int) -> int:
+    """How many connections one client address must be allowed: four for each watch, so that others get through."""
+    return 4 * (_STATIC_WATCHES + route_count)
+
+
+def text(settings: dict[str, Any]) -> str:
+    """The bytes of the file: the same for the same settings."""
+    return json.dumps(settings, indent=2) + "\n"

@@ -1,0 +1,131 @@
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from lab.consul import Consul
+from lab.daemon import wait_for
+from lab.docker import Docker
+from lab.nginx import Nginx
+from lictor import config, doctor, process, watches
+from lictor import nginx as lictor_nginx
+
+MASTER = "11111111-1111-1111-1111-111111111111"
+
+
+@pytest.fixture
+def settings(nginx: Nginx, tmp_path: Path) -> config.Config:
+    """A node on which everything that files and nginx can give is in place."""
+    state_dir, config_dir = tmp_path / "state", tmp_path / "consul" / "consul.d"
+    state_dir.mkdir()
+    config_dir.mkdir(parents=True)
+    lictor_nginx.prepare(nginx.conf_dir)
+    nginx.start()
+    (state_dir / "registrar.json").write_text(json.dumps({"at": time.time(), "engine": "x", "registered": 3}))
+    there = config.Nginx(conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file)
+    return config.Config(path="/etc/lictor/lictor.toml", state_dir=str(state_dir), nginx=there,
+                         watch=config.Watch(config_dir=str(config_dir)))
+
+
+def bad(findings: list[doctor.Finding]) -> dict[str, str]:
+    assert all(finding.remedy for finding in findings if finding.ok is False), findings
+    return {finding.name: finding.detail for finding in findings if finding.ok is False}
+
+
+def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings, docker: Docker, tmp_path, monkeypatch):
+    """The timer's program is one that answers at once; everything else is what lictor writes."""
+    consul = Consul(str(tmp_path / "consul"))
+    static = watches.static(settings, [], lambda name: ["/bin/echo", name])
+    static["service"]["check"]["interval"] = "1s"
+    for file_name, table in {watches.STATIC_FILE: static,
+                             watches.ROUTES_FILE: watches.routes(settings, {}, [], process.handler_argv)}.items():
+        Path(settings.watch.config_dir, file_name).write_text(watches.text(table))
+    for name, value in {**docker.environ, **consul.environ}.items():
+        monkeypatch.setenv(name, value)
+    try:
+        consul.start()
+        wait_for(lambda: consul.passing("lictor"), "the timer has answered")
+        before = state_of(consul)
+        findings = doctor.examine(settings)
+        assert bad(findings) == {}
+        assert {each.name for each in findings} >= {"Consul", "timer", "connections", "may lock", "nginx generation",
+                                                    "Docker", "registrar", "conf_dir"}
+        assert state_of(consul) == before
+    finally:
+        consul.stop()
+
+
+def state_of(consul: Consul) -> list[object]:
+    return [consul.request("GET", path) for path in ("/v1/kv/?keys", "/v1/session/list", "/v1/catalog/services")]
+
+
+def test_a_node_on_which_nothing_works_gets_a_remedy_for_each_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    nothing = str(tmp_path / "nothing")
+    there = config.Nginx(conf_dir=nothing, main_conf=nothing, pid_file=nothing)
+    findings = doctor.examine(config.Config(state_dir=nothing, nginx=there, watch=config.Watch(config_dir=nothing)))
+    assert set(bad(findings)) == {"state_dir", "conf_dir", "config_dir", "Consul", "nginx", "Docker",
+                                  "registrar"}
+    assert "not tested: Consul comes first" in [finding.detail for finding in findings if finding.ok is None]
+
+
+def test_a_malformed_setting_of_consul_is_a_finding(settings, monkeypatch):
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "http://[::1")
+    assert "CONSUL_HTTP_ADDR" in bad(doctor.examine(settings))["Consul"]
+
+
+def test_an_agent_as_debian_starts_it_lacks_flags_and_the_timer(settings, tmp_path, monkeypatch):
+    consul = Consul(str(tmp_path / "consul"), config={"enable_local_script_checks": False, "limits": {}})
+    routes = watches.routes(settings, {f"s{i}": f"s{i}" for i in range(300)}, [], process.handler_argv)
+    Path(settings.watch.config_dir, "unloaded").write_text(watches.text({**routes, "limits": {}}))
+    try:
+        consul.start()
+        os.rename(Path(settings.watch.config_dir, "unloaded"), Path(settings.watch.config_dir, watches.ROUTES_FILE))
+        monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
+        found = bad(doctor.examine(settings))
+        assert "enable_local_script_checks is off" in found["script checks"]
+        assert "is 200; the watches and others need 1208" in found["connections"]
+        assert "no check lictor-reconcile" in found["timer"]
+    finally:
+        consul.stop()
+
+
+def test_each_missing_right_of_a_token_is_named(settings, tmp_path, monkeypatch):
+    config_of_acl = {"acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": MASTER, "agent": MASTER}}}
+    consul = Consul(str(tmp_path / "consul"), config=config_of_acl, token=MASTER)
+    rules = 'agent_prefix "" { policy = "read" } key_prefix "services/" { policy = "read" }'
+    try:
+        consul.start()
+        wait_for(lambda: consul.request("GET", "/v1/acl/policies"), "ACLs are up")
+        consul.request("PUT", "/v1/acl/policy", {"Name": "few", "Rules": rules})
+        token = consul.request("PUT", "/v1/acl/token", {"Policies": [{"Name": "few"}]})["SecretID"]
+        (tmp_path / "token").write_text(token)
+        monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
+        findings = doctor.examine(settings, token_file=str(tmp_path / "token"))
+        denied = {name for name, detail in bad(findings).items() if "permission denied" in detail}
+        assert denied == {"may write services/", "may read lictor/", "may write lictor/", "may write services",
+                          "may lock"}
+        assert token not in str(findings)
+        rules = (REPOSITORY / "consul.d/acl/lictor-reconcile.hcl").read_text()
+        consul.request("PUT", "/v1/acl/policy", {"Name": "all", "Rules": rules})
+        token = consul.request("PUT", "/v1/acl/token", {"Policies": [{"Name": "all"}]})["SecretID"]
+        (tmp_path / "token").write_text(token)
+        assert not [each for each in bad(doctor.examine(settings, token_file=str(tmp_path / "token")))
+                    if each.startswith("may ")]
+    finally:
+        consul.stop()
+
+
+def test_nginx_without_our_snippet_is_found(settings, nginx: Nginx, monkeypatch):
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
+    nginx.stop()
+    text = Path(nginx.main_conf).read_text()
+    Path(nginx.main_conf).write_text(text.replace(f"include {nginx.conf_dir}/lictor.conf;", ""))
+    nginx.start()
+    assert "does not answer" in bad(doctor.examine(settings))["nginx generation"]
+    Path(nginx.main_conf).write_text("nonsense")
+    assert "unexpected end of file" in bad(doctor.examine(settings))["nginx configuration"]

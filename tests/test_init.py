@@ -1,0 +1,173 @@
+import os
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from lictor import config, init, units, watches
+
+TOML = "/etc/lictor/lictor.toml"
+DROP_IN = "/etc/systemd/system/consul.service.d/lictor.conf"
+NGINX_CONF = "pid /run/web.pid;\nhttp {\n}\n"
+AGENT_UNIT = """[Service]
+Environment="DAEMON_ARGS=-data-dir=/var/lib/consul -config-dir=/etc/consul.d"
+ExecStart=/usr/bin/consul agent $DAEMON_ARGS
+User=daemon
+NoNewPrivileges=true
+ProtectSystem=full
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    """A machine as Debian's packages leave it; `daemon` stands for the agent's user."""
+    for path, text in {"usr/sbin/nginx": "", "etc/nginx/nginx.conf": NGINX_CONF, "etc/default/consul": "",
+                       "etc/consul.d/00-log_level.hcl": 'log_level = "info"', "run/docker.sock": "",
+                       "lib/systemd/system/consul.service": AGENT_UNIT, "etc/systemd/system/.keep": "",
+                       "var/lib/.keep": ""}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    return str(tmp_path)
+
+
+def contents(root: str) -> dict[str, tuple[str, int, int]]:
+    """All that is below `root`: text, mode and owner."""
+    found = {}
+    for folder, _, names in os.walk(root):
+        for path in (folder, *(os.path.join(folder, name) for name in names)):
+            text = Path(path).read_text() if os.path.isfile(path) else ""
+            found[path.removeprefix(root)] = (text, os.stat(path).st_mode, os.stat(path).st_uid)
+    return found
+
+
+def lines(report: init.Report) -> str:
+    return "\n".join([*report.done, *report.todo])
+
+
+def test_everything_is_written_and_what_is_left_to_do_is_said(root):
+    report = init.run(root=root, token_file="/etc/lictor/token")
+    there = contents(root)
+    assert tomllib.loads(there[TOML][0])["nginx"] == {"pid_file": "/run/web.pid"}
+    for path in ("/etc/consul.d/lictor.json", "/etc/consul.d/lictor-watches.json", DROP_IN,
+                 "/etc/systemd/system/lictor-registrar.service", "/etc/nginx/lictor/lictor.conf"):
+        assert f"wrote {path}" in report.done and there[path][0]
+    assert "--token-file" in there["/etc/consul.d/lictor.json"][0]
+    assert there["/etc/nginx/nginx.conf"][0] == NGINX_CONF
+    for said in ("include /etc/nginx/lictor/lictor.conf;", "include /etc/nginx/lictor/locations/*.conf;",
+                 "systemctl restart consul", "consul.d/acl", "enable --now lictor-registrar", "lictor doctor"):
+        assert said in "\n".join(report.todo)
+
+
+def test_the_agents_user_may_write_where_the_handlers_do_and_replace_nothing_else(root):
+    init.run(root=root)
+
+    def as_agent(*argv: str) -> int:
+        return subprocess.run(["setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups", *argv],
+                              capture_output=True, cwd="/").returncode
+    os.chmod(root, 0o755)
+    os.chmod(os.path.dirname(root), 0o755)
+    os.chmod(os.path.dirname(os.path.dirname(root)), 0o755)
+    for path in ("etc/consul.d", "etc/nginx/lictor/upstreams", "var/lib/lictor/peers"):
+        assert as_agent("touch", f"{root}/{path}/new") == 0
+    assert as_agent("mv", f"{root}/etc/consul.d/new", f"{root}/etc/consul.d/lictor-watches.json") == 0
+    for path in ("etc/consul.d/00-log_level.hcl", "etc/consul.d/lictor.json", "etc/lictor/lictor.toml"):
+        assert as_agent("rm", "-f", f"{root}/{path}") != 0
+        assert as_agent("sh", "-c", f"echo > {root}/{path}") != 0
+
+
+def test_a_second_run_changes_nothing_and_repairs_what_is_gone(root):
+    init.run(root=root)
+    before = contents(root)
+    assert init.run(root=root).done == ["everything is in place"]
+    assert contents(root) == before
+    os.unlink(root + DROP_IN)
+    assert init.run(root=root).done == [f"wrote {DROP_IN}"]
+
+
+def test_a_changed_file_is_kept_and_obeyed_unless_forced(root):
+    init.run(root=root)
+    Path(root + TOML).write_text('prefix = "apps/"\n')
+    report = init.run(root=root)
+    assert f"kept {TOML}: it has been changed (--force overwrites it)" in report.done
+    assert '"prefix": "apps/"' in contents(root)["/etc/consul.d/lictor.json"][0]
+    assert f"wrote {TOML}" in init.run(root=root, force=True).done
+    assert '"prefix": "services/"' in contents(root)["/etc/consul.d/lictor.json"][0]
+
+
+def test_a_file_that_was_there_before_is_not_ours(root):
+    Path(root + "/etc/consul.d/lictor.json").write_text("{}")
+    assert "kept /etc/consul.d/lictor.json" in lines(init.run(root=root))
+    init.remove(root=root)
+    assert contents(root)["/etc/consul.d/lictor.json"][0] == "{}"
+
+
+def test_remove_leaves_the_machine_as_it_was(root):
+    before = contents(root)
+    init.run(root=root)
+    Path(root + "/etc/consul.d/lictor-watches.json").write_text("{}")  # as lictor-scale does
+    report = init.remove(root=root)
+    assert contents(root) == before
+    assert "changed /etc/consul.d back" in report.done
+    assert init.remove(root=root).done == ["nothing of lictor init's is on this node"]
+
+
+def test_remove_keeps_what_was_changed_and_says_so(root):
+    init.run(root=root)
+    Path(root + "/var/lib/lictor/routes/books.json").write_text("{}")
+    with open(root + DROP_IN, "a", encoding="utf-8") as file:
+        file.write("Nice=5\n")
+    done = init.remove(root=root).done
+    assert f"kept {DROP_IN}: it has been changed (--force removes it)" in done
+    assert "left /var/lib/lictor: it is not empty" in done
+    assert f"removed {DROP_IN}" in init.remove(root=root, force=True).done
+
+
+def test_remove_keeps_what_is_in_use(root):
+    init.run(root=root)
+    Path(root + "/etc/nginx/nginx.conf").write_text("http { include /etc/nginx/lictor/lictor.conf; }\n")
+    enabled = Path(root + "/etc/systemd/system/multi-user.target.wants/lictor-registrar.service")
+    enabled.parent.mkdir()
+    enabled.symlink_to("../lictor-registrar.service")
+    report = init.remove(root=root, force=True)
+    assert os.path.exists(root + "/etc/nginx/lictor/lictor.conf") and enabled.exists()
+    assert "systemctl disable --now lictor-registrar.service" in report.todo
+    Path(root + "/etc/nginx/nginx.conf").write_text(NGINX_CONF)
+    enabled.unlink()
+    init.remove(root=root)
+    assert not os.path.exists(root + "/etc/nginx/lictor/lictor.conf")
+    assert not os.path.exists(root + "/etc/lictor")
+
+
+def test_the_settings_file_shows_every_default():
+    shown = [line.lstrip("#").split("  #")[0] for line in
+             units.settings_file(config.Nginx(), config.Watch()).splitlines()[1:]]
+    assert config.parse(tomllib.loads("\n".join(shown))) == config.Config()
+
+
+def test_a_node_without_nginx_and_systemd_routes_nothing_and_is_told_what_to_run(tmp_path):
+    report = init.run(root=str(tmp_path))
+    assert config.parse(tomllib.loads((tmp_path / "etc/lictor/lictor.toml").read_text())).nginx is None
+    assert not (tmp_path / "etc/nginx").exists()
+    assert any("keep lictor-registrar running" in line for line in report.todo)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+def test_systemd_accepts_the_units(root):
+    init.run(root=root)
+    unit_dir = Path(root) / "etc/systemd/system"
+    shutil.copy("/lib/systemd/system/consul.service", unit_dir / "consul.service")
+    for unit in ("lictor-registrar.service", "consul.service"):
+        done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit_dir / unit)], text=True,
+                              capture_output=True, timeout=60)
+        said = [line for line in done.stderr.splitlines() if "lictor" in line or "consul.service" in line]
+        assert not said
+
+
+def test_the_drop_in_says_what_the_handlers_need():
+    text = units.agent_drop_in(config.Config(), "docker")
+    settings = [line for line in text.splitlines() if not line.startswith("#")]
+    assert settings == ["[Service]", "SupplementaryGroups=docker", "AmbientCapabilities=CAP_KILL",
+                        "ReadWritePaths=-/etc/consul.d -/etc/nginx/lictor -/var/lib/lictor", "KillMode=process"]
+    assert watches.STATIC_FILE not in text

@@ -1,0 +1,134 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lictor import model, upstream
+
+ROUTE = {"name": "books", "service": "books", "path": "/books", "host": "", "traffic": "healthy", "node": "node-1",
+         "empty_ok": False, "removed": False}
+NOW_S = 1000.0
+
+
+def seen(number, *, status="passing", alive=True, maintenance=None, node="node-1", address=None, port=80, service="books"):
+    return model.Instance(node, f"books-{number}", service, f"10.0.0.{number}" if address is None else address, port,
+                          status, alive, maintenance, "")
+
+
+def serving(*numbers, empty_since=None):
+    return upstream.Served(tuple((f"10.0.0.{number}", 80) for number in numbers),
+                           tuple(("node-1", f"books-{number}") for number in numbers), empty_since=empty_since)
+
+
+def decide(now, instances, *, certain=False, **route):
+    return upstream.decide({**ROUTE, **route}, now, instances, now_s=NOW_S, certain=certain)
+
+
+def numbers(decision):
+    return [int(address.rpartition(".")[2]) for address, _ in decision.peers]
+
+
+@pytest.mark.parametrize(("traffic", "fields", "receives"), [
+    ("healthy", {"status": "passing"}, True), ("healthy", {"status": "warning"}, True),
+    ("healthy", {"status": "critical"}, False), ("healthy", {"alive": False}, False),
+    ("healthy", {"maintenance": "x"}, False), ("healthy", {"maintenance": ""}, False),
+    ("healthy", {"service": "books-green"}, False), ("healthy", {"address": "127.0.0.1", "node": "node-2"}, False),
+    ("healthy", {"address": "127.0.0.1"}, True), ("healthy", {"address": "::1", "node": "node-2"}, False),
+    ("healthy", {"address": "::ffff:127.0.0.1", "node": "node-2"}, False), ("healthy", {"address": "fd00::1"}, True),
+    ("any", {"status": "critical"}, True), ("any", {"alive": False}, True), ("any", {"maintenance": "x"}, False),
+    ("any", {"service": "books-green"}, False),
+])
+def test_who_receives_traffic(traffic, fields, receives):
+    decision = decide(None, [seen(1, **fields)], traffic=traffic)
+    assert (decision.kind, bool(decision.peers)) == ("publish", receives)
+
+
+@pytest.mark.parametrize(("now", "instances", "certain", "kind", "receiving"), [
+    # what is served already
+    (serving(1, 2), [seen(2), seen(1)], False, "unchanged", [1, 2]),
+    (serving(), [], False, "unchanged", []),
+    # more, or other ones
+    (None, [seen(1)], False, "publish", [1]),
+    (None, [], False, "publish", []),
+    (serving(1), [seen(1), seen(2), seen(3)], False, "publish", [1, 2, 3]),
+    (serving(), [seen(1)], False, "publish", [1]),
+    # fewer: half is believed, less than that only when it is certain
+    (serving(1, 2), [seen(1)], False, "publish", [1]),
+    (serving(1, 2, 3), [seen(1)], False, "confirm", [1]),
+    (serving(1, 2, 3), [seen(1)], True, "publish", [1]),
+    (serving(1, 2), [seen(3), seen(4)], False, "publish", [3, 4]),
+    # panic: the unfit ones stay where they are most, but never come in
+    (serving(1, 2), [seen(1, status="critical"), seen(2)], False, "publish", [2]),
+    (serving(1, 2), [seen(1, status="critical"), seen(2, alive=False)], False, "unchanged", [1, 2]),
+    (serving(1, 2, 3), [seen(1), seen(2, status="critical"), seen(3, alive=False)], False, "unchanged", [1, 2, 3]),
+    (serving(1, 2, 3), [seen(1), seen(2, status="critical"), seen(3, maintenance="x")], True, "publish", [1]),
+    (serving(1), [seen(1), seen(2, status="critical"), seen(3, status="critical")], False, "unchanged", [1]),
+    (serving(1), [seen(1, status="critical"), seen(2, status="critical")], False, "unchanged", [1]),
+    (serving(1, 2), [seen(1, status="critical"), seen(3)], False, "publish", [3]),
+    # none: held, because empty is not believed yet
+    (serving(1, 2), [], False, "confirm", []),
+    (serving(1, 2), [], True, "hold", [1, 2]),
+    (serving(1, 2), [seen(1, maintenance="x")], True, "hold", [1, 2]),
+    (serving(1, empty_since=NOW_S - 59), [], True, "hold", [1]),
+    (serving(1, empty_since=NOW_S - 60), [], False, "confirm", []),
+    (serving(1, empty_since=NOW_S - 60), [], True, "publish", []),
+])
+def test_decisions(now, instances, certain, kind, receiving):
+    decision = decide(now, instances, certain=certain)
+    assert (decision.kind, numbers(decision)) == (kind, receiving)
+
+
+def test_an_empty_catalogue_is_true_at_once_when_replicas_is_0_or_the_service_is_removed():
+    assert decide(serving(1), [], certain=True, empty_ok=True)[:2] == ("publish", ())
+    assert decide(serving(1), [seen(1)], removed=True)[:2] == ("publish", ())
+    assert decide(serving(), [seen(1)], removed=True).kind == "unchanged"
+
+
+@pytest.mark.parametrize("fields", [
+    {"address": address} for address in (
+        "", "books.example.com", "10.0.0.1;", "10.0.0.01", "１0.0.0.1", "0.0.0.0", "::", "224.0.0.1", "fe80::1%eth0",
+        "10.0.0.1\n", " 10.0.0.1", "10.0.0.1/32", "[::1]", "unix:/run/docker.sock", "x" * 10_000, 167772161, None, ["10.0.0.1"])
+] + [{"port": port} for port in (0, -1, 65536, True, "80", "8０", 80.0, None, [80], 10**30)])
+def test_a_hostile_address_or_port_is_refused_by_name_and_the_others_stay(fields):
+    bad = seen(1)._replace(**fields)
+    decision = decide(serving(2), [bad, seen(2)])
+    assert (decision.kind, numbers(decision)) == ("unchanged", [2])
+    assert len(decision.refused) == 1 and "'books-1' of node 'node-1'" in decision.refused[0]
+    assert len(decision.refused[0]) < 400
+    held = decide(serving(2, empty_since=1.0), [bad], certain=True)
+    assert (held.kind, numbers(held)) == ("hold", [2])
+
+
+def test_the_same_address_twice_is_one_peer_and_the_order_is_stable():
+    twins = [seen(2), seen(1), seen(3, address="10.0.0.1")]
+    assert numbers(decide(None, twins)) == [1, 2]
+    assert decide(None, twins)[:3] == decide(None, twins[::-1])[:3]
+
+
+def test_what_is_served_survives_its_file_and_a_damaged_one_is_none():
+    now = serving(1, 2, empty_since=3.0)
+    assert upstream.served({**now._asdict(), "peers": [list(each) for each in now.peers]}) == now
+    for damaged in (None, [], {}, {"peers": 1, "instances": []}, {"peers": [[1]], "instances": []},
+                    {"peers": [], "instances": [], "strange": 1}):
+        assert upstream.served(damaged) is None
+
+
+INSTANCES = st.lists(st.builds(
+    seen, st.integers(1, 6), status=st.sampled_from(["passing", "warning", "critical"]), alive=st.booleans(),
+    maintenance=st.sampled_from([None, None, "x"]), node=st.sampled_from(["node-1", "node-2"]),
+    address=st.one_of(st.none(), st.text(max_size=20), st.sampled_from(["127.0.0.1", "::1", "10.0.0.9"])),
+    port=st.one_of(st.just(80), st.integers(), st.booleans(), st.text(max_size=5)),
+    service=st.sampled_from(["books", "books", "books-green"])), max_size=8)
+
+
+@given(st.one_of(st.none(), st.builds(serving, *[st.integers(1, 6)] * 3)), INSTANCES, st.booleans(), st.booleans())
+def test_whatever_is_seen(now, instances, certain, empty_ok):
+    decision = decide(now, instances, certain=certain, empty_ok=empty_ok)
+    assert decision == decide(now, instances[::-1], certain=certain, empty_ok=empty_ok)._replace(refused=decision.refused)
+    assert all(type(port) is int and 0 < port < 65536 for _, port in decision.peers)
+    assert decision.peers == tuple(sorted(set(decision.peers)))
+    if now is not None:
+        assert decision.kind != "confirm" or not certain
+        assert decision.peers or decision.kind in ("confirm", "unchanged") or empty_ok  # never empty in one step
+        if decision.kind == "publish":
+            after = upstream.Served(decision.peers, decision.instances)
+            assert decide(after, instances, certain=certain, empty_ok=empty_ok).kind == "unchanged"
