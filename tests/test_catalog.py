@@ -10,7 +10,7 @@ import pytest
 
 from lab.consul import Consul
 from lab.daemon import wait_for
-from lictor import catalog, errors, model, retry
+from lictor import catalog, errors, model, retry, transaction
 
 HOSTILE_KEYS = ["with space", "100%", "%2e%2e", "q?raw&x=1", "a#b", "semi;colon", "plus+", "quote\"'",
                 "ünï/cödé/キー", "..a/b..", "folder/"]
@@ -119,16 +119,16 @@ def test_a_transaction_is_carried_out_whole_or_not_at_all(client: catalog.Catalo
     old = client.get(f"{name}/old")
     assert old is not None
     client.commit([
-        catalog.check_not_exists(f"{name}/new"), catalog.set_key(f"{name}/new", b"\x00\xff"),
-        catalog.cas(f"{name}/first", "ü", 0), catalog.delete_cas(f"{name}/old", old.modify_index),
-        catalog.delete_key(f"{name}/never-there"),
+        transaction.check_not_exists(f"{name}/new"), transaction.set_key(f"{name}/new", b"\x00\xff"),
+        transaction.cas(f"{name}/first", "ü", 0), transaction.delete_cas(f"{name}/old", old.modify_index),
+        transaction.delete_key(f"{name}/never-there"),
     ])
     whole = client.tree(f"{name}/")
     assert [each.value for each in whole.values()] == ["ü".encode(), b"\x00\xff"]
-    for lost in (catalog.check_not_exists(f"{name}/new"), catalog.cas(f"{name}/new", "x", 0),
-                 catalog.cas(f"{name}/new", "x", 1), catalog.delete_cas(f"{name}/new", 1)):
+    for lost in (transaction.check_not_exists(f"{name}/new"), transaction.cas(f"{name}/new", "x", 0),
+                 transaction.cas(f"{name}/new", "x", 1), transaction.delete_cas(f"{name}/new", 1)):
         with pytest.raises(errors.Conflict, match=f"{name}/new"):
-            client.commit([catalog.set_key(f"{name}/other", "x"), lost])
+            client.commit([transaction.set_key(f"{name}/other", "x"), lost])
     assert client.tree(f"{name}/") == whole
 
 
@@ -138,8 +138,8 @@ def test_only_the_holder_of_a_lock_can_write_under_it(client: catalog.Catalog, n
 
     def write(session: str) -> None:
         entry = client.get(guarded)
-        client.commit([catalog.check_session(lock, session),
-                       catalog.cas(guarded, session, entry.modify_index if entry else 0)])
+        client.commit([transaction.check_session(lock, session),
+                       transaction.cas(guarded, session, entry.modify_index if entry else 0)])
 
     assert client.acquire(lock, mine, "me") and client.acquire(lock, mine, "still me")
     assert not client.acquire(lock, other, "you") and not client.release(lock, other)
@@ -268,12 +268,12 @@ def test_what_may_not_be_read_is_not_absent(tmp_path: Path) -> None:
     try:
         guarded.start()
         owner = catalog.connect(environ=guarded.environ)
-        retry.until(lambda: retry.unavailable(owner.alive_nodes, timeout_s=30), timeout_s=30)
+        wait_for(lambda: retry.unavailable(owner.alive_nodes, timeout_s=30), "the agent's node is known to be alive")
         owner.put("services/web/replicas", "3")
         entry = owner.get("services/web/replicas")
         assert entry is not None and entry.value == b"3" and owner.get("services/web/nothing") is None
         session = owner.create_session("mine")
-        owner.commit([catalog.set_key("services/web/hold", "")])
+        owner.commit([transaction.set_key("services/web/hold", "")])
         owner.renew_session(session)
         assert owner.agent().name == "node-1" and owner.everything()
 
@@ -282,7 +282,7 @@ def test_what_may_not_be_read_is_not_absent(tmp_path: Path) -> None:
         for right, call in {
             "key:read": lambda: nobody.get("services/web/replicas"),
             "key:write": lambda: nobody.put("services/web/replicas", "1"),
-            " key:write": lambda: nobody.commit([catalog.set_key("services/web/replicas", "1")]),
+            " key:write": lambda: nobody.commit([transaction.set_key("services/web/replicas", "1")]),
             "session:write": lambda: nobody.create_session("mine"),
             "service:write": lambda: nobody.register({"Name": "web"}),
             "agent:read": nobody.agent,
@@ -290,7 +290,10 @@ def test_what_may_not_be_read_is_not_absent(tmp_path: Path) -> None:
         }.items():
             with pytest.raises(errors.Refused, match=f"permission denied, the token needs {right.strip()}"):
                 call()
-        assert nobody.tree("services/") == {} and nobody.health("consul") == [] and nobody.everything() == {}
+        assert nobody.tree("services/") == {} and nobody.health("consul") == []
+        for ask in (nobody.everything, lambda: nobody.health("web", consistent=True)):
+            with pytest.raises(errors.Unavailable, match="cannot be seen"):
+                ask()
         stranger = catalog.connect(environ={**environ, "CONSUL_HTTP_TOKEN": str(uuid.uuid4())})
         with pytest.raises(errors.Refused, match="permission denied"):
             stranger.tree("services/")

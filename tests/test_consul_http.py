@@ -17,7 +17,7 @@ import pytest
 
 from lab.consul import Consul
 from lab.daemon import free_ports, wait_for
-from lictor import catalog, errors
+from lictor import catalog, errors, transaction
 
 SECRET = "0f2d1c9e-7a54-4a0e-9d7e-3b1c5a6e8f00"
 
@@ -118,20 +118,24 @@ def test_without_a_leader_nothing_is_known(tmp_path: Path) -> None:
         wait_for(lambda: agent.request("GET", "/v1/agent/self"), "the agent answers")
         client = catalog.connect(environ=agent.environ, timeout_s=30)
         for call in (*every_reading_call(client), lambda: client.put("key", "x"), lambda: client.create_session("x"),
-                     lambda: client.commit([catalog.set_key("key", "x")])):
+                     lambda: client.commit([transaction.set_key("key", "x")])):
             with pytest.raises(errors.Unavailable, match="leader") as caught:
                 call()
             assert not isinstance(caught.value, errors.Conflict)
 
 
 def test_error_texts_never_hold_the_token_or_the_query(tmp_path: Path) -> None:
+    paths = []
+
     def echo(handler: Any) -> None:
+        paths.append(handler.path)
         answer(handler, 500, f"you sent\n\x1b[31m{handler.headers['X-Consul-Token']}" + "x" * 500)
 
     with double(echo) as environ:
         client = catalog.connect(environ={**environ, "CONSUL_HTTP_TOKEN": SECRET})
         with pytest.raises(errors.Unavailable) as caught:
             client.set_maintenance("web", "a private reason")
+    assert paths == ["/v1/agent/service/maintenance/web?enable=true&reason=a+private+reason"]
     text, asked = str(caught.value), "PUT /v1/agent/service/maintenance/web of http://"
     assert text.startswith(f"{asked}{environ['CONSUL_HTTP_ADDR']}: 500 you sent ")
     assert SECRET not in text and "private" not in text and text.isprintable() and len(text) < 400
@@ -146,6 +150,7 @@ DOUBLED: dict[str, Callable[[Any], None]] = {
     "no UTF-8": lambda handler: answer(handler, 200, b'["\xff"]'),
     "deep nesting": lambda handler: answer(handler, 200, "[" * 100_000),
     "a web server's 404": lambda handler: answer(handler, 404, "<h1>Not found</h1>"),
+    "a 404 with JSON": lambda handler: answer(handler, 404, "[]"),
     "too many requests": lambda handler: answer(handler, 429, "slow down"),
     "a gateway's error": lambda handler: answer(handler, 503, "<h1>Bad gateway</h1>"),
     "a redirect": lambda handler: answer(handler, 307, "", Location="/v1/elsewhere"),
@@ -174,6 +179,14 @@ def test_what_consul_never_says_is_not_taken_for_data(what: str) -> None:
                 call()
             assert not isinstance(caught.value, errors.Conflict)
     assert "/v1/elsewhere" not in asked
+
+
+def test_an_empty_list_is_no_absent_key() -> None:
+    with double(lambda handler: answer(handler, 200, "[]")) as environ:
+        client = catalog.connect(environ=environ)
+        for call in (lambda: client.get("key"), lambda: client.tree("services/")):
+            with pytest.raises(errors.Unavailable, match=r"200, but not Consul's answer: \[\]"):
+                call()
 
 
 def every_reading_call(client: catalog.Catalog) -> list[Callable[[], object]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from lictor import catalog, desired, errors, model, policy, state
+from lictor import catalog, desired, errors, model, policy, state, transaction
 from lictor.catalog import Catalog
 
 
@@ -38,11 +38,11 @@ def apply(client: Catalog, prefix: str, path: str, table: dict[str, Any]) -> str
         node = old.node if old and old.node else client.agent().name
         table, spec = {**table, "node": node}, msgspec.structs.replace(spec, node=node)
     _refuse_conflicts(spec, old, {key: entry.value for key, entry in keys.items()}, prefix, path)
-    operations = [catalog.cas(f"{own}spec", json.dumps(table), old_entry.modify_index if old_entry else 0)]
+    operations = [transaction.cas(f"{own}spec", json.dumps(table), old_entry.modify_index if old_entry else 0)]
     if spec.image and (f"{own}image" not in keys or old and old.image != spec.image):
-        operations.append(catalog.set_key(f"{own}image", spec.image))
+        operations.append(transaction.set_key(f"{own}image", spec.image))
     if f"{own}removed" in keys:
-        operations.append(catalog.delete_key(f"{own}removed"))
+        operations.append(transaction.delete_key(f"{own}removed"))
     client.commit(operations)
     where = f" on {spec.node}" if spec.node else ""
     return f"{spec.name}: applied{where}; {'updated' if old_entry else 'new'}"

@@ -11,14 +11,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from lictor import consul_http, consul_settings, errors, model
+from lictor import consul_http, consul_settings, errors, model, transaction
 
 T = TypeVar("T")
-Operation = dict[str, dict[str, Any]]
 
 _INSTANCE = ("Node", "Service", "Checks")  # the fields without which a row is not what was asked for
 _CHECK = ("Node", "CheckID", "ServiceID")
 _NODE = ("Node",)
+_SERVERS = "consul"
 _RELOAD_TIMEOUT_S = 60.0  # the agent answers after the reload, which takes seconds with many watches
 
 
@@ -78,9 +78,15 @@ class Catalog:
         return leader
 
     def health(self, service: str, *, consistent: bool = False) -> list[dict[str, Any]]:
-        """The instances of a service, shaped as in a `service` watch's payload. [] also when the token may not read."""
+        """The instances of a service, shaped as in a `service` watch's payload.
+
+        [] also when the token may not read services, unless `consistent`: then that is Unavailable.
+        """
         mode = [("consistent", "1")] if consistent else []
-        return self._rows(f"/v1/health/service/{service}", _INSTANCE, *mode)[1]
+        rows = self._rows(f"/v1/health/service/{service}", _INSTANCE, *mode)[1]
+        if consistent and not rows:
+            _require_sight(self._consul.catalog.services()[1])
+        return rows
 
     def wait_health(self, service: str, *, index: int, wait_s: float) -> tuple[int, list[dict[str, Any]]]:
         """Like `health`, once it has changed since `index` (0: at once) or `wait_s` is over; returns the next index."""
@@ -88,7 +94,7 @@ class Catalog:
         return self._rows(f"/v1/health/service/{service}", _INSTANCE, ("index", str(index)), ("wait", wait))
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
-        """All instances by catalogue name, shaped as by `health`; {} also when the token may not read nodes."""
+        """All instances by catalogue name, shaped as by `health`; Unavailable when the token may not read them."""
         checks_index, checks = self._rows("/v1/health/state/any", _CHECK)
         checks_by_owner: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for check in checks:
@@ -104,6 +110,7 @@ class Catalog:
             # One that was registered after the checks were read would seem to have none, and so to be healthy.
             if any(entry["Service"]["CreateIndex"] > checks_index for entry in entries):
                 found[name] = self.health(name)
+        _require_sight(found)
         return found
 
     def alive_nodes(self) -> frozenset[str]:
@@ -113,31 +120,30 @@ class Catalog:
 
     def get(self, key: str, *, consistent: bool = False) -> Entry | None:
         """The entry of a key. None means that Consul said it is absent; a key that may not be read is Refused."""
-        index, row = self._consul.kv.get(_key(key), consistency="consistent" if consistent else None)
-        _expect(str, index, f"the index of key {key}")
-        return None if row is None else _entry(row)
+        found = self._entries(transaction.checked(key), *([("consistent", "1")] if consistent else []))
+        if found and key not in found:
+            raise errors.Unavailable(f"key {key} was asked for, and Consul answered {', '.join(found)}")
+        return found.get(key)
 
     def tree(self, prefix: str) -> dict[str, Entry]:
         """All entries whose keys begin with `prefix`; {} also when the token may not read there: Consul answers alike.
 
         Where that matters, `get` one key by name.
         """
-        index, rows = self._consul.kv.get(prefix, recurse=True)
-        _expect(str, index, f"the index of keys below {prefix}")
-        return {_expect(dict, row, "an entry")["Key"]: _entry(row) for row in _expect(list, rows or [], "the entries")}
+        return self._entries(prefix, ("recurse", "1"))
 
     def put(self, key: str, value: str | bytes, *, cas: int | None = None) -> None:
         """Write a key; with `cas` only if its ModifyIndex is that (0: if there is none), else Conflict."""
-        if not _expect(bool, self._consul.kv.put(_key(key), value, cas=cas), f"writing {key}"):
+        if not _expect(bool, self._consul.kv.put(transaction.checked(key), value, cas=cas), f"writing {key}"):
             raise errors.Conflict(f"key {key} was not written: somebody else changed it first")
 
     def delete(self, key: str, *, cas: int | None = None, recurse: bool = False) -> None:
         """Delete a key (with `recurse` all that begin with it); one that is absent is deleted already."""
-        if not _expect(bool, self._consul.kv.delete(_key(key), recurse=recurse, cas=cas), f"deleting {key}"):
+        if not _expect(bool, self._consul.kv.delete(transaction.checked(key), recurse=recurse, cas=cas), f"deleting {key}"):
             raise errors.Conflict(f"key {key} was not deleted: somebody else changed it first")
 
-    def commit(self, operations: Sequence[Operation]) -> None:
-        """Carry out all operations (at most 64; made by the functions below) or none; Conflict says which failed."""
+    def commit(self, operations: Sequence[transaction.Operation]) -> None:
+        """Carry out all operations (at most 64; made by `transaction`) or none; Conflict says which failed."""
         _expect(dict, self._consul.txn.put(list(operations)), "the transaction's result")
 
     def create_session(self, name: str, *, ttl_s: int = 15, lock_delay_s: int = 15) -> str:
@@ -154,11 +160,11 @@ class Catalog:
 
     def acquire(self, key: str, session: str, value: str | bytes) -> bool:
         """Take the lock, or keep it, and write `value` to it; Conflict means that the session has ended."""
-        return _expect(bool, self._consul.kv.put(_key(key), value, acquire=session), f"locking {key}")
+        return _expect(bool, self._consul.kv.put(transaction.checked(key), value, acquire=session), f"locking {key}")
 
     def release(self, key: str, session: str) -> bool:
         """Let go of the lock and empty its value; False when the session does not hold it."""
-        return _expect(bool, self._consul.kv.put(_key(key), "", release=session), f"releasing {key}")
+        return _expect(bool, self._consul.kv.put(transaction.checked(key), "", release=session), f"releasing {key}")
 
     def local_services(self) -> dict[str, dict[str, Any]]:
         """What is registered with this agent, by service ID."""
@@ -194,50 +200,33 @@ class Catalog:
     def _rows(self, path: str, fields: tuple[str, ...], *params: tuple[str, Any]) -> tuple[int, list[dict[str, Any]]]:
         return self._consul.http.get(functools.partial(_indexed_rows, fields), path, params=params)
 
+    def _entries(self, key: str, *params: tuple[str, Any]) -> dict[str, Entry]:
+        return self._consul.http.get(_entries_by_key, f"/v1/kv/{key}", params=params)
+
     def _put(self, path: str, body: object, *, timeout_s: float = 0) -> None:
         self._consul.http.put(_succeeded, path, data=json.dumps(body), timeout_s=timeout_s)
 
 
-def set_key(key: str, value: str | bytes) -> Operation:
-    return _operation("set", key, value=value)
+def _require_sight(services: object) -> None:
+    """Consul answers a token without rights as if nothing were there; but its servers' own service always is."""
+    if _SERVERS not in _expect(dict, services, "the services"):
+        raise errors.Unavailable("the catalogue cannot be seen: does the token allow to read services and nodes?")
 
 
-def cas(key: str, value: str | bytes, index: int) -> Operation:
-    """Set the key if its ModifyIndex is `index`; 0: if there is none."""
-    return _operation("cas", key, value=value, Index=index)
-
-
-def delete_key(key: str) -> Operation:
-    return _operation("delete", key)
-
-
-def delete_cas(key: str, index: int) -> Operation:
-    """Delete the key if its ModifyIndex is `index`."""
-    return _operation("delete-cas", key, Index=index)
-
-
-def check_session(key: str, session: str) -> Operation:
-    """The transaction fails unless `session` holds the lock."""
-    return _operation("check-session", key, Session=session)
-
-
-def check_not_exists(key: str) -> Operation:
-    """The transaction fails if there is such a key."""
-    return _operation("check-not-exists", key)
-
-
-def cas_service(node: str, name: str, index: int) -> Operation:
-    """Register a service in the catalogue if its ModifyIndex is `index`."""
-    return {"Service": {"Verb": "cas", "Node": node, "Service": {"ID": name, "Service": name, "ModifyIndex": index}}}
-
-
-def _operation(verb: str, key: str, value: str | bytes = "", **more: object) -> Operation:
-    data = value.encode() if isinstance(value, str) else value
-    return {"KV": {"Verb": verb, "Key": _key(key), "Value": base64.b64encode(data).decode(), **more}}
+def _entries_by_key(response: consul_http.Response) -> dict[str, Entry]:
+    """{} only if Consul itself says that there is none: with a 404 that names the index. (The library also takes a 404
+    of any web server, or an empty list, for that.)"""
+    if response.code == 404 and int(response.headers["X-Consul-Index"]):
+        return {}
+    rows = _json(response)
+    if not rows:
+        raise ValueError("no key, and no 404")
+    return {row["Key"]: Entry(base64.b64decode(row["Value"] or ""), row["ModifyIndex"], row["CreateIndex"],
+                              row.get("Session", "")) for row in rows}
 
 
 def _indexed_rows(fields: tuple[str, ...], response: consul_http.Response) -> tuple[int, list[dict[str, Any]]]:
-    rows = json.loads(response.body)
+    rows = _json(response)
     if not isinstance(rows, list):
         raise ValueError("not a list")
     for row in rows:
@@ -246,13 +235,18 @@ def _indexed_rows(fields: tuple[str, ...], response: consul_http.Response) -> tu
 
 
 def _node_and_services(response: consul_http.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    answer = json.loads(response.body)
+    answer = _json(response)
     if answer is None:  # it has gone since the nodes were listed
         return {}, []
     services = list(answer["Services"].values())
     for service in services:
         _require_fields(service, ("ID", "Service", "CreateIndex"))
     return answer["Node"], services
+
+
+def _json(response: consul_http.Response) -> Any:
+    _succeeded(response)
+    return json.loads(response.body)
 
 
 def _require_fields(row: object, fields: tuple[str, ...]) -> None:
@@ -263,19 +257,6 @@ def _require_fields(row: object, fields: tuple[str, ...]) -> None:
 def _succeeded(response: consul_http.Response) -> None:
     if response.code != 200:
         raise ValueError("not done")
-
-
-def _key(key: str) -> str:
-    if not key or key.startswith("/"):
-        raise errors.Refused(f"key {key!r}: a key is not empty and does not begin with a slash")
-    return key
-
-
-def _entry(row: Any) -> Entry:
-    try:
-        return Entry(row["Value"] or b"", row["ModifyIndex"], row["CreateIndex"], row.get("Session") or "")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise errors.Unavailable(f"not a key as Consul answers it: {error!r}") from error
 
 
 def _expect(kind: type[T], answer: object, what: str) -> T:

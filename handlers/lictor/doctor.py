@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lictor import catalog, config, containers, errors, files, nginx, node, process, watches
+from lictor import catalog, config, containers, errors, files, nginx, node, process, transaction, watches
 
 _HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-registrar")
 _PROBE = "lictor-doctor"
@@ -116,7 +116,7 @@ def _consul(settings: config.Config, client: catalog.Catalog) -> list[Test]:
         (f"write {settings.prefix}", lambda: client.put(f"{settings.prefix}{_PROBE}", "", cas=_NEVER)),
         ("read lictor/", lambda: client.get(f"lictor/{_PROBE}")),
         ("write lictor/", lambda: client.put(f"lictor/{_PROBE}", "", cas=_NEVER)),
-        ("write services", lambda: client.commit([catalog.cas_service(client.agent().name, _PROBE, _NEVER)])),
+        ("write services", lambda: client.commit([transaction.cas_service(client.agent().name, _PROBE, _NEVER)])),
         ("lock", lambda: client.destroy_session(client.create_session(_PROBE))),
     ]
     return [

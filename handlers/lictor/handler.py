@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from lictor import config, errors, log
+from lictor import config, errors, log, process
 
 _LONGEST_PAYLOAD = 64 * 1024 * 1024
 FOLDERS = ("routes", "peers", "locks")
@@ -47,6 +47,7 @@ def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: lis
         settings = config.load(environ)
         for folder in FOLDERS:
             os.makedirs(os.path.join(settings.state_dir, folder), mode=0o750, exist_ok=True)
+        log.keep(os.path.join(settings.state_dir, process.LOG_NAME))
         return run(Call(settings, arguments.token_file, arguments))
     return failed[0]
 

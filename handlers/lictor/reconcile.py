@@ -6,31 +6,33 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from lictor import act, catalog, config, errors, files, history, log, observe, plan, state
+from lictor import act, catalog, config, errors, files, history, log, observe, plan, retry, state
 from lictor.observe import Context, Reading
 
 _POLL_S = 0.25
 _PATIENCE_S = 120.0  # without an act of ours, the timer goes on from here
 _LONGEST_WAIT_S = 20.0  # a wait that ends later than that is the timer's
 _AT_ONCE = 8
+_AGENT_RESTART_S = 10.0
 
 
-def connect(settings: config.Config, token_file: str | None) -> Context:
+def connect(settings: config.Config, token_file: str | None, *, patience_s: float = 0.0) -> Context:
+    """Find out which node this is; an agent that is just restarting is given `patience_s` to answer."""
     client = catalog.connect(token_file=token_file)
-    return Context(settings, client, client.agent().name)
+    return Context(settings, client, retry.unavailable(client.agent, timeout_s=patience_s).name)
 
 
 def run(settings: config.Config, token_file: str | None, names: Iterable[str]) -> int:
     """Reconcile these services; the exit code of the worst. Nobody waits for us, so each one speaks for itself."""
+    context = connect(settings, token_file, patience_s=_AGENT_RESTART_S)
     ordered = sorted(set(names))
-    with ThreadPoolExecutor(max_workers=max(1, min(_AT_ONCE, len(ordered)))) as pool:
-        return max(pool.map(lambda name: _run_one(settings, token_file, name), ordered), default=0)
+    report_served(context, ordered)
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        return max(pool.map(lambda name: _run_one(context, name), ordered), default=0)
 
 
-def _run_one(settings: config.Config, token_file: str | None, name: str) -> int:
+def _run_one(context: Context, name: str) -> int:
     try:
-        context = connect(settings, token_file)
-        report_served(context, [name])
         converge(context, name)
         return 0
     except errors.LictorError as error:

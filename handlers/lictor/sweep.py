@@ -7,15 +7,22 @@ from typing import Any
 from lictor import config, errors, files, handler, observe, plan, process, reconcile, route, scale
 
 _STALE_S = 60.0
+_SUMMARY = "summary.json"  # in the state folder
 PASSING, WARNING, CRITICAL = 0, 1, 2
 
 
 def answer(call: handler.Call) -> int:
     """Answer Consul's check from what the last sweep recorded, and start the next one beside us."""
     process.spawn_handler("lictor-reconcile", [*call.inherited, "--sweep"], state_dir=call.settings.state_dir)
-    text, code = say(files.read_json(_summary_path(call.settings)), time.time())
+    text, code = say(read(call.settings), time.time())
     print(text)
     return code
+
+
+def read(settings: config.Config) -> dict[str, Any] | None:
+    """What the last sweep recorded; None when none has ended yet."""
+    summary: dict[str, Any] | None = files.read_json(os.path.join(settings.state_dir, _SUMMARY))
+    return summary
 
 
 def say(summary: dict[str, Any] | None, now: float) -> tuple[str, int]:
@@ -53,8 +60,6 @@ def _look(call: handler.Call) -> list[str]:
     settings = call.settings
     context = reconcile.connect(settings, call.token_file)
     entries = context.catalog.everything()
-    if "consul" not in entries:  # the servers' own service, which is always there
-        raise errors.Unavailable("the catalogue cannot be seen: does the token allow to read services and nodes?")
     keys = scale.current(context.catalog, settings.prefix)
     if not keys and scale.services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
@@ -99,8 +104,4 @@ def _registrar_is_late(settings: config.Config, needed: bool) -> list[str]:
 
 
 def _record(settings: config.Config, summary: dict[str, Any]) -> None:
-    files.write_json(_summary_path(settings), summary, durable=False)
-
-
-def _summary_path(settings: config.Config) -> str:
-    return os.path.join(settings.state_dir, "summary.json")
+    files.write_json(os.path.join(settings.state_dir, _SUMMARY), summary, durable=False)

@@ -1,5 +1,6 @@
 """A real Consul agent on loopback: a dev server, or a server with a data folder, or a client that joins one."""
 
+import base64
 import json
 import os
 import signal
@@ -89,7 +90,10 @@ class Consul:
             return text
 
     def put(self, key: str, value: str | bytes) -> None:
-        self.request("PUT", f"/v1/kv/{key}", value if isinstance(value, bytes) else value.encode())
+        """Write a key, however strange its name: a transaction carries it where a path would not."""
+        data = value if isinstance(value, bytes) else value.encode()
+        operation = {"Verb": "set", "Key": key, "Value": base64.b64encode(data).decode()}
+        self.request("PUT", "/v1/txn", [{"KV": operation}])
 
     def get(self, key: str) -> str | None:
         answer: str | None = self.request("GET", f"/v1/kv/{key}?raw")

@@ -22,12 +22,12 @@ http {{
     fastcgi_temp_path {folder}/tmp/fastcgi;
     uwsgi_temp_path {folder}/tmp/uwsgi;
     scgi_temp_path {folder}/tmp/scgi;
-    include {conf_dir}/lictor.conf;
     server {{
         listen 127.0.0.1:{port};
         include {conf_dir}/locations/*.conf;
         location = /nginx-is-up {{ return 200 "up"; }}
     }}
+    include {conf_dir}/lictor.conf;
 }}
 """
 

@@ -86,9 +86,16 @@ class Node:
         return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s,
                               env={**os.environ, **self.environ}, stdin=subprocess.DEVNULL)
 
+    def handler(self, name: str, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a handler as the agent would, to its end."""
+        return subprocess.run([*process.handler_argv(name), *words], input=stdin, capture_output=True, text=True,
+                              timeout=120, env={**os.environ, **self.environ})
+
     def apply(self, **changes: Any) -> None:
         """Apply the books service, changed so."""
-        spec = {**BOOKS, **changes}
+        self.write_and_apply({**BOOKS, **changes})
+
+    def write_and_apply(self, spec: dict[str, Any]) -> None:
         path = os.path.join(self.folder, f"{spec['name']}.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump(spec, file)
