@@ -48,7 +48,7 @@ class Docker:
         self.url = f"unix://{self.run_dir}/docker.sock"
         self.environ = {} if external else {"DOCKER_HOST": self.url}
         self.built: list[str] = []
-        self.bridge = f"lictor{random.randrange(16**6):06x}"
+        self.bridge = f"lictor{os.getpid()}"
         self.daemon: Daemon | None = None
 
     def start(self, *, wait: bool = True) -> "Docker":

@@ -1,0 +1,40 @@
+"""The README's first command, as a newcomer runs it."""
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def processes_naming(folder: str) -> list[str]:
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{entry}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if any(folder in word for word in words):
+            found.append(" ".join(words))
+    return found
+
+
+def test_every_step_is_reached_no_request_fails_and_nothing_stays_behind(tmp_path: Path) -> None:
+    summary_path = tmp_path / "summary.json"
+    folder = tempfile.mkdtemp(prefix="demo-", dir="/tmp")  # short: a socket's path may have 107 bytes
+    demo = subprocess.Popen([REPOSITORY / "scripts/demo", "--json", summary_path], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            env={**os.environ, "TMPDIR": folder})
+    try:
+        output, _ = demo.communicate(timeout=170)
+    finally:
+        demo.terminate()
+        demo.wait(60)
+    assert demo.returncode == 0, output
+    summary = json.loads(summary_path.read_text())
+    assert len(summary["steps"]) == 7 and all(step["seconds"] >= 0 for step in summary["steps"])
+    assert summary["requests"] > 500 and summary["unexplained_failures"] == 0
+    assert processes_naming(folder) == [] and not os.path.exists(f"/sys/class/net/lictor{demo.pid}")
+    os.rmdir(folder)  # which is empty
