@@ -3,7 +3,6 @@
 upstreams/lictor_NAME.conf; locations/NAME.conf, or with a host servers/HOST.d/NAME.conf and servers/HOST.conf.
 """
 
-import glob
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -41,19 +40,21 @@ def wanted(conf_dir: str, templates: render.Templates, known: Mapping[str, dict[
         found.files[f"servers/{host}.conf"] = templates.server(host, os.path.join(conf_dir, "servers", f"{host}.d"))
     else:
         found.files[f"locations/{name}.conf"] = found.location
-    found.files.update(_leftovers(conf_dir, known, name, set(found.files)))
+    for other in sharing:  # the others' files of the same location would make nginx refuse this one's
+        found.files.update(_leftovers(conf_dir, known, other, {*found.files, f"upstreams/lictor_{other}.conf"}))
     return found
 
 
 def _leftovers(conf_dir: str, known: Mapping[str, dict[str, Any]], name: str, kept: set[str]) -> dict[str, str | None]:
     """Files of an earlier route of this service, and the server that has no location without them."""
-    patterns = (f"upstreams/lictor_{name}.conf", f"locations/{name}.conf", f"servers/*.d/{name}.conf")
-    found = {path for pattern in patterns for path in glob.glob(pattern, root_dir=conf_dir)} - kept
-    hosts = {each["host"] for each in known.values() if not each["removed"]}
-    for folder, file_name in [os.path.split(path) for path in found]:
-        if folder.endswith(".d") and os.listdir(os.path.join(conf_dir, folder)) == [file_name]:
-            host = folder.removeprefix("servers/").removesuffix(".d")
-            found |= set() if host in hosts else {f"servers/{host}.conf"}
+    hosts = [f"servers/{each}" for each in os.listdir(os.path.join(conf_dir, "servers")) if each.endswith(".d")]
+    possible = {f"upstreams/lictor_{name}.conf", *(f"{folder}/{name}.conf" for folder in ("locations", *hosts))} - kept
+    found = {path for path in possible if os.path.exists(os.path.join(conf_dir, path))}
+    for folder in [os.path.dirname(path) for path in found if path.startswith("servers/")]:
+        host = folder.removeprefix("servers/").removesuffix(".d")
+        elsewhere = {f"{other}.conf" for other, each in known.items() if each["removed"] or each["host"] != host}
+        if elsewhere.issuperset(os.listdir(os.path.join(conf_dir, folder))):
+            found.add(f"servers/{host}.conf")
     return {path: None for path in found if _is_ours(os.path.join(conf_dir, path))}
 
 

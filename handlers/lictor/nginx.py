@@ -16,9 +16,11 @@ from lictor import config, errors, files, process, render
 
 _FOLDERS = ("upstreams", "locations", "servers", "run")
 _LONGEST_SOCKET_PATH = 107
+_WORKER = rb"worker process\0*$"  # one that goes is titled "worker process is shutting down"
 _TEST_TIMEOUT_S = 30.0
 _CONFIRM_TIMEOUT_S = 5.0
 _ASK_WHY_AFTER_S = 1.0
+_RETIRE_TIMEOUT_S = 1.0
 _STARTING_S = 5.0  # a socket this young may not be listened on yet
 _BETWEEN_RELOADS_S = 0.15  # a HUP that comes before the last one's old workers were told to go delays both
 
@@ -74,11 +76,7 @@ def reload(settings: config.Nginx) -> int:
     with ExitStack() as held:
         old_workers = _hup_container(settings.container) if settings.container else _hup_host(settings.pid_file, held)
         _confirm(settings, generation)
-        for worker in old_workers:
-            try:
-                signal.pidfd_send_signal(worker, signal.SIGQUIT)  # nginx itself would do that 100 ms later
-            except OSError:
-                pass  # already gone
+        _retire(old_workers)
     return generation
 
 
@@ -138,28 +136,28 @@ def _test(settings: config.Nginx, path: str) -> None:
 
 
 def _reason(output: str) -> str:
-    lines = [line for line in output.splitlines() if "[emerg]" in line] or output.splitlines()[-1:]
-    return " ".join(lines).replace("nginx: ", "")
+    lines = re.findall(r"\[emerg\] (?:\d+#\d+: )?(.*)", output) or output.splitlines()[-1:]
+    return "; ".join(lines)
 
 
-def _hup_container(container: str) -> list[int]:
+def _hup_container(container: str) -> dict[int, int]:
     from lictor import containers  # as above
 
     client = containers.connect()
     if not ((client.inspect(container) or {}).get("State") or {}).get("Running"):
         raise errors.Unavailable(f"nginx's container {container} is not running")
     client.kill(container, "HUP")
-    return []  # its workers are in another pid namespace, and nginx ends them itself
+    return {}  # the workers are in another pid namespace
 
 
-def _hup_host(pid_file: str, held: ExitStack) -> list[int]:
-    """Signal the master; returns pidfds of the workers it had, which `held` will close."""
+def _hup_host(pid_file: str, held: ExitStack) -> dict[int, int]:
+    """Signal the master; returns the workers that it had, as pid -> pidfd, which `held` will close."""
     text = (files.read(pid_file) or "").strip()
-    master = _hold(int(text), b"master process", held) if text.isdigit() else None
-    if master is None:
+    master = _hold(int(text), held) if text.isdigit() else None
+    if master is None or not _is_titled(int(text), b"master process"):
         raise errors.Unavailable(f"nginx is not running: {pid_file} names no nginx master process")
-    children = (files.read(f"/proc/{text}/task/{text}/children") or "").split()
-    workers = [_hold(int(each), b"worker process", held) for each in children]
+    children = [int(each) for each in (files.read(f"/proc/{text}/task/{text}/children") or "").split()]
+    workers = {pid: pidfd for pid in children if (pidfd := _hold(pid, held)) is not None and _is_titled(pid, _WORKER)}
     try:
         signal.pidfd_send_signal(master, signal.SIGHUP)
     except PermissionError as error:
@@ -167,18 +165,37 @@ def _hup_host(pid_file: str, held: ExitStack) -> list[int]:
                                  "as root or as the user of nginx's master process") from error
     except ProcessLookupError as error:
         raise errors.Unavailable(f"nginx (pid {text}) has just ended") from error
-    return [each for each in workers if each is not None]
+    return workers
 
 
-def _hold(pid: int, title: bytes, held: ExitStack) -> int | None:
-    """A pidfd, which can't come to mean another process; None when the process is not nginx's of that title."""
+def _hold(pid: int, held: ExitStack) -> int | None:
+    """A pidfd, which can't come to mean another process; None when there is no such process."""
     try:
         descriptor = os.pidfd_open(pid)
-        held.callback(os.close, descriptor)
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return descriptor if re.match(rb"[a-z]+: " + title, file.read()) else None
     except (OSError, OverflowError):
         return None
+    held.callback(os.close, descriptor)
+    return descriptor
+
+
+def _is_titled(pid: int, title: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return bool(re.match(rb"[a-z]+: " + title, file.read()))
+    except OSError:
+        return False
+
+
+def _retire(workers: dict[int, int]) -> None:
+    """Return when the old workers accept nothing more: at once by a QUIT of ours, or when nginx itself has sent it."""
+    deadline = time.monotonic() + (_RETIRE_TIMEOUT_S if workers else _BETWEEN_RELOADS_S)
+    for pidfd in workers.values():
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
+        except OSError:
+            pass  # already gone
+    while time.monotonic() < deadline and (not workers or any(_is_titled(pid, _WORKER) for pid in workers)):
+        time.sleep(0.001)
 
 
 def _confirm(settings: config.Nginx, generation: int) -> None:

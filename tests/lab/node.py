@@ -33,10 +33,10 @@ BOOKS: dict[str, Any] = {
 
 
 class Node:
-    """Everything lives below `folder`, and `stop` takes all of it down again."""
+    """Everything lives below `folder`, and `stop` takes all of it down again. Without `timer` only events count."""
 
-    def __init__(self, folder: str, docker: Docker, **consul_options: Any) -> None:
-        self.folder, self.docker = folder, docker
+    def __init__(self, folder: str, docker: Docker, *, timer: bool = True, **consul_options: Any) -> None:
+        self.folder, self.docker, self.timer = folder, docker, timer
         for name in ("consul", "nginx", "state"):
             os.makedirs(os.path.join(folder, name), exist_ok=True)
         self.consul = Consul(os.path.join(folder, "consul"), **consul_options)
@@ -53,8 +53,11 @@ class Node:
 
     def start(self) -> "Node":
         lictor_nginx.prepare(self.nginx.conf_dir)
+        static = watches.static(self.settings, [], process.handler_argv)
+        if not self.timer:
+            del static["service"]
         with open(os.path.join(self.consul.config_dir, watches.STATIC_FILE), "w", encoding="utf-8") as file:
-            file.write(watches.text(watches.static(self.settings, [], process.handler_argv)))
+            file.write(watches.text(static))
         self.nginx.start()
         self.consul.start(env=self.environ)
         self.start_registrar()

@@ -1,0 +1,240 @@
+"""Publications to a real nginx, from what is written into the state folder."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from lab.backend import Backend
+from lab.daemon import Daemon, wait_for
+from lab.docker import Docker
+from lab.nginx import Nginx
+from lictor import config, errors, files, handler, nginx as lictor_nginx, publication, render, routes, upstream
+
+HOST_TEMPLATE = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; include {{{{ folder }}}}/*.conf; }}"
+
+
+@pytest.fixture
+def settings(tmp_path, nginx: Nginx) -> config.Config:
+    """nginx runs with lictor's snippet, and a host's server listens where the user's own does."""
+    for folder in handler.FOLDERS:
+        os.makedirs(tmp_path / "state" / folder)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "server.conf.j2").write_text(HOST_TEMPLATE.format(port=nginx.port))
+    lictor_nginx.prepare(nginx.conf_dir)
+    nginx.start()
+    return config.Config(str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=config.Nginx(
+        conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
+
+
+def put(settings, name, *ports, path="", host="", removed=False):
+    """What lictor-scale and the decision would leave in the state folder."""
+    files.write_json(f"{settings.state_dir}/routes/{name}.json", {
+        "name": name, "service": name, "path": path or f"/{name}", "host": host, "traffic": "healthy", "node": "node-1",
+        "empty_ok": False, "removed": removed})
+    routes.write_served(settings.state_dir, name, upstream.Served(
+        tuple(("127.0.0.1", port) for port in ports), tuple(("node-1", f"{name}-{port}") for port in ports)))
+
+
+def is_confirmed(settings, name):
+    return routes.served(settings.state_dir, name).confirmed
+
+
+def written(nginx):
+    """Every file that lictor wrote for services."""
+    return {os.path.relpath(os.path.join(folder, name), nginx.conf_dir)
+            for below in ("upstreams", "locations", "servers")
+            for folder, _, names in os.walk(os.path.join(nginx.conf_dir, below)) for name in names}
+
+
+def workers(nginx):
+    with open(f"/proc/{nginx.daemon.pid}/task/{nginx.daemon.pid}/children", encoding="utf-8") as file:
+        return set(file.read().split())
+
+
+def test_prepare_changes_nothing_the_second_time(tmp_path):
+    conf_dir = str(tmp_path / "lictor")
+    assert lictor_nginx.prepare(conf_dir) == [f"{conf_dir}/lictor.conf"]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "lictor").rglob("*")}
+    assert lictor_nginx.prepare(conf_dir) == []
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "lictor").rglob("*")}
+    with pytest.raises(errors.Refused, match="107 bytes"):
+        lictor_nginx.prepare(str(tmp_path / ("x" * 100)))
+
+
+def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(settings, nginx):
+    old_workers = workers(nginx)
+    with Backend("a") as one:
+        put(settings, "books", one.port)
+        put(settings, "shelves")
+        assert publication.publish(settings) == ["books", "shelves"]
+        assert nginx.get("/books") == (200, '{"instance": "a", "boot": "1"}')
+    assert nginx.get("/shelves")[0] == 503
+    assert is_confirmed(settings, "books") and is_confirmed(settings, "shelves")
+    assert routes.served(settings.state_dir, "books").generation == lictor_nginx.answered(nginx.conf_dir)
+    wait_for(lambda: not workers(nginx) & old_workers, "the old workers have ended")
+    assert publication.publish(settings) == []
+
+
+def test_an_empty_service_answers_503_with_retry_after(settings, nginx):
+    put(settings, "books")
+    publication.publish(settings)
+    answer = subprocess.run(["curl", "-si", nginx.url + "/books"], capture_output=True, text=True).stdout
+    assert " 503 " in answer and "\nRetry-After: 5" in answer
+
+
+def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings, nginx, capsys):
+    put(settings, "books", 8001)
+    publication.publish(settings)
+    before = {path: files.read(f"{nginx.conf_dir}/{path}") for path in written(nginx)}
+    put(settings, "books", 8002)
+    put(settings, "clash", 8003, path="/nginx-is-up/x")
+    with open(nginx.main_conf, encoding="utf-8") as file:
+        text = file.read()
+    with open(nginx.main_conf, "w", encoding="utf-8") as file:  # a location that only the whole configuration shows
+        file.write(text.replace("location = ", "location /nginx-is-up/x { return 204; } location = "))
+    assert publication.publish(settings) == ["books"]
+    assert "outcome=rolled-back" in (log := capsys.readouterr().err) and "duplicate location" in log
+    assert not is_confirmed(settings, "clash")
+    assert written(nginx) == set(before)
+    assert "127.0.0.1:8002" in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+    with open(nginx.main_conf, "w", encoding="utf-8") as file:
+        file.write(text)
+    assert publication.publish(settings) == ["clash"]  # as the timer does, once the cause is gone
+
+
+def test_a_service_whose_own_files_are_no_good_is_left_out(settings, nginx, tmp_path, capsys):
+    (tmp_path / "templates" / "location.conf.j2").write_text(
+        "location {{ path }} { {% if name == 'bad' %}no_such_directive on;{% endif %} return 204; }")
+    (tmp_path / "templates" / "upstream.conf.j2").write_text(
+        "upstream {{ 'x' if name == 'odd' else 'lictor_' + name }} { server 127.0.0.1:9 down; }")
+    for name in ("bad", "good", "odd"):
+        put(settings, name)
+    assert publication.publish(settings) == ["good"]
+    log = capsys.readouterr().err
+    assert 'service=bad outcome=refused reason="nginx refuses it: unknown directive' in log
+    assert "service=odd outcome=refused" in log
+    assert nginx.get("/good")[0] == 204
+
+
+def test_without_nginx_the_files_wait_and_are_confirmed_once_it_runs(settings, nginx, capsys):
+    nginx.stop()
+    put(settings, "books")
+    assert publication.publish(settings) == []
+    assert "nginx is not running" in capsys.readouterr().err
+    nginx.start()
+    old_workers = workers(nginx)
+    assert publication.publish(settings) == ["books"]
+    assert workers(nginx) == old_workers  # what it serves needed no reload
+
+
+def test_a_pid_file_that_names_another_process_signals_nobody(settings, nginx, tmp_path, capsys):
+    bystander = Daemon(["sleep", "60"], str(tmp_path / "sleep.log"))
+    try:
+        with open(nginx.pid_file, "w", encoding="utf-8") as file:
+            file.write(str(bystander.pid))
+        put(settings, "books")
+        assert publication.publish(settings) == []
+        assert bystander.running and "names no nginx master process" in capsys.readouterr().err
+    finally:
+        bystander.stop()
+
+
+def test_nginx_starts_again_after_a_kill_once_its_socket_is_cleaned_away(settings, nginx):
+    put(settings, "books")
+    publication.publish(settings)
+    for pid in [nginx.daemon.pid, *map(int, workers(nginx))]:
+        os.kill(pid, signal.SIGKILL)
+    nginx.stop()
+    leftovers = [f"{nginx.conf_dir}/run/generation.sock", f"{nginx.conf_dir}/upstreams/.x.conf.1.tmp"]
+    open(leftovers[1], "w", encoding="utf-8").close()
+    for path in leftovers:
+        os.utime(path, (1, 1))
+    cleaned = []
+    wait_for(lambda: cleaned.extend(lictor_nginx.clean(settings.nginx)) or len(cleaned) > 1, "both are cleaned away")
+    assert sorted(cleaned) == sorted(leftovers)
+    nginx.start()
+    assert lictor_nginx.clean(settings.nginx) == []
+    assert nginx.get("/books")[0] == 503
+
+
+def test_services_of_one_host_share_a_server_and_leave_no_trace(settings, nginx):
+    with Backend("a") as one, Backend("b") as two:
+        put(settings, "a", one.port, path="/x", host="books.example.com")
+        put(settings, "b", two.port, path="/y", host="books.example.com")
+        publication.publish(settings)
+        assert '"a"' in nginx.get("/x", host="books.example.com")[1]
+        assert '"b"' in nginx.get("/y", host="books.example.com")[1]
+        assert nginx.get("/x")[0] == 404
+        put(settings, "a", one.port, path="/z")
+        put(settings, "b", removed=True)
+        publication.publish(settings)
+        assert '"a"' in nginx.get("/z")[1]
+    assert written(nginx) == {"upstreams/lictor_a.conf", "locations/a.conf"}
+
+
+def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings, nginx, capsys):
+    own = f"{nginx.conf_dir}/locations/mine.conf"
+    with open(own, "w", encoding="utf-8") as file:
+        file.write("location = /mine { return 204; }")
+    put(settings, "b", path="/same")
+    publication.publish(settings)
+    put(settings, "a", path="/same")
+    put(settings, "mine", removed=True)
+    assert publication.publish(settings, ["a", "b", "mine"]) == ["a", "mine"]
+    assert "service=b outcome=refused" in capsys.readouterr().err
+    assert written(nginx) == {"upstreams/lictor_a.conf", "upstreams/lictor_b.conf", "locations/a.conf",
+                              "locations/mine.conf"}
+    assert nginx.get("/mine")[0] == 204
+
+
+def test_a_file_that_was_lost_or_edited_is_mended(settings, nginx):
+    put(settings, "books")
+    publication.publish(settings)
+    os.remove(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+    assert publication.publish(settings) == []
+    assert publication.publish(settings, ["books"]) == ["books"]
+    assert os.path.exists(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+
+
+def test_nginx_in_a_container(settings, nginx, docker: Docker, tmp_path, monkeypatch):
+    """FROM scratch with this machine's nginx; it shares the folder and this machine's network."""
+    nginx.stop()
+    monkeypatch.setenv("DOCKER_HOST", docker.url)
+    build_nginx(docker, str(tmp_path / "image"))
+    docker.docker("run", "-d", "--name", "proxy", "--network", "host", "-v", f"{nginx.folder}:{nginx.folder}",
+                  "lab-nginx", "/usr/sbin/nginx", "-c", nginx.main_conf, "-g", "daemon off;")
+    wait_for(lambda: nginx.get("/nginx-is-up")[0] == 200, "nginx answers in its container")
+    inside = settings._replace(nginx=settings.nginx._replace(container="proxy", pid_file="/nonexistent"))
+    with Backend("a") as one:
+        put(inside, "books", one.port)
+        assert publication.publish(inside) == ["books"]
+        assert nginx.get("/books") == (200, '{"instance": "a", "boot": "1"}')
+    docker.docker("stop", "-t", "5", "proxy")
+    put(inside, "books", 8001)
+    assert publication.publish(inside) == []
+
+
+def build_nginx(docker: Docker, folder: str) -> None:
+    libraries = subprocess.run(["ldd", "/usr/sbin/nginx"], capture_output=True, text=True, check=True).stdout
+    needed = ["/usr/sbin/nginx", "/etc/passwd", "/etc/group",
+              *(word for word in libraries.split() if word.startswith("/"))]
+    for path in needed:
+        os.makedirs(folder + os.path.dirname(path), exist_ok=True)
+        shutil.copy(path, folder + path)
+    for path in ("/var/log/nginx", "/var/lib/nginx"):
+        os.makedirs(folder + path)
+    with open(f"{folder}/Dockerfile", "w", encoding="utf-8") as file:
+        file.write("FROM scratch\n" + "COPY . /\n")
+    docker.docker("build", "-q", "-t", "lab-nginx", folder)
+
+
+def test_the_check_is_apart_from_the_live_nginx(settings, nginx):
+    """It would bind, log to, or write the pid file of, the live one if any of its own settings were missing."""
+    pid = files.read(nginx.pid_file)
+    text = render.Templates().text("check.conf.j2", run_dir=f"{nginx.conf_dir}/run", upstreams=[], locations=["#"])
+    lictor_nginx.check(settings.nginx, text)
+    assert files.read(nginx.pid_file) == pid
+    assert sorted(os.listdir(f"{nginx.conf_dir}/run")) == ["check", "check.conf", "check.pid", "generation.sock"]
