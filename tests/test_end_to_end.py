@@ -8,12 +8,14 @@ import signal
 import threading
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.client import Client
 from lab.daemon import wait_for
+from lab.docker import Docker
 from lab.node import Node
 
 NAME = "books-service"
@@ -83,6 +85,20 @@ def test_a_single_critical_instance_serves_until_its_replacement_does(node: Node
         node.docker.docker("exec", names(1)[0], "busybox", "rm", "/www/health")
         wait_for(lambda: containers(node) == names(2), "the second stands in for the first")
     assert client.failures == []
+
+
+def test_the_death_of_the_only_instance_is_made_good_by_events_alone(docker: Docker, tmp_path: Path) -> None:
+    node = Node(str(tmp_path / "node"), docker, timer=False)
+    try:
+        node.start()
+        node.apply()
+        node.wait_served(*names(1))
+        wait_for(lambda: not node.handler_pids(), "every handler has ended, and no other will come by itself")
+        before = ids(node)
+        docker.docker("kill", names(1)[0])
+        wait_for(lambda: ids(node) != before and node.answers(), "another container serves")
+    finally:
+        node.stop()
 
 
 def test_bad_counts_are_refused_and_the_last_good_one_stays(node: Node) -> None:

@@ -78,9 +78,20 @@ def instance_of(consul: Consul, container: str) -> dict[str, Any]:
 
 
 def status(consul: Consul, name: str) -> str:
-    """What the instance's own check says."""
-    found = instance(consul, name)
-    return str(found["Checks"][f"service:{found['ID']}"]["Status"])
+    """What the agent's check of a service's only instance says; the catalogue may say so a moment later."""
+    [check] = [each for each in consul.request("GET", "/v1/agent/checks").values()
+               if each["ServiceName"] == name and each["Type"] != "maintenance"]
+    return str(check["Status"])
+
+
+def passing_instance(consul: Consul, name: str) -> dict[str, Any]:
+    """The only instance of a service, once the catalogue has heard that its own check passes."""
+    def own_status() -> str:
+        found = instance(consul, name)
+        return str(found["Checks"][f"service:{found['ID']}"]["Status"])
+
+    wait_for(lambda: own_status() == "passing", f"the catalogue knows that {name} passes")
+    return instance(consul, name)
 
 
 def test_the_agent_follows_containers(consul: Consul, docker: Docker, start: Start, tmp_path: Path) -> None:
@@ -129,8 +140,7 @@ def test_what_happened_while_it_was_dead_is_repaired_and_nothing_else(
     for name in ("stays", "moves"):
         consul.request("PUT", f"/v1/agent/service/maintenance/{name}-id?enable=true&reason=draining")
     wait_for(lambda: all(len(instance(consul, name)["Checks"]) == 3 for name in ("stays", "moves")), "catalogue knows")
-    wait_for(lambda: status(consul, "stays") == "passing", "the catalogue knows that it passes")
-    before = {name: instance(consul, name) for name in ("stays", "moves")}
+    before = {"stays": passing_instance(consul, "stays"), "moves": instance(consul, "moves")}
 
     killed.stop(signal.SIGKILL)
     docker.docker("rm", "-f", "goes")
@@ -188,6 +198,22 @@ def test_docker_away_does_not_mean_that_the_containers_are_gone(consul: Consul, 
     assert registrar.running
 
 
+def test_events_are_heeded_between_comparisons_and_after_docker_was_away(consul: Consul, docker: Docker,
+                                                                         start: Start) -> None:
+    start("--resync", "10")  # a comparison would come too late for the deadlines below
+    run(docker, "first")
+    wait_for(lambda: ids(consul) == {"first:8080"}, "it was started", timeout_s=7)
+    docker.docker("kill", "first")
+    wait_for(lambda: ids(consul) == set(), "it died", timeout_s=7)
+    assert docker.daemon
+    docker.daemon.stop()
+    docker.start()
+    run(docker, "second")
+    wait_ids(consul, "second:8080")  # by the comparison after the connection came back, or by its event
+    docker.docker("rename", "second", "third")
+    wait_for(lambda: ids(consul) == {"third:8080"}, "it was renamed", timeout_s=7)
+
+
 def test_a_healthcheck_is_passed_on_and_a_restart_changes_nothing(consul: Consul, docker: Docker,
                                                                   start: Start) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -202,7 +228,7 @@ def test_a_healthcheck_is_passed_on_and_a_restart_changes_nothing(consul: Consul
     wait_for(lambda: status(consul, "with-healthcheck") == "critical", "unhealthy is critical")
     docker.docker("exec", "one", "/bin/busybox", "touch", "/www/health")
     wait_for(lambda: status(consul, "with-healthcheck") == "passing", "healthy again")
-    before = instance(consul, "with-healthcheck")
+    before = passing_instance(consul, "with-healthcheck")
     registrar.stop()
     start()
     assert instance(consul, "with-healthcheck") == before  # with its indexes: it was not even critical for a moment
@@ -224,7 +250,8 @@ def test_options_decide_what_is_registered_and_what_stays(consul: Consul, docker
     wait_ids(consul)
 
 
-@pytest.mark.parametrize("words", [["--ip", "300.1.1.1"], ["--resync", "soon"], ["--deregister", "never"]])
+@pytest.mark.parametrize("words", [["--ip", "300.1.1.1"], ["--resync", "0"], ["--resync", "soon"],
+                                   ["--deregister", "never"]])
 def test_bad_options_are_named(words: list[str]) -> None:
     done = subprocess.run([sys.executable, str(HANDLERS / "lictor-registrar"), *words], capture_output=True, text=True,
                           timeout=30)

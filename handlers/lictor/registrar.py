@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor import catalog, containers, differences, errors, files, handler, log, registration
+from lictor import catalog, containers, differences, errors, files, handler, log, model, process, registration
 
 HEARTBEAT = "registrar.json"  # in the state folder
 _RARELY_S = 10.0  # the comparison also writes the heartbeat, and repeats what HEALTHCHECKs said
@@ -30,6 +30,7 @@ class _Message(NamedTuple):
 
     kind: str
     container_id: str = ""
+    service: str = ""  # of lictor's own containers
 
 
 class _View(NamedTuple):
@@ -50,7 +51,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     options.add_argument("--ip", type=_address, metavar="ADDRESS",
                          help="register this for what is published on all addresses; else the agent's own counts")
     options.add_argument("--explicit", action="store_true", help="register only what has a SERVICE_NAME")
-    options.add_argument("--resync", type=float, default=5.0, metavar="SECONDS",
+    options.add_argument("--resync", type=_seconds, default=5.0, metavar="SECONDS",
                          help="compare Docker with the agent this often: 5, at most 10; only differences are written")
     options.add_argument("--deregister", choices=("always", "on-success"), default="always",
                          help="on-success: a container that failed stays registered until it is removed")
@@ -73,7 +74,7 @@ class Registrar:
     """`views` holds the containers that run, by id; they are complete once `docker` is set."""
 
     def __init__(self, call: handler.Call) -> None:
-        given = call.arguments
+        self.call, given = call, call.arguments
         self.every_s = min(given.resync, _RARELY_S)
         self.keep_failed = given.deregister == "on-success"
         self.options = registration.Options(host=os.uname().nodename, engine="", address=given.ip or "",
@@ -120,8 +121,15 @@ class Registrar:
         if trouble != self.trouble:
             log.event("registrar", outcome="waiting" if trouble else "recovered", reason=trouble or self.trouble)
         self.trouble = trouble
-        files.write_json(self.heartbeat_path, {"at": time.time(), "engine": self.options.engine,
-                                               "registered": self.registered, "trouble": trouble}, durable=False)
+        self._beat()
+
+    def _beat(self) -> None:
+        beat = {"at": time.time(), "engine": self.options.engine, "registered": self.registered,
+                "refused": len(self.refusals), "trouble": self.trouble}
+        try:
+            files.write_json(self.heartbeat_path, beat, durable=False)
+        except OSError as error:  # a full disk is no reason to let the catalogue go stale
+            log.event("registrar", outcome="no heartbeat", reason=error)
 
     def _compare(self) -> None:
         """Look at every container that Docker's list shows to have changed, and repair."""
@@ -130,13 +138,17 @@ class Registrar:
             docker, known = containers.connect(timeout_s=_DOCKER_TIMEOUT_S), {}
             self.options = self.options._replace(engine=docker.engine_id())
         listed = {each["Id"]: _shown(each) for each in docker.running()}
-        looked_at = {each: known[each] if each in known and known[each].shown == listed.get(each)
-                     else self._look(docker, each, listed.get(each, "")) for each in {**known, **listed}}
-        self.views = {key: view for key, view in looked_at.items() if view}
-        self.docker = docker
+        views = {}
+        for container_id in {**known, **listed}:
+            view = known.get(container_id)
+            if view is None or view.shown != listed.get(container_id):
+                view = self._look(docker, container_id, listed.get(container_id, ""))
+            if view:
+                views[container_id] = view
+        self.docker, self.views = docker, views
         self._repair()
 
-    def _heed(self, messages: Iterable[_Message]) -> None:
+    def _heed(self, messages: list[_Message]) -> None:
         """Look at the containers that something happened to, and repair."""
         assert self.docker
         last = {each.container_id: each.kind for each in messages if each.container_id}
@@ -148,6 +160,10 @@ class Registrar:
             if view:
                 self.views[container_id] = view
         self._repair()
+        died = sorted({each.service for each in messages if each.kind == "die" and model.is_name(each.service)})
+        if died:  # no watch tells of an instance that is gone when it was the only one
+            process.spawn_handler("lictor-reconcile", [*self.call.inherited, *died],
+                                  state_dir=self.call.settings.state_dir)
 
     def _look(self, docker: containers.Client, container_id: str, shown: str) -> _View | None:
         container = docker.inspect(container_id)
@@ -244,7 +260,8 @@ def _listen(inbox: queue.SimpleQueue[_Message], *, after_s: float) -> None:
             events = containers.connect(timeout_s=_DOCKER_TIMEOUT_S).events()
             inbox.put(_Message("listening"))
             for event in events:
-                inbox.put(_Message(event["Action"], event["Actor"]["ID"]))
+                labels = event["Actor"]["Attributes"]
+                inbox.put(_Message(event["Action"], event["Actor"]["ID"], labels.get(model.LABEL_SERVICE, "")))
         except errors.Unavailable:
             pass  # the comparison says why
         finally:
@@ -258,3 +275,12 @@ def _address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from error
+
+
+def _seconds(text: str) -> float:
+    try:
+        if float(text) > 0:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
