@@ -1,5 +1,6 @@
 """What the engine adapter promises beyond what the engines' own tests show."""
 
+import socket
 import time
 
 import pytest
@@ -28,6 +29,14 @@ def test_execute_returns_code_and_output_and_has_a_time_limit(docker: Docker) ->
     assert code == 126 and "/not-there" in output
     with pytest.raises(errors.Refused, match="nobody"):
         client.execute("nobody", ["/bin/busybox"], timeout_s=20)
+
+
+def test_a_pull_has_a_time_limit(docker: Docker) -> None:
+    client = containers.connect(docker.environ)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        image = f"127.0.0.1:{silent.getsockname()[1]}/books:1"
+        with pytest.raises(errors.Unavailable, match=f"pull {image}: not done within 0.5 s"):
+            client.ensure_image(image, timeout_s=0.5)
 
 
 def test_a_signal_reaches_the_first_process_and_absence_is_none(docker: Docker) -> None:

@@ -1,7 +1,9 @@
 """The Docker engine, by the one importer of its SDK. Every call has a time limit, and errors are lictor's own."""
 
 import contextlib
+import multiprocessing.pool
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -10,11 +12,15 @@ from typing import Any
 import docker
 import docker.errors
 import docker.utils
+import docker.utils.json_stream
 
-from lictor import errors
+from lictor import errors, log
 
 _FRAME_HEADER_BYTES = 8
 _EVENTS = ["start", "die", "rename", "health_status"]
+# Docker has status 500 for most that fails in a pull, and none for what fails after it has begun: the words must tell.
+_REFUSED_PULL = re.compile(r"not found|manifest unknown|no matching manifest|invalid reference|denied|unauthorized"
+                           r"|forbidden|no basic auth credentials", re.IGNORECASE)
 
 
 def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> "Client":
@@ -60,6 +66,37 @@ class Client:
                 return found
             except docker.errors.NotFound:
                 return None
+
+    def ensure_image(self, image: str, *, timeout_s: float) -> None:
+        """Pull an image that is not there, as the docker command would: with the credentials of ~/.docker/config.json,
+        or of DOCKER_CONFIG. Refused when the registry hasn't got it or won't give it to us."""
+        with _translated(f"inspect {image}"):
+            try:
+                self._api.inspect_image(image)
+                return
+            except docker.errors.NotFound:
+                log.event("pull", image=image, outcome="started", reason="it is not on this node")
+        began = time.monotonic()
+        outcome = "failed"
+        try:
+            self._pull(image, timeout_s)
+            outcome = "done"
+        finally:
+            log.event("pull", image=image, outcome=outcome, ms=round((time.monotonic() - began) * 1000))
+
+    def _pull(self, image: str, timeout_s: float) -> None:
+        """The SDK pulls without any time limit: a thread of its own does that, and is left alone when time is up."""
+        with _translated(f"pull {image}"), multiprocessing.pool.ThreadPool(1) as pool:
+            try:
+                said = pool.apply_async(self._api.pull, [image]).get(timeout_s)
+            except multiprocessing.TimeoutError as error:
+                raise errors.Unavailable(f"docker: pull {image}: not done within {timeout_s:g} s") from error
+            except docker.errors.APIError as error:
+                raise _not_pulled(image, error.explanation or str(error)) from error
+            messages: Iterator[Any] = docker.utils.json_stream.json_stream(said.split("\n"))
+            for each in messages:
+                if "error" in each:
+                    raise _not_pulled(image, each["error"])
 
     def create(self, name: str, definition: dict[str, Any]) -> str:
         """Create a container from the body of the Engine API's `POST /containers/create`; returns its id."""
@@ -122,6 +159,11 @@ class Client:
             stream: Iterator[dict[str, Any]] = self._api.events(
                 decode=True, filters={"type": "container", "event": _EVENTS})
             return stream
+
+
+def _not_pulled(image: str, reason: str) -> errors.LictorError:
+    kind = errors.Refused if _REFUSED_PULL.search(reason) else errors.Unavailable
+    return kind(f"docker: pull {image}: {reason}")
 
 
 def _read_all(connection: socket.socket, timeout_s: float) -> bytes:

@@ -1,5 +1,8 @@
 """The docker engine against a real one."""
 
+import base64
+import json
+import re
 import socket
 import subprocess
 import threading
@@ -11,6 +14,7 @@ import pytest
 
 from lab.daemon import wait_for
 from lab.docker import Docker
+from lab.registry import Registry
 from lictor import errors, model, policy
 from lictor.engines import docker as engine
 
@@ -105,10 +109,55 @@ def test_labels_tell_the_registrar_and_a_user_cannot_change_that(check: Any, lab
 def test_what_cannot_start_leaves_nothing_behind_and_says_docker_s_reason(docker: Docker) -> None:
     with pytest.raises(errors.LictorError, match="not-there"):
         start(entrypoint=["/not-there"])
-    with pytest.raises(errors.Refused, match="No such image: no-such-image"):
-        start(image="no-such-image:1")
     with pytest.raises(errors.LictorError, match="no-such-network"):
         start(networks=["no-such-network"])
+    assert docker.containers() == []
+
+
+@pytest.fixture
+def without_its_image(docker: Docker) -> Iterator[None]:
+    """What a test pulls is gone after it, and its containers."""
+    images = set(docker.docker("images", "-q").split())
+    yield
+    docker.clear()
+    for each in set(docker.docker("images", "-q").split()) - images:
+        docker.docker("rmi", "-f", each)
+
+
+@pytest.mark.usefixtures("without_its_image")
+def test_a_missing_image_is_pulled_once(capfd: pytest.CaptureFixture[str]) -> None:
+    with Registry() as registry:
+        assert start(image=registry.image).status == "running"
+    assert start(2, image=registry.image).status == "running"  # the registry has gone
+    begun, ended = capfd.readouterr().err.splitlines()
+    assert begun == f'action=pull image={registry.image} outcome=started reason="it is not on this node"'
+    assert re.fullmatch(rf"action=pull image={registry.image} outcome=done ms=\d+", ended)
+
+
+@pytest.mark.usefixtures("without_its_image")
+def test_a_pull_uses_the_credentials_of_the_docker_command(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    good, wrong = (base64.b64encode(each).decode() for each in (b"reader:good", b"reader:wrong"))
+    with Registry(credentials=good) as registry:
+        with pytest.raises(errors.Refused, match=f"pull {registry.image}: .*no basic auth credentials"):
+            start(image=registry.image)
+        login = tmp_path / "config.json"
+        login.write_text(json.dumps({"auths": {registry.address: {"auth": wrong}}}))
+        with pytest.raises(errors.Refused, match=f"pull {registry.image}: unauthorized"):
+            start(image=registry.image)
+        login.write_text(json.dumps({"auths": {registry.address: {"auth": good}}}))
+        assert start(image=registry.image).status == "running"
+
+
+def test_an_image_that_cannot_be_pulled_is_named_and_leaves_nothing_behind(docker: Docker) -> None:
+    with Registry(blobs=False) as registry:
+        for image, reason in {"nobody/nothing:1": "not found", "tools/busybox:2": "manifest unknown"}.items():
+            with pytest.raises(errors.Refused, match=f"pull {registry.address}/{image}: .*{reason}"):
+                start(image=f"{registry.address}/{image}")
+        with pytest.raises(errors.Unavailable, match=f"pull {registry.image}: .*unknown blob"):
+            start(image=registry.image)
+    with pytest.raises(errors.Unavailable, match=f"pull {registry.image}: .*connection refused"):
+        start(image=registry.image)
     assert docker.containers() == []
 
 

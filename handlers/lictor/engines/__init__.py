@@ -13,8 +13,8 @@ class Engine(Protocol):
         """All of lictor's containers, or those of one service, in whatever state they are."""
 
     def start(self, spec: policy.Spec, *, number: int, color: str, release: str) -> model.Container:
-        """Make and start one; Conflict when its name is taken, Refused when the engine won't have the spec. What was
-        made of one that did not start is removed again."""
+        """Make and start one, its image pulled if it is not there; Conflict when its name is taken, Refused when the
+        engine won't have the spec. What was made of one that did not start is removed again."""
 
     def remove(self, container: model.Container, *, grace_s: float) -> None:
         """Stop it, by force after `grace_s`, and remove it; nothing if it is gone, Refused if it is not lictor's."""

@@ -11,6 +11,7 @@ from lictor import containers as docker
 from lictor import errors, model, policy
 
 _ESTABLISHED = "01"
+_PULL_TIMEOUT_S = 600.0
 # Labels that decide what a container is registered as; the spec says that, so a user's labels may not.
 _REGISTERED_AS = re.compile(r"SERVICE_(?:\d+_)?(?:NAME|ID|IGNORE|CHECK_.*)", re.IGNORECASE | re.ASCII)
 
@@ -25,6 +26,7 @@ def containers(service: str | None = None) -> list[model.Container]:
 def start(spec: policy.Spec, *, number: int, color: str, release: str) -> model.Container:
     client = docker.connect()
     name = f"{model.catalog_name(spec.name, color)}-{number}"
+    client.ensure_image(spec.image, timeout_s=_PULL_TIMEOUT_S)
     container_id = client.create(name, definition(spec, name, number=number, color=color, release=release))
     try:
         for network in spec.networks[1:]:
