@@ -137,7 +137,8 @@ def test_help_names_every_command_and_each_has_help_of_its_own(lictor: Command) 
 
 
 def test_watches_prints_what_the_agent_is_given(lictor: Command) -> None:
-    (lictor.folder / "state/routes/books.json").write_text(json.dumps({"service": "books-blue", "removed": False}))
+    route = {"service": "books-blue", "host": "", "path": "/books", "empty_ok": False, "removed": False}
+    (lictor.folder / "state/routes/books.json").write_text(json.dumps(route))
     done = lictor("watches")
     decoder = json.JSONDecoder()
     static, end = decoder.raw_decode(done.stdout)

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from lictor import desired, errors, policy
+from lictor import desired, errors, policy, state
 from lictor.state import State
 
-SPEC = {"name": "books", "image": "books:1", "port": 8080, "route": {"path": "/books"},
+SPEC = {"name": "books", "image": "books:1", "port": 8080, "node": "node-1", "route": {"path": "/books"},
         "replicas": {"initial": 2, "max": 9}}
 KEYS = {"spec": json.dumps(SPEC).encode()}
 
@@ -42,6 +42,9 @@ def test_the_count_is_the_key_or_the_last_good_one_or_the_initial_one(
     (json.dumps({**SPEC, "imagee": "x"}).encode(), "unknown field `imagee`; known are name, engine"),
     (json.dumps({**SPEC, "name": "other"}).encode(), "must be 'books'"),
     (b"\xff\xfe", "is no JSON"),
+    (b"[" * 100_000, "is no JSON"),
+    (json.dumps({**SPEC, "environment": {"A": "\ud800"}}).encode(), "is no JSON"),
+    (json.dumps({**SPEC, "node": ""}).encode(), "node is missing; it must name the one node that runs it"),
 ])
 def test_a_bad_spec_is_refused_and_the_last_good_one_stays(spec: bytes, said: str) -> None:
     wanted = desired.desired("books", {"spec": spec}, State(spec=SPEC))
@@ -95,6 +98,9 @@ def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
     ({"engine": "kubernetes"}, "this version knows docker, none"),
     ({"labels": {"lictor.service": "x"}}, "is lictor's own"),
     ({"resources": {"memory": "much"}}, "is no amount of memory"),
+    ({"resources": {"cpus": float("nan")}}, "cpus is nan"),
+    ({"resources": {"cpus": -1}}, "cpus is -1"),
+    ({"command": "echo 'hello"}, "command is \"echo 'hello\": No closing quotation"),
 ])
 def test_a_spec_that_is_refused_says_why(change: dict[str, object], said: str) -> None:
     with pytest.raises(errors.Refused, match="^books.yaml: ") as raised:
@@ -111,3 +117,11 @@ def test_durations_are_written_as_in_compose(text: str, seconds: float) -> None:
                                             ("10b", 10), (7, 7)])
 def test_memory_is_written_as_in_compose(text: object, size: int) -> None:
     assert policy.parse_spec({**SPEC, "resources": {"memory": text}}, "").resources.memory == size
+
+
+@pytest.mark.parametrize("text", [
+    None, b"", b"null", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"failures": "many"}', b'{"passed": [1]}',
+    b'"\xed\xa0\x80"',
+])
+def test_a_damaged_state_is_a_fresh_one(text: bytes | None) -> None:
+    assert state.decode(text) == State()

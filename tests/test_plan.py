@@ -36,14 +36,17 @@ def observation(replicas: int, *conditions: str, keys: dict[str, bytes] | None =
         status = "exited" if condition == "gone" else "running"
         containers.append(model.Container(container_id, name, "books", number, "", "books:1", RELEASE, status,
                                           started_at, started_at, 137 if condition == "gone" else None))
-        if condition in ("gone", "unregistered", "unregistered young"):
+        if condition == "vanished":  # it was registered once, and passed
+            passed.append(container_id)
+        if condition in ("gone", "unregistered", "unregistered young", "vanished"):
             continue
         if condition.startswith("unhealthy"):
             critical_since[service_id] = NOW - 10
         if "never" not in condition and "young" not in condition:
             passed.append(container_id)
-        maintenance = f"{plan.DRAINING}{int(NOW - 31 if 'late' in condition else NOW - 1)}: scale" \
-            if "draining" in condition else "by hand" if condition == "maintenance" else None
+        began = int(NOW - 31 if "late" in condition else NOW - 1)
+        maintenance = f"{plan.DRAINING}{began}: scale" if "draining" in condition else (
+            "by hand" if condition == "maintenance" else None)
         health = condition if condition in ("passing", "warning") else "critical"
         instances.append(model.Instance("node-1", service_id, "books", "127.0.0.1", 32000 + number, health, True,
                                         maintenance, container_id))
@@ -80,12 +83,20 @@ def decided(seen: plan.Observation) -> list[str]:
     (1, ["unhealthy", "passing"], ["drain books-1"]),
     # a replacement that is no better goes itself, the first stays
     (1, ["unhealthy", "unhealthy never"], ["drain books-2"]),
+    # of two, none goes before a replacement has passed, and then one for each that has
+    (2, ["unhealthy", "unhealthy", "critical young"], ["wait books-3"]),
+    (2, ["unhealthy", "unhealthy", "critical"], ["wait books-3"]),
+    (2, ["unhealthy", "unhealthy", "passing"], ["drain books-1"]),
+    (2, ["unhealthy", "unhealthy", "passing", "passing"], ["drain books-1", "drain books-2"]),
     # start-up: critical and not registered are no illness yet
     (1, ["critical young"], ["wait books-1"]),
     (1, ["unregistered young"], ["wait books-1"]),
     (0, ["unregistered young"], ["wait books-1"]),
     (0, ["unregistered"], ["remove books-1"]),
     (1, ["unregistered"], ["wait books-1"]),
+    # what nginx may still send requests to is not removed because its registration cannot be seen
+    (0, ["vanished"], ["wait books-1"]),
+    (1, ["vanished"], ["wait books-1"]),
 ])
 def test_count_and_illness_decide(replicas: int, conditions: list[str], expected: list[str]) -> None:
     assert decided(observation(replicas, *conditions)) == expected
@@ -106,7 +117,7 @@ def test_a_drain_ends_when_idle_and_listed_by_no_nginx_or_at_its_deadline(
 
 @pytest.mark.parametrize(("failures", "failed_ago_s", "kind"), [
     (0, 0, "start"), (1, 0, "start"), (2, 9, "wait"), (2, 10, "start"), (3, 19, "wait"), (9, 299, "wait"),
-    (9, 300, "start"),
+    (9, 300, "start"), (5000, 299, "wait"), (5000, 300, "start"),
 ])
 def test_starts_back_off_after_failures(failures: int, failed_ago_s: float, kind: str) -> None:
     seen = observation(1, state={"failures": failures, "failed_at": NOW - failed_ago_s})
@@ -152,6 +163,26 @@ def test_a_death_is_counted_once_and_forgotten_after_ten_minutes() -> None:
     assert plan.remember(seen._replace(state=first, now=NOW + 601, containers=())).failures == 0
 
 
+def test_times_to_come_are_not_believed_and_so_delay_nothing_for_ever() -> None:
+    remembered = State(failures=3, failed_at=NOW + 1e9, critical_since={"s1": NOW + 1e9})
+    learnt = plan.remember(observation(1, "critical")._replace(state=remembered))
+    assert (learnt.failed_at, learnt.critical_since) == (NOW, {"s1": NOW})
+
+
+@pytest.mark.parametrize("mark", ["²: x", "lunch", f"{'9' * 400}: x", "-1: x", "1"])
+def test_a_draining_mark_that_is_not_ours_is_some_maintenance(mark: str) -> None:
+    seen = observation(0, "passing")
+    marked = seen._replace(instances=(seen.instances[0]._replace(maintenance=f"{plan.DRAINING}{mark}"),))
+    assert decided(marked) == ["drain books-1"]
+
+
+def test_a_tombstone_drains_the_other_colour_too() -> None:
+    seen = observation(2, "passing", "passing", keys={"removed": b""})
+    first, second = seen.containers
+    coloured = seen._replace(containers=(first, second._replace(color="green")))
+    assert decided(coloured) == ["drain books-2", "drain books-1"]
+
+
 def test_grace_counts_from_the_first_sighting() -> None:
     seen = observation(1, "critical")
     learnt = plan.remember(seen)
@@ -160,8 +191,9 @@ def test_grace_counts_from_the_first_sighting() -> None:
     assert decided(seen._replace(state=learnt, now=NOW + 10)) == ["start books-2"]
 
 
-CONDITIONS = st.sampled_from(["passing", "warning", "critical", "unhealthy", "unhealthy never", "critical young", "gone",
-                              "draining", "draining late", "maintenance", "unregistered", "unregistered young"])
+CONDITIONS = st.sampled_from(["passing", "warning", "critical", "unhealthy", "unhealthy never", "critical young",
+                              "gone", "draining", "draining late", "maintenance", "unregistered", "unregistered young",
+                              "vanished"])
 
 
 @settings(max_examples=300, deadline=None)
@@ -177,6 +209,8 @@ def test_whatever_is_seen_enough_good_ones_stay_and_no_two_actions_concern_one_c
     starts = [each for each in actions if each.kind == "start"]
     assert len(set(touched)) == len(touched)
     assert len(good - set(touched)) >= min(replicas, len(good))
+    passing = {each.name for each in everyone if each.condition == "healthy"}
+    assert len(passing - set(touched)) >= min(replicas, len(passing))
     running = [each for each in everyone if each.condition not in ("gone", "draining")]
     assert len(running) + len(starts) <= max(replicas + 1, len(running))
     assert not {each.container for each in starts} & {each.name for each in everyone if each.condition != "gone"}

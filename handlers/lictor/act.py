@@ -1,5 +1,6 @@
 """Carrying out what the planner decided: the only place that starts, drains and removes containers."""
 
+import contextlib
 import time
 
 from lictor import desired, engines, errors, files, history, log, plan, policy
@@ -15,12 +16,12 @@ def carry_out(context: Context, seen: plan.Observation, action: plan.Action) -> 
     intent = {"node": context.node, "kind": action.kind, "container": action.container, "reason": action.reason,
               "seen": describe(seen)}
     key = history.begin(context.catalog, name, intent)
-    detail = ""
+    outcome, detail = "failed", "it broke off"
     try:
         detail = _ACTS[action.kind](context, seen, action)
         outcome = "done"
     except errors.LictorError as error:
-        outcome, detail = "failed", str(error)
+        detail = str(error)
         raise
     finally:
         ms = round((time.monotonic() - began) * 1000)
@@ -60,16 +61,24 @@ _ACTS = {"start": _start, "drain": _drain, "remove": _remove}
 
 
 def live_spec(seen: plan.Observation) -> policy.Spec:
-    """What a new container is made from: the spec that runs, not one that asks for a release."""
+    """What a new container is made from: the spec that runs, not one that asks for a release; if that is damaged, or
+    not allowed by this version, the one that is asked for."""
     assert seen.desired.spec is not None
-    return policy.parse_spec(seen.state.live, "lictor/state") if seen.state.live else seen.desired.spec
+    with contextlib.suppress(errors.Refused):
+        live = policy.parse_spec(seen.state.live, "lictor/state")
+        if (live.name, live.engine) == (seen.desired.name, seen.desired.spec.engine):
+            return live
+    return seen.desired.spec
 
 
 def _with_env_files(spec: policy.Spec) -> policy.Spec:
     """Read the env files of this node in; what stands in `environment` wins, then the later file."""
     table: dict[str, str] = {}
     for path in spec.env_files:
-        text = files.read(path)
+        try:
+            text = files.read(path)
+        except OSError as error:
+            raise errors.Refused(f"{spec.name}: env_file {path} cannot be read on this node: {error}") from error
         if text is None:
             raise errors.Refused(f"{spec.name}: env_file {path} is not on this node")
         table |= policy.parse_env_file(text)

@@ -53,8 +53,8 @@ def scale(client: Catalog, prefix: str, name: str, count: str) -> int:
     keys, wanted = _existing(client, prefix, name)
     assert wanted.spec is not None
     relative = count[:1] in ("+", "-")
-    text = str(wanted.replicas + int(count)) if relative and count[1:].isascii() and count[1:].isdigit() else count
     try:
+        text = str(wanted.replicas + int(count)) if relative and count[1:].isascii() and count[1:].isdigit() else count
         target = policy.parse_replicas(text, wanted.spec.replicas)
     except ValueError as error:
         raise errors.Refused(f"{prefix}{name}/replicas: {error}") from error
@@ -97,7 +97,7 @@ def _refuse_conflicts(spec: policy.Spec, old: policy.Spec | None, keys: dict[str
     if old and old.release.strategy != spec.release.strategy:
         raise errors.Refused(f"{path}: release.strategy was {old.release.strategy!r} and is {spec.release.strategy!r}; "
                              "it names the containers: remove the service, then apply it again")
-    names = set(_catalog_names(spec))
+    names = set(desired.catalog_names(spec))
     for other_name, values in desired.services(keys, prefix)[0].items():
         other = _parsed(values.get("spec", b""))
         if other is None or other_name == spec.name or "removed" in values:
@@ -105,18 +105,13 @@ def _refuse_conflicts(spec: policy.Spec, old: policy.Spec | None, keys: dict[str
         if spec.route and other.route and (spec.route.host, spec.route.path) == (other.route.host, other.route.path):
             raise errors.Refused(f"{path}: route is {spec.route.host}{spec.route.path}, which is that of {other_name}; "
                                  "two services cannot have the same")
-        if names & set(_catalog_names(other)):
+        if names & set(desired.catalog_names(other)):
             raise errors.Refused(f"{path}: name is {spec.name!r}, which Consul cannot tell from {other_name!r} "
                                  "with its colour behind")
-
-
-def _catalog_names(spec: policy.Spec) -> list[str]:
-    colors = policy.COLORS if spec.release.strategy == "blue-green" else ("",)
-    return [model.catalog_name(spec.name, color) for color in colors]
 
 
 def _parsed(text: bytes) -> policy.Spec | None:
     try:
         return policy.parse_spec(json.loads(text), "")
-    except (ValueError, errors.Refused):
+    except (ValueError, RecursionError, errors.Refused):
         return None

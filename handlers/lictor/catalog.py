@@ -100,8 +100,7 @@ class Catalog:
         for check in checks:
             checks_by_owner.setdefault((check["Node"], check["ServiceID"]), []).append(check)
         found: dict[str, list[dict[str, Any]]] = {}
-        for row in self._rows("/v1/catalog/nodes", _NODE)[1]:
-            name = row["Node"]
+        for name in filter(_can_be_asked_for, (row["Node"] for row in self._rows("/v1/catalog/nodes", _NODE)[1])):
             node, services = self._consul.http.get(_node_and_services, f"/v1/catalog/node/{name}")
             for service in services:
                 own = checks_by_owner.get((name, ""), []) + checks_by_owner.get((name, service["ID"]), [])
@@ -116,7 +115,8 @@ class Catalog:
     def alive_nodes(self) -> frozenset[str]:
         """The names of the nodes that Consul's own serfHealth calls passing."""
         only = ("filter", f'CheckID == "{model.SERF_HEALTH}"')
-        return frozenset(check["Node"] for check in self._rows("/v1/health/state/passing", _CHECK, only)[1])
+        rows = self._rows("/v1/health/state/passing", _CHECK, only)[1]
+        return frozenset(filter(_can_be_asked_for, (check["Node"] for check in rows)))
 
     def get(self, key: str, *, consistent: bool = False) -> Entry | None:
         """The entry of a key. None means that Consul said it is absent; a key that may not be read is Refused."""
@@ -132,6 +132,10 @@ class Catalog:
         """
         return self._entries(prefix, ("recurse", "1"))
 
+    def keys(self, prefix: str) -> list[str]:
+        """The keys alone that begin with `prefix`; [] also when the token may not read there."""
+        return self._consul.http.get(_key_names, f"/v1/kv/{prefix}", params=[("keys", "1")])
+
     def put(self, key: str, value: str | bytes, *, cas: int | None = None) -> None:
         """Write a key; with `cas` only if its ModifyIndex is that (0: if there is none), else Conflict."""
         if not _expect(bool, self._consul.kv.put(transaction.checked(key), value, cas=cas), f"writing {key}"):
@@ -139,7 +143,8 @@ class Catalog:
 
     def delete(self, key: str, *, cas: int | None = None, recurse: bool = False) -> None:
         """Delete a key (with `recurse` all that begin with it); one that is absent is deleted already."""
-        if not _expect(bool, self._consul.kv.delete(transaction.checked(key), recurse=recurse, cas=cas), f"deleting {key}"):
+        deleted = self._consul.kv.delete(transaction.checked(key), recurse=recurse, cas=cas)
+        if not _expect(bool, deleted, f"deleting {key}"):
             raise errors.Conflict(f"key {key} was not deleted: somebody else changed it first")
 
     def commit(self, operations: Sequence[transaction.Operation]) -> None:
@@ -207,6 +212,11 @@ class Catalog:
         self._consul.http.put(_succeeded, path, data=json.dumps(body), timeout_s=timeout_s)
 
 
+def _can_be_asked_for(node: str) -> bool:
+    """Whoever may register in the catalogue can give a node any name; one that fits no path must stop nobody."""
+    return node.isprintable() and not {"", ".", ".."} & set(node.split("/"))
+
+
 def _require_sight(services: object) -> None:
     """Consul answers a token without rights as if nothing were there; but its servers' own service always is."""
     if _SERVERS not in _expect(dict, services, "the services"):
@@ -223,6 +233,12 @@ def _entries_by_key(response: consul_http.Response) -> dict[str, Entry]:
         raise ValueError("no key, and no 404")
     return {row["Key"]: Entry(base64.b64decode(row["Value"] or ""), row["ModifyIndex"], row["CreateIndex"],
                               row.get("Session", "")) for row in rows}
+
+
+def _key_names(response: consul_http.Response) -> list[str]:
+    if response.code == 404 and int(response.headers["X-Consul-Index"]):
+        return []
+    return [str(key) for key in _expect(list, _json(response), "the keys")]
 
 
 def _indexed_rows(fields: tuple[str, ...], response: consul_http.Response) -> tuple[int, list[dict[str, Any]]]:

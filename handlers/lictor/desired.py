@@ -37,6 +37,11 @@ class Desired(NamedTuple):
     def catalog_name(self) -> str:
         return model.catalog_name(self.name, self.color)
 
+    @property
+    def catalog_names(self) -> list[str]:
+        """Those of all its colours."""
+        return catalog_names(self.spec) if self.spec else []
+
 
 def services(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
     """Group the keys below `prefix` by service; also the problems: keys that are no service's, or unknown ones."""
@@ -60,7 +65,8 @@ def desired(name: str, keys: Mapping[str, bytes], remembered: State, prefix: str
     problems: list[str] = []
     removed = "removed" in keys
     why_held = "the hold key is set" if "hold" in keys else (
-        "" if "spec" in keys or removed else "its spec cannot be read (a key that is gone removes nothing)")
+        "" if "spec" in keys or removed else
+        "its spec cannot be read (a key that is gone removes nothing; `lictor remove` does)")
     table, spec = _spec(name, keys, remembered, problems, f"{prefix}{name}/spec")
     if spec is None or table is None:
         return Desired(name, None, None, 0, "", "", why_held, removed, tuple(problems))
@@ -76,6 +82,12 @@ def desired(name: str, keys: Mapping[str, bytes], remembered: State, prefix: str
             problems.append(f"{prefix}{name}/color: is {color[:40]!r}; it must be blue or green, and lictor writes it")
             color = "blue"
     return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems))
+
+
+def catalog_names(spec: policy.Spec) -> list[str]:
+    """The names in the catalogue that a service may ever have."""
+    colors = policy.COLORS if spec.release.strategy == "blue-green" else ("",)
+    return [model.catalog_name(spec.name, color) for color in colors]
 
 
 def fingerprint(spec: policy.Spec) -> str:
@@ -105,12 +117,14 @@ def _spec(name: str, keys: Mapping[str, bytes], remembered: State, problems: lis
           where: str) -> tuple[dict[str, Any] | None, policy.Spec | None]:
     if "spec" in keys:
         try:
-            table = json.loads(keys["spec"])
+            table = msgspec.json.decode(keys["spec"])  # stricter than json: no NaN, no half of a character
             spec = policy.parse_spec(table, where)
-            if spec.name == name:
+            if spec.name == name and (spec.node or spec.engine == "none"):
                 return table, spec
-            problems.append(f"{where}: name is {spec.name!r}; it must be {name!r} as in the key")
-        except ValueError as error:
+            problems.append(
+                f"{where}: name is {spec.name!r}; it must be {name!r} as in the key" if spec.name != name else
+                f"{where}: node is missing; it must name the one node that runs it, and `lictor apply FILE` adds that")
+        except (ValueError, RecursionError) as error:
             problems.append(f"{where}: is no JSON ({error}); use `lictor apply FILE`")
         except errors.Refused as error:
             problems.append(str(error))
@@ -119,7 +133,7 @@ def _spec(name: str, keys: Mapping[str, bytes], remembered: State, problems: lis
     try:
         return remembered.spec, policy.parse_spec(remembered.spec, where) if remembered.spec else None
     except errors.Refused:
-        return None, None  # remembered by another version that allowed more
+        return None, None  # damaged, or remembered by another version that allowed more
 
 
 def _image(keys: Mapping[str, bytes], remembered: State, spec: policy.Spec, problems: list[str], where: str) -> str:

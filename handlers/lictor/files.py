@@ -1,11 +1,11 @@
 """Files that are either the old or the new version, never half of one; and locks between processes."""
 
+import contextlib
 import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 _READ_LIMIT_BYTES = 16 * 1024 * 1024
@@ -77,7 +77,7 @@ def remove(path: str) -> bool:
     return True
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
     """Hold an exclusive flock on `path` (it goes with the process, however that ends). Yields whether it is held:
     with `wait=False` it may be False."""
@@ -98,6 +98,7 @@ def remove_stale_temporaries(folder: str, *, older_than_s: float) -> list[str]:
     stale = []
     for entry in os.scandir(folder):
         if entry.name.startswith(".") and entry.name.endswith(".tmp"):
-            if time.time() - entry.stat(follow_symlinks=False).st_mtime > older_than_s and remove(entry.path):
-                stale.append(entry.path)
+            with contextlib.suppress(FileNotFoundError):  # its writer was faster
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > older_than_s and remove(entry.path):
+                    stale.append(entry.path)
     return stale

@@ -16,15 +16,15 @@ def begin(catalog: Catalog, service: str, record: dict[str, Any]) -> str:
     at = time.time()
     key = f"{KEY_PREFIX}{service}/{int(at * 1_000_000):016d}"
     catalog.put(key, _text({"at": round(at, 3), "service": service, "outcome": "started", **record}))
+    for old in sorted(catalog.keys(f"{KEY_PREFIX}{service}/"))[:-_KEPT]:
+        catalog.delete(old)
     return key
 
 
 def finish(catalog: Catalog, key: str, record: dict[str, Any]) -> None:
     """Complete a record with its outcome (`done` or `failed`), its `ms`, and a `detail` for people."""
     entry = catalog.get(key)
-    begun = json.loads(entry.value) if entry else {}
-    catalog.put(key, _text({**begun, **record}))
-    _prune(catalog, key.rpartition("/")[0] + "/")
+    catalog.put(key, _text({**(_parsed(entry.value) if entry else {}), **record}))
 
 
 def note(catalog: Catalog, service: str, record: dict[str, Any]) -> None:
@@ -35,12 +35,18 @@ def note(catalog: Catalog, service: str, record: dict[str, Any]) -> None:
 def read(catalog: Catalog, service: str) -> list[dict[str, Any]]:
     """The records of a service, oldest first."""
     entries = catalog.tree(f"{KEY_PREFIX}{service}/")
-    return [json.loads(entry.value) for _, entry in sorted(entries.items())]
+    return [_parsed(entry.value) for _, entry in sorted(entries.items())]
 
 
-def _prune(catalog: Catalog, folder: str) -> None:
-    for key in sorted(catalog.tree(folder))[:-_KEPT]:
-        catalog.delete(key)
+def _parsed(value: bytes) -> dict[str, Any]:
+    """What stands in KV may be damaged; what `begin` always writes is there, and `at` and `ms` are sane numbers."""
+    damaged = {"at": 0.0, "outcome": "damaged"}
+    try:
+        record = {**damaged, **json.loads(value)}
+        numbers = (record["at"], record.get("ms", 0))
+        return record if all(type(each) in (int, float) and 0 <= each < 1e11 for each in numbers) else damaged
+    except (ValueError, TypeError, RecursionError):
+        return damaged
 
 
 def _text(record: dict[str, Any]) -> str:

@@ -33,7 +33,21 @@ class Reading(NamedTuple):
 
 def acts_here(wanted: desired.Desired, node: str) -> bool:
     """Whether this node starts and stops the service's containers."""
-    return wanted.spec is not None and wanted.spec.engine in engines.ENGINES and wanted.spec.node in ("", node)
+    return wanted.spec is not None and wanted.spec.engine in engines.ENGINES and wanted.spec.node == node
+
+
+def concerns(wanted: desired.Desired, node: str) -> bool:
+    """Whether bad input for it is this node's to report: nobody else's, when nobody acts for it."""
+    return wanted.spec is None or wanted.spec.node in ("", node)
+
+
+def stray(seen: plan.Observation, node: str) -> str:
+    """What is to be said of containers that run here though the spec leaves the service to others; usually ""."""
+    here = [each.service_id for each in seen.instances if each.node == node and each.container_id]
+    wanted = seen.desired
+    if acts_here(wanted, node) or not here or wanted.spec is None or wanted.spec.engine not in engines.ENGINES:
+        return ""
+    return f"{len(here)} of its containers run here, though its spec's node is {wanted.spec.node}; nobody removes them"
 
 
 def one(context: Context, name: str, idle_reads: Mapping[str, int]) -> Reading:
@@ -42,7 +56,7 @@ def one(context: Context, name: str, idle_reads: Mapping[str, int]) -> Reading:
     keys = {key.removeprefix(prefix): entry.value for key, entry in context.catalog.tree(prefix).items()}
     remembered = context.catalog.get(f"{state.KEY_PREFIX}{name}")
     wanted = _desired(context, name, keys, remembered)
-    entries = context.catalog.health(wanted.catalog_name) if wanted.spec else []
+    entries = [entry for each in wanted.catalog_names for entry in context.catalog.health(each)]
     containers = _engine(wanted).containers(name) if acts_here(wanted, context.node) else []
     return _reading(context, wanted, remembered, instances(entries), containers, idle_reads)
 
@@ -51,19 +65,27 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
                keys: Mapping[str, bytes]) -> dict[str, Reading]:
     """Observe all services in a handful of requests, given the catalogue's entries by name and the keys.
 
-    Whoever acts on it observes that one service again, under its lock.
+    Services of which no key can be seen any more are among them, as long as something of them is remembered. Whoever
+    acts on it observes that one service again, under its lock.
     """
     prefix = context.config.prefix
     grouped, _ = desired.services(keys, prefix)
     remembered = context.catalog.tree(state.KEY_PREFIX)
-    all_wanted = [_desired(context, name, values, remembered.get(f"{state.KEY_PREFIX}{name}"))
-                  for name, values in grouped.items()]
+    all_wanted = [_desired(context, name, grouped.get(name, {}), remembered.get(f"{state.KEY_PREFIX}{name}"))
+                  for name in names(grouped, remembered)]
     containers = _all_containers(context, all_wanted)
     return {
         wanted.name: _reading(context, wanted, remembered.get(f"{state.KEY_PREFIX}{wanted.name}"),
-                              instances(entries.get(wanted.catalog_name, [])), containers.get(wanted.name, []), {})
+                              instances(entry for each in wanted.catalog_names for entry in entries.get(each, [])),
+                              containers.get(wanted.name, []), {})
         for wanted in all_wanted
     }
+
+
+def names(grouped: Iterable[str], remembered: Iterable[str]) -> list[str]:
+    """The services with a key, and those of which only a key of `state` is left."""
+    known = {key.removeprefix(state.KEY_PREFIX) for key in remembered}
+    return sorted({*grouped, *filter(model.is_name, known)})
 
 
 def instances(entries: Iterable[dict[str, Any]]) -> list[model.Instance]:
@@ -78,33 +100,40 @@ def _desired(context: Context, name: str, values: Mapping[str, bytes], remembere
 def _reading(context: Context, wanted: desired.Desired, remembered: Entry | None, found: list[model.Instance],
              containers: list[model.Container], idle_reads: Mapping[str, int]) -> Reading:
     stored = state.decode(remembered.value if remembered else None)
+    if acts_here(wanted, context.node):  # whatever another node registers is none of these containers
+        found = [each for each in found if each.node == context.node]
     seen = plan.Observation(now=time.time(), desired=wanted, containers=tuple(containers), instances=tuple(found),
                             state=stored)
     draining = [each.container for each in plan.members(seen) if each.condition == "draining"]
     if draining:
         in_flight = {each.id: _engine(wanted).in_flight(each) for each in draining}
         seen = seen._replace(
-            serving=_serving(context.catalog, wanted.name), in_flight=in_flight,
+            serving=_serving(context, wanted.name, found), in_flight=in_flight,
             idle_reads={each: idle_reads.get(each, 0) + 1 for each, count in in_flight.items() if count == 0},
         )
     return Reading(seen._replace(state=plan.remember(seen)), stored, remembered.modify_index if remembered else 0)
 
 
-def _serving(catalog: Catalog, name: str) -> frozenset[tuple[str, str]]:
-    """What the nginx of each live node said it serves of this service."""
+def _serving(context: Context, name: str, found: list[model.Instance]) -> frozenset[tuple[str, str]]:
+    """What the nginx of each live node said it serves of this service; of one whose word is damaged, everything."""
+    alive = context.catalog.alive_nodes()
+    if context.node not in alive:
+        raise errors.Unavailable(f"{context.node} is not among the nodes that are alive, so which nginx serves {name} "
+                                 "is unknown: does the token allow to read nodes?")
     pairs: set[tuple[str, str]] = set()
-    for node in catalog.alive_nodes():
-        entry = catalog.get(f"{NODES_PREFIX}{node}/{name}")
-        pairs.update(served_pairs(entry.value) if entry else ())
+    for node in alive:
+        entry = context.catalog.get(f"{NODES_PREFIX}{node}/{name}")
+        listed = served_pairs(entry.value) if entry else []
+        pairs.update([(each.node, each.service_id) for each in found] if listed is None else listed)
     return frozenset(pairs)
 
 
-def served_pairs(value: bytes) -> list[tuple[str, str]]:
-    """Parse lictor/nodes/NODE/NAME; raises Unavailable for anything that lictor did not write."""
+def served_pairs(value: bytes) -> list[tuple[str, str]] | None:
+    """Parse lictor/nodes/NODE/NAME; None for anything that lictor did not write."""
     try:
         return [(str(node), str(service_id)) for node, service_id in json.loads(value)["instances"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise errors.Unavailable(f"{NODES_PREFIX}: {value[:100]!r} is not what lictor writes there") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _all_containers(context: Context, all_wanted: list[desired.Desired]) -> dict[str, list[model.Container]]:

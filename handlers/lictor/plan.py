@@ -4,6 +4,7 @@ It decides one step at a time from the state of things alone, never from what an
 runs it next, after a crash as well, goes on from where the world is.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ FORGET_FAILURES_S = 600.0
 DRAINING = "lictor: draining since "
 ACTS = ("start", "drain", "remove")  # what is carried out; wait and hold are only explained
 
+_DRAINING = re.compile(re.escape(DRAINING) + r"(?P<since>[0-9]{1,12}): (?P<why>.*)", re.DOTALL)
 _NOT_RUNNING = ("created", "exited", "dead")
 
 
@@ -46,7 +48,7 @@ class Action(NamedTuple):
     container_id: str = ""
     service_id: str = ""
     number: int = 0
-    until: float = 0.0  # wait: when time alone changes the decision; 0.0: an event will
+    until: float = 0.0  # wait: when time alone changes the decision; 0.0: it may change at any moment
 
 
 class Member(NamedTuple):
@@ -63,9 +65,10 @@ class Member(NamedTuple):
 
 
 def members(seen: Observation) -> list[Member]:
-    """The service's containers of the live colour, by number."""
+    """The service's containers of the live colour, by number; of a removed service those of each colour."""
     by_container = {each.container_id: each for each in seen.instances if each.container_id}
-    own = sorted((each for each in seen.containers if each.color == seen.desired.color), key=lambda each: each.number)
+    own = sorted((each for each in seen.containers if seen.desired.removed or each.color == seen.desired.color),
+                 key=lambda each: each.number)
     return [_member(each, by_container.get(each.id), seen) for each in own]
 
 
@@ -96,12 +99,12 @@ def remember(seen: Observation) -> State:
     counted = failed(forgetful, seen.now) if newly_lost else forgetful
     changes: dict[str, object] = {
         "refused": list(wanted.problems),
-        "critical_since": {service_id: old.critical_since.get(service_id, seen.now)
+        "critical_since": {service_id: min(old.critical_since.get(service_id, seen.now), seen.now)
                            for service_id, status in statuses.items() if status == "critical"},
         "passed": sorted({each.id for each in seen.containers} & (passing | set(old.passed))),
         "lost": sorted(lost),
         "failures": counted.failures,
-        "failed_at": counted.failed_at,
+        "failed_at": min(counted.failed_at, seen.now),
     }
     if wanted.spec is not None and wanted.table is not None:
         changes |= {"spec": wanted.table, "replicas": wanted.replicas, "image": wanted.spec.image}
@@ -124,7 +127,7 @@ def retry_at(state: State) -> float:
     """The earliest time to start another container after failures: the first is made good at once."""
     if state.failures < 2:
         return 0.0
-    return state.failed_at + min(BACK_OFF_S * 2.0 ** (state.failures - 2), BACK_OFF_MAX_S)
+    return state.failed_at + min(BACK_OFF_S * 2.0 ** min(state.failures - 2, 30), BACK_OFF_MAX_S)
 
 
 def _member(container: Container, instance: Instance | None, seen: Observation) -> Member:
@@ -134,9 +137,9 @@ def _member(container: Container, instance: Instance | None, seen: Observation) 
         return Member(container, instance, "leaving")
     started_until = container.started_at + START_UP_GRACE_S
     if instance is None:
-        has_port = seen.desired.spec is not None and seen.desired.spec.port is not None
+        has_port = (seen.state.live or seen.desired.table or {}).get("port") is not None
         return Member(container, None, "starting", started_until) if has_port else Member(container, None, "healthy")
-    if (instance.maintenance or "").startswith(DRAINING):
+    if _DRAINING.fullmatch(instance.maintenance or ""):
         return Member(container, instance, "draining")
     if instance.status != "critical" or instance.maintenance is not None:
         return Member(container, instance, "healthy")
@@ -158,9 +161,10 @@ def _drains(everyone: list[Member], seen: Observation) -> list[Action]:
 
 def _drained(member: Member, seen: Observation) -> Action:
     assert member.instance is not None
-    since, _, why = (member.instance.maintenance or "").removeprefix(DRAINING).partition(": ")
-    drain_s = seen.desired.spec.drain if seen.desired.spec else 0.0
-    deadline = (float(since) if since.isdigit() else seen.now) + drain_s
+    mark = _DRAINING.fullmatch(member.instance.maintenance or "")
+    assert mark is not None
+    why, drain_s = mark["why"], seen.desired.spec.drain if seen.desired.spec else 0.0
+    deadline = float(mark["since"]) + drain_s
     connections = seen.in_flight.get(member.container.id)
     served = (member.instance.node, member.instance.service_id) in seen.serving
     if not served and connections == 0 and seen.idle_reads.get(member.container.id, 0) >= IDLE_READS:
@@ -169,7 +173,7 @@ def _drained(member: Member, seen: Observation) -> Action:
         return _act("remove", member, f"drained for {drain_s:g} s, as long as allowed: {why}")
     busy = "an nginx still lists it" if served else (
         "it cannot be seen whether it is idle" if connections is None else f"{connections} connections to it are open")
-    return _act("wait", member, f"drains: {busy}", until=deadline)
+    return _act("wait", member, f"drains: {busy}")
 
 
 def _count(everyone: list[Member], seen: Observation) -> list[Action]:
@@ -199,9 +203,14 @@ def _replacement(good: list[Member], bad: list[Member], everyone: list[Member], 
         return []  # the replacement is still starting: its own wait says so
     if len(good) + len(bad) <= target:
         return _starts(everyone, seen, 1, f"to replace {bad[0].name}: {_illness(bad[0], seen)}")
+    if passing < len(good):
+        return []
     never_passed = [each for each in bad if each.container.id not in seen.state.passed]
-    newest = max(never_passed or bad, key=lambda each: each.container.started_at)
-    return [_leave(newest, seen, f"a replacement that has not passed its check in {START_UP_GRACE_S:g} s")]
+    if never_passed:
+        newest = max(never_passed, key=lambda each: each.container.started_at)
+        return [_leave(newest, seen, f"a replacement that has not passed its check in {START_UP_GRACE_S:g} s")]
+    replaced = bad[: len(good) + len(bad) - target]
+    return [_leave(each, seen, _illness(each, seen)) for each in replaced]
 
 
 def _starts(everyone: list[Member], seen: Observation, count: int, why: str) -> list[Action]:
@@ -219,6 +228,9 @@ def _leave(member: Member, seen: Observation, why: str) -> Action:
         return _act("drain", member, why)
     if member.condition == "starting" and seen.now < member.until:
         return _act("wait", member, f"surplus, but not registered yet: {why}", until=member.until)
+    if member.condition == "starting" and member.container.id in seen.state.passed:
+        return _act("wait", member, f"surplus, but its registration cannot be seen, and so not drained: {why}",
+                    until=member.until)
     return _act("remove", member, why)
 
 

@@ -110,6 +110,10 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpus: float = 0.0
     memory: Memory = Memory(0)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.cpus <= 1024:  # nor what is no number at all
+            raise ValueError(f"cpus is {self.cpus!r}; it must be within 0..1024")
+
 
 class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Docker's log driver and its options."""
@@ -169,6 +173,11 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             parse_port(self.port)
         if self.route and self.engine != "none" and self.port is None:
             raise ValueError("route needs a port: which one of the container takes the requests?")
+        for key, value in (("command", self.command), ("entrypoint", self.entrypoint)):
+            try:
+                _words(value)
+            except ValueError as error:
+                raise ValueError(f"{key} is {value[:100]!r}: {error}; quote it as for a shell") from error
         reserved = [key for key in self.label_table if key.startswith("lictor.")]
         if reserved:
             raise ValueError(f"labels: {reserved[0]!r} is lictor's own; labels must not begin with 'lictor.'")

@@ -6,13 +6,16 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from lictor import act, catalog, config, errors, files, history, log, observe, plan, retry, state
+from lictor import (act, catalog, config, errors, files, history, log, model, observe, plan, retry, routes, state,
+                    transaction)
 from lictor.observe import Context, Reading
 
 _POLL_S = 0.25
 _PATIENCE_S = 120.0  # without an act of ours, the timer goes on from here
-_LONGEST_WAIT_S = 20.0  # a wait that ends later than that is the timer's
+_LONGEST_WAIT_S = plan.START_UP_GRACE_S  # a wait that ends later than that is the timer's
+_FRESH_S = 5.0  # what was seen longer ago is looked at again before the next act
 _AT_ONCE = 8
+_AT_MOST_DELETED = 60  # Consul's transactions hold 64 operations
 _AGENT_RESTART_S = 10.0
 
 
@@ -24,8 +27,11 @@ def connect(settings: config.Config, token_file: str | None, *, patience_s: floa
 
 def run(settings: config.Config, token_file: str | None, names: Iterable[str]) -> int:
     """Reconcile these services; the exit code of the worst. Nobody waits for us, so each one speaks for itself."""
-    context = connect(settings, token_file, patience_s=_AGENT_RESTART_S)
     ordered = sorted(set(names))
+    for name in ordered:
+        if not model.is_name(name):
+            raise errors.Refused(f"NAME is {name[:100]!r}; it must be the name of a service")
+    context = connect(settings, token_file, patience_s=_AGENT_RESTART_S)
     report_served(context, ordered)
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         return max(pool.map(lambda name: _run_one(context, name), ordered), default=0)
@@ -42,15 +48,15 @@ def _run_one(context: Context, name: str) -> int:
 
 def report_served(context: Context, names: Iterable[str]) -> None:
     """Tell the others which instances this node's nginx serves now: drains wait for that."""
-    prefix = f"{observe.NODES_PREFIX}{context.node}/"
-    known = context.catalog.tree(prefix)
-    for name in names:
-        served = files.read_json(os.path.join(context.config.state_dir, "peers", f"{name}.json"))
-        if not served or not served.get("confirmed"):
-            continue
-        text = json.dumps({"instances": served["instances"]}).encode()
-        if prefix + name not in known or known[prefix + name].value != text:
-            context.catalog.put(prefix + name, text)
+    prefix, state_dir = f"{observe.NODES_PREFIX}{context.node}/", context.config.state_dir
+    with files.locked(os.path.join(state_dir, "locks", ":served.lock")):  # so that older news never comes last
+        known = context.catalog.tree(prefix)
+        for name in names:
+            served = routes.served(state_dir, name)
+            if served and served.confirmed:
+                text = json.dumps({"instances": served.instances}).encode()
+                if prefix + name not in known or known[prefix + name].value != text:
+                    context.catalog.put(prefix + name, text)
 
 
 def converge(context: Context, name: str) -> None:
@@ -59,7 +65,8 @@ def converge(context: Context, name: str) -> None:
     lock, again = os.path.join(folder, f"{name}.lock"), os.path.join(folder, f"{name}.again")
     os.makedirs(folder, mode=0o750, exist_ok=True)
     while True:
-        files.write_atomic(again, str(os.getpid()), durable=False)
+        with open(again, "ab"):
+            pass  # empty, so that a full disk has room for it
         with files.locked(lock, wait=False) as held:
             if not held:
                 return
@@ -95,20 +102,26 @@ def _step(context: Context, reading: Reading) -> bool:
     seen = reading.seen
     name = seen.desired.name
     actions = [each for each in reading.actions if each.kind in plan.ACTS]
-    if seen.desired.removed and not seen.containers:
+    if seen.desired.removed and not seen.containers and not seen.desired.why_held:
         _forget(context, name)
         return False
     if seen.state != reading.stored:
         context.catalog.put(f"{state.KEY_PREFIX}{name}", state.encode(seen.state), cas=reading.stored_index)
     for problem in set(seen.state.refused) - set(reading.stored.refused):
         history.note(context.catalog, name, {"kind": "refused", "node": context.node, "reason": problem})
+    failure: errors.LictorError | None = None
     for action in actions:
+        if action is not actions[0] and time.time() - seen.now > _FRESH_S:
+            break
         try:
             act.carry_out(context, seen, action)
-        except errors.LictorError:
+        except errors.LictorError as error:  # one that cannot be removed, say, must not keep others from being started
+            failure = failure or error
             if action.kind == "start":
                 _count_failure(context, name)
-            raise
+                break
+    if failure:
+        raise failure
     return bool(actions)
 
 
@@ -120,11 +133,17 @@ def _count_failure(context: Context, name: str) -> None:
 
 
 def _forget(context: Context, name: str) -> None:
-    """The tombstone stays for the nodes that were away; all other keys of a removed service go."""
-    keys = context.catalog.tree(f"{context.config.prefix}{name}/")
-    for key in keys:
-        if not key.endswith("/removed"):
-            context.catalog.delete(key)
+    """The tombstone stays for the nodes that were away; all other keys of a removed service go, unless it was applied
+    again meanwhile: then this is a Conflict."""
+    own = f"{context.config.prefix}{name}/"
+    keys = context.catalog.tree(own)
+    tombstone = keys.pop(f"{own}removed", None)
+    if tombstone is None:
+        raise errors.Conflict(f"{own}removed is gone: somebody wants it again")
+    if keys:
+        context.catalog.commit([transaction.cas(f"{own}removed", tombstone.value, tombstone.modify_index),
+                                *(transaction.delete_cas(key, each.modify_index)
+                                  for key, each in list(keys.items())[:_AT_MOST_DELETED])])
     if context.catalog.get(f"{state.KEY_PREFIX}{name}"):
         context.catalog.delete(f"{state.KEY_PREFIX}{name}")
         history.note(context.catalog, name, {"kind": "removed", "node": context.node,
@@ -134,5 +153,4 @@ def _forget(context: Context, name: str) -> None:
 def _worth_waiting(reading: Reading) -> bool:
     """Whether something will happen soon that this process should carry on with."""
     waits = [each for each in reading.actions if each.kind == "wait"]
-    return any(each.until == 0.0 or each.until - reading.seen.now < _LONGEST_WAIT_S
-               or each.reason.startswith(("has not passed", "drains")) for each in waits)
+    return any(each.until == 0.0 or 0 < each.until - reading.seen.now <= _LONGEST_WAIT_S for each in waits)

@@ -26,19 +26,21 @@ class Status(NamedTuple):
 def status(context: Context) -> list[Status]:
     """All services; removed ones only as long as something of them is left."""
     keys = {key: each.value for key, each in scale.current(context.catalog, context.config.prefix).items()}
-    grouped, strange = desired.services(keys, context.config.prefix)
+    prefix = context.config.prefix
+    grouped, strange = desired.services(keys, prefix)
     entries = context.catalog.everything()
     remembered = context.catalog.tree(state.KEY_PREFIX)
     served = context.catalog.tree(observe.NODES_PREFIX)
     rows = []
-    for name, values in grouped.items():
+    for name in observe.names(grouped, remembered):
         entry = remembered.get(f"{state.KEY_PREFIX}{name}")
-        wanted = desired.desired(name, values, state.decode(entry.value if entry else None), context.config.prefix)
+        wanted = desired.desired(name, grouped.get(name, {}), state.decode(entry.value if entry else None), prefix)
         found = observe.instances(entries.get(wanted.catalog_name, []))
         nodes = sorted(key.split("/")[2] for key, each in served.items()
                        if key.endswith(f"/{name}") and observe.served_pairs(each.value))
-        if found or not wanted.removed:
+        if not wanted.removed or found and wanted.spec and wanted.spec.engine != "none":
             rows.append(_status(wanted, found, nodes))
+    rows = [row._replace(problems=row.problems + _same_route(row, rows, prefix)) for row in rows]
     return rows + [Status("?", 0, 0, 0, "", "", "", "", [], "refused", [each]) for each in strange]
 
 
@@ -46,13 +48,21 @@ def _status(wanted: desired.Desired, found: list[model.Instance], nodes: list[st
     spec = wanted.spec
     serving = [each for each in found if each.status != "critical" and each.node_alive and each.maintenance is None]
     target = 0 if wanted.removed else wanted.replicas
-    route = f"{spec.route.host}{spec.route.path}" if spec and spec.route else ""
+    route = f"{spec.route.host}{spec.route.path}" if spec and spec.route and not wanted.removed else ""
     says = "being removed" if wanted.removed else f"held: {wanted.why_held}" if wanted.why_held else (
-        "as desired" if len(serving) == target == len(found) or spec and spec.engine == "none"
+        "refused" if spec is None
+        else "as desired" if len(serving) == target == len(found) or spec.engine == "none"
+        else f"not in the catalogue, as it has no port; see `lictor plan {wanted.name}` there" if spec.port is None
         else f"converging: {wanted.why_replicas}")
     image, engine, node = (spec.image, spec.engine, spec.node) if spec else ("", "", "")
     return Status(wanted.name, target, len(serving), len(found), image, engine, node, route, nodes, says,
                   list(wanted.problems))
+
+
+def _same_route(row: Status, rows: list[Status], prefix: str) -> list[str]:
+    others = [each.name for each in rows if each.route and each.route == row.route and each is not row]
+    return [f"{prefix}{row.name}/spec: route is {row.route}, which {', '.join(others)} asks for too; "
+            "two services cannot have the same"] if others else []
 
 
 def what_now(context: Context, name: str) -> list[dict[str, Any]]:
@@ -60,7 +70,7 @@ def what_now(context: Context, name: str) -> list[dict[str, Any]]:
     reading = observe.one(context, name, {})
     wanted = reading.seen.desired
     if wanted.spec and not observe.acts_here(wanted, context.node):
-        who = f"node {wanted.spec.node}" if wanted.spec.node else "nobody"
+        who = f"node {wanted.spec.node}" if wanted.spec.engine != "none" else "nobody"
         reason = f"{who} acts for it, this is {context.node}"
         return [{"service": name, "kind": "none", "container": "", "reason": reason}]
     return [{"service": name, "kind": each.kind, "container": each.container, "reason": each.reason}
@@ -70,7 +80,9 @@ def what_now(context: Context, name: str) -> list[dict[str, Any]]:
 def why(context: Context, name: str) -> dict[str, Any]:
     """The service's story: what was recorded, oldest first; what is seen now; what is decided on it now."""
     reading = observe.one(context, name, {})
-    return {"service": name, "history": history.read(context.catalog, name), "seen": act.describe(reading.seen),
+    seen = act.describe(reading.seen) if observe.acts_here(reading.seen.desired, context.node) else (
+        f"from {context.node}, {len(reading.seen.instances)} registered instances")
+    return {"service": name, "history": history.read(context.catalog, name), "seen": seen,
             "now": what_now(context, name)}
 
 
@@ -84,7 +96,9 @@ def told(record: dict[str, Any]) -> str:
     what = f"{record.get('kind', '?')} {record.get('container', '')}".strip()
     took = f" in {record['ms'] / 1000:.1f} s" if "ms" in record else ""
     outcome = f"{record.get('outcome', '?')}{took}"
+    if outcome == "started":
+        outcome = "its end is not recorded: it is still under way, or was cut short"
     lines = [f"{at}  {record.get('node', '?')}  {what}: {record.get('reason', '')} -> {outcome}"]
     lines += [f"    seen: {record['seen']}"] if record.get("seen") else []
     lines += [f"    | {line}" for line in str(record.get("detail", "")).splitlines()]
-    return "\n".join(lines)
+    return "\n".join("".join(each if each.isprintable() else "?" for each in line.expandtabs()) for line in lines)

@@ -4,11 +4,14 @@ import base64
 import json
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from lictor import catalog, config, desired, errors, files, handler, log, process, route, state, watches
 
 CACHE = "keys.json"  # in the state folder
+_LOCK = ":scale.lock"  # no service's name has a colon
+_ROUTE_FIELDS = {"service", "host", "path", "empty_ok", "removed"}
 
 
 class Key(NamedTuple):
@@ -24,6 +27,7 @@ class Known(NamedTuple):
     consul_index: int
     keys: dict[str, Key]
     watching: dict[str, str]
+    refused: dict[str, str]  # service -> why its route is not in force, though its spec is sound
 
 
 def run(call: handler.Call) -> int:
@@ -38,6 +42,7 @@ def run(call: handler.Call) -> int:
     if changed:
         process.spawn_handler("lictor-reconcile", [*call.inherited, *sorted(changed)],
                               state_dir=call.settings.state_dir)
+    watch(call)
     return 0
 
 
@@ -51,30 +56,44 @@ def parse(payload: str) -> dict[str, Key]:
 
 
 def follow(call: handler.Call, keys: Mapping[str, Key], consul_index: int | None) -> set[str]:
-    """Bring routes and watches in line with all keys below the prefix; returns the services that changed.
+    """Bring this node's routes in line with all keys below the prefix; returns the services that changed.
 
     `consul_index` is the event's; None: the keys were read just now. The cache is written last: whoever is killed on
     the way is followed by one who sees the same changes again.
     """
     settings = call.settings
-    cache_path = os.path.join(settings.state_dir, CACHE)
-    with files.locked(os.path.join(settings.state_dir, "locks", "scale.lock")):
-        known = _known(cache_path)
-        changed = changes(known.keys, keys, settings.prefix)
-        index = known.consul_index if consul_index is None else consul_index
-        if not changed and index == known.consul_index:
-            return changed
-        watching = known.watching
+    with _locked(settings):
+        known = _known(settings)
+        index = max(known.consul_index, _newest(keys)) if consul_index is None else consul_index
+        changed = _changed(settings, known, keys)
+        refused = known.refused
         if changed:
             client = catalog.connect(token_file=call.token_file)
             if index < known.consul_index:  # an event that came late, or a Consul that was set up anew
                 keys = current(client, settings.prefix)
-                changed = changes(known.keys, keys, settings.prefix)
-            _reroute(settings, client, keys, changed)
-            watching = _watch(call, client, known.watching)
-        files.write_json(cache_path, {"consul_index": index, "watching": watching, "keys": {
-            key: [each.modify_index, base64.b64encode(each.value).decode()] for key, each in keys.items()}})
+                if not keys:
+                    raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though an event showed some")
+                index, changed = max(index, _newest(keys)), _changed(settings, known, keys)
+            refused = _reroute(settings, client, keys, changed, known.refused)
+        _remember(settings, known._replace(consul_index=index, keys=dict(keys), refused=refused))
     return changed
+
+
+def watch(call: handler.Call) -> None:
+    """Watch the routed services, no others; the agent is reloaded only when that set changed."""
+    settings = call.settings
+    if not settings.nginx:
+        return
+    with _locked(settings):
+        known, path = _known(settings), os.path.join(settings.watch.config_dir, watches.ROUTES_FILE)
+        services = {name: each["service"] for name, each in routes(settings).items() if not each["removed"]}
+        if services == known.watching and _watched(path) in (None, set(services.values())):
+            return
+        text = watches.text(watches.routes(settings, services, call.inherited, process.handler_argv))
+        files.write_atomic(path, text, mode=0o640)
+        catalog.connect(token_file=call.token_file).reload_agent()
+        _remember(settings, known._replace(watching=services))
+    log.event("watch", services=len(services), outcome="done", reason="the set of routed services changed")
 
 
 def current(client: catalog.Catalog, prefix: str) -> dict[str, Key]:
@@ -90,68 +109,120 @@ def changes(known: Mapping[str, Key], keys: Mapping[str, Key], prefix: str) -> s
 
 def services(settings: config.Config) -> set[str]:
     """The names of all services that this node knows of."""
-    return changes({}, _known(os.path.join(settings.state_dir, CACHE)).keys, settings.prefix)
+    return changes({}, _known(settings).keys, settings.prefix)
+
+
+def refused(settings: config.Config) -> list[str]:
+    """Why some services' routes are not in force on this node, though their specs are sound."""
+    return [f"{name}: {why}" for name, why in sorted(_known(settings).refused.items())]
 
 
 def routes(settings: config.Config) -> dict[str, dict[str, Any]]:
-    """Every routes/NAME.json of this node, by name."""
+    """Every sound routes/NAME.json of this node, by name."""
+    return {name: each for name, each in _stored(settings).items() if each}
+
+
+def _stored(settings: config.Config) -> dict[str, dict[str, Any] | None]:
+    """Every routes/NAME.json; None: it is damaged."""
     folder = os.path.join(settings.state_dir, "routes")
-    return {entry.removesuffix(".json"): files.read_json(os.path.join(folder, entry))
-            for entry in sorted(os.listdir(folder)) if entry.endswith(".json")}
+    found = {entry.removesuffix(".json"): files.read_json(os.path.join(folder, entry))
+             for entry in sorted(os.listdir(folder)) if entry.endswith(".json") and not entry.startswith(".")}
+    return {name: each if isinstance(each, dict) and _ROUTE_FIELDS <= each.keys() else None
+            for name, each in found.items()}
 
 
-def _known(cache_path: str) -> Known:
-    cached = files.read_json(cache_path) or {"consul_index": 0, "keys": {}, "watching": {}}
-    keys = {key: Key(index, base64.b64decode(value)) for key, (index, value) in cached["keys"].items()}
-    return Known(cached["consul_index"], keys, cached["watching"])
+def _locked(settings: config.Config) -> AbstractContextManager[bool]:
+    return files.locked(os.path.join(settings.state_dir, "locks", _LOCK))
 
 
-def _reroute(settings: config.Config, client: catalog.Catalog, keys: Mapping[str, Key], changed: set[str]) -> None:
+def _known(settings: config.Config) -> Known:
+    """A cache that is absent or damaged means a fresh one: then all keys are new."""
+    try:
+        cached = files.read_json(os.path.join(settings.state_dir, CACHE))
+        keys = {key: Key(index, base64.b64decode(value)) for key, (index, value) in cached["keys"].items()}
+        return Known(int(cached["consul_index"]), keys, dict(cached["watching"]), dict(cached["refused"]))
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return Known(0, {}, {}, {})
+
+
+def _remember(settings: config.Config, known: Known) -> None:
+    keys = {key: [each.modify_index, base64.b64encode(each.value).decode()] for key, each in known.keys.items()}
+    files.write_json(os.path.join(settings.state_dir, CACHE), {**known._asdict(), "keys": keys})
+
+
+def _changed(settings: config.Config, known: Known, keys: Mapping[str, Key]) -> set[str]:
+    """Also those that were refused, as what stood against them may have gone, and those whose route is damaged."""
+    damaged = {name for name, each in _stored(settings).items() if each is None}
+    standing = changes({}, keys, settings.prefix)
+    return changes(known.keys, keys, settings.prefix) | (damaged | known.refused.keys()) & standing
+
+
+def _newest(keys: Mapping[str, Key]) -> int:
+    return max((each.modify_index for each in keys.values()), default=0)
+
+
+def _watched(path: str) -> set[str] | None:
+    """The names in the catalogue that a written file watches; None when there is none, or it is not ours any more."""
+    try:
+        return {each["service"] for each in files.read_json(path)["watches"]}
+    except (TypeError, KeyError):
+        return None
+
+
+def _reroute(settings: config.Config, client: catalog.Catalog, keys: Mapping[str, Key], changed: set[str],
+             refused_before: Mapping[str, str]) -> dict[str, str]:
+    """Write and publish the routes of the services that changed; returns why some are refused, by name."""
     grouped, strange = desired.services({key: each.value for key, each in keys.items()}, settings.prefix)
     for problem in strange:
         log.event("refused", reason=problem)
     node = client.agent().name
     before = routes(settings)
-    taken = {(each["host"], each["path"]): name for name, each in before.items() if not each["removed"]}
-    after = {name: _route(settings.prefix, name, grouped.get(name, {}), before.get(name), node, taken)
+    asked = {name: _route(settings.prefix, name, grouped.get(name, {}), before.get(name), node)
              for name in sorted(changed)}
+    after = {name: each for name, each in asked.items() if each}
+    doubles = {name: f"{settings.prefix}{name}/spec: {why}" for name, why in without_doubles(before, after).items()}
+    for name, why in doubles.items():
+        if refused_before.get(name) != why:
+            log.event("refused", service=name, reason=why)
     for name, new in after.items():
-        if new:
-            files.write_json(os.path.join(settings.state_dir, "routes", f"{name}.json"), new)
-    if settings.nginx and any(after.values()):
-        route.refresh(settings, [name for name, new in after.items() if new], client)
+        files.write_json(os.path.join(settings.state_dir, "routes", f"{name}.json"), new)
+    if settings.nginx and after:
+        route.refresh(settings, after, client)
+    return {**{name: why for name, why in refused_before.items() if name not in changed and name in grouped}, **doubles}
 
 
-def _route(prefix: str, name: str, keys: Mapping[str, bytes], old: dict[str, Any] | None, node: str,
-           taken: dict[tuple[str, str], str]) -> dict[str, Any] | None:
-    """The service's route; None: it has none, or what is asked for is refused and the old one stays."""
-    if "removed" in keys:
-        return {**old, "removed": True} if old else None
+def without_doubles(before: Mapping[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Take from `after` the routes whose place another service has, and return why, by name. Who has had the place
+    keeps it, and who is refused keeps the old one."""
+    refused: dict[str, str] = {}
+    while True:
+        owners: dict[tuple[str, str], str] = {}
+        final = {name: each for name, each in {**before, **after}.items() if not each["removed"]}
+        for name in sorted(final, key=lambda name: (not _stays(before.get(name), final[name]), name)):
+            place = final[name]["host"], final[name]["path"]
+            if owners.setdefault(place, name) != name and name in after:
+                refused[name] = (f"route is {''.join(place)}, which is that of {owners[place]}; two services cannot "
+                                 "have the same")
+                del after[name]
+                break
+        else:
+            return refused
+
+
+def _stays(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
+    return old is not None and not old["removed"] and (old["host"], old["path"]) == (new["host"], new["path"])
+
+
+def _route(prefix: str, name: str, keys: Mapping[str, bytes], old: dict[str, Any] | None,
+           node: str) -> dict[str, Any] | None:
+    """The service's route; None: it never had one, or what is asked for is refused and the old one stays."""
     wanted = desired.desired(name, keys, state.State(), prefix)
     for problem in wanted.problems:
         log.event("refused", service=name, reason=problem)
+    if wanted.removed or wanted.spec and not wanted.spec.route:
+        return {**old, "removed": True} if old else None
     new = desired.route(wanted, node)
-    if new is None:
-        return None
-    if old and any(problem.startswith(f"{prefix}{name}/replicas: ") for problem in wanted.problems):
-        new["empty_ok"] = old["empty_ok"]
-    owner = taken.setdefault((new["host"], new["path"]), name)
-    if owner != name:
-        log.event("refused", service=name, reason=f"{prefix}{name}/spec: route is {new['host']}{new['path']}, which is "
-                                                  f"that of {owner}; two services cannot have the same")
-        return None
+    is_given = wanted.why_replicas == f"replicas key is {wanted.replicas}"
+    if new and wanted.spec and old and not old["removed"] and not is_given:
+        new["empty_ok"] = old["empty_ok"] and wanted.spec.replicas.min == 0  # the last good count stays, whatever it is
     return new
-
-
-def _watch(call: handler.Call, client: catalog.Catalog, watching: dict[str, str]) -> dict[str, str]:
-    """Watch the routed services, no others; the agent is reloaded only when that set changed."""
-    settings = call.settings
-    services = {name: each["service"] for name, each in routes(settings).items() if not each["removed"]}
-    if not settings.nginx or services == watching:
-        return watching
-    files.write_atomic(os.path.join(settings.watch.config_dir, watches.ROUTES_FILE),
-                       watches.text(watches.routes(settings, services, call.inherited, process.handler_argv)),
-                       mode=0o640)
-    client.reload_agent()
-    log.event("watch", services=len(services), outcome="done", reason="the set of routed services changed")
-    return services

@@ -27,7 +27,7 @@ def decode(text: bytes | None) -> State:
     """The stored state; a key that is absent or damaged means a fresh one."""
     try:
         return msgspec.json.decode(text or b"{}", type=State)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return State()
 
 

@@ -1,13 +1,17 @@
-"""The timer: every 15 s it looks at everything in bulk, mends what events missed, and says how this node is."""
+"""The timer: every 15 s it has everything looked at, and says how this node is.
+
+Consul's check waits for the answer, so whatever only a sweep needs is imported where it is used.
+"""
 
 import os
 import time
 from typing import Any
 
-from lictor import config, errors, files, handler, observe, plan, process, reconcile, route, scale
+from lictor import config, errors, files, handler, log, process
 
 _STALE_S = 60.0
 _SUMMARY = "summary.json"  # in the state folder
+_LOCK = ":sweep.lock"  # no service's name has a colon
 PASSING, WARNING, CRITICAL = 0, 1, 2
 
 
@@ -20,9 +24,11 @@ def answer(call: handler.Call) -> int:
 
 
 def read(settings: config.Config) -> dict[str, Any] | None:
-    """What the last sweep recorded; None when none has ended yet."""
-    summary: dict[str, Any] | None = files.read_json(os.path.join(settings.state_dir, _SUMMARY))
-    return summary
+    """What the last sweep recorded; None when none has ended yet, or its record is damaged."""
+    summary = files.read_json(os.path.join(settings.state_dir, _SUMMARY))
+    sound = isinstance(summary, dict) and isinstance(summary.get("at"), float) and (
+        "error" in summary or {"services", "problems", "pending"} <= summary.keys())
+    return summary if sound else None
 
 
 def say(summary: dict[str, Any] | None, now: float) -> tuple[str, int]:
@@ -43,65 +49,24 @@ def say(summary: dict[str, Any] | None, now: float) -> tuple[str, int]:
 
 def run(call: handler.Call) -> int:
     """One sweep, unless another is under way. One that fails leaves everything as it is, and says why."""
+    from lictor import reconcile, survey
+
     settings = call.settings
-    with files.locked(os.path.join(settings.state_dir, "locks", "sweep.lock"), wait=False) as held:
+    with files.locked(os.path.join(settings.state_dir, "locks", _LOCK), wait=False) as held:
         if not held:
             return 0
         try:
-            todo = _look(call)
-        except errors.LictorError as error:
+            found = survey.look(call)
+        except (errors.LictorError, OSError) as error:
             _record(settings, {"at": time.time(), "error": str(error)})
             raise
-    return reconcile.run(settings, call.token_file, todo) if todo else 0
-
-
-def _look(call: handler.Call) -> list[str]:
-    """Mend routes and watches, record the summary; returns the services that need work here."""
-    settings = call.settings
-    context = reconcile.connect(settings, call.token_file)
-    entries = context.catalog.everything()
-    keys = scale.current(context.catalog, settings.prefix)
-    if not keys and scale.services(settings):
-        raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
-                                 "token allow to read them?")
-    scale.follow(call, keys, None)
-    route.sweep(settings, entries, context.catalog)
-    readings = observe.everything(context, entries, {key: each.value for key, each in keys.items()})
-    reconcile.report_served(context, sorted(readings))
-    _record(settings, _summary(settings, context, readings))
-    return [name for name, reading in readings.items() if _needs_work(context, reading)]
-
-
-def _needs_work(context: observe.Context, reading: observe.Reading) -> bool:
-    if not observe.acts_here(reading.seen.desired, context.node):
-        return False
-    finished = reading.seen.desired.removed and not reading.seen.containers
-    return finished or any(each.kind in plan.ACTS or each.kind == "wait" for each in reading.actions)
-
-
-def _summary(settings: config.Config, context: observe.Context, readings: dict[str, observe.Reading]) -> dict[str, Any]:
-    mine = {name: each for name, each in readings.items() if observe.acts_here(each.seen.desired, context.node)}
-    problems = [f"{name}: {problem}" for name, each in mine.items() for problem in each.seen.desired.problems]
-    pending = [f"{name}: {action.kind} {action.container}: {action.reason}"
-               for name, each in mine.items() for action in each.actions]
-    pending += _unconfirmed(settings) + _registrar_is_late(settings, bool(mine))
-    return {"at": time.time(), "services": len(mine), "problems": problems, "pending": pending}
-
-
-def _unconfirmed(settings: config.Config) -> list[str]:
-    folder = os.path.join(settings.state_dir, "peers")
-    names = sorted(os.listdir(folder)) if settings.nginx and os.path.isdir(folder) else []
-    served = {each: files.read_json(os.path.join(folder, each)) for each in names if each.endswith(".json")}
-    return [f"{name.removesuffix('.json')}: nginx has not confirmed its upstream"
-            for name, each in served.items() if each and not each.get("confirmed")]
-
-
-def _registrar_is_late(settings: config.Config, needed: bool) -> list[str]:
-    heartbeat = files.read_json(os.path.join(settings.state_dir, "registrar.json")) or {"at": 0.0}
-    if not needed or time.time() - heartbeat["at"] < _STALE_S:
-        return []
-    return ["lictor-registrar gives no sign of life: containers are not registered; is it running?"]
+        _record(settings, {"at": time.time(), "services": found.services, "problems": found.problems,
+                           "pending": found.pending})
+    return reconcile.run(settings, call.token_file, found.todo) if found.todo else 0
 
 
 def _record(settings: config.Config, summary: dict[str, Any]) -> None:
-    files.write_json(os.path.join(settings.state_dir, _SUMMARY), summary, durable=False)
+    try:
+        files.write_json(os.path.join(settings.state_dir, _SUMMARY), summary, durable=False)
+    except OSError as error:  # a full disk must not keep a sweep from healing; the check says that it is stale
+        log.event("sweep", outcome="not recorded", reason=error)

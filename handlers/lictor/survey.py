@@ -1,0 +1,90 @@
+"""Looking at everything in bulk: mends what events missed, and finds the services that need work on this node."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lictor import config, errors, files, handler, log, observe, plan, reconcile, route, routes, scale
+from lictor.observe import Reading
+
+_LATE_S = 60.0
+
+
+class Survey(NamedTuple):
+    """`todo` and `services` (a count) are of those that this node acts for; the texts are for people."""
+
+    todo: list[str]
+    services: int
+    problems: list[str]  # bad input that stands
+    pending: list[str]  # what is to be done, waits, is held, or is not as it should be
+
+
+def look(call: handler.Call) -> Survey:
+    """Mend routes and watches, then observe all services; raises what makes the whole picture unreliable."""
+    settings = call.settings
+    context = reconcile.connect(settings, call.token_file)
+    _clean(settings)
+    entries = context.catalog.everything()
+    keys = scale.current(context.catalog, settings.prefix)
+    if not keys and scale.services(settings):
+        raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
+                                 "token allow to read them?")
+    trouble = [
+        *_tried("routes do not follow their keys", lambda: scale.follow(call, keys, None)),
+        *_tried("watches do not follow the routes", lambda: scale.watch(call)),
+        *_tried("nginx does not follow the catalogue", lambda: route.sweep(settings, entries, context.catalog)),
+        *_tried("the others are not told what nginx serves",
+                lambda: reconcile.report_served(context, routes.names(settings.state_dir))),
+    ]
+    readings = observe.everything(context, entries, {key: each.value for key, each in keys.items()})
+    mine = {name: each for name, each in readings.items() if observe.acts_here(each.seen.desired, context.node)}
+    problems = [f"{name}: {problem}" for name, each in readings.items()
+                if observe.concerns(each.seen.desired, context.node) for problem in each.seen.desired.problems]
+    problems += scale.refused(settings)
+    pending = [text for name, each in mine.items() for text in _pending(name, each)]
+    strays = [f"{name}: {stray}" for name, each in readings.items()
+              if (stray := observe.stray(each.seen, context.node))]
+    pending += strays + trouble + _unconfirmed(settings) + _registrar_is_late(settings, bool(mine))
+    return Survey([name for name, each in mine.items() if _needs_work(each)], len(mine), problems, pending)
+
+
+def _tried(failed: str, step: Callable[[], object]) -> list[str]:
+    """What does not go well is told; an agent that will not reload, or a full disk, is no reason to heal nothing."""
+    try:
+        step()
+        return []
+    except (errors.LictorError, OSError) as error:
+        log.event("sweep", outcome="failed", reason=f"{failed}: {error}")
+        return [f"{failed}: {error}"]
+
+
+def _needs_work(reading: Reading) -> bool:
+    finished = reading.seen.desired.removed and not reading.seen.containers
+    return finished or any(each.kind in plan.ACTS or each.kind == "wait" for each in reading.actions)
+
+
+def _pending(name: str, reading: Reading) -> list[str]:
+    told = [f"{name}: {each.kind} {each.container}: {each.reason}".replace(" : ", ": ") for each in reading.actions]
+    why_held = reading.seen.desired.why_held
+    return told or ([f"{name}: hold: {why_held}"] if why_held else [])
+
+
+def _clean(settings: config.Config) -> None:
+    for folder in ("", *handler.FOLDERS):
+        for path in files.remove_stale_temporaries(os.path.join(settings.state_dir, folder), older_than_s=60):
+            log.event("clean", path=path, reason="a process that was killed left it")
+
+
+def _unconfirmed(settings: config.Config) -> list[str]:
+    names = routes.names(settings.state_dir) if settings.nginx else []
+    return [f"{name}: nginx has not confirmed its upstream" for name in names
+            if (served := routes.served(settings.state_dir, name)) and not served.confirmed]
+
+
+def _registrar_is_late(settings: config.Config, needed: bool) -> list[str]:
+    heartbeat = files.read_json(os.path.join(settings.state_dir, "registrar.json"))
+    at = heartbeat.get("at") if isinstance(heartbeat, dict) else None
+    if not needed or isinstance(at, float) and time.time() - at < _LATE_S:
+        return []
+    return ["lictor-registrar gives no sign of life: containers are not registered; is it running?"]

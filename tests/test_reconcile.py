@@ -1,0 +1,150 @@
+"""One node's reconciling at its edges: what another did meanwhile, what is damaged, what cannot be done."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.consul import Consul
+from lab.daemon import wait_for
+from lab.docker import Docker
+from lictor import act, catalog, config, errors, files, handler, history, model, observe, plan, policy, reconcile, state
+
+SPEC: dict[str, Any] = {"name": "books", "image": "books-service:1.0", "node": "node-1"}
+PLAIN = policy.parse_spec(SPEC, "")
+
+
+@pytest.fixture
+def context(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[observe.Context]:
+    for each in handler.FOLDERS:
+        (tmp_path / "state" / each).mkdir(parents=True)
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
+    yield observe.Context(config.Config(state_dir=str(tmp_path / "state"), nginx=None), catalog.connect(), "node-1")
+
+
+@pytest.fixture
+def engine(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> Docker:
+    for name, value in docker.environ.items():
+        monkeypatch.setenv(name, value)
+    return docker
+
+
+def put(context: observe.Context, **changes: Any) -> None:
+    context.catalog.put("services/books/spec", json.dumps({**SPEC, **changes}))
+
+
+def told(context: observe.Context) -> list[str]:
+    return [f"{each['kind']} {each.get('container', '')} {each['outcome']}"
+            for each in history.read(context.catalog, "books")]
+
+
+def test_a_service_without_a_port_is_brought_up_and_down(context: observe.Context, engine: Docker) -> None:
+    put(context, replicas={"initial": 2})
+    reconcile.converge(context, "books")
+    assert engine.containers("status=running") == ["books-1", "books-2"]
+    context.catalog.put("services/books/removed", "")
+    reconcile.converge(context, "books")
+    assert engine.containers() == []
+    assert context.catalog.tree("services/books/").keys() == {"services/books/removed"}
+    assert context.catalog.get("lictor/state/books") is None
+
+
+def test_what_is_applied_again_while_it_is_forgotten_stays(context: observe.Context) -> None:
+    put(context)
+    with pytest.raises(errors.Conflict):
+        reconcile._forget(context, "books")
+    assert context.catalog.tree("services/books/").keys() == {"services/books/spec"}
+
+
+def test_one_that_cannot_be_removed_keeps_no_other_from_being_started(context: observe.Context,
+                                                                      engine: Docker) -> None:
+    put(context, replicas={"initial": 1})
+    engine.docker("create", "--name", "books-9", "--label", "lictor.service=books", "--label", "lictor.number=x",
+                  "books-service:1.0")  # it is told to be number 0 of books, and will not be removed as such
+    reading = observe.one(context, "books", {})
+    assert [each.kind for each in reading.actions] == ["remove", "start"]
+    with pytest.raises(errors.Refused, match="it is left alone"):
+        reconcile._step(context, reading)
+    assert engine.containers("status=running") == ["books-1"]
+    assert sorted(told(context)) == ["remove books-9 failed", "start books-1 done"]
+
+
+def test_what_was_seen_long_ago_is_looked_at_again_before_the_second_act(context: observe.Context,
+                                                                         engine: Docker) -> None:
+    put(context, replicas={"initial": 2})
+    reading = observe.one(context, "books", {})
+    stale = reading._replace(seen=reading.seen._replace(now=reading.seen.now - 6))
+    assert reconcile._step(context, stale)
+    assert engine.containers() == ["books-1"]
+
+
+def test_an_env_file_that_cannot_be_read_is_a_failed_start_with_its_reason(context: observe.Context, engine: Docker,
+                                                                           tmp_path: Path) -> None:
+    put(context, env_file=str(tmp_path))
+    with pytest.raises(errors.Refused, match="env_file .* cannot be read on this node"):
+        reconcile.converge(context, "books")
+    (record,) = history.read(context.catalog, "books")
+    assert record["outcome"] == "failed" and str(tmp_path) in record["detail"]
+    entry = context.catalog.get("lictor/state/books")
+    assert entry and state.decode(entry.value).failures == 1
+
+
+@pytest.mark.parametrize("live", [{"name": "other", "image": "x"}, {"name": "books", "imagee": "x"}, {}, None])
+def test_a_damaged_memory_of_what_runs_gives_way_to_the_spec(context: observe.Context, live: dict[str, Any]) -> None:
+    wanted = observe.desired.desired("books", {"spec": json.dumps(SPEC).encode()}, state.State())
+    assert act.live_spec(plan.Observation(0.0, wanted, state=state.State(live=live))) == PLAIN
+
+
+def test_only_names_of_services_become_paths(context: observe.Context) -> None:
+    with pytest.raises(errors.Refused, match="NAME is '../x'"):
+        reconcile.run(context.config, None, ["../x"])
+
+
+def test_no_services_name_is_that_of_a_lock_of_our_own(context: observe.Context) -> None:
+    ours = {each for each in os.listdir(os.path.join(context.config.state_dir, "locks"))}
+    reconcile.report_served(context, [])
+    ours |= set(os.listdir(os.path.join(context.config.state_dir, "locks")))
+    assert ours and not [each for each in ours if model.is_name(each.removesuffix(".lock"))]
+
+
+def test_who_finds_the_lock_taken_leaves_word(context: observe.Context, engine: Docker) -> None:
+    lock = os.path.join(context.config.state_dir, "locks", "books.lock")
+    with files.locked(lock):
+        put(context, replicas={"initial": 1})
+        reconcile.converge(context, "books")
+        assert engine.containers() == []
+    assert os.path.exists(lock.replace(".lock", ".again"))
+    threads = [threading.Thread(target=reconcile.converge, args=(context, "books")) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    wait_for(lambda: engine.containers("status=running") == ["books-1"], "one is there")
+    assert told(context) == ["start books-1 done"]
+    assert not os.path.exists(lock.replace(".lock", ".again"))
+
+
+def test_what_nginx_serves_is_unknown_when_nodes_cannot_be_seen_or_a_word_is_damaged(context: observe.Context) -> None:
+    found = [model.Instance("node-1", "s1", "books", "127.0.0.1", 80, "passing", True, None, "c1")]
+    wait_for(context.catalog.alive_nodes, "the node is alive")
+    assert observe._serving(context, "books", found) == frozenset()
+    context.catalog.put("lictor/nodes/node-1/books", '{"instances": 3}')
+    assert observe._serving(context, "books", found) == {("node-1", "s1")}
+    with pytest.raises(errors.Unavailable, match="not among the nodes that are alive"):
+        observe._serving(context._replace(node="node-9"), "books", found)
+
+
+def test_a_container_is_judged_by_its_own_nodes_registration_alone(context: observe.Context, consul: Consul,
+                                                                   engine: Docker) -> None:
+    put(context, port=8080)
+    reconcile_once = observe.one(context, "books", {})
+    reconcile._step(context, reconcile_once)
+    (container,) = observe.one(context, "books", {}).seen.containers
+    consul.request("PUT", "/v1/catalog/register", {"Node": "evil", "Address": "10.0.0.9", "Service": {
+        "Service": "books", "ID": "evil", "Meta": {"lictor-container": container.id}},
+        "Check": {"Name": "x", "CheckID": "x", "ServiceID": "evil", "Status": "critical"}})
+    assert observe.one(context, "books", {}).seen.instances == ()
