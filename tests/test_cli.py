@@ -66,6 +66,8 @@ def test_apply_reads_yaml_as_the_readme_shows_it(lictor: Command, consul: Consul
     ("- a\n- b", "must hold a service's keys"),
     ({**BOOKS, "name": "other", "replica": {}}, "unknown field `replica`; known are name, "),
     ({**BOOKS, "name": "other", "image": "a b"}, "image is 'a b'"),
+    ({**BOOKS, "name": "other"}, "route is /books, which is that of books"),
+    ({**BOOKS}, "name is 'books', as in another of these files"),
 ])
 def test_one_bad_file_and_nothing_is_written(lictor: Command, consul: Consul, second: object, said: str) -> None:
     done = lictor("apply", lictor.file("first.json", BOOKS), lictor.file("second.yaml", second))
@@ -77,6 +79,7 @@ def test_one_bad_file_and_nothing_is_written(lictor: Command, consul: Consul, se
     ({**BOOKS, "name": "other"}, "route is /books, which is that of books"),
     ({**BOOKS, "name": "books-blue", "route": {"path": "/"}}, ""),
     ({"name": "books", "release": {"strategy": "blue-green"}}, "release.strategy was 'rolling' and is 'blue-green'"),
+    ({"name": "books", "node": "node-2"}, "node was 'node-1' and is 'node-2'; remove the service, wait until"),
 ])
 def test_what_would_take_another_services_place_is_refused(lictor: Command, other: dict[str, Any], said: str) -> None:
     lictor("apply", lictor.file("books.json", BOOKS))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -27,25 +28,41 @@ def read(paths: list[str]) -> list[tuple[str, dict[str, Any]]]:
     return tables
 
 
-def apply(client: Catalog, prefix: str, path: str, table: dict[str, Any]) -> str:
-    """Write one validated spec, and what goes with it, in one transaction; returns what was done, in words."""
-    spec = policy.parse_spec(table, path)
-    keys = client.tree(prefix)
-    own = f"{prefix}{spec.name}/"
-    old_entry = keys.get(f"{own}spec")
-    old = _parsed(old_entry.value) if old_entry else None
-    if spec.engine != "none" and not spec.node:
-        node = old.node if old and old.node else client.agent().name
-        table, spec = {**table, "node": node}, msgspec.structs.replace(spec, node=node)
-    _refuse_conflicts(spec, old, {key: entry.value for key, entry in keys.items()}, prefix, path)
-    operations = [transaction.cas(f"{own}spec", json.dumps(table), old_entry.modify_index if old_entry else 0)]
-    if spec.image and (f"{own}image" not in keys or old and old.image != spec.image):
+def apply(client: Catalog, prefix: str, tables: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+    """Write validated specs, each with what goes with it in one transaction; yields what was done, in words.
+
+    All are compared with each other and with what is there before the first is written.
+    """
+    entries = client.tree(prefix)
+    values = {key: entry.value for key, entry in entries.items()}
+    changes: list[tuple[policy.Spec, policy.Spec | None, dict[str, Any]]] = []
+    for path, table in tables:
+        spec = policy.parse_spec(table, path)
+        own = f"{prefix}{spec.name}/"
+        old = _parsed(entries[f"{own}spec"].value) if f"{own}spec" in entries else None
+        if spec.engine != "none" and not spec.node:
+            node = old.node if old and old.node else client.agent().name
+            table, spec = {**table, "node": node}, msgspec.structs.replace(spec, node=node)
+        if any(spec.name == other.name for other, *_ in changes):
+            raise errors.Refused(f"{path}: name is {spec.name!r}, as in another of these files")
+        _refuse_moves(spec, old, path)
+        _refuse_conflicts(spec, values, prefix, path)
+        values[f"{own}spec"] = json.dumps(table).encode()
+        changes.append((spec, old, table))
+    for spec, old, table in changes:
+        client.commit(_operations(spec, old, table, entries, f"{prefix}{spec.name}/"))
+        yield f"{spec.name}: applied{f' on {spec.node}' if spec.node else ''}; {'updated' if old else 'new'}"
+
+
+def _operations(spec: policy.Spec, old: policy.Spec | None, table: dict[str, Any], entries: dict[str, catalog.Entry],
+                own: str) -> list[transaction.Operation]:
+    index = entries[f"{own}spec"].modify_index if f"{own}spec" in entries else 0
+    operations = [transaction.cas(f"{own}spec", json.dumps(table), index)]
+    if spec.image and (f"{own}image" not in entries or old and old.image != spec.image):
         operations.append(transaction.set_key(f"{own}image", spec.image))
-    if f"{own}removed" in keys:
+    if f"{own}removed" in entries:
         operations.append(transaction.delete_key(f"{own}removed"))
-    client.commit(operations)
-    where = f" on {spec.node}" if spec.node else ""
-    return f"{spec.name}: applied{where}; {'updated' if old_entry else 'new'}"
+    return operations
 
 
 def scale(client: Catalog, prefix: str, name: str, count: str) -> int:
@@ -92,15 +109,21 @@ def _existing(client: Catalog, prefix: str, name: str) -> tuple[dict[str, catalo
     return keys, wanted
 
 
-def _refuse_conflicts(spec: policy.Spec, old: policy.Spec | None, keys: dict[str, bytes], prefix: str,
-                      path: str) -> None:
-    if old and old.release.strategy != spec.release.strategy:
-        raise errors.Refused(f"{path}: release.strategy was {old.release.strategy!r} and is {spec.release.strategy!r}; "
-                             "it names the containers: remove the service, then apply it again")
+def _refuse_moves(spec: policy.Spec, old: policy.Spec | None, path: str) -> None:
+    """What names a service's containers, or says who runs them, can't change while they run: nobody would end them."""
+    if old and old.engine != "none":
+        for key, before, after in (("engine", old.engine, spec.engine), ("node", old.node, spec.node),
+                                   ("release.strategy", old.release.strategy, spec.release.strategy)):
+            if before != after:
+                raise errors.Refused(f"{path}: {key} was {before!r} and is {after!r}; remove the service, wait until "
+                                     "its containers are gone, then apply it again")
+
+
+def _refuse_conflicts(spec: policy.Spec, values: dict[str, bytes], prefix: str, path: str) -> None:
     names = set(desired.catalog_names(spec))
-    for other_name, values in desired.services(keys, prefix)[0].items():
-        other = _parsed(values.get("spec", b""))
-        if other is None or other_name == spec.name or "removed" in values:
+    for other_name, keys in desired.services(values, prefix)[0].items():
+        other = _parsed(keys.get("spec", b""))
+        if other is None or other_name == spec.name or "removed" in keys:
             continue
         if spec.route and other.route and (spec.route.host, spec.route.path) == (other.route.host, other.route.path):
             raise errors.Refused(f"{path}: route is {spec.route.host}{spec.route.path}, which is that of {other_name}; "

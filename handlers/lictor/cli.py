@@ -88,9 +88,8 @@ def main(ctx: click.Context, config_path: str | None, token_file: str | None) ->
 def apply(session: Session, files: tuple[str, ...]) -> None:
     """Write service specs (YAML or JSON) to Consul. All files are checked before the first is written."""
     tables = applying.read(list(files))
-    client = session.client
-    for path, table in tables:
-        click.echo(applying.apply(client, session.settings.prefix, path, table))
+    for line in applying.apply(session.client, session.settings.prefix, tables):
+        click.echo(line)
 
 
 @main.command()

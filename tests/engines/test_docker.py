@@ -103,7 +103,7 @@ def test_labels_tell_the_registrar_and_a_user_cannot_change_that(check: Any, lab
     spec = policy.parse_spec({**BOOKS, "labels": users, **({"check": check} if check else {})}, "test")
     assert engine.definition(spec, "books-blue-3", number=3, color="blue", release="r1")["Labels"] == {
         "lictor.service": "books", "lictor.number": "3", "lictor.color": "blue", "lictor.release": "r1",
-        "SERVICE_NAME": "books-blue", "SERVICE_TAGS": "a,b", "team": "", **labels}
+        "SERVICE_NAME": "books-blue", "SERVICE_8080_NAME": "books-blue", "SERVICE_TAGS": "a,b", "team": "", **labels}
 
 
 def test_what_cannot_start_leaves_nothing_behind_and_says_docker_s_reason(docker: Docker) -> None:

@@ -127,6 +127,8 @@ def _labels(spec: policy.Spec, *, number: int, color: str, release: str) -> dict
                "SERVICE_NAME": model.catalog_name(spec.name, color)}
     if color:
         labels[model.LABEL_COLOR] = color
+    if spec.container_port:  # whatever other ports the image has, this one has the name without its number behind
+        labels[f"SERVICE_{spec.container_port.number}_NAME"] = labels["SERVICE_NAME"]
     if spec.container_port and spec.check:
         check, prefix = spec.check, f"SERVICE_{spec.container_port.number}_CHECK"
         labels |= {f"{prefix}_HTTP": check.http} if check.http else {f"{prefix}_TCP": "true"}
