@@ -38,7 +38,7 @@ ALLOWED = {
     "lictor": {"read desired", "write desired", "read lictor's", "read instances", "read agent"},
     "lictor-heal": set(),
     "lictor-reconcile": {"read desired", "write desired", "read lictor's", "write lictor's", "read instances",
-                         "register", "register lictor", "put into maintenance", "read agent", "lock"},
+                         "register", "register lictor", "put into maintenance", "read agent", "reload agent", "lock"},
     "lictor-registrar": {"read instances", "register", "register lictor", "put into maintenance", "read agent"},
     "lictor-route": {"read instances"},
     "lictor-scale": {"read desired", "read instances", "read agent", "reload agent"},
@@ -50,7 +50,7 @@ def tokens(tmp_path_factory):
     """A Consul that denies by default, without a token of its own, and a token for each policy."""
     config = {"acl": {"enabled": True, "default_policy": "deny", "enable_key_list_policy": True,
                       "tokens": {"master": MASTER, "agent": MASTER}}}
-    consul = Consul(str(tmp_path_factory.mktemp("consul")), config=config, token=MASTER)
+    consul = Consul(str(tmp_path_factory.mktemp("consul")), config=config, token=MASTER, keep_data=True)
     try:
         consul.start()
         wait_for(lambda: consul.request("GET", "/v1/acl/policies"), "ACLs are up")

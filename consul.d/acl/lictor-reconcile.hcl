@@ -1,5 +1,6 @@
 # Reads everything; writes what lictor remembers and does; deletes the keys of removed services; puts instances into
-# maintenance before they are removed (service write). Locks between nodes are sessions.
+# maintenance before they are removed (service write), and has the agent reload its watches where an event was missed
+# (agent write). Locks between nodes are sessions.
 key_prefix "services/" {
   policy = "write"
 }
@@ -16,5 +17,5 @@ session_prefix "" {
   policy = "write"
 }
 agent_prefix "" {
-  policy = "read"
+  policy = "write"
 }

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     timeline = Timeline()
     folder = tempfile.mkdtemp(prefix="lictor-demo-")
     engine = running_engine(folder)
-    node = Node(folder, engine)
+    node = Node(folder, engine, keep_data=True)  # an agent without a data folder forgets registrations at a reload
     failed: AssertionError | None = None
     try:
         with timeline.step("Consul, nginx and lictor come up" if engine.external else
