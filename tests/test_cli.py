@@ -132,6 +132,12 @@ def test_exit_codes_tell_usage_refusal_and_try_later_apart(lictor: Command, cons
     assert done.returncode == 75 and "127.0.0.1:9" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+def test_a_service_that_nobody_has_heard_of_is_refused_everywhere(lictor: Command) -> None:
+    for words in (("why", "nobody"), ("plan", "nobody"), ("scale", "nobody", "3"), ("hold", "nobody")):
+        done = lictor(*words)
+        assert done.returncode == 1 and "there is no service 'nobody'" in done.stderr, words
+
+
 def test_help_names_every_command_and_each_has_help_of_its_own(lictor: Command) -> None:
     text = lictor("--help").stdout
     for word in ("init", "apply", "remove", "scale", "hold", "resume", "status", "plan", "why", "doctor", "watches"):

@@ -62,6 +62,29 @@ def state_of(consul: Consul) -> list[object]:
     return [consul.request("GET", path) for path in ("/v1/kv/?keys", "/v1/session/list", "/v1/catalog/services")]
 
 
+def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_that_failed_is(settings, tmp_path,
+                                                                                             monkeypatch):
+    consul = Consul(str(tmp_path / "consul"))
+    static = watches.static(settings, [], lambda name: ["/bin/sh", "-c", "echo books: wait books-1; exit 1"])
+    static["service"]["check"]["interval"] = "1s"
+    Path(settings.watch.config_dir, watches.STATIC_FILE).write_text(watches.text(static))
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
+
+    def timer(**last_sweep: object) -> doctor.Finding:
+        Path(settings.state_dir, "summary.json").write_text(json.dumps({"at": time.time(), **last_sweep}))
+        return next(each for each in doctor.examine(settings) if each.name == "timer")
+    try:
+        consul.start()
+        assert timer(pending=[]).ok is not False
+        wait_for(lambda: timer(pending=[]).detail == "books: wait books-1", "the timer has answered")
+        assert timer(pending=["books: wait books-1"]).ok
+        assert timer(pending=["nginx does not follow the catalogue: read-only file system"]).ok is False
+        assert timer(error="no rights").detail == "warning: books: wait books-1"
+        assert timer(pending=[], at=0).ok is False
+    finally:
+        consul.stop()
+
+
 def test_a_node_on_which_nothing_works_gets_a_remedy_for_each_line(tmp_path, monkeypatch):
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")

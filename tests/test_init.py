@@ -1,15 +1,20 @@
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from lab.nginx import Nginx
 from lictor import config, init, units, watches
+from lictor import nginx as lictor_nginx
 
 TOML = "/etc/lictor/lictor.toml"
 DROP_IN = "/etc/systemd/system/consul.service.d/lictor.conf"
+NGINX_DROP_IN = "/etc/systemd/system/nginx.service.d/lictor.conf"
 NGINX_CONF = "pid /run/web.pid;\nhttp {\n}\n"
 AGENT_UNIT = """[Service]
 Environment="DAEMON_ARGS=-data-dir=/var/lib/consul -config-dir=/etc/consul.d"
@@ -26,6 +31,7 @@ def root(tmp_path: Path) -> str:
     for path, text in {"usr/sbin/nginx": "", "etc/nginx/nginx.conf": NGINX_CONF, "etc/default/consul": "",
                        "etc/consul.d/00-log_level.hcl": 'log_level = "info"', "run/docker.sock": "",
                        "lib/systemd/system/consul.service": AGENT_UNIT, "etc/systemd/system/.keep": "",
+                       "lib/systemd/system/nginx.service": "[Service]\nExecStart=/usr/sbin/nginx\n",
                        "var/lib/.keep": ""}.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
@@ -50,12 +56,13 @@ def test_everything_is_written_and_what_is_left_to_do_is_said(root):
     report = init.run(root=root, token_file="/etc/lictor/token")
     there = contents(root)
     assert tomllib.loads(there[TOML][0])["nginx"] == {"pid_file": "/run/web.pid"}
-    for path in ("/etc/consul.d/lictor.json", "/etc/consul.d/lictor-watches.json", DROP_IN,
+    for path in ("/etc/consul.d/lictor.json", "/etc/consul.d/lictor-watches.json", DROP_IN, NGINX_DROP_IN,
                  "/etc/systemd/system/lictor-registrar.service", "/etc/nginx/lictor/lictor.conf"):
         assert f"wrote {path}" in report.done and there[path][0]
     assert "--token-file" in there["/etc/consul.d/lictor.json"][0]
     assert there["/etc/nginx/nginx.conf"][0] == NGINX_CONF
-    for said in ("include /etc/nginx/lictor/lictor.conf;", "include /etc/nginx/lictor/locations/*.conf;",
+    for said in ("as the last line of the http block", "nginx.conf: include /etc/nginx/lictor/lictor.conf;",
+                 "include /etc/nginx/lictor/locations/*.conf;", "systemctl reload nginx.service",
                  "systemctl restart consul", "consul.d/acl", "enable --now lictor-registrar", "lictor doctor"):
         assert said in "\n".join(report.todo)
 
@@ -109,6 +116,7 @@ def test_remove_leaves_the_machine_as_it_was(root):
     Path(root + "/etc/consul.d/lictor-watches.json").write_text("{}")  # as lictor-scale does
     report = init.remove(root=root)
     assert contents(root) == before
+    assert not [line for line in report.todo if "rm -r" in line]
     assert "changed /etc/consul.d back" in report.done
     assert init.remove(root=root).done == ["nothing of lictor init's is on this node"]
 
@@ -121,6 +129,7 @@ def test_remove_keeps_what_was_changed_and_says_so(root):
     done = init.remove(root=root).done
     assert f"kept {DROP_IN}: it has been changed (--force removes it)" in done
     assert "left /var/lib/lictor: it is not empty" in done
+    assert any(line.endswith("rm -r /var/lib/lictor") for line in init.remove(root=root).todo)
     assert f"removed {DROP_IN}" in init.remove(root=root, force=True).done
 
 
@@ -132,6 +141,7 @@ def test_remove_keeps_what_is_in_use(root):
     enabled.symlink_to("../lictor-registrar.service")
     report = init.remove(root=root, force=True)
     assert os.path.exists(root + "/etc/nginx/lictor/lictor.conf") and enabled.exists()
+    assert os.path.exists(root + NGINX_DROP_IN)
     assert "systemctl disable --now lictor-registrar.service" in report.todo
     Path(root + "/etc/nginx/nginx.conf").write_text(NGINX_CONF)
     enabled.unlink()
@@ -153,15 +163,35 @@ def test_a_node_without_nginx_and_systemd_routes_nothing_and_is_told_what_to_run
     assert any("keep lictor-registrar running" in line for line in report.todo)
 
 
+def test_an_nginx_that_systemd_does_not_start_is_somebody_elses_to_clean_up_for(root):
+    os.unlink(root + "/lib/systemd/system/nginx.service")
+    assert any("rm -f /etc/nginx/lictor/run/generation.sock" in line for line in init.run(root=root).todo)
+    assert not os.path.exists(root + NGINX_DROP_IN)
+
+
+def test_a_nginx_that_was_killed_starts_again_after_what_its_drop_in_does(nginx: Nginx):
+    lictor_nginx.prepare(nginx.conf_dir)
+    daemon = nginx.start().daemon
+    assert daemon
+    os.killpg(daemon.pid, signal.SIGKILL)
+    nginx.stop()
+    done = subprocess.run(["/usr/sbin/nginx", "-c", nginx.main_conf], capture_output=True, text=True, timeout=60)
+    assert done.returncode and "generation.sock failed" in done.stderr
+    before_start = units.nginx_drop_in(nginx.conf_dir).split("ExecStartPre=-")[1]
+    subprocess.run(shlex.split(before_start), check=True)
+    nginx.start()
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
 def test_systemd_accepts_the_units(root):
     init.run(root=root)
     unit_dir = Path(root) / "etc/systemd/system"
-    shutil.copy("/lib/systemd/system/consul.service", unit_dir / "consul.service")
-    for unit in ("lictor-registrar.service", "consul.service"):
+    for name in ("consul.service", "nginx.service"):
+        shutil.copy(f"/lib/systemd/system/{name}", unit_dir / name)
+    for unit in ("lictor-registrar.service", "consul.service", "nginx.service"):
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit_dir / unit)], text=True,
                               capture_output=True, timeout=60)
-        said = [line for line in done.stderr.splitlines() if "lictor" in line or "consul.service" in line]
+        said = [line for line in done.stderr.splitlines() if "lictor" in line or unit in line]
         assert not said
 
 

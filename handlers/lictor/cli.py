@@ -106,7 +106,10 @@ def remove(session: Session, name: str) -> None:
 @click.argument("count", metavar="N|+N|-N")
 @click.pass_obj
 def scale(session: Session, name: str, count: str) -> None:
-    """Set the desired number of instances: 3, or +1 and -1 from what is desired now."""
+    """Set the desired number of instances.
+
+    It is 3, or +1 and -1 from what is desired now.
+    """
     target = applying.scale(session.client, session.settings.prefix, name, count)
     click.echo(f"{name}: {target} desired")
 
@@ -116,7 +119,7 @@ def scale(session: Session, name: str, count: str) -> None:
 @click.argument("why", default="by hand")
 @click.pass_obj
 def hold(session: Session, name: str, why: str) -> None:
-    """Keep hands off a service: it is still observed and explained, and nginx still follows it."""
+    """Keep hands off a service. It is still observed and explained, and nginx still follows it."""
     applying.hold(session.client, session.settings.prefix, name, why)
     click.echo(f"{name}: held; `lictor resume {name}` ends that")
 
@@ -134,7 +137,7 @@ def resume(session: Session, name: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 @click.pass_obj
 def status(session: Session, as_json: bool) -> None:
-    """Show all services: desired and passing instances, where they run, what is the matter."""
+    """Show all services. PASSING is how many pass their checks, of how many are desired."""
     rows = report.status(session.context)
     if as_json:
         click.echo(json.dumps([row._asdict() for row in rows], indent=2))
@@ -161,8 +164,10 @@ def status(session: Session, as_json: bool) -> None:
 def plan(session: Session, name: str | None, as_json: bool) -> None:
     """Print what would be done now, and what would not, with reasons. Exit code 3: there is something to do."""
     context = session.context
-    names = [name] if name else sorted(row.name for row in report.status(context) if row.name != "?")
-    actions = [action for each in names for action in report.what_now(context, each)]
+    known = sorted(row.name for row in report.status(context) if row.name != "?")
+    actions = [action for each in ([name] if name else known) for action in report.what_now(context, each)]
+    if name and name not in known and not report.needs_work(actions):
+        raise _no_service(name)
     if as_json:
         click.echo(json.dumps(actions, indent=2))
     else:
@@ -178,8 +183,14 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs: the records, and what is decided now.")
 @click.pass_obj
 def why(session: Session, name: str, as_json: bool) -> None:
-    """Tell a service's story: what was seen, decided and done, and what is deliberately not done now."""
-    story = report.why(session.context, name)
+    """Tell a service's story.
+
+    That is what was seen, decided and done, and what is deliberately not done now.
+    """
+    context = session.context
+    story = report.why(context, name)
+    if not story["history"] and name not in [row.name for row in report.status(context)]:
+        raise _no_service(name)
     if as_json:
         click.echo(json.dumps(story, indent=2))
         return
@@ -192,12 +203,19 @@ def why(session: Session, name: str, as_json: bool) -> None:
         click.echo("now: nothing to do")
 
 
+def _no_service(name: str) -> errors.Refused:
+    return errors.Refused(f"there is no service {name[:100]!r}; `lictor status` lists them")
+
+
 @main.command("init")
 @click.option("--remove", "removing", is_flag=True, help="Take away what init wrote, but nothing changed since.")
 @click.option("--force", is_flag=True, help="Overwrite, or remove, also what was changed since.")
 @click.pass_obj
 def init_(session: Session, removing: bool, force: bool) -> None:
-    """Prepare this node: settings, nginx's snippet, Consul's watches, units. Says what it did and what is left."""
+    """Prepare this node, or take that back.
+
+    Writes settings, nginx's snippet, Consul's watches and units, and says what it did and what is left to do.
+    """
     path = session.config_path or config.DEFAULT_PATH
     done = init.remove(config_path=path, force=force) if removing else init.run(
         config_path=path, token_file=session.token_file or "", force=force)
@@ -213,7 +231,7 @@ def init_(session: Session, removing: bool, force: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 @click.pass_obj
 def doctor_(session: Session, as_json: bool) -> None:
-    """Test each right and setting that the handlers need, and name remedies. Exit code 1: something is missing."""
+    """Test what the handlers need here, and name remedies. Exit code 1: something is missing."""
     findings = doctor.examine(session.settings, token_file=session.token_file)
     if as_json:
         click.echo(json.dumps([each._asdict() for each in findings], indent=2))
@@ -227,7 +245,10 @@ def doctor_(session: Session, as_json: bool) -> None:
 @main.command("watches")
 @click.pass_obj
 def watches_(session: Session) -> None:
-    """Print the agent configuration that lictor writes: the static file, and the watches on routed services."""
+    """Print the agent configuration that lictor writes.
+
+    That is the static file, and the watches on routed services.
+    """
     settings = session.settings
     options = handler.inherited(settings, session.token_file)
     services = {name: each["service"] for name, each in scaling.routes(settings).items() if not each["removed"]}

@@ -32,11 +32,14 @@ def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: 
             settings = _settings(mine, config_path)
             _make_folders(mine, settings, has.agent_user)
             agent_changed = _configure_agent(mine, settings, token_file, has)
+            nginx_unit = _nginx_unit(settings, has)
+            if settings.nginx and nginx_unit:
+                mine.write(_drop_in(nginx_unit), units.nginx_drop_in(settings.nginx.conf_dir))
             if has.has_systemd:
                 _write_registrar(mine, settings, token_file, has)
     except OSError as error:
         raise errors.Refused(f"{error}; lictor init needs to be run as root") from error
-    todo = [*_nginx_todo(mine, settings), *_agent_todo(has, agent_changed), *_registrar_todo(mine, has)]
+    todo = [*_nginx_todo(mine, settings, nginx_unit), *_agent_todo(has, agent_changed), *_registrar_todo(mine, has)]
     return Report(mine.lines or ["everything is in place"], [*todo, "see what is still missing: lictor doctor"])
 
 
@@ -45,11 +48,12 @@ def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root:
     mine = Installed(root, force=force)
     if not mine.files:
         return Report(["nothing of lictor init's is on this node"], [])
-    settings = _settings(mine, config_path)
+    settings, has = _settings(mine, config_path), node.detect(root)
     keep, todo = {}, []
     if settings.nginx and _included(mine, settings.nginx, _SNIPPET):
         why = f"{settings.nginx.main_conf} still includes it, and nginx would not start without it"
         keep = {path: why for path in mine.files if path.startswith(settings.nginx.conf_dir + "/")}
+        keep[_drop_in(has.nginx_unit)] = why
         todo.append(f"take the lines that include {settings.nginx.conf_dir} out of nginx's configuration")
     if os.path.lexists(_enabled_link(mine)):
         keep[f"{_UNITS}/{units.REGISTRAR_UNIT}"] = "it is enabled"
@@ -58,13 +62,17 @@ def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root:
         keep[config_path] = "it says where the rest is"
         todo.append("then once more: lictor init --remove")
     else:
-        todo.append("restart the Consul agent once, which still runs the handlers: "
-                    "systemctl daemon-reload && systemctl restart consul")
+        todo.append("restart the Consul agent once, which still runs the handlers" + (
+            f": systemctl daemon-reload && systemctl restart {has.agent_unit}" if has.agent_unit else ""))
     try:
         with mine.saved():
             mine.remove(keep)
     except OSError as error:
         raise errors.Refused(f"{error}; lictor init needs to be run as root") from error
+    left = [each for each in (settings.nginx.conf_dir if settings.nginx else "", settings.state_dir)
+            if each in mine.folders]
+    if left and not keep:
+        todo.append(f"then, as what the handlers left there is of no use to others: rm -r {' '.join(left)}")
     return Report(mine.lines, todo)
 
 
@@ -101,9 +109,17 @@ def _configure_agent(mine: Installed, settings: config.Config, token_file: str, 
                               generated=True)
         mine.own(routes, has.agent_user, 0o640)
     if has.agent_unit and has.agent_user:
-        changed |= mine.write(f"{_UNITS}/{has.agent_unit}.d/lictor.conf",
-                              units.agent_drop_in(settings, has.docker_group))
+        changed |= mine.write(_drop_in(has.agent_unit), units.agent_drop_in(settings, has.docker_group))
     return changed
+
+
+def _drop_in(unit: str) -> str:
+    return f"{_UNITS}/{unit}.d/lictor.conf"
+
+
+def _nginx_unit(settings: config.Config, has: node.Node) -> str:
+    """The unit that runs the nginx of these settings; "" when something else does."""
+    return has.nginx_unit if settings.nginx and not settings.nginx.container and has.has_systemd else ""
 
 
 def _write_registrar(mine: Installed, settings: config.Config, token_file: str, has: node.Node) -> None:
@@ -112,17 +128,24 @@ def _write_registrar(mine: Installed, settings: config.Config, token_file: str, 
                units.registrar(argv, settings, has.agent_unit, has.agent_user, has.docker_group))
 
 
-def _nginx_todo(mine: Installed, settings: config.Config) -> list[str]:
+def _nginx_todo(mine: Installed, settings: config.Config, unit: str) -> list[str]:
     there = settings.nginx
     if not there:
         return []
     todo = []
     if not _included(mine, there, _SNIPPET):
-        todo.append(f"into the http block of {there.main_conf}: include {there.conf_dir}/{_SNIPPET};")
+        todo.append(f"as the last line of the http block of {there.main_conf}: include {there.conf_dir}/{_SNIPPET}; "
+                    "(the first server of a port is its default, and that should stay one of yours)")
     if not _included(mine, there, "locations/"):
         todo.append("into your own server block, for services without a host: "
                     f"include {there.conf_dir}/locations/*.conf;")
-    return todo + ([f"then: {there.binary} -t, and reload nginx"] if todo else [])
+    if todo:
+        todo.append(f"then: {there.binary} -t && systemctl daemon-reload && systemctl reload {unit}" if unit else
+                    f"then: {there.binary} -t, and reload nginx")
+    if todo and not unit:
+        todo.append(f"have whatever starts nginx do this before: rm -f {there.conf_dir}/{units.NGINX_SOCKET} "
+                    "(a nginx that was killed leaves it, and the next one could not start)")
+    return todo
 
 
 def _included(mine: Installed, there: config.Nginx, what: str) -> bool:
@@ -144,7 +167,9 @@ def _agent_todo(has: node.Node, changed: bool) -> list[str]:
         return ["restart the Consul agent once; the user it runs as needs Docker's socket, nginx's signals, and the "
                 "folders named above"]
     return [f"restart the agent once: systemctl daemon-reload && systemctl restart {has.agent_unit}",
-            f"where Consul has ACLs: make each policy of {_policies()} and a token from it"]
+            f"where Consul has ACLs, by the policies of {_policies()}: agent.hcl for acl.tokens.default of the agent's "
+            "configuration; those of the handlers together for one token, in a file that the agent's user may read, "
+            "then lictor --token-file FILE init; lictor.hcl for people"]
 
 
 def _policies() -> str:

@@ -22,6 +22,7 @@ class Node(NamedTuple):
     consul_dir: str
     agent_unit: str
     agent_user: str
+    nginx_unit: str
     docker_group: str
     has_systemd: bool
 
@@ -29,8 +30,7 @@ class Node(NamedTuple):
 def detect(root: str) -> Node:
     """Look below `root`; what is found is named without it."""
     root = root.rstrip("/")
-    unit_texts = [files.read(f"{root}{folder}/consul.service") for folder in _UNIT_FOLDERS]
-    unit_text = next((text for text in unit_texts if text), "")
+    unit_text = _unit(root, "consul.service")
     settings = _CONFIG_DIR.findall((files.read(f"{root}/etc/default/consul") or "") + unit_text)
     user = re.findall(r"^User=(\S+)", unit_text, re.MULTILINE)
     return Node(
@@ -38,9 +38,15 @@ def detect(root: str) -> Node:
         consul_dir=settings[0].rstrip("/") if settings else config.Watch().config_dir,
         agent_unit="consul.service" if unit_text else "",
         agent_user=user[-1] if user and user[-1] != "root" else "",
+        nginx_unit="nginx.service" if _unit(root, "nginx.service") else "",
         docker_group=_docker_group(root),
         has_systemd=os.path.isdir(f"{root}/etc/systemd/system"),
     )
+
+
+def _unit(root: str, name: str) -> str:
+    texts = [files.read(f"{root}{folder}/{name}") for folder in _UNIT_FOLDERS]
+    return next((text for text in texts if text), "")
 
 
 def _nginx(root: str) -> config.Nginx | None:

@@ -5,6 +5,7 @@ import json
 from lictor.config import Config, Nginx, Watch
 
 REGISTRAR_UNIT = "lictor-registrar.service"
+NGINX_SOCKET = "run/generation.sock"  # below nginx's conf_dir
 
 
 def settings_file(nginx: Nginx | None, watch: Watch) -> str:
@@ -66,6 +67,16 @@ def agent_drop_in(settings: Config, docker_group: str) -> str:
         "# Handlers go on in the background after they have answered the agent. With control-group, the default, a",
         "# restart of the agent would end them between starting a container and recording that.",
         "KillMode=process",
+        "",
+    ])
+
+
+def nginx_drop_in(conf_dir: str) -> str:
+    """What goes beside nginx's unit."""
+    return "\n".join([
+        "# A nginx that was killed leaves this socket behind, and the next one could not listen on it and start.",
+        "[Service]",
+        f"ExecStartPre=-/usr/bin/rm -f {_quoted(f'{conf_dir}/{NGINX_SOCKET}')}",
         "",
     ])
 
