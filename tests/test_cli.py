@@ -47,7 +47,8 @@ def test_apply_writes_the_spec_its_node_and_its_image_and_keeps_both_later(licto
     assert json.loads(consul.get("services/books/spec") or "") == {**BOOKS, "node": "node-1"}
     assert consul.get("services/books/image") == "books:1"
     consul.put("services/books/image", "books:2")  # a release by CI
-    assert lictor("apply", lictor.file("books.json", {**BOOKS, "drain": "5s"})).returncode == 0
+    done = lictor("apply", lictor.file("books.json", {**BOOKS, "drain": "5s"}))
+    assert done.stdout == "books: applied on node-1; updated; the key services/books/image wins: books:2\n"
     assert consul.get("services/books/image") == "books:2"  # the spec's own image has not changed
     assert lictor("apply", lictor.file("books.json", {**BOOKS, "image": "books:3"})).returncode == 0
     assert consul.get("services/books/image") == "books:3"
@@ -103,7 +104,7 @@ def test_hold_resume_remove_and_apply_again(lictor: Command, consul: Consul) -> 
     lictor("apply", lictor.file("books.json", BOOKS))
     assert lictor("hold", "books", "until Monday").returncode == 0
     assert consul.get("services/books/hold") == "until Monday"
-    assert lictor.status()[0]["says"] == "held: the hold key is set"
+    assert lictor.status()[0]["says"] == "held: the hold key is set (until Monday)"
     assert lictor("resume", "books").returncode == 0
     assert consul.get("services/books/hold") is None
     assert lictor("remove", "books").returncode == 0

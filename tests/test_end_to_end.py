@@ -124,7 +124,7 @@ def test_hold_keeps_hands_off_and_removal_leaves_nothing(node: Node) -> None:
     assert node.run("hold", NAME).returncode == 0
     node.docker.docker("kill", names(1)[0])
     node.wait_served(*names(2))
-    assert "the hold key is set: start" in node.run("plan").stdout
+    assert "the hold key is set (by hand): start" in node.run("plan").stdout
     assert containers(node) == names(2)
     assert node.run("resume", NAME).returncode == 0
     node.wait_served(*names(1, 2))
@@ -179,4 +179,4 @@ def test_after_a_kill_minus_nine_of_handlers_at_random_it_still_converges(node: 
     wait_for(lambda: len(containers(node)) == 2 and node.served() == set(containers(node)), "two are served", 60)
     wait_for(lambda: node.run("plan").returncode == 0 and not [
         each for each in glob.glob(f"{node.folder}/**/.*.tmp", recursive=True) if node.folder], "no leftovers", 90)
-    assert status(node)["says"] == "as desired"
+    wait_for(lambda: status(node)["says"] == "as desired", "it is as desired")

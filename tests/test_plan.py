@@ -127,7 +127,8 @@ def test_starts_back_off_after_failures(failures: int, failed_ago_s: float, kind
 @pytest.mark.parametrize("keys", [{"hold": b""}, {"hold": b"until Monday"}])
 def test_hold_explains_and_touches_nothing(keys: dict[str, bytes]) -> None:
     (action,) = plan.plan(observation(2, "passing", keys=keys))
-    assert action.kind == "hold" and "the hold key is set: start books-2" in action.reason
+    assert action.kind == "hold" and "the hold key is set (" in action.reason and action.reason.endswith(
+        "start books-2: replicas key is 2, 1 run")
 
 
 def test_without_a_spec_or_a_tombstone_nothing_is_touched() -> None:

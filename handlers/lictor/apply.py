@@ -51,7 +51,10 @@ def apply(client: Catalog, prefix: str, tables: list[tuple[str, dict[str, Any]]]
         changes.append((spec, old, table))
     for spec, old, table in changes:
         client.commit(_operations(spec, old, table, entries, f"{prefix}{spec.name}/"))
-        yield f"{spec.name}: applied{f' on {spec.node}' if spec.node else ''}; {'updated' if old else 'new'}"
+        in_force = values.get(f"{prefix}{spec.name}/image", b"").decode("utf-8", "backslashreplace")
+        wins = in_force and in_force != spec.image and old and old.image == spec.image
+        yield (f"{spec.name}: applied{f' on {spec.node}' if spec.node else ''}; {'updated' if old else 'new'}"
+               + (f"; the key {prefix}{spec.name}/image wins: {in_force}" if wins else ""))
 
 
 def _operations(spec: policy.Spec, old: policy.Spec | None, table: dict[str, Any], entries: dict[str, catalog.Entry],
@@ -69,6 +72,8 @@ def scale(client: Catalog, prefix: str, name: str, count: str) -> int:
     """Set the desired count: N, or +N and -N from what is desired now, by compare-and-set; returns the new count."""
     keys, wanted = _existing(client, prefix, name)
     assert wanted.spec is not None
+    if wanted.spec.engine == "none":
+        raise errors.Refused(f"{name}: its engine is none, so lictor only routes it and has nothing to scale")
     relative = count[:1] in ("+", "-")
     try:
         text = str(wanted.replicas + int(count)) if relative and count[1:].isascii() and count[1:].isdigit() else count

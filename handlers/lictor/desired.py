@@ -64,7 +64,7 @@ def desired(name: str, keys: Mapping[str, bytes], remembered: State, prefix: str
     """Read one service's keys. What is refused, or no longer there, is replaced by what was last good."""
     problems: list[str] = []
     removed = "removed" in keys
-    why_held = "the hold key is set" if "hold" in keys else (
+    why_held = f"the hold key is set ({_text(keys['hold'])[:100] or 'without a word'})" if "hold" in keys else (
         "" if "spec" in keys or removed else
         "its spec cannot be read (a key that is gone removes nothing; `lictor remove` does)")
     table, spec = _spec(name, keys, remembered, problems, f"{prefix}{name}/spec")

@@ -4,31 +4,35 @@ import json
 import os
 import re
 import sys
+import time
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+,-]+", re.ASCII)
 _LONGEST_VALUE = 500
 _kept_in = ""
+_stderr_is_kept = False
 
 
 def keep(path: str) -> None:
-    """From now on append each line to this file too, unless stderr is that file already."""
-    global _kept_in
+    """From now on append each line to this file too, with the time in front; stderr may be that file already."""
+    global _kept_in, _stderr_is_kept
+    _kept_in = path
     try:
-        _kept_in = "" if os.path.samestat(os.fstat(2), os.stat(path)) else path
+        _stderr_is_kept = os.path.samestat(os.fstat(2), os.stat(path))
     except OSError:
-        _kept_in = path
+        _stderr_is_kept = False
 
 
 def event(action: str, **fields: object) -> None:
     """Write `action=... key=value ...`; None fields are left out, other values are quoted where they need it."""
     pairs = [f"{key}={_value(value)}" for key, value in {"action": action, **fields}.items() if value is not None]
     line = " ".join(pairs) + "\n"
+    stamped = f"at={time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}"
     try:
-        sys.stderr.write(line)
+        sys.stderr.write(stamped if _stderr_is_kept else line)
         sys.stderr.flush()
-        if _kept_in:
+        if _kept_in and not _stderr_is_kept:
             with open(_kept_in, "a", encoding="utf-8") as file:
-                file.write(line)
+                file.write(stamped)
     except OSError:
         pass  # the agent that started us may be gone, the disk full; losing a line must not lose the work
 

@@ -72,6 +72,7 @@ def reload(settings: config.Nginx) -> int:
     """
     generation = _stamped(settings.conf_dir)
     if answered(settings.conf_dir) == generation:
+        time.sleep(_BETWEEN_RELOADS_S)  # whoever sent the HUP was killed, and nginx may yet have to retire old workers
         return generation
     with ExitStack() as held:
         old_workers = _hup_container(settings.container) if settings.container else _hup_host(settings.pid_file, held)

@@ -35,28 +35,48 @@ def status(context: Context) -> list[Status]:
     for name in observe.names(grouped, remembered):
         entry = remembered.get(f"{state.KEY_PREFIX}{name}")
         wanted = desired.desired(name, grouped.get(name, {}), state.decode(entry.value if entry else None), prefix)
-        found = observe.instances(entries.get(wanted.catalog_name, []))
+        own = entries.get(wanted.catalog_name, [])
+        found = observe.instances(own)
+        images = {str((each["Service"].get("Meta") or {}).get(model.META_IMAGE, "")) for each in own} - {""}
         nodes = sorted(key.split("/")[2] for key, each in served.items()
                        if key.endswith(f"/{name}") and observe.served_pairs(each.value))
         if not wanted.removed or found and wanted.spec and wanted.spec.engine != "none":
-            rows.append(_status(wanted, found, nodes))
+            rows.append(_status(wanted, found, nodes)._replace(says=_says(wanted, found, images, nodes)))
     rows = [row._replace(problems=row.problems + _same_route(row, rows, prefix)) for row in rows]
     return rows + [Status("?", 0, 0, 0, "", "", "", "", [], "refused", [each]) for each in strange]
 
 
 def _status(wanted: desired.Desired, found: list[model.Instance], nodes: list[str]) -> Status:
     spec = wanted.spec
-    serving = [each for each in found if each.status != "critical" and each.node_alive and each.maintenance is None]
     target = 0 if wanted.removed else wanted.replicas
     route = f"{spec.route.host}{spec.route.path}" if spec and spec.route and not wanted.removed else ""
-    says = "being removed" if wanted.removed else f"held: {wanted.why_held}" if wanted.why_held else (
-        "refused" if spec is None
-        else "as desired" if len(serving) == target == len(found) or spec.engine == "none"
-        else f"not in the catalogue, as it has no port; see `lictor plan {wanted.name}` there" if spec.port is None
-        else f"converging: {wanted.why_replicas}")
     image, engine, node = (spec.image, spec.engine, spec.node) if spec else ("", "", "")
-    return Status(wanted.name, target, len(serving), len(found), image, engine, node, route, nodes, says,
+    return Status(wanted.name, target, len(_serving(found)), len(found), image, engine, node, route, nodes, "",
                   list(wanted.problems))
+
+
+def _says(wanted: desired.Desired, found: list[model.Instance], images: set[str], nodes: list[str]) -> str:
+    """What is the matter, the weightiest first."""
+    spec, serving = wanted.spec, _serving(found)
+    if wanted.removed:
+        return "being removed"
+    if wanted.why_held:
+        return f"held: {wanted.why_held}"
+    if spec is None:
+        return "refused"
+    if spec.engine == "none":
+        return "only routed" if serving else "only routed, and no instance passes"
+    if spec.port is None:
+        return f"not in the catalogue, as it has no port; see `lictor plan {wanted.name}` there"
+    if images - {spec.image}:
+        return f"{', '.join(sorted(images))} runs: this version makes no releases"
+    if not len(serving) == wanted.replicas == len(found):
+        return f"converging: {wanted.why_replicas}"
+    return "as desired" if nodes or not spec.route or not serving else "no nginx serves it"
+
+
+def _serving(found: list[model.Instance]) -> list[model.Instance]:
+    return [each for each in found if each.status != "critical" and each.node_alive and each.maintenance is None]
 
 
 def _same_route(row: Status, rows: list[Status], prefix: str) -> list[str]:
@@ -70,8 +90,8 @@ def what_now(context: Context, name: str) -> list[dict[str, Any]]:
     reading = observe.one(context, name, {})
     wanted = reading.seen.desired
     if wanted.spec and not observe.acts_here(wanted, context.node):
-        who = f"node {wanted.spec.node}" if wanted.spec.engine != "none" else "nobody"
-        reason = f"{who} acts for it, this is {context.node}"
+        reason = f"node {wanted.spec.node} acts for it, this is {context.node}" if wanted.spec.engine != "none" else (
+            "its engine is none: lictor only routes it")
         return [{"service": name, "kind": "none", "container": "", "reason": reason}]
     return [{"service": name, "kind": each.kind, "container": each.container, "reason": each.reason}
             for each in reading.actions]

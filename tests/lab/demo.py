@@ -154,7 +154,7 @@ class _Stage:
 def _report(summary: dict[str, Any], path: str | None) -> None:
     print(f"\n{summary['requests']} requests, {summary['failures']} failed"
           f" ({summary['in_flight_in_the_killed_container']} of them in flight in the container that was killed; "
-          f"{summary['unexplained_failures']} unexplained {summary['failed_requests'] or ''})")
+          f"{summary['unexplained_failures']} unexplained)", *summary["failed_requests"])
     print(f"{summary['resets_of_reused_connections']} idle kept-alive connections were closed by nginx's reloads "
           "just as the client wrote; clients send those again by themselves")
     if path:
