@@ -71,7 +71,8 @@ def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_th
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
 
     def timer(**last_sweep: object) -> doctor.Finding:
-        Path(settings.state_dir, "summary.json").write_text(json.dumps({"at": time.time(), **last_sweep}))
+        record = {"at": time.time(), "services": 1, "problems": [], **last_sweep}  # as sweep writes it
+        Path(settings.state_dir, "summary.json").write_text(json.dumps(record))
         return next(each for each in doctor.examine(settings) if each.name == "timer")
     try:
         consul.start()
@@ -80,7 +81,7 @@ def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_th
         assert timer(pending=["books: wait books-1"]).ok
         assert timer(pending=["nginx does not follow the catalogue: read-only file system"]).ok is False
         assert timer(error="no rights").detail == "warning: books: wait books-1"
-        assert timer(pending=[], at=0).ok is False
+        assert timer(pending=[], at=0.0).ok is False
     finally:
         consul.stop()
 
@@ -152,3 +153,11 @@ def test_nginx_without_our_snippet_is_found(settings, nginx: Nginx, monkeypatch)
     assert "does not answer" in bad(doctor.examine(settings))["nginx generation"]
     Path(nginx.main_conf).write_text("nonsense")
     assert "unexpected end of file" in bad(doctor.examine(settings))["nginx configuration"]
+
+
+@pytest.mark.parametrize("text", ["[]", '{"at": "soon"}', "{", "7"])
+def test_damaged_state_is_a_finding_and_no_error(settings, text):
+    for name in ("registrar.json", "summary.json"):
+        Path(settings.state_dir, name).write_text(text)
+    assert bad(doctor.examine(settings))["registrar"] == "it has never run here"
+    assert not doctor._sweeps(settings)

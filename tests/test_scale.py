@@ -38,7 +38,7 @@ class Here:
         return scale.follow(self.call, scale.current(scale.catalog.connect(), "services/"), None)
 
     def route(self, name: str) -> dict[str, Any]:
-        return scale.routes(self.call.settings)[name]
+        return scale.known_routes(self.call.settings)[name]
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_place_that_is_taken_is_refused_until_it_is_free(here: Here) -> None:
     here.follow()
     here.put("author")
     here.follow()
-    assert scale.routes(here.call.settings).keys() == {"books"}
+    assert scale.known_routes(here.call.settings).keys() == {"books"}
     (refused,) = scale.refused(here.call.settings)
     assert "services/author/spec: route is /books, which is that of books" in refused
     here.put("books", route={"path": "/other"})

@@ -251,7 +251,7 @@ def watches_(session: Session) -> None:
     """
     settings = session.settings
     options = handler.inherited(settings, session.token_file)
-    services = {name: each["service"] for name, each in scaling.routes(settings).items() if not each["removed"]}
+    services = {name: each["service"] for name, each in scaling.known_routes(settings).items() if not each["removed"]}
     for name, content in (
         (watches.STATIC_FILE, watches.static(settings, options, process.handler_argv)),
         (watches.ROUTES_FILE, watches.routes(settings, services, options, process.handler_argv)),

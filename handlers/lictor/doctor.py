@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lictor import (catalog, config, containers, errors, files, handler, model, nginx, node, process, transaction,
-                    units, watches)
+from lictor import (catalog, config, containers, errors, files, handler, heartbeat, model, nginx, node, process, sweep,
+                    transaction, units, watches)
 
 _HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-registrar")
 _PROBE = "lictor-doctor"
 _NEVER = 2**62  # a ModifyIndex that nothing has: a compare-and-set with it is allowed or denied, but never done
-_STALE_S = 60.0
 
 
 class Finding(NamedTuple):
@@ -174,9 +173,10 @@ def _timer(settings: config.Config, client: catalog.Catalog) -> str:
 
 def _sweeps(settings: config.Config) -> bool:
     """Whether all that the last sweep has to say is about services: such lines begin with the name of one."""
-    last = files.read_json(os.path.join(settings.state_dir, "summary.json")) or {}
-    fresh = time.time() - last.get("at", 0) <= _STALE_S and "error" not in last
-    return fresh and all(model.is_name(line.partition(":")[0]) for line in last.get("pending", []))
+    last = sweep.read(settings)
+    if last is None or "error" in last or time.time() - last["at"] > sweep.STALE_S:
+        return False
+    return all(model.is_name(line.partition(":")[0]) for line in last["pending"])
 
 
 def _nginx(there: config.Nginx) -> list[Test]:
@@ -218,10 +218,10 @@ def _generation(there: config.Nginx) -> str:
 
 
 def _registrar(settings: config.Config) -> str:
-    heartbeat = files.read_json(os.path.join(settings.state_dir, "registrar.json"))
-    if not heartbeat:
+    beat = heartbeat.read(settings)
+    if not beat:
         raise errors.Refused("it has never run here")
-    age_s = time.time() - heartbeat.get("at", 0)
-    if age_s > _STALE_S:
+    age_s = time.time() - beat["at"]
+    if age_s > heartbeat.LATE_S:
         raise errors.Refused(f"its last sign of life is {age_s:.0f} s old")
-    return f"{heartbeat.get('registered')} registered; alive {age_s:.0f} s ago"
+    return f"{beat.get('registered')} registered; alive {age_s:.0f} s ago"

@@ -3,8 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 from lictor import config, errors, log, process
@@ -42,27 +41,16 @@ def parser(description: str) -> argparse.ArgumentParser:
 def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: list[str] | None = None) -> int:
     """Parse, run, and translate errors: one log line, and the error's exit code."""
     arguments = options.parse_args(argv)
-    with _explained(options.prog) as failed:
+    try:
         environ = {**os.environ, **({"LICTOR_CONFIG": arguments.config} if arguments.config else {})}
         settings = config.load(environ)
         for folder in FOLDERS:
             os.makedirs(os.path.join(settings.state_dir, folder), mode=0o750, exist_ok=True)
         log.keep(os.path.join(settings.state_dir, process.LOG_NAME))
         return run(Call(settings, arguments.token_file, arguments))
-    return failed[0]
-
-
-@contextmanager
-def _explained(name: str) -> Iterator[list[int]]:
-    failed = [1]
-    try:
-        yield failed
-    except errors.LictorError as error:
-        log.event(name.removeprefix("lictor-"), outcome="failed", reason=error)
-        failed[0] = error.exit_code
-    except OSError as error:  # the state folder: no rights, no space
-        log.event(name.removeprefix("lictor-"), outcome="failed", reason=error)
-        failed[0] = errors.Unavailable.exit_code
+    except (errors.LictorError, OSError) as error:  # OSError: the state folder has no room, or we no rights there
+        log.event(options.prog.removeprefix("lictor-"), outcome="failed", reason=error)
+        return error.exit_code if isinstance(error, errors.LictorError) else errors.Unavailable.exit_code
 
 
 def payload() -> str:

@@ -2,7 +2,7 @@
 
 import json
 
-from lictor import errors, handler, model, process, scale
+from lictor import errors, handler, model, policy, process, scale
 
 
 def run(call: handler.Call) -> int:
@@ -20,4 +20,4 @@ def run(call: handler.Call) -> int:
 def concerned(found: set[str], known: set[str]) -> list[str]:
     """The services of ours behind names in the catalogue: the name itself, or the name with a colour."""
     return sorted(name for name in known if any(model.catalog_name(name, color) in found
-                                                for color in ("", "blue", "green")))
+                                                for color in ("", *policy.COLORS)))

@@ -84,7 +84,7 @@ def _settings(mine: Installed, config_path: str) -> config.Config:
 
 
 def _make_folders(mine: Installed, settings: config.Config, agent_user: str) -> None:
-    for folder in ("", "routes", "peers", "locks"):
+    for folder in ("", *handler.FOLDERS):
         mine.make_folder(os.path.join(settings.state_dir, folder).rstrip("/"))
     mine.make_folder(settings.watch.config_dir)
     owned = [settings.state_dir]

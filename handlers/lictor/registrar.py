@@ -16,9 +16,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor import catalog, containers, differences, errors, files, handler, log, model, process, registration
+from lictor import catalog, containers, differences, errors, handler, heartbeat, log, model, process, registration
 
-HEARTBEAT = "registrar.json"  # in the state folder
 _RARELY_S = 10.0  # the comparison also writes the heartbeat, and repeats what HEALTHCHECKs said
 _LONGEST_BACK_OFF_S = 5.0
 _SHORTEST_BACK_OFF_S = 0.1
@@ -79,7 +78,6 @@ class Registrar:
         self.keep_failed = given.deregister == "on-success"
         self.options = registration.Options(host=os.uname().nodename, engine="", address=given.ip or "",
                                             internal=given.internal, explicit=given.explicit)
-        self.heartbeat_path = os.path.join(call.settings.state_dir, HEARTBEAT)
         self.consul = catalog.connect(token_file=call.token_file)
         self.docker: containers.Client | None = None
         self.inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
@@ -124,10 +122,9 @@ class Registrar:
         self._beat()
 
     def _beat(self) -> None:
-        beat = {"at": time.time(), "engine": self.options.engine, "registered": self.registered,
-                "refused": len(self.refusals), "trouble": self.trouble}
         try:
-            files.write_json(self.heartbeat_path, beat, durable=False)
+            heartbeat.write(self.call.settings, engine=self.options.engine, registered=self.registered,
+                            refused=len(self.refusals), trouble=self.trouble)
         except OSError as error:  # a full disk is no reason to let the catalogue go stale
             log.event("registrar", outcome="no heartbeat", reason=error)
 

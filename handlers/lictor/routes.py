@@ -6,6 +6,8 @@ from typing import Any
 
 from lictor import files, upstream
 
+_FIELDS = {"service", "host", "path", "empty_ok", "removed"}
+
 
 def names(state_dir: str) -> list[str]:
     """The services that this node knows a route of, removed ones included."""
@@ -14,9 +16,9 @@ def names(state_dir: str) -> list[str]:
 
 
 def route(state_dir: str, name: str) -> dict[str, Any] | None:
-    """None when the service is not known here."""
-    found: dict[str, Any] | None = files.read_json(os.path.join(state_dir, "routes", f"{name}.json"))
-    return found
+    """None when the service is not known here, or what is known of it is damaged."""
+    found = files.read_json(os.path.join(state_dir, "routes", f"{name}.json"))
+    return found if isinstance(found, dict) and _FIELDS <= found.keys() else None
 
 
 def served(state_dir: str, name: str) -> upstream.Served | None:

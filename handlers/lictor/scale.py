@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from lictor import catalog, config, desired, errors, files, handler, log, process, route, state, watches
+from lictor import catalog, config, desired, errors, files, handler, log, process, route, routes, state, watches
 
 CACHE = "keys.json"  # in the state folder
 _LOCK = ":scale.lock"  # no service's name has a colon
-_ROUTE_FIELDS = {"service", "host", "path", "empty_ok", "removed"}
 
 
 class Key(NamedTuple):
@@ -86,7 +85,7 @@ def watch(call: handler.Call) -> None:
         return
     with _locked(settings):
         known, path = _known(settings), os.path.join(settings.watch.config_dir, watches.ROUTES_FILE)
-        services = {name: each["service"] for name, each in routes(settings).items() if not each["removed"]}
+        services = {name: each["service"] for name, each in known_routes(settings).items() if not each["removed"]}
         if services == known.watching and _watched(path) in (None, set(services.values())):
             return
         text = watches.text(watches.routes(settings, services, call.inherited, process.handler_argv))
@@ -117,18 +116,14 @@ def refused(settings: config.Config) -> list[str]:
     return [f"{name}: {why}" for name, why in sorted(_known(settings).refused.items())]
 
 
-def routes(settings: config.Config) -> dict[str, dict[str, Any]]:
+def known_routes(settings: config.Config) -> dict[str, dict[str, Any]]:
     """Every sound routes/NAME.json of this node, by name."""
     return {name: each for name, each in _stored(settings).items() if each}
 
 
 def _stored(settings: config.Config) -> dict[str, dict[str, Any] | None]:
     """Every routes/NAME.json; None: it is damaged."""
-    folder = os.path.join(settings.state_dir, "routes")
-    found = {entry.removesuffix(".json"): files.read_json(os.path.join(folder, entry))
-             for entry in sorted(os.listdir(folder)) if entry.endswith(".json") and not entry.startswith(".")}
-    return {name: each if isinstance(each, dict) and _ROUTE_FIELDS <= each.keys() else None
-            for name, each in found.items()}
+    return {name: routes.route(settings.state_dir, name) for name in routes.names(settings.state_dir)}
 
 
 def _locked(settings: config.Config) -> AbstractContextManager[bool]:
@@ -176,7 +171,7 @@ def _reroute(settings: config.Config, client: catalog.Catalog, keys: Mapping[str
     for problem in strange:
         log.event("refused", reason=problem)
     node = client.agent().name
-    before = routes(settings)
+    before = known_routes(settings)
     asked = {name: _route(settings.prefix, name, grouped.get(name, {}), before.get(name), node)
              for name in sorted(changed)}
     after = {name: each for name, each in asked.items() if each}

@@ -5,10 +5,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lictor import config, errors, files, handler, log, observe, plan, reconcile, route, routes, scale
+from lictor import config, errors, files, handler, heartbeat, log, observe, plan, reconcile, route, routes, scale
 from lictor.observe import Reading
-
-_LATE_S = 60.0
 
 
 class Survey(NamedTuple):
@@ -83,8 +81,7 @@ def _unconfirmed(settings: config.Config) -> list[str]:
 
 
 def _registrar_is_late(settings: config.Config, needed: bool) -> list[str]:
-    heartbeat = files.read_json(os.path.join(settings.state_dir, "registrar.json"))
-    at = heartbeat.get("at") if isinstance(heartbeat, dict) else None
-    if not needed or isinstance(at, float) and time.time() - at < _LATE_S:
+    beat = heartbeat.read(settings)
+    if not needed or beat and time.time() - beat["at"] < heartbeat.LATE_S:
         return []
     return ["lictor-registrar gives no sign of life: containers are not registered; is it running?"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from lictor import config, errors, files, handler, log, process
 
-_STALE_S = 60.0
+STALE_S = 60.0
 _SUMMARY = "summary.json"  # in the state folder
 _LOCK = ":sweep.lock"  # no service's name has a colon
 PASSING, WARNING, CRITICAL = 0, 1, 2
@@ -40,7 +40,7 @@ def say(summary: dict[str, Any] | None, now: float) -> tuple[str, int]:
         return f"{summary['error']} ({age_s:.0f} s ago)", WARNING
     if summary["problems"]:
         return "\n".join(summary["problems"]), CRITICAL
-    if age_s > _STALE_S:
+    if age_s > STALE_S:
         return f"the last sweep ended {age_s:.0f} s ago; see {process.LOG_NAME} in the state folder", WARNING
     if summary["pending"]:
         return "\n".join(summary["pending"]), WARNING
