@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
-from lictor import errors, model
+from lictor import durations, errors, model
 
 ENGINES = ("docker", "none")
 STRATEGIES = ("rolling", "blue-green")
@@ -20,7 +20,6 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
                    r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
 _PORT = re.compile(r"(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})::)?(?P<port>\d{1,5})(?:/(?P<protocol>tcp|udp))?", re.ASCII)
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?", re.ASCII)
 _MEMORY = re.compile(r"(\d+)(b|k|kb|kib|m|mb|mib|g|gb|gib)?", re.ASCII)
 _UNKNOWN_KEY = re.compile("Object contains unknown field `[^`]*`")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
@@ -260,11 +259,7 @@ def parse_env_file(text: str) -> dict[str, str]:
 
 def _convert(kind: type, value: object) -> object:
     if kind is Duration:
-        match = _DURATION.fullmatch(value) if isinstance(value, str) and value else None
-        if not match:
-            raise ValueError(f"{value!r} is no duration; write it such as 500ms, 2s, 1m30s or 1h")
-        hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
-        return Duration(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000)
+        return Duration(durations.seconds(value))
     if kind is Memory:
         match = _MEMORY.fullmatch(str(value).lower())
         if isinstance(value, bool) or not match:

@@ -38,10 +38,22 @@ def settings_file(nginx: Nginx | None, watch: Watch) -> str:
         _setting("door", watch.door, Watch().door, "how events come in: script (the agent starts the handlers)"),
         _setting("config_dir", watch.config_dir, Watch().config_dir, "the agent's -config-dir"),
         "",
+        "[heal]",
+        _setting("budget", base.heal.budget, base.heal.budget,
+                 "so many running containers may be replaced for their checks, on the whole fleet,"),
+        _setting("per", "10m", "10m", "within this time"),
+        _setting("surplus_after", "60s", "60s", "a surplus must stand for so long before it is drained"),
+        _setting("trust_after", "30s", "30s", "no judgement so long after the agent's start or an unreadable answer"),
+        "",
+        "[notify]",
+        _setting("command", [], [], "gets what a person should see, as JSON on stdin: [\"/usr/local/bin/page\"]"),
+        _setting("url", "", "", "or gets it POSTed: https://..."),
+        _setting("token_file", "", "", "with url: goes along as Authorization: Bearer ..."),
+        "",
     ])
 
 
-def _setting(key: str, value: str, default: str, says: str) -> str:
+def _setting(key: str, value: object, default: object, says: str) -> str:
     line = f"{key} = {json.dumps(value)}"
     return f"{'#' if value == default else ''}{line}  # {says}"
 
