@@ -80,15 +80,8 @@ def _flag(environ: Mapping[str, str], variable: str, *, default: bool) -> bool:
     return _FLAGS[given]
 
 
-def _token(environ: Mapping[str, str], token_file: str | None) -> str:
-    source = token_file or environ.get("CONSUL_HTTP_TOKEN_FILE")
-    token = _token_of(source) if source else environ.get("CONSUL_HTTP_TOKEN", "")
-    if token and not _TOKEN.fullmatch(token):  # it would end up in a header
-        raise errors.Refused(f"{source or 'CONSUL_HTTP_TOKEN'}: a token is one word of printable ASCII; this is not")
-    return token
-
-
-def _token_of(path: str) -> str:
+def read_token(path: str) -> str:
+    """The token in a file; Refused says what is wrong with the file, and not what stands in it."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IROTH:
@@ -98,6 +91,17 @@ def _token_of(path: str) -> str:
         raise errors.Refused(f"token file {path}: {error.strerror}") from error
     if not token:
         raise errors.Refused(f"token file {path} is empty")
+    return _one_word(token, f"token file {path}")
+
+
+def _token(environ: Mapping[str, str], token_file: str | None) -> str:
+    source = token_file or environ.get("CONSUL_HTTP_TOKEN_FILE")
+    return read_token(source) if source else _one_word(environ.get("CONSUL_HTTP_TOKEN", ""), "CONSUL_HTTP_TOKEN")
+
+
+def _one_word(token: str, source: str) -> str:
+    if token and not _TOKEN.fullmatch(token):  # it would end up in a header
+        raise errors.Refused(f"{source}: a token is one word of printable ASCII; this is not")
     return token
 
 
