@@ -12,7 +12,8 @@ import pytest
 from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
-from lictor import act, catalog, config, errors, files, handler, history, model, observe, plan, policy, reconcile, state
+from lictor import (act, catalog, config, errors, files, handler, history, model, observation, observe, policy,
+                    reconcile, state)
 
 SPEC: dict[str, Any] = {"name": "books", "image": "books-service:1.0", "node": "node-1"}
 PLAIN = policy.parse_spec(SPEC, "")
@@ -23,7 +24,8 @@ def context(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for each in handler.FOLDERS:
         (tmp_path / "state" / each).mkdir(parents=True)
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
-    yield observe.Context(config.Config(state_dir=str(tmp_path / "state"), nginx=None), catalog.connect(), "node-1")
+    settings = config.Config(state_dir=str(tmp_path / "state"), nginx=None, heal=config.Heal(surplus_after_s=0.1))
+    yield observe.Context(settings, catalog.connect(), "node-1")
 
 
 @pytest.fixture
@@ -90,13 +92,13 @@ def test_an_env_file_that_cannot_be_read_is_a_failed_start_with_its_reason(conte
     (record,) = history.read(context.catalog, "books")
     assert record["outcome"] == "failed" and str(tmp_path) in record["detail"]
     entry = context.catalog.get("lictor/state/books")
-    assert entry and state.decode(entry.value).failures == 1
+    assert entry and state.decode(entry.value).deaths["1"].count == 2
 
 
 @pytest.mark.parametrize("live", [{"name": "other", "image": "x"}, {"name": "books", "imagee": "x"}, {}, None])
 def test_a_damaged_memory_of_what_runs_gives_way_to_the_spec(context: observe.Context, live: dict[str, Any]) -> None:
     wanted = observe.desired.desired("books", {"spec": json.dumps(SPEC).encode()}, state.State())
-    assert act.live_spec(plan.Observation(0.0, wanted, state=state.State(live=live))) == PLAIN
+    assert act.live_spec(observation.Observation(0.0, wanted, state=state.State(live=live))) == PLAIN
 
 
 def test_only_names_of_services_become_paths(context: observe.Context) -> None:

@@ -3,21 +3,30 @@
 import contextlib
 import time
 
-from lictor import desired, engines, errors, files, history, log, plan, policy
+from lictor import budget, desired, engines, errors, files, history, log, observation, plan, policy
+from lictor.fence import Fence
+from lictor.observation import Observation
 from lictor.observe import Context
 
 _LOG_LINES = 20
 
 
-def carry_out(context: Context, seen: plan.Observation, action: plan.Action) -> None:
-    """Do one action: the intent is recorded before it, the outcome after it; raises what the act itself raised."""
+def carry_out(context: Context, seen: Observation, action: plan.Action, fence: Fence | None = None) -> None:
+    """Do one action: the intent is recorded before it, the outcome after it; raises what the act itself raised.
+
+    With `fence`, whoever has lost the lock is stopped before the act, and can record nothing of it.
+    """
     began = time.monotonic()
     name = seen.desired.name
-    intent = {"node": context.node, "kind": action.kind, "container": action.container, "reason": action.reason,
-              "seen": describe(seen)}
-    key = history.begin(context.catalog, name, intent)
+    if action.replaces:
+        _reserve(context, seen, action.replaces)
+    begun = history.begin(context.catalog, seen, {
+        "node": context.node, "kind": action.kind, "container": action.container, "reason": action.reason,
+        "seen": describe(seen)}, fence=fence)
     outcome, detail = "failed", "it broke off"
     try:
+        if fence:
+            fence.check()
         detail = _ACTS[action.kind](context, seen, action)
         outcome = "done"
     except errors.LictorError as error:
@@ -27,40 +36,62 @@ def carry_out(context: Context, seen: plan.Observation, action: plan.Action) -> 
         ms = round((time.monotonic() - began) * 1000)
         log.event(action.kind, service=name, container=action.container, reason=action.reason, outcome=outcome,
                   detail=detail if outcome == "failed" else None, ms=ms)
-        history.finish(context.catalog, key, {"outcome": outcome, "ms": ms, "detail": detail[:4000]})
+        history.finish(context.catalog, begun, {"outcome": outcome, "ms": ms, "detail": detail[:4000]}, fence=fence)
 
 
-def describe(seen: plan.Observation) -> str:
+def last_words(seen: Observation, container_id: str) -> str:
+    """The last lines that one of the service's containers printed; "" when they cannot be had."""
+    found = [each for each in seen.containers if each.id == container_id]
+    if not found or seen.desired.spec is None:
+        return ""
+    try:
+        return engines.ENGINES[seen.desired.spec.engine].logs(found[0], lines=_LOG_LINES)
+    except errors.LictorError as error:
+        return str(error)
+
+
+def describe(seen: Observation) -> str:
     """What was seen, in one line for people."""
-    each = [f"{member.name} {member.condition}" for member in plan.members(seen)]
+    each = [f"{member.name} {member.condition}" for member in observation.members(seen)]
     return f"{seen.desired.why_replicas or 'nothing is wanted'}; there: {', '.join(each) or 'no container'}"
 
 
-def _start(context: Context, seen: plan.Observation, action: plan.Action) -> str:
+def _reserve(context: Context, seen: Observation, container_id: str) -> None:
+    """Take one replacement off the budget, before it is begun; Conflict when somebody else changed the budget since."""
+    entry = context.catalog.get(budget.KEY, consistent=True)
+    reservations = budget.decode(entry.value if entry else None)
+    if set(reservations) - set(seen.reservations):
+        raise errors.Conflict("the budget is not what it was when this was decided")
+    mine = budget.Reservation(seen.desired.name, container_id, seen.now)
+    context.catalog.put(budget.KEY, budget.encode([*reservations, mine], seen.now),
+                        cas=entry.modify_index if entry else 0)
+
+
+def _start(context: Context, seen: Observation, action: plan.Action) -> str:
     spec = live_spec(seen)
     container = engines.ENGINES[spec.engine].start(_with_env_files(spec), number=action.number,
                                                    color=seen.desired.color, release=desired.fingerprint(spec))
     return f"{container.name} is {container.id[:12]}"
 
 
-def _drain(context: Context, seen: plan.Observation, action: plan.Action) -> str:
-    context.catalog.set_maintenance(action.service_id, f"{plan.DRAINING}{int(seen.now)}: {action.reason}")
+def _drain(context: Context, seen: Observation, action: plan.Action) -> str:
+    context.catalog.set_maintenance(action.service_id, f"{observation.DRAINING}{int(seen.now)}: {action.reason}")
     return ""
 
 
-def _remove(context: Context, seen: plan.Observation, action: plan.Action) -> str:
+def _remove(context: Context, seen: Observation, action: plan.Action) -> str:
     assert seen.desired.spec is not None
     engine = engines.ENGINES[seen.desired.spec.engine]
     container = next(each for each in seen.containers if each.id == action.container_id)
-    last_words = "" if container.exit_code is None else engine.logs(container, lines=_LOG_LINES)
+    said = "" if container.exit_code is None else last_words(seen, container.id)
     engine.remove(container, grace_s=seen.desired.spec.stop_grace_period)
-    return last_words
+    return said
 
 
 _ACTS = {"start": _start, "drain": _drain, "remove": _remove}
 
 
-def live_spec(seen: plan.Observation) -> policy.Spec:
+def live_spec(seen: Observation) -> policy.Spec:
     """What a new container is made from: the spec that runs, not one that asks for a release; if that is damaged, or
     not allowed by this version, the one that is asked for."""
     assert seen.desired.spec is not None

@@ -2,13 +2,16 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from lictor import catalog, desired, errors, model, policy, state, transaction
+from lictor import budget, catalog, desired, errors, model, policy, retry, state, transaction
 from lictor.catalog import Catalog
+
+_PATIENCE_S = 5.0
 
 
 def read(paths: list[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -96,9 +99,34 @@ def hold(client: Catalog, prefix: str, name: str, why: str) -> None:
     client.put(f"{prefix}{name}/hold", why)
 
 
-def resume(client: Catalog, prefix: str, name: str) -> None:
-    _existing(client, prefix, name)
-    client.delete(f"{prefix}{name}/hold")
+def resume(client: Catalog, prefix: str, name: str) -> list[str]:
+    """End a hold, close the breaker, forget what made starts back off, and give back what the service has used of the
+    budget; returns what was ended, in words."""
+    keys, _ = _existing(client, prefix, name)
+    held = f"{prefix}{name}/hold" in keys
+    if held:
+        client.delete(f"{prefix}{name}/hold")
+    closed = retry.unavailable(lambda: _start_afresh(client, name), timeout_s=_PATIENCE_S)  # a sweep may write it too
+    return [*(["no longer held"] if held else []), *closed]
+
+
+def _start_afresh(client: Catalog, name: str) -> list[str]:
+    entry = client.get(f"{state.KEY_PREFIX}{name}")
+    remembered = state.decode(entry.value if entry else None)
+    if entry is None or not remembered.breaker and not remembered.deaths:
+        return []
+    _give_back(client, name)
+    afresh = msgspec.structs.replace(remembered, breaker=None, well_since=0.0, deaths={})
+    client.put(f"{state.KEY_PREFIX}{name}", state.encode(afresh), cas=entry.modify_index)
+    return [*(["the breaker is closed"] if remembered.breaker else []),
+            *(["starts back off no more"] if remembered.deaths else [])]
+
+
+def _give_back(client: Catalog, name: str) -> None:
+    entry = client.get(budget.KEY)
+    if entry:
+        left = [each for each in budget.decode(entry.value) if each.service != name]
+        client.put(budget.KEY, budget.encode(left, time.time()), cas=entry.modify_index)
 
 
 def _existing(client: Catalog, prefix: str, name: str) -> tuple[dict[str, catalog.Entry], desired.Desired]:

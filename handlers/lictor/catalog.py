@@ -125,12 +125,12 @@ class Catalog:
             raise errors.Unavailable(f"key {key} was asked for, and Consul answered {', '.join(found)}")
         return found.get(key)
 
-    def tree(self, prefix: str) -> dict[str, Entry]:
+    def tree(self, prefix: str, *, consistent: bool = False) -> dict[str, Entry]:
         """All entries whose keys begin with `prefix`; {} also when the token may not read there: Consul answers alike.
 
         Where that matters, `get` one key by name.
         """
-        return self._entries(prefix, ("recurse", "1"))
+        return self._entries(prefix, ("recurse", "1"), *([("consistent", "1")] if consistent else []))
 
     def keys(self, prefix: str) -> list[str]:
         """The keys alone that begin with `prefix`; [] also when the token may not read there."""

@@ -15,7 +15,7 @@ from rich.table import Table
 
 import lictor
 from lictor import apply as applying
-from lictor import catalog, config, doctor, errors, handler, init, observe, process, reconcile, report, watches
+from lictor import catalog, config, doctor, errors, handler, init, observe, process, reconcile, replay, report, watches
 from lictor import scale as scaling
 
 _OUT = Console(highlight=False, width=None if sys.stdout.isatty() else 240)  # a pipe has no width of its own
@@ -108,7 +108,8 @@ def remove(session: Session, name: str) -> None:
 def scale(session: Session, name: str, count: str) -> None:
     """Set the desired number of instances.
 
-    It is 3, or +1 and -1 from what is desired now.
+    It is 3, or +1 and -1 from what is desired now. What runs beyond that is drained once it has been a surplus for a
+    minute, or for as long as [heal] surplus_after in the settings says.
     """
     target = applying.scale(session.client, session.settings.prefix, name, count)
     click.echo(f"{name}: {target} desired")
@@ -128,9 +129,12 @@ def hold(session: Session, name: str, why: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def resume(session: Session, name: str) -> None:
-    """End a hold."""
-    applying.resume(session.client, session.settings.prefix, name)
-    click.echo(f"{name}: no longer held")
+    """End a hold, and close the breaker.
+
+    What the service has used of the replacement budget is given back, and starts back off no more.
+    """
+    ended = applying.resume(session.client, session.settings.prefix, name)
+    click.echo(f"{name}: {', '.join(ended) or 'nothing was held, and no breaker open'}")
 
 
 @main.command()
@@ -201,6 +205,29 @@ def why(session: Session, name: str, as_json: bool) -> None:
         click.echo(f"now: {each['kind']} {each['container']}: {each['reason']}".replace(" : ", ": "))
     if not story["now"]:
         click.echo("now: nothing to do")
+
+
+@main.command("replay")
+@click.argument("file", type=click.File(encoding="utf-8"), metavar="FILE|-")
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
+def replay_(file: Any, as_json: bool) -> None:
+    """Decide again upon recorded observations, and print what was decided then and what this version decides.
+
+    FILE holds what `lictor why NAME --json` printed, or one record of that. Nothing is carried out, and neither Consul
+    nor Docker is asked. Values of environment variables are not in the records.
+    """
+    try:
+        text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.Refused(f"{file.name}: {error}") from error
+    replayed = replay.replay(text, file.name)
+    if as_json:
+        click.echo(json.dumps([each._asdict() for each in replayed], indent=2))
+        return
+    for each in replayed:
+        click.echo(f"{report.moment(each.at)}  {each.service}" + (f"\n    then: {each.then}" if each.then else ""))
+        for line in each.now or ["nothing to do"]:
+            click.echo(f"    now:  {line}")
 
 
 def _no_service(name: str) -> errors.Refused:

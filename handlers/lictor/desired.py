@@ -28,10 +28,7 @@ class Desired(NamedTuple):
     why_held: str  # "" when it is not held
     removed: bool
     problems: tuple[str, ...] = ()
-
-    @property
-    def release(self) -> str:
-        return fingerprint(self.spec) if self.spec else ""
+    release: str = ""  # what a container's label lictor.release has to say
 
     @property
     def catalog_name(self) -> str:
@@ -81,7 +78,7 @@ def desired(name: str, keys: Mapping[str, bytes], remembered: State, prefix: str
         if color not in policy.COLORS:
             problems.append(f"{prefix}{name}/color: is {color[:40]!r}; it must be blue or green, and lictor writes it")
             color = "blue"
-    return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems))
+    return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems), fingerprint(spec))
 
 
 def catalog_names(spec: policy.Spec) -> list[str]:

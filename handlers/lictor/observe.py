@@ -5,8 +5,10 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor import config, desired, engines, errors, model, plan, state
+from lictor import config, desired, engines, errors, memory, model, observation, plan, state
 from lictor.catalog import Catalog, Entry
+from lictor.observation import Observation
+from lictor.surroundings import Surroundings
 
 NODES_PREFIX = "lictor/nodes/"
 
@@ -22,7 +24,7 @@ class Context(NamedTuple):
 class Reading(NamedTuple):
     """An observation, with what it adds to the state remembered in it; and the stored state that it rests on."""
 
-    seen: plan.Observation
+    seen: Observation
     stored: state.State
     stored_index: int  # for compare-and-set
 
@@ -41,7 +43,7 @@ def concerns(wanted: desired.Desired, node: str) -> bool:
     return wanted.spec is None or wanted.spec.node in ("", node)
 
 
-def stray(seen: plan.Observation, node: str) -> str:
+def stray(seen: Observation, node: str) -> str:
     """What is to be said of containers that run here though the spec leaves the service to others; usually ""."""
     here = [each.service_id for each in seen.instances if each.node == node and each.container_id]
     wanted = seen.desired
@@ -50,15 +52,38 @@ def stray(seen: plan.Observation, node: str) -> str:
     return f"{len(here)} of its containers run here, though its spec's node is {wanted.spec.node}; nobody removes them"
 
 
-def one(context: Context, name: str, idle_reads: Mapping[str, int]) -> Reading:
-    """Observe one service afresh. `idle_reads` are those of the reading before, by container id."""
+def lost_node(seen: Observation, node: str) -> str:
+    """What is to be said when the node that acts for the service is dead to Consul; usually ""."""
+    spec = seen.desired.spec
+    if spec is None or spec.node in ("", node) or spec.engine not in engines.ENGINES:
+        return ""
+    gone = [each for each in seen.instances if each.node == spec.node and not each.node_alive]
+    return (f"node {spec.node} does not answer (serfHealth): its {len(gone)} instances are out of traffic, and held "
+            "until it is back; nobody else may start containers of its own") if gone else ""
+
+
+def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: bool = False) -> Reading:
+    """Observe one service afresh; `certain`: consistently, and what makes a surplus by name. `idle_reads` are those of
+    the reading before, by container id."""
     prefix = f"{context.config.prefix}{name}/"
-    keys = {key.removeprefix(prefix): entry.value for key, entry in context.catalog.tree(prefix).items()}
+    keys = {key.removeprefix(prefix): entry.value
+            for key, entry in context.catalog.tree(prefix, consistent=certain).items()}
+    if certain:
+        _require_by_name(context, prefix, keys)
     remembered = context.catalog.get(f"{state.KEY_PREFIX}{name}")
     wanted = _desired(context, name, keys, remembered)
-    entries = [entry for each in wanted.catalog_names for entry in context.catalog.health(each)]
+    entries = [entry for each in wanted.catalog_names for entry in context.catalog.health(each, consistent=certain)]
     containers = _engine(wanted).containers(name) if acts_here(wanted, context.node) else []
-    return _reading(context, wanted, remembered, instances(entries), containers, idle_reads)
+    around = Surroundings(context.config, context.catalog, context.node)
+    return _reading(context, around, wanted, remembered, instances(entries), containers, idle_reads, certain=certain)
+
+
+def settled(context: Context, name: str, idle_reads: Mapping[str, int]) -> Reading:
+    """Observe one service, and once more consistently when the first reading leaves something to be confirmed."""
+    reading = one(context, name, idle_reads)
+    if any(each.kind == "confirm" for each in reading.actions):
+        return one(context, name, reading.seen.idle_reads, certain=True)
+    return reading
 
 
 def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
@@ -74,10 +99,11 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
     all_wanted = [_desired(context, name, grouped.get(name, {}), remembered.get(f"{state.KEY_PREFIX}{name}"))
                   for name in names(grouped, remembered)]
     containers = _all_containers(context, all_wanted)
+    around = Surroundings(context.config, context.catalog, context.node)
     return {
-        wanted.name: _reading(context, wanted, remembered.get(f"{state.KEY_PREFIX}{wanted.name}"),
+        wanted.name: _reading(context, around, wanted, remembered.get(f"{state.KEY_PREFIX}{wanted.name}"),
                               instances(entry for each in wanted.catalog_names for entry in entries.get(each, [])),
-                              containers.get(wanted.name, []), {})
+                              containers.get(wanted.name, []), {}, certain=False)
         for wanted in all_wanted
     }
 
@@ -97,21 +123,31 @@ def _desired(context: Context, name: str, values: Mapping[str, bytes], remembere
     return desired.desired(name, values, state.decode(remembered.value if remembered else None), context.config.prefix)
 
 
-def _reading(context: Context, wanted: desired.Desired, remembered: Entry | None, found: list[model.Instance],
-             containers: list[model.Container], idle_reads: Mapping[str, int]) -> Reading:
+def _require_by_name(context: Context, prefix: str, keys: Mapping[str, bytes]) -> None:
+    """A listing leaves out what may not be read, and says nothing; a key that is asked for by name does."""
+    for key in ("spec", "removed"):
+        entry = context.catalog.get(f"{prefix}{key}", consistent=True)
+        if (entry.value if entry else None) != keys.get(key):
+            raise errors.Conflict(f"key {prefix}{key} is not what the listing says: it changes just now")
+
+
+def _reading(context: Context, around: Surroundings, wanted: desired.Desired, remembered: Entry | None,
+             found: list[model.Instance], containers: list[model.Container], idle_reads: Mapping[str, int], *,
+             certain: bool) -> Reading:
     stored = state.decode(remembered.value if remembered else None)
     if acts_here(wanted, context.node):  # whatever another node registers is none of these containers
         found = [each for each in found if each.node == context.node]
-    seen = plan.Observation(now=time.time(), desired=wanted, containers=tuple(containers), instances=tuple(found),
-                            state=stored)
-    draining = [each.container for each in plan.members(seen) if each.condition == "draining"]
+    seen = around.complete(Observation(
+        now=time.time(), desired=wanted, containers=tuple(containers), instances=tuple(found), state=stored,
+        certain=certain, rules=context.config.heal))
+    draining = [each.container for each in observation.members(seen) if each.condition == "draining"]
     if draining:
         in_flight = {each.id: _engine(wanted).in_flight(each) for each in draining}
         seen = seen._replace(
             serving=_serving(context, wanted.name, found), in_flight=in_flight,
             idle_reads={each: idle_reads.get(each, 0) + 1 for each, count in in_flight.items() if count == 0},
         )
-    return Reading(seen._replace(state=plan.remember(seen)), stored, remembered.modify_index if remembered else 0)
+    return Reading(seen._replace(state=memory.remember(seen)), stored, remembered.modify_index if remembered else 0)
 
 
 def _serving(context: Context, name: str, found: list[model.Instance]) -> frozenset[tuple[str, str]]:

@@ -4,43 +4,24 @@ It decides one step at a time from the state of things alone, never from what an
 runs it next, after a crash as well, goes on from where the world is.
 """
 
-import re
-from collections.abc import Mapping
+import zlib
 from typing import NamedTuple
 
-import msgspec
+from lictor import breaker, doubt
+from lictor.model import Container
+from lictor.observation import (START_UP_GRACE_S, Member, Observation, critical_for_s, drain_mark, failed_to_pass,
+                                members)
+from lictor.state import Deaths
 
-from lictor.desired import Desired
-from lictor.model import Container, Instance
-from lictor.state import State
-
-START_UP_GRACE_S = 60.0
 IDLE_READS = 3  # in a row, before a drained container counts as idle
 BACK_OFF_S = 10.0
 BACK_OFF_MAX_S = 300.0
-FORGET_FAILURES_S = 600.0
-DRAINING = "lictor: draining since "
-ACTS = ("start", "drain", "remove")  # what is carried out; wait and hold are only explained
-
-_DRAINING = re.compile(re.escape(DRAINING) + r"(?P<since>[0-9]{1,12}): (?P<why>.*)", re.DOTALL)
-_NOT_RUNNING = ("created", "exited", "dead")
-
-
-class Observation(NamedTuple):
-    """Everything that the decision about one service rests on."""
-
-    now: float  # seconds since the epoch
-    desired: Desired
-    containers: tuple[Container, ...] = ()
-    instances: tuple[Instance, ...] = ()
-    serving: frozenset[tuple[str, str]] = frozenset()  # (node, service ID) that the nginx of any live node lists
-    in_flight: Mapping[str, int | None] = {}  # container id -> connections to its port, for those that drain
-    idle_reads: Mapping[str, int] = {}  # container id -> how often in a row nothing was in flight
-    state: State = State()
+ACTS = ("start", "drain", "remove")  # what is carried out; confirm is looked into; wait and hold are only explained
 
 
 class Action(NamedTuple):
-    """start, drain, remove: to be carried out. wait, hold: deliberately not done, with the reason."""
+    """start, drain, remove: to be carried out. confirm: to be decided by a consistent reading. wait, hold: deliberately
+    not done, with the reason."""
 
     kind: str
     reason: str
@@ -49,27 +30,14 @@ class Action(NamedTuple):
     service_id: str = ""
     number: int = 0
     until: float = 0.0  # wait: when time alone changes the decision; 0.0: it may change at any moment
+    replaces: str = ""  # the id of the running container that this replaces, for which the budget is asked
 
 
-class Member(NamedTuple):
-    """A container with its registration, and what the two together say."""
+class Departures(NamedTuple):
+    """Who has to go, so that no more run than are wanted."""
 
-    container: Container
-    instance: Instance | None
-    condition: str  # gone, leaving, draining, starting, failing, unhealthy or healthy
-    until: float = 0.0  # starting, failing: when this ends by time alone
-
-    @property
-    def name(self) -> str:
-        return self.container.name
-
-
-def members(seen: Observation) -> list[Member]:
-    """The service's containers of the live colour, by number; of a removed service those of each colour."""
-    by_container = {each.container_id: each for each in seen.instances if each.container_id}
-    own = sorted((each for each in seen.containers if seen.desired.removed or each.color == seen.desired.color),
-                 key=lambda each: each.number)
-    return [_member(each, by_container.get(each.id), seen) for each in own]
+    replaced: list[Member]  # ill ones for which another was started, or which were started and never passed
+    surplus: list[Member]  # more than the spec, or the tombstone, wants
 
 
 def plan(seen: Observation) -> tuple[Action, ...]:
@@ -77,77 +45,48 @@ def plan(seen: Observation) -> tuple[Action, ...]:
     wanted = seen.desired
     if wanted.spec is None and not wanted.removed:
         return (Action("hold", "; ".join(wanted.problems) or "there is no spec"),)
-    everyone = members(seen)
-    actions = (*_leftovers(everyone), *_drains(everyone, seen), *_count(everyone, seen), *_release(everyone, seen))
     if not wanted.why_held:
-        return actions
+        return _decide(seen)
     return tuple(Action("hold", f"not done, as {wanted.why_held}: {each.kind} {each.container}: {each.reason}",
-                        each.container) for each in actions)
+                        each.container) for each in _decide(seen._replace(certain=True)))
 
 
-def remember(seen: Observation) -> State:
-    """What the next run has to know: the last good input, and what has been seen of each instance."""
-    old, wanted = seen.state, seen.desired
+def due(seen: Observation) -> Member | None:
+    """The ill one that is to be replaced next: the longest critical, and none while another is still starting."""
+    standing = _standing(members(seen))
+    if len(standing) != seen.target or any(each.condition == "starting" for each in standing):
+        return None
+    ill = [each for each in standing if each.condition == "unhealthy"]
+    return max(ill, key=lambda each: critical_for_s(each, seen), default=None)
+
+
+def departures(seen: Observation) -> Departures:
+    standing = _standing(members(seen))
+    leaving = sorted(standing, key=lambda each: _departure_order(each, seen))[: max(len(standing) - seen.target, 0)]
+    replaced = [each for each in leaving if seen.target and _is_replaced(each, seen)]
+    return Departures(replaced, [each for each in leaving if each not in replaced])
+
+
+def back_off_s(deaths: Deaths) -> float:
+    """The first death is made good at once; then it is 10 s, doubling to 5 min."""
+    return 0.0 if deaths.count < 2 else min(BACK_OFF_S * 2.0 ** min(deaths.count - 2, 30), BACK_OFF_MAX_S)
+
+
+def retry_at(name: str, number: int, deaths: Deaths) -> float:
+    """The earliest time to start this number again. Each wait is up to a quarter shorter, so that what died together
+    does not come back together; but for everybody who looks it is the same."""
+    jitter = zlib.crc32(f"{name}-{number}-{deaths.last_at}".encode()) / 2 ** 32
+    return deaths.last_at + back_off_s(deaths) * (1 - jitter / 4)
+
+
+def _decide(seen: Observation) -> tuple[Action, ...]:
     everyone = members(seen)
-    statuses = {each.instance.service_id: each.instance.status for each in everyone if each.instance}
-    passing = {each.container.id for each in everyone
-               if each.condition == "healthy" and (not each.instance or each.instance.status != "critical")}
-    lost = [each.container.id for each in everyone
-            if each.condition == "gone" or each.condition == "unhealthy" and each.container.id not in old.passed]
-    newly_lost = not set(lost) <= set(old.lost)
-    forgetful = _forget_failures(old, seen.now)
-    counted = failed(forgetful, seen.now) if newly_lost else forgetful
-    changes: dict[str, object] = {
-        "refused": list(wanted.problems),
-        "critical_since": {service_id: min(old.critical_since.get(service_id, seen.now), seen.now)
-                           for service_id, status in statuses.items() if status == "critical"},
-        "passed": sorted({each.id for each in seen.containers} & (passing | set(old.passed))),
-        "lost": sorted(lost),
-        "failures": counted.failures,
-        "failed_at": min(counted.failed_at, seen.now),
-    }
-    if wanted.spec is not None and wanted.table is not None:
-        changes |= {"spec": wanted.table, "replicas": wanted.replicas, "image": wanted.spec.image}
-        if not old.proven or not seen.containers and wanted.replicas == 0:
-            changes |= {"live": wanted.table, "proven": any(
-                each.container.id in passing and each.container.release == wanted.release for each in everyone)}
-    return msgspec.structs.replace(old, **changes)
+    return (*_leftovers(everyone), *_drains(everyone, seen), *_count(everyone, seen), *_second_look(seen),
+            *_release(everyone, seen))
 
 
-def failed(old: State, now: float) -> State:
-    """Count one more failure, after which starts back off."""
-    return msgspec.structs.replace(old, failures=_forget_failures(old, now).failures + 1, failed_at=now)
-
-
-def _forget_failures(old: State, now: float) -> State:
-    return msgspec.structs.replace(old, failures=0) if now - old.failed_at > FORGET_FAILURES_S else old
-
-
-def retry_at(state: State) -> float:
-    """The earliest time to start another container after failures: the first is made good at once."""
-    if state.failures < 2:
-        return 0.0
-    return state.failed_at + min(BACK_OFF_S * 2.0 ** min(state.failures - 2, 30), BACK_OFF_MAX_S)
-
-
-def _member(container: Container, instance: Instance | None, seen: Observation) -> Member:
-    if container.status in _NOT_RUNNING:
-        return Member(container, instance, "gone")
-    if container.status == "removing":
-        return Member(container, instance, "leaving")
-    started_until = container.started_at + START_UP_GRACE_S
-    if instance is None:
-        has_port = (seen.state.live or seen.desired.table or {}).get("port") is not None
-        return Member(container, None, "starting", started_until) if has_port else Member(container, None, "healthy")
-    if _DRAINING.fullmatch(instance.maintenance or ""):
-        return Member(container, instance, "draining")
-    if instance.status != "critical" or instance.maintenance is not None:
-        return Member(container, instance, "healthy")
-    if container.id not in seen.state.passed and seen.now < started_until:
-        return Member(container, instance, "starting", started_until)
-    grace_s = seen.desired.spec.heal.grace if seen.desired.spec else 0.0
-    judged_at = seen.state.critical_since.get(instance.service_id, seen.now) + grace_s
-    return Member(container, instance, "unhealthy" if seen.now >= judged_at else "failing", judged_at)
+def _standing(everyone: list[Member]) -> list[Member]:
+    return [each for each in everyone if each.is_good or each.condition == "unhealthy"]
 
 
 def _leftovers(everyone: list[Member]) -> list[Action]:
@@ -160,83 +99,152 @@ def _drains(everyone: list[Member], seen: Observation) -> list[Action]:
 
 
 def _drained(member: Member, seen: Observation) -> Action:
-    assert member.instance is not None
-    mark = _DRAINING.fullmatch(member.instance.maintenance or "")
-    assert mark is not None
-    why, drain_s = mark["why"], seen.desired.spec.drain if seen.desired.spec else 0.0
-    deadline = float(mark["since"]) + drain_s
+    mark = drain_mark(member.instance)
+    assert mark is not None and member.instance is not None
+    (since, why), drain_s = mark, seen.desired.spec.drain if seen.desired.spec else 0.0
     connections = seen.in_flight.get(member.container.id)
-    served = (member.instance.node, member.instance.service_id) in seen.serving
+    pair = (member.instance.node, member.instance.service_id)
+    served = pair in seen.serving
     if not served and connections == 0 and seen.idle_reads.get(member.container.id, 0) >= IDLE_READS:
         return _act("remove", member, f"drained: {why}")
-    if seen.now >= deadline:
+    is_last = served and seen.target > 0 and not any(each != pair for each in seen.serving)
+    if seen.now >= since + drain_s and not is_last:
         return _act("remove", member, f"drained for {drain_s:g} s, as long as allowed: {why}")
-    busy = "an nginx still lists it" if served else (
+    busy = "it is the last that an nginx lists" if is_last else "an nginx still lists it" if served else (
         "it cannot be seen whether it is idle" if connections is None else f"{connections} connections to it are open")
     return _act("wait", member, f"drains: {busy}")
 
 
 def _count(everyone: list[Member], seen: Observation) -> list[Action]:
-    """Bring the number of good ones to what is wanted; bad ones go only when others stand in for them."""
-    good = [each for each in everyone if each.condition in ("healthy", "starting", "failing")]
-    bad = [each for each in everyone if each.condition == "unhealthy"]
-    target = 0 if seen.desired.removed else seen.desired.replicas
-    why = "it was removed" if seen.desired.removed else seen.desired.why_replicas
-    missing = target - len(good) - len(bad)
-    if missing > 0:
-        return [*_starts(everyone, seen, missing, f"{why}, {len(good) + len(bad)} run"), *_waits(good)]
-    if len(good) > target:
-        victims = sorted(good, key=_removal_order)[: len(good) - target]
-        staying = [each for each in good if each not in victims]
-        return [*(_leave(each, seen, why) for each in (*bad, *victims)), *_waits(staying)]
-    if bad:
-        return [*_replacement(good, bad, everyone, seen, target), *_waits(good)]
-    return _waits(good)
+    """Bring the number of those that stand to what is wanted; then replace the ill, one at a time."""
+    standing = _standing(everyone)
+    leaving = departures(seen)
+    staying = [each for each in standing if each not in leaving.replaced and each not in leaving.surplus]
+    waits = _waits(staying)
+    if len(standing) < seen.target:
+        why = f"{seen.desired.why_replicas}, {len(standing)} run"
+        return [*_starts(everyone, seen, seen.target - len(standing), why), *waits]
+    if len(standing) > seen.target:
+        return [*_replaced(leaving.replaced, staying, seen), *_surplus(leaving.surplus, staying, seen), *waits]
+    ill = due(seen)
+    return [*(_replacement(ill, everyone, seen) if ill else []), *waits]
 
 
-def _replacement(good: list[Member], bad: list[Member], everyone: list[Member], seen: Observation,
-                 target: int) -> list[Action]:
-    passing = sum(each.condition == "healthy" for each in good)
-    if len(good) >= target:
-        if passing >= target:
-            return [_leave(each, seen, _illness(each, seen)) for each in bad]
-        return []  # the replacement is still starting: its own wait says so
-    if len(good) + len(bad) <= target:
-        return _starts(everyone, seen, 1, f"to replace {bad[0].name}: {_illness(bad[0], seen)}")
-    if passing < len(good):
-        return []
-    never_passed = [each for each in bad if each.container.id not in seen.state.passed]
-    if never_passed:
-        newest = max(never_passed, key=lambda each: each.container.started_at)
-        return [_leave(newest, seen, f"a replacement that has not passed its check in {START_UP_GRACE_S:g} s")]
-    replaced = bad[: len(good) + len(bad) - target]
-    return [_leave(each, seen, _illness(each, seen)) for each in replaced]
-
-
-def _starts(everyone: list[Member], seen: Observation, count: int, why: str) -> list[Action]:
-    wait_until = retry_at(seen.state)
-    if seen.now < wait_until:
-        return [Action("wait", f"backing off after {seen.state.failures} failures, until then no start: {why}",
-                       until=wait_until)]
+def _starts(everyone: list[Member], seen: Observation, count: int, why: str, *, replaces: str = "") -> list[Action]:
+    name, limit = seen.desired.catalog_name, seen.desired.spec.replicas.max if seen.desired.spec else 0
     used = {each.container.number for each in everyone if each.condition != "gone"}
     free = [number for number in range(1, len(used) + count + 1) if number not in used][:count]
-    return [Action("start", why, f"{seen.desired.catalog_name}-{number}", number=number) for number in free]
+    room = limit - sum(each.condition != "gone" for each in everyone)
+    actions = []
+    for number in free:
+        container, deaths = f"{name}-{number}", seen.state.deaths.get(str(number))
+        wait_until = retry_at(seen.desired.name, number, deaths) if deaths else 0.0
+        if deaths and seen.now < wait_until:
+            actions.append(Action("wait", f"backs off after {deaths.count} failures, until then no start: {why}",
+                                  container, number=number, until=wait_until))
+        elif room <= 0:
+            actions.append(Action("wait", f"replicas.max is {limit}, one of those that go has to be gone first: {why}",
+                                  container, number=number))
+        else:
+            room -= 1
+            actions.append(Action("start", why, container, number=number, replaces=replaces))
+    return actions
 
 
-def _leave(member: Member, seen: Observation, why: str) -> Action:
-    if member.instance:
-        return _act("drain", member, why)
-    if member.condition == "starting" and seen.now < member.until:
-        return _act("wait", member, f"surplus, but not registered yet: {why}", until=member.until)
-    if member.condition == "starting" and member.container.id in seen.state.passed:
-        return _act("wait", member, f"surplus, but its registration cannot be seen, and so not drained: {why}",
-                    until=member.until)
-    return _act("remove", member, why)
+def _replacement(ill: Member, everyone: list[Member], seen: Observation) -> list[Action]:
+    """Start another beside the ill one; where replicas.max leaves no room for that, take the ill one away first."""
+    why, spec = f"critical for {critical_for_s(ill, seen):.0f} s", seen.desired.spec
+    assert spec is not None
+    unsure = doubt.doubt(seen)
+    if unsure:
+        return [_held(unsure, ill, f"replace it, {why}")]
+    if not seen.certain:
+        return [_act("confirm", ill, f"{why}: a consistent reading has to show it too before it is replaced")]
+    obstacle = breaker.obstacle(seen)
+    if obstacle:
+        return [_held(obstacle._replace(until=0.0), ill, f"replace it, {why}")]
+    running = [each for each in everyone if each.condition != "gone"]
+    if len(running) < spec.replicas.max:
+        return _starts(everyone, seen, 1, f"to replace {ill.name}: {why}", replaces=ill.container.id)
+    if len(running) > seen.target:
+        return [_act("wait", ill, f"{why}; replicas.max is {spec.replicas.max}, another has to be gone first")]
+    passing, limits = sum(each.condition == "healthy" for each in everyone), spec.replicas
+    if passing - 1 >= limits.min:
+        return [_act("drain", ill, f"in place, as replicas.max is {limits.max}: {why}")
+                ._replace(replaces=ill.container.id)]
+    no_room = doubt.Doubt(f"replicas.max is {limits.max}, so none can be started beside it; to restart it in place, at "
+                          f"least {limits.min + 1} others would have to pass (replicas.min and one), and {passing} do")
+    return [_held(no_room, ill, f"replace it, {why}")]
 
 
-def _waits(good: list[Member]) -> list[Action]:
+def _replaced(replaced: list[Member], staying: list[Member], seen: Observation) -> list[Action]:
+    """Let the ill ones go that others stand in for, once all of those pass."""
+    if not replaced or any(each.condition in ("starting", "failing") for each in staying):
+        return []
+    if not any(each.condition == "healthy" for each in staying):
+        replaced = [each for each in replaced if failed_to_pass(each, seen)]
+    return [action for each in replaced for action in _judged_to_leave(each, seen)]
+
+
+def _judged_to_leave(member: Member, seen: Observation) -> list[Action]:
+    why = f"critical for {critical_for_s(member, seen):.0f} s"
+    if failed_to_pass(member, seen):
+        why = f"a replacement that has not passed its check in {START_UP_GRACE_S:g} s"
+    unsure = doubt.doubt(seen)
+    if unsure:
+        return [_held(unsure, member, f"drain it, {why}")]
+    if not seen.certain:
+        return [_act("confirm", member, f"{why}: a consistent reading has to show it too before it goes")]
+    return [_leave(member, why)]
+
+
+def _surplus(surplus: list[Member], staying: list[Member], seen: Observation) -> list[Action]:
+    """Let go of what a spec or a tombstone does not want, once that has stood for long enough."""
+    why = "it was removed" if seen.desired.removed else seen.desired.why_replicas
+    stands_until = (seen.state.surplus_since or seen.now) + seen.rules.surplus_after_s
+    unsure = doubt.blindness(seen)
+    serves_on = not seen.target or any(each.condition == "healthy" for each in staying)
+    actions = []
+    for each in surplus:
+        if seen.now < stands_until:
+            actions.append(_act("wait", each, f"surplus, but for less than {seen.rules.surplus_after_s:g} s: {why}",
+                                until=stands_until))
+        elif _hidden(each, seen):
+            actions.append(_act("wait", each, f"surplus, but its registration cannot be seen, so it cannot be drained: "
+                                              f"{why}", until=each.until))
+        elif unsure or not serves_on:
+            actions.append(_held(unsure or doubt.Doubt("none of those that stay passes its check"), each,
+                                 f"drain it, surplus: {why}"))
+        elif not seen.certain:
+            actions.append(_act("confirm", each, f"surplus: {why}: a consistent reading has to show it too"))
+        else:
+            actions.append(_leave(each, why))
+    return actions
+
+
+def _hidden(member: Member, seen: Observation) -> bool:
+    """It has no registration that one sees, but may still get one, or nginx may know it from one that it had."""
+    return member.condition == "starting" and member.instance is None and (
+        seen.now < member.until or member.container.id in seen.state.passed)
+
+
+def _leave(member: Member, why: str) -> Action:
+    return _act("drain" if member.instance else "remove", member, why)
+
+
+def _held(unsure: doubt.Doubt, member: Member, what: str) -> Action:
+    return _act("wait" if unsure.until else "hold", member, f"not done, as {unsure.why}: {what}", until=unsure.until)
+
+
+def _second_look(seen: Observation) -> list[Action]:
+    if not seen.state.doubt or seen.certain or doubt.new_doubt(seen):
+        return []
+    return [Action("confirm", f"held, as {seen.state.doubt}; a consistent reading has to show that this is over")]
+
+
+def _waits(staying: list[Member]) -> list[Action]:
     said = {"starting": "has not passed its check yet", "failing": "is critical, but not for long enough"}
-    return [_act("wait", each, said[each.condition], until=each.until) for each in good if each.condition in said]
+    return [_act("wait", each, said[each.condition], until=each.until) for each in staying if each.condition in said]
 
 
 def _release(everyone: list[Member], seen: Observation) -> list[Action]:
@@ -248,14 +256,16 @@ def _release(everyone: list[Member], seen: Observation) -> list[Action]:
     return [Action("hold", f"{what}: this version makes no releases; scale to 0 and back, or remove and apply")]
 
 
-def _removal_order(member: Member) -> tuple[int, float]:
-    return ("failing", "starting", "healthy").index(member.condition), -member.container.started_at
+def _is_replaced(member: Member, seen: Observation) -> bool:
+    reserved = any(each.container_id == member.container.id for each in seen.reservations)
+    return member.condition == "unhealthy" and (reserved or failed_to_pass(member, seen))
 
 
-def _illness(member: Member, seen: Observation) -> str:
-    assert member.instance is not None
-    since = seen.state.critical_since.get(member.instance.service_id, seen.now)
-    return f"critical for {seen.now - since:.0f} s"
+def _departure_order(member: Member, seen: Observation) -> tuple[int, float]:
+    """The worst first, and of equals the newest."""
+    rank = 0 if failed_to_pass(member, seen) else 1 if _is_replaced(member, seen) else (
+        2 + ("unhealthy", "failing", "starting", "maintenance", "healthy").index(member.condition))
+    return rank, -member.container.started_at
 
 
 def _exit_code(container: Container) -> str:

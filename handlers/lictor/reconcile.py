@@ -3,16 +3,19 @@
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from lictor import (act, catalog, config, errors, files, history, log, model, observe, plan, retry, routes, state,
-                    transaction)
+from lictor import (act, catalog, config, engines, errors, fence, files, history, log, memory, model, notify, observe,
+                    observer, plan, retry, routes, state, transaction)
+from lictor.fence import Fence
 from lictor.observe import Context, Reading
 
 _POLL_S = 0.25
+_CALM_POLL_S = 1.0  # once nothing was done for a while: what is waited for is mostly time
+_CALM_AFTER_S = 10.0
 _PATIENCE_S = 120.0  # without an act of ours, the timer goes on from here
-_LONGEST_WAIT_S = plan.START_UP_GRACE_S  # a wait that ends later than that is the timer's
+_LONGEST_WAIT_S = 60.0  # a wait that ends later than that is the timer's
 _FRESH_S = 5.0  # what was seen longer ago is looked at again before the next act
 _AT_ONCE = 8
 _AT_MOST_DELETED = 60  # Consul's transactions hold 64 operations
@@ -76,59 +79,105 @@ def converge(context: Context, name: str) -> None:
 
 
 def _converge_locked(context: Context, name: str, again: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+    acted_at = time.monotonic()
     idle_reads: dict[str, int] = {}
-    while time.monotonic() < deadline:
+    while (calm_s := time.monotonic() - acted_at) < _PATIENCE_S:
         files.remove(again)
-        reading = observe.one(context, name, idle_reads)
+        reading = _observed(context, name, idle_reads)
         if not observe.acts_here(reading.seen.desired, context.node):
             return
         idle_reads = dict(reading.seen.idle_reads)
         try:
-            acted = _step(context, reading)
+            acted = _step_fenced(context, reading) if _needs_fence(reading) else _step(context, reading)
         except errors.Conflict as error:  # somebody else wrote the state, or took a name: look again
             log.event("reconcile", service=name, outcome="again", reason=error)
             acted = False
         if acted:
-            deadline = time.monotonic() + _PATIENCE_S
+            acted_at = time.monotonic()
         elif not _worth_waiting(reading):
             return
         else:
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_S if calm_s < _CALM_AFTER_S else _CALM_POLL_S)
 
 
-def _step(context: Context, reading: Reading) -> bool:
-    """Keep what was learnt, then carry out what is planned; returns whether there was anything."""
+def _observed(context: Context, name: str, idle_reads: Mapping[str, int]) -> Reading:
+    """Whatever could not be read makes everybody on this node careful for a while."""
+    try:
+        return observe.settled(context, name, idle_reads)
+    except errors.Conflict:
+        raise
+    except errors.Unavailable:
+        observer.note_unreadable(context.config)
+        raise
+
+
+def _needs_fence(reading: Reading) -> bool:
+    spec = reading.seen.desired.spec
+    return spec is not None and engines.ENGINES[spec.engine].FENCED and _has_acts(reading)
+
+
+def _step_fenced(context: Context, reading: Reading) -> bool:
+    """Under the lock in Consul all is seen afresh; while another node holds it, that one does what there is to do."""
+    name = reading.seen.desired.name
+    with fence.held(context.catalog, name, node=context.node) as lock:
+        return lock is not None and _step(context, _observed(context, name, reading.seen.idle_reads), lock)
+
+
+def _step(context: Context, reading: Reading, lock: Fence | None = None) -> bool:
+    """Keep what was learnt, carry out what is planned, and tell of it; returns whether there was anything to do."""
     seen = reading.seen
-    name = seen.desired.name
-    actions = [each for each in reading.actions if each.kind in plan.ACTS]
     if seen.desired.removed and not seen.containers and not seen.desired.why_held:
-        _forget(context, name)
+        _forget(context, seen.desired.name)
         return False
     if seen.state != reading.stored:
-        context.catalog.put(f"{state.KEY_PREFIX}{name}", state.encode(seen.state), cas=reading.stored_index)
-    for problem in set(seen.state.refused) - set(reading.stored.refused):
-        history.note(context.catalog, name, {"kind": "refused", "node": context.node, "reason": problem})
+        context.catalog.put(f"{state.KEY_PREFIX}{seen.desired.name}", state.encode(seen.state),
+                            cas=reading.stored_index)
+    try:
+        _act(context, reading, lock)
+    finally:
+        _tell(context, reading)
+    return _has_acts(reading)
+
+
+def _act(context: Context, reading: Reading, lock: Fence | None) -> None:
+    seen = reading.seen
     failure: errors.LictorError | None = None
+    actions = [each for each in reading.actions if each.kind in plan.ACTS]
     for action in actions:
         if action is not actions[0] and time.time() - seen.now > _FRESH_S:
             break
         try:
-            act.carry_out(context, seen, action)
+            act.carry_out(context, seen, action, lock)
         except errors.LictorError as error:  # one that cannot be removed, say, must not keep others from being started
             failure = failure or error
             if action.kind == "start":
-                _count_failure(context, name)
+                _count_failure(context, seen.desired.name, action.number)
                 break
     if failure:
         raise failure
-    return bool(actions)
 
 
-def _count_failure(context: Context, name: str) -> None:
+def _tell(context: Context, reading: Reading) -> None:
+    """Note what was refused, what people should know, and what of it is over: each once, as long as it lasts."""
+    seen, before = reading.seen, reading.stored
+    name = seen.desired.name
+    for problem in set(seen.state.refused) - set(before.refused):
+        history.note(context.catalog, name, {"kind": "refused", "node": context.node, "reason": problem})
+    for cause, text in memory.causes(seen).items():
+        if cause not in before.told:
+            ill = plan.due(seen)
+            record = {"kind": cause, "node": context.node, "reason": text, "seen": act.describe(seen),
+                      "detail": act.last_words(seen, ill.container.id) if ill else ""}
+            history.note(context.catalog, name, record, seen=seen)
+            notify.tell(context.config, {"service": name, "at": round(seen.now, 3), **record})
+    for cause in set(before.told) - set(seen.state.told):
+        history.note(context.catalog, name, {"kind": cause, "node": context.node, "reason": "this is over"}, seen=seen)
+
+
+def _count_failure(context: Context, name: str, number: int) -> None:
     """A start that the engine refuses is a failure like a death: the next try backs off."""
     entry = context.catalog.get(f"{state.KEY_PREFIX}{name}")
-    failed = plan.failed(state.decode(entry.value if entry else None), time.time())
+    failed = memory.failed(state.decode(entry.value if entry else None), number, time.time())
     context.catalog.put(f"{state.KEY_PREFIX}{name}", state.encode(failed), cas=entry.modify_index if entry else 0)
 
 
@@ -148,6 +197,10 @@ def _forget(context: Context, name: str) -> None:
         context.catalog.delete(f"{state.KEY_PREFIX}{name}")
         history.note(context.catalog, name, {"kind": "removed", "node": context.node,
                                              "reason": "lictor remove", "seen": "no container is left"})
+
+
+def _has_acts(reading: Reading) -> bool:
+    return any(each.kind in plan.ACTS for each in reading.actions)
 
 
 def _worth_waiting(reading: Reading) -> bool:

@@ -34,14 +34,16 @@ def status(context: Context) -> list[Status]:
     rows = []
     for name in observe.names(grouped, remembered):
         entry = remembered.get(f"{state.KEY_PREFIX}{name}")
-        wanted = desired.desired(name, grouped.get(name, {}), state.decode(entry.value if entry else None), prefix)
+        stored = state.decode(entry.value if entry else None)
+        wanted = desired.desired(name, grouped.get(name, {}), stored, prefix)
         own = entries.get(wanted.catalog_name, [])
         found = observe.instances(own)
         images = {str((each["Service"].get("Meta") or {}).get(model.META_IMAGE, "")) for each in own} - {""}
         nodes = sorted(key.split("/")[2] for key, each in served.items()
                        if key.endswith(f"/{name}") and observe.served_pairs(each.value))
         if not wanted.removed or found and wanted.spec and wanted.spec.engine != "none":
-            rows.append(_status(wanted, found, nodes)._replace(says=_says(wanted, found, images, nodes)))
+            says = _says(wanted, stored, found, images, nodes)
+            rows.append(_status(wanted, found, nodes)._replace(says=says))
     rows = [row._replace(problems=row.problems + _same_route(row, rows, prefix)) for row in rows]
     return rows + [Status("?", 0, 0, 0, "", "", "", "", [], "refused", [each]) for each in strange]
 
@@ -55,7 +57,8 @@ def _status(wanted: desired.Desired, found: list[model.Instance], nodes: list[st
                   list(wanted.problems))
 
 
-def _says(wanted: desired.Desired, found: list[model.Instance], images: set[str], nodes: list[str]) -> str:
+def _says(wanted: desired.Desired, stored: state.State, found: list[model.Instance], images: set[str],
+          nodes: list[str]) -> str:
     """What is the matter, the weightiest first."""
     spec, serving = wanted.spec, _serving(found)
     if wanted.removed:
@@ -64,6 +67,12 @@ def _says(wanted: desired.Desired, found: list[model.Instance], images: set[str]
         return f"held: {wanted.why_held}"
     if spec is None:
         return "refused"
+    if stored.breaker:
+        return f"the breaker is open: {stored.breaker.why}"
+    if stored.doubt:
+        return f"held: {stored.doubt}"
+    if any(each.node == spec.node and not each.node_alive for each in found):
+        return f"held: node {spec.node} does not answer"
     if spec.engine == "none":
         return "only routed" if serving else "only routed, and no instance passes"
     if spec.port is None:
@@ -87,7 +96,7 @@ def _same_route(row: Status, rows: list[Status], prefix: str) -> list[str]:
 
 def what_now(context: Context, name: str) -> list[dict[str, Any]]:
     """What a reconcile would do with the service this moment, and what it would leave and why."""
-    reading = observe.one(context, name, {})
+    reading = observe.settled(context, name, {})
     wanted = reading.seen.desired
     if wanted.spec and not observe.acts_here(wanted, context.node):
         reason = f"node {wanted.spec.node} acts for it, this is {context.node}" if wanted.spec.engine != "none" else (
@@ -110,9 +119,13 @@ def needs_work(actions: list[dict[str, Any]]) -> bool:
     return any(each["kind"] in plan.ACTS for each in actions)
 
 
+def moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
 def told(record: dict[str, Any]) -> str:
     """One record of the history as a line: when, who, what, why, how it ended."""
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.get("at", 0)))
+    at = moment(record.get("at", 0))
     what = f"{record.get('kind', '?')} {record.get('container', '')}".strip()
     took = f" in {record['ms'] / 1000:.1f} s" if "ms" in record else ""
     outcome = f"{record.get('outcome', '?')}{took}"

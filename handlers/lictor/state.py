@@ -7,6 +7,20 @@ import msgspec
 KEY_PREFIX = "lictor/state/"
 
 
+class Deaths(msgspec.Struct, frozen=True):
+    """How often the container of one number died, or would not start, since it last was well for long."""
+
+    count: int  # one that never passed its check counts double
+    last_at: float
+
+
+class Breaker(msgspec.Struct, frozen=True):
+    """Too many were replaced: hands off what runs, until it is well by itself or somebody says `lictor resume`."""
+
+    opened_at: float
+    why: str
+
+
 class State(msgspec.Struct, frozen=True):
     """Times are seconds since the epoch. Everything in it can be lost without harm: it is learnt again."""
 
@@ -15,11 +29,15 @@ class State(msgspec.Struct, frozen=True):
     image: str = ""  # the last good image
     live: dict[str, Any] | None = None  # the spec that the running containers were made from, its image resolved
     proven: bool = False  # whether an instance of `live` has ever passed its check
-    critical_since: dict[str, float] = {}  # service ID -> first sighting of critical
+    critical_since: dict[str, float] = {}  # service ID -> first sighting of critical, after its start-up
     passed: list[str] = []  # ids of the containers that have passed their check once
     lost: list[str] = []  # ids of the containers that were last seen not running: each is counted once
-    failures: int = 0  # how many died, or never passed, since the service was last well for long
-    failed_at: float = 0.0
+    deaths: dict[str, Deaths] = {}  # by the container's number
+    surplus_since: float = 0.0  # since when more run than are wanted; 0.0: no more than that
+    doubt: str = ""  # why what is seen is not trusted; it ends with a consistent reading that gives no reason
+    breaker: Breaker | None = None
+    well_since: float = 0.0  # while the breaker is open: since when all is as desired; 0.0: it is not
+    told: list[str] = []  # the causes that people have been told of, each once as long as it lasts
     refused: list[str] = []  # bad inputs that stand, each recorded once
 
 

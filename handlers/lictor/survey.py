@@ -40,10 +40,13 @@ def look(call: handler.Call) -> Survey:
     problems = [f"{name}: {problem}" for name, each in readings.items()
                 if observe.concerns(each.seen.desired, context.node) for problem in each.seen.desired.problems]
     problems += scale.refused(settings)
+    problems += [f"{name}: the breaker is open, as {each.seen.state.breaker.why}; `lictor why {name}` tells more, "
+                 f"`lictor resume {name}` closes it" for name, each in mine.items() if each.seen.state.breaker]
     pending = [text for name, each in mine.items() for text in _pending(name, each)]
     strays = [f"{name}: {stray}" for name, each in readings.items()
               if (stray := observe.stray(each.seen, context.node))]
-    pending += strays + trouble + _unconfirmed(settings) + _registrar_is_late(settings, bool(mine))
+    lost = [f"{name}: {why}" for name, each in readings.items() if (why := observe.lost_node(each.seen, context.node))]
+    pending += strays + lost + trouble + _unconfirmed(settings) + _registrar_is_late(settings, bool(mine))
     return Survey([name for name, each in mine.items() if _needs_work(each)], len(mine), problems, pending)
 
 
@@ -58,8 +61,10 @@ def _tried(failed: str, step: Callable[[], object]) -> list[str]:
 
 
 def _needs_work(reading: Reading) -> bool:
+    """Also when there is only something to remember, and perhaps to tell people."""
     finished = reading.seen.desired.removed and not reading.seen.containers
-    return finished or any(each.kind in plan.ACTS or each.kind == "wait" for each in reading.actions)
+    return finished or reading.seen.state != reading.stored or any(
+        each.kind in (*plan.ACTS, "confirm", "wait") for each in reading.actions)
 
 
 def _pending(name: str, reading: Reading) -> list[str]:

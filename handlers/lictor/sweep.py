@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from lictor import config, errors, files, handler, log, process
+from lictor import config, errors, files, handler, log, observer, process
 
 STALE_S = 60.0
 _SUMMARY = "summary.json"  # in the state folder
@@ -17,6 +17,7 @@ PASSING, WARNING, CRITICAL = 0, 1, 2
 
 def answer(call: handler.Call) -> int:
     """Answer Consul's check from what the last sweep recorded, and start the next one beside us."""
+    observer.note_agent(call.settings)
     process.spawn_handler("lictor-reconcile", [*call.inherited, "--sweep"], state_dir=call.settings.state_dir)
     text, code = say(read(call.settings), time.time())
     print(text)
@@ -58,6 +59,8 @@ def run(call: handler.Call) -> int:
         try:
             found = survey.look(call)
         except (errors.LictorError, OSError) as error:
+            if isinstance(error, errors.Unavailable):
+                observer.note_unreadable(settings)
             _record(settings, {"at": time.time(), "error": str(error)})
             raise
         _record(settings, {"at": time.time(), "services": found.services, "problems": found.problems,

@@ -22,6 +22,9 @@ main_conf = "{nginx.main_conf}"
 pid_file = "{nginx.pid_file}"
 [watch]
 config_dir = "{consul.config_dir}"
+[heal]
+surplus_after = "1s"
+trust_after = "1s"
 """
 
 BOOKS: dict[str, Any] = {

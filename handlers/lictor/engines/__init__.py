@@ -1,4 +1,4 @@
-"""What runs containers: one module for each engine, all with the same four functions."""
+"""What runs containers: one module for each engine, all with the same functions."""
 
 from typing import Protocol
 
@@ -8,6 +8,8 @@ from lictor.engines import docker
 
 class Engine(Protocol):
     """Every call raises Unavailable when the engine can't be reached, and has a time limit."""
+
+    FENCED: bool  # more than one node may act for a service: who acts holds the lock in Consul
 
     def containers(self, service: str | None = None) -> list[model.Container]:
         """All of lictor's containers, or those of one service, in whatever state they are."""

@@ -10,6 +10,8 @@ from typing import Any
 from lictor import containers as docker
 from lictor import errors, model, policy
 
+FENCED = False  # a container belongs to its node, where a lock between processes is enough
+
 _ESTABLISHED = "01"
 _PULL_TIMEOUT_S = 600.0
 # Labels that decide what a container is registered as; the spec says that, so a user's labels may not.

@@ -1,0 +1,105 @@
+"""What the next run has to know of this one: the last good input, and what has been seen of each instance. Pure."""
+
+import msgspec
+
+from lictor import breaker, doubt, plan
+from lictor.observation import Member, Observation, failed_to_pass, members
+from lictor.state import Breaker, Deaths, State
+
+FORGET_DEATHS_S = 600.0
+HELD = "held"  # the cause of a doubt, among those that people are told of
+
+
+def remember(seen: Observation) -> State:
+    """The state after this observation; remembering it once more changes nothing."""
+    old, wanted, everyone = seen.state, seen.desired, members(seen)
+    passing = {each.container.id for each in everyone if _passes(each)}
+    lost = [each.container.id for each in everyone if each.condition == "gone" or failed_to_pass(each, seen)]
+    new_doubt = doubt.new_doubt(seen)
+    trusted_again = bool(old.doubt) and seen.certain and new_doubt is None
+    since = {} if trusted_again else old.critical_since  # whoever is still critical then gets the whole grace
+    broken = _breaker(seen)
+    changes: dict[str, object] = {
+        "refused": list(wanted.problems),
+        "critical_since": {each.instance.service_id: min(since.get(each.instance.service_id, seen.now), seen.now)
+                           for each in everyone if each.instance and each.condition in ("failing", "unhealthy")},
+        "passed": sorted({each.id for each in seen.containers} & (passing | set(old.passed))),
+        "lost": sorted(lost),
+        "deaths": _deaths(everyone, seen, lost),
+        "surplus_since": _surplus_since(seen),
+        "doubt": new_doubt.why if new_doubt else "" if seen.certain else old.doubt,
+        "breaker": broken,
+        "well_since": min(old.well_since or seen.now, seen.now) if broken and _is_well(everyone, seen) else 0.0,
+    }
+    if wanted.spec is not None and wanted.table is not None:
+        changes |= {"spec": wanted.table, "replicas": wanted.replicas, "image": wanted.spec.image}
+        if not old.proven or not seen.containers and wanted.replicas == 0:
+            changes |= {"live": wanted.table, "proven": any(
+                each.container.id in passing and each.container.release == wanted.release for each in everyone)}
+    new = msgspec.structs.replace(old, **changes)
+    return msgspec.structs.replace(new, told=sorted(causes(seen._replace(state=new))))
+
+
+def failed(old: State, number: int, now: float) -> State:
+    """A start that the engine refused is like a death before it ever passed."""
+    return msgspec.structs.replace(old, deaths=_died(old.deaths, number, 2, now))
+
+
+def causes(seen: Observation) -> dict[str, str]:
+    """What a person should be told of, each as long as it lasts: its name, and what is the matter."""
+    state, found = seen.state, {}
+    if state.breaker:
+        found["breaker"] = f"the breaker is open, hands off what runs: {state.breaker.why}"
+    suspected = doubt.suspicion(seen)
+    if suspected or HELD in state.told and state.doubt:
+        found[HELD] = f"nothing is replaced: {suspected.why if suspected else state.doubt}"
+    for number, deaths in state.deaths.items():
+        if plan.back_off_s(deaths) >= plan.BACK_OFF_MAX_S:
+            found[f"gave up {number}"] = (f"{seen.desired.catalog_name}-{number} failed {deaths.count} times, and is "
+                                          f"started only every {plan.BACK_OFF_MAX_S / 60:g} minutes")
+    return found
+
+
+def _passes(member: Member) -> bool:
+    by_hand = member.condition == "maintenance" and member.instance is not None and member.instance.status != "critical"
+    return member.condition == "healthy" or by_hand
+
+
+def _is_well(everyone: list[Member], seen: Observation) -> bool:
+    return len(everyone) == seen.target and all(each.condition == "healthy" for each in everyone)
+
+
+def _breaker(seen: Observation) -> Breaker | None:
+    """It opens when a replacement is due that no budget is left for, and closes after a while of being well."""
+    old = seen.state.breaker
+    if old:
+        was_well = seen.state.well_since and seen.now - seen.state.well_since >= breaker.CLOSES_AFTER_S
+        return None if was_well and _is_well(members(seen), seen) else old
+    is_sure = seen.certain and not seen.desired.why_held and not doubt.doubt(seen)
+    return breaker.opened(seen) if is_sure and plan.due(seen) else None
+
+
+def _surplus_since(seen: Observation) -> float:
+    """A count that cannot be read, or a service that is held, makes no surplus."""
+    if seen.desired.why_held or not plan.departures(seen).surplus:
+        return 0.0
+    return min(seen.state.surplus_since or seen.now, seen.now)
+
+
+def _deaths(everyone: list[Member], seen: Observation, lost: list[str]) -> dict[str, Deaths]:
+    """Each death is counted once, and double if it came before the check ever passed; ten good minutes forget it."""
+    deaths, numbers = seen.state.deaths, {str(each.container.number) for each in everyone}
+    for each in everyone:
+        if each.container.id in lost and each.container.id not in seen.state.lost:
+            weight = 1 if each.container.id in seen.state.passed else 2
+            deaths = _died(deaths, each.container.number, weight, seen.now)
+    well = {str(each.container.number) for each in everyone
+            if each.condition == "healthy" and seen.now - each.container.started_at >= FORGET_DEATHS_S}
+    return {number: Deaths(each.count, min(each.last_at, seen.now)) for number, each in deaths.items()
+            if number not in well and (
+                number in numbers or seen.now - each.last_at < FORGET_DEATHS_S + plan.BACK_OFF_MAX_S)}
+
+
+def _died(deaths: dict[str, Deaths], number: int, weight: int, now: float) -> dict[str, Deaths]:
+    before = deaths.get(str(number), Deaths(0, now)).count
+    return {**deaths, str(number): Deaths(before + weight, now)}

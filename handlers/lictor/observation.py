@@ -1,0 +1,112 @@
+"""What a decision about one service rests on, and what containers and registrations say together. Pure: no clock."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from lictor import config
+from lictor.budget import Reservation
+from lictor.desired import Desired
+from lictor.model import Container, Instance
+from lictor.state import State
+
+START_UP_GRACE_S = 60.0
+DRAINING = "lictor: draining since "
+
+_DRAINING = re.compile(re.escape(DRAINING) + r"(?P<since>[0-9]{1,12}): (?P<why>.*)", re.DOTALL)
+_NOT_RUNNING = ("created", "exited", "dead")
+_GOOD = ("healthy", "maintenance", "starting", "failing")
+
+
+class Observer(NamedTuple):
+    """What is known of those through whose eyes we see; what is not known is no reason to doubt."""
+
+    agent_age_s: float | None = None  # since the start of this node's Consul agent
+    unreadable_s_ago: float | None = None  # since an answer of Consul or Docker last could not be had
+    nginx_trouble: str = ""  # why this node's nginx itself does not work
+    also_failing: tuple[str, ...] = ()  # other services of this node that began to fail at about the same time
+
+
+class Observation(NamedTuple):
+    """Everything that the decision about one service rests on."""
+
+    now: float  # seconds since the epoch
+    desired: Desired
+    containers: tuple[Container, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    serving: frozenset[tuple[str, str]] = frozenset()  # (node, service ID) that the nginx of any live node lists
+    in_flight: Mapping[str, int | None] = {}  # container id -> connections to its port, for those that drain
+    idle_reads: Mapping[str, int] = {}  # container id -> how often in a row nothing was in flight
+    state: State = State()
+    certain: bool = False  # read from Consul's leader with its quorum, and the service's keys by name
+    observer: Observer = Observer()
+    reservations: tuple[Reservation, ...] = ()  # the whole fleet's; read only when something is critical
+    rules: config.Heal = config.Heal()
+
+    @property
+    def target(self) -> int:
+        return 0 if self.desired.removed else self.desired.replicas
+
+
+class Member(NamedTuple):
+    """A container with its registration, and what the two together say."""
+
+    container: Container
+    instance: Instance | None
+    condition: str  # gone, leaving, draining, starting, failing, unhealthy, maintenance (by hand) or healthy
+    until: float = 0.0  # starting, failing: when this ends by time alone
+
+    @property
+    def name(self) -> str:
+        return self.container.name
+
+    @property
+    def is_good(self) -> bool:
+        """It counts as one of those that are wanted, and nothing has been found against it so far."""
+        return self.condition in _GOOD
+
+
+def members(seen: Observation) -> list[Member]:
+    """The service's containers of the live colour, by number; of a removed service those of each colour."""
+    by_container = {each.container_id: each for each in seen.instances if each.container_id}
+    own = sorted((each for each in seen.containers if seen.desired.removed or each.color == seen.desired.color),
+                 key=lambda each: (each.number, each.id))
+    return [_member(each, by_container.get(each.id), seen) for each in own]
+
+
+def drain_mark(instance: Instance | None) -> tuple[float, str] | None:
+    """Since when an instance is drained by lictor, and why; None: it is not."""
+    match = _DRAINING.fullmatch((instance and instance.maintenance) or "")
+    return (float(match["since"]), match["why"]) if match else None
+
+
+def critical_for_s(member: Member, seen: Observation) -> float:
+    assert member.instance is not None
+    return seen.now - seen.state.critical_since.get(member.instance.service_id, seen.now)
+
+
+def failed_to_pass(member: Member, seen: Observation) -> bool:
+    """Whether it has had all of its start-up grace and more, and never passed."""
+    return member.condition == "unhealthy" and member.container.id not in seen.state.passed
+
+
+def _member(container: Container, instance: Instance | None, seen: Observation) -> Member:
+    if container.status in _NOT_RUNNING:
+        return Member(container, instance, "gone")
+    if container.status == "removing":
+        return Member(container, instance, "leaving")
+    started_until = container.started_at + START_UP_GRACE_S
+    if instance is None:
+        has_port = (seen.state.live or seen.desired.table or {}).get("port") is not None
+        return Member(container, None, "starting", started_until) if has_port else Member(container, None, "healthy")
+    if drain_mark(instance):
+        return Member(container, instance, "draining")
+    if instance.maintenance is not None:
+        return Member(container, instance, "maintenance")
+    if instance.status != "critical":
+        return Member(container, instance, "healthy")
+    if container.id not in seen.state.passed and seen.now < started_until:
+        return Member(container, instance, "starting", started_until)
+    grace_s = seen.desired.spec.heal.grace if seen.desired.spec else 0.0
+    judged_at = seen.state.critical_since.get(instance.service_id, seen.now) + grace_s
+    return Member(container, instance, "unhealthy" if seen.now >= judged_at else "failing", judged_at)

@@ -1,0 +1,43 @@
+"""What a judgement asks for beside the service itself: the observers, the other services, the budget."""
+
+import functools
+
+from lictor import budget, config, doubt, observer, state
+from lictor.catalog import Catalog
+from lictor.observation import Observation, Observer
+
+
+class Surroundings:
+    """Looked up when the first service needs it, and once for all that are observed together."""
+
+    def __init__(self, settings: config.Config, catalog: Catalog, node: str) -> None:
+        self._settings, self._catalog, self._node = settings, catalog, node
+
+    def complete(self, seen: Observation) -> Observation:
+        """The observation with what else a decision about it needs; the costly part only when something is critical."""
+        seen = seen._replace(observer=self._nearby)
+        critical = doubt.judged(seen)
+        if not critical and not seen.state.breaker:
+            return seen
+        failing_too = doubt.failing_too(seen, self._states, self._node) if critical else ()
+        return seen._replace(reservations=self._reservations, observer=self._nearby._replace(
+            nginx_trouble=self._nginx_trouble, also_failing=failing_too))
+
+    @functools.cached_property
+    def _nearby(self) -> Observer:
+        return Observer(agent_age_s=observer.agent_age_s(self._settings),
+                        unreadable_s_ago=observer.unreadable_s_ago(self._settings))
+
+    @functools.cached_property
+    def _nginx_trouble(self) -> str:
+        return observer.nginx_trouble(self._settings)
+
+    @functools.cached_property
+    def _states(self) -> dict[str, state.State]:
+        return {key.removeprefix(state.KEY_PREFIX): state.decode(entry.value)
+                for key, entry in self._catalog.tree(state.KEY_PREFIX).items()}
+
+    @functools.cached_property
+    def _reservations(self) -> tuple[budget.Reservation, ...]:
+        entry = self._catalog.get(budget.KEY)
+        return budget.decode(entry.value if entry else None)

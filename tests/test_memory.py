@@ -1,0 +1,137 @@
+"""What is remembered from one observation to the next, as tables."""
+
+from typing import Any
+
+import pytest
+
+from lictor import desired, memory, observation, plan, state
+from lictor.observation import Observer
+from lictor.state import Breaker, Deaths, State
+from scene import NOW, SPEC, scene
+
+
+def later(seen: observation.Observation, seconds: float, **changes: Any) -> observation.Observation:
+    """The same scene a while later, with what was learnt."""
+    return seen._replace(state=memory.remember(seen), now=seen.now + seconds, **changes)
+
+
+def kinds(seen: observation.Observation) -> list[str]:
+    return [each.kind for each in plan.plan(seen._replace(state=memory.remember(seen)))]
+
+
+def test_the_good_input_is_remembered_and_a_release_that_is_asked_for_is_not_live() -> None:
+    learnt = memory.remember(scene(2, "passing", keys={"image": b"books:2"}))
+    assert (learnt.replicas, learnt.image, learnt.live) == (2, "books:2", SPEC)
+
+
+def test_an_image_that_never_ran_well_gives_way_to_the_next() -> None:
+    seen = scene(1, "gone", keys={"image": b"books:2"})._replace(state=State(live=SPEC))
+    assert memory.remember(seen).live == {**SPEC, "image": "books:2"}
+
+
+@pytest.mark.parametrize(("condition", "count"), [
+    ("gone", 1), ("gone never", 2), ("unhealthy never", 2), ("passing", 0)])
+def test_a_death_is_counted_once_and_double_before_the_first_passing(condition: str, count: int) -> None:
+    first = memory.remember(scene(1, condition))
+    assert first.deaths == ({"1": Deaths(count, NOW)} if count else {})
+    assert memory.remember(later(scene(1, condition), 1)).deaths == first.deaths
+
+
+def test_a_start_that_is_refused_is_a_failure() -> None:
+    assert memory.failed(memory.failed(State(), 3, NOW), 3, NOW + 9).deaths == {"3": Deaths(4, NOW + 9)}
+
+
+@pytest.mark.parametrize(("condition", "died_s_ago", "forgotten"), [
+    ("passing", 10, True),  # it has been running for more than ten minutes
+    ("passing young", 500, False), ("absent", 500, False), ("absent", 901, True),
+])
+def test_ten_good_minutes_forget_deaths(condition: str, died_s_ago: float, forgotten: bool) -> None:
+    seen = scene(1, condition, state={"deaths": {"1": Deaths(3, NOW - died_s_ago)}})
+    assert (memory.remember(seen).deaths == {}) is forgotten
+
+
+def test_times_to_come_are_not_believed_and_so_delay_nothing_for_ever() -> None:
+    remembered = State(deaths={"1": Deaths(3, NOW + 1e9)}, critical_since={"s1": NOW + 1e9}, surplus_since=NOW + 1e9,
+                       passed=["c1", "c2"])
+    learnt = memory.remember(scene(1, "critical", "passing")._replace(state=remembered))
+    assert (learnt.deaths["1"].last_at, learnt.critical_since, learnt.surplus_since) == (NOW, {"s1": NOW}, NOW)
+
+
+def test_grace_counts_from_the_first_sighting_and_after_the_start_up() -> None:
+    seen = scene(1, "critical")
+    assert memory.remember(seen).critical_since == {"s1": NOW}
+    assert kinds(later(seen, 9.9)) == ["wait"]
+    assert kinds(later(seen, 10)) == ["start"]
+    young = scene(1, "critical young")
+    assert memory.remember(young).critical_since == {}
+    assert memory.remember(later(young, 56)).critical_since == {"s1": NOW + 56}
+
+
+def test_a_surplus_stands_from_its_first_sighting_and_anew_when_it_was_none_meanwhile() -> None:
+    seen = scene(1, "passing", "passing", state={"surplus_since": 0.0})
+    assert kinds(later(seen, 59)) == ["wait"]
+    assert kinds(later(seen, 60)) == ["drain"]
+    wanted_again = later(seen, 30, desired=scene(2).desired)
+    assert memory.remember(wanted_again).surplus_since == 0.0
+
+
+@pytest.mark.parametrize("keys", [{}, {"replicas": b"1"}])
+def test_what_no_spec_makes_surplus_does_not_age(keys: dict[str, bytes]) -> None:
+    seen = scene(1, "passing", "passing")
+    unreadable = seen._replace(desired=desired.desired("books", keys, State(spec=SPEC, replicas=1)))
+    assert memory.remember(unreadable).surplus_since == 0.0
+
+
+def test_a_doubt_ends_with_a_consistent_reading_and_gives_the_whole_grace_again() -> None:
+    seen = scene(3, "unhealthy", "unhealthy", "passing")
+    assert memory.remember(seen).doubt == "2 of 3 instances are critical at once"
+    better = later(seen, 5, instances=scene(3, "passing", "unhealthy", "passing").instances)
+    assert memory.remember(better._replace(certain=False)).doubt == "2 of 3 instances are critical at once"
+    trusted = memory.remember(better)
+    assert (trusted.doubt, trusted.critical_since) == ("", {"s2": NOW + 5})
+    assert kinds(better) == ["wait"]
+
+
+def test_the_breaker_opens_when_a_replacement_is_due_and_the_budget_spent() -> None:
+    spent = scene(3, "passing", "passing", "unhealthy", spec={"heal": {"grace": "10s", "budget": 0}})
+    learnt = memory.remember(spent)
+    assert learnt.breaker == Breaker(NOW, "its budget is spent: 0 of 0 replaced within 10 min")
+    assert memory.remember(spent._replace(state=learnt)) == learnt
+    for unsure in (spent._replace(certain=False), spent._replace(observer=Observer(agent_age_s=1.0)),
+                   scene(3, "passing", "passing", "passing", spec={"heal": {"budget": 0}})):
+        assert memory.remember(unsure).breaker is None
+
+
+def test_the_breaker_closes_after_ten_minutes_of_being_well() -> None:
+    opened = {"breaker": Breaker(NOW - 100, "x")}
+    well = scene(2, "passing", "passing", state=opened)
+    assert memory.remember(well).well_since == NOW
+    assert memory.remember(later(well, 599)).breaker is not None
+    assert memory.remember(later(well, 600)).breaker is None
+    ill = later(well, 300, instances=scene(2, "passing", "critical").instances)
+    assert memory.remember(ill).well_since == 0.0
+
+
+@pytest.mark.parametrize(("seen", "causes"), [
+    (scene(2, "passing", "passing"), []),
+    (scene(3, "passing", "passing", "unhealthy"), []),
+    (scene(3, "unhealthy", "unhealthy", "passing"), ["held"]),
+    (scene(3, "passing", "passing", "unhealthy", observer=Observer(agent_age_s=1.0)), []),  # it passes by itself
+    (scene(3, "passing", "passing", "unhealthy", spec={"heal": {"budget": 0}}), ["breaker"]),
+    (scene(1, "critical young", state={"deaths": {"1": Deaths(6, NOW)}}), []),
+    (scene(1, "critical young", state={"deaths": {"1": Deaths(7, NOW)}}), ["gave up 1"]),
+    (scene(3, "passing", "passing", "passing", state={"doubt": "x", "told": ["held"]}, certain=False), ["held"]),
+    (scene(3, "passing", "passing", "passing", state={"doubt": "x", "told": ["held"]}), []),
+])
+def test_people_are_told_of_each_cause_as_long_as_it_lasts(seen: observation.Observation, causes: list[str]) -> None:
+    assert memory.remember(seen).told == causes
+
+
+@pytest.mark.parametrize("text", [None, b"", b"[]", b'{"deaths": 3}', b'{"breaker": "x"}', b"[" * 50_000])
+def test_a_memory_that_is_absent_or_damaged_is_a_fresh_one(text: bytes | None) -> None:
+    assert state.decode(text) == State()
+
+
+def test_a_memory_survives_being_written() -> None:
+    full = State(deaths={"1": Deaths(2, NOW)}, breaker=Breaker(NOW, "x"), doubt="y", told=["held"])
+    assert state.decode(state.encode(full)) == full
