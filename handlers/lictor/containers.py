@@ -48,15 +48,16 @@ class Client:
             return str(self._api.info()["ID"])
 
     def running(self) -> list[dict[str, Any]]:
-        """The short form (Id, Names, State, Status, Ports) of those that run, paused ones included."""
+        """The short form (Id, Names, Labels, State, Status, Ports) of those that run, paused ones included."""
         with _translated("list"):
             found: list[dict[str, Any]] = self._api.containers()
             return found
 
-    def labelled(self, label: str) -> list[str]:
-        """The ids of all containers, running or not, with a label: `key` or `key=value`."""
+    def labelled(self, label: str) -> list[dict[str, Any]]:
+        """The short form of all containers, running or not, with a label: `key` or `key=value`."""
         with _translated("list"):
-            return [each["Id"] for each in self._api.containers(all=True, filters={"label": label})]
+            found: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": label})
+            return found
 
     def inspect(self, container: str) -> dict[str, Any] | None:
         """Everything about one; None when there is none."""

@@ -15,7 +15,7 @@ import pytest
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.registry import Registry
-from lictor import errors, model, policy
+from lictor import containers, errors, model, policy
 from lictor.engines import docker as engine
 
 BOOKS = {"name": "books", "image": "books-service:1.0", "port": "127.0.0.1::8080"}
@@ -58,13 +58,55 @@ def test_what_is_started_is_listed_until_it_is_removed(docker: Docker) -> None:
         status="running", created_at=first.created_at, started_at=first.started_at, exit_code=None)
     assert first.created_at <= first.started_at <= second.started_at
     assert (second.number, second.color) == (2, "green")
-    assert engine.containers("books") == [first, second] and engine.containers() == [first, second, other]
+    assert engine.containers("books") == [first, second]
+    assert [each.id for each in engine.containers()] == [first.id, second.id, other.id]
     docker.docker("kill", "books-1")
     [killed] = engine.containers("books")[:1]
     assert (killed.status, killed.exit_code) == ("exited", 137)
     for each in (first, first, second, other):  # the second time it is gone already
         engine.remove(each, grace_s=5)
     assert engine.containers() == [] and docker.containers() == ["not-ours"]
+
+
+def test_all_are_seen_in_one_request_with_what_docker_s_list_shows_of_them(
+        docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, _, paused = start(), shell("exit 3", 2), start(3, "green")
+    docker.docker("create", "--name", "books-4", "-l", "lictor.service=books", "books-service:1.0")
+    docker.docker("pause", paused.name)
+    wait_for(lambda: engine.containers("books")[1].status == "exited", "it has ended")
+    docker.docker("restart", "-t", "0", started.name)
+    exact = engine.containers("books")
+    monkeypatch.setattr(containers.Client, "inspect", None)
+    listed = engine.containers()
+    assert [(each.name, each.status, each.exit_code) for each in listed] == [
+        ("books-1", "running", None), ("books-2", "exited", 3), ("books-4", "created", None),
+        ("books-green-3", "paused", None)]
+    for one, whole in zip(listed, exact, strict=True):
+        created_at = float(int(whole.created_at))
+        assert one == whole._replace(created_at=created_at, started_at=created_at if whole.started_at else 0.0)
+    assert exact[0].started_at > exact[2].created_at > listed[0].started_at
+
+
+def test_an_image_whose_tag_has_moved_is_seen_by_its_id_in_the_list(docker: Docker) -> None:
+    docker.docker("tag", "books-service:1.0", "moving:1")
+    start(image="moving:1")
+    moved = docker.build_books("moving:1", version="2.0")
+    try:
+        assert engine.containers("books")[0].image == "moving:1"
+        assert engine.containers()[0].image == inspect(docker, "books-1", ".Image").strip('"')
+    finally:
+        docker.clear()
+        docker.docker("rmi", moved)
+
+
+def test_one_that_has_lost_its_name_is_known_by_its_id() -> None:
+    """As a container is for a moment while Docker removes it; and one that others link to has more names."""
+    short = {"Id": "ab" * 32, "Names": ["/other/alias", "/books-1"], "Image": "books:1", "Created": 7, "State": "dead",
+             "Status": "Dead", "Labels": {"lictor.service": "books", "lictor.number": "1"}}
+    assert engine._listed(short).name == "books-1"
+    assert engine._listed({**short, "Names": []}) == model.Container(
+        id="ab" * 32, name="ab" * 6, service="books", number=1, color="", image="books:1", release="", status="dead",
+        created_at=7.0, started_at=7.0, exit_code=None)
 
 
 def test_every_key_of_the_spec_reaches_docker(docker: Docker, network: str, tmp_path: Any) -> None:

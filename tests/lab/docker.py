@@ -3,6 +3,7 @@
 Published ports go through Docker's own proxy (no iptables rule is written), so it lives beside a running engine.
 """
 
+import ipaddress
 import os
 import random
 import shutil
@@ -66,13 +67,15 @@ class Docker:
         return self
 
     def _add_bridge(self) -> None:
-        for _ in range(20):
-            subnet = f"10.{random.randrange(128, 255)}.{random.randrange(255)}"
-            taken = subprocess.run(["ip", "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
-            if f" {subnet}." not in taken:
+        """A /20 has room for what the bench starts, and there are 2032 of them above 10.128.0.0."""
+        listed = subprocess.run(["ip", "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
+        taken = [ipaddress.ip_interface(line.split()[3]).network for line in listed.splitlines()]
+        while True:
+            own = ipaddress.ip_network(f"10.{random.randrange(128, 255)}.{random.randrange(0, 256, 16)}.0/20")
+            if not any(own.overlaps(each) for each in taken):
                 break
         subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
-        subprocess.run(["ip", "addr", "add", f"{subnet}.1/24", "dev", self.bridge], check=True)
+        subprocess.run(["ip", "addr", "add", f"{own[1]}/20", "dev", self.bridge], check=True)
         subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
 
     def wait_ready(self) -> None:
@@ -107,7 +110,7 @@ class Docker:
         filters = [word for tag in self.built for word in ("--filter", f"ancestor={tag}")] if self.external else []
         ids = self.docker("ps", "-aq", *filters).split() if filters or not self.external else []
         if ids:
-            self.docker("rm", "-f", "-v", *ids)
+            self.docker("rm", "-f", "-v", *ids, timeout_s=60 + len(ids))
 
     def stop(self) -> None:
         """Remove the containers, stop the engine, and take down all that it made."""

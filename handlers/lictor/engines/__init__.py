@@ -12,7 +12,11 @@ class Engine(Protocol):
     FENCED: bool  # more than one node may act for a service: who acts holds the lock in Consul
 
     def containers(self, service: str | None = None) -> list[model.Container]:
-        """All of lictor's containers, or those of one service, in whatever state they are."""
+        """Those of one service in whatever state they are, exactly; or all of lictor's in one request, as a hint.
+
+        A hint may lack what a list of containers does not show: `started_at` is when it was created, `image` is an id
+        where its tag has moved since, `exit_code` is None unless it is exited. Whoever acts asks for the one service.
+        """
 
     def start(self, spec: policy.Spec, *, number: int, color: str, release: str) -> model.Container:
         """Make and start one, its image pulled if it is not there; Conflict when its name is taken, Refused when the

@@ -13,6 +13,7 @@ from lictor import errors, model, policy
 FENCED = False  # a container belongs to its node, where a lock between processes is enough
 
 _ESTABLISHED = "01"
+_EXITED = re.compile(r"Exited \((-?\d+)\)")  # `Exited (137) 5 minutes ago`
 _PULL_TIMEOUT_S = 600.0
 # Labels that decide what a container is registered as; the spec says that, so a user's labels may not.
 _REGISTERED_AS = re.compile(r"SERVICE_(?:\d+_)?(?:NAME|ID|IGNORE|CHECK_.*)", re.IGNORECASE | re.ASCII)
@@ -20,9 +21,12 @@ _REGISTERED_AS = re.compile(r"SERVICE_(?:\d+_)?(?:NAME|ID|IGNORE|CHECK_.*)", re.
 
 def containers(service: str | None = None) -> list[model.Container]:
     client = docker.connect()
-    label = f"{model.LABEL_SERVICE}={service}" if service else model.LABEL_SERVICE
-    inspected = [client.inspect(each) for each in client.labelled(label)]
-    return sorted((_container(each) for each in inspected if each), key=lambda each: (each.name, each.id))
+    if service is None:
+        found = [_listed(each) for each in client.labelled(model.LABEL_SERVICE)]
+    else:
+        inspected = [client.inspect(each["Id"]) for each in client.labelled(f"{model.LABEL_SERVICE}={service}")]
+        found = [_container(each) for each in inspected if each]
+    return sorted(found, key=lambda each: (each.name, each.id))
 
 
 def start(spec: policy.Spec, *, number: int, color: str, release: str) -> model.Container:
@@ -140,15 +144,30 @@ def _labels(spec: policy.Spec, *, number: int, color: str, release: str) -> dict
 
 
 def _container(found: dict[str, Any]) -> model.Container:
-    labels, state = found["Config"]["Labels"], found["State"]
-    number = labels.get(model.LABEL_NUMBER, "")
-    return model.Container(
-        id=found["Id"], name=found["Name"].removeprefix("/"), service=labels[model.LABEL_SERVICE],
-        number=int(number) if number.isdecimal() else 0, color=labels.get(model.LABEL_COLOR, ""),
-        image=found["Config"]["Image"], release=labels.get(model.LABEL_RELEASE, ""), status=state["Status"],
-        created_at=_epoch(found["Created"]), started_at=_epoch(state["StartedAt"]),
+    state = found["State"]
+    return _labelled(
+        found["Config"]["Labels"], id=found["Id"], name=found["Name"].removeprefix("/"), image=found["Config"]["Image"],
+        status=state["Status"], created_at=_epoch(found["Created"]), started_at=_epoch(state["StartedAt"]),
         exit_code=None if state["Running"] or state["Status"] == "created" else state["ExitCode"],
     )
+
+
+def _listed(found: dict[str, Any]) -> model.Container:
+    """From the short form of Docker's list, as far as that goes."""
+    created_at, exited = float(found["Created"]), _EXITED.match(found["Status"])
+    own = [each.removeprefix("/") for each in found["Names"] if each.count("/") == 1]  # /OTHER/ALIAS is a link's
+    return _labelled(
+        found["Labels"], id=found["Id"], name=own[0] if own else found["Id"][:12],  # a dead one may have lost its name
+        image=found["Image"], status=found["State"], created_at=created_at,
+        started_at=0.0 if found["State"] == "created" else created_at, exit_code=int(exited[1]) if exited else None,
+    )
+
+
+def _labelled(labels: dict[str, str], **facts: Any) -> model.Container:
+    number = labels.get(model.LABEL_NUMBER, "")
+    return model.Container(
+        service=labels[model.LABEL_SERVICE], number=int(number) if number.isdecimal() else 0,
+        color=labels.get(model.LABEL_COLOR, ""), release=labels.get(model.LABEL_RELEASE, ""), **facts)
 
 
 def _epoch(text: str) -> float:
