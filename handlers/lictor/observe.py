@@ -27,10 +27,7 @@ class Reading(NamedTuple):
     seen: Observation
     stored: state.State
     stored_index: int  # for compare-and-set
-
-    @property
-    def actions(self) -> tuple[plan.Action, ...]:
-        return plan.plan(self.seen)
+    actions: tuple[plan.Action, ...]
 
 
 def acts_here(wanted: desired.Desired, node: str) -> bool:
@@ -147,7 +144,8 @@ def _reading(context: Context, around: Surroundings, wanted: desired.Desired, re
             serving=_serving(context, wanted.name, found), in_flight=in_flight,
             idle_reads={each: idle_reads.get(each, 0) + 1 for each, count in in_flight.items() if count == 0},
         )
-    return Reading(seen._replace(state=memory.remember(seen)), stored, remembered.modify_index if remembered else 0)
+    seen = seen._replace(state=memory.remember(seen))
+    return Reading(seen, stored, remembered.modify_index if remembered else 0, plan.plan(seen))
 
 
 def _serving(context: Context, name: str, found: list[model.Instance]) -> frozenset[tuple[str, str]]:

@@ -21,7 +21,7 @@ conf_dir = "{nginx.conf_dir}"
 main_conf = "{nginx.main_conf}"
 pid_file = "{nginx.pid_file}"
 [watch]
-config_dir = "{consul.config_dir}"
+config_dir = "{watch_dir}"
 [heal]
 surplus_after = "1s"
 trust_after = "1s"
@@ -36,17 +36,22 @@ BOOKS: dict[str, Any] = {
 
 
 class Node:
-    """Everything lives below `folder`, and `stop` takes all of it down again. Without `timer` only events count."""
+    """Everything lives below `folder`, and `stop` takes all of it down again.
 
-    def __init__(self, folder: str, docker: Docker, *, timer: bool = True, **consul_options: Any) -> None:
+    Without `timer` only events count; without `watches` the agent runs nothing of lictor's by itself.
+    """
+
+    def __init__(self, folder: str, docker: Docker, *, timer: bool = True, watches: bool = True,
+                 **consul_options: Any) -> None:
         self.folder, self.docker, self.timer = folder, docker, timer
-        for name in ("consul", "nginx", "state"):
+        for name in ("consul", "nginx", "state", "unwatched"):
             os.makedirs(os.path.join(folder, name), exist_ok=True)
         self.consul = Consul(os.path.join(folder, "consul"), **consul_options)
         self.nginx = Nginx(os.path.join(folder, "nginx"))
+        self.watch_dir = self.consul.config_dir if watches else os.path.join(folder, "unwatched")
         self.settings_path = os.path.join(folder, "lictor.toml")
         with open(self.settings_path, "w", encoding="utf-8") as file:
-            file.write(_SETTINGS.format(folder=folder, nginx=self.nginx, consul=self.consul))
+            file.write(_SETTINGS.format(folder=folder, nginx=self.nginx, watch_dir=self.watch_dir))
         self.settings = config.load({"LICTOR_CONFIG": self.settings_path})
         self.registrar: Daemon | None = None
 
@@ -59,7 +64,7 @@ class Node:
         static = watches.static(self.settings, [], process.handler_argv)
         if not self.timer:
             del static["service"]
-        with open(os.path.join(self.consul.config_dir, watches.STATIC_FILE), "w", encoding="utf-8") as file:
+        with open(os.path.join(self.watch_dir, watches.STATIC_FILE), "w", encoding="utf-8") as file:
             file.write(watches.text(static))
         self.nginx.start()
         self.consul.start(env=self.environ)
