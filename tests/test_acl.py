@@ -25,6 +25,8 @@ REQUESTS = {
     "write lictor's": ("PUT", "/v1/kv/lictor/state/books", "{}"),
     "write other keys": ("PUT", "/v1/kv/other", "1"),
     "read instances": ("GET", "/v1/health/service/books", ""),
+    "close a breaker": ("PUT", "/v1/kv/lictor/state/books", "{}"),
+    "give back the budget": ("PUT", "/v1/kv/lictor/budget", "[]"),
     "register": ("PUT", "/v1/agent/service/register", '{"Name": "books"}'),
     "register lictor": ("PUT", "/v1/agent/service/register", '{"Name": "lictor"}'),
     "put into maintenance": ("PUT", "/v1/agent/service/maintenance/books?enable=false", ""),
@@ -35,9 +37,11 @@ REQUESTS = {
 }
 ALLOWED = {
     "agent": {"read desired", "read instances", "register lictor"},
-    "lictor": {"read desired", "write desired", "read lictor's", "read instances", "read agent"},
+    "lictor": {"read desired", "write desired", "read lictor's", "close a breaker", "give back the budget",
+               "read instances", "read agent"},
     "lictor-heal": set(),
-    "lictor-reconcile": {"read desired", "write desired", "read lictor's", "write lictor's", "read instances",
+    "lictor-reconcile": {"read desired", "write desired", "read lictor's", "write lictor's", "close a breaker",
+                         "give back the budget", "read instances",
                          "register", "register lictor", "put into maintenance", "read agent", "reload agent", "lock"},
     "lictor-registrar": {"read instances", "register", "register lictor", "put into maintenance", "read agent"},
     "lictor-route": {"read instances"},

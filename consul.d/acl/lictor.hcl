@@ -5,6 +5,13 @@ key_prefix "services/" {
 key_prefix "lictor/" {
   policy = "list"
 }
+# For `lictor resume`, which closes a service's breaker and gives back what it has used of the budget.
+key_prefix "lictor/state/" {
+  policy = "write"
+}
+key "lictor/budget" {
+  policy = "write"
+}
 service_prefix "" {
   policy = "read"
 }

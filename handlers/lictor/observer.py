@@ -30,10 +30,10 @@ def agent_age_s(settings: config.Config) -> float | None:
     """Since the agent's start; 0.0 when the one that was seen last has gone, None when the timer does not run."""
     noted = files.read_json(os.path.join(settings.state_dir, _AGENT))
     try:
-        pid, started_at, at = int(noted["pid"]), noted["started_at"], float(noted["at"])
+        pid, started_at, at = int(noted["pid"]), float(noted["started_at"]), float(noted["at"])
     except (TypeError, KeyError, ValueError):
         return None
-    if time.time() - at > _TIMER_STOPPED_S or started_at is None:
+    if time.time() - at > _TIMER_STOPPED_S:
         return None
     now_started_at = _started_at(pid)
     if now_started_at is None or abs(now_started_at - started_at) > 1:

@@ -1,0 +1,87 @@
+"""What is known of the observers: the agent's age by real processes, answers that failed, nginx."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import HANDLERS
+from lictor import config, files, observer
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> config.Config:
+    return config.Config(state_dir=str(tmp_path), nginx=None)
+
+
+@pytest.fixture
+def agent(settings: config.Config) -> Iterator[subprocess.Popen[str]]:
+    """A process named consul that starts a handler which notes it, and lives until it is killed."""
+    note = (f"import sys; sys.path.insert(0, {str(HANDLERS)!r}); from lictor import config, observer; "
+            f"observer.note_agent(config.Config(state_dir={settings.state_dir!r}, nginx=None))")
+    program = ("import subprocess, sys, time; open('/proc/self/comm', 'w').write('consul'); "
+               f"subprocess.run([sys.executable, '-c', {note!r}], check=True); print('noted', flush=True); "
+               "time.sleep(60)")
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_an_agents_age_is_that_of_its_process_and_one_that_has_gone_is_new(
+        settings: config.Config, agent: subprocess.Popen[str]) -> None:
+    assert agent.stdout and agent.stdout.readline() == "noted\n"
+    age_s = observer.agent_age_s(settings)
+    assert age_s is not None and 0 <= age_s < 60
+    noted = files.read_json(os.path.join(settings.state_dir, "agent.json"))
+    assert noted["pid"] == agent.pid
+    agent.kill()
+    agent.wait()
+    assert observer.agent_age_s(settings) == 0.0
+
+
+def test_a_process_that_has_another_ones_pid_is_a_new_agent(settings: config.Config) -> None:
+    noted = {"pid": os.getpid(), "started_at": time.time() - 1e6, "at": time.time()}
+    files.write_json(os.path.join(settings.state_dir, "agent.json"), noted)
+    assert observer.agent_age_s(settings) == 0.0
+
+
+@pytest.mark.parametrize("noted", ["{", "[]", "null", '{"pid": "x"}', '{"pid": 1, "started_at": 1.0, "at": 1.0}',
+                                   '{"pid": 1, "started_at": "x", "at": 9e9}',
+                                   '{"pid": 1, "started_at": null, "at": 9e9}'])
+def test_what_is_damaged_or_was_noted_long_ago_says_nothing(settings: config.Config, noted: str) -> None:
+    Path(settings.state_dir, "agent.json").write_text(noted)
+    assert observer.agent_age_s(settings) is None
+
+
+def test_nobody_but_an_agent_is_noted(settings: config.Config) -> None:
+    observer.note_agent(settings)  # our parent is whoever runs the tests
+    assert os.listdir(settings.state_dir) == []
+
+
+def test_an_answer_that_could_not_be_read_is_noted_and_needs_no_room_for_that(settings: config.Config) -> None:
+    assert observer.unreadable_s_ago(settings) is None
+    observer.note_unreadable(settings)
+    path = Path(settings.state_dir, "unreadable")
+    os.utime(path, (0, 0))
+    observer.note_unreadable(settings)
+    ago_s = observer.unreadable_s_ago(settings)
+    assert ago_s is not None and ago_s < 60 and path.stat().st_size == 0
+
+
+def test_without_a_state_folder_nothing_breaks(tmp_path: Path) -> None:
+    settings = config.Config(state_dir=str(tmp_path / "gone"), nginx=None)
+    observer.note_unreadable(settings)
+    assert (observer.unreadable_s_ago(settings), observer.agent_age_s(settings)) == (None, None)
+
+
+def test_an_nginx_that_does_not_answer_is_in_trouble_and_none_is_not(tmp_path: Path, settings: config.Config) -> None:
+    assert observer.nginx_trouble(settings) == ""
+    silent = settings._replace(nginx=config.Nginx(conf_dir=str(tmp_path)))
+    assert observer.nginx_trouble(silent) == "it does not answer on its own socket"
