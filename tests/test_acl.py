@@ -22,7 +22,7 @@ REQUESTS = {
     "read desired": ("GET", "/v1/kv/services/?recurse", ""),
     "write desired": ("PUT", "/v1/kv/services/books/replicas", "3"),
     "read lictor's": ("GET", "/v1/kv/lictor/?recurse", ""),
-    "write lictor's": ("PUT", "/v1/kv/lictor/state/books", "{}"),
+    "write lictor's": ("PUT", "/v1/kv/lictor/history/books/2", "{}"),
     "write other keys": ("PUT", "/v1/kv/other", "1"),
     "read instances": ("GET", "/v1/health/service/books", ""),
     "close a breaker": ("PUT", "/v1/kv/lictor/state/books", "{}"),
