@@ -161,3 +161,15 @@ def test_damaged_state_is_a_finding_and_no_error(settings, text):
         Path(settings.state_dir, name).write_text(text)
     assert bad(doctor.examine(settings))["registrar"] == "it has never run here"
     assert not doctor._sweeps(settings)
+
+
+@pytest.mark.parametrize(("notify", "ok", "said"), [
+    (None, True, "nobody is told"),
+    (config.Notify(command=("sh", "-c", "exit 1")), True, "a command is told"),  # which is not run for a test
+    (config.Notify(command=("/not/there",)), False, "/not/there is not there"),
+    (config.Notify(url="http://127.0.0.1:9/"), True, "a webhook is told"),
+    (config.Notify(url="http://127.0.0.1:9/", token_file="/not/there"), False, "/not/there"),
+])
+def test_whom_to_notify_is_tested_without_telling_anybody(settings, notify, ok, said):
+    [finding] = [each for each in doctor.examine(settings._replace(notify=notify)) if each.name == "notify"]
+    assert (finding.ok, said in finding.detail) == (ok, True)

@@ -2,13 +2,14 @@
 
 import functools
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lictor import (catalog, config, containers, errors, files, handler, heartbeat, model, nginx, node, process, sweep,
-                    transaction, units, watches)
+from lictor import (catalog, config, consul_settings, containers, errors, files, handler, heartbeat, model, nginx, node,
+                    process, sweep, transaction, units, watches)
 
 _HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-registrar")
 _PROBE = "lictor-doctor"
@@ -50,6 +51,7 @@ def examine(settings: config.Config, *, token_file: str | None = None) -> list[F
         Test("Docker", lambda: f"engine {containers.connect(timeout_s=5).engine_id()}",
              "start Docker; DOCKER_HOST names its socket, and the group of that socket may use it"),
         Test("registrar", lambda: _registrar(settings), "systemctl enable --now lictor-registrar"),
+        Test("notify", lambda: _notify(settings.notify), "correct [notify] in the settings"),
     ]
     found: dict[str, Finding] = {}
     if isinstance(client, errors.LictorError):
@@ -92,6 +94,17 @@ def _program(name: str) -> str:
     if not os.access(path, os.R_OK | os.X_OK):
         raise errors.Refused(f"{path} is not there, or may not be run")
     return path
+
+
+def _notify(notify: config.Notify | None) -> str:
+    """Whether it can be used; nobody is told anything for the sake of a test."""
+    if notify is None:
+        return "nobody is told of an open breaker, or of healing that is held"
+    if notify.command and not shutil.which(notify.command[0]):
+        raise errors.Refused(f"{notify.command[0]} is not there, or may not be run")
+    if notify.token_file:
+        consul_settings.read_token(notify.token_file)
+    return "a command is told" if notify.command else "a webhook is told"
 
 
 def _folders(settings: config.Config) -> list[Test]:
