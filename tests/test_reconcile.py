@@ -12,7 +12,7 @@ import pytest
 from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
-from lictor import (act, catalog, config, errors, files, handler, history, model, observation, observe, policy,
+from lictor import (act, budget, catalog, config, errors, files, handler, history, model, observation, observe, policy,
                     reconcile, state)
 
 SPEC: dict[str, Any] = {"name": "books", "image": "books-service:1.0", "node": "node-1"}
@@ -150,3 +150,56 @@ def test_a_container_is_judged_by_its_own_nodes_registration_alone(context: obse
         "Service": "books", "ID": "evil", "Meta": {"lictor-container": container.id}},
         "Check": {"Name": "x", "CheckID": "x", "ServiceID": "evil", "Status": "critical"}})
     assert observe.one(context, "books", {}).seen.instances == ()
+
+
+def register(consul: Consul, container: model.Container, status: str) -> None:
+    """What the registrar would do, with a check that says `status`."""
+    consul.register({"ID": container.name, "Name": "books", "Port": 8080, "Address": "127.0.0.1",
+                     "Meta": {"lictor-container": container.id}, "Check": {"TTL": "600s"}})
+    consul.request("PUT", f"/v1/agent/check/update/service:{container.name}", {"Status": status})
+    wait_for(lambda: [each["Status"] for each in consul.request("GET", "/v1/health/checks/books?consistent")
+                      if each["ServiceID"] == container.name] == [status], f"it is {status}")
+
+
+def ill(context: observe.Context, consul: Consul) -> model.Container:
+    """The only container, which has passed its check, and fails it now."""
+    put(context, port=8080, heal={"grace": "0s"})
+    reconcile._step(context, observe.one(context, "books", {}))
+    (container,) = observe.one(context, "books", {}).seen.containers
+    for status in ("passing", "critical"):
+        register(consul, container, status)
+        assert not reconcile._step(context, observe.one(context, "books", {}))
+    return container
+
+
+def starts(reading: observe.Reading) -> list[str]:
+    return [each.container for each in reading.actions if each.kind == "start"]
+
+
+def test_a_replacement_that_was_reserved_and_not_begun_is_made_once(context: observe.Context, consul: Consul,
+                                                                    engine: Docker) -> None:
+    container = ill(context, consul)
+    reserved = budget.Reservation("books", container.id, observe.one(context, "books", {}).seen.now)
+    context.catalog.put(budget.KEY, budget.encode([reserved], reserved.at))
+    reading = observe.settled(context, "books", {})
+    assert starts(reading) == ["books-2"] and reconcile._step(context, reading)
+    assert starts(observe.settled(context, "books", {})) == []
+    for each in observe.one(context, "books", {}).seen.containers[1:]:
+        register(consul, each, "passing")
+    reconcile.converge(context, "books")
+    assert engine.containers() == ["books-2"]
+    assert told(context) == ["start books-1 done", "start books-2 done", "drain books-1 done", "remove books-1 done"]
+
+
+def test_a_budget_that_another_took_from_meanwhile_is_no_start_that_failed(context: observe.Context, consul: Consul,
+                                                                           engine: Docker) -> None:
+    ill(context, consul)
+    reading = observe.settled(context, "books", {})
+    assert starts(reading) == ["books-2"]
+    other = budget.Reservation("other", "c1", reading.seen.now)
+    context.catalog.put(budget.KEY, budget.encode([other], other.at))
+    with pytest.raises(errors.Conflict, match="the budget is not what it was"):
+        reconcile._step(context, reading)
+    entry = context.catalog.get("lictor/state/books")
+    assert entry and state.decode(entry.value).deaths == {}
+    assert starts(observe.settled(context, "books", {})) == ["books-2"]

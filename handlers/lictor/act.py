@@ -3,7 +3,8 @@
 import contextlib
 import time
 
-from lictor import budget, desired, engines, errors, files, history, log, observation, plan, policy
+from lictor import (budget, desired, engines, errors, files, history, log, memory, observation, plan, policy,
+                    state)
 from lictor.fence import Fence
 from lictor.observation import Observation
 from lictor.observe import Context
@@ -69,9 +70,21 @@ def _reserve(context: Context, seen: Observation, container_id: str) -> None:
 
 def _start(context: Context, seen: Observation, action: plan.Action) -> str:
     spec = live_spec(seen)
-    container = engines.ENGINES[spec.engine].start(_with_env_files(spec), number=action.number,
-                                                   color=seen.desired.color, release=desired.fingerprint(spec))
+    try:
+        container = engines.ENGINES[spec.engine].start(_with_env_files(spec), number=action.number,
+                                                       color=seen.desired.color, release=desired.fingerprint(spec))
+    except errors.LictorError:
+        with contextlib.suppress(errors.LictorError):  # the engine's reason is the one that helps
+            _count_failure(context, seen.desired.name, action.number)
+        raise
     return f"{container.name} is {container.id[:12]}"
+
+
+def _count_failure(context: Context, name: str, number: int) -> None:
+    """A start that the engine refuses is a failure like a death: the next try backs off."""
+    entry = context.catalog.get(f"{state.KEY_PREFIX}{name}")
+    failed = memory.failed(state.decode(entry.value if entry else None), number, time.time())
+    context.catalog.put(f"{state.KEY_PREFIX}{name}", state.encode(failed), cas=entry.modify_index if entry else 0)
 
 
 def _drain(context: Context, seen: Observation, action: plan.Action) -> str:

@@ -151,7 +151,6 @@ def _act(context: Context, reading: Reading, lock: Fence | None) -> None:
         except errors.LictorError as error:  # one that cannot be removed, say, must not keep others from being started
             failure = failure or error
             if action.kind == "start":
-                _count_failure(context, seen.desired.name, action.number)
                 break
     if failure:
         raise failure
@@ -172,13 +171,6 @@ def _tell(context: Context, reading: Reading) -> None:
             notify.tell(context.config, {"service": name, "at": round(seen.now, 3), **record})
     for cause in set(before.told) - set(seen.state.told):
         history.note(context.catalog, name, {"kind": cause, "node": context.node, "reason": "this is over"}, seen=seen)
-
-
-def _count_failure(context: Context, name: str, number: int) -> None:
-    """A start that the engine refuses is a failure like a death: the next try backs off."""
-    entry = context.catalog.get(f"{state.KEY_PREFIX}{name}")
-    failed = memory.failed(state.decode(entry.value if entry else None), number, time.time())
-    context.catalog.put(f"{state.KEY_PREFIX}{name}", state.encode(failed), cas=entry.modify_index if entry else 0)
 
 
 def _forget(context: Context, name: str) -> None:
