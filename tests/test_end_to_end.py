@@ -88,7 +88,7 @@ def test_a_single_critical_instance_serves_until_its_replacement_does(node: Node
 
 
 def test_the_death_of_the_only_instance_is_made_good_by_events_alone(docker: Docker, tmp_path: Path) -> None:
-    node = Node(str(tmp_path / "node"), docker, timer=False)
+    node = Node(str(tmp_path / "node"), docker, timer="")
     try:
         node.start()
         node.apply()

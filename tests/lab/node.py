@@ -22,6 +22,8 @@ main_conf = "{nginx.main_conf}"
 pid_file = "{nginx.pid_file}"
 [watch]
 config_dir = "{watch_dir}"
+"""
+QUICK = """
 [heal]
 surplus_after = "1s"
 trust_after = "1s"
@@ -38,12 +40,16 @@ BOOKS: dict[str, Any] = {
 class Node:
     """Everything lives below `folder`, and `stop` takes all of it down again.
 
-    Without `timer` only events count; without `watches` the agent runs nothing of lictor's by itself.
+    `timer` is its interval; without one only events count, and without `watches` the agent runs nothing of lictor's by
+    itself. Without `registers` it runs no registrar, so that another node can have the engine's containers for itself;
+    with `internal` the containers' own addresses are registered, which live on while Docker restarts. `settings` is
+    TOML that comes last in lictor.toml.
     """
 
-    def __init__(self, folder: str, docker: Docker, *, timer: bool = True, watches: bool = True,
-                 **consul_options: Any) -> None:
+    def __init__(self, folder: str, docker: Docker, *, timer: str = "15s", watches: bool = True,
+                 registers: bool = True, internal: bool = False, settings: str = QUICK, **consul_options: Any) -> None:
         self.folder, self.docker, self.timer = folder, docker, timer
+        self.registers, self.internal = registers, internal
         for name in ("consul", "nginx", "state", "unwatched"):
             os.makedirs(os.path.join(folder, name), exist_ok=True)
         self.consul = Consul(os.path.join(folder, "consul"), **consul_options)
@@ -51,7 +57,7 @@ class Node:
         self.watch_dir = self.consul.config_dir if watches else os.path.join(folder, "unwatched")
         self.settings_path = os.path.join(folder, "lictor.toml")
         with open(self.settings_path, "w", encoding="utf-8") as file:
-            file.write(_SETTINGS.format(folder=folder, nginx=self.nginx, watch_dir=self.watch_dir))
+            file.write(_SETTINGS.format(folder=folder, nginx=self.nginx, watch_dir=self.watch_dir) + settings)
         self.settings = config.load({"LICTOR_CONFIG": self.settings_path})
         self.registrar: Daemon | None = None
 
@@ -59,20 +65,25 @@ class Node:
     def environ(self) -> dict[str, str]:
         return {**self.consul.environ, **self.docker.environ, "LICTOR_CONFIG": self.settings_path}
 
-    def start(self) -> "Node":
+    def start(self, timeout_s: float = 30) -> "Node":
         lictor_nginx.prepare(self.nginx.conf_dir)
         static = watches.static(self.settings, [], process.handler_argv)
-        if not self.timer:
+        if self.timer:
+            static["service"]["check"]["interval"] = self.timer
+        else:
             del static["service"]
         with open(os.path.join(self.watch_dir, watches.STATIC_FILE), "w", encoding="utf-8") as file:
             file.write(watches.text(static))
-        self.nginx.start()
-        self.consul.start(env=self.environ)
-        self.start_registrar()
+        self.nginx.start(timeout_s)
+        self.consul.start(env=self.environ, wait=False)
+        self.consul.wait_ready(timeout_s)
+        if self.registers:
+            self.start_registrar()
         return self
 
     def start_registrar(self) -> None:
-        self.registrar = Daemon([*process.handler_argv("lictor-registrar")],
+        options = ["--internal"] if self.internal else []
+        self.registrar = Daemon([*process.handler_argv("lictor-registrar"), *options],
                                 os.path.join(self.folder, "registrar.log"), self.environ)
 
     def stop(self) -> None:
