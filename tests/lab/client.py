@@ -12,17 +12,25 @@ from typing import NamedTuple
 
 
 class Failure(NamedTuple):
-    """One failed request: when (time.monotonic), and what the client saw."""
+    """One failed request: when it failed and when it was sent (time.monotonic), and what the client saw."""
 
     at: float
     seen: str
+    began: float
+    target: str  # with `tag`, this very request's alone
+    status: int = 0  # 0: no HTTP answer
 
 
 class Client:
-    """`fresh` threads use a new connection for each request, one more keeps its own; use as `with Client(...)`."""
+    """`fresh` threads use a new connection for each request, one more keeps its own; use as `with Client(...)`.
 
-    def __init__(self, port: int, path: str, *, fresh: int = 2, pause_s: float = 0.01) -> None:
-        self.port, self.path, self.pause_s = port, path, pause_s
+    A `tag` makes each request's target one of its own (PATH?TAG.NUMBER), to be found again in nginx's access log. An
+    answer that is not from an instance of `service`, when one is given, is a failure too.
+    """
+
+    def __init__(self, port: int, path: str, *, fresh: int = 2, pause_s: float = 0.01, tag: str = "",
+                 service: str = "") -> None:
+        self.port, self.path, self.pause_s, self.tag, self.service = port, path, pause_s, tag, service
         self.requests = 0
         self.resets_of_reused = 0
         self.failures: list[Failure] = []
@@ -49,51 +57,56 @@ class Client:
 
     def _fresh(self) -> None:
         while not self._ending.wait(self.pause_s):
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-            try:
-                self._request(connection)
-            except (OSError, http.client.HTTPException) as error:
-                self._fail(repr(error))
-            finally:
-                connection.close()
+            self._request(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10), keep=False, reused=False)
 
     def _reusing(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         reused = False
         while not self._ending.wait(self.pause_s):
-            try:
-                self._request(connection)
-                reused = True
-            except (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected) as error:
-                if reused:
-                    with self._lock:
-                        self.resets_of_reused += 1
-                else:
-                    self._fail(repr(error))
-                connection.close()
-                reused = False
-            except (OSError, http.client.HTTPException) as error:
-                self._fail(repr(error))
-                connection.close()
-                reused = False
+            reused = self._request(connection, keep=True, reused=reused)
         connection.close()
 
-    def _request(self, connection: http.client.HTTPConnection) -> None:
+    def _request(self, connection: http.client.HTTPConnection, *, keep: bool, reused: bool) -> bool:
+        """One request; returns whether the connection is still good, and kept."""
         with self._lock:
             self.requests += 1
-        connection.request("GET", self.path)
-        answer = connection.getresponse()
+            target = f"{self.path}?{self.tag}.{self.requests}" if self.tag else self.path
+        began = time.monotonic()
         try:
-            body = answer.read()
-        except ConnectionError as error:  # bytes of the answer had come: no excuse for a reused connection
-            raise http.client.IncompleteRead(b"") from error
-        if answer.status != 200:
-            self._fail(f"status {answer.status}")
-            return
-        content = json.loads(body)
-        with self._lock:
-            self.last_answer[f"{content['instance']}/{content['boot']}"] = time.monotonic()
+            connection.request("GET", target)
+            answer = connection.getresponse()
+            try:
+                body = answer.read()
+            except ConnectionError as error:  # bytes of the answer had come: no excuse for a reused connection
+                raise http.client.IncompleteRead(b"") from error
+            wrong = self._look(answer.status, body)
+            if wrong:
+                self._fail(Failure(time.monotonic(), wrong, began, target, answer.status))
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            if reused and isinstance(error, (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected)):
+                with self._lock:
+                    self.resets_of_reused += 1
+            else:
+                self._fail(Failure(time.monotonic(), repr(error), began, target))
+            return False
+        if not keep:
+            connection.close()
+        return keep
 
-    def _fail(self, seen: str) -> None:
+    def _look(self, status: int, body: bytes) -> str:
+        """What is wrong with an answer; "" when nothing is."""
+        if status != 200:
+            return f"status {status}"
+        try:
+            content = json.loads(body)
+            instance, boot = content["instance"], content["boot"]
+        except (ValueError, KeyError, TypeError):
+            return f"no answer of an instance: {body[:100]!r}"
         with self._lock:
-            self.failures.append(Failure(time.monotonic(), seen))
+            self.last_answer[f"{instance}/{boot}"] = time.monotonic()
+        return f"an answer of {instance}" if self.service and instance.rpartition("-")[0] != self.service else ""
+
+    def _fail(self, failure: Failure) -> None:
+        with self._lock:
+            self.failures.append(failure)

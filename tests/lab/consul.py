@@ -55,9 +55,9 @@ class Consul:
             self.wait_ready()
         return self
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, timeout_s: float = 30) -> None:
         wait_for(lambda: self.request("GET", "/v1/status/leader") and self._node_is_known(),
-                 f"{self.node} knows a leader on {self.address}")
+                 f"{self.node} knows a leader on {self.address}", timeout_s)
 
     def _node_is_known(self) -> bool:
         known: list[dict[str, Any]] = self.request("GET", "/v1/catalog/nodes?stale") or []
@@ -70,7 +70,8 @@ class Consul:
     def reload(self) -> None:
         self.request("PUT", "/v1/agent/reload")
 
-    def request(self, method: str, path: str, body: object = None, token: str | None = None) -> Any:
+    def request(self, method: str, path: str, body: object = None, token: str | None = None, *,
+                timeout_s: float = 15) -> Any:
         """Ask the HTTP API; a JSON answer is parsed, None stands for 404; other refusals raise OSError."""
         data = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else (
             json.dumps(body).encode() if body is not None else None)
@@ -78,7 +79,7 @@ class Consul:
         if self.token or token:
             request.add_header("X-Consul-Token", token if token is not None else self.token)
         try:
-            with urllib.request.urlopen(request, timeout=15) as answer:
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
                 text = answer.read().decode()
         except urllib.error.HTTPError as error:
             if error.code == 404:

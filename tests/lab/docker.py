@@ -20,7 +20,7 @@ EXPOSE 8080
 CMD ["/bin/busybox", "sh", "/bin/serve"]
 """
 # Answers with its instance's name, and an id of this very start. `rm /www/health` breaks its health; /cgi-bin/slow
-# takes two seconds.
+# takes two seconds. Asked to end it cuts what it is just answering, unless there was a `touch /graceful`.
 _SERVE = """
 mkdir() { busybox mkdir "$@"; }
 mkdir -p /www/api/v1 /www/cgi-bin /tmp
@@ -30,7 +30,7 @@ printf '{"instance": "%s", "boot": "%s", "version": "%s", "books": []}\\n' \
 printf '%s\\n' '#!/bin/busybox sh' 'busybox sleep 2' 'printf "Content-Type: text/plain\\\\r\\\\n\\\\r\\\\n"' \
   'busybox hostname' > /www/cgi-bin/slow
 busybox chmod +x /www/cgi-bin/slow
-trap 'kill $server; exit 0' TERM INT
+trap 'kill $server; while [ -e /graceful ] && busybox pidof httpd; do busybox sleep 0.05; done; exit 0' TERM INT
 busybox httpd -f -p 8080 -h /www &
 server=$!
 wait $server
@@ -55,8 +55,8 @@ class Docker:
     def start(self, *, wait: bool = True) -> "Docker":
         if self.external:
             return self
-        if not os.path.exists(f"/sys/class/net/{self.bridge}"):
-            self._add_bridge()
+        if subprocess.run(["ip", "link", "show", self.bridge], capture_output=True).returncode:
+            self._add_bridge()  # not found in /sys/class/net, which in a network namespace may be that of another
         self.daemon = Daemon([
             "dockerd", "--data-root", f"{self.folder}/docker", "--exec-root", f"{self.run_dir}/exec", "-H", self.url,
             "--pidfile", f"{self.run_dir}/docker.pid", "--bridge", self.bridge, "--iptables=false", "--ip6tables=false",
@@ -78,8 +78,8 @@ class Docker:
         subprocess.run(["ip", "addr", "add", f"{own[1]}/20", "dev", self.bridge], check=True)
         subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
 
-    def wait_ready(self) -> None:
-        wait_for(lambda: self.docker("version"), f"dockerd answers on {self.url}")
+    def wait_ready(self, timeout_s: float = 30) -> None:
+        wait_for(lambda: self.docker("version"), f"dockerd answers on {self.url}", timeout_s)
 
     def docker(self, *words: str, timeout_s: float = 60) -> str:
         """Run the docker command against this engine and return what it prints."""

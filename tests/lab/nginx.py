@@ -48,12 +48,15 @@ class Nginx:
             file.write(_MAIN_CONF.format(folder=folder, conf_dir=self.conf_dir, port=self.port))
         self.daemon: Daemon | None = None
 
-    def start(self) -> "Nginx":
+    def start(self, timeout_s: float = 30) -> "Nginx":
         """Start it; lictor's snippet (`lictor.conf` in `conf_dir`) must be there, as it must be for a user's nginx."""
         self.daemon = Daemon(["/usr/sbin/nginx", "-c", self.main_conf, "-g", "daemon off;"],
                              os.path.join(self.folder, "nginx.out"))
-        wait_for(lambda: self.get("/nginx-is-up")[0] == 200, f"nginx answers on {self.url}")
+        wait_for(self.is_up, f"nginx answers on {self.url}", timeout_s)
         return self
+
+    def is_up(self) -> bool:
+        return self.get("/nginx-is-up")[0] == 200
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.daemon:

@@ -1,0 +1,139 @@
+"""A real Consul (server and client agent), nginx, Docker and lictor, three services of three instances under a steady
+load, and a random fault every few seconds. At the end everything must be as it should be, and every failed request and
+every container that was removed must be accounted for; otherwise the exit code is 1."""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from lab.chaos import report, watch
+from lab.chaos.faults import FAULTS, Mischief
+from lab.chaos.watch import Watch
+from lab.chaos.world import FLEET_BUDGET, SERVICE_BUDGET, SERVICES, WANTED, World
+
+_BETWEEN_S = (2.0, 6.0)
+_SETTLE_S = 240.0
+_EPILOG = """
+how it goes: each fault happens once before any happens again, in an order that the seed decides, as it decides the
+pauses between them and what each one does. Faults overlap. Only containers are hurt that another one can stand in for.
+After the last fault everything has four minutes to come to rest.
+
+exit code: 0 all is well; 1 a violation, or a failed request that nothing explains; 2 usage.
+
+several at once: in network namespaces of their own they do not see each other (the loopback interface is brought up):
+  unshare -n scripts/chaos --minutes 5 --seed 1 & unshare -n scripts/chaos --minutes 5 --seed 2 & wait
+
+It needs root, and leaves nothing behind: no process, mount, bridge or folder, after SIGTERM and Ctrl-C neither.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    began, lock = time.monotonic(), threading.Lock()
+
+    def say(text: str) -> None:
+        with lock:
+            print(f"[{time.monotonic() - began:6.1f} s] {text}", flush=True)
+
+    folder = tempfile.mkdtemp(prefix="lictor-chaos-")
+    world = World(folder)
+    try:
+        found = _run(world, arguments, say)
+        report.tell(found)
+        if arguments.json:
+            with open(arguments.json, "w", encoding="utf-8") as file:
+                json.dump(found, file, indent=2)
+        if found["violations"] and arguments.keep_logs:
+            report.keep(world, found, arguments.keep_logs)
+        return 1 if found["violations"] else 0
+    except AssertionError as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        if arguments.keep_logs:
+            report.keep(world, {"violations": [str(error)]}, arguments.keep_logs)
+        return 1
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # it is ending already
+            signal.signal(number, signal.SIG_IGN)
+        world.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(world: World, arguments: argparse.Namespace, say: Any) -> dict[str, Any]:
+    """Start, hurt, settle; returns everything that came of it."""
+    say(f"seed {arguments.seed}: Docker, Consul's server and agent, nginx and lictor come up ...")
+    world.start()
+    say(f"{len(SERVICES)} services of {WANTED} are served; budget of each: {SERVICE_BUDGET['budget']} in "
+        f"{SERVICE_BUDGET['per']} (grace {SERVICE_BUDGET['grace']}), of all: {FLEET_BUDGET['budget']} in "
+        f"{FLEET_BUDGET['per']}; faults for {arguments.minutes:g} min")
+    mischief = Mischief(world, say)
+    with Watch(world, say) as watching:
+        ending_at = time.monotonic() + 60 * arguments.minutes
+        try:
+            for kind, seed, pause_s in _schedule(random.Random(arguments.seed)):
+                if time.monotonic() > ending_at:
+                    break
+                mischief.begin(kind, seed)
+                time.sleep(pause_s)
+        finally:
+            mischief.end()
+        say("no more faults; it comes to rest ...")
+        rested_s = time.monotonic()
+        end = _settle(world, watching, rested_s + _SETTLE_S)
+        say(f"at rest after {time.monotonic() - rested_s:.0f} s")
+        return report.judge(world, mischief, watching, end, seed=arguments.seed)
+
+
+def _schedule(chance: random.Random) -> Iterator[tuple[str, int, float]]:
+    """Kind, seed, and the pause after it; without an end."""
+    while True:
+        for kind in chance.sample(sorted(FAULTS), len(FAULTS)):
+            yield kind, chance.randrange(2**32), chance.uniform(*_BETWEEN_S)
+
+
+def _settle(world: World, watching: Watch, deadline: float) -> list[str]:
+    """Wait until the end is as it must be; returns what is not, at the deadline."""
+    left = ["it was never looked at"]
+    while time.monotonic() < deadline:
+        if not watching.trouble:
+            left = watch.judge(world)
+            if not left:
+                return []
+        time.sleep(1)
+    return watch.judge(world)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    options = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__, epilog=_EPILOG,
+                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--minutes", type=_minutes, default=5.0, metavar="M", help="how long there are faults: 5")
+    options.add_argument("--seed", type=int, default=1, metavar="N", help="which faults, and in what order: 1")
+    options.add_argument("--json", metavar="FILE", help="write the summary there as well")
+    options.add_argument("--keep-logs", metavar="FOLDER", help="when it fails, keep all logs and records there")
+    arguments = options.parse_args(argv)
+    if os.geteuid() != 0:
+        options.error("it starts Docker and nginx, and mounts a small disk, so it needs root")
+    return arguments
+
+
+def _minutes(text: str) -> float:
+    try:
+        if float(text) > 0:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,86 @@
+"""Containers are killed, stopped, paused, and their health is broken."""
+
+import os
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lab.chaos.doing import Doing, NotDone, Victim, choose
+from lab.chaos.timeline import Deed
+from lab.chaos.world import World
+from lab.daemon import wait_for
+
+_FREE_S = 20.0  # how long to wait until Docker need not stay
+
+
+@contextmanager
+def deed(world: World, kind: str, victim: Victim) -> Iterator[None]:
+    """Whatever comes of it, that we did it is on record."""
+    began = time.time()
+    try:
+        yield
+    finally:
+        world.deeds.append(Deed(kind, victim.id, victim.service, began, time.time()))
+
+
+def _is_running(world: World, container: str) -> bool:
+    return container in {each["id"] for each in world.containers()}
+
+
+@contextmanager
+def kill_container(world: World, chance: random.Random) -> Iterator[Doing]:
+    victim = choose(world, chance)
+    with deed(world, "killed", victim):
+        world.docker.docker("kill", victim.id)
+    wait_for(lambda: not _is_running(world, victim.id), f"{victim.name} is dead")
+    yield Doing(victim.name, "SIGKILL, it is dead", victim=victim.id, began=victim.at)
+
+
+@contextmanager
+def stop_container(world: World, chance: random.Random) -> Iterator[Doing]:
+    """It may end what it is answering, as a decent service does: only what lictor ends has to be idle by then."""
+    victim = choose(world, chance)
+    world.docker.docker("exec", victim.id, "busybox", "touch", "/graceful")
+    with deed(world, "stopped", victim):
+        world.docker.docker("stop", "-t", "5", victim.id)
+    wait_for(lambda: not _is_running(world, victim.id), f"{victim.name} has stopped")
+    yield Doing(victim.name, "docker stop, it has ended", victim=victim.id, began=victim.at)
+
+
+@contextmanager
+def pause_container(world: World, chance: random.Random) -> Iterator[Doing]:
+    """Shorter than any time-out, so that requests only take longer; Docker stays meanwhile, for it must end."""
+    if not world.docker_stays.acquire(timeout=_FREE_S):
+        raise NotDone("Docker is being restarted")
+    try:
+        victim = choose(world, chance)
+        with deed(world, "paused", victim):
+            try:
+                world.docker.docker("pause", victim.id)
+                hold_s = chance.uniform(2, 5)
+                yield Doing(victim.name, f"for {hold_s:.1f} s", hold_s, began=victim.at)
+            finally:
+                _unpause(world, victim)
+                world.hurt.discard(victim.id)
+    finally:
+        world.docker_stays.release()
+
+
+def _unpause(world: World, victim: Victim) -> None:
+    """It may have been removed meanwhile; otherwise it must go on."""
+    def goes_on() -> bool:
+        subprocess.run(["docker", "unpause", victim.id], capture_output=True, timeout=20,
+                       env={**os.environ, **world.docker.environ})
+        return not any(each["id"] == victim.id and each["status"] == "paused" for each in world.containers())
+
+    wait_for(goes_on, f"{victim.name} goes on")
+
+
+@contextmanager
+def break_health(world: World, chance: random.Random) -> Iterator[Doing]:
+    victim = choose(world, chance)
+    with deed(world, "broken", victim):
+        world.docker.docker("exec", victim.id, "busybox", "rm", "/www/health")
+    yield Doing(victim.name, "its /health is gone", victim=victim.id, began=victim.at)

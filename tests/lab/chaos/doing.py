@@ -1,0 +1,64 @@
+"""What a fault is, and whom it may hurt."""
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+from lab.chaos.world import SERVICES, World
+
+_CHOOSE_S = 15.0
+
+
+class NotDone(Exception):
+    """This fault could not be done now."""
+
+
+class Doing(NamedTuple):
+    """What was done; `hold_s`: how long it is to last before it is undone."""
+
+    target: str
+    detail: str
+    hold_s: float = 0.0
+    victim: str = ""  # id of the container that has to be replaced before it is repaired
+    began: float = 0.0  # if it was waited for before
+
+
+class Victim(NamedTuple):
+    """A container, chosen at this moment."""
+
+    id: str
+    name: str
+    service: str
+    at: float
+
+
+# Done when the context is entered, which yields what was done; undone when it is left, however that happens. One that
+# cannot be done raises NotDone, or what the tools raise.
+Fault = Callable[[World, random.Random], AbstractContextManager[Doing]]
+
+
+def choose(world: World, chance: random.Random) -> Victim:
+    """A container that is well, and that at least one other, well and served, can stand in for: otherwise requests
+    could not but fail. It counts as hurt from now on."""
+    deadline = time.monotonic() + _CHOOSE_S
+    while True:
+        with world.choosing:
+            possible = _possible(world)
+            if possible:
+                chosen = chance.choice(possible)
+                world.hurt.add(chosen["id"])
+                return Victim(chosen["id"], chosen["name"], chosen["service"], time.time())
+        if time.monotonic() > deadline or world.ending.wait(0.5):
+            raise NotDone("no service has an instance that others could stand in for")
+
+
+def _possible(world: World) -> list[dict[str, str]]:
+    containers = [each for each in world.containers() if each["status"] == "running" and each["id"] not in world.hurt]
+    found = []
+    for service in SERVICES.values():
+        answering = {each.partition("/")[0] for each in world.answering(service)}
+        mine = [each for each in containers if each["service"] == service]
+        found += [each for each in mine if any(other is not each and other["name"] in answering for other in mine)]
+    return sorted(found, key=lambda each: each["name"])

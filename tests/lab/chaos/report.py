@@ -1,0 +1,105 @@
+"""What came of a chaos run: the verdict on everything that was written down, told and kept."""
+
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from typing import Any
+
+from lab.chaos import evidence, verdict
+from lab.chaos.faults import FAULTS, Mischief
+from lab.chaos.timeline import Failed
+from lab.chaos.watch import Watch
+from lab.chaos.world import DRAIN_S, SERVICES, WANTED, World
+
+_ENDING_S = DRAIN_S + 15  # from the decision to drain until a container is asked to end: the drain, and Docker's time
+
+
+def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, seed: int) -> dict[str, Any]:
+    """All that is to be told; `violations` is empty when it holds."""
+    events, deeds = list(world.events.events), list(world.deeds)
+    log = list(evidence.accesses(os.path.join(world.node.nginx.folder, "access.log")))
+    by_target = {each.target: each for each in log}
+    kills = verdict.instants(deeds, events)
+    failed = _failed(world)
+    why = {each: verdict.explain(each, by_target.get(each.target), world.nginx_away, kills, world.events.addresses)
+           for each in failed}
+    unexplained = [each for each in failed if why[each] == verdict.UNEXPLAINED]
+    repaired = verdict.repairs(mischief.records, watching.samples)
+    return {
+        "seed": seed,
+        "faults": {kind: _counted(mischief, kind) for kind in FAULTS},
+        "not_done": [f"{each.kind}: {each.detail}" for each in mischief.records if not each.done],
+        "requests": sum(each.requests for each in world.clients.values()),
+        "resets_of_reused_connections": sum(each.resets_of_reused for each in world.clients.values()),
+        "failed_requests": {reason or "unexplained": count for reason, count in Counter(why.values()).items()},
+        "repairs": [{"seconds": round(seconds, 1), "fault": fault.kind, "target": fault.target,
+                     "other_faults_meanwhile": sum(fault.began < each.began < fault.began + seconds
+                                                   for each in mischief.records if each.done)}
+                    for seconds, fault in repaired],
+        "violations": [
+            *end, *mischief.failures,
+            *verdict.removals(events, deeds, {service: WANTED for service in SERVICES.values()}, _ENDING_S),
+            *verdict.deaths(events, deeds, world.docker_away),
+            *verdict.strangers(log, world.events.addresses, SERVICES),
+            *verdict.unrepaired(mischief.records, watching.samples),
+            *(f"request {each.target} failed: {each.seen}, {each.began:.3f} to {each.ended:.3f}; nginx's log: "
+              f"{by_target.get(each.target, 'not in it')}" for each in unexplained),
+        ],
+    }
+
+
+def _failed(world: World) -> list[Failed]:
+    to_epoch = time.time() - time.monotonic()
+    return [Failed(service, each.target, each.began + to_epoch, each.at + to_epoch, each.seen, each.status)
+            for service, client in world.clients.items() for each in client.failures]
+
+
+def _counted(mischief: Mischief, kind: str) -> dict[str, int]:
+    mine = [each.done for each in mischief.records if each.kind == kind]
+    return {"done": sum(mine), "not_done": len(mine) - sum(mine)}
+
+
+def tell(found: dict[str, Any]) -> None:
+    print("\nfaults                  done  not done")
+    for kind, counted in found["faults"].items():
+        print(f"  {kind:<20} {counted['done']:>5}  {counted['not_done']:>8}")
+    failed = found["failed_requests"]
+    print(f"\n{found['requests']} requests, {sum(failed.values())} failed")
+    for reason, count in failed.items():
+        print(f"  {count}: {reason}")
+    print(f"  apart from these, {found['resets_of_reused_connections']} idle kept-alive connections were closed just "
+          "as the client\n  wrote; nginx does that at reloads, and clients send those again by themselves\n")
+    alone = [each for each in found["repairs"] if not each["other_faults_meanwhile"]]
+    for what, repairs in (("", found["repairs"]), (" without another fault meanwhile", alone)):
+        for longest in repairs[:1]:
+            print(f"longest time to repair{what}: {longest['seconds']:.1f} s, {longest['fault']}: {longest['target']}"
+                  f"; {longest['other_faults_meanwhile']} others meanwhile" * (not what))
+    print(f"\n{len(found['violations'])} violations" + ("" if found["violations"] else ": all is well"))
+    for each in found["violations"]:
+        print(f"  {each}")
+
+
+def keep(world: World, found: dict[str, Any], folder: str) -> None:
+    """Everything that may tell why: the programs' logs, lictor's state, and what we wrote down."""
+    os.makedirs(folder, exist_ok=True)
+    for name in ("node", "server", "dockerd.log"):
+        source = os.path.join(world.folder, name)
+        if os.path.isdir(source):
+            shutil.copytree(source, os.path.join(folder, name), dirs_exist_ok=True, ignore=_not_kept)
+        elif os.path.exists(source):
+            shutil.copy(source, folder)
+    written = {"found": found, "deeds": world.deeds, "nginx_away": world.nginx_away, "docker_away": world.docker_away,
+               "events": world.events.events, "addresses": world.events.addresses}
+    with open(os.path.join(folder, "timeline.json"), "w", encoding="utf-8") as file:
+        json.dump(written, file, indent=1)
+    with open(os.path.join(folder, "why.txt"), "w", encoding="utf-8") as file:
+        for service in SERVICES.values():
+            file.write(f"== {service}\n{world.node.run('why', service).stdout}\n")
+    print(f"\nlogs and records are in {folder}")
+
+
+def _not_kept(folder: str, names: list[str]) -> set[str]:
+    """Sockets cannot be copied, and an agent's data is of no use."""
+    return {each for each in names if each in ("data", "tmp", "run")}

@@ -1,0 +1,118 @@
+"""Looking at everything all the time: is it well, what runs, and how does it stand at the end."""
+
+import contextlib
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+from lab.chaos import verdict
+from lab.chaos.timeline import Sample, Standing
+from lab.chaos.world import SERVICES, WANTED, World
+
+_EVERY_S = 0.5
+_ERRORS = (OSError, ValueError, AssertionError, subprocess.SubprocessError)
+
+
+class Watch:
+    """Samples from a thread of its own; `whole` and `alone` tell faults whom they may hurt."""
+
+    def __init__(self, world: World, say: Callable[[str], None]) -> None:
+        self.world, self.say = world, say
+        self.samples: list[Sample] = []
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join(60)
+
+    @property
+    def trouble(self) -> str:
+        """Why not everything was well when it was last looked at."""
+        return self.samples[-1].trouble if self.samples else "not looked at yet"
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            began = time.time()
+            sample = self._look(began)
+            if self.samples and self.samples[-1].trouble and not sample.trouble:
+                self.say("    all is well again")
+            self.samples.append(sample)
+            self._ending.wait(_EVERY_S)
+
+    def _look(self, at: float) -> Sample:
+        running: frozenset[str] = frozenset()
+        try:
+            containers = self.world.containers()
+            running = frozenset(each["id"] for each in containers)
+            for service in SERVICES.values():
+                mine = {each["id"]: each for each in containers if each["service"] == service}
+                names = {each["name"] for each in mine.values()}
+                if len(mine) != WANTED or any(each["status"] != "running" for each in mine.values()):
+                    return Sample(at, f"{service}: {len(mine)} containers run", running)
+                if passing(self.world, service) != set(mine):
+                    return Sample(at, f"{service}: not just those that run pass", running)
+                if {each.partition("/")[0] for each in self.world.answering(service)} != names:
+                    return Sample(at, f"{service}: not just those that run answer", running)
+            return Sample(at, "", running)
+        except _ERRORS as error:
+            return Sample(at, f"{type(error).__name__}: {error}"[:200], running)
+
+
+def passing(world: World, service: str) -> set[str]:
+    """The ids of the node's containers that pass in the catalogue; of what else it has there, the service ID."""
+    found = world.ask_agent(f"/v1/health/service/{service}?passing") or []
+    return {each["Service"].get("Meta", {}).get("lictor-container", each["Service"]["ID"]) for each in found
+            if each["Node"]["Node"] == world.node.consul.node}
+
+
+def judge(world: World) -> list[str]:
+    """What is not as it must be at the end; also when it cannot be seen."""
+    try:
+        return verdict.standing(stand(world))
+    except _ERRORS as error:
+        return [f"it cannot be seen how things stand: {type(error).__name__}: {error}"]
+
+
+def stand(world: World) -> Standing:
+    """Look at everything once; raises OSError and the like when that cannot be seen."""
+    containers = world.containers()
+    names = {each["id"]: each["name"] for each in containers}
+    checks = world.ask_agent("/v1/agent/checks") or {}
+    planned = world.node.run("plan")
+    told = world.node.run("status", "--json")
+    assert told.returncode == 0, told.stderr
+    return Standing(
+        wanted={service: WANTED for service in SERVICES.values()},
+        running=[(each["service"], each["number"], each["name"]) for each in containers],
+        passing={service: [names.get(each, each) for each in passing(world, service)] for service in SERVICES.values()},
+        served={service: sorted({each.partition("/")[0] for each in world.answering(service)})
+                for service in SERVICES.values()},
+        maintenance=[each for each in checks if each.startswith(("_service_maintenance", "_node_maintenance"))],
+        sessions=[each["ID"] for each in world.server.request("GET", "/v1/session/list") or []],
+        locks=world.server.request("GET", "/v1/kv/lictor/locks/?keys") or [],
+        temporaries=_files(world.node.folder, lambda name, _: name.startswith(".") and name.endswith(".tmp")),
+        garbage=_files(world.node.nginx.conf_dir, lambda _, path: "evil" in _text(path)),
+        plan="" if planned.returncode == 0 and planned.stdout.strip() == "nothing to do" else
+        (planned.stdout + planned.stderr).strip(),
+        says={each["name"]: each["says"] for each in json.loads(told.stdout)},
+    )
+
+
+def _files(folder: str, wanted: Callable[[str, str], bool]) -> list[str]:
+    paths = [(name, os.path.join(where, name)) for where, _, names in os.walk(folder) for name in names]
+    return sorted(path for name, path in paths if wanted(name, path))
+
+
+def _text(path: str) -> str:
+    with contextlib.suppress(OSError):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    return ""
