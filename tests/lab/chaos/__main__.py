@@ -23,9 +23,20 @@ from lab.chaos.world import FLEET_BUDGET, SERVICE_BUDGET, SERVICES, WANTED, Worl
 _BETWEEN_S = (2.0, 6.0)
 _SETTLE_S = 240.0
 _EPILOG = """
+faults: a container is killed, stopped, paused (2 to 5 s), or its health is broken; a handler is killed at work; the
+agent, Docker (its containers live on) and nginx are killed and started again; Consul's server is frozen; the disk of
+the state folder is full; keys hold bad input or are deleted; 50 registrations of garbage; the node's token loses its
+rights. Each one is undone after some seconds, and one that cannot be done is reported as not done.
+
 how it goes: each fault happens once before any happens again, in an order that the seed decides, as it decides the
 pauses between them and what each one does. Faults overlap. Only containers are hurt that another one can stand in for.
 After the last fault everything has four minutes to come to rest.
+
+what must hold at the end: each service at its count, passing, and served by nginx; nothing doubled; no lock, session,
+temporary file or maintenance is left; `lictor plan` finds nothing to do. And over the whole time: no container was
+ended that we had not harmed, unless it was surplus; no traffic went where no instance ever was; no request failed but
+those that ran in a container at the moment when it was killed by force, as nginx's log and Docker's events prove, and
+those that found nginx itself dead by our hand. Resets of idle kept-alive connections are counted apart.
 
 exit code: 0 all is well; 1 a violation, or a failed request that nothing explains; 2 usage.
 
@@ -80,7 +91,7 @@ def _run(world: World, arguments: argparse.Namespace, say: Any) -> dict[str, Any
     with Watch(world, say) as watching:
         ending_at = time.monotonic() + 60 * arguments.minutes
         try:
-            for kind, seed, pause_s in _schedule(random.Random(arguments.seed)):
+            for kind, seed, pause_s in schedule(random.Random(arguments.seed)):
                 if time.monotonic() > ending_at:
                     break
                 mischief.begin(kind, seed)
@@ -94,7 +105,7 @@ def _run(world: World, arguments: argparse.Namespace, say: Any) -> dict[str, Any
         return report.judge(world, mischief, watching, end, seed=arguments.seed)
 
 
-def _schedule(chance: random.Random) -> Iterator[tuple[str, int, float]]:
+def schedule(chance: random.Random) -> Iterator[tuple[str, int, float]]:
     """Kind, seed, and the pause after it; without an end."""
     while True:
         for kind in chance.sample(sorted(FAULTS), len(FAULTS)):

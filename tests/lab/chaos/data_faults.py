@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lab.chaos.doing import Doing
-from lab.chaos.world import COMING_UP_S, SERVICES, World
+from lab.chaos.world import COMING_UP_S, SERVICES, TOKEN, World
 from lab.daemon import wait_for
 
 _NODE = "evil"
@@ -107,7 +107,7 @@ def take_token(world: World, chance: random.Random) -> Iterator[Doing]:
 
 def _may_read(world: World) -> bool:
     try:
-        return bool(world.server.request("GET", "/v1/kv/services/?keys", token=world.token["SecretID"]))
+        return bool(world.server.request("GET", "/v1/kv/services/?keys", token=TOKEN))
     except OSError as error:
         if "403" not in str(error):
             raise

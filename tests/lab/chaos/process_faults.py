@@ -40,7 +40,7 @@ def kill_handler(world: World, chance: random.Random) -> Iterator[Doing]:
                             victim=victim.id if victim else "", began=victim.at if victim else began)
                 return
             longest_s /= 2  # most end soon
-        time.sleep(0.02)
+        time.sleep(0.05)
     raise NotDone(f"no handler was caught at work within {_HANDLER_S:g} s")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.chaos import evidence, verdict
 from lab.chaos.faults import FAULTS, Mischief
-from lab.chaos.timeline import Failed
+from lab.chaos.timeline import Access, Failed
 from lab.chaos.watch import Watch
 from lab.chaos.world import DRAIN_S, SERVICES, WANTED, World
 
@@ -34,6 +34,7 @@ def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, 
         "requests": sum(each.requests for each in world.clients.values()),
         "resets_of_reused_connections": sum(each.resets_of_reused for each in world.clients.values()),
         "failed_requests": {reason or "unexplained": count for reason, count in Counter(why.values()).items()},
+        "story": [{**each._asdict(), "seconds": round(each.ended - each.began, 1)} for each in mischief.records],
         "repairs": [{"seconds": round(seconds, 1), "fault": fault.kind, "target": fault.target,
                      "other_faults_meanwhile": sum(fault.began < each.began < fault.began + seconds
                                                    for each in mischief.records if each.done)}
@@ -44,10 +45,19 @@ def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, 
             *verdict.deaths(events, deeds, world.docker_away),
             *verdict.strangers(log, world.events.addresses, SERVICES),
             *verdict.unrepaired(mischief.records, watching.samples),
-            *(f"request {each.target} failed: {each.seen}, {each.began:.3f} to {each.ended:.3f}; nginx's log: "
-              f"{by_target.get(each.target, 'not in it')}" for each in unexplained),
+            *_told(unexplained, by_target),
         ],
     }
+
+
+def _told(unexplained: list[Failed], log: dict[str, Access]) -> list[str]:
+    """One line for those of a service that look the same, with the first as the example."""
+    alike: dict[tuple[str, str], list[Failed]] = {}
+    for each in unexplained:
+        alike.setdefault((each.service, each.seen), []).append(each)
+    return [f"{service}: {len(found)} requests failed, unexplained, {found[0].began:.3f} to {found[-1].ended:.3f}: "
+            f"{seen}; the first is {found[0].target}, in nginx's log: {log.get(found[0].target, 'not there')}"
+            for (service, seen), found in alike.items()]
 
 
 def _failed(world: World) -> list[Failed]:
@@ -91,7 +101,8 @@ def keep(world: World, found: dict[str, Any], folder: str) -> None:
         elif os.path.exists(source):
             shutil.copy(source, folder)
     written = {"found": found, "deeds": world.deeds, "nginx_away": world.nginx_away, "docker_away": world.docker_away,
-               "events": world.events.events, "addresses": world.events.addresses}
+               "events": world.events.events, "addresses": world.events.addresses,
+               "failures": {service: each.failures for service, each in world.clients.items()}}
     with open(os.path.join(folder, "timeline.json"), "w", encoding="utf-8") as file:
         json.dump(written, file, indent=1)
     with open(os.path.join(folder, "why.txt"), "w", encoding="utf-8") as file:

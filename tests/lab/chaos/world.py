@@ -28,6 +28,7 @@ DRAIN_S = 10
 SERVICE_BUDGET = {"grace": "2s", "budget": 50, "per": "10m"}
 FLEET_BUDGET = {"budget": 200, "per": "10m"}
 MASTER = "5e6c0f0e-0000-4000-8000-000000000002"
+TOKEN = "5e6c0f0e-0000-4000-8000-000000000003"  # the node's
 COMING_UP_S = 120.0  # on a loaded machine
 
 _IMAGE = "lictor-chaos:1.0"
@@ -49,6 +50,11 @@ class World:
         self.server = Consul(self.path("server"), node="server", token=MASTER,
                              config={"acl": {**_ACL, "tokens": {"master": MASTER, "agent": MASTER}}})
         self.closing.callback(self.server.stop)
+        settings = f"[heal]\nbudget = {FLEET_BUDGET['budget']}\nper = \"{FLEET_BUDGET['per']}\"\n"
+        self.node = Node(self.path("node"), self.docker, join=self.server.serf_port, internal=True,
+                         settings=settings if "heal" in config.Config._fields else "",
+                         config={"acl": {**_ACL, "tokens": {"default": TOKEN, "agent": MASTER}}})
+        self.closing.callback(self._stop_node)
         self.events = Events(self.docker.url)
         self.clients: dict[str, Client] = {}
         self.deeds: list[Deed] = []
@@ -76,12 +82,6 @@ class World:
         self.closing.callback(self.events.stop)
         self._make_token()
         self._mount_state()
-        tokens = {"default": self.token["SecretID"], "agent": MASTER}
-        settings = f"[heal]\nbudget = {FLEET_BUDGET['budget']}\nper = \"{FLEET_BUDGET['per']}\"\n"
-        self.node = Node(self.path("node"), self.docker, join=self.server.serf_port, internal=True,
-                         settings=settings if "heal" in config.Config._fields else "",
-                         config={"acl": {**_ACL, "tokens": tokens}})
-        self.closing.callback(self._stop_node)
         self.node.start(COMING_UP_S)
         for path, service in SERVICES.items():
             self._apply(service, path)
@@ -101,7 +101,7 @@ class World:
         policies = [self.server.request("PUT", "/v1/acl/policy", {
             "Name": name, "Rules": (_RULES / f"{name}.hcl").read_text(encoding="utf-8")}) for name in _POLICIES]
         self.token = self.server.request("PUT", "/v1/acl/token", {
-            "Description": "the node's", "Policies": [{"ID": each["ID"]} for each in policies]})
+            "SecretID": TOKEN, "Description": "the node's", "Policies": [{"ID": each["ID"]} for each in policies]})
 
     def _mount_state(self) -> None:
         """The state folder is a small disk of its own, which can be filled."""
