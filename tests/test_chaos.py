@@ -16,7 +16,6 @@ from test_demo import REPOSITORY, processes_naming
 
 BOOKS = "books-service"
 WANTED = {BOOKS: 3}
-DRAIN_S = 10.0
 
 
 def event(at: float, name: str, action: str) -> Event:
@@ -29,7 +28,7 @@ def deed(kind: str, name: str, began: float, ended: float) -> Deed:
 
 def removals(events: list[Event], *deeds: Deed) -> list[str]:
     started = [event(0, name, "start") for name in "abc"]
-    return verdict.removals([*started, *events], deeds, WANTED, DRAIN_S)
+    return verdict.removals([*started, *events], deeds, WANTED, {"id-a": 40.0})
 
 
 ENDED_A = [event(50, "a", "kill"), event(51, "a", "die"), event(52, "a", "destroy")]
@@ -77,6 +76,14 @@ def test_a_removal_that_our_deeds_account_for_is_none_to_complain_of(name: str) 
 def test_any_other_removal_is_a_violation(name: str) -> None:
     events, deeds = NOT_ACCOUNTED_FOR[name]
     assert len(removals(events, *deeds)) == 1
+
+
+def test_who_is_ended_without_a_drain_must_have_been_surplus_just_then() -> None:
+    stand_in_dies = [START_D, event(42, "b", "kill"), event(42, "b", "die"), *ENDED_A]
+    events = [*(event(0, name, "start") for name in "abc"), *stand_in_dies]
+    deeds = [deed("paused", "a", 15, 19), deed("killed", "b", 41, 43)]
+    assert verdict.removals(events, deeds, WANTED, {"id-a": 40.0}) == []
+    assert len(verdict.removals(events, deeds, WANTED, {})) == 1
 
 
 def test_a_death_that_nobody_asked_for_is_a_violation_unless_docker_was_away() -> None:

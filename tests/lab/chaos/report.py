@@ -11,9 +11,7 @@ from lab.chaos import evidence, verdict
 from lab.chaos.faults import FAULTS, Mischief
 from lab.chaos.timeline import Access, Failed
 from lab.chaos.watch import Watch
-from lab.chaos.world import DRAIN_S, SERVICES, WANTED, World
-
-_ENDING_S = DRAIN_S + 15  # from the decision to drain until a container is asked to end: the drain, and Docker's time
+from lab.chaos.world import SERVICES, WANTED, World
 
 
 def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, seed: int) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, 
                     for seconds, fault in repaired],
         "violations": [
             *end, *mischief.failures,
-            *verdict.removals(events, deeds, {service: WANTED for service in SERVICES.values()}, _ENDING_S),
+            *verdict.removals(events, deeds, {service: WANTED for service in SERVICES.values()}, watching.draining),
             *verdict.deaths(events, deeds, world.docker_away),
             *verdict.strangers(log, world.events.addresses, SERVICES),
             *verdict.unrepaired(mischief.records, watching.samples),

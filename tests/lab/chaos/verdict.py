@@ -13,6 +13,7 @@ NGINX_DEAD = "nginx itself was dead by our hand"
 KILLED = "it ran in a container that was killed by force at that instant"
 UNEXPLAINED = ""
 
+_AT_ONCE_S = 5.0  # from a decision without a drain to Docker's doing it, on a loaded machine
 _CUT = ("ConnectionRefusedError", "ConnectionResetError", "BrokenPipeError", "RemoteDisconnected", "IncompleteRead")
 
 
@@ -75,18 +76,20 @@ def _ours(event: Event, deeds: Sequence[Deed]) -> bool:
                and each.began <= event.at <= each.ended for each in deeds)
 
 
-def removals(events: Sequence[Event], deeds: Sequence[Deed], wanted: Mapping[str, int], drain_s: float) -> list[str]:
+def removals(events: Sequence[Event], deeds: Sequence[Deed], wanted: Mapping[str, int],
+             draining: Mapping[str, float]) -> list[str]:
     """Containers that somebody else than we ended though they ran, and were neither bad by our hand nor surplus.
 
     Surplus is what was more than wanted after one of the service that we had paused, and that a replacement stood in
-    for, recovered. A drain takes up to `drain_s` from the decision to the end, so others may fail meanwhile.
+    for, recovered. That it must have been when its end was decided, and others may fail while it drains: `draining`
+    has, by container, a moment just before its drain began.
     """
     everyone = lives(events, deeds)
     violations = []
     for life in everyone:
         if life.left is None or _is_broken(life, deeds, life.left):
             continue
-        others = _most_others(life, everyone, deeds, drain_s)
+        others = _most_others(life, everyone, deeds, draining.get(life.container, life.left - _AT_ONCE_S))
         paused = [each for each in deeds if each.kind == "paused" and each.service == life.service
                   and each.began < life.left]
         if others < wanted.get(life.service, 0):
@@ -102,10 +105,9 @@ def _is_broken(life: Life, deeds: Sequence[Deed], at: float) -> bool:
     return any(each.container == life.container and each.kind == "broken" and each.began < at for each in deeds)
 
 
-def _most_others(life: Life, everyone: Sequence[Life], deeds: Sequence[Deed], drain_s: float) -> int:
-    """How many good ones of its service there were beside it at most, from the earliest decision to its end."""
+def _most_others(life: Life, everyone: Sequence[Life], deeds: Sequence[Deed], began: float) -> int:
+    """How many good ones of its service there were beside it at most, from the decision to its end."""
     assert life.left is not None
-    began = life.left - drain_s
     mine = [each for each in everyone if each.service == life.service and each is not life]
     changes = [at for each in mine for at in (each.started, each.ended) if at is not None]
     changes += [at for each in deeds if each.service == life.service for at in (each.began, each.ended)]

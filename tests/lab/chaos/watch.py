@@ -17,11 +17,12 @@ _ERRORS = (OSError, ValueError, AssertionError, subprocess.SubprocessError)
 
 
 class Watch:
-    """Samples from a thread of its own; `whole` and `alone` tell faults whom they may hurt."""
+    """Samples from a thread of its own. `draining`: by container's id, when it was last seen not to drain."""
 
     def __init__(self, world: World, say: Callable[[str], None]) -> None:
         self.world, self.say = world, say
         self.samples: list[Sample] = []
+        self.draining: dict[str, float] = {}
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -52,6 +53,7 @@ class Watch:
         try:
             containers = self.world.containers()
             running = frozenset(each["id"] for each in containers)
+            self._note_drains({each["name"]: each["id"] for each in containers})
             for service in SERVICES.values():
                 mine = {each["id"]: each for each in containers if each["service"] == service}
                 names = {each["name"] for each in mine.values()}
@@ -64,6 +66,18 @@ class Watch:
             return Sample(at, "", running)
         except _ERRORS as error:
             return Sample(at, f"{type(error).__name__}: {error}"[:200], running)
+
+    def _note_drains(self, ids: dict[str, str]) -> None:
+        """By what the agent has in maintenance; one that is gone is not forgotten."""
+        marked = [each.split(":") for each in self.world.ask_agent("/v1/agent/checks")
+                  if each.startswith("_service_maintenance:")]  # _service_maintenance:HOST:CONTAINER:PORT
+        draining = {ids[words[2]] for words in marked if len(words) > 2 and words[2] in ids}
+        before = self.samples[-1].at if self.samples else 0.0
+        for container in ids.values():
+            if container in draining:
+                self.draining.setdefault(container, before)
+            else:
+                self.draining.pop(container, None)
 
 
 def passing(world: World, service: str) -> set[str]:

@@ -20,7 +20,6 @@ from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.node import BOOKS, Node
-from lictor import config
 
 SERVICES = {"/api/v1/books": "books-service", "/api/v1/authors": "authors-service", "/api/v1/orders": "orders-service"}
 WANTED = 3
@@ -50,9 +49,9 @@ class World:
         self.server = Consul(self.path("server"), node="server", token=MASTER,
                              config={"acl": {**_ACL, "tokens": {"master": MASTER, "agent": MASTER}}})
         self.closing.callback(self.server.stop)
-        settings = f"[heal]\nbudget = {FLEET_BUDGET['budget']}\nper = \"{FLEET_BUDGET['per']}\"\n"
+        heal = f"[heal]\nbudget = {FLEET_BUDGET['budget']}\nper = \"{FLEET_BUDGET['per']}\""  # else as users have it
         self.node = Node(self.path("node"), self.docker, join=self.server.serf_port, internal=True,
-                         settings=settings if "heal" in config.Config._fields else "",
+                         settings=heal,
                          config={"acl": {**_ACL, "tokens": {"default": TOKEN, "agent": MASTER}}})
         self.closing.callback(self._stop_node)
         self.events = Events(self.docker.url)
