@@ -144,7 +144,7 @@ def test_when_all_fail_at_once_the_observer_is_suspected_and_nothing_is_touched(
         wait_for(lambda: held in why(node), "the grace is over, and it is held", LONG_S)
         wait_sweeps(node, 3)
         wait_for(lambda: check(node)[0] == "warning" and held in check(node)[1], "the check says so", LONG_S)
-        assert ids(node) == before
+        assert ids(node) == before and node.served() == set(names(1, 2, 3))
         at_once(node, names(1, 2, 3), "touch", "/www/health")
         wait_well(node, *names(1, 2, 3))
         wait_sweeps(node, 1)

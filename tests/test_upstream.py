@@ -15,9 +15,10 @@ def seen(number, *, status="passing", alive=True, maintenance=None, node="node-1
                           status, alive, maintenance, "")
 
 
-def serving(*numbers, empty_since=None):
+def serving(*numbers, empty_since=None, ailing=()):
     return upstream.Served(tuple((f"10.0.0.{number}", 80) for number in numbers),
-                           tuple(("node-1", f"books-{number}") for number in numbers), empty_since=empty_since)
+                           tuple(("node-1", f"books-{number}") for number in numbers), empty_since=empty_since,
+                           ailing=tuple(("node-1", f"books-{number}") for number in ailing))
 
 
 def decide(now, instances, *, certain=False, **route):
@@ -65,6 +66,10 @@ def test_who_receives_traffic(traffic, fields, receives):
     (serving(1), [seen(1), seen(2, status="critical"), seen(3, status="critical")], False, "unchanged", [1]),
     (serving(1), [seen(1, status="critical"), seen(2, status="critical")], False, "unchanged", [1]),
     (serving(1, 2), [seen(1, status="critical"), seen(3)], False, "publish", [3]),
+    # but those that were served before, and left as they became unfit
+    (serving(3, ailing=(1, 2)), [seen(each, status="critical") for each in (1, 2, 3, 4)], True, "publish", [1, 2, 3]),
+    (serving(2, 3, ailing=(1,)), [seen(1, alive=False), seen(2), seen(3)], False, "unchanged", [2, 3]),
+    (serving(2, ailing=(1,)), [seen(1, maintenance="x"), seen(2, status="critical")], False, "unchanged", [2]),
     # none: held, because empty is not believed yet
     (serving(1, 2), [], False, "confirm", []),
     (serving(1, 2), [], True, "hold", [1, 2]),
@@ -76,6 +81,23 @@ def test_who_receives_traffic(traffic, fields, receives):
 def test_decisions(now, instances, certain, kind, receiving):
     decision = decide(now, instances, certain=certain)
     assert (decision.kind, numbers(decision)) == (kind, receiving)
+
+
+@given(st.permutations(range(1, 6)), st.integers(1, 5), st.booleans())
+def test_those_that_fail_one_by_one_end_as_if_at_once(order, count, certain):
+    now = serving(1, 2, 3, 4, 5)
+    for failed in range(1, count + 1):
+        instances = [seen(each, status="critical" if each in order[:failed] else "passing") for each in range(1, 6)]
+        at_once = decide(serving(1, 2, 3, 4, 5), instances, certain=certain)
+        decision = decide(now, instances, certain=certain)
+        assert (decision.peers, decision.ailing) == (at_once.peers, at_once.ailing)
+        now = upstream.Served(decision.peers, decision.instances, ailing=decision.ailing)
+
+
+def test_one_that_is_gone_and_comes_back_was_never_served():
+    now = serving(2, 3, ailing=(1,))
+    decision = decide(now, [seen(2), seen(3)])
+    assert (decision.kind, decision.ailing) == ("unchanged", ())
 
 
 def test_an_empty_catalogue_is_true_at_once_when_replicas_is_0_or_the_service_is_removed():
@@ -107,7 +129,7 @@ def test_the_same_address_twice_is_one_peer_and_the_order_is_stable():
 
 
 def test_what_is_served_survives_its_file_and_a_damaged_one_is_none():
-    now = serving(1, 2, empty_since=3.0)
+    now = serving(1, 2, empty_since=3.0, ailing=(3,))
     assert upstream.served({**now._asdict(), "peers": [list(each) for each in now.peers]}) == now
     for damaged in (None, [], {}, {"peers": 1, "instances": []}, {"peers": [[1]], "instances": []},
                     {"peers": [], "instances": [], "strange": 1}):
@@ -136,5 +158,5 @@ def test_whatever_is_seen(now, instances, certain, empty_ok):
         assert decision.kind != "confirm" or not certain
         assert decision.peers or decision.kind in ("confirm", "unchanged") or empty_ok  # never empty in one step
         if decision.kind == "publish":
-            after = upstream.Served(decision.peers, decision.instances)
+            after = upstream.Served(decision.peers, decision.instances, ailing=decision.ailing)
             assert decide(after, instances, certain=certain, empty_ok=empty_ok).kind == "unchanged"

@@ -78,7 +78,7 @@ def _changes_nothing(name: str, state_dir: str, payload: bytes) -> bool:
             decision = upstream.decide(route, now, seen.instances, now_s=time.time(), certain=False)
             if decision.kind != "unchanged" or decision.refused:
                 return False
-            _note(state_dir, name, now._replace(empty_since=None), _consul_index())
+            _note(state_dir, name, now._replace(empty_since=None, ailing=decision.ailing), _consul_index())
             return True
     except (errors.Refused, OSError):
         return False
@@ -128,14 +128,14 @@ def _follow(state_dir: str, name: str, seen: Sequence[model.Instance] | None, in
         if now is None or decision.kind == "publish":
             log.event("route", service=name, outcome="publish", peers=len(decision.peers), reason=decision.reason)
             generation = now.generation if now else 0
-            now = upstream.Served(decision.peers, decision.instances, generation=generation)
+            now = upstream.Served(decision.peers, decision.instances, generation=generation, ailing=decision.ailing)
             _note(state_dir, name, now, index, durable=True)
         elif decision.kind == "hold":
             if now.empty_since is None:
                 log.event("route", service=name, outcome="hold", peers=len(now.peers), reason=decision.reason)
             _note(state_dir, name, now._replace(empty_since=now.empty_since or time.time()), index)
         else:
-            _note(state_dir, name, now._replace(empty_since=None), index)
+            _note(state_dir, name, now._replace(empty_since=None, ailing=decision.ailing), index)
         return not now.confirmed
 
 

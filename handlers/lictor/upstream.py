@@ -24,6 +24,7 @@ class Served(NamedTuple):
     empty_since: float | None = None  # epoch seconds; the peers are held although the catalogue has none
     confirmed: bool = False
     generation: int = 0
+    ailing: tuple[InstanceId, ...] = ()  # were served, and are unfit: out of traffic as long as most are fit
 
 
 class Decision(NamedTuple):
@@ -37,13 +38,15 @@ class Decision(NamedTuple):
     instances: tuple[InstanceId, ...]
     reason: str
     refused: tuple[str, ...] = ()
+    ailing: tuple[InstanceId, ...] = ()
 
 
 def served(table: Any) -> Served | None:
     """What peers/NAME.json holds; None when it is absent or damaged."""
     try:
         return Served(**{**table, "peers": tuple((address, port) for address, port in table["peers"]),
-                         "instances": tuple((node, service_id) for node, service_id in table["instances"])})
+                         **{key: tuple((node, service_id) for node, service_id in table.get(key, ()))
+                            for key in ("instances", "ailing")}})
     except (TypeError, KeyError, ValueError):
         return None
 
@@ -57,14 +60,16 @@ def decide(route: dict[str, Any], now: Served | None, instances: Sequence[model.
     peers, refused = _reachable(live, route["node"])
     eligible = {each for each in peers if _is_eligible(each, route["traffic"])}
     known = set(now.instances) if now else set()
+    once_served = known.union(now.ailing if now else ())  # so that failing one by one ends as failing at once does
     ailing = {each for each in peers.keys() - eligible
-              if (each.node, each.service_id) in known and each.maintenance is None}
+              if (each.node, each.service_id) in once_served and each.maintenance is None}
     panic = len(eligible) < len(ailing)
     receiving = eligible | ailing if panic else eligible
     reason = f"{len(eligible)} of {len(live)} instances are fit for traffic" + (
         f"; the {len(ailing)} unfit ones keep it too, because they are most" if panic else "")
     target = Decision("publish", tuple(sorted({peers[each] for each in receiving})),
-                      tuple(sorted((each.node, each.service_id) for each in receiving)), reason, tuple(refused))
+                      tuple(sorted((each.node, each.service_id) for each in receiving)), reason, tuple(refused),
+                      tuple(sorted((each.node, each.service_id) for each in ailing - receiving)))
     if now is None or now.peers == target.peers and now.instances == target.instances:
         return target if now is None else target._replace(kind="unchanged")
     if not certain and 2 * len(eligible) < len(known):
@@ -73,7 +78,7 @@ def decide(route: dict[str, Any], now: Served | None, instances: Sequence[model.
 
 
 def _without_peers(route: dict[str, Any], now: Served, target: Decision, now_s: float) -> Decision:
-    held = Decision("hold", now.peers, now.instances, target.reason, target.refused)
+    held = Decision("hold", now.peers, now.instances, target.reason, target.refused, now.ailing)
     if target.refused:
         return held._replace(reason="the address of every instance is refused")
     if route["empty_ok"]:
