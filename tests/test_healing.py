@@ -235,7 +235,7 @@ def test_the_containers_of_a_node_that_is_lost_are_held_and_it_is_taken_back_cle
         assert check(first)[0] == "warning"
         assert f"held: {lost}" in first.run("status").stdout
         wait_sweeps(first, 3)
-        assert ids(second) == before
+        assert ids(second) == before and first.served() == set(names(1, 2))
     assert client.failures == []
     second.docker.docker("kill", names(1)[0])
     second.consul.start(env=second.environ)

@@ -55,8 +55,9 @@ def lost_node(seen: Observation, node: str) -> str:
     if spec is None or spec.node in ("", node) or spec.engine not in engines.ENGINES:
         return ""
     gone = [each for each in seen.instances if each.node == spec.node and not each.node_alive]
-    return (f"node {spec.node} does not answer (serfHealth): its {len(gone)} instances are out of traffic, and held "
-            "until it is back; nobody else may start containers of its own") if gone else ""
+    return (f"node {spec.node} does not answer (serfHealth): its {len(gone)} instances are held until it is back, and "
+            "lose their traffic only to others that are fit; nobody else may start containers of its own"
+            ) if gone else ""
 
 
 def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: bool = False) -> Reading:
