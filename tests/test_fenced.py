@@ -120,7 +120,7 @@ def test_without_the_lock_they_would(contexts: list[observe.Context], monkeypatc
 
 
 @pytest.mark.parametrize(("lost_on", "started"), [("on_look", []), ("on_start", ["books-1"])])
-def test_who_loses_the_lock_on_the_way_acts_no_more(lost_on: str, started: list[str], contexts: list[observe.Context],
+def test_who_loses_the_lock_on_the_way_does_no_more(lost_on: str, started: list[str], contexts: list[observe.Context],
                                                     consul: Consul, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = share(monkeypatch, fenced=True)
 
@@ -132,6 +132,7 @@ def test_who_loses_the_lock_on_the_way_acts_no_more(lost_on: str, started: list[
     reconcile.converge(contexts[0], "books")
     assert cluster.started == started
     assert records(contexts[0]) == [(each, "started") for each in started]
+    assert bool(consul.get(STATE)) == bool(started)
     setattr(cluster, lost_on, lambda: None)
 
     def taken_over() -> bool:

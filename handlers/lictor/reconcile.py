@@ -130,8 +130,11 @@ def _step(context: Context, reading: Reading, lock: Fence | None = None) -> bool
         _forget(context, seen.desired.name)
         return False
     if seen.state != reading.stored:
-        context.catalog.put(f"{state.KEY_PREFIX}{seen.desired.name}", state.encode(seen.state),
-                            cas=reading.stored_index)
+        key, learnt = f"{state.KEY_PREFIX}{seen.desired.name}", state.encode(seen.state)
+        if lock:
+            lock.put(key, learnt, reading.stored_index)
+        else:
+            context.catalog.put(key, learnt, cas=reading.stored_index)
     try:
         _act(context, reading, lock)
     finally:
