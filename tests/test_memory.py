@@ -116,6 +116,7 @@ def test_the_breaker_closes_after_ten_minutes_of_being_well() -> None:
     (scene(2, "passing", "passing"), []),
     (scene(3, "passing", "passing", "unhealthy"), []),
     (scene(3, "unhealthy", "unhealthy", "passing"), ["held"]),
+    (scene(3, "critical", "critical", "critical"), []),  # it may pass within the grace
     (scene(3, "passing", "passing", "unhealthy", observer=Observer(agent_age_s=1.0)), []),  # it passes by itself
     (scene(3, "passing", "passing", "unhealthy", spec={"heal": {"budget": 0}}), ["breaker"]),
     (scene(1, "critical young", state={"deaths": {"1": Deaths(6, NOW)}}), []),

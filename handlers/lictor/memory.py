@@ -50,7 +50,8 @@ def causes(seen: Observation) -> dict[str, str]:
     state, found = seen.state, {}
     if state.breaker:
         found["breaker"] = f"the breaker is open, hands off what runs: {state.breaker.why}"
-    suspected = doubt.suspicion(seen)
+    ripe = any(each.condition == "unhealthy" for each in members(seen))  # else it may pass within the grace
+    suspected = doubt.suspicion(seen) if ripe else None
     if suspected or HELD in state.told and state.doubt:
         found[HELD] = f"nothing is replaced: {suspected.why if suspected else state.doubt}"
     for number, deaths in state.deaths.items():
