@@ -5,12 +5,19 @@ import os
 import random
 import subprocess
 import tempfile
+import threading
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.chaos import evidence, verdict
+from lab.chaos import evidence, faults, verdict
+from lab.chaos.__main__ import schedule
+from lab.chaos.doing import Doing
+from lab.chaos.faults import FAULTS
 from lab.chaos.timeline import Access, Address, Deed, Done, Event, Failed, Outage, Sample, Standing
 from test_demo import REPOSITORY, processes_naming
 
@@ -200,13 +207,51 @@ def test_nginxs_log_is_read_also_where_it_tried_several(tmp_path: Path) -> None:
 
 
 def test_a_seed_decides_what_happens_and_every_fault_comes_before_any_comes_again() -> None:
-    from lab.chaos.__main__ import schedule
-    from lab.chaos.faults import FAULTS
-
     first, again, other = [[item for item, _ in zip(schedule(random.Random(seed)), range(2 * len(FAULTS)))]
                            for seed in (1, 1, 2)]
     assert first == again != other
     assert {kind for kind, _, _ in first[:len(FAULTS)]} == {kind for kind, _, _ in first[len(FAULTS):]} == set(FAULTS)
+
+
+class Faulty:
+    """Faults for a world that has nothing but its end."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.undone = threading.Event()
+        world: Any = types.SimpleNamespace(ending=threading.Event())
+        self.mischief = faults.Mischief(world, lambda text: None)
+        for kind in ("lasts", "refuses", "stays"):
+            monkeypatch.setitem(faults.FAULTS, kind, getattr(self, kind))
+
+    @contextmanager
+    def lasts(self, world: Any, chance: random.Random) -> Iterator[Doing]:
+        try:
+            yield Doing("x", "for a day", 86_400)
+        finally:
+            self.undone.set()
+
+    @contextmanager
+    def refuses(self, world: Any, chance: random.Random) -> Iterator[Doing]:
+        raise OSError("not now")
+        yield
+
+    @contextmanager
+    def stays(self, world: Any, chance: random.Random) -> Iterator[Doing]:
+        yield Doing("x", "for good")
+        raise AssertionError("it cannot be undone")
+
+
+def test_what_lasts_is_undone_at_the_end_and_what_cannot_be_done_or_undone_is_told(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty = Faulty(monkeypatch)
+    for kind in ("lasts", "lasts", "refuses", "stays"):
+        faulty.mischief.begin(kind, 1)
+    assert not faulty.undone.is_set()
+    faulty.mischief.end()
+    assert faulty.undone.is_set()
+    assert sorted((each.kind, each.done) for each in faulty.mischief.records) == [
+        ("lasts", False), ("lasts", True), ("refuses", False), ("stays", True)]
+    assert ["stays" in each for each in faulty.mischief.failures] == [True]
 
 
 @pytest.mark.timeout(600)

@@ -30,7 +30,12 @@ printf '{"instance": "%s", "boot": "%s", "version": "%s", "books": []}\\n' \
 printf '%s\\n' '#!/bin/busybox sh' 'busybox sleep 2' 'printf "Content-Type: text/plain\\\\r\\\\n\\\\r\\\\n"' \
   'busybox hostname' > /www/cgi-bin/slow
 busybox chmod +x /www/cgi-bin/slow
-trap 'kill $server; while [ -e /graceful ] && busybox pidof httpd; do busybox sleep 0.05; done; exit 0' TERM INT
+end() {
+  kill $server
+  while [ -e /graceful ] && busybox ps | busybox grep -q '[h]ttpd'; do busybox sleep 0.05; done
+  exit 0
+}
+trap end TERM INT
 busybox httpd -f -p 8080 -h /www &
 server=$!
 wait $server
