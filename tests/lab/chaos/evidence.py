@@ -76,6 +76,6 @@ class Events:
 def _address(client: Any, container: str) -> str:
     """Where it listens; "" when it has gone already."""
     with contextlib.suppress(docker.errors.NotFound):
-        found = client.inspect_container(container)["NetworkSettings"]["IPAddress"]
-        return f"{found}:{_PORT}" if found else ""
+        networks = client.inspect_container(container)["NetworkSettings"]["Networks"].values()
+        return next((f"{each['IPAddress']}:{_PORT}" for each in networks if each["IPAddress"]), "")
     return ""

@@ -77,6 +77,8 @@ class World:
         self.server.start(wait=False)
         self.docker.wait_ready(COMING_UP_S)
         self.docker.build_books(_IMAGE)
+        for number, service in enumerate(SERVICES.values()):
+            self._make_network(service, f"{self.docker.bridge}-{number}")
         self.events.start()
         self.closing.callback(self.events.stop)
         self._make_token()
@@ -102,6 +104,12 @@ class World:
         self.token = self.server.request("PUT", "/v1/acl/token", {
             "SecretID": TOKEN, "Description": "the node's", "Policies": [{"ID": each["ID"]} for each in policies]})
 
+    def _make_network(self, service: str, bridge: str) -> None:
+        """One of its own, for Docker gives the address of a container that died to the next one: while nginx cannot
+        follow, because Consul or its own disk is away, requests would go to an instance of another service."""
+        self.docker.docker("network", "create", "-o", f"com.docker.network.bridge.name={bridge}", service)
+        self.closing.callback(subprocess.run, ["ip", "link", "del", bridge], capture_output=True)
+
     def _mount_state(self) -> None:
         """The state folder is a small disk of its own, which can be filled."""
         path = self.path("node", "state")
@@ -114,6 +122,7 @@ class World:
         command = {} if path in BOOKS["route"].values() else {"command": ["/bin/busybox", "sh", "-c", answer_too]}
         self.node.write_and_apply({
             **BOOKS, "name": service, "image": _IMAGE, "route": {"path": path}, "heal": SERVICE_BUDGET, **command,
+            "networks": [service],
             "replicas": {"initial": WANTED, "min": 1, "max": 6}, "drain": f"{DRAIN_S}s",
         })
         self.node.consul.request("PUT", f"/v1/kv/services/{service}/replicas", str(WANTED), token=MASTER)
