@@ -29,8 +29,9 @@ the state folder is full; keys hold bad input or are deleted; 50 registrations o
 rights. Each one is undone after some seconds, and one that cannot be done is reported as not done.
 
 how it goes: each fault happens once before any happens again, in an order that the seed decides, as it decides the
-pauses between them and what each one does. Faults overlap. Only containers are hurt that another one can stand in for.
-After the last fault everything has four minutes to come to rest.
+pauses between them and what each one does. Faults overlap. Only containers are hurt that another one can stand in for,
+and health is broken only where no other one of the service is hurt: lictor would rightly suspect its own eyes. After
+the last fault everything has four minutes to come to rest.
 
 what must hold at the end: each service at its count, passing, and served by nginx; nothing doubled; no lock, session,
 temporary file or maintenance is left; `lictor plan` finds nothing to do. And over the whole time: no container was

@@ -40,15 +40,15 @@ class Victim(NamedTuple):
 Fault = Callable[[World, random.Random], AbstractContextManager[Doing]]
 
 
-def choose(world: World, chance: random.Random) -> Victim:
+def choose(world: World, chance: random.Random, *, first: bool = False) -> Victim:
     """A container that is well, and that at least one other, well and served, can stand in for: otherwise requests
-    could not but fail. It counts as hurt from now on."""
+    could not but fail. It counts as hurt from now on. With `first` no other of its service that runs is hurt."""
     deadline = time.monotonic() + _CHOOSE_S
     while True:
         with world.choosing:
             possible: list[dict[str, str]] = []
             with contextlib.suppress(OSError):  # Docker is just away
-                possible = _possible(world)
+                possible = _possible(world, first)
             if possible:
                 chosen = chance.choice(possible)
                 world.hurt.add(chosen["id"])
@@ -57,10 +57,14 @@ def choose(world: World, chance: random.Random) -> Victim:
             raise NotDone("no service has an instance that others could stand in for")
 
 
-def _possible(world: World) -> list[dict[str, str]]:
-    containers = [each for each in world.containers() if each["status"] == "running" and each["id"] not in world.hurt]
+def _possible(world: World, first: bool) -> list[dict[str, str]]:
+    running = world.containers()
+    containers = [each for each in running if each["status"] == "running" and each["id"] not in world.hurt]
+    hurt = {each["service"] for each in running if each["id"] in world.hurt}
     found = []
     for service in SERVICES.values():
+        if first and service in hurt:
+            continue
         answering = {each.partition("/")[0] for each in world.answering(service)}
         mine = [each for each in containers if each["service"] == service]
         found += [each for each in mine if any(other is not each and other["name"] in answering for other in mine)]

@@ -173,7 +173,7 @@ def strangers(log: Iterable[Access], addresses: Sequence[Address], services: Map
             for (service, upstream), count in found.items()]
 
 
-def repairs(faults: Iterable[Done], samples: Sequence[Sample]) -> list[tuple[float, Done]]:
+def repairs(faults: Sequence[Done], samples: Sequence[Sample]) -> list[tuple[float, Done]]:
     """For each fault that was done: seconds from its beginning until everything was well without what it harmed."""
     found = []
     for fault in faults:
@@ -184,7 +184,9 @@ def repairs(faults: Iterable[Done], samples: Sequence[Sample]) -> list[tuple[flo
     return sorted(found, key=lambda each: -each[0])
 
 
-def unrepaired(faults: Iterable[Done], samples: Sequence[Sample]) -> list[str]:
-    """Faults after which nothing was ever seen to be well again."""
+def unrepaired(faults: Sequence[Done], samples: Sequence[Sample]) -> list[str]:
+    """Faults after which it was never seen that all is well again, in one line."""
     mended = {fault for _, fault in repairs(faults, samples)}
-    return [f"{each.kind} {each.target}: never seen well again" for each in faults if each.done and each not in mended]
+    left = [each for each in faults if each.done and each not in mended]
+    return [f"all was never seen well again since {left[0].kind}: {left[0].target}, and {len(left) - 1} faults after it"
+            ] if left else []
