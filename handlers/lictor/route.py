@@ -51,15 +51,11 @@ def refresh(settings: "config.Config", names: Iterable[str], catalog: Catalog) -
 
 
 def sweep(settings: "config.Config", entries: Mapping[str, list[dict[str, Any]]], catalog: Catalog) -> None:
-    """Mend what events missed, holds that ran out, what isn't confirmed, and leftovers of killed processes.
+    """Mend what events missed, holds that ran out, and what isn't confirmed.
 
     `entries`: payload entries of all instances by name in the catalogue. What fails is logged, and left to the next.
     """
     if settings.nginx:
-        from lictor import log, nginx
-
-        for path in nginx.clean(settings.nginx):
-            log.event("clean", path=path, reason="a process that was killed left it")
         known = routes.names(settings.state_dir)
         for name in known:
             service = (routes.route(settings.state_dir, name) or {}).get("service", name)

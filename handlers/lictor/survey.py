@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lictor import config, errors, files, handler, heartbeat, log, observe, plan, reconcile, route, routes, scale
+from lictor import config, errors, files, handler, heartbeat, log, nginx, observe, plan, reconcile, route, routes, scale
 from lictor.observe import Reading
 
 
@@ -21,14 +21,15 @@ class Survey(NamedTuple):
 def look(call: handler.Call) -> Survey:
     """Mend routes and watches, then observe all services; raises what makes the whole picture unreliable."""
     settings = call.settings
+    # First, as a nginx that was killed cannot start again before, and Consul may be away.
+    trouble = _tried("leftovers stay", lambda: _clean(settings))
     context = reconcile.connect(settings, call.token_file)
-    _clean(settings)
     entries = context.catalog.everything()
     keys = scale.current(context.catalog, settings.prefix)
     if not keys and scale.services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
-    trouble = [
+    trouble += [
         *_tried("routes do not follow their keys", lambda: scale.follow(call, keys, None)),
         *_tried("watches do not follow the routes", lambda: scale.watch(call)),
         *_tried("nginx does not follow the catalogue", lambda: route.sweep(settings, entries, context.catalog)),
@@ -74,9 +75,10 @@ def _pending(name: str, reading: Reading) -> list[str]:
 
 
 def _clean(settings: config.Config) -> None:
-    for folder in ("", *handler.FOLDERS):
-        for path in files.remove_stale_temporaries(os.path.join(settings.state_dir, folder), older_than_s=60):
-            log.event("clean", path=path, reason="a process that was killed left it")
+    stale = [path for folder in ("", *handler.FOLDERS) for path in
+             files.remove_stale_temporaries(os.path.join(settings.state_dir, folder), older_than_s=60)]
+    for path in stale + (nginx.clean(settings.nginx) if settings.nginx else []):
+        log.event("clean", path=path, reason="a process that was killed left it")
 
 
 def _unconfirmed(settings: config.Config) -> list[str]:

@@ -1,5 +1,6 @@
 """Processes are killed, frozen and started again, and the disk of the state folder is full."""
 
+import contextlib
 import os
 import random
 import select
@@ -14,6 +15,7 @@ from lab.chaos.doing import Doing, NotDone, choose
 from lab.chaos.timeline import Outage
 from lab.chaos.world import COMING_UP_S, World
 from lab.daemon import wait_for
+from lictor import units
 
 _FREE_S = 20.0  # how long to wait until Docker need not stay
 _HANDLER_S = 20.0  # the timer's next run is there before
@@ -143,7 +145,7 @@ def _end_containerd(world: World) -> None:
 
 @contextmanager
 def kill_nginx(world: World, chance: random.Random) -> Iterator[Doing]:
-    """With its workers, as an init system does; the socket that it leaves is lictor's to clear away."""
+    """With its workers, as an init system does, which then runs what `lictor init` puts before its start."""
     nginx = world.node.nginx
     assert nginx.daemon
     began = time.time()
@@ -163,6 +165,8 @@ def _start_nginx(world: World) -> None:
     deadline = time.monotonic() + COMING_UP_S
     while True:
         try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(nginx.conf_dir, units.NGINX_SOCKET))
             nginx.start(timeout_s=5)
             return
         except AssertionError:
