@@ -88,8 +88,10 @@ def test_a_doubt_ends_with_a_consistent_reading_and_gives_the_whole_grace_again(
     better = later(seen, 5, instances=scene(3, "passing", "unhealthy", "passing").instances)
     assert memory.remember(better._replace(certain=False)).doubt == "2 of 3 instances are critical at once"
     trusted = memory.remember(better)
-    assert (trusted.doubt, trusted.critical_since) == ("", {"s2": NOW + 5})
+    assert (trusted.doubt, trusted.trusted_since) == ("", NOW + 5)
+    assert trusted.critical_since == {"s2": seen.state.critical_since["s2"]}  # what others compare theirs with
     assert kinds(better) == ["wait"]
+    assert kinds(later(better, 10)) == ["start"]
 
 
 def test_the_breaker_opens_when_a_replacement_is_due_and_the_budget_spent() -> None:

@@ -7,7 +7,7 @@ from lictor.observation import Member, Observation, members
 from lictor.state import State
 
 MANY = 3  # of so few instances or services that fail together, the observer is suspected rather than they
-AT_ONCE_S = 60.0
+AT_ONCE_S = 30.0
 
 
 class Doubt(NamedTuple):

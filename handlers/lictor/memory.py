@@ -12,22 +12,23 @@ HELD = "held"  # the cause of a doubt, among those that people are told of
 
 def remember(seen: Observation) -> State:
     """The state after this observation; remembering it once more changes nothing."""
+    new_doubt = doubt.new_doubt(seen)
+    if seen.state.doubt and seen.certain and new_doubt is None:
+        seen = seen._replace(state=msgspec.structs.replace(seen.state, doubt="", trusted_since=seen.now))
     old, wanted, everyone = seen.state, seen.desired, members(seen)
     passing = {each.container.id for each in everyone if _passes(each)}
     lost = [each.container.id for each in everyone if each.condition == "gone" or failed_to_pass(each, seen)]
-    new_doubt = doubt.new_doubt(seen)
-    trusted_again = bool(old.doubt) and seen.certain and new_doubt is None
-    since = {} if trusted_again else old.critical_since  # whoever is still critical then gets the whole grace
     broken = _breaker(seen)
     changes: dict[str, object] = {
         "refused": list(wanted.problems),
-        "critical_since": {each.instance.service_id: min(since.get(each.instance.service_id, seen.now), seen.now)
-                           for each in everyone if each.instance and each.condition in ("failing", "unhealthy")},
+        "critical_since": {each.instance.service_id: min(old.critical_since.get(each.instance.service_id, seen.now),
+                                                         seen.now) for each in doubt.judged(seen) if each.instance},
         "passed": sorted({each.id for each in seen.containers} & (passing | set(old.passed))),
         "lost": sorted(lost),
         "deaths": _deaths(everyone, seen, lost),
         "surplus_since": _surplus_since(seen),
-        "doubt": new_doubt.why if new_doubt else "" if seen.certain else old.doubt,
+        "doubt": new_doubt.why if new_doubt else old.doubt,
+        "trusted_since": min(old.trusted_since, seen.now),
         "breaker": broken,
         "well_since": min(old.well_since or seen.now, seen.now) if broken and _is_well(everyone, seen) else 0.0,
     }
