@@ -45,7 +45,7 @@ def scene(replicas: int, *conditions: str, keys: dict[str, bytes] | None = None,
         if condition in ("unregistered", "unregistered young", "vanished") or status == "exited":
             continue
         if condition.startswith("unhealthy"):
-            critical_since[service_id] = NOW - 20 + number / 10
+            critical_since[container_id] = NOW - 20 + number / 10
         began = int(NOW - 31 if "late" in condition else NOW - 1)
         maintenance = f"{observation.DRAINING}{began}: scale" if "draining" in condition else (
             "by hand" if condition == "maintenance" else None)

@@ -51,20 +51,27 @@ def test_ten_good_minutes_forget_deaths(condition: str, died_s_ago: float, forgo
 
 
 def test_times_to_come_are_not_believed_and_so_delay_nothing_for_ever() -> None:
-    remembered = State(deaths={"1": Deaths(3, NOW + 1e9)}, critical_since={"s1": NOW + 1e9}, surplus_since=NOW + 1e9,
+    remembered = State(deaths={"1": Deaths(3, NOW + 1e9)}, critical_since={"c1": NOW + 1e9}, surplus_since=NOW + 1e9,
                        passed=["c1", "c2"])
     learnt = memory.remember(scene(1, "critical", "passing")._replace(state=remembered))
-    assert (learnt.deaths["1"].last_at, learnt.critical_since, learnt.surplus_since) == (NOW, {"s1": NOW}, NOW)
+    assert (learnt.deaths["1"].last_at, learnt.critical_since, learnt.surplus_since) == (NOW, {"c1": NOW}, NOW)
 
 
 def test_grace_counts_from_the_first_sighting_and_after_the_start_up() -> None:
     seen = scene(1, "critical")
-    assert memory.remember(seen).critical_since == {"s1": NOW}
+    assert memory.remember(seen).critical_since == {"c1": NOW}
     assert kinds(later(seen, 9.9)) == ["wait"]
     assert kinds(later(seen, 10)) == ["start"]
     young = scene(1, "critical young")
     assert memory.remember(young).critical_since == {}
-    assert memory.remember(later(young, 56)).critical_since == {"s1": NOW + 56}
+    assert memory.remember(later(young, 56)).critical_since == {"c1": NOW + 56}
+
+
+def test_since_when_it_is_critical_is_not_forgotten_while_its_registration_cannot_be_seen() -> None:
+    seen = scene(1, "unhealthy")
+    unseen = memory.remember(seen._replace(instances=()))
+    assert unseen.critical_since == seen.state.critical_since
+    assert memory.remember(scene(1, "passing")._replace(state=unseen)).critical_since == {}
 
 
 def test_a_surplus_stands_from_its_first_sighting_and_anew_when_it_was_none_meanwhile() -> None:
@@ -89,7 +96,7 @@ def test_a_doubt_ends_with_a_consistent_reading_and_gives_the_whole_grace_again(
     assert memory.remember(better._replace(certain=False)).doubt == "2 of 3 instances are critical at once"
     trusted = memory.remember(better)
     assert (trusted.doubt, trusted.trusted_since) == ("", NOW + 5)
-    assert trusted.critical_since == {"s2": seen.state.critical_since["s2"]}  # what others compare theirs with
+    assert trusted.critical_since == {"c2": seen.state.critical_since["c2"]}  # what others compare theirs with
     assert kinds(better) == ["wait"]
     assert kinds(later(better, 10)) == ["start"]
 

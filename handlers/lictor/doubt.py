@@ -66,8 +66,7 @@ def judged(seen: Observation) -> list[Member]:
 
 def failing_too(seen: Observation, states: Mapping[str, State], node: str) -> tuple[str, ...]:
     """The other services of this node of which an instance turned critical at about the same time as one of this."""
-    since = [seen.state.critical_since.get(each.instance.service_id, seen.now)
-             for each in judged(seen) if each.instance]
+    since = [seen.state.critical_since.get(each.container.id, seen.now) for each in judged(seen)]
     return tuple(sorted(
         name for name, state in states.items()
         if name != seen.desired.name and (state.spec or {}).get("node") == node

@@ -21,8 +21,7 @@ def remember(seen: Observation) -> State:
     broken = _breaker(seen)
     changes: dict[str, object] = {
         "refused": list(wanted.problems),
-        "critical_since": {each.instance.service_id: min(old.critical_since.get(each.instance.service_id, seen.now),
-                                                         seen.now) for each in doubt.judged(seen) if each.instance},
+        "critical_since": _critical_since(everyone, seen),
         "passed": sorted({each.id for each in seen.containers} & (passing | set(old.passed))),
         "lost": sorted(lost),
         "deaths": _deaths(everyone, seen, lost),
@@ -69,6 +68,14 @@ def _passes(member: Member) -> bool:
 
 def _is_well(everyone: list[Member], seen: Observation) -> bool:
     return len(everyone) == seen.target and all(each.condition == "healthy" for each in everyone)
+
+
+def _critical_since(everyone: list[Member], seen: Observation) -> dict[str, float]:
+    """Also of those whose registration cannot be seen just now: an agent's restart is no reason to begin anew."""
+    old = seen.state.critical_since
+    return {each.container.id: min(old.get(each.container.id, seen.now), seen.now) for each in everyone
+            if each.condition in ("failing", "unhealthy") or each.instance is None and each.container.id in old
+            and each.condition == "starting"}
 
 
 def _breaker(seen: Observation) -> Breaker | None:

@@ -81,8 +81,7 @@ def drain_mark(instance: Instance | None) -> tuple[float, str] | None:
 
 
 def critical_for_s(member: Member, seen: Observation) -> float:
-    assert member.instance is not None
-    return seen.now - seen.state.critical_since.get(member.instance.service_id, seen.now)
+    return seen.now - seen.state.critical_since.get(member.container.id, seen.now)
 
 
 def failed_to_pass(member: Member, seen: Observation) -> bool:
@@ -108,5 +107,5 @@ def _member(container: Container, instance: Instance | None, seen: Observation) 
     if container.id not in seen.state.passed and seen.now < started_until:
         return Member(container, instance, "starting", started_until)
     grace_s = seen.desired.spec.heal.grace if seen.desired.spec else 0.0
-    judged_at = max(seen.state.critical_since.get(instance.service_id, seen.now), seen.state.trusted_since) + grace_s
+    judged_at = max(seen.state.critical_since.get(container.id, seen.now), seen.state.trusted_since) + grace_s
     return Member(container, instance, "unhealthy" if seen.now >= judged_at else "failing", judged_at)
