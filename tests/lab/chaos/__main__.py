@@ -21,7 +21,7 @@ from lab.chaos.watch import Watch
 from lab.chaos.world import FLEET_BUDGET, SERVICE_BUDGET, SERVICES, WANTED, World
 
 _BETWEEN_S = (2.0, 6.0)
-_SETTLE_S = 240.0
+_SETTLE_S = 420.0
 _EPILOG = """
 faults: a container is killed, stopped, paused (2 to 5 s), or its health is broken; a handler is killed at work; the
 agent, Docker (its containers live on) and nginx are killed and started again; Consul's server is frozen; the disk of
@@ -31,7 +31,7 @@ rights. Each one is undone after some seconds, and one that cannot be done is re
 how it goes: each fault happens once before any happens again, in an order that the seed decides, as it decides the
 pauses between them and what each one does. Faults overlap. Only containers are hurt that another one can stand in for,
 and health is broken only where no other one of the service is hurt: lictor would rightly suspect its own eyes. After
-the last fault everything has four minutes to come to rest.
+the last fault everything has seven minutes to come to rest: a number that was killed often backs off for up to five.
 
 what must hold at the end: each service at its count, passing, and served by nginx; nothing doubled; no lock, session,
 temporary file or maintenance is left; `lictor plan` finds nothing to do. And over the whole time: no container was
