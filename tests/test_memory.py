@@ -52,9 +52,10 @@ def test_ten_good_minutes_forget_deaths(condition: str, died_s_ago: float, forgo
 
 def test_times_to_come_are_not_believed_and_so_delay_nothing_for_ever() -> None:
     remembered = State(deaths={"1": Deaths(3, NOW + 1e9)}, critical_since={"c1": NOW + 1e9}, surplus_since=NOW + 1e9,
-                       passed=["c1", "c2"])
+                       passed=["c1", "c2"], breaker=Breaker(NOW + 1e9, "x"))
     learnt = memory.remember(scene(1, "critical", "passing")._replace(state=remembered))
     assert (learnt.deaths["1"].last_at, learnt.critical_since, learnt.surplus_since) == (NOW, {"c1": NOW}, NOW)
+    assert learnt.breaker == Breaker(NOW, "x")
 
 
 def test_grace_counts_from_the_first_sighting_and_after_the_start_up() -> None:
@@ -99,6 +100,11 @@ def test_a_doubt_ends_with_a_consistent_reading_and_gives_the_whole_grace_again(
     assert trusted.critical_since == {"c2": seen.state.critical_since["c2"]}  # what others compare theirs with
     assert kinds(better) == ["wait"]
     assert kinds(later(better, 10)) == ["start"]
+
+
+def test_a_replacement_that_gets_its_grace_again_did_not_die() -> None:
+    learnt = memory.remember(seen := scene(3, "passing", "passing", "unhealthy never", state={"doubt": "x"}))
+    assert (learnt.lost, learnt.deaths) == ([], {}) and memory.remember(seen._replace(state=learnt)) == learnt
 
 
 def test_the_breaker_opens_when_a_replacement_is_due_and_the_budget_spent() -> None:

@@ -55,7 +55,7 @@ def why(seen: observation.Observation) -> str:
     (1, ["vanished"], ["wait books-1"]),
     (1, ["passing", "vanished"], ["wait books-2"]),
     # the last that passes stays, whatever the count says
-    (1, ["unhealthy", "unhealthy"], ["hold books-2"]),
+    (1, ["unhealthy", "unhealthy"], ["hold books-2", "start books-3"]),
     (1, ["unhealthy", "critical young"], ["hold books-1", "wait books-2"]),
 ])
 def test_count_and_illness_decide(replicas: int, conditions: list[str], expected: list[str]) -> None:
@@ -75,6 +75,12 @@ def test_count_and_illness_decide(replicas: int, conditions: list[str], expected
     # a replacement that is no better goes itself, the first stays
     (1, ["unhealthy", "unhealthy never"], "1", ["drain books-2"]),
     (3, ["passing", "passing", "unhealthy", "unhealthy never"], "3", ["drain books-4"]),
+    # when no one passes, not even the replacement, there has to be another before anybody goes
+    (1, ["unhealthy", "unhealthy"], "1", ["hold books-1", "start books-3"]),
+    (2, ["maintenance", "unhealthy", "unhealthy"], "2", ["hold books-2", "start books-4"]),
+    (1, ["unhealthy", "unhealthy", "critical young"], "12", ["wait books-3"]),
+    (1, ["unhealthy", "unhealthy", "passing"], "12", ["drain books-2", "drain books-1"]),
+    (1, ["unhealthy", "unhealthy", "unhealthy never"], "12", ["drain books-3", "hold books-2"]),
     # one that recovered meanwhile makes its replacement a surplus
     (2, ["passing", "passing", "passing"], "1", ["drain books-3"]),
 ])
@@ -180,6 +186,7 @@ def reserved(count: int, *, service: str = "books", ago_s: float = 30) -> tuple[
     (reserved(3), "hold", "its budget is spent: 3 of 3 replaced within 10 min"),
     (reserved(3, ago_s=600), "start", ""),
     (reserved(3, ago_s=-5), "hold", "its budget is spent"),  # a clock that was wrong
+    (reserved(9, ago_s=-1e6), "start", ""),
     (reserved(4, service="carts"), "start", ""),
     (reserved(5, service="carts"), "hold", "the fleet's budget is spent: 5 of 5 replaced within 10 min"),
 ])
@@ -195,6 +202,7 @@ def test_what_dies_needs_no_budget() -> None:
 
 @pytest.mark.parametrize(("opened_s_ago", "tried_s_ago", "kind"), [
     (10, None, "hold"), (1799, None, "hold"), (1800, None, "start"), (4000, 1799, "hold"), (4000, 1800, "start"),
+    (1800, -1e6, "start"),
 ])
 def test_an_open_breaker_allows_one_try_every_half_hour(opened_s_ago: float, tried_s_ago: float | None,
                                                         kind: str) -> None:
@@ -218,12 +226,33 @@ def test_fleet_and_service_budgets_are_settings() -> None:
     ({"in_flight": {"c2": None}, "idle_reads": {}}, "draining", "wait"),
     ({"in_flight": {"c2": 0}, "idle_reads": {"c2": 3}, "serving": frozenset({("node-1", "s2")})}, "draining", "wait"),
     ({"in_flight": {"c2": 1}, "serving": frozenset({("node-1", "s1"), ("node-1", "s2")})}, "draining late", "remove"),
-    # the last one that an nginx lists is not taken from it, as long as the service is wanted
+    # the last one that an nginx lists and that runs is not taken from it, as long as the service is wanted
+    ({"in_flight": {"c2": 1}, "serving": frozenset({("node-1", "s2"), ("node-1", "s9")})}, "draining late", "wait"),
     ({"in_flight": {"c2": 1}, "serving": frozenset({("node-1", "s2")})}, "draining late", "wait"),
 ])
 def test_a_drain_ends_when_idle_and_listed_by_no_nginx_or_at_its_deadline(
         fields: dict[str, Any], condition: str, expected: str) -> None:
     assert decided(scene(1, "passing", condition, **fields)) == [f"{expected} books-2"]
+
+
+def test_of_two_that_drain_and_are_all_that_an_nginx_lists_one_stays() -> None:
+    listed = frozenset({("node-1", "s1"), ("node-1", "s2")})
+    assert decided(scene(1, "draining late", "draining late", "gone", serving=listed)) == [
+        "remove books-3", "remove books-1", "wait books-2", "start books-3"]
+
+
+@pytest.mark.parametrize("changes", [
+    {"status": "critical"}, {"maintenance": "by hand"}, {"maintenance": f"{observation.DRAINING}0: x"}])
+def test_a_second_registration_makes_nobody_ill_nor_drained(changes: dict[str, Any]) -> None:
+    seen = scene(1, "passing", state={"critical_since": {"garbage": NOW - 99}})
+    stray = seen.instances[0]._replace(service_id="garbage", **changes)
+    assert decided(seen._replace(instances=(*seen.instances, stray))) == []
+    assert decided(seen._replace(instances=(stray, *seen.instances))) == []
+
+
+def test_a_start_in_the_future_is_no_start_up_for_ever() -> None:
+    seen = scene(1, "unhealthy never")
+    assert decided(seen._replace(containers=(seen.containers[0]._replace(started_at=NOW + 1e6),))) == ["start books-2"]
 
 
 @pytest.mark.parametrize(("count", "earliest_s", "latest_s"), [

@@ -14,7 +14,8 @@ def obstacle(seen: Observation) -> Doubt | None:
     opened = seen.state.breaker
     if opened is None:
         return Doubt(spent(seen)) if spent(seen) else None
-    tries = [each.at for each in seen.reservations if each.service == seen.desired.name and each.at > opened.opened_at]
+    tries = [each.at for each in seen.reservations
+             if each.service == seen.desired.name and opened.opened_at < each.at <= seen.now]
     next_try = max([opened.opened_at, *tries]) + TRY_AGAIN_S
     if seen.now >= next_try and not spent(seen):
         return None

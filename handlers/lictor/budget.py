@@ -32,7 +32,8 @@ def encode(reservations: Iterable[Reservation], now: float) -> bytes:
 
 
 def used(reservations: Iterable[Reservation], now: float, per_s: float) -> int:
-    return sum(now - each.at < per_s for each in reservations)
+    """Those of the last `per_s`; what a clock that was wrong dated far into the future must not count for ever."""
+    return sum(abs(now - each.at) < per_s for each in reservations)
 
 
 def spent(reservations: tuple[Reservation, ...], service: str, now: float, *, own: tuple[int, float],

@@ -3,7 +3,7 @@
 import msgspec
 
 from lictor import breaker, doubt, plan
-from lictor.observation import Member, Observation, failed_to_pass, members
+from lictor.observation import Member, Observation, critical_since, failed_to_pass, members
 from lictor.state import Breaker, Deaths, State
 
 FORGET_DEATHS_S = 600.0
@@ -73,7 +73,7 @@ def _is_well(everyone: list[Member], seen: Observation) -> bool:
 def _critical_since(everyone: list[Member], seen: Observation) -> dict[str, float]:
     """Also of those whose registration cannot be seen just now: an agent's restart is no reason to begin anew."""
     old = seen.state.critical_since
-    return {each.container.id: min(old.get(each.container.id, seen.now), seen.now) for each in everyone
+    return {each.container.id: critical_since(each.container, seen) for each in everyone
             if each.condition in ("failing", "unhealthy") or each.instance is None and each.container.id in old
             and each.condition == "starting"}
 
@@ -83,7 +83,7 @@ def _breaker(seen: Observation) -> Breaker | None:
     old = seen.state.breaker
     if old:
         was_well = seen.state.well_since and seen.now - seen.state.well_since >= breaker.CLOSES_AFTER_S
-        return None if was_well and _is_well(members(seen), seen) else old
+        return None if was_well and _is_well(members(seen), seen) else Breaker(min(old.opened_at, seen.now), old.why)
     is_sure = seen.certain and not seen.desired.why_held and not doubt.doubt(seen)
     return breaker.opened(seen) if is_sure and plan.due(seen) else None
 

@@ -1,5 +1,6 @@
 """What a decision about one service rests on, and what containers and registrations say together. Pure: no clock."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -68,7 +69,7 @@ class Member(NamedTuple):
 
 def members(seen: Observation) -> list[Member]:
     """The service's containers of the live colour, by number; of a removed service those of each colour."""
-    by_container = {each.container_id: each for each in seen.instances if each.container_id}
+    by_container = {each.container_id: each for each in sorted(seen.instances, key=_speaks_for_it)}
     own = sorted((each for each in seen.containers if seen.desired.removed or each.color == seen.desired.color),
                  key=lambda each: (each.number, each.id))
     return [_member(each, by_container.get(each.id), seen) for each in own]
@@ -81,12 +82,24 @@ def drain_mark(instance: Instance | None) -> tuple[float, str] | None:
 
 
 def critical_for_s(member: Member, seen: Observation) -> float:
-    return seen.now - seen.state.critical_since.get(member.container.id, seen.now)
+    return seen.now - critical_since(member.container, seen)
+
+
+def critical_since(container: Container, seen: Observation) -> float:
+    """Its first sighting; one that a wrong clock dated into the future is now."""
+    return min(seen.state.critical_since.get(container.id, seen.now), seen.now)
 
 
 def failed_to_pass(member: Member, seen: Observation) -> bool:
     """Whether it has had all of its start-up grace and more, and never passed."""
     return member.condition == "unhealthy" and member.container.id not in seen.state.passed
+
+
+def _speaks_for_it(instance: Instance) -> tuple[float, bool, bool, str, str]:
+    """Of several registrations of one container the best comes last: a stray one makes nobody ill, nor drained."""
+    drained_since, _ = drain_mark(instance) or (math.inf, "")
+    return (drained_since, instance.maintenance is None, instance.status != "critical", instance.service_id,
+            instance.node)
 
 
 def _member(container: Container, instance: Instance | None, seen: Observation) -> Member:
@@ -95,8 +108,10 @@ def _member(container: Container, instance: Instance | None, seen: Observation) 
     if container.status == "removing":
         return Member(container, instance, "leaving")
     started_until = container.started_at + START_UP_GRACE_S
+    if started_until > seen.now + 2 * START_UP_GRACE_S:  # by a clock that was set back since: else it lasts for ever
+        started_until = 0.0
     if instance is None:
-        has_port = (seen.state.live or seen.desired.table or {}).get("port") is not None
+        has_port = (seen.state.proven and seen.state.live or seen.desired.table or {}).get("port") is not None
         return Member(container, None, "starting", started_until) if has_port else Member(container, None, "healthy")
     if drain_mark(instance):
         return Member(container, instance, "draining")
@@ -107,5 +122,5 @@ def _member(container: Container, instance: Instance | None, seen: Observation) 
     if container.id not in seen.state.passed and seen.now < started_until:
         return Member(container, instance, "starting", started_until)
     grace_s = seen.desired.spec.heal.grace if seen.desired.spec else 0.0
-    judged_at = max(seen.state.critical_since.get(container.id, seen.now), seen.state.trusted_since) + grace_s
+    judged_at = max(critical_since(container, seen), min(seen.state.trusted_since, seen.now)) + grace_s
     return Member(container, instance, "unhealthy" if seen.now >= judged_at else "failing", judged_at)

@@ -52,11 +52,15 @@ def plan(seen: Observation) -> tuple[Action, ...]:
 
 
 def due(seen: Observation) -> Member | None:
-    """The ill one that is to be replaced next: the longest critical, and none while another is still starting."""
-    standing = _standing(members(seen))
-    if len(standing) != seen.target or any(each.condition == "starting" for each in standing):
+    """The ill one that is to be replaced next: the longest critical, and none while another is still starting. While
+    there are too many, only if none of those that stay passes: then nobody goes before another one does."""
+    standing, leaving = _standing(members(seen)), departures(seen)
+    staying = [each for each in standing if each not in leaving.replaced and each not in leaving.surplus]
+    if len(staying) != seen.target or any(each.condition == "starting" for each in standing):
         return None
-    ill = [each for each in standing if each.condition == "unhealthy"]
+    if len(standing) > seen.target and any(each.condition in ("healthy", "failing") for each in staying):
+        return None
+    ill = [each for each in staying if each.condition == "unhealthy"]
     return max(ill, key=lambda each: critical_for_s(each, seen), default=None)
 
 
@@ -95,24 +99,37 @@ def _leftovers(everyone: list[Member]) -> list[Action]:
 
 
 def _drains(everyone: list[Member], seen: Observation) -> list[Action]:
-    return [_drained(each, seen) for each in everyone if each.condition == "draining"]
+    return [_drained(each, everyone, seen) for each in everyone if each.condition == "draining"]
 
 
-def _drained(member: Member, seen: Observation) -> Action:
+def _drained(member: Member, everyone: list[Member], seen: Observation) -> Action:
     mark = drain_mark(member.instance)
     assert mark is not None and member.instance is not None
     (since, why), drain_s = mark, seen.desired.spec.drain if seen.desired.spec else 0.0
     connections = seen.in_flight.get(member.container.id)
-    pair = (member.instance.node, member.instance.service_id)
-    served = pair in seen.serving
+    served = _is_listed(member, seen)
     if not served and connections == 0 and seen.idle_reads.get(member.container.id, 0) >= IDLE_READS:
         return _act("remove", member, f"drained: {why}")
-    is_last = served and seen.target > 0 and not any(each != pair for each in seen.serving)
+    is_last = served and seen.target > 0 and not any(
+        _outlasts(each, member) and _is_listed(each, seen) for each in everyone)
     if seen.now >= since + drain_s and not is_last:
         return _act("remove", member, f"drained for {drain_s:g} s, as long as allowed: {why}")
     busy = "it is the last that an nginx lists" if is_last else "an nginx still lists it" if served else (
         "it cannot be seen whether it is idle" if connections is None else f"{connections} connections to it are open")
     return _act("wait", member, f"drains: {busy}")
+
+
+def _is_listed(member: Member, seen: Observation) -> bool:
+    return any((each.node, each.service_id) in seen.serving for each in seen.instances
+               if each.container_id == member.container.id)
+
+
+def _outlasts(other: Member, member: Member) -> bool:
+    """It runs on when the member has gone: of those that drain, the one whose drain began last."""
+    began, others = drain_mark(member.instance), drain_mark(other.instance)
+    if began and others and other.condition == "draining":
+        return (others[0], other.container.id) > (began[0], member.container.id)
+    return other.condition not in ("gone", "leaving")
 
 
 def _count(everyone: list[Member], seen: Observation) -> list[Action]:
@@ -124,10 +141,9 @@ def _count(everyone: list[Member], seen: Observation) -> list[Action]:
     if len(standing) < seen.target:
         why = f"{seen.desired.why_replicas}, {len(standing)} run"
         return [*_starts(everyone, seen, seen.target - len(standing), why), *waits]
-    if len(standing) > seen.target:
-        return [*_replaced(leaving.replaced, staying, seen), *_surplus(leaving.surplus, staying, seen), *waits]
-    ill = due(seen)
-    return [*(_replacement(ill, everyone, seen) if ill else []), *waits]
+    going = [*_replaced(leaving.replaced, staying, seen), *_surplus(leaving.surplus, staying, seen)]
+    ill = due(seen) if all(each.kind == "hold" for each in going) else None
+    return [*going, *(_replacement(ill, everyone, seen) if ill else []), *waits]
 
 
 def _starts(everyone: list[Member], seen: Observation, count: int, why: str, *, replaces: str = "") -> list[Action]:
@@ -166,7 +182,7 @@ def _replacement(ill: Member, everyone: list[Member], seen: Observation) -> list
     running = [each for each in everyone if each.condition != "gone"]
     if len(running) < spec.replicas.max:
         return _starts(everyone, seen, 1, f"to replace {ill.name}: {why}", replaces=ill.container.id)
-    if len(running) > seen.target:
+    if any(each.condition in ("draining", "leaving") for each in running):
         return [_act("wait", ill, f"{why}; replicas.max is {spec.replicas.max}, another has to be gone first")]
     passing, limits = sum(each.condition == "healthy" for each in everyone), spec.replicas
     if passing - 1 >= limits.min:
@@ -181,21 +197,21 @@ def _replaced(replaced: list[Member], staying: list[Member], seen: Observation) 
     """Let the ill ones go that others stand in for, once all of those pass."""
     if not replaced or any(each.condition in ("starting", "failing") for each in staying):
         return []
-    if not any(each.condition == "healthy" for each in staying):
-        replaced = [each for each in replaced if failed_to_pass(each, seen)]
-    return [action for each in replaced for action in _judged_to_leave(each, seen)]
+    serves_on = any(each.condition == "healthy" for each in staying)
+    return [_judged_to_leave(each, seen) if serves_on or failed_to_pass(each, seen) else _held(
+        doubt.Doubt("none of those that stay passes its check"), each, "drain it, replaced") for each in replaced]
 
 
-def _judged_to_leave(member: Member, seen: Observation) -> list[Action]:
+def _judged_to_leave(member: Member, seen: Observation) -> Action:
     why = f"critical for {critical_for_s(member, seen):.0f} s"
     if failed_to_pass(member, seen):
         why = f"a replacement that has not passed its check in {START_UP_GRACE_S:g} s"
     unsure = doubt.doubt(seen)
     if unsure:
-        return [_held(unsure, member, f"drain it, {why}")]
+        return _held(unsure, member, f"drain it, {why}")
     if not seen.certain:
-        return [_act("confirm", member, f"{why}: a consistent reading has to show it too before it goes")]
-    return [_leave(member, why)]
+        return _act("confirm", member, f"{why}: a consistent reading has to show it too before it goes")
+    return _leave(member, why)
 
 
 def _surplus(surplus: list[Member], staying: list[Member], seen: Observation) -> list[Action]:

@@ -83,5 +83,6 @@ def _discreet(table: dict[str, Any] | None) -> dict[str, Any] | None:
     if not table or not table.get("environment"):
         return table
     given = table["environment"]
-    names = given if isinstance(given, dict) else [str(each).partition("=")[0] for each in given]
+    given = given if isinstance(given, list | dict) else [given]  # what is remembered may be damaged
+    names = [str(each).partition("=")[0] for each in given]
     return {**table, "environment": dict.fromkeys(names, "(left out)")}
