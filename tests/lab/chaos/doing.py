@@ -65,7 +65,8 @@ def _possible(world: World, first: bool) -> list[dict[str, str]]:
     for service in SERVICES.values():
         if first and service in hurt:
             continue
-        answering = {each.partition("/")[0] for each in world.answering(service)}
+        answering, passing = {each.partition("/")[0] for each in world.answering(service)}, world.passing(service)
         mine = [each for each in containers if each["service"] == service]
-        found += [each for each in mine if any(other is not each and other["name"] in answering for other in mine)]
+        fit = [each for each in mine if each["name"] in answering and each["id"] in passing]
+        found += [each for each in mine if any(other is not each for other in fit)]
     return sorted(found, key=lambda each: each["name"])

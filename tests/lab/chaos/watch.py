@@ -59,7 +59,7 @@ class Watch:
                 names = {each["name"] for each in mine.values()}
                 if len(mine) != WANTED or any(each["status"] != "running" for each in mine.values()):
                     return Sample(at, f"{service}: {len(mine)} containers run", running)
-                if passing(self.world, service) != set(mine):
+                if self.world.passing(service) != set(mine):
                     return Sample(at, f"{service}: not just those that run pass", running)
                 if {each.partition("/")[0] for each in self.world.answering(service)} != names:
                     return Sample(at, f"{service}: not just those that run answer", running)
@@ -78,13 +78,6 @@ class Watch:
                 self.draining.setdefault(container, before)
             else:
                 self.draining.pop(container, None)
-
-
-def passing(world: World, service: str) -> set[str]:
-    """The ids of the node's containers that pass in the catalogue; of what else it has there, the service ID."""
-    found = world.ask_agent(f"/v1/health/service/{service}?passing") or []
-    return {each["Service"].get("Meta", {}).get("lictor-container", each["Service"]["ID"]) for each in found
-            if each["Node"]["Node"] == world.node.consul.node}
 
 
 def judge(world: World) -> list[str]:
@@ -106,7 +99,7 @@ def stand(world: World) -> Standing:
     return Standing(
         wanted={service: WANTED for service in SERVICES.values()},
         running=[(each["service"], each["number"], each["name"]) for each in containers],
-        passing={service: [names.get(each, each) for each in passing(world, service)] for service in SERVICES.values()},
+        passing={service: [names.get(each, each) for each in world.passing(service)] for service in SERVICES.values()},
         served={service: sorted({each.partition("/")[0] for each in world.answering(service)})
                 for service in SERVICES.values()},
         maintenance=[each for each in checks if each.startswith(("_service_maintenance", "_node_maintenance"))],

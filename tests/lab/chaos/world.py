@@ -147,6 +147,12 @@ class World:
                  '"number":"{{.Label "lictor.number"}}","status":"{{.State}}"}']
         return [json.loads(line) for line in self.docker.docker(*words, timeout_s=10).splitlines()]
 
+    def passing(self, service: str) -> set[str]:
+        """The ids of the node's containers that pass in the catalogue; of what else it has there, the service ID."""
+        found = self.ask_agent(f"/v1/health/service/{service}?passing") or []
+        return {each["Service"].get("Meta", {}).get("lictor-container", each["Service"]["ID"]) for each in found
+                if each["Node"]["Node"] == self.node.consul.node}
+
     def answering(self, service: str, within_s: float = 2.0) -> set[str]:
         """The instances (NAME/BOOT) that the clients got answers of."""
         return self.clients[service].answered_since(time.monotonic() - within_s)
