@@ -122,6 +122,7 @@ def test_the_breaker_closes_after_ten_minutes_of_being_well() -> None:
     well = scene(2, "passing", "passing", state=opened)
     assert memory.remember(well).well_since == NOW
     assert memory.remember(later(well, 599)).breaker is not None
+    assert memory.remember(later(later(well, 300), 300)).breaker is None  # however often one looks meanwhile
     assert memory.remember(later(well, 600)).breaker is None
     ill = later(well, 300, instances=scene(2, "passing", "critical").instances)
     assert memory.remember(ill).well_since == 0.0

@@ -46,6 +46,11 @@ def test_values_of_the_environment_are_left_out_and_the_decision_stays(environme
     assert plan.plan(recording.load(json.loads(text))) == plan.plan(seen)
 
 
+def test_a_damaged_memory_is_recorded_too() -> None:
+    damaged = scene(1, "passing", state={"live": {"environment": 5}})
+    assert plan.plan(recording.load(recording.export(damaged))) == plan.plan(damaged)
+
+
 def without(table: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name != key}
 
