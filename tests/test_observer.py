@@ -66,19 +66,27 @@ def test_nobody_but_an_agent_is_noted(settings: config.Config) -> None:
 
 
 def test_an_answer_that_could_not_be_read_is_noted_and_needs_no_room_for_that(settings: config.Config) -> None:
-    assert observer.unreadable_s_ago(settings) is None
+    Path(settings.state_dir, "locks").mkdir()
+    assert observer.unreadable_s_ago(settings, "books") is None
     observer.note_unreadable(settings)
-    path = Path(settings.state_dir, "unreadable")
+    path = Path(settings.state_dir, "locks", "unreadable:")
     os.utime(path, (0, 0))
     observer.note_unreadable(settings)
-    ago_s = observer.unreadable_s_ago(settings)
+    ago_s = observer.unreadable_s_ago(settings, "books")
     assert ago_s is not None and ago_s < 60 and path.stat().st_size == 0
+
+
+def test_what_cannot_be_read_of_one_service_is_no_reason_to_doubt_another(settings: config.Config) -> None:
+    Path(settings.state_dir, "locks").mkdir()
+    observer.note_unreadable(settings, "books")
+    assert observer.unreadable_s_ago(settings, "books") is not None
+    assert observer.unreadable_s_ago(settings, "carts") is None
 
 
 def test_without_a_state_folder_nothing_breaks(tmp_path: Path) -> None:
     settings = config.Config(state_dir=str(tmp_path / "gone"), nginx=None)
     observer.note_unreadable(settings)
-    assert (observer.unreadable_s_ago(settings), observer.agent_age_s(settings)) == (None, None)
+    assert (observer.unreadable_s_ago(settings, "books"), observer.agent_age_s(settings)) == (None, None)
 
 
 def test_an_nginx_that_does_not_answer_is_in_trouble_and_none_is_not(tmp_path: Path, settings: config.Config) -> None:

@@ -164,6 +164,12 @@ def test_blindness_keeps_a_surplus_too_but_suspicion_does_not() -> None:
     assert decided(scene(3, "unhealthy", "unhealthy", "passing", "passing")) == ["drain books-2"]
 
 
+def test_a_node_that_consul_takes_for_dead_judges_nobody() -> None:
+    seen = scene(2, "passing", "unhealthy", "passing")
+    dead = seen._replace(instances=tuple(each._replace(node_alive=False) for each in seen.instances))
+    assert {each.kind for each in plan.plan(dead)} == {"hold"} and "serfHealth" in why(dead)
+
+
 def test_registrations_that_cannot_be_seen_hold_everything() -> None:
     seen = scene(1, "vanished", "vanished", "unregistered")
     assert {each.kind for each in plan.plan(seen)} <= {"wait", "hold"}

@@ -4,13 +4,13 @@ Kept in the state folder, as it has to be known just when Consul cannot be asked
 little.
 """
 
+import contextlib
 import os
 import time
 
 from lictor import config, files, log
 
 _AGENT = "agent.json"
-_UNREADABLE = "unreadable"
 _TIMER_STOPPED_S = 60.0  # the timer notes the agent every 15 s; what it noted long ago says nothing
 
 
@@ -41,9 +41,10 @@ def agent_age_s(settings: config.Config) -> float | None:
     return max(time.time() - now_started_at, 0.0)
 
 
-def note_unreadable(settings: config.Config) -> None:
-    """Called when an observation broke off because an answer could not be had. A file that is there needs no room."""
-    path = os.path.join(settings.state_dir, _UNREADABLE)
+def note_unreadable(settings: config.Config, service: str = "") -> None:
+    """Called when an observation broke off because an answer could not be had: that of one service, which must not
+    stop the healing of the others, or of all. A file that is there needs no room."""
+    path = _unreadable_path(settings, service)
     try:
         with open(path, "ab"):
             os.utime(path)
@@ -51,11 +52,17 @@ def note_unreadable(settings: config.Config) -> None:
         log.event("observe", outcome="not noted", reason=error)
 
 
-def unreadable_s_ago(settings: config.Config) -> float | None:
-    try:
-        return max(time.time() - os.stat(os.path.join(settings.state_dir, _UNREADABLE)).st_mtime, 0.0)
-    except OSError:
-        return None
+def unreadable_s_ago(settings: config.Config, service: str) -> float | None:
+    """Since an answer about this service, or about all of them, last could not be had."""
+    noted = []
+    for name in ("", service):
+        with contextlib.suppress(OSError):
+            noted.append(os.stat(_unreadable_path(settings, name)).st_mtime)
+    return max(time.time() - max(noted), 0.0) if noted else None
+
+
+def _unreadable_path(settings: config.Config, service: str) -> str:
+    return os.path.join(settings.state_dir, "locks", f"unreadable:{service}")  # no service's name has a colon
 
 
 def nginx_trouble(settings: config.Config) -> str:

@@ -101,13 +101,13 @@ def _converge_locked(context: Context, name: str, again: str) -> None:
 
 
 def _observed(context: Context, name: str, idle_reads: Mapping[str, int]) -> Reading:
-    """Whatever could not be read makes everybody on this node careful for a while."""
+    """What could not be read makes us careful with the service for a while."""
     try:
         return observe.settled(context, name, idle_reads)
     except errors.Conflict:
         raise
     except errors.Unavailable:
-        observer.note_unreadable(context.config)
+        observer.note_unreadable(context.config, name)
         raise
 
 

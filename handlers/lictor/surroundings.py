@@ -15,18 +15,18 @@ class Surroundings:
 
     def complete(self, seen: Observation) -> Observation:
         """The observation with what else a decision about it needs; the costly part only when something is critical."""
-        seen = seen._replace(observer=self._nearby)
+        nearby = Observer(self._agent_age_s, observer.unreadable_s_ago(self._settings, seen.desired.name))
+        seen = seen._replace(observer=nearby)
         critical = doubt.judged(seen)
         if not critical and not seen.state.breaker:
             return seen
         failing_too = doubt.failing_too(seen, self._states, self._node) if critical else ()
-        return seen._replace(reservations=self._reservations, observer=self._nearby._replace(
+        return seen._replace(reservations=self._reservations, observer=nearby._replace(
             nginx_trouble=self._nginx_trouble, also_failing=failing_too))
 
     @functools.cached_property
-    def _nearby(self) -> Observer:
-        return Observer(agent_age_s=observer.agent_age_s(self._settings),
-                        unreadable_s_ago=observer.unreadable_s_ago(self._settings))
+    def _agent_age_s(self) -> float | None:
+        return observer.agent_age_s(self._settings)
 
     @functools.cached_property
     def _nginx_trouble(self) -> str:
