@@ -34,8 +34,9 @@ class Action(NamedTuple):
 
 
 class Departures(NamedTuple):
-    """Who has to go, so that no more run than are wanted."""
+    """Who has to go, so that no more run than are wanted, and who stays."""
 
+    staying: list[Member]
     replaced: list[Member]  # ill ones for which another was started, or which were started and never passed
     surplus: list[Member]  # more than the spec, or the tombstone, wants
 
@@ -54,8 +55,7 @@ def plan(seen: Observation) -> tuple[Action, ...]:
 def due(seen: Observation) -> Member | None:
     """The ill one that is to be replaced next: the longest critical, and none while another is still starting. While
     there are too many, only if none of those that stay passes: then nobody goes before another one does."""
-    standing, leaving = _standing(members(seen)), departures(seen)
-    staying = [each for each in standing if each not in leaving.replaced and each not in leaving.surplus]
+    standing, staying = _standing(members(seen)), departures(seen).staying
     if len(staying) != seen.target or any(each.condition == "starting" for each in standing):
         return None
     if len(standing) > seen.target and any(each.condition in ("healthy", "failing") for each in staying):
@@ -68,7 +68,8 @@ def departures(seen: Observation) -> Departures:
     standing = _standing(members(seen))
     leaving = sorted(standing, key=lambda each: _departure_order(each, seen))[: max(len(standing) - seen.target, 0)]
     replaced = [each for each in leaving if seen.target and _is_replaced(each, seen)]
-    return Departures(replaced, [each for each in leaving if each not in replaced])
+    return Departures([each for each in standing if each not in leaving], replaced,
+                      [each for each in leaving if each not in replaced])
 
 
 def back_off_s(deaths: Deaths) -> float:
@@ -136,12 +137,11 @@ def _count(everyone: list[Member], seen: Observation) -> list[Action]:
     """Bring the number of those that stand to what is wanted; then replace the ill, one at a time."""
     standing = _standing(everyone)
     leaving = departures(seen)
-    staying = [each for each in standing if each not in leaving.replaced and each not in leaving.surplus]
-    waits = _waits(staying)
+    waits = _waits(leaving.staying)
     if len(standing) < seen.target:
         why = f"{seen.desired.why_replicas}, {len(standing)} run"
         return [*_starts(everyone, seen, seen.target - len(standing), why), *waits]
-    going = [*_replaced(leaving.replaced, staying, seen), *_surplus(leaving.surplus, staying, seen)]
+    going = [*_replaced(leaving.replaced, leaving.staying, seen), *_surplus(leaving.surplus, leaving.staying, seen)]
     ill = due(seen) if all(each.kind == "hold" for each in going) else None
     return [*going, *(_replacement(ill, everyone, seen) if ill else []), *waits]
 
