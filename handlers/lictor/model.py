@@ -50,6 +50,18 @@ class Container(NamedTuple):
     exit_code: int | None  # None while it runs
 
 
+class Group(NamedTuple):
+    """What an engine that counts by itself runs of one colour of a service."""
+
+    service: str
+    color: str
+    replicas: int  # as it was last told
+    release: str  # fingerprint of what it was told to make them from
+    image: str
+    container_ids: tuple[str, ...] | None  # those of this release that run, on any node; None: it cannot tell
+    trouble: str = ""  # why it does not do what it was told, in the engine's own words
+
+
 def is_name(text: object) -> bool:
     """Whether this may be a service's name. Lower case only: Consul folds case when it looks a service up."""
     return isinstance(text, str) and bool(_NAME.fullmatch(text)) and ".." not in text

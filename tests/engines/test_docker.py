@@ -68,6 +68,20 @@ def test_what_is_started_is_listed_until_it_is_removed(docker: Docker) -> None:
     assert engine.containers() == [] and docker.containers() == ["not-ours"]
 
 
+def test_what_is_stopped_is_kept_and_started_again_for_the_same_release_only(docker: Docker) -> None:
+    spec = policy.parse_spec(BOOKS, "test")
+    first = engine.start(spec, number=1, color="blue", release="r1")
+    engine.stop(first, grace_s=0)
+    assert [(each.id, each.status) for each in engine.containers("books")] == [(first.id, "exited")]
+    with pytest.raises(errors.Conflict):
+        engine.start(spec, number=1, color="blue", release="r2")
+    again = engine.start(spec, number=1, color="blue", release="r1")
+    assert (again.id, again.status) == (first.id, "running") and again.started_at > first.started_at
+    engine.remove(again, grace_s=0)
+    engine.stop(again, grace_s=0)
+    assert docker.containers() == []
+
+
 def test_all_are_seen_in_one_request_with_what_docker_s_list_shows_of_them(
         docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
     started, _, paused = start(), shell("exit 3", 2), start(3, "green")

@@ -1,13 +1,16 @@
-"""What runs containers: one module for each engine, all with the same functions."""
+"""What runs containers: one module for each engine. Some are told which one to start or end, others only how many."""
 
 from typing import Protocol
 
-from lictor import model, policy
+from lictor import config, model, policy
 from lictor.engines import docker
 
 
 class Engine(Protocol):
-    """Every call raises Unavailable when the engine can't be reached, and has a time limit."""
+    """It starts and ends the instances that it is told to, on this node.
+
+    Every call raises Unavailable when the engine can't be reached, and has a time limit.
+    """
 
     FENCED: bool  # more than one node may act for a service: who acts holds the lock in Consul
 
@@ -20,7 +23,11 @@ class Engine(Protocol):
 
     def start(self, spec: policy.Spec, *, number: int, color: str, release: str) -> model.Container:
         """Make and start one, its image pulled if it is not there; Conflict when its name is taken, Refused when the
-        engine won't have the spec. What was made of one that did not start is removed again."""
+        engine won't have the spec. What was made of one that did not start is removed again. One of the same release
+        that `stop` has ended is started again."""
+
+    def stop(self, container: model.Container, *, grace_s: float) -> None:
+        """End it, by force after `grace_s`, but keep it; nothing if it is gone, Refused if it is not lictor's."""
 
     def remove(self, container: model.Container, *, grace_s: float) -> None:
         """Stop it, by force after `grace_s`, and remove it; nothing if it is gone, Refused if it is not lictor's."""
@@ -32,4 +39,28 @@ class Engine(Protocol):
         """The last lines it printed."""
 
 
+class Counting(Protocol):
+    """It is told how many are wanted, from any node, and starts, places and ends the instances by itself.
+
+    Every call raises Unavailable when the engine can't be reached, Conflict when somebody else changed the group
+    meanwhile, Refused for what it will never accept; and has a time limit.
+    """
+
+    def acts_here(self, settings: config.Config) -> bool:
+        """Whether this node can tell the engine anything: it is a manager, say, or has the templates for it."""
+
+    def groups(self, service: str | None = None) -> list[model.Group] | None:
+        """What it was told and what came of it, for one service or all of lictor's; None: it does not remember."""
+
+    def scale(self, settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
+        """Have exactly so many run from the spec, made if there are none; returns its last words, for the record."""
+
+    def redeploy(self, settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
+        """The same with another release, or to have them made anew; instances are replaced as the engine does it."""
+
+    def remove(self, settings: config.Config, spec: policy.Spec, *, color: str) -> str:
+        """End the group and all that runs of it."""
+
+
 ENGINES: dict[str, Engine] = {"docker": docker}
+COUNTING: dict[str, Counting] = {}

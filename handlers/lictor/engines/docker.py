@@ -32,6 +32,10 @@ def containers(service: str | None = None) -> list[model.Container]:
 def start(spec: policy.Spec, *, number: int, color: str, release: str) -> model.Container:
     client = docker.connect()
     name = f"{model.catalog_name(spec.name, color)}-{number}"
+    kept = client.inspect(name)
+    if kept and _is_kept(kept, spec.name, release):
+        client.start(kept["Id"])
+        return _container(client.inspect(kept["Id"]) or kept)
     client.ensure_image(spec.image, timeout_s=_PULL_TIMEOUT_S)
     container_id = client.create(name, definition(spec, name, number=number, color=color, release=release))
     try:
@@ -48,17 +52,17 @@ def start(spec: policy.Spec, *, number: int, color: str, release: str) -> model.
     return _container(started)
 
 
+def stop(container: model.Container, *, grace_s: float) -> None:
+    client = docker.connect()
+    if _is_ours(client.inspect(container.id), container):
+        client.stop(container.id, grace_s=math.ceil(grace_s))
+
+
 def remove(container: model.Container, *, grace_s: float) -> None:
     client = docker.connect()
-    found = client.inspect(container.id)
-    if found is None:
-        return
-    labels = found["Config"]["Labels"] or {}
-    if (labels.get(model.LABEL_SERVICE), labels.get(model.LABEL_NUMBER)) != (container.service, str(container.number)):
-        raise errors.Refused(f"docker: {container.name} ({container.id[:12]}) does not say that it is number "
-                             f"{container.number} of {container.service}; it is left alone")
-    client.stop(container.id, grace_s=math.ceil(grace_s))
-    client.remove(container.id)
+    if _is_ours(client.inspect(container.id), container):
+        client.stop(container.id, grace_s=math.ceil(grace_s))
+        client.remove(container.id)
 
 
 def in_flight(container: model.Container) -> int | None:
@@ -141,6 +145,23 @@ def _labels(spec: policy.Spec, *, number: int, color: str, release: str) -> dict
         labels |= {f"{prefix}_INTERVAL": f"{round(check.interval * 1000)}ms",
                    f"{prefix}_TIMEOUT": f"{round(check.timeout * 1000)}ms"}
     return labels
+
+
+def _is_ours(found: dict[str, Any] | None, container: model.Container) -> bool:
+    """False when it is gone; Refused when it does not say itself that it is the one."""
+    if found is None:
+        return False
+    labels = found["Config"]["Labels"] or {}
+    if (labels.get(model.LABEL_SERVICE), labels.get(model.LABEL_NUMBER)) != (container.service, str(container.number)):
+        raise errors.Refused(f"docker: {container.name} ({container.id[:12]}) does not say that it is number "
+                             f"{container.number} of {container.service}; it is left alone")
+    return True
+
+
+def _is_kept(found: dict[str, Any], service: str, release: str) -> bool:
+    labels = found["Config"]["Labels"] or {}
+    return found["State"]["Status"] == "exited" and (
+        labels.get(model.LABEL_SERVICE), labels.get(model.LABEL_RELEASE)) == (service, release)
 
 
 def _container(found: dict[str, Any]) -> model.Container:
