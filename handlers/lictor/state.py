@@ -21,6 +21,23 @@ class Breaker(msgspec.Struct, frozen=True):
     why: str
 
 
+class Rollout(msgspec.Struct, frozen=True):
+    """A release under way: its instances come beside those that serve."""
+
+    release: str  # its fingerprint
+    began_at: float
+    passing_since: float = 0.0  # since when all of its instances pass their checks; 0.0: not all do
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A release that failed: it is not tried again until something else is asked for, or `lictor deploy` is said."""
+
+    release: str
+    image: str
+    why: str
+    at: float
+
+
 class State(msgspec.Struct, frozen=True):
     """Times are seconds since the epoch. Everything in it can be lost without harm: it is learnt again."""
 
@@ -28,7 +45,14 @@ class State(msgspec.Struct, frozen=True):
     replicas: int | None = None  # the last good count
     image: str = ""  # the last good image
     live: dict[str, Any] | None = None  # the spec that the running containers were made from, its image resolved
+    live_release: str = ""  # the fingerprint of `live`
     proven: bool = False  # whether an instance of `live` has ever passed its check
+    color: str = ""  # the live colour as lictor last wrote it to its key
+    previous: dict[str, Any] | None = None  # what was live before: what `lictor rollback` goes back to
+    previous_release: str = ""
+    switched_at: float = 0.0  # when `live` took over from `previous`
+    rollout: Rollout | None = None
+    failed: Failure | None = None
     critical_since: dict[str, float] = {}  # container's id -> first sighting of critical, after its start-up
     passed: list[str] = []  # ids of the containers that have passed their check once
     lost: list[str] = []  # ids of the containers that were last seen not running: each is counted once
