@@ -3,8 +3,8 @@
 import contextlib
 import time
 
-from lictor import (budget, desired, engines, errors, files, history, log, memory, observation, plan, policy,
-                    state)
+from lictor import (budget, desired, engines, errors, files, history, log, memory, model, observation, plan, policy,
+                    state, transaction)
 from lictor.fence import Fence
 from lictor.observation import Observation
 from lictor.observe import Context
@@ -28,7 +28,7 @@ def carry_out(context: Context, seen: Observation, action: plan.Action, fence: F
     try:
         if fence:
             fence.check()
-        detail = _ACTS[action.kind](context, seen, action)
+        detail = _ACTS[action.kind](context, seen, action, fence)
         outcome = "done"
     except errors.LictorError as error:
         detail = str(error)
@@ -53,7 +53,8 @@ def last_words(seen: Observation, container_id: str) -> str:
 
 def describe(seen: Observation) -> str:
     """What was seen, in one line for people."""
-    each = [f"{member.name} {member.condition}" for member in observation.members(seen)]
+    each = [f"{member.name} {member.condition}" for member in (*observation.members(seen),
+                                                               *observation.candidates(seen))]
     return f"{seen.desired.why_replicas or 'nothing is wanted'}; there: {', '.join(each) or 'no container'}"
 
 
@@ -68,40 +69,86 @@ def _reserve(context: Context, seen: Observation, container_id: str) -> None:
                         cas=entry.modify_index if entry else 0)
 
 
-def _start(context: Context, seen: Observation, action: plan.Action) -> str:
-    spec = live_spec(seen)
+def _start(context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+    assert seen.desired.spec is not None
+    is_new = action.release == seen.desired.release
+    spec = seen.desired.spec if is_new else live_spec(seen)
     try:
         container = engines.ENGINES[spec.engine].start(_with_env_files(spec), number=action.number,
-                                                       color=seen.desired.color, release=desired.fingerprint(spec))
-    except errors.LictorError:
+                                                       color=action.color, release=desired.fingerprint(spec))
+    except errors.LictorError as error:
         with contextlib.suppress(errors.LictorError):  # the engine's reason is the one that helps
-            _count_failure(context, seen.desired.name, action.number)
+            _count_failure(context, seen, action, error)
         raise
     return f"{container.name} is {container.id[:12]}"
 
 
-def _count_failure(context: Context, name: str, number: int) -> None:
-    """A start that the engine refuses is a failure like a death: the next try backs off."""
-    entry = context.catalog.get(f"{state.KEY_PREFIX}{name}")
-    failed = memory.failed(state.decode(entry.value if entry else None), number, time.time())
-    context.catalog.put(f"{state.KEY_PREFIX}{name}", state.encode(failed), cas=entry.modify_index if entry else 0)
+def _count_failure(context: Context, seen: Observation, action: plan.Action, error: errors.LictorError) -> None:
+    """A start that the engine refuses is a failure like a death: the next try backs off. Of a release under way it is
+    the end, unless the engine, or the image's registry, could only not be reached."""
+    key, now = f"{state.KEY_PREFIX}{seen.desired.name}", time.time()
+    entry = context.catalog.get(key)
+    old = state.decode(entry.value if entry else None)
+    if old.rollout and old.rollout.release == action.release:
+        if not isinstance(error, errors.Refused):
+            return
+        new = memory.ended(old, str(error), seen.desired.spec.image if seen.desired.spec else "", now)
+    else:
+        new = memory.failed(old, action.number, now)
+    context.catalog.put(key, state.encode(new), cas=entry.modify_index if entry else 0)
 
 
-def _drain(context: Context, seen: Observation, action: plan.Action) -> str:
+def _drain(context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
     context.catalog.set_maintenance(action.service_id, f"{observation.DRAINING}{int(seen.now)}: {action.reason}")
     return ""
 
 
-def _remove(context: Context, seen: Observation, action: plan.Action) -> str:
+def _undrain(context: Context, _seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+    context.catalog.set_maintenance(action.service_id, None)
+    return ""
+
+
+def _stop(_context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
     assert seen.desired.spec is not None
-    engine = engines.ENGINES[seen.desired.spec.engine]
-    container = next(each for each in seen.containers if each.id == action.container_id)
-    said = "" if container.exit_code is None else last_words(seen, container.id)
-    engine.remove(container, grace_s=seen.desired.spec.stop_grace_period)
+    spec = seen.desired.spec
+    engines.ENGINES[spec.engine].stop(_container(seen, action), grace_s=spec.stop_grace_period)
+    return ""
+
+
+def _remove(_context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+    assert seen.desired.spec is not None
+    container, failed = _container(seen, action), seen.state.failed
+    was_well = container.exit_code is None and not (failed and failed.release == container.release)
+    said = "" if was_well else last_words(seen, container.id)
+    engines.ENGINES[seen.desired.spec.engine].remove(container, grace_s=seen.desired.spec.stop_grace_period)
     return said
 
 
-_ACTS = {"start": _start, "drain": _drain, "remove": _remove}
+def _switch(context: Context, seen: Observation, action: plan.Action, fence: Fence | None) -> str:
+    """The colour's key and what lictor remembers of it change together, or not at all."""
+    name, state_key = seen.desired.name, f"{state.KEY_PREFIX}{seen.desired.name}"
+    color_key = f"{context.config.prefix}{name}/color"
+    color, remembered = context.catalog.get(color_key, consistent=True), context.catalog.get(state_key, consistent=True)
+    if (color.value.decode("utf-8", "backslashreplace")[:40] if color else "") != seen.desired.color_key:
+        raise errors.Conflict(f"{color_key} is not what it was when this was decided")
+    operations = [transaction.cas(color_key, action.color, color.modify_index if color else 0)]
+    if action.color != seen.desired.color:
+        if state.decode(remembered.value if remembered else None) != seen.state:
+            raise errors.Conflict(f"{state_key} is not what it was when this was decided")
+        operations.append(transaction.cas(state_key, state.encode(memory.switched(seen)),
+                                          remembered.modify_index if remembered else 0))
+    if fence:
+        fence.commit(operations)
+    else:
+        context.catalog.commit(operations)
+    return f"{action.color} is live"
+
+
+def _container(seen: Observation, action: plan.Action) -> model.Container:
+    return next(each for each in seen.containers if each.id == action.container_id)
+
+
+_ACTS = {"start": _start, "drain": _drain, "undrain": _undrain, "stop": _stop, "remove": _remove, "switch": _switch}
 
 
 def live_spec(seen: Observation) -> policy.Spec:

@@ -29,10 +29,15 @@ class Desired(NamedTuple):
     removed: bool
     problems: tuple[str, ...] = ()
     release: str = ""  # what a container's label lictor.release has to say
+    color_key: str = ""  # what the key says, which only lictor writes; "": there is none
 
     @property
     def catalog_name(self) -> str:
         return model.catalog_name(self.name, self.color)
+
+    @property
+    def other_color(self) -> str:
+        return "green" if self.color == "blue" else "blue"
 
     @property
     def catalog_names(self) -> list[str]:
@@ -72,13 +77,10 @@ def desired(name: str, keys: Mapping[str, bytes], remembered: State, prefix: str
         table = {**table, "image": image}
         spec = msgspec.structs.replace(spec, image=image)
     replicas, why = _replicas(keys, remembered, spec, problems, f"{prefix}{name}/replicas")
-    color = ""
-    if spec.release.strategy == "blue-green":
-        color = _text(keys.get("color", b"blue"))
-        if color not in policy.COLORS:
-            problems.append(f"{prefix}{name}/color: is {color[:40]!r}; it must be blue or green, and lictor writes it")
-            color = "blue"
-    return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems), fingerprint(spec))
+    color_key = _text(keys.get("color", b""))[:40]
+    color = _color(spec, color_key, remembered, problems, f"{prefix}{name}/color")
+    return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems), fingerprint(spec),
+                   color_key)
 
 
 def catalog_names(spec: policy.Spec) -> list[str]:
@@ -116,11 +118,10 @@ def _spec(name: str, keys: Mapping[str, bytes], remembered: State, problems: lis
         try:
             table = msgspec.json.decode(keys["spec"])  # stricter than json: no NaN, no half of a character
             spec = policy.parse_spec(table, where)
-            if spec.name == name and (spec.node or spec.engine == "none"):
+            problem = _problem(spec, name, remembered)
+            if not problem:
                 return table, spec
-            problems.append(
-                f"{where}: name is {spec.name!r}; it must be {name!r} as in the key" if spec.name != name else
-                f"{where}: node is missing; it must name the one node that runs it, and `lictor apply FILE` adds that")
+            problems.append(f"{where}: {problem}")
         except (ValueError, RecursionError) as error:
             problems.append(f"{where}: is no JSON ({error}); use `lictor apply FILE`")
         except errors.Refused as error:
@@ -133,6 +134,19 @@ def _spec(name: str, keys: Mapping[str, bytes], remembered: State, problems: lis
         return None, None  # damaged, or remembered by another version that allowed more
 
 
+def _problem(spec: policy.Spec, name: str, remembered: State) -> str:
+    """What is wrong with a spec that is sound by itself."""
+    if spec.name != name:
+        return f"name is {spec.name!r}; it must be {name!r} as in the key"
+    if not spec.node and spec.engine != "none":
+        return "node is missing; it must name the one node that runs it, and `lictor apply FILE` adds that"
+    before = ((remembered.spec or {}).get("release") or {}).get("strategy", policy.Release().strategy)
+    if remembered.spec and before in policy.STRATEGIES and before != spec.release.strategy:
+        return (f"release.strategy was {before!r} and is {spec.release.strategy!r}; remove the service, wait until its "
+                "containers are gone, then apply it again")
+    return ""
+
+
 def _image(keys: Mapping[str, bytes], remembered: State, spec: policy.Spec, problems: list[str], where: str) -> str:
     if "image" not in keys or spec.engine == "none":
         return spec.image
@@ -141,6 +155,17 @@ def _image(keys: Mapping[str, bytes], remembered: State, spec: policy.Spec, prob
     except ValueError as error:
         problems.append(f"{where}: {error}")
         return remembered.image or spec.image
+
+
+def _color(spec: policy.Spec, key: str, remembered: State, problems: list[str], where: str) -> str:
+    """The live colour: what lictor remembers to have written, as a change by hand moves no traffic."""
+    if spec.release.strategy != "blue-green":
+        return ""
+    live = remembered.color if remembered.color in policy.COLORS else ""
+    if key and key != live and (live or key not in policy.COLORS):
+        problems.append(f"{where}: is {key!r}; {live or 'blue'} is live, and only lictor writes this key "
+                        "(`lictor rollback` goes back)")
+    return live or (key if key in policy.COLORS else "blue")
 
 
 def _replicas(keys: Mapping[str, bytes], remembered: State, spec: policy.Spec, problems: list[str],

@@ -40,8 +40,12 @@ class Fence:
 
     def put(self, key: str, value: str | bytes, index: int) -> None:
         """Write `key` if its ModifyIndex is `index` (0: if there is none) and the lock is ours, else Conflict."""
+        self.commit([transaction.cas(key, value, index)])
+
+    def commit(self, operations: list[transaction.Operation]) -> None:
+        """Carry out all of them if the lock is ours, else none, with a Conflict."""
         self.check()
-        self._client.commit([transaction.check_session(self._key, self._session), transaction.cas(key, value, index)])
+        self._client.commit([transaction.check_session(self._key, self._session), *operations])
 
     def _keep(self) -> None:
         pause_s = _RENEW_EVERY_S

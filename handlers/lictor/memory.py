@@ -2,12 +2,14 @@
 
 import msgspec
 
-from lictor import breaker, doubt, plan
-from lictor.observation import Member, Observation, critical_since, failed_to_pass, members
-from lictor.state import Breaker, Deaths, State
+from lictor import breaker, doubt, plan, release, rolling, starts
+from lictor.observation import Member, Observation, candidates, critical_since, failed_to_pass, members
+from lictor.state import Breaker, Deaths, Failure, State
 
 FORGET_DEATHS_S = 600.0
 HELD = "held"  # the cause of a doubt, among those that people are told of
+
+RELEASE_FAILED = "release failed"
 
 
 def remember(seen: Observation) -> State:
@@ -15,14 +17,13 @@ def remember(seen: Observation) -> State:
     new_doubt = doubt.new_doubt(seen)
     if seen.state.doubt and seen.certain and new_doubt is None:
         seen = seen._replace(state=msgspec.structs.replace(seen.state, doubt="", trusted_since=seen.now))
+    seen = release.with_rollout(_with_passed(seen))
     old, wanted, everyone = seen.state, seen.desired, members(seen)
-    passing = {each.container.id for each in everyone if _passes(each)}
     lost = [each.container.id for each in everyone if each.condition == "gone" or failed_to_pass(each, seen)]
     broken = _breaker(seen)
     changes: dict[str, object] = {
         "refused": list(wanted.problems),
         "critical_since": _critical_since(everyone, seen),
-        "passed": sorted({each.id for each in seen.containers} & (passing | set(old.passed))),
         "lost": sorted(lost),
         "deaths": _deaths(everyone, seen, lost),
         "surplus_since": _surplus_since(seen),
@@ -33,11 +34,14 @@ def remember(seen: Observation) -> State:
     }
     if wanted.spec is not None and wanted.table is not None:
         changes |= {"spec": wanted.table, "replicas": wanted.replicas, "image": wanted.spec.image}
-        if not old.proven or not seen.containers and wanted.replicas == 0:
-            changes |= {"live": wanted.table, "proven": any(
-                each.container.id in passing and each.container.release == wanted.release for each in everyone)}
+        changes |= _live(everyone, seen)
     new = msgspec.structs.replace(old, **changes)
     return msgspec.structs.replace(new, told=sorted(causes(seen._replace(state=new))))
+
+
+def switched(seen: Observation) -> State:
+    """What is asked for is live now, in the other colour; to be written together with the colour's key."""
+    return msgspec.structs.replace(seen.state, color=seen.desired.other_color, **_taken_over(seen))
 
 
 def failed(old: State, number: int, now: float) -> State:
@@ -45,9 +49,17 @@ def failed(old: State, number: int, now: float) -> State:
     return msgspec.structs.replace(old, deaths=_died(old.deaths, number, 2, now))
 
 
+def ended(old: State, why: str, image: str, now: float) -> State:
+    """The release under way has failed for a reason that no observation shows."""
+    assert old.rollout is not None
+    return msgspec.structs.replace(old, rollout=None, failed=Failure(old.rollout.release, image, why, now))
+
+
 def causes(seen: Observation) -> dict[str, str]:
     """What a person should be told of, each as long as it lasts: its name, and what is the matter."""
     state, found = seen.state, {}
+    if state.failed:
+        found[RELEASE_FAILED] = f"the release of {state.failed.image} failed: {state.failed.why}"
     if state.breaker:
         found["breaker"] = f"the breaker is open, hands off what runs: {state.breaker.why}"
     ripe = any(each.condition == "unhealthy" for each in members(seen))  # else it may pass within the grace
@@ -55,10 +67,35 @@ def causes(seen: Observation) -> dict[str, str]:
     if suspected or HELD in state.told and state.doubt:
         found[HELD] = f"nothing is replaced: {suspected.why if suspected else state.doubt}"
     for number, deaths in state.deaths.items():
-        if plan.back_off_s(deaths) >= plan.BACK_OFF_MAX_S:
+        if starts.back_off_s(deaths) >= starts.BACK_OFF_MAX_S:
             found[f"gave up {number}"] = (f"{seen.desired.catalog_name}-{number} failed {deaths.count} times, and is "
-                                          f"started only every {plan.BACK_OFF_MAX_S / 60:g} minutes")
+                                          f"started only every {starts.BACK_OFF_MAX_S / 60:g} minutes")
     return found
+
+
+def _with_passed(seen: Observation) -> Observation:
+    passing = {each.container.id for each in (*members(seen), *candidates(seen)) if _passes(each)}
+    passed = sorted({each.id for each in seen.containers} & (passing | set(seen.state.passed)))
+    return seen._replace(state=msgspec.structs.replace(seen.state, passed=passed))
+
+
+def _live(everyone: list[Member], seen: Observation) -> dict[str, object]:
+    """What the running containers are made from, so that what dies comes back as it was."""
+    old, wanted = seen.state, seen.desired
+    changes: dict[str, object] = {"color": wanted.color}
+    if not old.proven or not everyone and seen.target == 0:
+        proven = any(_passes(each) and each.container.release == wanted.release for each in everyone)
+        return {**changes, "live": wanted.table, "live_release": wanted.release, "proven": proven}
+    if not wanted.color and old.rollout and not rolling.is_under_way(seen) and all(
+            each.condition == "healthy" for each in everyone) and len(everyone) == seen.target:
+        return {**changes, **_taken_over(seen)}
+    return {**changes, "live_release": release.live_release(seen)}
+
+
+def _taken_over(seen: Observation) -> dict[str, object]:
+    return {"live": seen.desired.table, "live_release": seen.desired.release, "proven": True,
+            "previous": seen.state.live, "previous_release": release.live_release(seen), "switched_at": seen.now,
+            "rollout": None, "failed": None}
 
 
 def _passes(member: Member) -> bool:
@@ -106,7 +143,7 @@ def _deaths(everyone: list[Member], seen: Observation, lost: list[str]) -> dict[
             if each.condition == "healthy" and seen.now - each.container.started_at >= FORGET_DEATHS_S}
     return {number: Deaths(each.count, min(each.last_at, seen.now)) for number, each in deaths.items()
             if number not in well and (
-                number in numbers or seen.now - each.last_at < FORGET_DEATHS_S + plan.BACK_OFF_MAX_S)}
+                number in numbers or seen.now - each.last_at < FORGET_DEATHS_S + starts.BACK_OFF_MAX_S)}
 
 
 def _died(deaths: dict[str, Deaths], number: int, weight: int, now: float) -> dict[str, Deaths]:

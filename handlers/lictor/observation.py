@@ -36,6 +36,8 @@ class Observation(NamedTuple):
     containers: tuple[Container, ...] = ()
     instances: tuple[Instance, ...] = ()
     serving: frozenset[tuple[str, str]] = frozenset()  # (node, service ID) that the nginx of any live node lists
+    behind: tuple[tuple[str, bool], ...] = ()  # nodes whose nginx lists a colour that is not live; is the node alive?
+    smoke: Mapping[str, str] = {}  # container id -> what its smoke path said, "" when all was well; of a new release
     in_flight: Mapping[str, int | None] = {}  # container id -> connections to its port, for those that drain
     idle_reads: Mapping[str, int] = {}  # container id -> how often in a row nothing was in flight
     state: State = State()
@@ -69,10 +71,15 @@ class Member(NamedTuple):
 
 def members(seen: Observation) -> list[Member]:
     """The service's containers of the live colour, by number; of a removed service those of each colour."""
-    by_container = {each.container_id: each for each in sorted(seen.instances, key=_speaks_for_it)}
-    own = sorted((each for each in seen.containers if seen.desired.removed or each.color == seen.desired.color),
-                 key=lambda each: (each.number, each.id))
-    return [_member(each, by_container.get(each.id), seen) for each in own]
+    return _members(seen, [each for each in seen.containers
+                           if seen.desired.removed or each.color == seen.desired.color])
+
+
+def candidates(seen: Observation) -> list[Member]:
+    """The service's containers of the colour that is not live: of a release under way, or of one that is over."""
+    if seen.desired.removed or not seen.desired.color:
+        return []
+    return _members(seen, [each for each in seen.containers if each.color != seen.desired.color])
 
 
 def drain_mark(instance: Instance | None) -> tuple[float, str] | None:
@@ -95,6 +102,12 @@ def failed_to_pass(member: Member, seen: Observation) -> bool:
     return member.condition == "unhealthy" and member.container.id not in seen.state.passed
 
 
+def _members(seen: Observation, containers: list[Container]) -> list[Member]:
+    by_container = {each.container_id: each for each in sorted(seen.instances, key=_speaks_for_it)}
+    return [_member(each, by_container.get(each.id), seen)
+            for each in sorted(containers, key=lambda each: (each.number, each.id))]
+
+
 def _speaks_for_it(instance: Instance) -> tuple[float, bool, bool, str, str]:
     """Of several registrations of one container the best comes last: a stray one makes nobody ill, nor drained."""
     drained_since, _ = drain_mark(instance) or (math.inf, "")
@@ -111,7 +124,8 @@ def _member(container: Container, instance: Instance | None, seen: Observation) 
     if started_until > seen.now + 2 * START_UP_GRACE_S:  # by a clock that was set back since: else it lasts for ever
         started_until = 0.0
     if instance is None:
-        has_port = (seen.state.proven and seen.state.live or seen.desired.table or {}).get("port") is not None
+        is_live = seen.state.proven and container.release != seen.desired.release
+        has_port = (is_live and seen.state.live or seen.desired.table or {}).get("port") is not None
         return Member(container, None, "starting", started_until) if has_port else Member(container, None, "healthy")
     if drain_mark(instance):
         return Member(container, instance, "draining")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor import config, desired, engines, errors, memory, model, observation, plan, state
+from lictor import (config, desired, engines, errors, memory, model, observation, plan, release, smoke, state)
 from lictor.catalog import Catalog, Entry
 from lictor.observation import Observation
 from lictor.surroundings import Surroundings
@@ -138,29 +138,43 @@ def _reading(context: Context, around: Surroundings, wanted: desired.Desired, re
     seen = around.complete(Observation(
         now=time.time(), desired=wanted, containers=tuple(containers), instances=tuple(found), state=stored,
         certain=certain, rules=context.config.heal))
-    draining = [each.container for each in observation.members(seen) if each.condition == "draining"]
-    if draining:
+    others = [each for each in observation.candidates(seen) if each.condition not in ("gone", "leaving")]
+    draining = [each.container for each in (*observation.members(seen), *others) if each.condition == "draining"]
+    if draining or others:
         in_flight = {each.id: _engine(wanted).in_flight(each) for each in draining}
+        serving, behind = served(context, wanted, found)
         seen = seen._replace(
-            serving=_serving(context, wanted.name, found), in_flight=in_flight,
+            serving=serving, behind=behind, in_flight=in_flight,
             idle_reads={each: idle_reads.get(each, 0) + 1 for each, count in in_flight.items() if count == 0},
         )
+    if certain and wanted.spec and wanted.spec.release.smoke and stored.rollout:
+        seen = seen._replace(smoke=smoke.ask(wanted.spec, release.newcomers(seen)))
     seen = seen._replace(state=memory.remember(seen))
     return Reading(seen, stored, remembered.modify_index if remembered else 0, plan.plan(seen))
 
 
-def _serving(context: Context, name: str, found: list[model.Instance]) -> frozenset[tuple[str, str]]:
-    """What the nginx of each live node said it serves of this service; of one whose word is damaged, everything."""
-    alive = context.catalog.alive_nodes()
+def served(context: Context, wanted: desired.Desired,
+           found: list[model.Instance]) -> tuple[frozenset[tuple[str, str]], tuple[tuple[str, bool], ...]]:
+    """What the nginx of each live node said it serves of this service; and the nodes, each with whether it is alive,
+    that said so of a colour that is not live. Of a node whose word is damaged: everything."""
+    alive, pairs, behind = context.catalog.alive_nodes(), set[tuple[str, str]](), []
     if context.node not in alive:
-        raise errors.Unavailable(f"{context.node} is not among the nodes that are alive, so which nginx serves {name} "
-                                 "is unknown: does the token allow to read nodes?")
-    pairs: set[tuple[str, str]] = set()
-    for node in alive:
-        entry = context.catalog.get(f"{NODES_PREFIX}{node}/{name}")
+        raise errors.Unavailable(f"{context.node} is not among the nodes that are alive, so which nginx serves "
+                                 f"{wanted.name} is unknown: does the token allow to read nodes?")
+    others = {(each.node, each.service_id) for each in found if each.service != wanted.catalog_name}
+    for node in sorted({*alive, *_once_routing(context, wanted)} if wanted.color else alive):
+        entry = context.catalog.get(f"{NODES_PREFIX}{node}/{wanted.name}")
         listed = served_pairs(entry.value) if entry else []
-        pairs.update([(each.node, each.service_id) for each in found] if listed is None else listed)
-    return frozenset(pairs)
+        said = {(each.node, each.service_id) for each in found} if listed is None else set(listed)
+        pairs |= said if node in alive else set()
+        behind += [(node, node in alive)] if said & others else []
+    return frozenset(pairs), tuple(behind)
+
+
+def _once_routing(context: Context, wanted: desired.Desired) -> list[str]:
+    """The nodes that have ever routed the service, and may do so still though Consul does not see them."""
+    return [node for key in context.catalog.keys(NODES_PREFIX)
+            if (node := key.removeprefix(NODES_PREFIX).removesuffix(f"/{wanted.name}")) and "/" not in node]
 
 
 def served_pairs(value: bytes) -> list[tuple[str, str]] | None:

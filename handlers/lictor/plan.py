@@ -4,33 +4,15 @@ It decides one step at a time from the state of things alone, never from what an
 runs it next, after a crash as well, goes on from where the world is.
 """
 
-import zlib
 from typing import NamedTuple
 
-from lictor import breaker, doubt
+from lictor import action, blue_green, breaker, doubt, drain, release, rolling, starts
+from lictor.action import ACTS, Action
 from lictor.model import Container
 from lictor.observation import (START_UP_GRACE_S, Member, Observation, critical_for_s, drain_mark, failed_to_pass,
                                 members)
-from lictor.state import Deaths
 
-IDLE_READS = 3  # in a row, before a drained container counts as idle
-BACK_OFF_S = 10.0
-BACK_OFF_MAX_S = 300.0
-ACTS = ("start", "drain", "remove")  # what is carried out; confirm is looked into; wait and hold are only explained
-
-
-class Action(NamedTuple):
-    """start, drain, remove: to be carried out. confirm: to be decided by a consistent reading. wait, hold: deliberately
-    not done, with the reason."""
-
-    kind: str
-    reason: str
-    container: str = ""
-    container_id: str = ""
-    service_id: str = ""
-    number: int = 0
-    until: float = 0.0  # wait: when time alone changes the decision; 0.0: it may change at any moment
-    replaces: str = ""  # the id of the running container that this replaces, for which the budget is asked
+__all__ = ["ACTS", "Action"]
 
 
 class Departures(NamedTuple):
@@ -56,7 +38,9 @@ def due(seen: Observation) -> Member | None:
     """The ill one that is to be replaced next: the longest critical, and none while another is still starting. While
     there are too many, only if none of those that stay passes: then nobody goes before another one does."""
     standing, staying = _standing(members(seen)), departures(seen).staying
-    if len(staying) != seen.target or any(each.condition == "starting" for each in standing):
+    if rolling.is_under_way(seen) or len(staying) != seen.target:
+        return None
+    if any(each.condition == "starting" for each in standing):
         return None
     if len(standing) > seen.target and any(each.condition in ("healthy", "failing") for each in staying):
         return None
@@ -72,65 +56,36 @@ def departures(seen: Observation) -> Departures:
                       [each for each in leaving if each not in replaced])
 
 
-def back_off_s(deaths: Deaths) -> float:
-    """The first death is made good at once; then it is 10 s, doubling to 5 min."""
-    return 0.0 if deaths.count < 2 else min(BACK_OFF_S * 2.0 ** min(deaths.count - 2, 30), BACK_OFF_MAX_S)
-
-
-def retry_at(name: str, number: int, deaths: Deaths) -> float:
-    """The earliest time to start this number again. Each wait is up to a quarter shorter, so that what died together
-    does not come back together; but for everybody who looks it is the same."""
-    jitter = zlib.crc32(f"{name}-{number}-{deaths.last_at}".encode()) / 2 ** 32
-    return deaths.last_at + back_off_s(deaths) * (1 - jitter / 4)
-
-
 def _decide(seen: Observation) -> tuple[Action, ...]:
     everyone = members(seen)
-    return (*_leftovers(everyone), *_drains(everyone, seen), *_count(everyone, seen), *_second_look(seen),
-            *_release(everyone, seen))
+    unproven = _unproven(everyone, seen)
+    keep_up = unproven or (rolling.actions(seen) if rolling.is_under_way(seen) else _count(everyone, seen))
+    taken_back = {each.container_id for each in keep_up if each.kind == "undrain"}
+    drains = [each for each in _drains(everyone, seen) if each.container_id not in taken_back]
+    return (*_leftovers(everyone), *drains, *keep_up, *_second_look(seen), *blue_green.actions(seen),
+            *_refused_release(seen))
 
 
 def _standing(everyone: list[Member]) -> list[Member]:
     return [each for each in everyone if each.is_good or each.condition == "unhealthy"]
 
 
+def _unproven(everyone: list[Member], seen: Observation) -> list[Action]:
+    """What never passed is not worth a release: it makes room for what is asked for now."""
+    if release.live_release(seen) or seen.desired.spec is None or seen.desired.removed:
+        return []
+    return [action.on("remove", each, "it has never passed its check, and another release is asked for")
+            for each in _standing(everyone) if each.container.release != seen.desired.release
+            and each.instance and each.instance.status == "critical" and each.container.id not in seen.state.passed]
+
+
 def _leftovers(everyone: list[Member]) -> list[Action]:
-    return [_act("remove", each, f"it is {each.container.status}{_exit_code(each.container)}")
+    return [action.on("remove", each, f"it is {each.container.status}{_exit_code(each.container)}")
             for each in everyone if each.condition == "gone"]
 
 
 def _drains(everyone: list[Member], seen: Observation) -> list[Action]:
-    return [_drained(each, everyone, seen) for each in everyone if each.condition == "draining"]
-
-
-def _drained(member: Member, everyone: list[Member], seen: Observation) -> Action:
-    mark = drain_mark(member.instance)
-    assert mark is not None and member.instance is not None
-    (since, why), drain_s = mark, seen.desired.spec.drain if seen.desired.spec else 0.0
-    connections = seen.in_flight.get(member.container.id)
-    served = _is_listed(member, seen)
-    if not served and connections == 0 and seen.idle_reads.get(member.container.id, 0) >= IDLE_READS:
-        return _act("remove", member, f"drained: {why}")
-    is_last = served and seen.target > 0 and not any(
-        _outlasts(each, member) and _is_listed(each, seen) for each in everyone)
-    if seen.now >= since + drain_s and not is_last:
-        return _act("remove", member, f"drained for {drain_s:g} s, as long as allowed: {why}")
-    busy = "it is the last that an nginx lists" if is_last else "an nginx still lists it" if served else (
-        "it cannot be seen whether it is idle" if connections is None else f"{connections} connections to it are open")
-    return _act("wait", member, f"drains: {busy}")
-
-
-def _is_listed(member: Member, seen: Observation) -> bool:
-    return any((each.node, each.service_id) in seen.serving for each in seen.instances
-               if each.container_id == member.container.id)
-
-
-def _outlasts(other: Member, member: Member) -> bool:
-    """It runs on when the member has gone: of those that drain, the one whose drain began last."""
-    began, others = drain_mark(member.instance), drain_mark(other.instance)
-    if began and others and other.condition == "draining":
-        return (others[0], other.container.id) > (began[0], member.container.id)
-    return other.condition not in ("gone", "leaving")
+    return [drain.ending(each, everyone, seen) for each in everyone if each.condition == "draining"]
 
 
 def _count(everyone: list[Member], seen: Observation) -> list[Action]:
@@ -140,31 +95,20 @@ def _count(everyone: list[Member], seen: Observation) -> list[Action]:
     waits = _waits(leaving.staying)
     if len(standing) < seen.target:
         why = f"{seen.desired.why_replicas}, {len(standing)} run"
-        return [*_starts(everyone, seen, seen.target - len(standing), why), *waits]
+        back = _taken_back(everyone, seen)[:seen.target - len(standing)]
+        missing = seen.target - len(standing) - len(back)
+        return [*back, *starts.starts(everyone, seen, missing, why, release=release.goal(seen)), *waits]
     going = [*_replaced(leaving.replaced, leaving.staying, seen), *_surplus(leaving.surplus, leaving.staying, seen)]
     ill = due(seen) if all(each.kind == "hold" for each in going) else None
     return [*going, *(_replacement(ill, everyone, seen) if ill else []), *waits]
 
 
-def _starts(everyone: list[Member], seen: Observation, count: int, why: str, *, replaces: str = "") -> list[Action]:
-    name, limit = seen.desired.catalog_name, seen.desired.spec.replicas.max if seen.desired.spec else 0
-    used = {each.container.number for each in everyone if each.condition != "gone"}
-    free = [number for number in range(1, len(used) + count + 1) if number not in used][:count]
-    room = limit - sum(each.condition != "gone" for each in everyone)
-    actions = []
-    for number in free:
-        container, deaths = f"{name}-{number}", seen.state.deaths.get(str(number))
-        wait_until = retry_at(seen.desired.name, number, deaths) if deaths else 0.0
-        if deaths and seen.now < wait_until:
-            actions.append(Action("wait", f"backs off after {deaths.count} failures, until then no start: {why}",
-                                  container, number=number, until=wait_until))
-        elif room <= 0:
-            actions.append(Action("wait", f"replicas.max is {limit}, one of those that go has to be gone first: {why}",
-                                  container, number=number))
-        else:
-            room -= 1
-            actions.append(Action("start", why, container, number=number, replaces=replaces))
-    return actions
+def _taken_back(everyone: list[Member], seen: Observation) -> list[Action]:
+    """Those that drain though they are well and wanted again, the last to have begun first."""
+    well = [each for each in everyone if each.condition == "draining" and each.instance
+            and each.instance.status != "critical" and each.container.release == release.goal(seen)]
+    return [action.on("undrain", each, f"wanted again: {seen.desired.why_replicas}")
+            for each in sorted(well, key=lambda each: drain_mark(each.instance) or (0.0, ""), reverse=True)]
 
 
 def _replacement(ill: Member, everyone: list[Member], seen: Observation) -> list[Action]:
@@ -173,24 +117,25 @@ def _replacement(ill: Member, everyone: list[Member], seen: Observation) -> list
     assert spec is not None
     unsure = doubt.doubt(seen)
     if unsure:
-        return [_held(unsure, ill, f"replace it, {why}")]
+        return [action.held(unsure, ill, f"replace it, {why}")]
     if not seen.certain:
-        return [_act("confirm", ill, f"{why}: a consistent reading has to show it too before it is replaced")]
+        return [action.on("confirm", ill, f"{why}: a consistent reading has to show it too before it is replaced")]
     obstacle = breaker.obstacle(seen)
     if obstacle:
-        return [_held(obstacle._replace(until=0.0), ill, f"replace it, {why}")]
+        return [action.held(obstacle._replace(until=0.0), ill, f"replace it, {why}")]
     running = [each for each in everyone if each.condition != "gone"]
     if len(running) < spec.replicas.max:
-        return _starts(everyone, seen, 1, f"to replace {ill.name}: {why}", replaces=ill.container.id)
+        return starts.starts(everyone, seen, 1, f"to replace {ill.name}: {why}", release=release.goal(seen),
+                             replaces=ill.container.id)
     if any(each.condition in ("draining", "leaving") for each in running):
-        return [_act("wait", ill, f"{why}; replicas.max is {spec.replicas.max}, another has to be gone first")]
+        return [action.on("wait", ill, f"{why}; replicas.max is {spec.replicas.max}, another has to be gone first")]
     passing, limits = sum(each.condition == "healthy" for each in everyone), spec.replicas
     if passing - 1 >= limits.min:
-        return [_act("drain", ill, f"in place, as replicas.max is {limits.max}: {why}")
+        return [action.on("drain", ill, f"in place, as replicas.max is {limits.max}: {why}")
                 ._replace(replaces=ill.container.id)]
     no_room = doubt.Doubt(f"replicas.max is {limits.max}, so none can be started beside it; to restart it in place, at "
                           f"least {limits.min + 1} others would have to pass (replicas.min and one), and {passing} do")
-    return [_held(no_room, ill, f"replace it, {why}")]
+    return [action.held(no_room, ill, f"replace it, {why}")]
 
 
 def _replaced(replaced: list[Member], staying: list[Member], seen: Observation) -> list[Action]:
@@ -198,7 +143,7 @@ def _replaced(replaced: list[Member], staying: list[Member], seen: Observation) 
     if not replaced or any(each.condition in ("starting", "failing") for each in staying):
         return []
     serves_on = any(each.condition == "healthy" for each in staying)
-    return [_judged_to_leave(each, seen) if serves_on or failed_to_pass(each, seen) else _held(
+    return [_judged_to_leave(each, seen) if serves_on or failed_to_pass(each, seen) else action.held(
         doubt.Doubt("none of those that stay passes its check"), each, "drain it, replaced") for each in replaced]
 
 
@@ -208,9 +153,9 @@ def _judged_to_leave(member: Member, seen: Observation) -> Action:
         why = f"a replacement that has not passed its check in {START_UP_GRACE_S:g} s"
     unsure = doubt.doubt(seen)
     if unsure:
-        return _held(unsure, member, f"drain it, {why}")
+        return action.held(unsure, member, f"drain it, {why}")
     if not seen.certain:
-        return _act("confirm", member, f"{why}: a consistent reading has to show it too before it goes")
+        return action.on("confirm", member, f"{why}: a consistent reading has to show it too before it goes")
     return _leave(member, why)
 
 
@@ -223,16 +168,16 @@ def _surplus(surplus: list[Member], staying: list[Member], seen: Observation) ->
     actions = []
     for each in surplus:
         if seen.now < stands_until:
-            actions.append(_act("wait", each, f"surplus, but for less than {seen.rules.surplus_after_s:g} s: {why}",
-                                until=stands_until))
+            actions.append(action.on("wait", each, f"surplus, but for less than {seen.rules.surplus_after_s:g} s: "
+                                                   f"{why}", until=stands_until))
         elif _hidden(each, seen):
-            actions.append(_act("wait", each, f"surplus, but its registration cannot be seen, so it cannot be drained: "
-                                              f"{why}", until=each.until))
+            actions.append(action.on("wait", each, "surplus, but its registration cannot be seen, so it cannot be "
+                                                   f"drained: {why}", until=each.until))
         elif unsure or not serves_on:
-            actions.append(_held(unsure or doubt.Doubt("none of those that stay passes its check"), each,
-                                 f"drain it, surplus: {why}"))
+            actions.append(action.held(unsure or doubt.Doubt("none of those that stay passes its check"), each,
+                                       f"drain it, surplus: {why}"))
         elif not seen.certain:
-            actions.append(_act("confirm", each, f"surplus: {why}: a consistent reading has to show it too"))
+            actions.append(action.on("confirm", each, f"surplus: {why}: a consistent reading has to show it too"))
         else:
             actions.append(_leave(each, why))
     return actions
@@ -245,11 +190,7 @@ def _hidden(member: Member, seen: Observation) -> bool:
 
 
 def _leave(member: Member, why: str) -> Action:
-    return _act("drain" if member.instance else "remove", member, why)
-
-
-def _held(unsure: doubt.Doubt, member: Member, what: str) -> Action:
-    return _act("wait" if unsure.until else "hold", member, f"not done, as {unsure.why}: {what}", until=unsure.until)
+    return action.on("drain" if member.instance else "remove", member, why)
 
 
 def _second_look(seen: Observation) -> list[Action]:
@@ -260,16 +201,14 @@ def _second_look(seen: Observation) -> list[Action]:
 
 def _waits(staying: list[Member]) -> list[Action]:
     said = {"starting": "has not passed its check yet", "failing": "is critical, but not for long enough"}
-    return [_act("wait", each, said[each.condition], until=each.until) for each in staying if each.condition in said]
+    return [action.on("wait", each, said[each.condition], until=each.until)
+            for each in staying if each.condition in said]
 
 
-def _release(everyone: list[Member], seen: Observation) -> list[Action]:
-    other = [each.container for each in everyone if each.container.release != seen.desired.release]
-    if not other or not seen.state.proven or seen.desired.spec is None or seen.desired.removed:
-        return []
-    image = seen.desired.spec.image
-    what = f"image {image} is asked for, {other[0].image} runs" if image != other[0].image else "the spec has changed"
-    return [Action("hold", f"{what}: this version makes no releases; scale to 0 and back, or remove and apply")]
+def _refused_release(seen: Observation) -> list[Action]:
+    failed = release.has_failed(seen)
+    return [Action("hold", f"the release of {failed.image} failed: {failed.why}; it is not tried again until something "
+                           f"changes, or `lictor deploy {seen.desired.name} {failed.image}`")] if failed else []
 
 
 def _is_replaced(member: Member, seen: Observation) -> bool:
@@ -286,8 +225,3 @@ def _departure_order(member: Member, seen: Observation) -> tuple[int, float]:
 
 def _exit_code(container: Container) -> str:
     return "" if container.exit_code is None else f" with exit code {container.exit_code}"
-
-
-def _act(kind: str, member: Member, reason: str, until: float = 0.0) -> Action:
-    service_id = member.instance.service_id if member.instance else ""
-    return Action(kind, reason, member.name, member.container.id, service_id, member.container.number, until)

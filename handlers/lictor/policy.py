@@ -93,6 +93,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         _one_of("strategy", self.strategy, STRATEGIES)
+        if self.smoke and (not _PATH.fullmatch(self.smoke) or len(self.smoke) > 255):
+            raise ValueError(f"smoke is {self.smoke[:100]!r}; it must be a path such as /api/v1/books")
 
 
 class Heal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,12 +3,14 @@
 import json
 import os
 import time
+import traceback
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from lictor import (act, catalog, config, engines, errors, fence, files, history, log, memory, model, notify, observe,
                     observer, plan, retry, routes, state, transaction)
 from lictor.fence import Fence
+from lictor.observation import Observation
 from lictor.observe import Context, Reading
 
 _POLL_S = 0.25
@@ -47,6 +49,10 @@ def _run_one(context: Context, name: str) -> int:
     except errors.LictorError as error:
         log.event("reconcile", service=name, outcome="failed", reason=error)
         return error.exit_code
+    except Exception as error:  # a fault of ours, or a full disk: no reason to leave the other services alone
+        log.event("reconcile", service=name, outcome="failed", reason=f"{type(error).__name__}: {error}",
+                  at=traceback.extract_tb(error.__traceback__)[-1])
+        return errors.Unavailable.exit_code
 
 
 def report_served(context: Context, names: Iterable[str]) -> None:
@@ -135,10 +141,11 @@ def _step(context: Context, reading: Reading, lock: Fence | None = None) -> bool
             lock.put(key, learnt, reading.stored_index)
         else:
             context.catalog.put(key, learnt, cas=reading.stored_index)
+    words = {cause: _last_words(seen, cause) for cause in set(seen.state.told) - set(reading.stored.told)}
     try:
         _act(context, reading, lock)
     finally:
-        _tell(context, reading)
+        _tell(context, reading, words)
     return _has_acts(reading)
 
 
@@ -159,7 +166,17 @@ def _act(context: Context, reading: Reading, lock: Fence | None) -> None:
         raise failure
 
 
-def _tell(context: Context, reading: Reading) -> None:
+def _last_words(seen: Observation, cause: str) -> str:
+    """What the instance printed that people are told of, before it may be removed; "" when it is about none."""
+    failed, ill = seen.state.failed, plan.due(seen)
+    if cause != memory.RELEASE_FAILED:
+        return act.last_words(seen, ill.container.id) if ill else ""
+    new = [each for each in seen.containers if failed and each.release == failed.release]
+    worst = sorted(new, key=lambda each: (each.status == "running", each.id in seen.state.passed, each.number))
+    return act.last_words(seen, worst[0].id) if worst else ""
+
+
+def _tell(context: Context, reading: Reading, words: Mapping[str, str]) -> None:
     """Note what was refused, what people should know, and what of it is over: each once, as long as it lasts."""
     seen, before = reading.seen, reading.stored
     name = seen.desired.name
@@ -167,9 +184,8 @@ def _tell(context: Context, reading: Reading) -> None:
         history.note(context.catalog, name, {"kind": "refused", "node": context.node, "reason": problem})
     for cause, text in memory.causes(seen).items():
         if cause not in before.told:
-            ill = plan.due(seen)
             record = {"kind": cause, "node": context.node, "reason": text, "seen": act.describe(seen),
-                      "detail": act.last_words(seen, ill.container.id) if ill else ""}
+                      "detail": words.get(cause, "")}
             history.note(context.catalog, name, record, seen=seen)
             notify.tell(context.config, {"service": name, "at": round(seen.now, 3), **record})
     for cause in set(before.told) - set(seen.state.told):

@@ -15,21 +15,23 @@ from lab.daemon import Daemon, wait_for
 _DOCKERFILE = """FROM scratch
 COPY busybox /bin/busybox
 COPY serve /bin/serve
-ENV PATH=/bin VERSION={version}
+ENV PATH=/bin VERSION={version} BREAKS={breaks}
 EXPOSE 8080
 CMD ["/bin/busybox", "sh", "/bin/serve"]
 """
 # Answers with its instance's name, and an id of this very start. `rm /www/health` breaks its health; /cgi-bin/slow
-# takes two seconds. Asked to end it cuts what it is just answering, unless there was a `touch /graceful`.
+# takes two seconds. A release can be bad from the start: BREAKS is start, health or books. Asked to end it cuts what it is just answering, unless there was a `touch /graceful`.
 _SERVE = """
 mkdir() { busybox mkdir "$@"; }
+[ "$BREAKS" = start ] && { echo "no database to be found"; exit 3; }
 mkdir -p /www/api/v1 /www/cgi-bin /tmp
-echo ok > /www/health
+[ "$BREAKS" = health ] && echo "health is not what it was" || echo ok > /www/health
 printf '{"instance": "%s", "boot": "%s", "version": "%s", "books": []}\\n' \
   "$(busybox hostname)" "$(busybox cat /proc/sys/kernel/random/uuid)" "$VERSION" > /www/api/v1/books
 printf '%s\\n' '#!/bin/busybox sh' 'busybox sleep 2' 'printf "Content-Type: text/plain\\\\r\\\\n\\\\r\\\\n"' \
   'busybox hostname' > /www/cgi-bin/slow
 busybox chmod +x /www/cgi-bin/slow
+[ "$BREAKS" = books ] && busybox rm /www/api/v1/books
 end() {
   kill $server
   while [ -e /graceful ] && busybox ps | busybox grep -q '[h]ttpd'; do busybox sleep 0.05; done
@@ -94,11 +96,11 @@ class Docker:
             raise OSError(f"docker {' '.join(words)}: {done.stderr.strip()}")
         return done.stdout.strip()
 
-    def build_books(self, tag: str = "books-service:1.0", version: str = "1.0") -> str:
+    def build_books(self, tag: str = "books-service:1.0", version: str = "1.0", breaks: str = "") -> str:
         """Build the test image from scratch with a static busybox; returns its tag."""
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy("/bin/busybox", folder)
-            for name, text in {"Dockerfile": _DOCKERFILE.format(version=version), "serve": _SERVE}.items():
+            for name, text in {"Dockerfile": _DOCKERFILE.format(version=version, breaks=breaks), "serve": _SERVE}.items():
                 with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                     file.write(text)
             self.docker("build", "-q", "-t", tag, folder)

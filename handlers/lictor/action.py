@@ -1,0 +1,40 @@
+"""One thing to be done, or deliberately not to be done, with its reason. Pure."""
+
+from typing import NamedTuple
+
+from lictor.doubt import Doubt
+from lictor.observation import Member
+
+# What is carried out; confirm is looked into, wait and hold are only explained.
+ACTS = ("start", "drain", "undrain", "stop", "remove", "switch")
+
+
+class Action(NamedTuple):
+    """start, drain, undrain, stop (and keep), remove, switch (the live colour): to be carried out. confirm: to be
+    decided by a consistent reading. wait, hold: deliberately not done, with the reason."""
+
+    kind: str
+    reason: str
+    container: str = ""
+    container_id: str = ""
+    service_id: str = ""
+    number: int = 0
+    until: float = 0.0  # wait: when time alone changes the decision; 0.0: it may change at any moment
+    replaces: str = ""  # the id of the running container that this replaces, for which the budget is asked
+    color: str = ""  # start: the new container's; switch: the one that is to be live
+    release: str = ""  # start, switch: the fingerprint of what it is made from; "": of what is live
+
+
+def on(kind: str, member: Member, reason: str, until: float = 0.0) -> Action:
+    service_id = member.instance.service_id if member.instance else ""
+    return Action(kind, reason, member.name, member.container.id, service_id, member.container.number, until)
+
+
+def held(unsure: Doubt, member: Member, what: str) -> Action:
+    return on("wait" if unsure.until else "hold", member, f"not done, as {unsure.why}: {what}", until=unsure.until)
+
+
+def confirmed(seen_certain: bool, action: Action) -> Action:
+    """The action itself when it rests on a consistent reading, else that one has to show it too."""
+    return action if seen_certain else action._replace(
+        kind="confirm", reason=f"{action.reason}: a consistent reading has to show it too")

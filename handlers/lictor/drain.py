@@ -1,0 +1,39 @@
+"""Those that are taken out of traffic: when an instance has drained, and may end. Pure."""
+
+from lictor import action
+from lictor.action import Action
+from lictor.observation import Member, Observation, drain_mark
+
+IDLE_READS = 3  # in a row, before a drained container counts as idle
+
+
+def ending(member: Member, everyone: list[Member], seen: Observation, *, then: str = "remove") -> Action:
+    """What comes of one that drains: `then`, or to wait for it."""
+    mark = drain_mark(member.instance)
+    assert mark is not None and member.instance is not None
+    (since, why), drain_s = mark, seen.desired.spec.drain if seen.desired.spec else 0.0
+    connections = seen.in_flight.get(member.container.id)
+    served = is_listed(member, seen)
+    if not served and connections == 0 and seen.idle_reads.get(member.container.id, 0) >= IDLE_READS:
+        return action.on(then, member, f"drained: {why}")
+    is_last = served and seen.target > 0 and not any(
+        _outlasts(each, member) and is_listed(each, seen) for each in everyone)
+    if seen.now >= since + drain_s and not is_last:
+        return action.on(then, member, f"drained for {drain_s:g} s, as long as allowed: {why}")
+    busy = "it is the last that an nginx lists" if is_last else "an nginx still lists it" if served else (
+        "it cannot be seen whether it is idle" if connections is None else f"{connections} connections to it are open")
+    return action.on("wait", member, f"drains: {busy}")
+
+
+def is_listed(member: Member, seen: Observation) -> bool:
+    """Whether the nginx of a live node may send requests to it."""
+    return any((each.node, each.service_id) in seen.serving for each in seen.instances
+               if each.container_id == member.container.id)
+
+
+def _outlasts(other: Member, member: Member) -> bool:
+    """It runs on when the member has gone: of those that drain, the one whose drain began last."""
+    began, others = drain_mark(member.instance), drain_mark(other.instance)
+    if began and others and other.condition == "draining":
+        return (others[0], other.container.id) > (began[0], member.container.id)
+    return other.condition not in ("gone", "leaving")

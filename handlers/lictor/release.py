@@ -1,0 +1,135 @@
+"""A new release beside what is live: whether one is under way, how far it is, and whether it has failed. Pure."""
+
+import msgspec
+
+from lictor import doubt
+from lictor.observation import Member, Observation, candidates, members
+from lictor.state import Failure, Rollout
+
+
+def live_release(seen: Observation) -> str:
+    """The fingerprint of what serves; "": nothing has ever passed its check, so there is nothing to keep."""
+    if seen.state.proven and seen.state.live_release:
+        return seen.state.live_release
+    return next((each.container.release for each in members(seen) if each.condition == "healthy"), "")
+
+
+def goal(seen: Observation) -> str:
+    """The fingerprint of what the instances of a service without colours are to be made from now."""
+    if seen.state.rollout:
+        return seen.state.rollout.release
+    return live_release(seen) or seen.desired.release
+
+
+def is_asked_for(seen: Observation) -> bool:
+    wanted, live = seen.desired, live_release(seen)
+    return bool(wanted.spec and seen.target and live and wanted.release != live)
+
+
+def has_failed(seen: Observation) -> Failure | None:
+    """The failure of what is asked for, which is not tried again as it is."""
+    failed = seen.state.failed
+    return failed if failed and failed.release == seen.desired.release and is_asked_for(seen) else None
+
+
+def newcomers(seen: Observation) -> list[Member]:
+    """The instances of the release under way; also those that ended, and were kept of an earlier one."""
+    everyone = candidates(seen) if seen.desired.color else members(seen)
+    return [each for each in everyone if seen.state.rollout and each.container.release == seen.state.rollout.release]
+
+
+def is_kept(member: Member, seen: Observation) -> bool:
+    """It was stopped before the release began that wants it again."""
+    began_at = seen.state.rollout.began_at if seen.state.rollout else seen.now
+    return member.container.status == "exited" and member.container.started_at < began_at
+
+
+def in_the_way(seen: Observation) -> list[Member]:
+    """What still runs of another release in the colour that the new one is to have."""
+    wanted = seen.state.rollout.release if seen.state.rollout else ""
+    return [each for each in candidates(seen) if each.container.release != wanted and each.condition != "gone"]
+
+
+def rollout(seen: Observation) -> Rollout | None:
+    """The release under way after this observation: begun, gone on with, or ended."""
+    old = seen.state.rollout
+    if seen.desired.why_held and not seen.desired.removed:
+        return old
+    if not is_asked_for(seen) or has_failed(seen):
+        return None
+    is_old = old is not None and old.release == seen.desired.release
+    began_at = min(old.began_at, seen.now) if old and is_old else seen.now
+    since = min(old.passing_since or seen.now, seen.now) if old and is_old else seen.now
+    begun = Rollout(seen.desired.release, began_at)
+    new = newcomers(seen._replace(state=msgspec.structs.replace(seen.state, rollout=begun)))
+    standing = [each for each in new if each.condition not in ("draining", "leaving")]
+    all_pass = bool(standing) and all(each.condition == "healthy" for each in standing)
+    return msgspec.structs.replace(begun, passing_since=since if all_pass else 0.0)
+
+
+def failure(seen: Observation) -> Failure | None:
+    """Why the release under way has failed, if it has."""
+    if not seen.state.rollout or seen.desired.why_held or seen.desired.spec is None:
+        return None
+    why = _died(seen) or _late(seen)
+    return Failure(seen.state.rollout.release, seen.desired.spec.image, why, seen.now) if why else None
+
+
+def unsmoked(seen: Observation) -> str:
+    """What speaks against the new instances on their smoke path; "": nothing. To be asked after a consistent reading
+    only, which alone asks them."""
+    spec = seen.desired.spec
+    if spec is None or not spec.release.smoke:
+        return ""
+    bad = [f"{each.name} {seen.smoke.get(each.container.id, 'was not asked')}" for each in newcomers(seen)
+           if each.condition == "healthy" and seen.smoke.get(each.container.id, "?")]
+    return f"smoke path {spec.release.smoke}: {'; '.join(bad)}" if bad else ""
+
+
+def deadline_at(seen: Observation) -> float:
+    """It counts from the last start of an instance, so that a long pull of the image is not held against it."""
+    running = seen.state.rollout
+    if running is None or seen.desired.spec is None:
+        return 0.0
+    starts = [each.container.started_at for each in newcomers(seen) if each.container.started_at <= seen.now]
+    return max([running.began_at, *starts]) + seen.desired.spec.release.deadline
+
+
+def _died(seen: Observation) -> str:
+    """One that ends by itself ends the release: what is live serves on, and nobody has to wait for the deadline."""
+    dead = [each for each in newcomers(seen) if each.condition == "gone" and not is_kept(each, seen)
+            and each.container.status != "created"]
+    return "; ".join(f"{each.name} is {each.container.status} with exit code {each.container.exit_code}"
+                     for each in dead)
+
+
+def _late(seen: Observation) -> str:
+    spec = seen.desired.spec
+    if spec is None or seen.now < deadline_at(seen) or doubt.blindness(seen):
+        return ""
+    new = [each for each in newcomers(seen) if each.condition not in ("gone", "draining", "leaving")]
+    if not new:
+        waits = in_the_way(seen) or any(each.condition == "draining" for each in members(seen))
+        return "" if waits else f"no instance could be started within {spec.release.deadline:g} s"
+    if seen.desired.color and len(new) < seen.target:
+        return f"only {len(new)} of {seen.target} could be started within {spec.release.deadline:g} s"
+    late = [f"{each.name} is {each.condition}" for each in new if each.condition != "healthy"]
+    if late:
+        return f"not all passed within {spec.release.deadline:g} s: {', '.join(late)}"
+    return unsmoked(seen) if seen.certain else ""
+
+
+def forget_failure(seen: Observation) -> Failure | None:
+    """The failure to remember: until something else is asked for."""
+    failed = seen.state.failed
+    return failed if failed and failed.release == seen.desired.release else None
+
+
+def with_rollout(seen: Observation) -> Observation:
+    """The observation with the release under way, or its failure, in its state."""
+    failed = forget_failure(seen)
+    seen = seen._replace(state=msgspec.structs.replace(seen.state, failed=failed))
+    seen = seen._replace(state=msgspec.structs.replace(seen.state, rollout=rollout(seen)))
+    why = failure(seen)
+    return seen if why is None else seen._replace(
+        state=msgspec.structs.replace(seen.state, rollout=None, failed=why))

@@ -1,0 +1,81 @@
+"""A service without colours whose instances are of two releases: one by one, towards the one that is wanted. Pure."""
+
+from lictor import action, doubt, release
+from lictor import starts as starting
+from lictor.action import Action
+from lictor.observation import Member, Observation, members
+
+
+def is_under_way(seen: Observation) -> bool:
+    """Whether some that stand are not of the release that is wanted: forwards, or back from one that failed."""
+    wanted = seen.desired
+    return bool(not wanted.color and wanted.spec and not wanted.removed and seen.target and release.live_release(seen)
+                and any(each.container.release != release.goal(seen) for each in _standing(seen)))
+
+
+def actions(seen: Observation) -> list[Action]:
+    """The next step; none is taken while an earlier one has not ended well."""
+    standing, goal = _standing(seen), release.goal(seen)
+    right = [each for each in standing if each.container.release == goal]
+    wrong = [each for each in standing if each.container.release != goal]
+    draining = [each for each in members(seen) if each.condition in ("draining", "leaving")]
+    unready = [each for each in right if each.condition == "starting" or seen.state.rollout and
+               each.condition != "healthy"]
+    if unready:
+        return [action.on("wait", each, f"is {each.condition}; the next one comes when it passes", until=each.until)
+                for each in unready]
+    worst = min(wrong, key=_departure_order)
+    if len(standing) > seen.target:
+        return [_leaves(worst, right, seen)]
+    if draining:
+        return [action.on("wait", draining[0], "it has to be gone before the next one comes")]
+    return _next(worst, standing, seen)
+
+
+def _standing(seen: Observation) -> list[Member]:
+    return [each for each in members(seen) if each.is_good or each.condition == "unhealthy"]
+
+
+def _next(worst: Member, standing: list[Member], seen: Observation) -> list[Action]:
+    """One more of the release that is wanted; where replicas.max leaves no room, one of the other goes first."""
+    limits = seen.desired.spec.replicas if seen.desired.spec else None
+    assert limits is not None
+    if len(standing) < limits.max:
+        return starting.starts(members(seen), seen, 1, f"{_what(seen)}: one at a time", release=release.goal(seen))
+    passing = sum(each.condition == "healthy" for each in standing)
+    least = max(limits.min, 1)
+    if worst.condition != "healthy" or passing - 1 >= least:
+        return [_ends(worst, f"{_what(seen)}: in place, as replicas.max is {limits.max}", seen)]
+    return [action.on("hold", worst, f"{_what(seen)}: replicas.max is {limits.max}, so none can be started beside it; "
+                      f"to go in place, {least + 1} would have to pass, and {passing} do")]
+
+
+def _leaves(wrong: Member, right: list[Member], seen: Observation) -> Action:
+    running, spec = seen.state.rollout, seen.desired.spec
+    assert spec is not None
+    passing_until = running.passing_since + spec.release.healthy_for if running and running.passing_since else 0.0
+    if seen.now < passing_until:
+        return action.on("wait", wrong, "the newest has to pass for a while before this one goes", until=passing_until)
+    if running and seen.certain and release.unsmoked(seen):
+        return action.on("wait", wrong, f"{release.unsmoked(seen)}; asked again until the deadline")
+    return _ends(wrong, f"{_what(seen)}: {len(right)} of {seen.target} are there", seen)
+
+
+def _ends(member: Member, why: str, seen: Observation) -> Action:
+    unsure = doubt.blindness(seen)
+    if unsure:
+        return action.held(unsure, member, f"drain it: {why}")
+    return action.confirmed(seen.certain, action.on("drain" if member.instance else "remove", member, why))
+
+
+def _what(seen: Observation) -> str:
+    spec, failed = seen.desired.spec, seen.state.failed
+    if seen.state.rollout and spec:
+        return f"release of {spec.image}"
+    return f"back from {failed.image}, whose release failed" if failed else "back to what is live"
+
+
+def _departure_order(member: Member) -> tuple[int, float]:
+    """The worst first, and of equals the oldest."""
+    rank = ("unhealthy", "failing", "starting", "maintenance", "healthy").index(member.condition)
+    return rank, member.container.started_at
