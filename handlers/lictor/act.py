@@ -73,9 +73,11 @@ def _start(context: Context, seen: Observation, action: plan.Action, _fence: Fen
     assert seen.desired.spec is not None
     is_new = action.release == seen.desired.release
     spec = seen.desired.spec if is_new else live_spec(seen)
+    gated = bool(is_new and seen.state.rollout and spec.release.smoke and not action.color)
     try:
         container = engines.ENGINES[spec.engine].start(_with_env_files(spec), number=action.number,
-                                                       color=action.color, release=desired.fingerprint(spec))
+                                                       color=action.color, release=desired.fingerprint(spec),
+                                                       gated=gated)
     except errors.LictorError as error:
         with contextlib.suppress(errors.LictorError):  # the engine's reason is the one that helps
             _count_failure(context, seen, action, error)
@@ -99,11 +101,14 @@ def _count_failure(context: Context, seen: Observation, action: plan.Action, err
 
 
 def _drain(context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+    paused = [each for each in seen.instances if each.service_id == action.service_id and each.maintenance is not None]
+    if paused:  # by hand: Consul keeps the first reason, and ours could not be seen
+        context.catalog.set_maintenance(action.service_id, None)
     context.catalog.set_maintenance(action.service_id, f"{observation.DRAINING}{int(seen.now)}: {action.reason}")
     return ""
 
 
-def _undrain(context: Context, _seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+def _let_in(context: Context, _seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
     context.catalog.set_maintenance(action.service_id, None)
     return ""
 
@@ -148,7 +153,8 @@ def _container(seen: Observation, action: plan.Action) -> model.Container:
     return next(each for each in seen.containers if each.id == action.container_id)
 
 
-_ACTS = {"start": _start, "drain": _drain, "undrain": _undrain, "stop": _stop, "remove": _remove, "switch": _switch}
+_ACTS = {"start": _start, "admit": _let_in, "drain": _drain, "undrain": _let_in, "stop": _stop, "remove": _remove,
+         "switch": _switch}
 
 
 def live_spec(seen: Observation) -> policy.Spec:

@@ -3,15 +3,16 @@
 from typing import NamedTuple
 
 from lictor.doubt import Doubt
+from lictor.model import JOINING
 from lictor.observation import Member
 
 # What is carried out; confirm is looked into, wait and hold are only explained.
-ACTS = ("start", "drain", "undrain", "stop", "remove", "switch")
+ACTS = ("start", "admit", "drain", "undrain", "stop", "remove", "switch")
 
 
 class Action(NamedTuple):
-    """start, drain, undrain, stop (and keep), remove, switch (the live colour): to be carried out. confirm: to be
-    decided by a consistent reading. wait, hold: deliberately not done, with the reason."""
+    """start, admit (to traffic), drain, undrain, stop (and keep), remove, switch (the live colour): to be carried out.
+    confirm: to be decided by a consistent reading. wait, hold: deliberately not done, with the reason."""
 
     kind: str
     reason: str
@@ -28,6 +29,12 @@ class Action(NamedTuple):
 def on(kind: str, member: Member, reason: str, until: float = 0.0) -> Action:
     service_id = member.instance.service_id if member.instance else ""
     return Action(kind, reason, member.name, member.container.id, service_id, member.container.number, until)
+
+
+def leave(member: Member, reason: str, then: str = "remove") -> Action:
+    """Drain it; what gets no traffic, or none yet, can end at once, as `then`."""
+    gets_traffic = member.instance and member.instance.maintenance != JOINING
+    return on("drain" if gets_traffic else then, member, reason)
 
 
 def held(unsure: Doubt, member: Member, what: str) -> Action:

@@ -104,7 +104,7 @@ def _leaves(member: Member, then: str, seen: Observation) -> Action:
     if unsure:
         return action.held(unsure, member, f"end it, {seen.desired.color} is live")
     why = f"{seen.desired.color} is live, and no nginx lists it any more"
-    return action.confirmed(seen.certain, action.on("drain" if member.instance else then, member, why))
+    return action.confirmed(seen.certain, action.leave(member, why, then))
 
 
 def _is_to_be_kept(member: Member, seen: Observation) -> bool:

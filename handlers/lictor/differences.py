@@ -17,7 +17,7 @@ class Difference(NamedTuple):
     registration: Registration | None
     container: str  # its name, else its id
     afresh: bool = False  # end the old one first, so that none of its checks stays
-    maintenance: str | None = None  # to be kept, with this reason
+    maintenance: str | None = None  # to be in maintenance, with this reason
     refused: bool = False
 
 
@@ -44,7 +44,8 @@ def check_id(service_id: str) -> str:
 
 def _difference(registration: Registration, service: Mapping[str, Any] | None,
                 checks: Mapping[str, Mapping[str, Any]], engine: str) -> Difference | None:
-    new = Difference(registration.id, "it is not registered", registration, registration.container)
+    new = Difference(registration.id, "it is not registered", registration, registration.container,
+                     maintenance=model.JOINING if registration.joins else None)
     if service is None:
         return new
     definition, meta = registration.definition, service.get("Meta") or {}

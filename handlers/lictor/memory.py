@@ -100,7 +100,7 @@ def _taken_over(seen: Observation) -> dict[str, object]:
 
 def _passes(member: Member) -> bool:
     by_hand = member.condition == "maintenance" and member.instance is not None and member.instance.status != "critical"
-    return member.condition == "healthy" or by_hand
+    return member.passes or by_hand
 
 
 def _is_well(everyone: list[Member], seen: Observation) -> bool:

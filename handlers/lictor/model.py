@@ -18,6 +18,8 @@ LABEL_SERVICE = "lictor.service"  # the engines put these on each container of o
 LABEL_NUMBER = "lictor.number"
 LABEL_COLOR = "lictor.color"
 LABEL_RELEASE = "lictor.release"
+LABEL_GATE = "lictor.gate"  # registered in maintenance, with this reason, until it is let in
+JOINING = "lictor: joins when its smoke path answers"
 
 
 class Instance(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lictor import config
 from lictor.budget import Reservation
 from lictor.desired import Desired
-from lictor.model import Container, Instance
+from lictor.model import JOINING, Container, Instance
 from lictor.state import State
 
 START_UP_GRACE_S = 60.0
@@ -16,7 +16,7 @@ DRAINING = "lictor: draining since "
 
 _DRAINING = re.compile(re.escape(DRAINING) + r"(?P<since>[0-9]{1,12}): (?P<why>.*)", re.DOTALL)
 _NOT_RUNNING = ("created", "exited", "dead")
-_GOOD = ("healthy", "maintenance", "starting", "failing")
+_GOOD = ("healthy", "joining", "maintenance", "starting", "failing")
 
 
 class Observer(NamedTuple):
@@ -56,12 +56,17 @@ class Member(NamedTuple):
 
     container: Container
     instance: Instance | None
-    condition: str  # gone, leaving, draining, starting, failing, unhealthy, maintenance (by hand) or healthy
+    condition: str  # gone, leaving, draining, starting, failing, unhealthy, maintenance (by hand), joining or healthy
     until: float = 0.0  # starting, failing: when this ends by time alone
 
     @property
     def name(self) -> str:
         return self.container.name
+
+    @property
+    def passes(self) -> bool:
+        """Its check does, whether it gets traffic or is yet to be let in."""
+        return self.condition in ("healthy", "joining")
 
     @property
     def is_good(self) -> bool:
@@ -129,10 +134,11 @@ def _member(container: Container, instance: Instance | None, seen: Observation) 
         return Member(container, None, "starting", started_until) if has_port else Member(container, None, "healthy")
     if drain_mark(instance):
         return Member(container, instance, "draining")
-    if instance.maintenance is not None:
+    is_joining = instance.maintenance == JOINING
+    if instance.maintenance is not None and not is_joining:
         return Member(container, instance, "maintenance")
     if instance.status != "critical":
-        return Member(container, instance, "healthy")
+        return Member(container, instance, "joining" if is_joining else "healthy")
     if container.id not in seen.state.passed and seen.now < started_until:
         return Member(container, instance, "starting", started_until)
     grace_s = seen.desired.spec.heal.grace if seen.desired.spec else 0.0

@@ -60,6 +60,9 @@ def _decide(seen: Observation) -> tuple[Action, ...]:
     everyone = members(seen)
     unproven = _unproven(everyone, seen)
     keep_up = unproven or (rolling.actions(seen) if rolling.is_under_way(seen) else _count(everyone, seen))
+    if not seen.state.rollout:  # what is live needs no smoke test; its registration was lost, say, and made anew
+        keep_up = [*keep_up, *(action.on("admit", each, "it passes, and is of what is live") for each in everyone
+                               if each.condition == "joining" and each.container.release == release.goal(seen))]
     taken_back = {each.container_id for each in keep_up if each.kind == "undrain"}
     drains = [each for each in _drains(everyone, seen) if each.container_id not in taken_back]
     return (*_leftovers(everyone), *drains, *keep_up, *_second_look(seen), *blue_green.actions(seen),
@@ -156,7 +159,7 @@ def _judged_to_leave(member: Member, seen: Observation) -> Action:
         return action.held(unsure, member, f"drain it, {why}")
     if not seen.certain:
         return action.on("confirm", member, f"{why}: a consistent reading has to show it too before it goes")
-    return _leave(member, why)
+    return action.leave(member, why)
 
 
 def _surplus(surplus: list[Member], staying: list[Member], seen: Observation) -> list[Action]:
@@ -179,7 +182,7 @@ def _surplus(surplus: list[Member], staying: list[Member], seen: Observation) ->
         elif not seen.certain:
             actions.append(action.on("confirm", each, f"surplus: {why}: a consistent reading has to show it too"))
         else:
-            actions.append(_leave(each, why))
+            actions.append(action.leave(each, why))
     return actions
 
 
@@ -187,10 +190,6 @@ def _hidden(member: Member, seen: Observation) -> bool:
     """It has no registration that one sees, but may still get one, or nginx may know it from one that it had."""
     return member.condition == "starting" and member.instance is None and (
         seen.now < member.until or member.container.id in seen.state.passed)
-
-
-def _leave(member: Member, why: str) -> Action:
-    return action.on("drain" if member.instance else "remove", member, why)
 
 
 def _second_look(seen: Observation) -> list[Action]:
@@ -219,7 +218,7 @@ def _is_replaced(member: Member, seen: Observation) -> bool:
 def _departure_order(member: Member, seen: Observation) -> tuple[int, float]:
     """The worst first, and of equals the newest."""
     rank = 0 if failed_to_pass(member, seen) else 1 if _is_replaced(member, seen) else (
-        2 + ("unhealthy", "failing", "starting", "maintenance", "healthy").index(member.condition))
+        2 + ("unhealthy", "failing", "starting", "maintenance", "joining", "healthy").index(member.condition))
     return rank, -member.container.started_at
 
 

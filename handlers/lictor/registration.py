@@ -45,6 +45,7 @@ class Registration(NamedTuple):
     container_id: str
     definition: dict[str, Any]
     health: str | None  # the HEALTHCHECK's word, for its TTL check; None: the check is another one, or there is none
+    joins: bool = False  # it gets no traffic before it is let in
 
 
 class _Port(NamedTuple):
@@ -148,7 +149,8 @@ def _registration(container: Mapping[str, Any], port: _Port, values: Mapping[str
     service_id = values.get("id") or ":".join([options.host, name, str(port.number), *udp])
     meta, left_out = _metadata(values)
     meta.update({model.META_ENGINE: options.engine, model.META_CONTAINER: container["Id"], model.META_IMAGE: image})
-    color = (container["Config"].get("Labels") or {}).get(model.LABEL_COLOR)
+    labels = container["Config"].get("Labels") or {}
+    color = labels.get(model.LABEL_COLOR)
     if color:
         meta[model.META_COLOR] = _allowed(model.LABEL_COLOR, color, _NAME, "a plain name")
     check, health = _check(values, port, container["State"].get("Health"))
@@ -158,7 +160,7 @@ def _registration(container: Mapping[str, Any], port: _Port, values: Mapping[str
         "Address": port.address, "Port": port.host_port, "Tags": [*_tags(values.get("tags", "")), *udp], "Meta": meta,
         **({"Check": check} if check else {}),
     }
-    return Registration(service_id, name, container["Id"], definition, health), left_out
+    return Registration(service_id, name, container["Id"], definition, health, model.LABEL_GATE in labels), left_out
 
 
 def _tags(text: str) -> list[str]:

@@ -63,7 +63,7 @@ def rollout(seen: Observation) -> Rollout | None:
     begun = Rollout(seen.desired.release, began_at)
     new = newcomers(seen._replace(state=msgspec.structs.replace(seen.state, rollout=begun)))
     standing = [each for each in new if each.condition not in ("draining", "leaving")]
-    all_pass = bool(standing) and all(each.condition == "healthy" for each in standing)
+    all_pass = bool(standing) and all(each.passes for each in standing)
     return msgspec.structs.replace(begun, passing_since=since if all_pass else 0.0)
 
 
@@ -82,7 +82,7 @@ def unsmoked(seen: Observation) -> str:
     if spec is None or not spec.release.smoke:
         return ""
     bad = [f"{each.name} {seen.smoke.get(each.container.id, 'was not asked')}" for each in newcomers(seen)
-           if each.condition == "healthy" and seen.smoke.get(each.container.id, "?")]
+           if each.passes and seen.smoke.get(each.container.id, "?")]
     return f"smoke path {spec.release.smoke}: {'; '.join(bad)}" if bad else ""
 
 
@@ -113,7 +113,7 @@ def _late(seen: Observation) -> str:
         return "" if waits else f"no instance could be started within {spec.release.deadline:g} s"
     if seen.desired.color and len(new) < seen.target:
         return f"only {len(new)} of {seen.target} could be started within {spec.release.deadline:g} s"
-    late = [f"{each.name} is {each.condition}" for each in new if each.condition != "healthy"]
+    late = [f"{each.name} is {each.condition}" for each in new if not each.passes]
     if late:
         return f"not all passed within {spec.release.deadline:g} s: {', '.join(late)}"
     return unsmoked(seen) if seen.certain else ""

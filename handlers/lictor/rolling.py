@@ -19,14 +19,16 @@ def actions(seen: Observation) -> list[Action]:
     right = [each for each in standing if each.container.release == goal]
     wrong = [each for each in standing if each.container.release != goal]
     draining = [each for each in members(seen) if each.condition in ("draining", "leaving")]
-    unready = [each for each in right if each.condition == "starting" or seen.state.rollout and
-               each.condition != "healthy"]
+    unready = [each for each in right if each.condition == "starting" or seen.state.rollout and not each.passes]
     if unready:
         return [action.on("wait", each, f"is {each.condition}; the next one comes when it passes", until=each.until)
                 for each in unready]
+    joining = [each for each in right if each.condition == "joining"]
+    if joining:
+        return [_step(action.on("admit", each, f"{_what(seen)}: its smoke path answers"), seen) for each in joining]
     worst = min(wrong, key=_departure_order)
     if len(standing) > seen.target:
-        return [_leaves(worst, right, seen)]
+        return [_step(action.leave(worst, f"{_what(seen)}: {len(right)} of {seen.target} are there"), seen)]
     if draining:
         return [action.on("wait", draining[0], "it has to be gone before the next one comes")]
     return _next(worst, standing, seen)
@@ -45,27 +47,24 @@ def _next(worst: Member, standing: list[Member], seen: Observation) -> list[Acti
     passing = sum(each.condition == "healthy" for each in standing)
     least = max(limits.min, 1)
     if worst.condition != "healthy" or passing - 1 >= least:
-        return [_ends(worst, f"{_what(seen)}: in place, as replicas.max is {limits.max}", seen)]
+        return [_step(action.leave(worst, f"{_what(seen)}: in place, as replicas.max is {limits.max}"), seen)]
     return [action.on("hold", worst, f"{_what(seen)}: replicas.max is {limits.max}, so none can be started beside it; "
                       f"to go in place, {least + 1} would have to pass, and {passing} do")]
 
 
-def _leaves(wrong: Member, right: list[Member], seen: Observation) -> Action:
-    running, spec = seen.state.rollout, seen.desired.spec
+def _step(act: Action, seen: Observation) -> Action:
+    """The act, once the newest has passed for a while, on its smoke path too, and a consistent reading shows it."""
+    running, spec, unsure = seen.state.rollout, seen.desired.spec, doubt.blindness(seen)
     assert spec is not None
     passing_until = running.passing_since + spec.release.healthy_for if running and running.passing_since else 0.0
     if seen.now < passing_until:
-        return action.on("wait", wrong, "the newest has to pass for a while before this one goes", until=passing_until)
-    if running and seen.certain and release.unsmoked(seen):
-        return action.on("wait", wrong, f"{release.unsmoked(seen)}; asked again until the deadline")
-    return _ends(wrong, f"{_what(seen)}: {len(right)} of {seen.target} are there", seen)
-
-
-def _ends(member: Member, why: str, seen: Observation) -> Action:
-    unsure = doubt.blindness(seen)
+        return act._replace(kind="wait", reason="the newest has to pass for a while first", until=passing_until)
     if unsure:
-        return action.held(unsure, member, f"drain it: {why}")
-    return action.confirmed(seen.certain, action.on("drain" if member.instance else "remove", member, why))
+        return act._replace(kind="wait" if unsure.until else "hold", until=unsure.until,
+                            reason=f"not done, as {unsure.why}: {act.kind} it, {act.reason}")
+    if running and seen.certain and release.unsmoked(seen):
+        return act._replace(kind="wait", reason=f"{release.unsmoked(seen)}; asked again until the deadline")
+    return action.confirmed(seen.certain, act)
 
 
 def _what(seen: Observation) -> str:
@@ -77,5 +76,5 @@ def _what(seen: Observation) -> str:
 
 def _departure_order(member: Member) -> tuple[int, float]:
     """The worst first, and of equals the oldest."""
-    rank = ("unhealthy", "failing", "starting", "maintenance", "healthy").index(member.condition)
+    rank = ("unhealthy", "failing", "starting", "maintenance", "joining", "healthy").index(member.condition)
     return rank, member.container.started_at

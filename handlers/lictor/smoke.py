@@ -15,7 +15,7 @@ _AT_ONCE = 8
 
 def ask(spec: policy.Spec, instances: Sequence[Member]) -> dict[str, str]:
     """By container id: "" for an answer with status 2xx, else what came instead; only of those that pass."""
-    asked = {each.container.id: each.instance for each in instances if each.condition == "healthy" and each.instance}
+    asked = {each.container.id: each.instance for each in instances if each.passes and each.instance}
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         return dict(zip(asked, pool.map(functools.partial(_ask, spec), asked.values()), strict=True))
 

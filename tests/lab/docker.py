@@ -20,7 +20,8 @@ EXPOSE 8080
 CMD ["/bin/busybox", "sh", "/bin/serve"]
 """
 # Answers with its instance's name, and an id of this very start. `rm /www/health` breaks its health; /cgi-bin/slow
-# takes two seconds. A release can be bad from the start: BREAKS is start, health or books. Asked to end it cuts what it is just answering, unless there was a `touch /graceful`.
+# takes two seconds. A release can be bad from the start: BREAKS is start, health or books. Asked to end it cuts what it
+# is just answering, unless there was a `touch /graceful`.
 _SERVE = """
 mkdir() { busybox mkdir "$@"; }
 [ "$BREAKS" = start ] && { echo "no database to be found"; exit 3; }
@@ -100,7 +101,8 @@ class Docker:
         """Build the test image from scratch with a static busybox; returns its tag."""
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy("/bin/busybox", folder)
-            for name, text in {"Dockerfile": _DOCKERFILE.format(version=version, breaks=breaks), "serve": _SERVE}.items():
+            dockerfile = _DOCKERFILE.format(version=version, breaks=breaks)
+            for name, text in {"Dockerfile": dockerfile, "serve": _SERVE}.items():
                 with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                     file.write(text)
             self.docker("build", "-q", "-t", tag, folder)

@@ -21,10 +21,11 @@ class Engine(Protocol):
         where its tag has moved since, `exit_code` is None unless it is exited. Whoever acts asks for the one service.
         """
 
-    def start(self, spec: policy.Spec, *, number: int, color: str, release: str) -> model.Container:
+    def start(self, spec: policy.Spec, *, number: int, color: str, release: str,
+              gated: bool = False) -> model.Container:
         """Make and start one, its image pulled if it is not there; Conflict when its name is taken, Refused when the
         engine won't have the spec. What was made of one that did not start is removed again. One of the same release
-        that `stop` has ended is started again."""
+        that `stop` has ended is started again. `gated`: it is to be registered so that it gets no traffic yet."""
 
     def stop(self, container: model.Container, *, grace_s: float) -> None:
         """End it, by force after `grace_s`, but keep it; nothing if it is gone, Refused if it is not lictor's."""

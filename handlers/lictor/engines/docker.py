@@ -29,7 +29,7 @@ def containers(service: str | None = None) -> list[model.Container]:
     return sorted(found, key=lambda each: (each.name, each.id))
 
 
-def start(spec: policy.Spec, *, number: int, color: str, release: str) -> model.Container:
+def start(spec: policy.Spec, *, number: int, color: str, release: str, gated: bool = False) -> model.Container:
     client = docker.connect()
     name = f"{model.catalog_name(spec.name, color)}-{number}"
     kept = client.inspect(name)
@@ -37,7 +37,9 @@ def start(spec: policy.Spec, *, number: int, color: str, release: str) -> model.
         client.start(kept["Id"])
         return _container(client.inspect(kept["Id"]) or kept)
     client.ensure_image(spec.image, timeout_s=_PULL_TIMEOUT_S)
-    container_id = client.create(name, definition(spec, name, number=number, color=color, release=release))
+    body = definition(spec, name, number=number, color=color, release=release)
+    body["Labels"] |= {model.LABEL_GATE: "smoke"} if gated else {}
+    container_id = client.create(name, body)
     try:
         for network in spec.networks[1:]:
             client.connect_network(container_id, network)
