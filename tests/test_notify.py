@@ -174,7 +174,7 @@ def test_a_server_that_never_comes_to_an_end_is_left(capfd, monkeypatch, token_f
     monkeypatch.setattr(notify, "_LIMIT_S", 0.5)
     with Peer(trickle, again_every_s=0.1) as peer:
         said = told(capfd, url=peer.url, token_file=token_file)
-        wait_for(lambda: "notify" not in [each.name for each in threading.enumerate()], "the thread has ended")
+        wait_for(lambda: "http" not in [each.name for each in threading.enumerate()], "the thread has ended")
     assert said in ('failed reason="no answer within 0.5 s"', 'failed reason="timed out"')
 
 

@@ -1,17 +1,14 @@
 """The settings of this node: /etc/lictor/lictor.toml, or the file that LICTOR_CONFIG names."""
 
 import os
-import re
 import tomllib
 from typing import Any, NamedTuple
 
-from lictor import durations, errors
+from lictor import delegation, errors, tables
 
 DEFAULT_PATH = "/etc/lictor/lictor.toml"
 MODES = ("reload",)
 DOORS = ("script",)
-
-_URL = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?(?:[/?][!$-~]*)?", re.ASCII)
 
 
 class Nginx(NamedTuple):
@@ -59,6 +56,8 @@ class Config(NamedTuple):
     watch: Watch = Watch()
     heal: Heal = Heal()
     notify: Notify | None = None  # None: nobody is told
+    command: delegation.Command | None = None  # None: this node does not act for services whose engine that is
+    webhook: delegation.Webhook | None = None
 
 
 def load(environ: Any = os.environ) -> Config:
@@ -77,90 +76,59 @@ def load(environ: Any = os.environ) -> Config:
 
 def parse(table: dict[str, Any], path: str = "") -> Config:
     """Turn the parsed file into settings; an unknown key or a value of the wrong kind is refused by name."""
-    top = dict(table)
-    nginx_table = top.pop("nginx", {})
-    watch_table, heal_table, notify_table = (_table(top, key, path) for key in ("watch", "heal", "notify"))
-    if nginx_table is not False and not isinstance(nginx_table, dict):
-        raise errors.Refused(f"{path}: nginx is {nginx_table!r}; it must be a table, or false on a node without nginx")
-    nginx = None if nginx_table is False else Nginx(**_texts(nginx_table, Nginx._fields, path, "nginx."))
-    watch = Watch(**_texts(watch_table, Watch._fields, path, "watch."))
+    tables.know(table, Config._fields[1:], path, "")
+    nginx = None if table.get("nginx") is False else _nginx(table.get("nginx", {}), path)
     settings = Config(
-        path=path, nginx=nginx, watch=watch, heal=_heal(heal_table, path), notify=_notify(notify_table, path),
-        **_texts(top, ("prefix", "state_dir"), path, "", rest=("nginx", "watch", "heal", "notify")),
+        path=path, nginx=nginx, watch=_watch(tables.table(table, "watch", path), path),
+        heal=_heal(tables.table(table, "heal", path), path), notify=_notify(tables.table(table, "notify", path), path),
+        command=delegation.command(tables.table(table, "command", path), path) if "command" in table else None,
+        webhook=delegation.webhook(tables.table(table, "webhook", path), path) if "webhook" in table else None,
+        **tables.texts(table, ("prefix", "state_dir"), path, ""),
     )
-    _allow(path, "watch.door", watch.door, DOORS)
-    if nginx:
-        _allow(path, "nginx.mode", nginx.mode, MODES)
     if not settings.prefix.endswith("/") or settings.prefix.startswith(("/", "lictor/")):
         raise errors.Refused(f"{path}: prefix is {settings.prefix!r}; it must end with a slash, not begin with one, "
                              "and lie outside lictor/")
-    paths = {"state_dir": settings.state_dir, "watch.config_dir": watch.config_dir}
-    if nginx:
-        paths["nginx.conf_dir"] = nginx.conf_dir
-    if settings.notify and settings.notify.token_file:
-        paths["notify.token_file"] = settings.notify.token_file
-    for key, value in paths.items():
-        if not os.path.isabs(value):
-            raise errors.Refused(f"{path}: {key} is {value!r}; it must be an absolute path")
+    tables.absolute(settings.state_dir, path, "state_dir")
     return settings
 
 
-def _table(top: dict[str, Any], key: str, path: str) -> dict[str, Any]:
-    table = top.pop(key, {})
+def _nginx(table: Any, path: str) -> Nginx:
     if not isinstance(table, dict):
-        raise errors.Refused(f"{path}: {key} is {table!r}; it must be a table")
-    return table
+        raise errors.Refused(f"{path}: nginx is {table!r}; it must be a table, or false on a node without nginx")
+    tables.know(table, Nginx._fields, path, "nginx.")
+    nginx = Nginx(**tables.texts(table, Nginx._fields, path, "nginx."))
+    tables.allow(nginx.mode, MODES, path, "nginx.mode")
+    tables.absolute(nginx.conf_dir, path, "nginx.conf_dir")
+    return nginx
+
+
+def _watch(table: dict[str, Any], path: str) -> Watch:
+    tables.know(table, Watch._fields, path, "watch.")
+    watch = Watch(**tables.texts(table, Watch._fields, path, "watch."))
+    tables.allow(watch.door, DOORS, path, "watch.door")
+    tables.absolute(watch.config_dir, path, "watch.config_dir")
+    return watch
 
 
 def _heal(table: dict[str, Any], path: str) -> Heal:
-    given = dict(table)
-    budget = given.pop("budget", Heal().budget)
+    tables.know(table, tuple(field.removesuffix("_s") for field in Heal._fields), path, "heal.")
+    budget = table.get("budget", Heal().budget)
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
         raise errors.Refused(f"{path}: heal.budget is {budget!r}; it must be a whole number, 0 or more")
-    times: dict[str, float] = {}
-    for key, value in given.items():
-        if f"{key}_s" not in Heal._fields:
-            known = (field.removesuffix("_s") for field in Heal._fields)
-            raise errors.Refused(f"{path}: unknown key heal.{key}; known are {', '.join(known)}")
-        try:
-            times[f"{key}_s"] = durations.seconds(value)
-        except ValueError as error:
-            raise errors.Refused(f"{path}: heal.{key}: {error}") from error
-    if times.get("per_s") == 0:
-        raise errors.Refused(f"{path}: heal.per is {given['per']!r}; it must be more than 0s")
-    return Heal(budget, **times)
+    return Heal(budget, **{f"{key}_s": tables.seconds(value, path, f"heal.{key}", zero=key != "per")
+                           for key, value in table.items() if key != "budget"})
 
 
 def _notify(table: dict[str, Any], path: str) -> Notify | None:
-    rest = {key: value for key, value in table.items() if key != "command"}
-    texts = _texts(rest, ("url", "token_file"), path, "notify.", rest=("command",))
-    command = table.get("command", [])
-    if not isinstance(command, list) or not all(isinstance(word, str) for word in command) or command[:1] == [""]:
-        raise errors.Refused(f"{path}: notify.command is {command!r}; it must be a list of strings, first the program")
-    notify = Notify(tuple(command), **texts)
-    match = _URL.fullmatch(notify.url)
-    if notify.url and (not match or not 1 <= int(match[1] or 1) <= 65535):
-        # What stands before an @ is a password, and the path of such a URL is often as good as one.
-        shown = re.sub(r"(?s)(?<=[^/][/?])[^/].*", "...", re.sub("(?s).*@", "...@", notify.url))
-        raise errors.Refused(f"{path}: notify.url is {shown!r}; it must be http://HOST or https://HOST, with :PORT and "
-                             "/PATH as you like, and without user:password@ (token_file is for secrets)")
+    tables.know(table, ("url", "token_file", "command"), path, "notify.")
+    notify = Notify(tables.words(table.get("command", []), path, "notify.command"),
+                    **tables.texts(table, ("url", "token_file"), path, "notify."))
+    if notify.url:
+        tables.url(notify.url, path, "notify.url", secrets="token_file")
     if notify.url and notify.command:
         raise errors.Refused(f"{path}: notify.command and notify.url are both set; only one of them is allowed")
     if notify.token_file and not notify.url:
         raise errors.Refused(f"{path}: notify.token_file is {notify.token_file!r}; it is allowed with notify.url only")
+    if notify.token_file:
+        tables.absolute(notify.token_file, path, "notify.token_file")
     return notify if notify.command or notify.url else None
-
-
-def _texts(table: dict[str, Any], known: tuple[str, ...], path: str, where: str, *,
-           rest: tuple[str, ...] = ()) -> dict[str, str]:
-    for key, value in table.items():
-        if key not in known:
-            raise errors.Refused(f"{path}: unknown key {where}{key}; known are {', '.join((*known, *rest))}")
-        if not isinstance(value, str):
-            raise errors.Refused(f"{path}: {where}{key} is {value!r}; it must be a string")
-    return table
-
-
-def _allow(path: str, key: str, given: str, allowed: tuple[str, ...]) -> None:
-    if given not in allowed:
-        raise errors.Refused(f"{path}: {key} is {given!r}; this version knows {', '.join(allowed)}")

@@ -16,6 +16,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}  # for a host without a port, as in 
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?/?",
                             re.ASCII)
 _TOKEN = re.compile(r"[!-~]+", re.ASCII)
+_LINE = re.compile(r"[ -~]+", re.ASCII)
 _FLAGS = {**dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
           **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False)}
 
@@ -82,6 +83,11 @@ def _flag(environ: Mapping[str, str], variable: str, *, default: bool) -> bool:
 
 def read_token(path: str) -> str:
     """The token in a file; Refused says what is wrong with the file, and not what stands in it."""
+    return _one_word(read_secret(path), f"token file {path}")
+
+
+def read_secret(path: str) -> str:
+    """The one line in a file, which may have spaces: the value of a header."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IROTH:
@@ -91,7 +97,9 @@ def read_token(path: str) -> str:
         raise errors.Refused(f"token file {path}: {error.strerror}") from error
     if not token:
         raise errors.Refused(f"token file {path} is empty")
-    return _one_word(token, f"token file {path}")
+    if not _LINE.fullmatch(token):
+        raise errors.Refused(f"token file {path}: a token is one line of printable ASCII; this is not")
+    return token
 
 
 def _token(environ: Mapping[str, str], token_file: str | None) -> str:

@@ -16,6 +16,10 @@ class Unavailable(LictorError):
 
     exit_code = 75
 
+    def __init__(self, text: str, *, after_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.after_s = after_s  # who gave no answer asks not to be tried again sooner
+
 
 class Conflict(Unavailable):
     """Somebody else changed it first (compare-and-set lost, name taken): observe again, then decide again."""

@@ -10,10 +10,13 @@ import yaml
 
 from lictor import durations, errors, model
 
-ENGINES = ("docker", "none")
+ENGINES = ("docker", "command", "webhook", "none")
+DELEGATED = ("command", "webhook")  # these tell another tool, which has the rest of what an instance is made from
 STRATEGIES = ("rolling", "blue-green")
 COLORS = ("blue", "green")
 MAX_REPLICAS = 500
+_CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
+                   "read_only", "cap_drop", "logging", "resources")
 
 _PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -168,11 +171,13 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"node is {self.node[:100]!r}; it must be a node's name in Consul")
         _one_of("engine", self.engine, ENGINES)
         _one_of("traffic", self.traffic, ("healthy", "any"))
-        if self.engine != "none":
+        if self.engine in DELEGATED:
+            self._refuse_container_keys()
+        if self.engine != "none" and (self.image or self.engine not in DELEGATED):
             parse_image(self.image)
         if self.port is not None:
             parse_port(self.port)
-        if self.route and self.engine != "none" and self.port is None:
+        if self.route and self.engine not in ("none", *DELEGATED) and self.port is None:
             raise ValueError("route needs a port: which one of the container takes the requests?")
         for key, value in (("command", self.command), ("entrypoint", self.entrypoint)):
             try:
@@ -182,6 +187,12 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         reserved = [key for key in self.label_table if key.startswith("lictor.")]
         if reserved:
             raise ValueError(f"labels: {reserved[0]!r} is lictor's own; labels must not begin with 'lictor.'")
+
+    def _refuse_container_keys(self) -> None:
+        for key in _CONTAINER_KEYS:
+            if getattr(self, key) and getattr(self, key) not in (Logging(), Resources()):
+                raise ValueError(f"{key} is for containers that lictor makes; it must not be given with the engine "
+                                 f"{self.engine}")
 
     @property
     def container_port(self) -> Port | None:

@@ -1,8 +1,11 @@
 """The one place that starts other programs: argv lists only, always with a time limit, or fully detached."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from lictor import errors
 
@@ -10,17 +13,28 @@ LOG_NAME = "lictor.log"  # in the state folder: what detached handlers say
 _LOG_LIMIT_BYTES = 10_000_000
 
 
-def run(argv: list[str], *, timeout_s: float, stdin: str = "") -> str:
-    """Run a program to its end and return its stdout; raises CommandFailed with both outputs otherwise."""
+def run(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[str, str] | None = None) -> str:
+    """Run a program to its end and return its stdout; raises CommandFailed with both outputs otherwise.
+
+    It gets a session of its own: when its time runs out, all that it started there ends with it.
+    """
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        raise errors.CommandFailed(argv, None, _text(error.stdout), _text(error.stderr)) from error
+        child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                 errors="replace", start_new_session=True, env=environ)
     except OSError as error:
         raise errors.CommandFailed(argv, 127, "", str(error)) from error
-    if done.returncode:
-        raise errors.CommandFailed(argv, done.returncode, done.stdout, done.stderr)
-    return done.stdout
+    with child:
+        try:
+            stdout, stderr = child.communicate(stdin, timeout=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise errors.CommandFailed(argv, None, _text(error.stdout), _text(error.stderr)) from error
+        finally:
+            if child.returncode is None:  # it was not waited for, so that its number is still its own
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+    if child.returncode:
+        raise errors.CommandFailed(argv, child.returncode, stdout, stderr)
+    return stdout
 
 
 def handler_path(name: str) -> str:

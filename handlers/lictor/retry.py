@@ -10,12 +10,22 @@ from lictor import errors
 T = TypeVar("T")
 
 
-def unavailable(call: Callable[[], T], *, timeout_s: float) -> T:
-    """Call again while it raises Unavailable, with growing pauses; the last error is raised when time runs out."""
+_pause = tenacity.wait_random_exponential(multiplier=0.1, max=5)
+
+
+def unavailable(call: Callable[[], T], *, timeout_s: float,
+                only: type[errors.Unavailable] = errors.Unavailable) -> T:
+    """Call again while it raises `only`, with growing pauses; the last error is raised when time runs out, or would
+    before the time that the error says to wait for."""
     retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_delay(timeout_s),
-        wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-        retry=tenacity.retry_if_exception_type(errors.Unavailable),
+        stop=lambda state: (state.seconds_since_start or 0) + _asked_s(state) >= timeout_s,
+        wait=lambda state: max(_pause(state), _asked_s(state)),
+        retry=tenacity.retry_if_exception_type(only),
         reraise=True,
     )
     return retrying(call)
+
+
+def _asked_s(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return error.after_s if isinstance(error, errors.Unavailable) else 0.0

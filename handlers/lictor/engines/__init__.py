@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from lictor import config, model, policy
-from lictor.engines import docker
+from lictor.engines import command, docker, webhook
 
 
 class Engine(Protocol):
@@ -64,4 +64,4 @@ class Counting(Protocol):
 
 
 ENGINES: dict[str, Engine] = {"docker": docker}
-COUNTING: dict[str, Counting] = {}
+COUNTING: dict[str, Counting] = {"command": command, "webhook": webhook}

@@ -1,0 +1,57 @@
+"""Programs of this node, such as ansible-playbook, that are told how many instances there should be.
+
+What fails is Unavailable, whatever the exit code: most tools have one code for a host that is down and for a playbook
+that is wrong, and only the first may pass by itself.
+"""
+
+import os
+
+from lictor import config, delegation, errors, excerpt, model, policy, process, template
+
+_OWN_SECRETS = ("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH")  # lictor's, and not for whatever the program starts
+
+
+def acts_here(settings: config.Config) -> bool:
+    return settings.command is not None
+
+
+def groups(service: str | None = None) -> list[model.Group] | None:
+    return None
+
+
+def scale(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
+    return _scale(_templates(settings), template.Values(spec.name, replicas, spec.image, color))
+
+
+def redeploy(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
+    templates, values = _templates(settings), template.Values(spec.name, replicas, spec.image, color)
+    if templates.redeploy:
+        return _run("command.redeploy", templates.redeploy, values, templates.timeout_s)
+    template.require(templates.scale, values, "command.scale", release=True)
+    return _scale(templates, values)
+
+
+def remove(settings: config.Config, spec: policy.Spec, *, color: str) -> str:
+    return _scale(_templates(settings), template.Values(spec.name, 0, spec.image, color))
+
+
+def _templates(settings: config.Config) -> delegation.Command:
+    if settings.command is None:
+        raise errors.Refused("command.scale is not set on this node")
+    return settings.command
+
+
+def _scale(templates: delegation.Command, values: template.Values) -> str:
+    return _run("command.scale", templates.scale, values, templates.timeout_s)
+
+
+def _run(key: str, words: tuple[str, ...], values: template.Values, timeout_s: float) -> str:
+    template.require(words, values, key)
+    environ = {name: value for name, value in os.environ.items() if name not in _OWN_SECRETS}
+    try:
+        output = process.run([template.fill(word, values) for word in words], timeout_s=timeout_s, environ=environ)
+    except errors.CommandFailed as error:
+        how = f"ran out of its {timeout_s:g} s" if error.code is None else f"exit code {error.code}"
+        said = excerpt.last_lines(f"{error.stdout}\n{error.stderr}")
+        raise errors.Unavailable(f"{key}: {words[0]}: {how}: {said or 'no output'}") from error
+    return excerpt.last_lines(output)

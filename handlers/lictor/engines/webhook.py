@@ -1,0 +1,108 @@
+"""HTTP services, such as Jenkins, that are told how many instances there should be.
+
+What they answer with 4xx is Refused, as the request has to become another first; all else that fails is Unavailable.
+"""
+
+import functools
+import json
+import time
+import urllib.parse
+from typing import Any
+
+from lictor import (config, consul_settings, delegation, errors, excerpt, http_client, jenkins, model, policy, retry,
+                    template)
+
+_READABLE = ("application/json", "text/plain")
+
+
+def acts_here(settings: config.Config) -> bool:
+    return settings.webhook is not None
+
+
+def groups(service: str | None = None) -> list[model.Group] | None:
+    return None
+
+
+def scale(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
+    return _scale(_templates(settings), template.Values(spec.name, replicas, spec.image, color))
+
+
+def redeploy(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
+    templates, values = _templates(settings), template.Values(spec.name, replicas, spec.image, color)
+    if templates.redeploy:
+        return _send("webhook.redeploy", templates.redeploy, values, templates)
+    template.require(delegation.texts(templates.scale), values, "webhook.scale", release=True)
+    return _scale(templates, values)
+
+
+def remove(settings: config.Config, spec: policy.Spec, *, color: str) -> str:
+    return _scale(_templates(settings), template.Values(spec.name, 0, spec.image, color))
+
+
+def _templates(settings: config.Config) -> delegation.Webhook:
+    if settings.webhook is None:
+        raise errors.Refused("webhook.scale is not set on this node")
+    return settings.webhook
+
+
+def _scale(templates: delegation.Webhook, values: template.Values) -> str:
+    return _send("webhook.scale", templates.scale, values, templates)
+
+
+def _send(key: str, request: delegation.Request, values: template.Values, templates: delegation.Webhook) -> str:
+    template.require(delegation.texts(request), values, key)
+    url = template.fill(request.url, values, functools.partial(urllib.parse.quote, safe=""))
+    secrets = {name: consul_settings.read_secret(path) for name, path in request.headers_files}
+    headers = {**{name: template.fill(value, values) for name, value in request.headers}, **secrets}
+    body = _body(request, values, headers)
+    try:
+        if templates.jenkins:
+            return jenkins.build(templates.jenkins, url, headers=headers, body=body, secrets=tuple(secrets.values()),
+                                 timeout_s=templates.timeout_s)
+        return _ask(request, url, headers, body, secrets=secrets, timeout_s=templates.timeout_s)
+    except errors.LictorError as error:
+        error.args = (f"{key}: {request.method} {url.partition('?')[0]}: {error}",)
+        raise
+
+
+def _ask(request: delegation.Request, url: str, headers: dict[str, str], body: bytes | None, *,
+         secrets: dict[str, str], timeout_s: float) -> str:
+    deadline = time.monotonic() + timeout_s
+
+    def ask() -> str:
+        left_s = max(0.1, deadline - time.monotonic())
+        answer = http_client.exchange(request.method, url, headers=headers, body=body, timeout_s=left_s)
+        said = _said(answer, secrets)
+        http_client.refuse_failure(answer, said)
+        return f"{answer.status}: {said}" if said else str(answer.status)
+
+    only = errors.Unavailable if request.retry else http_client.NotSent
+    return retry.unavailable(ask, timeout_s=timeout_s, only=only)
+
+
+def _body(request: delegation.Request, values: template.Values, headers: dict[str, str]) -> bytes | None:
+    """Encoded; its type goes into `headers`."""
+    if request.form is not None:
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+        return urllib.parse.urlencode([(name, template.fill(value, values)) for name, value in request.form]).encode()
+    if request.json is not None:
+        headers["Content-Type"] = "application/json"
+        return json.dumps(_filled(request.json, values)).encode()
+    return None
+
+
+def _filled(value: Any, values: template.Values) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(each, values) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, values) for each in value]
+    if value == "{replicas}":
+        return values.replicas
+    return template.fill(value, values) if isinstance(value, str) else value
+
+
+def _said(answer: http_client.Answer, secrets: dict[str, str]) -> str:
+    if answer.headers.get_content_type() not in _READABLE:
+        return ""
+    words = [word for value in secrets.values() for word in (value, value.split()[-1])]  # Bearer and Basic are none
+    return excerpt.last_lines(answer.body.decode("utf-8", "replace"), secrets=words)

@@ -1,0 +1,58 @@
+"""Texts with {name}, {replicas}, {image} and {color} in them, for engines that hand the work to another program. Pure.
+
+A literal brace is written twice.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from lictor import errors
+
+_PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+class Values(NamedTuple):
+    """What stands for the placeholders; each was validated where it came in."""
+
+    name: str
+    replicas: int
+    image: str
+    color: str
+
+
+def used(text: str) -> set[str]:
+    """Which placeholders it holds; raises ValueError naming what is none, and saying which there are."""
+    found = set()
+    for match in _PART.finditer(text):
+        if match[0] in ("{", "}") or match[1] is not None and match[1] not in Values._fields:
+            known = ", ".join(f"{{{field}}}" for field in Values._fields)
+            raise ValueError(f"{match[0]!r} is no placeholder; this version knows {known}, and a literal brace is "
+                             "written twice")
+        if match[1] is not None:
+            found.add(match[1])
+    return found
+
+
+def fill(text: str, values: Values, encode: Callable[[str], str] = str) -> str:
+    """The text with `values`, each of them encoded."""
+    def part(match: re.Match[str]) -> str:
+        return match[0][0] if match[1] is None else encode(str(getattr(values, match[1])))
+
+    return _PART.sub(part, text)
+
+
+def require(texts: Iterable[str], values: Values, key: str, *, release: bool = False) -> None:
+    """Raise Refused when these templates, which are the value of `key`, would not say what has to be said.
+
+    `release`: a new image has to get through them.
+    """
+    placeholders = {placeholder for text in texts for placeholder in used(text)}
+    if "image" in placeholders and not values.image:
+        raise errors.Refused(f"{values.name}: image is missing; it must be given, as {key} holds {{image}}")
+    if release and "image" not in placeholders:
+        raise errors.Refused(f"{values.name}: {key} does not hold {{image}}, so a release is not told; it must, or "
+                             "there must be a redeploy beside it")
+    if values.color and "color" not in placeholders:
+        raise errors.Refused(f"{values.name}: {key} does not hold {{color}}; it must for a blue-green release, as the "
+                             "live colour would be changed too")
