@@ -95,7 +95,7 @@ def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
     ({"drain": "soon"}, "is no duration"),
     ({"replicas": {"min": 3, "max": 2}}, "must not descend"),
     ({"check": {}}, "exactly one of http and tcp"),
-    ({"engine": "kubernetes"}, "this version knows docker, none"),
+    ({"engine": "kubernetes"}, "this version knows docker, command, webhook, none"),
     ({"labels": {"lictor.service": "x"}}, "is lictor's own"),
     ({"resources": {"memory": "much"}}, "is no amount of memory"),
     ({"resources": {"cpus": float("nan")}}, "cpus is nan"),

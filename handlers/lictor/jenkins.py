@@ -16,7 +16,7 @@ from lictor import consul_settings, delegation, errors, excerpt, http_client, lo
 _CALL_TIMEOUT_S = 30.0
 # Only the path is taken: Jenkins may know itself by another name than ours, and nobody else may get the token.
 _ITEM = re.compile(r"/(queue/item/\d+)/?$", re.ASCII)
-_BUILD = re.compile(r"/((?:job/[!"$-.0->@-~]+/)+\d+)/?$", re.ASCII)
+_BUILD = re.compile(r"/((?:job/[!$-.0->@-~]+/)+\d+)/?$", re.ASCII)
 _CRUMB_FIELD = re.compile(r"[A-Za-z0-9.-]+", re.ASCII)
 _WORD = re.compile(r"[!-~]+", re.ASCII)
 

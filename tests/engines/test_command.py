@@ -1,0 +1,133 @@
+"""The command engine: a real ansible-playbook, and what programs do that hang, fail or say much."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.consul import Consul
+from lab.daemon import wait_for
+from lictor import config, engines, errors, policy
+
+ENGINE = engines.COUNTING["command"]
+PLAYBOOK = Path(__file__).parents[1] / "data/ansible/service.yml"
+ANSIBLE = [f"{sys.prefix}/bin/ansible-playbook", "-i", "localhost,", str(PLAYBOOK), "-e", "service_name={name}",
+           "-e", "service_instances={replicas}"]
+
+
+def settings(*scale: str, **keys: Any) -> config.Config:
+    return config.parse({"command": {"scale": list(scale), **keys}}, "lictor.toml")
+
+
+def spec(**keys: Any) -> policy.Spec:
+    return policy.parse_spec({"name": "books", "engine": "command", **keys}, "books.yml")
+
+
+def scale(given: config.Config, replicas: int = 2, *, color: str = "", **keys: Any) -> str:
+    return ENGINE.scale(given, spec(**keys), color=color, replicas=replicas, release="r1")
+
+
+def test_a_node_acts_when_it_has_the_templates_and_nothing_is_remembered() -> None:
+    assert ENGINE.acts_here(settings("scale", "{name}", "{replicas}")) and not ENGINE.acts_here(config.Config())
+    assert ENGINE.groups() is None and ENGINE.groups("books") is None
+    with pytest.raises(errors.Refused, match="command.scale is not set on this node"):
+        scale(config.Config())
+
+
+def test_a_playbook_scales_and_releases_and_removes_what_consul_then_knows(
+        consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in {**consul.environ, "ANSIBLE_HOME": str(tmp_path), "LC_ALL": "C.UTF-8", "ANSIBLE_NOCOLOR": "1",
+                       "ANSIBLE_PYTHON_INTERPRETER": sys.executable}.items():
+        monkeypatch.setenv(key, value)
+    ansible = settings(*ANSIBLE, redeploy=[*ANSIBLE, "-e", "service_image={image}"])
+
+    def known() -> dict[str, str]:
+        found = consul.request("GET", "/v1/agent/services")
+        return {each["ID"]: each["Meta"]["image"] for each in found.values()}
+
+    said = scale(ansible, 2)
+    assert known() == {"books-1": "", "books-2": ""}
+    assert "PLAY RECAP" in said and "failed=0" in said.splitlines()[-1]
+    ENGINE.redeploy(ansible, spec(image="books-service:2.0"), color="", replicas=1, release="r2")
+    assert known() == {"books-1": "books-service:2.0"}
+    with pytest.raises(errors.Unavailable, match="(?s)command.scale: .*ansible-playbook: exit code 2: .*no room for 9"):
+        scale(ansible, 9)
+    ENGINE.remove(ansible, spec(), color="")
+    assert known() == {}
+
+
+def test_an_argument_stays_one_argument_and_literal_braces_are_written_twice() -> None:
+    given = settings("printf", "<%s>", "a b {name}={replicas};$HOME *", "{{ {image} }}", "{color}", "")
+    said = scale(given, 3, color="blue", image="registry:5000/books:1.0@sha256:ab")
+    assert said == "<a b books=3;$HOME *><{ registry:5000/books:1.0@sha256:ab }><blue><>"
+
+
+def test_the_environment_is_inherited_but_for_our_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH", "CONSUL_HTTP_ADDR"):
+        monkeypatch.setenv(name, "here")
+    said = scale(settings("sh", "-c", "env | grep ^CONSUL_HTTP", "{name}", "{replicas}"))
+    assert said == "CONSUL_HTTP_ADDR=here"
+
+
+def test_the_last_lines_are_what_is_kept() -> None:
+    said = scale(settings("sh", "-c", "seq 1000; echo; echo warned >&2", "{name}", "{replicas}"))
+    assert said.splitlines() == [str(number) for number in range(981, 1001)]
+    assert len(scale(settings("sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x", "{name}", "{replicas}"))) == 4000
+
+
+def test_what_fails_is_to_be_tried_again_and_says_why() -> None:
+    with pytest.raises(errors.Unavailable) as raised:
+        scale(settings("sh", "-c", "seq 30; echo 'host is down' >&2; exit 4", "{name}", "{replicas}"))
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "command.scale: sh: exit code 4: 12" and lines[-2:] == ["30", "host is down"]
+    with pytest.raises(errors.Unavailable, match="/nowhere/play: exit code 127: .*No such file"):
+        scale(settings("/nowhere/play", "{name}", "{replicas}"))
+    with pytest.raises(errors.Unavailable, match="false: exit code 1: no output"):
+        scale(settings("false", "{name}", "{replicas}"))
+
+
+def test_when_the_time_is_over_its_children_end_too(tmp_path: Path) -> None:
+    script = "trap '' TERM; sleep 600 & echo $! > $2; echo working; wait; sleep 600"
+    given = settings("sh", "-c", script, "{name}", "{replicas}", str(tmp_path / "pid"), timeout="500ms")
+    with pytest.raises(errors.Unavailable, match=r"command.scale: sh: ran out of its 0.5 s: working"):
+        scale(given)
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}") or _is_zombie(pid), "its child has ended")
+
+
+def test_a_child_that_stays_behind_is_waited_for_until_the_time_is_over_and_then_ended(tmp_path: Path) -> None:
+    given = settings("sh", "-c", "sleep 600 & echo $! > $2", "{name}", "{replicas}", str(tmp_path / "pid"),
+                     timeout="500ms")
+    with pytest.raises(errors.Unavailable, match="ran out of its 0.5 s"):
+        scale(given)
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}") or _is_zombie(pid), "it has ended")
+
+
+def _is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.parametrize(("call", "said"), [
+    (lambda: scale(settings("echo", "{name}", "{replicas}", "{image}")), "books: image is missing; it must be given, as "
+     "command.scale holds {image}"),
+    (lambda: scale(settings("echo", "{name}", "{replicas}"), color="blue"),
+     "books: command.scale does not hold {color}; it must for a blue-green release"),
+    (lambda: ENGINE.remove(settings("echo", "{name}", "{replicas}"), spec(), color="blue"), "does not hold {color}"),
+    (lambda: ENGINE.redeploy(settings("echo", "{name}", "{replicas}"), spec(image="b:2"), color="", replicas=1,
+                             release="r2"), "books: command.scale does not hold {image}, so a release is not told"),
+    (lambda: ENGINE.redeploy(settings("echo", "{name}", "{replicas}", redeploy=["echo", "{name}"]), spec(),
+                             color="green", replicas=1, release="r2"), "command.redeploy does not hold {color}"),
+])
+def test_what_would_not_say_what_has_to_be_said_is_refused(call: Any, said: str) -> None:
+    with pytest.raises(errors.Refused) as raised:
+        call()
+    assert said in str(raised.value)
+
+
+def test_without_a_redeploy_a_release_goes_through_scale_when_that_tells_the_image() -> None:
+    given = settings("echo", "{name}", "{replicas}", "{image}")
+    assert ENGINE.redeploy(given, spec(image="b:2"), color="", replicas=3, release="r2") == "books 3 b:2"
+    assert ENGINE.remove(given, spec(image="b:2"), color="") == "books 0 b:2"
