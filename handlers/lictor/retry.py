@@ -17,9 +17,12 @@ def unavailable(call: Callable[[], T], *, timeout_s: float,
                 only: type[errors.Unavailable] = errors.Unavailable) -> T:
     """Call again while it raises `only`, with growing pauses; the last error is raised when time runs out, or would
     before the time that the error says to wait for."""
+    def left_s(state: tenacity.RetryCallState) -> float:
+        return timeout_s - (state.seconds_since_start or 0.0)
+
     retrying = tenacity.Retrying(
-        stop=lambda state: (state.seconds_since_start or 0) + _asked_s(state) >= timeout_s,
-        wait=lambda state: max(_pause(state), _asked_s(state)),
+        stop=lambda state: _asked_s(state) >= left_s(state),
+        wait=lambda state: max(_asked_s(state), min(_pause(state), left_s(state))),
         retry=tenacity.retry_if_exception_type(only),
         reraise=True,
     )

@@ -39,7 +39,7 @@ def test_a_node_acts_when_it_has_the_templates_and_nothing_is_remembered() -> No
 def test_a_playbook_scales_and_releases_and_removes_what_consul_then_knows(
         consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for key, value in {**consul.environ, "ANSIBLE_HOME": str(tmp_path), "LC_ALL": "C.UTF-8", "ANSIBLE_NOCOLOR": "1",
-                       "ANSIBLE_PYTHON_INTERPRETER": sys.executable}.items():
+                       "ANSIBLE_PIPELINING": "1", "ANSIBLE_PYTHON_INTERPRETER": sys.executable}.items():
         monkeypatch.setenv(key, value)
     ansible = settings(*ANSIBLE, redeploy=[*ANSIBLE, "-e", "service_image={image}"])
 
@@ -111,8 +111,8 @@ def _is_zombie(pid: int) -> bool:
 
 
 @pytest.mark.parametrize(("call", "said"), [
-    (lambda: scale(settings("echo", "{name}", "{replicas}", "{image}")), "books: image is missing; it must be given, as "
-     "command.scale holds {image}"),
+    (lambda: scale(settings("echo", "{name}", "{replicas}", "{image}")),
+     "books: image is missing; it must be given, as command.scale holds {image}"),
     (lambda: scale(settings("echo", "{name}", "{replicas}"), color="blue"),
      "books: command.scale does not hold {color}; it must for a blue-green release"),
     (lambda: ENGINE.remove(settings("echo", "{name}", "{replicas}"), spec(), color="blue"), "does not hold {color}"),

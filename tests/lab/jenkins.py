@@ -38,8 +38,8 @@ class Job(NamedTuple):
 
     parameters: dict[str, str] | None
     result: str = "SUCCESS"
-    waits: int = 2
-    runs: int = 2
+    waits: int = 1
+    runs: int = 1
     log: str = "Started by user lictor\nFinished\n"
     disabled: bool = False
     refused: bool = False
@@ -88,7 +88,7 @@ class Jenkins:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/ci/"
 
     def __enter__(self) -> "Jenkins":
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
