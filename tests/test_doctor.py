@@ -10,7 +10,7 @@ from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.nginx import Nginx
-from lictor import config, doctor, process, watches
+from lictor import config, delegation, doctor, process, watches
 from lictor import nginx as lictor_nginx
 
 MASTER = "11111111-1111-1111-1111-111111111111"
@@ -172,4 +172,18 @@ def test_damaged_state_is_a_finding_and_no_error(settings, text):
 ])
 def test_whom_to_notify_is_tested_without_telling_anybody(settings, notify, ok, said):
     [finding] = [each for each in doctor.examine(settings._replace(notify=notify)) if each.name == "notify"]
+    assert (finding.ok, said in finding.detail) == (ok, True)
+
+
+@pytest.mark.parametrize(("given", "ok", "said"), [
+    ({"command": delegation.Command(("sh", "-c", "exit 1", "{name}"))}, True, "sh is told how many are wanted"),
+    ({"command": delegation.Command(("sh",), ("/not/there",))}, False, "/not/there is not there"),
+    ({"webhook": delegation.Webhook(delegation.Request("http://127.0.0.1:9/"))}, True, "a webhook is told"),
+    ({"webhook": delegation.Webhook(delegation.Request("http://127.0.0.1:9/", headers_files=(("A", "/not/there"),)))},
+     False, "/not/there"),
+    ({"webhook": delegation.Webhook(delegation.Request("http://127.0.0.1:9/"), jenkins=delegation.Jenkins(
+        "http://127.0.0.1:9/", "lictor", "/not/there"))}, False, "/not/there"),
+])
+def test_who_is_told_how_many_are_wanted_is_tested_without_telling_anybody(settings, given, ok, said):
+    [finding] = [each for each in doctor.examine(settings._replace(**given)) if each.name in given]
     assert (finding.ok, said in finding.detail) == (ok, True)

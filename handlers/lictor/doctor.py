@@ -5,11 +5,11 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from lictor import (catalog, config, consul_settings, containers, errors, files, handler, heartbeat, model, nginx, node,
-                    process, sweep, transaction, units, watches)
+from lictor import (catalog, config, consul_settings, containers, delegation, errors, files, handler, heartbeat, model,
+                    nginx, node, process, sweep, transaction, units, watches)
 
 _HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-registrar")
 _PROBE = "lictor-doctor"
@@ -52,6 +52,7 @@ def examine(settings: config.Config, *, token_file: str | None = None) -> list[F
              "start Docker; DOCKER_HOST names its socket, and the group of that socket may use it"),
         Test("registrar", lambda: _registrar(settings), "systemctl enable --now lictor-registrar"),
         Test("notify", lambda: _notify(settings.notify), "correct [notify] in the settings"),
+        *_delegation(settings),
     ]
     found: dict[str, Finding] = {}
     if isinstance(client, errors.LictorError):
@@ -105,6 +106,30 @@ def _notify(notify: config.Notify | None) -> str:
     if notify.token_file:
         consul_settings.read_token(notify.token_file)
     return "a command is told" if notify.command else "a webhook is told"
+
+
+def _delegation(settings: config.Config) -> Iterator[Test]:
+    if settings.command:
+        yield Test("command", functools.partial(_command, settings.command), "correct [command] in the settings")
+    if settings.webhook:
+        yield Test("webhook", functools.partial(_webhook, settings.webhook), "correct [webhook] in the settings")
+
+
+def _command(command: delegation.Command) -> str:
+    for words in filter(None, (command.scale, command.redeploy)):
+        if not shutil.which(words[0]):
+            raise errors.Refused(f"{words[0]} is not there, or may not be run")
+    return f"{command.scale[0]} is told how many are wanted"
+
+
+def _webhook(webhook: delegation.Webhook) -> str:
+    """Whether its secrets can be read; nothing is sent for the sake of a test."""
+    for request in filter(None, (webhook.scale, webhook.redeploy)):
+        for _, path in request.headers_files:
+            consul_settings.read_secret(path)
+    if webhook.jenkins:
+        consul_settings.read_token(webhook.jenkins.token_file)
+    return "Jenkins is told how many are wanted" if webhook.jenkins else "a webhook is told how many are wanted"
 
 
 def _folders(settings: config.Config) -> list[Test]:
