@@ -41,7 +41,8 @@ class Cluster:
         self.on_look()
         return found
 
-    def start(self, spec: policy.Spec, *, number: int, color: str, release: str) -> model.Container:
+    def start(self, spec: policy.Spec, *, number: int, color: str, release: str,
+              gated: bool = False) -> model.Container:
         name, now = f"{model.catalog_name(spec.name, color)}-{number}", time.time()
         made = model.Container(f"c{next(self._ids)}", name, spec.name, number, color, spec.image, release, "running",
                                now, now, None)

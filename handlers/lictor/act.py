@@ -3,6 +3,8 @@
 import contextlib
 import time
 
+import msgspec
+
 from lictor import (budget, desired, engines, errors, files, history, log, memory, model, observation, plan, policy,
                     state, transaction)
 from lictor.fence import Fence
@@ -42,11 +44,14 @@ def carry_out(context: Context, seen: Observation, action: plan.Action, fence: F
 
 def last_words(seen: Observation, container_id: str) -> str:
     """The last lines that one of the service's containers printed; "" when they cannot be had."""
-    found = [each for each in seen.containers if each.id == container_id]
-    if not found or seen.desired.spec is None:
+    if seen.desired.spec is None:
         return ""
+    name = seen.desired.spec.engine
+    engine: engines.Engine | engines.Ending | None = engines.ENGINES.get(name) or engines.ENDING.get(name)
     try:
-        return engines.ENGINES[seen.desired.spec.engine].logs(found[0], lines=_LOG_LINES)
+        there = seen.containers if name in engines.ENGINES else engine.containers(seen.desired.name) if engine else ()
+        found = [each for each in there if each.id == container_id]
+        return engine.logs(found[0], lines=_LOG_LINES) if engine and found else ""
     except errors.LictorError as error:
         return str(error)
 
@@ -71,9 +76,9 @@ def _reserve(context: Context, seen: Observation, container_id: str) -> None:
 
 def _start(context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
     assert seen.desired.spec is not None
-    is_new = action.release == seen.desired.release
-    spec = seen.desired.spec if is_new else live_spec(seen)
-    gated = bool(is_new and seen.state.rollout and spec.release.smoke and not action.color)
+    spec = _spec_of(seen, action.release)
+    gated = bool(spec.release.smoke and not action.color and seen.state.rollout and
+                 action.release == seen.state.rollout.release)
     try:
         container = engines.ENGINES[spec.engine].start(_with_env_files(spec), number=action.number,
                                                        color=action.color, release=desired.fingerprint(spec),
@@ -149,12 +154,71 @@ def _switch(context: Context, seen: Observation, action: plan.Action, fence: Fen
     return f"{action.color} is live"
 
 
+def _scale(context: Context, seen: Observation, action: plan.Action, fence: Fence | None) -> str:
+    """Told by an absolute count; what it was told is remembered, as most such engines forget it."""
+    spec = _spec_of(seen, action.release)
+    engine = engines.COUNTING[spec.engine]
+    tell = engine.redeploy if action.kind == "redeploy" else engine.scale
+    try:
+        said = tell(context.config, _with_env_files(spec), color=action.color, replicas=action.number,
+                    release=action.release)
+    except errors.Refused as error:
+        with contextlib.suppress(errors.LictorError):
+            _count_failure(context, seen, action, error)
+        raise
+    _remember_asked(context, seen, action.color, state.Asked(action.number, action.release, time.time()), fence)
+    return said
+
+
+def _retire(context: Context, seen: Observation, action: plan.Action, fence: Fence | None) -> str:
+    spec = _spec_of(seen, action.release)
+    said = engines.COUNTING[spec.engine].remove(context.config, spec, color=action.color)
+    _remember_asked(context, seen, action.color, None, fence)
+    return said
+
+
+def _end(_context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+    assert seen.desired.spec is not None
+    engine = engines.ENDING[seen.desired.spec.engine]
+    found = [each for each in engine.containers(seen.desired.name) if each.id == action.container_id]
+    if not found:
+        return "it is gone already"
+    said = engine.logs(found[0], lines=_LOG_LINES)
+    engine.end(found[0], grace_s=seen.desired.spec.stop_grace_period)
+    return said
+
+
+def _remember_asked(context: Context, seen: Observation, color: str, asked: state.Asked | None,
+                    fence: Fence | None) -> None:
+    key = f"{state.KEY_PREFIX}{seen.desired.name}"
+    entry = context.catalog.get(key)
+    old = state.decode(entry.value if entry else None)
+    others = {each: was for each, was in old.asked.items() if each != color}
+    new = msgspec.structs.replace(old, asked={**others, **({color: asked} if asked else {})})
+    index = entry.modify_index if entry else 0
+    if fence:
+        fence.put(key, state.encode(new), index)
+    else:
+        context.catalog.put(key, state.encode(new), cas=index)
+
+
+def _spec_of(seen: Observation, release: str) -> policy.Spec:
+    """The spec with this fingerprint: what is asked for, what is live, or what was before."""
+    assert seen.desired.spec is not None
+    if release == seen.desired.release:
+        return seen.desired.spec
+    if release == seen.state.previous_release and seen.state.previous:
+        with contextlib.suppress(errors.Refused):
+            return policy.parse_spec(seen.state.previous, "lictor/state")
+    return live_spec(seen)
+
+
 def _container(seen: Observation, action: plan.Action) -> model.Container:
     return next(each for each in seen.containers if each.id == action.container_id)
 
 
 _ACTS = {"start": _start, "admit": _let_in, "drain": _drain, "undrain": _let_in, "stop": _stop, "remove": _remove,
-         "switch": _switch}
+         "switch": _switch, "scale": _scale, "redeploy": _scale, "retire": _retire, "end": _end}
 
 
 def live_spec(seen: Observation) -> policy.Spec:

@@ -7,23 +7,24 @@ from lictor.model import JOINING
 from lictor.observation import Member
 
 # What is carried out; confirm is looked into, wait and hold are only explained.
-ACTS = ("start", "admit", "drain", "undrain", "stop", "remove", "switch")
+ACTS = ("start", "admit", "drain", "undrain", "stop", "remove", "switch", "scale", "redeploy", "retire", "end")
 
 
 class Action(NamedTuple):
-    """start, admit (to traffic), drain, undrain, stop (and keep), remove, switch (the live colour): to be carried out.
-    confirm: to be decided by a consistent reading. wait, hold: deliberately not done, with the reason."""
+    """start, admit (to traffic), drain, undrain, stop (and keep), remove, switch (the live colour); of an engine that
+    counts by itself scale, redeploy, retire (a colour as a whole), end (one instance): to be carried out. confirm: to
+    be decided by a consistent reading. wait, hold: deliberately not done, with the reason."""
 
     kind: str
     reason: str
     container: str = ""
     container_id: str = ""
     service_id: str = ""
-    number: int = 0
+    number: int = 0  # the instance's; scale, redeploy: how many there are to be
     until: float = 0.0  # wait: when time alone changes the decision; 0.0: it may change at any moment
     replaces: str = ""  # the id of the running container that this replaces, for which the budget is asked
-    color: str = ""  # start: the new container's; switch: the one that is to be live
-    release: str = ""  # start, switch: the fingerprint of what it is made from; "": of what is live
+    color: str = ""  # start: the new container's; switch: the one that is to be live; scale...: the one that is told
+    release: str = ""  # start, switch, scale...: the fingerprint of what it is made from; "": of what is live
 
 
 def on(kind: str, member: Member, reason: str, until: float = 0.0) -> Action:

@@ -43,7 +43,7 @@ def apply(client: Catalog, prefix: str, tables: list[tuple[str, dict[str, Any]]]
         spec = policy.parse_spec(table, path)
         own = f"{prefix}{spec.name}/"
         old = _parsed(entries[f"{own}spec"].value) if f"{own}spec" in entries else None
-        if spec.engine != "none" and not spec.node:
+        if spec.engine in policy.ON_ONE_NODE and not spec.node:
             node = old.node if old and old.node else client.agent().name
             table, spec = {**table, "node": node}, msgspec.structs.replace(spec, node=node)
         if any(spec.name == other.name for other, *_ in changes):

@@ -10,10 +10,10 @@ def actions(seen: Observation) -> list[Action]:
     wanted = seen.desired
     if not wanted.color or wanted.removed or wanted.spec is None:
         return []
-    return [*_color_key(seen), *_others(seen), *(_newcomers(seen) if seen.state.rollout else [])]
+    return [*color_key(seen), *_others(seen), *(_newcomers(seen) if seen.state.rollout else [])]
 
 
-def _color_key(seen: Observation) -> list[Action]:
+def color_key(seen: Observation) -> list[Action]:
     wanted = seen.desired
     if wanted.color_key == wanted.color:
         return []
@@ -33,7 +33,12 @@ def _newcomers(seen: Observation) -> list[Action]:
     if len(standing) > seen.target:
         return [action.on("remove", each, f"{seen.desired.why_replicas}, and it serves nobody yet")
                 for each in standing[seen.target:]]
-    late = [each for each in standing if each.condition != "healthy"]
+    return gate(standing, seen)
+
+
+def gate(standing: list[Member], seen: Observation) -> list[Action]:
+    """The switch to those that are as many as are wanted; or what they wait for."""
+    late = [each for each in standing if not each.passes]
     if late:
         return [action.on("wait", each, f"is {each.condition}; the new release has to pass its checks",
                           until=each.until) for each in late]
@@ -89,22 +94,28 @@ def _ended(member: Member, everyone: list[Member], seen: Observation) -> list[Ac
 
 
 def _leaves(member: Member, then: str, seen: Observation) -> Action:
-    """Once no nginx lists it any more. A node that does not answer stands against that, but not against a release."""
-    waits_until = seen.state.switched_at + (seen.desired.spec.release.deadline if seen.desired.spec else 0.0)
-    alive = [node for node, is_alive in seen.behind if is_alive]
-    dead = [node for node, is_alive in seen.behind if not is_alive]
-    behind = alive if seen.state.rollout else [*alive, *dead]
-    unsure = doubt.blindness(seen)
-    if behind:
-        names = ", ".join(f"{each} (does not answer)" if each in dead else each for each in behind)
-        said = f"the nginx of {names} may still send requests to it"
-        if seen.now < waits_until:
-            return action.on("wait", member, f"{said}; {seen.desired.color} is live", until=waits_until)
-        return action.on("hold", member, f"keeps running beside {seen.desired.color}: {said}")
+    unsure, runs_on = doubt.blindness(seen), listed(seen)
+    if runs_on:
+        return action.on("wait" if runs_on.until else "hold", member, runs_on.why, until=runs_on.until)
     if unsure:
         return action.held(unsure, member, f"end it, {seen.desired.color} is live")
     why = f"{seen.desired.color} is live, and no nginx lists it any more"
     return action.confirmed(seen.certain, action.leave(member, why, then))
+
+
+def listed(seen: Observation) -> doubt.Doubt | None:
+    """Why what was live has to run on: not before no nginx lists it any more. A node that does not answer stands
+    against that, but not against the next release."""
+    deadline_at = seen.state.switched_at + (seen.desired.spec.release.deadline if seen.desired.spec else 0.0)
+    alive = [node for node, is_alive in seen.behind if is_alive]
+    dead = [f"{node} (does not answer)" for node, is_alive in seen.behind if not is_alive]
+    behind = alive if seen.state.rollout else [*alive, *dead]
+    if not behind:
+        return None
+    said = f"the nginx of {', '.join(behind)} may still send requests to it"
+    if seen.now < deadline_at:
+        return doubt.Doubt(f"{said}; {seen.desired.color} is live", deadline_at)
+    return doubt.Doubt(f"keeps running beside {seen.desired.color}: {said}")
 
 
 def _is_to_be_kept(member: Member, seen: Observation) -> bool:

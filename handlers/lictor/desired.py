@@ -138,7 +138,7 @@ def _problem(spec: policy.Spec, name: str, remembered: State) -> str:
     """What is wrong with a spec that is sound by itself."""
     if spec.name != name:
         return f"name is {spec.name!r}; it must be {name!r} as in the key"
-    if not spec.node and spec.engine != "none":
+    if not spec.node and spec.engine in policy.ON_ONE_NODE:
         return "node is missing; it must name the one node that runs it, and `lictor apply FILE` adds that"
     before = ((remembered.spec or {}).get("release") or {}).get("strategy", policy.Release().strategy)
     if remembered.spec and before in policy.STRATEGIES and before != spec.release.strategy:

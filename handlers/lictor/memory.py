@@ -2,7 +2,7 @@
 
 import msgspec
 
-from lictor import breaker, doubt, plan, release, rolling, starts
+from lictor import breaker, doubt, observation, plan, release, rolling, starts
 from lictor.observation import Member, Observation, candidates, critical_since, failed_to_pass, members
 from lictor.state import Breaker, Deaths, Failure, State
 
@@ -19,7 +19,8 @@ def remember(seen: Observation) -> State:
         seen = seen._replace(state=msgspec.structs.replace(seen.state, doubt="", trusted_since=seen.now))
     seen = release.with_rollout(_with_passed(seen))
     old, wanted, everyone = seen.state, seen.desired, members(seen)
-    lost = [each.container.id for each in everyone if each.condition == "gone" or failed_to_pass(each, seen)]
+    lost = [each.container.id for each in everyone if each.condition == "gone" or failed_to_pass(each, seen)
+            if not seen.counts]  # the deaths are its engine's to make good
     broken = _breaker(seen)
     changes: dict[str, object] = {
         "refused": list(wanted.problems),
@@ -87,9 +88,17 @@ def _live(everyone: list[Member], seen: Observation) -> dict[str, object]:
         proven = any(_passes(each) and each.container.release == wanted.release for each in everyone)
         return {**changes, "live": wanted.table, "live_release": wanted.release, "proven": proven}
     if not wanted.color and old.rollout and not rolling.is_under_way(seen) and all(
-            each.condition == "healthy" for each in everyone) and len(everyone) == seen.target:
+            each.condition == "healthy" for each in everyone) and len(everyone) == seen.target and _is_sure(seen):
         return {**changes, **_taken_over(seen)}
     return {**changes, "live_release": release.live_release(seen)}
+
+
+def _is_sure(seen: Observation) -> bool:
+    """Of a release whose steps its engine takes by itself, all that is asked of one is asked at the end."""
+    spec, running = seen.desired.spec, seen.state.rollout
+    return not seen.counts or bool(
+        spec and running and seen.certain and not release.unsmoked(seen)
+        and seen.now >= running.passing_since + spec.release.healthy_for)
 
 
 def _taken_over(seen: Observation) -> dict[str, object]:
@@ -111,8 +120,8 @@ def _critical_since(everyone: list[Member], seen: Observation) -> dict[str, floa
     """Also of those whose registration cannot be seen just now: an agent's restart is no reason to begin anew."""
     old = seen.state.critical_since
     return {each.container.id: critical_since(each.container, seen) for each in everyone
-            if each.condition in ("failing", "unhealthy") or each.instance is None and each.container.id in old
-            and each.condition == "starting"}
+            if each.condition in ("failing", "unhealthy") or each.condition == "starting" and (
+                seen.counts or each.instance is None and each.container.id in old)}
 
 
 def _breaker(seen: Observation) -> Breaker | None:
@@ -127,7 +136,9 @@ def _breaker(seen: Observation) -> Breaker | None:
 
 def _surplus_since(seen: Observation) -> float:
     """A count that cannot be read, or a service that is held, makes no surplus."""
-    if seen.desired.why_held or not plan.departures(seen).surplus:
+    told = observation.group(seen, seen.desired.color)
+    too_many = bool(told and told.replicas > seen.target) if seen.counts else bool(plan.departures(seen).surplus)
+    if seen.desired.why_held or not too_many:
         return 0.0
     return min(seen.state.surplus_since or seen.now, seen.now)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lictor import config
 from lictor.budget import Reservation
 from lictor.desired import Desired
-from lictor.model import JOINING, Container, Instance
+from lictor.model import JOINING, Container, Group, Instance
 from lictor.state import State
 
 START_UP_GRACE_S = 60.0
@@ -28,6 +28,16 @@ class Observer(NamedTuple):
     also_failing: tuple[str, ...] = ()  # other services of this node that began to fail at about the same time
 
 
+class Counts(NamedTuple):
+    """Of a service whose engine counts by itself: what that was told, and who we are to it."""
+
+    node: str  # the node that looks
+    tells: bool  # this node can tell the engine how many there should be
+    ends: bool  # it can end one instance of its own node, and the engine starts another
+    remembers: bool  # the engine itself says what it was told; else it is what we remember to have told it
+    groups: tuple[Group, ...] = ()
+
+
 class Observation(NamedTuple):
     """Everything that the decision about one service rests on."""
 
@@ -45,6 +55,7 @@ class Observation(NamedTuple):
     observer: Observer = Observer()
     reservations: tuple[Reservation, ...] = ()  # the whole fleet's; read only when something is critical
     rules: config.Heal = config.Heal()
+    counts: Counts | None = None  # None: lictor itself starts and ends each instance
 
     @property
     def target(self) -> int:
@@ -85,6 +96,11 @@ def candidates(seen: Observation) -> list[Member]:
     if seen.desired.removed or not seen.desired.color:
         return []
     return _members(seen, [each for each in seen.containers if each.color != seen.desired.color])
+
+
+def group(seen: Observation, color: str) -> Group | None:
+    """What the engine was told of one colour; None: nothing."""
+    return next((each for each in seen.counts.groups if each.color == color), None) if seen.counts else None
 
 
 def drain_mark(instance: Instance | None) -> tuple[float, str] | None:

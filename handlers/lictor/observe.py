@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor import (config, desired, engines, errors, memory, model, observation, plan, release, smoke, state)
+from lictor import (config, counting, desired, engines, errors, memory, model, observation, plan, release, smoke, state)
 from lictor.catalog import Catalog, Entry
 from lictor.observation import Observation
 from lictor.surroundings import Surroundings
@@ -30,9 +30,16 @@ class Reading(NamedTuple):
     actions: tuple[plan.Action, ...]
 
 
-def acts_here(wanted: desired.Desired, node: str) -> bool:
-    """Whether this node starts and stops the service's containers."""
-    return wanted.spec is not None and wanted.spec.engine in engines.ENGINES and wanted.spec.node == node
+def acts_here(context: Context, wanted: desired.Desired) -> bool:
+    """Whether this node does something about the service: starts and stops its containers, or tells its engine."""
+    engine = wanted.spec.engine if wanted.spec else ""
+    if engine in engines.COUNTING:
+        return engine in engines.ENDING or engines.COUNTING[engine].acts_here(context.config)
+    return wanted.spec is not None and engine in engines.ENGINES and wanted.spec.node == context.node
+
+
+def _places_here(context: Context, wanted: desired.Desired) -> bool:
+    return wanted.spec is not None and wanted.spec.engine in engines.ENGINES and acts_here(context, wanted)
 
 
 def concerns(wanted: desired.Desired, node: str) -> bool:
@@ -40,11 +47,11 @@ def concerns(wanted: desired.Desired, node: str) -> bool:
     return wanted.spec is None or wanted.spec.node in ("", node)
 
 
-def stray(seen: Observation, node: str) -> str:
+def stray(context: Context, seen: Observation) -> str:
     """What is to be said of containers that run here though the spec leaves the service to others; usually ""."""
-    here = [each.service_id for each in seen.instances if each.node == node and each.container_id]
+    here = [each.service_id for each in seen.instances if each.node == context.node and each.container_id]
     wanted = seen.desired
-    if acts_here(wanted, node) or not here or wanted.spec is None or wanted.spec.engine not in engines.ENGINES:
+    if acts_here(context, wanted) or not here or wanted.spec is None or wanted.spec.engine not in engines.ENGINES:
         return ""
     return f"{len(here)} of its containers run here, though its spec's node is {wanted.spec.node}; nobody removes them"
 
@@ -71,9 +78,11 @@ def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: 
     remembered = context.catalog.get(f"{state.KEY_PREFIX}{name}")
     wanted = _desired(context, name, keys, remembered)
     entries = [entry for each in wanted.catalog_names for entry in context.catalog.health(each, consistent=certain)]
-    containers = _engine(wanted).containers(name) if acts_here(wanted, context.node) else []
+    containers = _engine(wanted).containers(name) if _places_here(context, wanted) else []
     around = Surroundings(context.config, context.catalog, context.node)
-    return _reading(context, around, wanted, remembered, instances(entries), containers, idle_reads, certain=certain)
+    told = counting.Engines(context.config, context.node, name)
+    return _reading(context, around, told, wanted, remembered, instances(entries), containers, idle_reads,
+                    certain=certain)
 
 
 def settled(context: Context, name: str, idle_reads: Mapping[str, int]) -> Reading:
@@ -98,8 +107,9 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
                   for name in names(grouped, remembered)]
     containers = _all_containers(context, all_wanted)
     around = Surroundings(context.config, context.catalog, context.node)
+    told = counting.Engines(context.config, context.node)
     return {
-        wanted.name: _reading(context, around, wanted, remembered.get(f"{state.KEY_PREFIX}{wanted.name}"),
+        wanted.name: _reading(context, around, told, wanted, remembered.get(f"{state.KEY_PREFIX}{wanted.name}"),
                               instances(entry for each in wanted.catalog_names for entry in entries.get(each, [])),
                               containers.get(wanted.name, []), {}, certain=False)
         for wanted in all_wanted
@@ -129,17 +139,23 @@ def _require_by_name(context: Context, prefix: str, keys: Mapping[str, bytes]) -
             raise errors.Conflict(f"key {prefix}{key} is not what the listing says: it changes just now")
 
 
-def _reading(context: Context, around: Surroundings, wanted: desired.Desired, remembered: Entry | None,
-             found: list[model.Instance], containers: list[model.Container], idle_reads: Mapping[str, int], *,
-             certain: bool) -> Reading:
+def _reading(context: Context, around: Surroundings, told: counting.Engines, wanted: desired.Desired,
+             remembered: Entry | None, found: list[model.Instance], containers: list[model.Container],
+             idle_reads: Mapping[str, int], *, certain: bool) -> Reading:
     stored = state.decode(remembered.value if remembered else None)
-    if acts_here(wanted, context.node):  # whatever another node registers is none of these containers
+    if _places_here(context, wanted):  # whatever another node registers is none of these containers
         found = [each for each in found if each.node == context.node]
+    counts = told.counts(wanted, stored)
+    if counts:
+        found = [each if each.container_id else each._replace(container_id=f"{each.node}/{each.service_id}")
+                 for each in found]
+        containers = counting.containers(wanted, stored, counts, found, time.time())
     seen = around.complete(Observation(
         now=time.time(), desired=wanted, containers=tuple(containers), instances=tuple(found), state=stored,
-        certain=certain, rules=context.config.heal))
+        certain=certain, rules=context.config.heal, counts=counts))
     others = [each for each in observation.candidates(seen) if each.condition not in ("gone", "leaving")]
-    draining = [each.container for each in (*observation.members(seen), *others) if each.condition == "draining"]
+    draining = [each.container for each in (*observation.members(seen), *others)
+                if each.condition == "draining" and not counts]
     if draining or others:
         in_flight = {each.id: _engine(wanted).in_flight(each) for each in draining}
         serving, behind = served(context, wanted, found)
@@ -187,7 +203,7 @@ def served_pairs(value: bytes) -> list[tuple[str, str]] | None:
 
 def _all_containers(context: Context, all_wanted: list[desired.Desired]) -> dict[str, list[model.Container]]:
     found: dict[str, list[model.Container]] = {}
-    names = {wanted.spec.engine for wanted in all_wanted if wanted.spec and acts_here(wanted, context.node)}
+    names = {wanted.spec.engine for wanted in all_wanted if wanted.spec and _places_here(context, wanted)}
     for name in names:
         for container in engines.ENGINES[name].containers():
             found.setdefault(container.service, []).append(container)

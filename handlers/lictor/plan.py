@@ -6,7 +6,7 @@ runs it next, after a crash as well, goes on from where the world is.
 
 from typing import NamedTuple
 
-from lictor import action, blue_green, breaker, doubt, drain, release, rolling, starts
+from lictor import action, blue_green, breaker, counted, doubt, drain, release, rolling, starts
 from lictor.action import ACTS, Action
 from lictor.model import Container
 from lictor.observation import (START_UP_GRACE_S, Member, Observation, critical_for_s, drain_mark, failed_to_pass,
@@ -38,6 +38,8 @@ def due(seen: Observation) -> Member | None:
     """The ill one that is to be replaced next: the longest critical, and none while another is still starting. While
     there are too many, only if none of those that stay passes: then nobody goes before another one does."""
     standing, staying = _standing(members(seen)), departures(seen).staying
+    if seen.counts:
+        return counted.due(seen)
     if rolling.is_under_way(seen) or len(staying) != seen.target:
         return None
     if any(each.condition == "starting" for each in standing):
@@ -57,6 +59,8 @@ def departures(seen: Observation) -> Departures:
 
 
 def _decide(seen: Observation) -> tuple[Action, ...]:
+    if seen.counts:
+        return (*counted.actions(seen), *_second_look(seen), *_refused_release(seen))
     everyone = members(seen)
     unproven = _unproven(everyone, seen)
     keep_up = unproven or (rolling.actions(seen) if rolling.is_under_way(seen) else _count(everyone, seen))

@@ -11,6 +11,7 @@ import yaml
 from lictor import durations, errors, model
 
 ENGINES = ("docker", "command", "webhook", "none")
+ON_ONE_NODE = ("docker",)  # lictor itself starts and ends each instance there
 DELEGATED = ("command", "webhook")  # these tell another tool, which has the rest of what an instance is made from
 STRATEGIES = ("rolling", "blue-green")
 COLORS = ("blue", "green")

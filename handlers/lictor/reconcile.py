@@ -90,7 +90,7 @@ def _converge_locked(context: Context, name: str, again: str) -> None:
     while (calm_s := time.monotonic() - acted_at) < _PATIENCE_S:
         files.remove(again)
         reading = _observed(context, name, idle_reads)
-        if not observe.acts_here(reading.seen.desired, context.node):
+        if not observe.acts_here(context, reading.seen.desired):
             return
         idle_reads = dict(reading.seen.idle_reads)
         try:
@@ -118,8 +118,8 @@ def _observed(context: Context, name: str, idle_reads: Mapping[str, int]) -> Rea
 
 
 def _needs_fence(reading: Reading) -> bool:
-    spec = reading.seen.desired.spec
-    return spec is not None and engines.ENGINES[spec.engine].FENCED and _has_acts(reading)
+    spec, counted = reading.seen.desired.spec, reading.seen.counts is not None
+    return spec is not None and (counted or engines.ENGINES[spec.engine].FENCED) and _has_acts(reading)
 
 
 def _step_fenced(context: Context, reading: Reading) -> bool:

@@ -3,7 +3,7 @@
 import msgspec
 
 from lictor import doubt
-from lictor.observation import Member, Observation, candidates, members
+from lictor.observation import Member, Observation, candidates, group, members
 from lictor.state import Failure, Rollout
 
 
@@ -110,13 +110,18 @@ def _late(seen: Observation) -> str:
     new = [each for each in newcomers(seen) if each.condition not in ("gone", "draining", "leaving")]
     if not new:
         waits = in_the_way(seen) or any(each.condition == "draining" for each in members(seen))
-        return "" if waits else f"no instance could be started within {spec.release.deadline:g} s"
+        return "" if waits else f"no instance could be started within {spec.release.deadline:g} s{_trouble(seen)}"
     if seen.desired.color and len(new) < seen.target:
-        return f"only {len(new)} of {seen.target} could be started within {spec.release.deadline:g} s"
+        return f"only {len(new)} of {seen.target} could be started within {spec.release.deadline:g} s{_trouble(seen)}"
     late = [f"{each.name} is {each.condition}" for each in new if not each.passes]
     if late:
         return f"not all passed within {spec.release.deadline:g} s: {', '.join(late)}"
     return unsmoked(seen) if seen.certain else ""
+
+
+def _trouble(seen: Observation) -> str:
+    there = group(seen, seen.desired.other_color if seen.desired.color else "")
+    return f": {there.trouble}" if there and there.trouble else ""
 
 
 def forget_failure(seen: Observation) -> Failure | None:

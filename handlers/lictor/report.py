@@ -98,7 +98,7 @@ def what_now(context: Context, name: str) -> list[dict[str, Any]]:
     """What a reconcile would do with the service this moment, and what it would leave and why."""
     reading = observe.settled(context, name, {})
     wanted = reading.seen.desired
-    if wanted.spec and not observe.acts_here(wanted, context.node):
+    if wanted.spec and not observe.acts_here(context, wanted):
         reason = f"node {wanted.spec.node} acts for it, this is {context.node}" if wanted.spec.engine != "none" else (
             "its engine is none: lictor only routes it")
         return [{"service": name, "kind": "none", "container": "", "reason": reason}]
@@ -109,7 +109,7 @@ def what_now(context: Context, name: str) -> list[dict[str, Any]]:
 def why(context: Context, name: str) -> dict[str, Any]:
     """The service's story: what was recorded, oldest first; what is seen now; what is decided on it now."""
     reading = observe.one(context, name, {})
-    seen = act.describe(reading.seen) if observe.acts_here(reading.seen.desired, context.node) else (
+    seen = act.describe(reading.seen) if observe.acts_here(context, reading.seen.desired) else (
         f"from {context.node}, {len(reading.seen.instances)} registered instances")
     return {"service": name, "history": history.read(context.catalog, name), "seen": seen,
             "now": what_now(context, name)}

@@ -29,6 +29,14 @@ class Rollout(msgspec.Struct, frozen=True):
     passing_since: float = 0.0  # since when all of its instances pass their checks; 0.0: not all do
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What an engine that counts by itself was last told of one colour."""
+
+    replicas: int
+    release: str
+    at: float
+
+
 class Failure(msgspec.Struct, frozen=True):
     """A release that failed: it is not tried again until something else is asked for, or `lictor deploy` is said."""
 
@@ -53,6 +61,7 @@ class State(msgspec.Struct, frozen=True):
     switched_at: float = 0.0  # when `live` took over from `previous`
     rollout: Rollout | None = None
     failed: Failure | None = None
+    asked: dict[str, Asked] = {}  # by colour, of a service whose engine counts by itself
     critical_since: dict[str, float] = {}  # container's id -> first sighting of critical, after its start-up
     passed: list[str] = []  # ids of the containers that have passed their check once
     lost: list[str] = []  # ids of the containers that were last seen not running: each is counted once

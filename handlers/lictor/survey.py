@@ -37,7 +37,7 @@ def look(call: handler.Call) -> Survey:
                 lambda: reconcile.report_served(context, routes.names(settings.state_dir))),
     ]
     readings = observe.everything(context, entries, {key: each.value for key, each in keys.items()})
-    mine = {name: each for name, each in readings.items() if observe.acts_here(each.seen.desired, context.node)}
+    mine = {name: each for name, each in readings.items() if observe.acts_here(context, each.seen.desired)}
     problems = [f"{name}: {problem}" for name, each in readings.items()
                 if observe.concerns(each.seen.desired, context.node) for problem in each.seen.desired.problems]
     problems += scale.refused(settings)
@@ -45,7 +45,7 @@ def look(call: handler.Call) -> Survey:
                  f"`lictor resume {name}` closes it" for name, each in mine.items() if each.seen.state.breaker]
     pending = [text for name, each in mine.items() for text in _pending(name, each)]
     strays = [f"{name}: {stray}" for name, each in readings.items()
-              if (stray := observe.stray(each.seen, context.node))]
+              if (stray := observe.stray(context, each.seen))]
     lost = [f"{name}: {why}" for name, each in readings.items() if (why := observe.lost_node(each.seen, context.node))]
     pending += strays + lost + trouble + _unconfirmed(settings) + _registrar_is_late(settings, bool(mine))
     return Survey([name for name, each in mine.items() if _needs_work(each)], len(mine), problems, pending)

@@ -63,5 +63,19 @@ class Counting(Protocol):
         """End the group and all that runs of it."""
 
 
+class Ending(Protocol):
+    """What an engine that counts may have besides: the instances of this node, which it replaces when they end."""
+
+    def containers(self, service: str | None = None) -> list[model.Container]:
+        """As of `Engine`, of this node only."""
+
+    def end(self, container: model.Container, *, grace_s: float) -> None:
+        """Stop it, by force after `grace_s`, and remove it; nothing if it is gone, Refused if it is not lictor's."""
+
+    def logs(self, container: model.Container, *, lines: int) -> str:
+        """The last lines it printed."""
+
+
 ENGINES: dict[str, Engine] = {"docker": docker}
+ENDING: dict[str, Ending] = {}
 COUNTING: dict[str, Counting] = {"command": command, "webhook": webhook}

@@ -1,0 +1,147 @@
+"""Services whose engine is told only how many there should be, and starts, places and ends them by itself. Pure."""
+
+from lictor import action, blue_green, breaker, doubt, release
+from lictor.action import Action
+from lictor.model import Group
+from lictor.observation import Counts, Member, Observation, critical_for_s, group, members
+
+
+def actions(seen: Observation) -> list[Action]:
+    """What the engine has to be told, and whom of the ill it has to replace."""
+    counts, wanted = seen.counts, seen.desired
+    assert counts is not None
+    if wanted.removed:
+        return _removed(counts, seen) if counts.tells else []
+    told = _told(seen, wanted.color, seen.target, _live_goal(seen)) if counts.tells else []
+    if counts.tells and wanted.color:
+        told += [*blue_green.color_key(seen), *_other_color(seen)]
+    return [*told, *_ill(counts, seen)]
+
+
+def due(seen: Observation) -> Member | None:
+    """The ill one that is to be replaced next by this node: the longest critical, and none while others are on their
+    way."""
+    counts, everyone = seen.counts, members(seen)
+    if counts is None or any(each.condition == "starting" for each in everyone) or len(everyone) != seen.target:
+        return None
+    ill = [each for each in everyone if each.condition == "unhealthy" and each.instance
+           and (each.instance.node == counts.node if counts.ends else counts.tells)]
+    return max(ill, key=lambda each: critical_for_s(each, seen), default=None)
+
+
+def _live_goal(seen: Observation) -> str:
+    wanted = seen.desired
+    return release.live_release(seen) or wanted.release if wanted.color else release.goal(seen)
+
+
+def _told(seen: Observation, color: str, count: int, fingerprint: str) -> list[Action]:
+    """Tell the engine what it has not been told yet, or what nothing has come of."""
+    there = group(seen, color)
+    act = Action("scale", seen.desired.why_replicas, _name(seen, color), number=count, color=color, release=fingerprint)
+    if there is None or there.release != fingerprint:
+        if there and there.replicas:
+            act = act._replace(kind="redeploy", reason=f"{_images(seen, fingerprint)}, {there.image} runs")
+        return [act]
+    if there.replicas > count:
+        return [_fewer(act, there, seen)]
+    if there.replicas < count:
+        return [act]
+    return _missing(act, there, seen)
+
+
+def _fewer(act: Action, there: Group, seen: Observation) -> Action:
+    """Once the surplus has stood for long enough; the engine picks who goes."""
+    stands_until = (seen.state.surplus_since or seen.now) + seen.rules.surplus_after_s
+    if seen.now < stands_until:
+        return act._replace(kind="wait", until=stands_until, reason=f"{there.replicas} are asked for, surplus for less "
+                            f"than {seen.rules.surplus_after_s:g} s: {act.reason}")
+    return action.confirmed(seen.certain, act)
+
+
+def _missing(act: Action, there: Group, seen: Observation) -> list[Action]:
+    """One that forgets is told again when nothing has come of it; the others say themselves what keeps them."""
+    spec, counts = seen.desired.spec, seen.counts
+    assert spec is not None and counts is not None
+    alive = [each for each in seen.instances if each.service == act.container and each.node_alive]
+    if len(alive) >= act.number or spec.port is None:
+        return []
+    said = f"{len(alive)} of {act.number} are there" + (f": {there.trouble}" if there.trouble else "")
+    asked = seen.state.asked.get(act.color)
+    again_at = (asked.at if asked else 0.0) + spec.release.deadline
+    if counts.remembers or seen.now < again_at:
+        return [act._replace(kind="wait", reason=said, until=0.0 if counts.remembers else again_at)]
+    return [action.confirmed(seen.certain, act._replace(reason=f"told again: {said}"))]
+
+
+def _other_color(seen: Observation) -> list[Action]:
+    """A release comes up in it, and what was live before, or has failed, ends in it."""
+    wanted, running = seen.desired, seen.state.rollout
+    there = group(seen, wanted.other_color)
+    if running:
+        runs_on = blue_green.listed(seen) if there and there.release != running.release and there.replicas else None
+        if runs_on:
+            return [Action("wait", f"the new release has to wait: {runs_on.why}", _name(seen, wanted.other_color))]
+        told = _told(seen, wanted.other_color, seen.target, running.release)
+        new = release.newcomers(seen)
+        return told or blue_green.gate(new, seen) if len(new) == seen.target or told else [
+            Action("wait", f"{len(new)} of {seen.target} are there", _name(seen, wanted.other_color))]
+    return _over(there, seen) if there else []
+
+
+def _over(there: Group, seen: Observation) -> list[Action]:
+    wanted, failed, state = seen.desired, seen.state.failed, seen.state
+    assert wanted.spec is not None and seen.counts is not None
+    act = Action("retire", "", _name(seen, there.color), color=there.color, release=there.release)
+    if failed and failed.release == there.release:
+        return [act._replace(reason=f"its release failed: {failed.why}")]
+    runs_on = blue_green.listed(seen) if there.replicas else None
+    if runs_on:
+        return [act._replace(kind="wait" if runs_on.until else "hold", reason=runs_on.why, until=runs_on.until)]
+    idle_at = state.switched_at + wanted.spec.drain  # connections on other nodes cannot be seen
+    if there.replicas and seen.now < idle_at:
+        return [act._replace(kind="wait", reason=f"{wanted.color} is live; what it answers yet may take a drain's time",
+                             until=idle_at)]
+    if there.replicas:
+        stop = act._replace(kind="scale", reason=f"{wanted.color} is live, and no nginx lists it any more")
+        return [action.confirmed(seen.certain, stop)]
+    is_kept = seen.now < state.switched_at + wanted.spec.release.keep
+    return [] if is_kept or not seen.counts.remembers else [act._replace(reason="it was kept for long enough")]
+
+
+def _removed(counts: Counts, seen: Observation) -> list[Action]:
+    return [action.confirmed(seen.certain, Action("retire", "it was removed", _name(seen, each.color), color=each.color,
+                                                  release=each.release))
+            for each in counts.groups if each.replicas or counts.remembers]
+
+
+def _ill(counts: Counts, seen: Observation) -> list[Action]:
+    ill, spec = due(seen), seen.desired.spec
+    if ill is None or spec is None:
+        return []
+    why, unsure = f"critical for {critical_for_s(ill, seen):.0f} s", doubt.doubt(seen)
+    if unsure:
+        return [action.held(unsure, ill, f"replace it, {why}")]
+    if not seen.certain:
+        return [action.confirmed(False, action.on("end", ill, why))]
+    obstacle = breaker.obstacle(seen)
+    if obstacle:
+        return [action.held(obstacle._replace(until=0.0), ill, f"replace it, {why}")]
+    if counts.ends:
+        return [action.on("end", ill, f"{why}; its engine starts another")._replace(replaces=ill.container.id)]
+    asked = seen.state.asked.get(seen.desired.color)
+    again_at = (asked.at if asked else 0.0) + spec.release.deadline
+    if seen.now < again_at:
+        return [action.on("wait", ill, f"{why}; its engine was told something less than {spec.release.deadline:g} s "
+                          "ago", until=again_at)]
+    return [Action("redeploy", f"{ill.name}: {why}", _name(seen, seen.desired.color), number=seen.target,
+                   color=seen.desired.color, release=_live_goal(seen), replaces=ill.container.id)]
+
+
+def _images(seen: Observation, fingerprint: str) -> str:
+    image = seen.desired.spec.image if seen.desired.spec and fingerprint == seen.desired.release else (
+        seen.state.live or {}).get("image")
+    return f"{image} is wanted"
+
+
+def _name(seen: Observation, color: str) -> str:
+    return f"{seen.desired.name}-{color}" if color else seen.desired.name

@@ -1,0 +1,52 @@
+"""What is seen of a service whose engine counts by itself: what it was told, and its instances as registered."""
+
+from collections.abc import Sequence
+
+from lictor import config, desired, engines, model, state
+from lictor.observation import Counts
+
+
+class Engines:
+    """Each engine is asked when the first service needs it, and once for all that are observed together: for `service`
+    alone, or for all."""
+
+    def __init__(self, settings: config.Config, node: str, service: str | None = None) -> None:
+        self._settings, self._node, self._service = settings, node, service
+        self._groups: dict[str, list[model.Group] | None] = {}
+        self._tells: dict[str, bool] = {}
+
+    def counts(self, wanted: desired.Desired, stored: state.State) -> Counts | None:
+        """None for an engine whose instances lictor itself starts and ends."""
+        name = wanted.spec.engine if wanted.spec else ""
+        if name not in engines.COUNTING:
+            return None
+        if name not in self._tells:
+            self._tells[name] = engines.COUNTING[name].acts_here(self._settings)
+            self._groups[name] = engines.COUNTING[name].groups(self._service) if self._tells[name] else None
+        known = self._groups[name]
+        groups = [each for each in known if each.service == wanted.name] if known is not None else [
+            model.Group(wanted.name, color, each.replicas, each.release, _image(wanted, stored, each.release), None)
+            for color, each in sorted(stored.asked.items())]
+        return Counts(self._node, self._tells[name], name in engines.ENDING, known is not None, tuple(groups))
+
+
+def containers(wanted: desired.Desired, stored: state.State, counts: Counts, found: Sequence[model.Instance],
+               now: float) -> list[model.Container]:
+    """An instance's registration stands for its container, which may run on another node. What it was made from is
+    known by what the engine says of it, else by what was last asked for."""
+    made = []
+    for number, each in enumerate(sorted(found, key=lambda each: (each.node, each.service_id)), start=1):
+        color = each.service.removeprefix(wanted.name).lstrip("-")
+        group = next((one for one in counts.groups if one.color == color), None)
+        is_current = group and (group.container_ids is None or each.container_id in group.container_ids)
+        seen_since = now if each.container_id in stored.passed else stored.critical_since.get(each.container_id, now)
+        made.append(model.Container(
+            id=each.container_id, name=f"{each.service_id} on {each.node}", service=wanted.name, number=number,
+            color=color, image=group.image if group else "", release=group.release if group and is_current else "",
+            status="running", created_at=seen_since, started_at=seen_since, exit_code=None))
+    return made
+
+
+def _image(wanted: desired.Desired, stored: state.State, release: str) -> str:
+    asked = wanted.spec.image if wanted.spec and release == wanted.release else (stored.live or {}).get("image")
+    return str(asked or "")
