@@ -74,9 +74,11 @@ def _switch(standing: list[Member], seen: Observation) -> Action:
 
 
 def _others(seen: Observation) -> list[Action]:
-    """What is not of the release under way: kept stopped for a while if it was live before, else removed."""
+    """What is not of the release under way: kept stopped for a while if it was live before, else removed; and what was
+    left of a start that was cut short."""
     everyone, new = candidates(seen), release.newcomers(seen)
-    return [each for member in everyone if member not in new for each in _ended(member, everyone, seen)]
+    return [each for member in everyone if member not in new or member.condition == "gone" and not release.is_kept(
+        member, seen) for each in _ended(member, everyone, seen)]
 
 
 def _ended(member: Member, everyone: list[Member], seen: Observation) -> list[Action]:
