@@ -1,18 +1,31 @@
-"""Fixtures: the real programs, one of each kind for a test; Docker, which starts slowly, one for the whole run."""
+"""Fixtures: the real programs, one of each kind for a test; Docker, which starts slowly, one for each process."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab import network
 from lab.consul import Consul
 from lab.docker import Docker
 from lab.nginx import Nginx
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HANDLERS = REPOSITORY / "handlers"
+
+
+def pytest_configure() -> None:
+    if os.geteuid() == 0:  # who is not can run what needs no network
+        network.leave()
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As pytest's, but short: nginx's socket is below it, and a socket's path may have 107 bytes."""
+    return tmp_path_factory.mktemp(request.function.__name__[:16])
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +53,7 @@ def consul(tmp_path: Path) -> Iterator[Consul]:
     try:
         yield agent.start()
     finally:
-        agent.stop()
+        agent.stop(signal.SIGKILL)  # asked to end it takes a second or two, over what is thrown away anyhow
 
 
 @pytest.fixture

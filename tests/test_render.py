@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import REPOSITORY
@@ -36,6 +36,7 @@ def test_nothing_hostile_is_rendered(text):
 
 
 @given(st.text(st.sampled_from("ab10.:/;{}\"'\\ \n#$~"), min_size=1, max_size=30))
+@settings(deadline=None)
 def test_a_rendered_upstream_holds_its_peers_and_nothing_else(address):
     try:
         text = TEMPLATES.upstream("books", [(address, 80)])

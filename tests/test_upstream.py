@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lictor import model, upstream
@@ -84,6 +84,7 @@ def test_decisions(now, instances, certain, kind, receiving):
 
 
 @given(st.permutations(range(1, 6)), st.integers(1, 5), st.booleans())
+@settings(deadline=None)
 def test_those_that_fail_one_by_one_end_as_if_at_once(order, count, certain):
     now = serving(1, 2, 3, 4, 5)
     for failed in range(1, count + 1):
@@ -148,6 +149,7 @@ SERVED = st.one_of(st.none(), st.sets(st.integers(1, 6)).map(lambda some: servin
 
 
 @given(SERVED, INSTANCES, st.booleans(), st.booleans())
+@settings(deadline=None)
 def test_whatever_is_seen(now, instances, certain, empty_ok):
     decision = decide(now, instances, certain=certain, empty_ok=empty_ok)
     turned = decide(now, instances[::-1], certain=certain, empty_ok=empty_ok)
