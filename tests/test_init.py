@@ -73,9 +73,9 @@ def test_the_agents_user_may_write_where_the_handlers_do_and_replace_nothing_els
     def as_agent(*argv: str) -> int:
         return subprocess.run(["setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups", *argv],
                               capture_output=True, cwd="/").returncode
-    os.chmod(root, 0o755)
-    os.chmod(os.path.dirname(root), 0o755)
-    os.chmod(os.path.dirname(os.path.dirname(root)), 0o755)
+    for folder in (Path(root), *Path(root).parents[:3]):
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(0o755)
     for path in ("etc/consul.d", "etc/nginx/lictor/upstreams", "var/lib/lictor/peers"):
         assert as_agent("touch", f"{root}/{path}/new") == 0
     assert as_agent("mv", f"{root}/etc/consul.d/new", f"{root}/etc/consul.d/lictor-watches.json") == 0
