@@ -1,0 +1,108 @@
+"""The commands that tell how things are: status, plan, why, replay."""
+
+import json
+import sys
+from typing import Any
+
+import click
+from rich.table import Table
+
+from lictor import errors, replay, report
+from lictor.cli.session import OUT, Session
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
+@click.pass_obj
+def status(session: Session, as_json: bool) -> None:
+    """Show all services. PASSING is how many pass their checks, of how many are desired."""
+    rows = report.status(session.context)
+    if as_json:
+        click.echo(json.dumps([row._asdict() for row in rows], indent=2))
+        return
+    if not rows:
+        click.echo("no services yet; `lictor apply FILE` makes one")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("SERVICE", "PASSING", "IMAGE", "NODE", "ROUTE", "NGINX ON", "STATE"):
+        table.add_column(heading, no_wrap=heading != "STATE")
+    for row in rows:
+        table.add_row(row.name, f"{row.passing}/{row.desired}", row.image, row.node or row.engine, row.route,
+                      ", ".join(row.served_by) or "-", row.says)
+    OUT.print(table)
+    for row in rows:
+        for problem in row.problems:
+            click.echo(f"refused: {problem}")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
+@click.pass_obj
+def plan(session: Session, name: str | None, as_json: bool) -> None:
+    """Print what would be done now, and what would not, with reasons. Exit code 3: there is something to do."""
+    context = session.context
+    known = sorted(row.name for row in report.status(context) if row.name != "?")
+    actions = [action for each in ([name] if name else known) for action in report.what_now(context, each)]
+    if name and name not in known and not report.needs_work(actions):
+        raise _no_service(name)
+    if as_json:
+        click.echo(json.dumps(actions, indent=2))
+    else:
+        for each in actions:
+            click.echo(f"{each['service']}: {each['kind']} {each['container']}: {each['reason']}".replace(" : ", ": "))
+        if not actions:
+            click.echo("nothing to do")
+    sys.exit(3 if report.needs_work(actions) else 0)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="For programs: the records, and what is decided now.")
+@click.pass_obj
+def why(session: Session, name: str, as_json: bool) -> None:
+    """Tell a service's story.
+
+    That is what was seen, decided and done, and what is deliberately not done now.
+    """
+    context = session.context
+    story = report.why(context, name)
+    if not story["history"] and name not in [row.name for row in report.status(context)]:
+        raise _no_service(name)
+    if as_json:
+        click.echo(json.dumps(story, indent=2))
+        return
+    for record in story["history"]:
+        click.echo(report.told(record))
+    click.echo(f"now: {story['seen']}")
+    for each in story["now"]:
+        click.echo(f"now: {each['kind']} {each['container']}: {each['reason']}".replace(" : ", ": "))
+    if not story["now"]:
+        click.echo("now: nothing to do")
+
+
+@click.command("replay")
+@click.argument("file", type=click.File(encoding="utf-8"), metavar="FILE|-")
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
+def replay_(file: Any, as_json: bool) -> None:
+    """Decide again upon recorded observations, and print what was decided then and what this version decides.
+
+    FILE holds what `lictor why NAME --json` printed, or one record of that. Nothing is carried out, and neither Consul
+    nor Docker is asked. Values of environment variables are not in the records.
+    """
+    try:
+        text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.Refused(f"{file.name}: {error}") from error
+    replayed = replay.replay(text, file.name)
+    if as_json:
+        click.echo(json.dumps([each._asdict() for each in replayed], indent=2))
+        return
+    for each in replayed:
+        click.echo(f"{report.moment(each.at)}  {each.service}" + (f"\n    then: {each.then}" if each.then else ""))
+        for line in each.now or ["nothing to do"]:
+            click.echo(f"    now:  {line}")
+
+
+def _no_service(name: str) -> errors.Refused:
+    return errors.Refused(f"there is no service {name[:100]!r}; `lictor status` lists them")

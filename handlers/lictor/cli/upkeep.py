@@ -1,0 +1,64 @@
+"""The commands for the node itself: init, doctor, watches."""
+
+import json
+import os
+import sys
+
+import click
+
+from lictor import config, doctor, handler, init, process, watches
+from lictor import scale as scaling
+from lictor.cli.session import Session
+
+
+@click.command("init")
+@click.option("--remove", "removing", is_flag=True, help="Take away what init wrote, but nothing changed since.")
+@click.option("--force", is_flag=True, help="Overwrite, or remove, also what was changed since.")
+@click.pass_obj
+def init_(session: Session, removing: bool, force: bool) -> None:
+    """Prepare this node, or take that back.
+
+    Writes settings, nginx's snippet, Consul's watches and units, and says what it did and what is left to do.
+    """
+    path = session.config_path or config.DEFAULT_PATH
+    done = init.remove(config_path=path, force=force) if removing else init.run(
+        config_path=path, token_file=session.token_file or "", force=force)
+    for line in done.done:
+        click.echo(line)
+    if done.todo:
+        click.echo("\nleft to do:")
+        for number, line in enumerate(done.todo, start=1):
+            click.echo(f"  {number}. {line}")
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
+@click.pass_obj
+def doctor_(session: Session, as_json: bool) -> None:
+    """Test what the handlers need here, and name remedies. Exit code 1: something is missing."""
+    findings = doctor.examine(session.settings, token_file=session.token_file)
+    if as_json:
+        click.echo(json.dumps([each._asdict() for each in findings], indent=2))
+    else:
+        for each in findings:
+            mark = {True: "ok  ", False: "FAIL", None: "?   "}[each.ok]
+            click.echo(f"{mark} {each.name}: {each.detail}" + (f"\n     remedy: {each.remedy}" if each.remedy else ""))
+    sys.exit(1 if any(each.ok is False for each in findings) else 0)
+
+
+@click.command("watches")
+@click.pass_obj
+def watches_(session: Session) -> None:
+    """Print the agent configuration that lictor writes.
+
+    That is the static file, and the watches on routed services.
+    """
+    settings = session.settings
+    options = handler.inherited(settings, session.token_file)
+    services = {name: each["service"] for name, each in scaling.known_routes(settings).items() if not each["removed"]}
+    for name, content in (
+        (watches.STATIC_FILE, watches.static(settings, options, process.handler_argv)),
+        (watches.ROUTES_FILE, watches.routes(settings, services, options, process.handler_argv)),
+    ):
+        click.echo(f"# {os.path.join(settings.watch.config_dir, name)}", err=True)
+        click.echo(watches.text(content), nl=False)

@@ -1,0 +1,61 @@
+"""The commands that say what is wanted: apply, remove, scale, hold, resume."""
+
+import click
+
+from lictor import apply as applying
+from lictor.cli.session import Session
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.pass_obj
+def apply(session: Session, files: tuple[str, ...]) -> None:
+    """Write service specs (YAML or JSON) to Consul. All files are checked before the first is written."""
+    tables = applying.read(list(files))
+    for line in applying.apply(session.client, session.settings.prefix, tables):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def remove(session: Session, name: str) -> None:
+    """Drain and remove all containers of a service, and its route. Applying it again brings it back."""
+    applying.remove(session.client, session.settings.prefix, name)
+    click.echo(f"{name}: is being removed")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("count", metavar="N|+N|-N")
+@click.pass_obj
+def scale(session: Session, name: str, count: str) -> None:
+    """Set the desired number of instances.
+
+    It is 3, or +1 and -1 from what is desired now. What runs beyond that is drained once it has been a surplus for a
+    minute, or for as long as [heal] surplus_after in the settings says.
+    """
+    target = applying.scale(session.client, session.settings.prefix, name, count)
+    click.echo(f"{name}: {target} desired")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("why", default="by hand")
+@click.pass_obj
+def hold(session: Session, name: str, why: str) -> None:
+    """Keep hands off a service. It is still observed and explained, and nginx still follows it."""
+    applying.hold(session.client, session.settings.prefix, name, why)
+    click.echo(f"{name}: held; `lictor resume {name}` ends that")
+
+
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def resume(session: Session, name: str) -> None:
+    """End a hold, and close the breaker.
+
+    What the service has used of the replacement budget is given back, and starts back off no more.
+    """
+    ended = applying.resume(session.client, session.settings.prefix, name)
+    click.echo(f"{name}: {', '.join(ended) or 'nothing was held, and no breaker open'}")
