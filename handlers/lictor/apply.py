@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,8 +14,20 @@ from lictor.catalog import Catalog
 _PATIENCE_S = 5.0
 
 
-def read(paths: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Read and validate all files before anything is written; the tables are as the user wrote them."""
+class Existing(NamedTuple):
+    """A service that is wanted: its keys by their whole names, what they come to, and what is remembered of it."""
+
+    keys: dict[str, catalog.Entry]
+    wanted: desired.Desired
+    stored: state.State
+    stored_index: int  # for compare-and-set
+
+
+def read(paths: list[str], *, name: str | None = None, host: str | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """Read and validate all files before anything is written; the tables are as the user wrote them.
+
+    `name` and `host` stand in for those in the file: the same spec, for another customer.
+    """
     tables = []
     for path in paths:
         try:
@@ -23,12 +35,23 @@ def read(paths: list[str]) -> list[tuple[str, dict[str, Any]]]:
                 table = policy.read_spec_file(file.read(), path)
         except (OSError, UnicodeDecodeError) as error:
             raise errors.Refused(f"{path}: {error}") from error
+        table = _renamed(table, name, host, path)
         spec = policy.parse_spec(table, path)
         if spec.env_files:
             folder = os.path.dirname(os.path.abspath(path))
             table = {**table, "env_file": [os.path.join(folder, each) for each in spec.env_files]}
         tables.append((path, table))
     return tables
+
+
+def _renamed(table: dict[str, Any], name: str | None, host: str | None, path: str) -> dict[str, Any]:
+    changes: dict[str, Any] = {} if name is None else {"name": name}
+    if host is not None:
+        route = table.get("route")
+        if not isinstance(route, dict):
+            raise errors.Refused(f"{path}: route is missing; a host ({host[:100]!r}) needs one, as route: {{path: /}}")
+        changes["route"] = {**route, "host": host}
+    return {**table, **changes}
 
 
 def apply(client: Catalog, prefix: str, tables: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
@@ -73,7 +96,7 @@ def _operations(spec: policy.Spec, old: policy.Spec | None, table: dict[str, Any
 
 def scale(client: Catalog, prefix: str, name: str, count: str) -> int:
     """Set the desired count: N, or +N and -N from what is desired now, by compare-and-set; returns the new count."""
-    keys, wanted = _existing(client, prefix, name)
+    keys, wanted, *_ = existing(client, prefix, name)
     assert wanted.spec is not None
     if wanted.spec.engine == "none":
         raise errors.Refused(f"{name}: its engine is none, so lictor only routes it and has nothing to scale")
@@ -90,19 +113,19 @@ def scale(client: Catalog, prefix: str, name: str, count: str) -> int:
 
 def remove(client: Catalog, prefix: str, name: str) -> None:
     """Write the tombstone: the node that runs the service drains and removes its containers, each nginx its route."""
-    _existing(client, prefix, name)
+    existing(client, prefix, name)
     client.put(f"{prefix}{name}/removed", "")
 
 
 def hold(client: Catalog, prefix: str, name: str, why: str) -> None:
-    _existing(client, prefix, name)
+    existing(client, prefix, name)
     client.put(f"{prefix}{name}/hold", why)
 
 
 def resume(client: Catalog, prefix: str, name: str) -> list[str]:
     """End a hold, close the breaker, forget what made starts back off, and give back what the service has used of the
     budget; returns what was ended, in words."""
-    keys, _ = _existing(client, prefix, name)
+    keys, *_ = existing(client, prefix, name)
     held = f"{prefix}{name}/hold" in keys
     if held:
         client.delete(f"{prefix}{name}/hold")
@@ -129,17 +152,18 @@ def _give_back(client: Catalog, name: str) -> None:
         client.put(budget.KEY, budget.encode(left, time.time()), cas=entry.modify_index)
 
 
-def _existing(client: Catalog, prefix: str, name: str) -> tuple[dict[str, catalog.Entry], desired.Desired]:
+def existing(client: Catalog, prefix: str, name: str) -> Existing:
+    """Read a service; Refused when there is none."""
     if not model.is_name(name):
         raise errors.Refused(f"{name[:100]!r} is no service's name")
     own = f"{prefix}{name}/"
     keys = client.tree(own)
     remembered = client.get(f"{state.KEY_PREFIX}{name}")
-    wanted = desired.desired(name, {key.removeprefix(own): entry.value for key, entry in keys.items()},
-                             state.decode(remembered.value if remembered else None), prefix)
+    stored = state.decode(remembered.value if remembered else None)
+    wanted = desired.desired(name, {key.removeprefix(own): entry.value for key, entry in keys.items()}, stored, prefix)
     if wanted.spec is None or wanted.removed:
         raise errors.Refused(f"there is no service {name!r}; `lictor status` lists them, `lictor apply FILE` makes one")
-    return keys, wanted
+    return Existing(keys, wanted, stored, remembered.modify_index if remembered else 0)
 
 
 def _refuse_moves(spec: policy.Spec, old: policy.Spec | None, path: str) -> None:

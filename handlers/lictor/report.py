@@ -21,6 +21,7 @@ class Status(NamedTuple):
     served_by: list[str]  # nodes whose nginx has an instance of it
     says: str  # "as desired", or what is the matter, in words
     problems: list[str]  # bad input that stands
+    color: str = ""  # the live one of a blue-green service
 
 
 def status(context: Context) -> list[Status]:
@@ -54,7 +55,7 @@ def _status(wanted: desired.Desired, found: list[model.Instance], nodes: list[st
     route = f"{spec.route.host}{spec.route.path}" if spec and spec.route and not wanted.removed else ""
     image, engine, node = (spec.image, spec.engine, spec.node) if spec else ("", "", "")
     return Status(wanted.name, target, len(_serving(found)), len(found), image, engine, node, route, nodes, "",
-                  list(wanted.problems))
+                  list(wanted.problems), wanted.color)
 
 
 def _says(wanted: desired.Desired, stored: state.State, found: list[model.Instance], images: set[str],
@@ -75,13 +76,30 @@ def _says(wanted: desired.Desired, stored: state.State, found: list[model.Instan
         return f"held: node {spec.node} does not answer"
     if spec.engine == "none":
         return "only routed" if serving else "only routed, and no instance passes"
+    release = _release(wanted, stored, time.time())
+    if release:
+        return release
     if spec.port is None:
         return f"not in the catalogue, as it has no port; see `lictor plan {wanted.name}` there"
     if images - {spec.image}:
-        return f"{', '.join(sorted(images))} runs: this version makes no releases"
+        return f"{', '.join(sorted(images))} runs, {spec.image} is asked for"
     if not len(serving) == wanted.replicas == len(found):
         return f"converging: {wanted.why_replicas}"
     return "as desired" if nodes or not spec.route or not serving else "no nginx serves it"
+
+
+def _release(wanted: desired.Desired, stored: state.State, now: float) -> str:
+    """What there is to say of what is asked for and not live; usually ""."""
+    image = wanted.spec.image if wanted.spec else ""
+    failed, rollout = stored.failed, stored.rollout
+    if stored.live_release == wanted.release:
+        return ""
+    if failed and failed.release == wanted.release:
+        live = (stored.live or {}).get("image", "what was live")
+        return f"release of {image} failed: {failed.why}; {live} runs on"
+    if rollout and rollout.release == wanted.release:
+        return f"releasing {image} since {max(now - rollout.began_at, 0):.0f} s"
+    return ""
 
 
 def _serving(found: list[model.Instance]) -> list[model.Instance]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from lictor import errors, replay, report
 from lictor.cli.session import OUT, Session
@@ -24,11 +25,12 @@ def status(session: Session, as_json: bool) -> None:
         click.echo("no services yet; `lictor apply FILE` makes one")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("SERVICE", "PASSING", "IMAGE", "NODE", "ROUTE", "NGINX ON", "STATE"):
+    color = ["COLOR"] if any(row.color for row in rows) else []
+    for heading in ("SERVICE", "PASSING", "IMAGE", *color, "NODE", "ROUTE", "NGINX ON", "STATE"):
         table.add_column(heading, no_wrap=heading != "STATE")
     for row in rows:
-        table.add_row(row.name, f"{row.passing}/{row.desired}", row.image, row.node or row.engine, row.route,
-                      ", ".join(row.served_by) or "-", row.says)
+        table.add_row(row.name, f"{row.passing}/{row.desired}", row.image, *([row.color or "-"] if color else []),
+                      row.node or row.engine, row.route, ", ".join(row.served_by) or "-", Text(row.says))
     OUT.print(table)
     for row in rows:
         for problem in row.problems:
