@@ -5,7 +5,8 @@ key_prefix "services/" {
 key_prefix "lictor/" {
   policy = "list"
 }
-# For `lictor resume`, which closes a service's breaker and gives back what it has used of the budget.
+# For `lictor resume`, which closes a service's breaker and gives back what it has used of the budget; and for `lictor
+# deploy` and `lictor rollback`, which have a release tried again that failed before.
 key_prefix "lictor/state/" {
   policy = "write"
 }

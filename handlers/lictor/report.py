@@ -3,7 +3,7 @@
 import time
 from typing import Any, NamedTuple
 
-from lictor import act, desired, history, model, observe, plan, scale, state
+from lictor import act, desired, history, model, observe, plan, progress, scale, state
 from lictor.observe import Context
 
 
@@ -96,7 +96,7 @@ def _release(wanted: desired.Desired, stored: state.State, now: float) -> str:
         return ""
     if failed and failed.release == wanted.release:
         live = (stored.live or {}).get("image", "what was live")
-        return f"release of {image} failed: {failed.why}; {live} runs on"
+        return f"release of {image} failed: {progress.printable(failed.why)}; {live} runs on"
     if rollout and rollout.release == wanted.release:
         return f"releasing {image} since {max(now - rollout.began_at, 0):.0f} s"
     return ""

@@ -6,7 +6,7 @@ import click
 
 import lictor
 from lictor import config
-from lictor.cli import insight, upkeep, wishes
+from lictor.cli import insight, releases, upkeep, wishes
 from lictor.cli.session import Explained, Session
 
 
@@ -26,6 +26,7 @@ def main(ctx: click.Context, config_path: str | None, token_file: str | None) ->
       lictor init                      prepare this node, once
       lictor apply books-service.yaml  describe it
       lictor scale books-service 3     or: consul kv put services/books-service/replicas 3
+      lictor deploy books-service books-service:2.0 --wait
       lictor status                    how all are; lictor why books-service tells its story
 
     Exit codes: 0 done or nothing to do, 1 refused or failed for good, 2 usage, 3 `plan` has something to do,
@@ -34,6 +35,8 @@ def main(ctx: click.Context, config_path: str | None, token_file: str | None) ->
     ctx.obj = Session(config_path or os.environ.get("LICTOR_CONFIG", ""), token_file)
 
 
-for _command in (wishes.apply, wishes.remove, wishes.scale, wishes.hold, wishes.resume, insight.status, insight.plan,
-                 insight.why, insight.replay_, upkeep.init_, upkeep.doctor_, upkeep.watches_):
+for _command in (wishes.apply, wishes.remove, wishes.scale, wishes.hold, wishes.resume,
+                 releases.deploy, releases.rollback,
+                 insight.status, insight.plan, insight.why, insight.replay_,
+                 upkeep.init_, upkeep.doctor_, upkeep.watches_):
     main.add_command(_command)
