@@ -1,40 +1,16 @@
 """The command `lictor` against a real Consul: what it writes, what it refuses, and how it ends."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.command import Command
 from lab.consul import Consul
+from lictor import desired, policy
 
 BOOKS = {"name": "books", "image": "books:1", "port": 8080, "route": {"path": "/books"}, "replicas": {"max": 5}}
-
-
-class Command:
-    """Runs `lictor` with a settings file of its own."""
-
-    def __init__(self, consul: Consul, folder: Path) -> None:
-        self.folder = folder
-        settings = folder / "lictor.toml"
-        settings.write_text(f'state_dir = "{folder}/state"\n[nginx]\nconf_dir = "{folder}/nginx"\n')
-        os.makedirs(folder / "state" / "routes")
-        self.environ = {**os.environ, **consul.environ, "LICTOR_CONFIG": str(settings)}
-
-    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([f"{sys.prefix}/bin/lictor", *words], capture_output=True, text=True, timeout=60,
-                              env=self.environ, stdin=subprocess.DEVNULL)
-
-    def file(self, name: str, content: object) -> str:
-        path = self.folder / name
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return str(path)
-
-    def status(self) -> list[dict[str, Any]]:
-        return list(json.loads(self("status", "--json").stdout))
 
 
 @pytest.fixture
@@ -86,6 +62,53 @@ def test_what_would_take_another_services_place_is_refused(lictor: Command, othe
     lictor("apply", lictor.file("books.json", BOOKS))
     done = lictor("apply", lictor.file("other.json", {**BOOKS, **other}))
     assert (done.returncode, said in done.stderr) == (1 if said else 0, True)
+
+
+def test_one_file_serves_several_customers_who_have_nothing_in_common(lictor: Command, consul: Consul) -> None:
+    blue_green = {**BOOKS, "release": {"strategy": "blue-green"}}
+    file = lictor.file("books.json", blue_green)
+    lictor("apply", file)  # its route has no host, and does not stand in the others' way
+    for customer in ("acme", "zenith"):
+        words = ("apply", file, "--as", f"{customer}-books", "--host", f"{customer}.example.com")
+        assert lictor(*words).stdout == f"{customer}-books: applied on node-1; new\n"
+        assert json.loads(consul.get(f"services/{customer}-books/spec") or "") == {
+            **blue_green, "name": f"{customer}-books", "node": "node-1",
+            "route": {"path": "/books", "host": f"{customer}.example.com"}}
+    lictor("scale", "acme-books", "3")
+    consul.put("services/zenith-books/color", "green")
+    lictor("deploy", "zenith-books", "books:2")
+    shown = [tuple(each[key] for key in ("name", "desired", "image", "color", "route")) for each in lictor.status()]
+    assert shown == [
+        ("acme-books", 3, "books:1", "blue", "acme.example.com/books"), ("books", 1, "books:1", "blue", "/books"),
+        ("zenith-books", 1, "books:2", "green", "zenith.example.com/books")]
+    specs = [policy.parse_spec(json.loads(consul.get(f"services/{name}/spec") or ""), "")
+             for name in ("books", "acme-books", "zenith-books")]
+    assert [name for spec in specs for name in desired.catalog_names(spec)] == [
+        "books-blue", "books-green", "acme-books-blue", "acme-books-green", "zenith-books-blue", "zenith-books-green"]
+
+
+@pytest.mark.parametrize(("words", "code", "said"), [
+    (("--as", "acme", "--host", "acme.example.com"), 1, "route is acme.example.com/books, which is that of taken"),
+    (("--as", "acme"), 1, "route is /books, which is that of books"),
+    (("--as", ""), 1, "name is ''; it must be 1 to 63 of"),
+    (("--as", "acme", "--host", "Acme"), 1, "host is 'Acme'; it must be a host name in lower case"),
+    (("--as", "acme", "--host", ""), 2, "--host is empty"),
+    (("--host", "acme.example.com"), 2, "--host goes with --as"),
+    (("--as", "acme", "second.json"), 2, "--as takes exactly one FILE"),
+])
+def test_under_another_name_the_same_rules_hold(lictor: Command, consul: Consul, words: tuple[str, ...], code: int,
+                                                said: str) -> None:
+    for name, route in (("books", {"path": "/books"}), ("taken", {"path": "/books", "host": "acme.example.com"})):
+        consul.put(f"services/{name}/spec", json.dumps({**BOOKS, "name": name, "route": route, "node": "node-1"}))
+    done = lictor("apply", lictor.file("books.json", BOOKS), *words)
+    assert done.returncode == code and said in done.stderr
+    assert consul.get("services/acme/spec") is None
+
+
+def test_a_host_needs_a_route(lictor: Command) -> None:
+    file = lictor.file("mails.json", {"name": "mails", "image": "mails:1"})
+    done = lictor("apply", file, "--as", "acme", "--host", "a.b")
+    assert done.returncode == 1 and "route is missing; a host ('a.b') needs one" in done.stderr
 
 
 def test_counts_are_absolute_or_relative_and_stay_within_bounds(lictor: Command, consul: Consul) -> None:
@@ -141,7 +164,8 @@ def test_a_service_that_nobody_has_heard_of_is_refused_everywhere(lictor: Comman
 
 def test_help_names_every_command_and_each_has_help_of_its_own(lictor: Command) -> None:
     text = lictor("--help").stdout
-    for word in ("init", "apply", "remove", "scale", "hold", "resume", "status", "plan", "why", "doctor", "watches"):
+    for word in ("init", "apply", "remove", "scale", "deploy", "rollback", "hold", "resume", "status", "plan", "why",
+                 "doctor", "watches"):
         assert f"\n  {word} " in text
         assert lictor(word, "--help").returncode == 0
 

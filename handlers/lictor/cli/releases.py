@@ -106,7 +106,7 @@ def _watch(session: Session, asked: Asked, timeout_s: float, as_json: bool) -> O
         for now in releasing.follow(session.client, session.settings.prefix, asked, timeout_s=timeout_s):
             outcome = now.outcome
             if outcome is None:
-                news = now.stage, [(each.service_id, each.condition) for each in now.newcomers]
+                news = now.stage, [(*each[:3], bool(each.detail)) for each in now.newcomers]  # outputs hold timings
                 show(now, news != told)
                 told = news
     assert outcome, "the last look has it"

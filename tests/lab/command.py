@@ -1,0 +1,47 @@
+"""The command `lictor` as people run it, with a settings file and folders of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from lab.consul import Consul
+
+
+class Command:
+    """Calling it runs `lictor` with these words to its end."""
+
+    def __init__(self, consul: Consul, folder: Path) -> None:
+        self.folder = folder
+        settings = folder / "lictor.toml"
+        settings.write_text(f'state_dir = "{folder}/state"\n[nginx]\nconf_dir = "{folder}/nginx"\n')
+        os.makedirs(folder / "state" / "routes")
+        self.environ = {**os.environ, **consul.environ, "LICTOR_CONFIG": str(settings)}
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self._argv(*words), capture_output=True, text=True, timeout=60, env=self.environ,
+                              stdin=subprocess.DEVNULL)
+
+    def begin(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """Run it beside the test. It heeds SIGINT, though a shell in the background may have us ignore it."""
+        heeding = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(self._argv(*words), stdout=stdout, stderr=subprocess.PIPE, text=True,
+                                    env=self.environ, stdin=subprocess.DEVNULL)
+        finally:
+            signal.signal(signal.SIGINT, heeding)
+
+    def file(self, name: str, content: object) -> str:
+        path = self.folder / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return str(path)
+
+    def status(self) -> list[dict[str, Any]]:
+        return list(json.loads(self("status", "--json").stdout))
+
+    @staticmethod
+    def _argv(*words: str) -> list[str]:
+        return [f"{sys.prefix}/bin/lictor", *words]
