@@ -1,8 +1,10 @@
 """What the next run has to know of this one: the last good input, and what has been seen of each instance. Pure."""
 
+from typing import Any
+
 import msgspec
 
-from lictor import breaker, doubt, observation, plan, release, rolling, starts
+from lictor import breaker, desired, doubt, observation, plan, policy, release, rolling, starts
 from lictor.observation import Member, Observation, candidates, critical_since, failed_to_pass, members
 from lictor.state import Breaker, Deaths, Failure, State
 
@@ -84,21 +86,28 @@ def _live(everyone: list[Member], seen: Observation) -> dict[str, object]:
     """What the running containers are made from, so that what dies comes back as it was."""
     old, wanted = seen.state, seen.desired
     changes: dict[str, object] = {"color": wanted.color}
+    serving = release.live_release(seen)
+    if not old.proven and serving not in ("", wanted.release):
+        return {**changes, "live": _learnt(everyone, serving, seen), "live_release": serving, "proven": True}
     if not old.proven or not everyone and seen.target == 0:
         proven = any(_passes(each) and each.container.release == wanted.release for each in everyone)
         return {**changes, "live": wanted.table, "live_release": wanted.release, "proven": proven}
-    if not wanted.color and old.rollout and not rolling.is_under_way(seen) and all(
-            each.condition == "healthy" for each in everyone) and len(everyone) == seen.target and _is_sure(seen):
+    if not wanted.color and old.rollout and not rolling.is_under_way(seen) and _is_well(everyone, seen) and (
+            seen.now >= rolling.passing_until(seen)) and _is_sure(seen):
         return {**changes, **_taken_over(seen)}
-    return {**changes, "live_release": release.live_release(seen)}
+    return {**changes, "live_release": serving}
+
+
+def _learnt(everyone: list[Member], serving: str, seen: Observation) -> dict[str, Any] | None:
+    """What those that serve were made from, when nothing of it is remembered: mostly, only their image is another."""
+    tables = [{**(seen.desired.table or {}), "image": each.container.image} for each in everyone
+              if each.container.release == serving]
+    return next((each for each in tables if desired.fingerprint(policy.parse_spec(each, "live")) == serving), None)
 
 
 def _is_sure(seen: Observation) -> bool:
-    """Of a release whose steps its engine takes by itself, all that is asked of one is asked at the end."""
-    spec, running = seen.desired.spec, seen.state.rollout
-    return not seen.counts or bool(
-        spec and running and seen.certain and not release.unsmoked(seen)
-        and seen.now >= running.passing_since + spec.release.healthy_for)
+    """Of a release whose steps its engine takes by itself, the smoke path is asked at the end only."""
+    return not seen.counts or seen.certain and not release.unsmoked(seen)
 
 
 def _taken_over(seen: Observation) -> dict[str, object]:

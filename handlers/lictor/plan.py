@@ -9,8 +9,7 @@ from typing import NamedTuple
 from lictor import action, blue_green, breaker, counted, doubt, drain, release, rolling, starts
 from lictor.action import ACTS, Action
 from lictor.model import Container
-from lictor.observation import (START_UP_GRACE_S, Member, Observation, critical_for_s, drain_mark, failed_to_pass,
-                                members)
+from lictor.observation import (START_UP_GRACE_S, Member, Observation, critical_for_s, failed_to_pass, members)
 
 __all__ = ["ACTS", "Action"]
 
@@ -63,7 +62,8 @@ def _decide(seen: Observation) -> tuple[Action, ...]:
         return (*counted.actions(seen), *_second_look(seen), *_refused_release(seen))
     everyone = members(seen)
     unproven = _unproven(everyone, seen)
-    keep_up = unproven or (rolling.actions(seen) if rolling.is_under_way(seen) else _count(everyone, seen))
+    keep_up = unproven or (rolling.actions(seen) if rolling.is_under_way(seen) else [
+        *_count(everyone, seen), *rolling.last_step(seen)])
     if not seen.state.rollout:  # what is live needs no smoke test; its registration was lost, say, and made anew
         keep_up = [*keep_up, *(action.on("admit", each, "it passes, and is of what is live") for each in everyone
                                if each.condition == "joining" and each.container.release == release.goal(seen))]
@@ -102,20 +102,12 @@ def _count(everyone: list[Member], seen: Observation) -> list[Action]:
     waits = _waits(leaving.staying)
     if len(standing) < seen.target:
         why = f"{seen.desired.why_replicas}, {len(standing)} run"
-        back = _taken_back(everyone, seen)[:seen.target - len(standing)]
+        back = release.taken_back(everyone, seen)[:seen.target - len(standing)]
         missing = seen.target - len(standing) - len(back)
         return [*back, *starts.starts(everyone, seen, missing, why, release=release.goal(seen)), *waits]
     going = [*_replaced(leaving.replaced, leaving.staying, seen), *_surplus(leaving.surplus, leaving.staying, seen)]
     ill = due(seen) if all(each.kind == "hold" for each in going) else None
     return [*going, *(_replacement(ill, everyone, seen) if ill else []), *waits]
-
-
-def _taken_back(everyone: list[Member], seen: Observation) -> list[Action]:
-    """Those that drain though they are well and wanted again, the last to have begun first."""
-    well = [each for each in everyone if each.condition == "draining" and each.instance
-            and each.instance.status != "critical" and each.container.release == release.goal(seen)]
-    return [action.on("undrain", each, f"wanted again: {seen.desired.why_replicas}")
-            for each in sorted(well, key=lambda each: drain_mark(each.instance) or (0.0, ""), reverse=True)]
 
 
 def _replacement(ill: Member, everyone: list[Member], seen: Observation) -> list[Action]:

@@ -2,23 +2,35 @@
 
 import msgspec
 
-from lictor import doubt
-from lictor.observation import Member, Observation, candidates, group, members
+from lictor import action, doubt
+from lictor.action import Action
+from lictor.observation import Member, Observation, candidates, drain_mark, group, members
 from lictor.state import Failure, Rollout
 
 
 def live_release(seen: Observation) -> str:
-    """The fingerprint of what serves; "": nothing has ever passed its check, so there is nothing to keep."""
+    """The fingerprint of what serves; "": nothing has ever passed its check, so there is nothing to keep. When that is
+    not remembered, what is asked for has yet to prove itself beside another that passes."""
     if seen.state.proven and seen.state.live_release:
         return seen.state.live_release
-    return next((each.container.release for each in members(seen) if each.condition == "healthy"), "")
+    passing = [each.container.release for each in members(seen) if each.condition == "healthy"]
+    return next((each for each in passing if each != seen.desired.release), passing[0] if passing else "")
 
 
 def goal(seen: Observation) -> str:
-    """The fingerprint of what the instances of a service without colours are to be made from now."""
-    if seen.state.rollout:
+    """The fingerprint of what the instances of the live colour are to be made from now; without colours a release
+    comes up among them."""
+    if seen.state.rollout and not seen.desired.color:
         return seen.state.rollout.release
     return live_release(seen) or seen.desired.release
+
+
+def taken_back(everyone: list[Member], seen: Observation) -> list[Action]:
+    """Those that drain though they are well and wanted again, the last to have begun first."""
+    well = [each for each in everyone if each.condition == "draining" and each.instance
+            and each.instance.status != "critical" and each.container.release == goal(seen)]
+    return [action.on("undrain", each, f"wanted again: {seen.desired.why_replicas}")
+            for each in sorted(well, key=lambda each: drain_mark(each.instance) or (0.0, ""), reverse=True)]
 
 
 def is_asked_for(seen: Observation) -> bool:

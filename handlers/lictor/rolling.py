@@ -23,15 +23,38 @@ def actions(seen: Observation) -> list[Action]:
     if unready:
         return [action.on("wait", each, f"is {each.condition}; the next one comes when it passes", until=each.until)
                 for each in unready]
-    joining = [each for each in right if each.condition == "joining"]
+    joining = _joining(right, seen)
     if joining:
-        return [_step(action.on("admit", each, f"{_what(seen)}: its smoke path answers"), seen) for each in joining]
+        return joining
     worst = min(wrong, key=_departure_order)
     if len(standing) > seen.target:
         return [_step(action.leave(worst, f"{_what(seen)}: {len(right)} of {seen.target} are there"), seen)]
+    back = release.taken_back(draining, seen)[:seen.target - len(standing)]
+    if back:
+        return back
     if draining:
         return [action.on("wait", draining[0], "it has to be gone before the next one comes")]
     return _next(worst, standing, seen)
+
+
+def last_step(seen: Observation) -> list[Action]:
+    """None but those of the new release stand; it takes over when they are let in, and have passed for a while."""
+    if seen.desired.color or not seen.state.rollout or is_under_way(seen):
+        return []
+    wait = Action("wait", "all that stand are of the new release, and have to pass for a while", seen.desired.name,
+                  until=passing_until(seen))
+    return _joining(_standing(seen), seen) or ([wait] if seen.now < wait.until else [])
+
+
+def passing_until(seen: Observation) -> float:
+    """How long the new instances have to pass before the next step; 0.0: there is none that passes."""
+    running, spec = seen.state.rollout, seen.desired.spec
+    return running.passing_since + spec.release.healthy_for if running and running.passing_since and spec else 0.0
+
+
+def _joining(right: list[Member], seen: Observation) -> list[Action]:
+    return [_step(action.on("admit", each, f"{_what(seen)}: its smoke path answers"), seen)
+            for each in right if each.condition == "joining"]
 
 
 def _standing(seen: Observation) -> list[Member]:
@@ -56,9 +79,8 @@ def _step(act: Action, seen: Observation) -> Action:
     """The act, once the newest has passed for a while, on its smoke path too, and a consistent reading shows it."""
     running, spec, unsure = seen.state.rollout, seen.desired.spec, doubt.blindness(seen)
     assert spec is not None
-    passing_until = running.passing_since + spec.release.healthy_for if running and running.passing_since else 0.0
-    if seen.now < passing_until:
-        return act._replace(kind="wait", reason="the newest has to pass for a while first", until=passing_until)
+    if seen.now < passing_until(seen):
+        return act._replace(kind="wait", reason="the newest has to pass for a while first", until=passing_until(seen))
     if unsure:
         return act._replace(kind="wait" if unsure.until else "hold", until=unsure.until,
                             reason=f"not done, as {unsure.why}: {act.kind} it, {act.reason}")

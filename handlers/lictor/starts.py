@@ -34,7 +34,10 @@ def starts(everyone: list[Member], seen: Observation, count: int, why: str, *, r
     for number in free:
         container, deaths = f"{wanted.catalog_name}-{number}", seen.state.deaths.get(str(number))
         wait_until = retry_at(wanted.name, number, deaths) if deaths else 0.0
-        if deaths and seen.now < wait_until:
+        if release != wanted.release and seen.state.live is None:
+            actions.append(Action("hold", "not started, as it is not remembered what those that serve were made from; "
+                                          f"another release would end that: {why}", container, number=number))
+        elif deaths and seen.now < wait_until:
             actions.append(Action("wait", f"backs off after {deaths.count} failures, until then no start: {why}",
                                   container, number=number, until=wait_until))
         elif room <= 0:
