@@ -68,15 +68,19 @@ def test_blue_green_changes_the_colour_and_goes_back_in_seconds(node: Node) -> N
     node.wait_served(*blue_green(1, 2, of="blue"))
     kept = node.docker.docker("ps", "-q", "--no-trunc").split()
     with Client(node.nginx.port, PATH) as client:
-        release(node, "2.0")
+        done = node.run("deploy", NAME, f"{NAME}:2.0", "--wait", timeout_s=90)
+        assert done.returncode == 0, done.stdout + done.stderr
         wait_released(node, "2.0", *blue_green(1, 2, of="green"))
         assert color(node) == "green"
         assert node.docker.containers() == blue_green(1, 2, of="blue") + blue_green(1, 2, of="green")
-        release(node, "1.0")
+        done = node.run("rollback", NAME, "--wait", timeout_s=90)
+        assert done.returncode == 0, done.stdout + done.stderr
         wait_released(node, "1.0", *blue_green(1, 2, of="blue"))
         assert color(node) == "blue"
     assert client.failures == [] and client.requests > 100
     assert sorted(node.docker.docker("ps", "-q", "--no-trunc").split()) == sorted(kept)
+    failed = node.run("deploy", NAME, f"{NAME}:no-start", "--wait", timeout_s=90)
+    assert failed.returncode == 1 and "no database to be found" in failed.stdout + failed.stderr, failed
 
 
 def test_rolling_replaces_one_at_a_time(node: Node) -> None:
