@@ -12,6 +12,7 @@ from lab import network
 from lab.consul import Consul
 from lab.docker import Docker
 from lab.nginx import Nginx
+from lab.swarm import Swarm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HANDLERS = REPOSITORY / "handlers"
@@ -44,6 +45,24 @@ def docker(docker_engine: Docker) -> Iterator[Docker]:
     """The engine, empty of containers; books-service:1.0 is there."""
     yield docker_engine
     docker_engine.clear()
+
+
+@pytest.fixture(scope="session")
+def swarm_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
+    engine = Swarm(str(tmp_path_factory.mktemp("swarm")))
+    try:
+        engine.start()
+        engine.build_books()
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.fixture
+def swarm(swarm_engine: Swarm) -> Iterator[Swarm]:
+    """The Swarm of one node, empty of services; books-service:1.0 is there."""
+    yield swarm_engine
+    swarm_engine.clear()
 
 
 @pytest.fixture

@@ -71,7 +71,20 @@ def test_counts_do_not_change_the_release_and_ports_do() -> None:
     def release(**changes: object) -> str:
         return desired.fingerprint(policy.parse_spec({**SPEC, **changes}, ""))
     assert release() == release(replicas={"max": 3}, route={"path": "/"}, drain="1s")
-    assert len({release(), release(port=81), release(image="books:2"), release(environment={"A": "1"})}) == 4
+    assert len({release(), release(port=81), release(image="books:2"), release(environment={"A": "1"}),
+                release(engine="swarm", placement={"spread": ["node.labels.zone"]})}) == 5
+
+
+@pytest.mark.parametrize(("name", "fits"), [("a" * 57, True), ("a-b_c", True), ("a" * 58, False), ("a.b", False)])
+def test_swarm_takes_fewer_names(name: str, fits: bool) -> None:
+    spec = {**SPEC, "engine": "swarm", "name": name, "placement": {
+        "constraints": ["node.labels.disk==ssd", "node.role != manager", "engine.labels.a.b-c==1.2/3"],
+        "spread": ["node.labels.zone", "engine.labels.rack"]}}
+    if fits:
+        assert policy.parse_spec(spec, "").name == name
+        return
+    with pytest.raises(errors.Refused, match="Swarm takes at most 57 of a-z 0-9 _ -, and no dot"):
+        policy.parse_spec(spec, "")
 
 
 def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
@@ -95,8 +108,16 @@ def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
     ({"drain": "soon"}, "is no duration"),
     ({"replicas": {"min": 3, "max": 2}}, "must not descend"),
     ({"check": {}}, "exactly one of http and tcp"),
-    ({"engine": "kubernetes"}, "this version knows docker, command, webhook, none"),
+    ({"engine": "kubernetes"}, "this version knows docker, swarm, command, webhook, none"),
     ({"labels": {"lictor.service": "x"}}, "is lictor's own"),
+    ({"labels": {"com.docker.swarm.task.id": "x"}}, "is Swarm's own"),
+    ({"placement": {"spread": ["node.labels.zone"]}}, "placement is for engine swarm; this one's engine is docker"),
+    ({"engine": "swarm", "port": "127.0.0.1::8080"}, "port names the address 127.0.0.1; Swarm publishes on all "),
+    ({"engine": "swarm", "placement": {"constraints": ["node.zone==a"]}}, "constraints holds 'node.zone==a'"),
+    ({"engine": "swarm", "placement": {"constraints": ["node.labels.zone=a"]}}, "holds 'node.labels.zone=a'; Swarm "),
+    ({"engine": "swarm", "placement": {"constraints": ["node.role==manager; x"]}}, "constraints holds"),
+    ({"engine": "swarm", "placement": {"spread": ["node.id"]}}, "spread holds 'node.id'; Swarm takes such as "),
+    ({"engine": "swarm", "placement": {"prefer": []}}, "unknown field `prefer`"),
     ({"resources": {"memory": "much"}}, "is no amount of memory"),
     ({"resources": {"cpus": float("nan")}}, "cpus is nan"),
     ({"resources": {"cpus": -1}}, "cpus is -1"),

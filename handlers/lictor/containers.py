@@ -25,12 +25,17 @@ _REFUSED_PULL = re.compile(r"not found|manifest unknown|no matching manifest|inv
 
 def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> "Client":
     """Speak to the engine that DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH name, as the docker command does."""
+    return Client(connect_api(environ, timeout_s=timeout_s))
+
+
+def connect_api(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> Any:
+    """The same as the SDK's own client, for the modules that wrap other parts of it."""
     try:
         options = docker.utils.kwargs_from_env({**environ})
     except docker.errors.TLSParameterError as error:
         raise errors.Refused(f"DOCKER_CERT_PATH: {error.msg}") from error
-    with _translated("connect"):
-        return Client(docker.APIClient(**options, timeout=timeout_s))
+    with translated("connect"):
+        return docker.APIClient(**options, timeout=timeout_s)
 
 
 class Client:
@@ -44,24 +49,24 @@ class Client:
         self._api = api  # a docker.APIClient, whose type stubs are too incomplete to help
 
     def engine_id(self) -> str:
-        with _translated("info"):
+        with translated("info"):
             return str(self._api.info()["ID"])
 
     def running(self) -> list[dict[str, Any]]:
         """The short form (Id, Names, Labels, State, Status, Ports) of those that run, paused ones included."""
-        with _translated("list"):
+        with translated("list"):
             found: list[dict[str, Any]] = self._api.containers()
             return found
 
-    def labelled(self, label: str) -> list[dict[str, Any]]:
-        """The short form of all containers, running or not, with a label: `key` or `key=value`."""
-        with _translated("list"):
-            found: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": label})
+    def labelled(self, *labels: str) -> list[dict[str, Any]]:
+        """The short form of all containers, running or not, with all these labels: `key` or `key=value`."""
+        with translated("list"):
+            found: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": list(labels)})
             return found
 
     def inspect(self, container: str) -> dict[str, Any] | None:
         """Everything about one; None when there is none."""
-        with _translated(f"inspect {container}"):
+        with translated(f"inspect {container}"):
             try:
                 found: dict[str, Any] = self._api.inspect_container(container)
                 return found
@@ -71,7 +76,7 @@ class Client:
     def ensure_image(self, image: str, *, timeout_s: float) -> None:
         """Pull an image that is not there, as the docker command would: with the credentials of ~/.docker/config.json,
         or of DOCKER_CONFIG. Refused when the registry hasn't got it or won't give it to us."""
-        with _translated(f"inspect {image}"):
+        with translated(f"inspect {image}"):
             try:
                 self._api.inspect_image(image)
                 return
@@ -87,7 +92,7 @@ class Client:
 
     def _pull(self, image: str, timeout_s: float) -> None:
         """The SDK pulls without any time limit: a thread of its own does that, and is left alone when time is up."""
-        with _translated(f"pull {image}"), multiprocessing.pool.ThreadPool(1) as pool:
+        with translated(f"pull {image}"), multiprocessing.pool.ThreadPool(1) as pool:
             try:
                 said = pool.apply_async(self._api.pull, [image]).get(timeout_s)
             except multiprocessing.TimeoutError as error:
@@ -101,20 +106,20 @@ class Client:
 
     def create(self, name: str, definition: dict[str, Any]) -> str:
         """Create a container from the body of the Engine API's `POST /containers/create`; returns its id."""
-        with _translated(f"create {name}"):
+        with translated(f"create {name}"):
             return str(self._api.create_container_from_config(definition, name)["Id"])
 
     def connect_network(self, container: str, network: str) -> None:
-        with _translated(f"connect {container} to {network}"):
+        with translated(f"connect {container} to {network}"):
             self._api.connect_container_to_network(container, network)
 
     def start(self, container: str) -> None:
-        with _translated(f"start {container}"):
+        with translated(f"start {container}"):
             self._api.start(container)
 
     def stop(self, container: str, *, grace_s: int) -> None:
         """Ask it to end, and end it by force after `grace_s`; no matter if it has ended, or is gone."""
-        with _translated(f"stop {container}"):
+        with translated(f"stop {container}"):
             try:
                 self._api.stop(container, timeout=grace_s)
             except docker.errors.NotFound:
@@ -122,7 +127,7 @@ class Client:
 
     def remove(self, container: str) -> None:
         """Remove it with its anonymous volumes, even while it runs; no matter if it is gone."""
-        with _translated(f"remove {container}"):
+        with translated(f"remove {container}"):
             try:
                 self._api.remove_container(container, v=True, force=True)
             except docker.errors.NotFound:
@@ -133,17 +138,17 @@ class Client:
 
     def kill(self, container: str, signal: str) -> None:
         """Send a signal such as HUP to its first process."""
-        with _translated(f"signal {container}"):
+        with translated(f"signal {container}"):
             self._api.kill(container, signal)
 
     def logs(self, container: str, *, lines: int) -> str:
         """The last lines of stdout and stderr together."""
-        with _translated(f"logs of {container}"):
+        with translated(f"logs of {container}"):
             return str(self._api.logs(container, tail=lines), "utf-8", "replace")
 
     def execute(self, container: str, argv: list[str], *, timeout_s: float) -> tuple[int, str]:
         """Run a program inside; returns its exit code, and stdout and stderr together."""
-        with _translated(f"execute {argv[0]} in {container}"):
+        with translated(f"execute {argv[0]} in {container}"):
             execution = self._api.exec_create(container, argv)["Id"]
             stream = self._api.exec_start(execution, socket=True)
             with contextlib.closing(getattr(stream, "_sock", stream)) as connection:
@@ -156,7 +161,7 @@ class Client:
 
         It waits without limit, so it belongs into a thread, with a client of its own.
         """
-        with _translated("events"):
+        with translated("events"):
             stream: Iterator[dict[str, Any]] = self._api.events(
                 decode=True, filters={"type": "container", "event": _EVENTS})
             return stream
@@ -185,7 +190,8 @@ def _frames(data: bytes) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Iterator[None]:
+    """The SDK's errors as lictor's own, with the engine's reason."""
     try:
         yield
     except docker.errors.APIError as error:

@@ -13,7 +13,7 @@ from lictor.state import State
 KEYS = ("spec", "replicas", "image", "color", "hold", "removed")
 # What a container is made from: a change of one of these is a release, not a scaling.
 RELEASE_KEYS = ("image", "port", "environment", "env_file", "check", "command", "entrypoint", "volumes", "networks",
-                "labels", "user", "read_only", "cap_drop", "logging", "resources")
+                "labels", "user", "read_only", "cap_drop", "logging", "resources", "placement")
 
 
 class Desired(NamedTuple):

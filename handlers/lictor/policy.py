@@ -9,8 +9,9 @@ import msgspec
 import yaml
 
 from lictor import durations, errors, model
+from lictor.placement import Placement, require_possible
 
-ENGINES = ("docker", "command", "webhook", "none")
+ENGINES = ("docker", "swarm", "command", "webhook", "none")
 ON_ONE_NODE = ("docker",)  # lictor itself starts and ends each instance there
 DELEGATED = ("command", "webhook")  # these tell another tool, which has the rest of what an instance is made from
 STRATEGIES = ("rolling", "blue-green")
@@ -159,6 +160,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop_grace_period: Duration = Duration(10)
     logging: Logging = Logging()
     resources: Resources = Resources()
+    placement: Placement = Placement()
     release: Release = Release()
     heal: Heal = Heal()
     drain: Duration = Duration(30)
@@ -185,9 +187,14 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 _words(value)
             except ValueError as error:
                 raise ValueError(f"{key} is {value[:100]!r}: {error}; quote it as for a shell") from error
-        reserved = [key for key in self.label_table if key.startswith("lictor.")]
-        if reserved:
-            raise ValueError(f"labels: {reserved[0]!r} is lictor's own; labels must not begin with 'lictor.'")
+        for prefix, owner in (("lictor.", "lictor"), ("com.docker.swarm.", "Swarm")):
+            reserved = [key for key in self.label_table if key.startswith(prefix)]
+            if reserved:
+                raise ValueError(f"labels: {reserved[0]!r} is {owner}'s own; labels must not begin with {prefix!r}")
+        if self.engine == "swarm":
+            require_possible(self.name, self.container_port and self.container_port.publish_address)
+        elif self.placement != Placement():
+            raise ValueError(f"placement is for engine swarm; this one's engine is {self.engine}")
 
     def _refuse_container_keys(self) -> None:
         for key in _CONTAINER_KEYS:

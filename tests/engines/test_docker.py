@@ -15,7 +15,7 @@ import pytest
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.registry import Registry
-from lictor import containers, errors, model, policy
+from lictor import containers, errors, inspection, model, policy
 from lictor.engines import docker as engine
 
 BOOKS = {"name": "books", "image": "books-service:1.0", "port": "127.0.0.1::8080"}
@@ -51,6 +51,8 @@ def port(docker: Docker, name: str) -> int:
 
 def test_what_is_started_is_listed_until_it_is_removed(docker: Docker) -> None:
     docker.docker("run", "-d", "--name", "not-ours", "books-service:1.0")
+    docker.docker("run", "-d", "--name", "of-swarm", "-l", "lictor.service=books", "-l", "com.docker.swarm.task.id=x",
+                  "books-service:1.0")
     first, second, other = start(), start(2, "green"), start(name="carts")
     assert (first.name, second.name, other.name) == ("books-1", "books-green-2", "carts-1")
     assert first == model.Container(
@@ -65,7 +67,7 @@ def test_what_is_started_is_listed_until_it_is_removed(docker: Docker) -> None:
     assert (killed.status, killed.exit_code) == ("exited", 137)
     for each in (first, first, second, other):  # the second time it is gone already
         engine.remove(each, grace_s=5)
-    assert engine.containers() == [] and docker.containers() == ["not-ours"]
+    assert engine.containers() == [] and docker.containers() == ["not-ours", "of-swarm"]
 
 
 def test_what_is_stopped_is_kept_and_started_again_for_the_same_release_only(docker: Docker) -> None:
@@ -117,8 +119,8 @@ def test_one_that_has_lost_its_name_is_known_by_its_id() -> None:
     """As a container is for a moment while Docker removes it; and one that others link to has more names."""
     short = {"Id": "ab" * 32, "Names": ["/other/alias", "/books-1"], "Image": "books:1", "Created": 7, "State": "dead",
              "Status": "Dead", "Labels": {"lictor.service": "books", "lictor.number": "1"}}
-    assert engine._listed(short).name == "books-1"
-    assert engine._listed({**short, "Names": []}) == model.Container(
+    assert inspection.listed(short).name == "books-1"
+    assert inspection.listed({**short, "Names": []}) == model.Container(
         id="ab" * 32, name="ab" * 6, service="books", number=1, color="", image="books:1", release="", status="dead",
         created_at=7.0, started_at=7.0, exit_code=None)
 

@@ -51,24 +51,27 @@ class Docker:
     With `external` it is one that runs already: only what carries our label is removed at the end, and our image.
     """
 
+    options: tuple[str, ...] = ("--live-restore",)
+    bridge_prefix = "lictor"
+
     def __init__(self, folder: str, *, external: bool = False) -> None:
         self.folder, self.external = folder, external
         self.run_dir = tempfile.mkdtemp(prefix="lictor-docker-")  # short: a socket's path may have 107 bytes
         self.url = f"unix://{self.run_dir}/docker.sock"
         self.environ = {} if external else {"DOCKER_HOST": self.url}
         self.built: list[str] = []
-        self.bridge = f"lictor{os.getpid()}"
+        self.bridge = f"{self.bridge_prefix}{os.getpid()}"
         self.daemon: Daemon | None = None
 
     def start(self, *, wait: bool = True) -> "Docker":
         if self.external:
             return self
-        if subprocess.run(["ip", "link", "show", self.bridge], capture_output=True).returncode:
-            self._add_bridge()  # not found in /sys/class/net, which in a network namespace may be that of another
+        if not has_link(self.bridge):
+            self._add_bridge()
         self.daemon = Daemon([
             "dockerd", "--data-root", f"{self.folder}/docker", "--exec-root", f"{self.run_dir}/exec", "-H", self.url,
             "--pidfile", f"{self.run_dir}/docker.pid", "--bridge", self.bridge, "--iptables=false", "--ip6tables=false",
-            "--ip-masq=false", "--ip-forward=false", "--live-restore",
+            "--ip-masq=false", "--ip-forward=false", *self.options,
         ], f"{self.folder}/dockerd.log")
         if wait:
             self.wait_ready()
@@ -141,6 +144,11 @@ def running_engine(folder: str) -> Docker:
     """The Docker that runs here, or (where none answers) a throw-away one; not started yet."""
     probe = subprocess.run(["docker", "version"], capture_output=True)
     return Docker(folder, external=probe.returncode == 0)
+
+
+def has_link(name: str) -> bool:
+    """Not looked up in /sys/class/net, which in a network namespace may be that of another."""
+    return not subprocess.run(["ip", "link", "show", name], capture_output=True).returncode
 
 
 def _unmount_below(folder: str) -> None:

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from lictor import config, model, policy
-from lictor.engines import command, docker, webhook
+from lictor.engines import command, docker, swarm, webhook
 
 
 class Engine(Protocol):
@@ -77,5 +77,5 @@ class Ending(Protocol):
 
 
 ENGINES: dict[str, Engine] = {"docker": docker}
-ENDING: dict[str, Ending] = {}
-COUNTING: dict[str, Counting] = {"command": command, "webhook": webhook}
+ENDING: dict[str, Ending] = {"swarm": swarm}
+COUNTING: dict[str, Counting] = {"swarm": swarm, "command": command, "webhook": webhook}

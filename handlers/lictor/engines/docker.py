@@ -1,31 +1,28 @@
 """Containers on the Docker engine of this node, named SERVICE[-COLOR]-N, so that Docker itself refuses a second one."""
 
 import contextlib
-import datetime
 import ipaddress
 import math
-import re
 from typing import Any
 
 from lictor import containers as docker
-from lictor import errors, model, policy
+from lictor import errors, inspection, labels, model, policy
 
 FENCED = False  # a container belongs to its node, where a lock between processes is enough
 
 _ESTABLISHED = "01"
-_EXITED = re.compile(r"Exited \((-?\d+)\)")  # `Exited (137) 5 minutes ago`
 _PULL_TIMEOUT_S = 600.0
-# Labels that decide what a container is registered as; the spec says that, so a user's labels may not.
-_REGISTERED_AS = re.compile(r"SERVICE_(?:\d+_)?(?:NAME|ID|IGNORE|CHECK_.*)", re.IGNORECASE | re.ASCII)
 
 
 def containers(service: str | None = None) -> list[model.Container]:
     client = docker.connect()
+    label = model.LABEL_SERVICE if service is None else f"{model.LABEL_SERVICE}={service}"
+    own = [each for each in client.labelled(label) if model.LABEL_TASK not in each["Labels"]]  # those are Swarm's
     if service is None:
-        found = [_listed(each) for each in client.labelled(model.LABEL_SERVICE)]
+        found = [inspection.listed(each) for each in own]
     else:
-        inspected = [client.inspect(each["Id"]) for each in client.labelled(f"{model.LABEL_SERVICE}={service}")]
-        found = [_container(each) for each in inspected if each]
+        inspected = [client.inspect(each["Id"]) for each in own]
+        found = [inspection.container(each) for each in inspected if each]
     return sorted(found, key=lambda each: (each.name, each.id))
 
 
@@ -35,7 +32,7 @@ def start(spec: policy.Spec, *, number: int, color: str, release: str, gated: bo
     kept = client.inspect(name)
     if kept and _is_kept(kept, spec.name, release):
         client.start(kept["Id"])
-        return _container(client.inspect(kept["Id"]) or kept)
+        return inspection.container(client.inspect(kept["Id"]) or kept)
     client.ensure_image(spec.image, timeout_s=_PULL_TIMEOUT_S)
     body = definition(spec, name, number=number, color=color, release=release)
     body["Labels"] |= {model.LABEL_GATE: "smoke"} if gated else {}
@@ -51,18 +48,18 @@ def start(spec: policy.Spec, *, number: int, color: str, release: str, gated: bo
     started = client.inspect(container_id)
     if started is None:
         raise errors.Unavailable(f"docker: {name} was removed by somebody else while it started")
-    return _container(started)
+    return inspection.container(started)
 
 
 def stop(container: model.Container, *, grace_s: float) -> None:
     client = docker.connect()
-    if _is_ours(client.inspect(container.id), container):
+    if inspection.is_same(client.inspect(container.id), container):
         client.stop(container.id, grace_s=math.ceil(grace_s))
 
 
 def remove(container: model.Container, *, grace_s: float) -> None:
     client = docker.connect()
-    if _is_ours(client.inspect(container.id), container):
+    if inspection.is_same(client.inspect(container.id), container):
         client.stop(container.id, grace_s=math.ceil(grace_s))
         client.remove(container.id)
 
@@ -115,7 +112,7 @@ def definition(spec: policy.Spec, name: str, *, number: int, color: str, release
         "Env": [f"{key}={value}" for key, value in spec.environment_table.items()],
         "Cmd": spec.command_words or None,
         "Entrypoint": spec.entrypoint_words or None,
-        "Labels": _labels(spec, number=number, color=color, release=release),
+        "Labels": labels.describe(spec, color=color, release=release) | {model.LABEL_NUMBER: str(number)},
         "Volumes": {each: {} for each in volumes},
         "StopTimeout": math.ceil(spec.stop_grace_period),
         "ExposedPorts": {key: {}} if port else {},
@@ -133,69 +130,9 @@ def definition(spec: policy.Spec, name: str, *, number: int, color: str, release
     }
 
 
-def _labels(spec: policy.Spec, *, number: int, color: str, release: str) -> dict[str, str]:
-    labels = {key: value for key, value in spec.label_table.items() if not _REGISTERED_AS.fullmatch(key)}
-    labels |= {model.LABEL_SERVICE: spec.name, model.LABEL_NUMBER: str(number), model.LABEL_RELEASE: release,
-               "SERVICE_NAME": model.catalog_name(spec.name, color)}
-    if color:
-        labels[model.LABEL_COLOR] = color
-    if spec.container_port:  # whatever other ports the image has, this one has the name without its number behind
-        labels[f"SERVICE_{spec.container_port.number}_NAME"] = labels["SERVICE_NAME"]
-    if spec.container_port and spec.check:
-        check, prefix = spec.check, f"SERVICE_{spec.container_port.number}_CHECK"
-        labels |= {f"{prefix}_HTTP": check.http} if check.http else {f"{prefix}_TCP": "true"}
-        labels |= {f"{prefix}_INTERVAL": f"{round(check.interval * 1000)}ms",
-                   f"{prefix}_TIMEOUT": f"{round(check.timeout * 1000)}ms"}
-    return labels
-
-
-def _is_ours(found: dict[str, Any] | None, container: model.Container) -> bool:
-    """False when it is gone; Refused when it does not say itself that it is the one."""
-    if found is None:
-        return False
-    labels = found["Config"]["Labels"] or {}
-    if (labels.get(model.LABEL_SERVICE), labels.get(model.LABEL_NUMBER)) != (container.service, str(container.number)):
-        raise errors.Refused(f"docker: {container.name} ({container.id[:12]}) does not say that it is number "
-                             f"{container.number} of {container.service}; it is left alone")
-    return True
-
-
 def _is_kept(found: dict[str, Any], service: str, release: str) -> bool:
-    labels = found["Config"]["Labels"] or {}
-    return found["State"]["Status"] == "exited" and (
-        labels.get(model.LABEL_SERVICE), labels.get(model.LABEL_RELEASE)) == (service, release)
-
-
-def _container(found: dict[str, Any]) -> model.Container:
-    state = found["State"]
-    return _labelled(
-        found["Config"]["Labels"], id=found["Id"], name=found["Name"].removeprefix("/"), image=found["Config"]["Image"],
-        status=state["Status"], created_at=_epoch(found["Created"]), started_at=_epoch(state["StartedAt"]),
-        exit_code=None if state["Running"] or state["Status"] == "created" else state["ExitCode"],
-    )
-
-
-def _listed(found: dict[str, Any]) -> model.Container:
-    """From the short form of Docker's list, as far as that goes."""
-    created_at, exited = float(found["Created"]), _EXITED.match(found["Status"])
-    own = [each.removeprefix("/") for each in found["Names"] if each.count("/") == 1]  # /OTHER/ALIAS is a link's
-    return _labelled(
-        found["Labels"], id=found["Id"], name=own[0] if own else found["Id"][:12],  # a dead one may have lost its name
-        image=found["Image"], status=found["State"], created_at=created_at,
-        started_at=0.0 if found["State"] == "created" else created_at, exit_code=int(exited[1]) if exited else None,
-    )
-
-
-def _labelled(labels: dict[str, str], **facts: Any) -> model.Container:
-    number = labels.get(model.LABEL_NUMBER, "")
-    return model.Container(
-        service=labels[model.LABEL_SERVICE], number=int(number) if number.isdecimal() else 0,
-        color=labels.get(model.LABEL_COLOR, ""), release=labels.get(model.LABEL_RELEASE, ""), **facts)
-
-
-def _epoch(text: str) -> float:
-    """The year 1 is Docker's word for never."""
-    return 0.0 if text.startswith("0001-") else datetime.datetime.fromisoformat(text).timestamp()
+    there = inspection.container(found)
+    return (there.status, there.service, there.release) == ("exited", service, release)
 
 
 def _is_loopback(address: str) -> bool:
