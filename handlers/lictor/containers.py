@@ -17,7 +17,7 @@ import docker.utils.json_stream
 from lictor import errors, log
 
 _FRAME_HEADER_BYTES = 8
-_EVENTS = ["start", "die", "rename", "health_status"]
+_EVENTS = ["start", "kill", "die", "rename", "health_status"]
 # Docker has status 500 for most that fails in a pull, and none for what fails after it has begun: the words must tell.
 _REFUSED_PULL = re.compile(r"not found|manifest unknown|no matching manifest|invalid reference|denied|unauthorized"
                            r"|forbidden|no basic auth credentials", re.IGNORECASE)
@@ -157,7 +157,7 @@ class Client:
         return (1 if code is None else int(code)), output.decode("utf-8", "replace")
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Listen from now on to starts, ends, renamings and health changes; it ends when the engine goes away.
+        """Listen from now on to starts, signals, ends, renamings and health changes; it ends when the engine goes away.
 
         It waits without limit, so it belongs into a thread, with a client of its own.
         """

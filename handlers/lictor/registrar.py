@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor import catalog, containers, differences, errors, handler, heartbeat, log, model, process, registration
+from lictor import (catalog, containers, departure, differences, errors, handler, heartbeat, log, model, process,
+                    registration)
 
 _RARELY_S = 10.0  # the comparison also writes the heartbeat, and repeats what HEALTHCHECKs said
 _LONGEST_BACK_OFF_S = 5.0
@@ -30,6 +31,7 @@ class _Message(NamedTuple):
     kind: str
     container_id: str = ""
     service: str = ""  # of lictor's own containers
+    signal: int = 0  # that a kill sends
 
 
 class _View(NamedTuple):
@@ -40,6 +42,7 @@ class _View(NamedTuple):
     started_at: str
     registrations: list[registration.Registration]
     refused: list[str]
+    stop_signals: frozenset[int]  # by which Swarm ends it; none when it is no task of Swarm's
     failed: bool = False  # it ended, and its registration is to stay
 
 
@@ -148,7 +151,8 @@ class Registrar:
     def _heed(self, messages: list[_Message]) -> None:
         """Look at the containers that something happened to, and repair."""
         assert self.docker
-        last = {each.container_id: each.kind for each in messages if each.container_id}
+        self._announce_ends(messages)
+        last = {each.container_id: each.kind for each in messages if each.container_id and each.kind != "kill"}
         for container_id in last:
             self.views.pop(container_id, None)
         for container_id, kind in last.items():
@@ -162,6 +166,13 @@ class Registrar:
             process.spawn_handler("lictor-reconcile", [*self.call.inherited, *died],
                                   state_dir=self.call.settings.state_dir)
 
+    def _announce_ends(self, messages: list[_Message]) -> None:
+        died = {each.container_id for each in messages if each.kind == "die"}
+        ending = {each.container_id for each in messages if each.kind == "kill" and each.container_id in self.views
+                  and each.signal in self.views[each.container_id].stop_signals}
+        for container_id in ending - died:
+            departure.announce(self.consul, self.views[container_id].registrations)
+
     def _look(self, docker: containers.Client, container_id: str, shown: str) -> _View | None:
         container = docker.inspect(container_id)
         if container is None:
@@ -171,7 +182,8 @@ class Registrar:
         if state["Status"] not in registration.RUNNING and not failed:
             return None
         found, refused = registration.registrations(container, self.options)
-        return _View(shown, container["Name"].removeprefix("/"), state["StartedAt"], found, refused, failed)
+        return _View(shown, container["Name"].removeprefix("/"), state["StartedAt"], found, refused,
+                     departure.stop_signals(container), failed)
 
     def _repair(self) -> None:
         """Make the agent's registrations those of the views."""
@@ -258,7 +270,8 @@ def _listen(inbox: queue.SimpleQueue[_Message], *, after_s: float) -> None:
             inbox.put(_Message("listening"))
             for event in events:
                 labels = event["Actor"]["Attributes"]
-                inbox.put(_Message(event["Action"], event["Actor"]["ID"], labels.get(model.LABEL_SERVICE, "")))
+                inbox.put(_Message(event["Action"], event["Actor"]["ID"], labels.get(model.LABEL_SERVICE, ""),
+                                   int(labels.get("signal", 0)) if event["Action"] == "kill" else 0))
         except errors.Unavailable:
             pass  # the comparison says why
         finally:
