@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from lictor import errors, model, policy
+from lictor import errors, model, placement, policy
 from lictor.state import State
 
 KEYS = ("spec", "replicas", "image", "color", "hold", "removed")
@@ -91,7 +91,8 @@ def catalog_names(spec: policy.Spec) -> list[str]:
 
 def fingerprint(spec: policy.Spec) -> str:
     """Equal for specs whose containers are made alike; goes into each container's label lictor.release."""
-    made_from = {key: getattr(spec, key) for key in RELEASE_KEYS}
+    made_from = {key: getattr(spec, key) for key in RELEASE_KEYS
+                 if key != "placement" or spec.placement != placement.Placement()}  # it came later: old ones stay equal
     text = json.dumps(msgspec.to_builtins(made_from, enc_hook=float), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
