@@ -108,7 +108,7 @@ def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
     ({"drain": "soon"}, "is no duration"),
     ({"replicas": {"min": 3, "max": 2}}, "must not descend"),
     ({"check": {}}, "exactly one of http and tcp"),
-    ({"engine": "kubernetes"}, "this version knows docker, swarm, command, webhook, none"),
+    ({"engine": "kubernetes"}, "this version knows docker, compose, swarm, command, webhook, none"),
     ({"labels": {"lictor.service": "x"}}, "is lictor's own"),
     ({"labels": {"com.docker.swarm.task.id": "x"}}, "is Swarm's own"),
     ({"placement": {"spread": ["node.labels.zone"]}}, "placement is for engine swarm; this one's engine is docker"),

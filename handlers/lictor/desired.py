@@ -13,7 +13,7 @@ from lictor.state import State
 KEYS = ("spec", "replicas", "image", "color", "hold", "removed")
 # What a container is made from: a change of one of these is a release, not a scaling.
 RELEASE_KEYS = ("image", "port", "environment", "env_file", "check", "command", "entrypoint", "volumes", "networks",
-                "labels", "user", "read_only", "cap_drop", "logging", "resources", "placement")
+                "labels", "user", "read_only", "cap_drop", "logging", "resources")
 
 
 class Desired(NamedTuple):
@@ -91,8 +91,10 @@ def catalog_names(spec: policy.Spec) -> list[str]:
 
 def fingerprint(spec: policy.Spec) -> str:
     """Equal for specs whose containers are made alike; goes into each container's label lictor.release."""
-    made_from = {key: getattr(spec, key) for key in RELEASE_KEYS
-                 if key != "placement" or spec.placement != placement.Placement()}  # it came later: old ones stay equal
+    made_from = {key: getattr(spec, key) for key in RELEASE_KEYS}
+    # These came later, and are left out where not used: what older versions have labelled is to stay the same release.
+    made_from |= {"project": spec.project} if spec.project else {}
+    made_from |= {"placement": spec.placement} if spec.placement != placement.Placement() else {}
     text = json.dumps(msgspec.to_builtins(made_from, enc_hook=float), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

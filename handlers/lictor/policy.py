@@ -10,9 +10,10 @@ import yaml
 
 from lictor import durations, errors, model
 from lictor.placement import Placement, require_possible
+from lictor.project import Project, check_project
 
-ENGINES = ("docker", "swarm", "command", "webhook", "none")
-ON_ONE_NODE = ("docker",)  # lictor itself starts and ends each instance there
+ENGINES = ("docker", "compose", "swarm", "command", "webhook", "none")
+ON_ONE_NODE = ("docker", "compose")  # lictor itself starts and ends each instance there
 DELEGATED = ("command", "webhook")  # these tell another tool, which has the rest of what an instance is made from
 STRATEGIES = ("rolling", "blue-green")
 COLORS = ("blue", "green")
@@ -142,6 +143,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     engine: str = "docker"
     node: str = ""
+    project: Project | None = None
     image: str = ""
     port: int | str | None = None
     route: Route | None = None
@@ -174,12 +176,14 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"node is {self.node[:100]!r}; it must be a node's name in Consul")
         _one_of("engine", self.engine, ENGINES)
         _one_of("traffic", self.traffic, ("healthy", "any"))
-        if self.engine in DELEGATED:
+        if self.engine in (*DELEGATED, "compose"):
             self._refuse_container_keys()
         if self.engine != "none" and (self.image or self.engine not in DELEGATED):
             parse_image(self.image)
         if self.port is not None:
             parse_port(self.port)
+        check_project(self.project, engine=self.engine, strategy=self.release.strategy,
+                      publish_address=self.container_port.publish_address if self.container_port else "")
         if self.route and self.engine not in ("none", *DELEGATED) and self.port is None:
             raise ValueError("route needs a port: which one of the container takes the requests?")
         for key, value in (("command", self.command), ("entrypoint", self.entrypoint)):
@@ -200,7 +204,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for key in _CONTAINER_KEYS:
             if getattr(self, key) and getattr(self, key) not in (Logging(), Resources()):
                 raise ValueError(f"{key} is for containers that lictor makes; it must not be given with the engine "
-                                 f"{self.engine}")
+                                 f"{self.engine}{' but in the compose file' if self.engine == 'compose' else ''}")
 
     @property
     def container_port(self) -> Port | None:

@@ -276,24 +276,6 @@ def test_in_flight_counts_requests_from_outside(docker: Docker) -> None:
     assert engine.in_flight(container) is None
 
 
-TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-   1: 020011AC:1F90 010011AC:C350 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-   2: 020011AC:1F91 010011AC:C350 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-   3: 0100007F:1F90 0100007F:C351 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-   4: 020011AC:1F90 010011AC:C352 06 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-"""
-
-
-@pytest.mark.parametrize(("remote", "count"), [
-    ("0000000000000000FFFF00000100007F", 1), ("00000000000000000000000001000000", 1),
-    ("0000000000000000FFFF0000010011AC", 2), ("000080FE000000000000000001000000", 2),
-])
-def test_connections_of_loopback_do_not_count(remote: str, count: int) -> None:
-    row = f"   5: 0000000000000000FFFF0000020011AC:1F90 {remote}:C353 01 0:0 0:0 0 0 0 1\n"
-    assert engine.connections(TABLE + row, {8080}) == count
-
-
 def test_docker_that_cannot_be_reached_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(errors.Unavailable, match="No such file or directory"):

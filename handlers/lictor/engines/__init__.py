@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from lictor import config, model, policy
-from lictor.engines import command, docker, swarm, webhook
+from lictor.engines import command, compose, docker, swarm, webhook
 
 
 class Engine(Protocol):
@@ -76,6 +76,6 @@ class Ending(Protocol):
         """The last lines it printed."""
 
 
-ENGINES: dict[str, Engine] = {"docker": docker}
+ENGINES: dict[str, Engine] = {"docker": docker, "compose": compose}
 ENDING: dict[str, Ending] = {"swarm": swarm}
 COUNTING: dict[str, Counting] = {"swarm": swarm, "command": command, "webhook": webhook}

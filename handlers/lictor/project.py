@@ -1,0 +1,75 @@
+"""The key `project` of a spec: the folder of a user's own Compose project, and what its file looks like. Pure."""
+
+import re
+from typing import Any
+
+import msgspec
+import yaml
+
+from lictor import errors
+
+FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")  # in Compose's own order
+
+_FOLDER = re.compile(r"(?!.*/\.\.?(?:/|\Z))(?:/[A-Za-z0-9._@+ -]+)+", re.ASCII)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+_PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_NOT_IN_VERSION_1 = {"services", "networks", "volumes", "version"}
+
+
+class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the compose file is, on the node that runs the service; an empty text leaves it to Compose's own rule."""
+
+    folder: str
+    file: str = ""  # also what extends the default one is read then, as Compose does
+    name: str = ""
+    service: str = ""  # for rolling; the spec's own name, unless given
+
+    def __post_init__(self) -> None:
+        if not _FOLDER.fullmatch(self.folder) or len(self.folder) > 1024:
+            raise ValueError(f"folder is {self.folder[:100]!r}; it must be a folder's whole path such as /srv/books, "
+                             "without '..'")
+        if self.name and not _PROJECT_NAME.fullmatch(self.name):
+            raise ValueError(f"name is {self.name[:100]!r}; it must be a Compose project's name: a-z 0-9 _ -")
+        for key, value in (("file", self.file), ("service", self.service)):
+            if value and not _PLAIN_NAME.fullmatch(value):
+                raise ValueError(f"{key} is {value[:100]!r}; it must be a plain name of letters, digits and _ . -")
+
+
+def check_project(given: Project | None, *, engine: str, strategy: str, publish_address: str) -> None:
+    """Whether it fits what else the spec says; raises ValueError saying what is allowed."""
+    if (given is not None) != (engine == "compose"):
+        raise ValueError("project is missing; engine compose needs its folder" if given is None else
+                         f"project is for engine compose only, and engine is {engine!r}")
+    if given and publish_address:
+        raise ValueError(f"port has the address {publish_address}; with engine compose the compose file says where it "
+                         "is published, so give its number alone")
+    if given and given.service and strategy == "blue-green":
+        raise ValueError("project.service is for rolling; the services for blue-green are named blue and green")
+
+
+def extension(text: str, path: str, service: str, keys: dict[str, Any]) -> dict[str, Any]:
+    """What a second compose file holds to set `keys` of one service: its version has to be that of the first."""
+    top = _top(text, path)
+    if _is_version_1(top):
+        return {service: keys}
+    return {**({"version": top["version"]} if "version" in top else {}), "services": {service: keys}}
+
+
+def is_version_1(text: str, path: str) -> bool:
+    """Whether a compose file is of the first format, which has services at its top and which Compose 2 cannot read."""
+    return _is_version_1(_top(text, path))
+
+
+def _is_version_1(top: dict[str, object]) -> bool:
+    return not top.keys() & _NOT_IN_VERSION_1
+
+
+def _top(text: str, path: str) -> dict[str, object]:
+    """The keys at the top, each with its text if it has one. Only parsed: Compose has tags that nobody else knows."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise errors.Refused(f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(node, yaml.MappingNode):
+        raise errors.Refused(f"{path}: is no compose file; that has services in it")
+    return {key.value: value.value for key, value in node.value}

@@ -1,0 +1,246 @@
+"""The compose engine against the real Docker and the real Compose, with the article series' file as it was."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.docker import Docker
+from lictor import containers, errors, model, policy, registration
+from lictor.engines import compose as engine
+from lictor.engines import docker as docker_engine
+
+SERVICES = """
+db:
+  image: mongo
+  ports:
+    - 27017
+  environment:
+    - SERVICE_ID=books-service-db
+blue:
+  image: books-service
+  ports:
+    - 8080
+  environment:
+    - SERVICE_NAME=books-service-blue
+    - DB_PORT_27017_TCP=${DB_PORT}
+green:
+  image: books-service
+  ports:
+    - 8080
+  environment:
+    - SERVICE_NAME=books-service-green
+    - DB_PORT_27017_TCP=${DB_PORT}
+"""
+FORMATS = {"version 1": SERVICES, "services": "services:\n" + "\n".join(f"  {line}" for line in SERVICES.splitlines()),
+           "version 3": 'version: "3.4"\nservices:\n' + "\n".join(f"  {line}" for line in SERVICES.splitlines())}
+
+
+def compose(*words: str) -> list[str]:
+    """As the user calls it."""
+    found = [argv for argv in (["docker", "compose"], ["docker-compose"])
+             if subprocess.run([*argv, "version", "--short"], capture_output=True).returncode == 0]
+    return [*found[-1], *words]
+
+
+def reads_version_1() -> bool:
+    program = shutil.which("docker-compose")
+    return bool(program) and subprocess.run(
+        [str(program), "version", "--short"], capture_output=True, text=True).stdout.startswith("1.")
+
+
+class Project:
+    """A folder with a compose file that nobody has run yet."""
+
+    def __init__(self, folder: Path, docker: Docker, text: str) -> None:
+        self.folder, self.docker = folder, docker
+        folder.mkdir()
+        self.file = folder / "docker-compose.yml"
+        self.file.write_text(text)
+        (folder / ".env").write_text("DB_PORT=tcp://10.0.0.1:27017\n")
+
+    def spec(self, **keys: Any) -> policy.Spec:
+        return policy.parse_spec({
+            "name": "books-service", "engine": "compose", "image": "books-service:1.0", "port": 8080,
+            "project": {"folder": str(self.folder)}, "release": {"strategy": "blue-green"},
+            "check": {"http": "/health"}, **keys}, "test")
+
+    def start(self, number: int, color: str = "blue", made_from: str = "r1", **keys: Any) -> model.Container:
+        return engine.start(self.spec(**keys), number=number, color=color, release=made_from)
+
+    def up(self, service: str) -> str:
+        """As the user does it: returns the id of the container."""
+        subprocess.run(compose("--project-directory", str(self.folder), "-f", str(self.file), "up", "-d", service),
+                       check=True, capture_output=True, env={**os.environ, "COMPOSE_API_VERSION": "auto"})
+        [found] = self.docker.docker("ps", "-q", "--no-trunc", "--filter",
+                                     f"label=com.docker.compose.service={service}").split()
+        return found
+
+
+@pytest.fixture(autouse=True)
+def environ(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for key, value in docker.environ.items():
+        monkeypatch.setenv(key, value)
+    for image in ("mongo", "books-service"):  # stand-ins, of the names in the file
+        docker.docker("tag", "books-service:1.0", image)
+    yield
+    docker.clear()
+    docker.docker("network", "prune", "-f")
+    docker.docker("rmi", "mongo", "books-service")
+
+
+@pytest.fixture
+def project(docker: Docker, tmp_path: Path) -> Project:
+    """The articles' file as it was; where Compose is of version 2, below the `services:` that it asks for."""
+    return Project(tmp_path / "books", docker, FORMATS["version 1" if reads_version_1() else "services"])
+
+
+@pytest.fixture
+def modern(docker: Docker, tmp_path: Path) -> Project:
+    """What every Compose reads."""
+    return Project(tmp_path / "books", docker, FORMATS["version 3"])
+
+
+@pytest.fixture
+def second_image(docker: Docker) -> Iterator[str]:
+    yield docker.build_books("books-service:2.0", version="2.0")
+    docker.clear()
+    docker.docker("rmi", "books-service:2.0")
+
+
+def inspect(container: str) -> dict[str, Any]:
+    found = containers.connect().inspect(container)
+    assert found
+    return found
+
+
+def temporaries() -> set[str]:
+    return {each for each in os.listdir("/tmp") if re.fullmatch("lictor-[a-z0-9_]{8}", each)}
+
+
+def test_the_file_of_the_articles_scales_and_releases_unchanged(project: Project, second_image: str) -> None:
+    text, before = project.file.read_text(), temporaries()
+    db = project.up("db")
+    db_started = inspect(db)["State"]["StartedAt"]
+    blue = [project.start(number) for number in (1, 2, 3)]
+    assert [(each.number, each.color, each.image, each.release, each.status) for each in blue] == [
+        (number, "blue", "books-service:1.0", "r1", "running") for number in (1, 2, 3)]
+    found = inspect(blue[1].id)
+    assert found["Config"]["Labels"]["com.docker.compose.service"] == "blue"
+    assert found["Config"]["Labels"]["com.docker.compose.project"] == "books"
+    assert "DB_PORT_27017_TCP=tcp://10.0.0.1:27017" in found["Config"]["Env"]
+    [registered], refused = registration.registrations(found, registration.Options(host="node-1", engine="e"))
+    assert (registered.definition["Name"], refused) == ("books-service-blue", [])
+    assert registered.definition["Check"]["HTTP"].endswith("/health")
+
+    green = project.start(1, "green", "r2", image=second_image)
+    assert (green.image, inspect(green.id)["Config"]["Image"]) == (second_image, second_image)
+    assert "VERSION=2.0" in inspect(green.id)["Config"]["Env"]
+    for each in blue:
+        engine.stop(each, grace_s=0)
+    assert [each.status for each in engine.containers("books-service")] == ["exited"] * 3 + ["running"]
+    again = project.start(2)
+    assert (again.id, again.status) == (blue[1].id, "running")
+    another = project.start(4)  # while two are stopped, which Compose's own `up` would have started
+    assert {each.id: each.status for each in engine.containers("books-service")} == {
+        blue[0].id: "exited", blue[1].id: "running", blue[2].id: "exited", green.id: "running", another.id: "running"}
+    for each in engine.containers("books-service"):
+        engine.remove(each, grace_s=0)
+    assert project.docker.docker("ps", "-aq", "--no-trunc").split() == [db]
+    assert inspect(db)["State"]["StartedAt"] == db_started
+    assert (project.file.read_text(), temporaries()) == (text, before)
+
+
+def test_an_instance_runs_beside_those_of_another_release(modern: Project, second_image: str) -> None:
+    rolling = {"release": {"strategy": "rolling"}, "project": {"folder": str(modern.folder), "service": "blue"}}
+    old = modern.start(1, "", **rolling)
+    with pytest.raises(errors.Conflict, match="is number 1 of books-service$"):
+        modern.start(1, "", "r2", image=second_image, **rolling)
+    engine.stop(old, grace_s=0)
+    with pytest.raises(errors.Conflict, match="is number 1 of books-service$"):
+        modern.start(1, "", "r2", image=second_image, **rolling)
+    new = engine.start(modern.spec(image=second_image, **rolling), number=2, color="", release="r2", gated=True)
+    assert inspect(new.id)["Config"]["Labels"][model.LABEL_GATE] and model.LABEL_GATE not in inspect(
+        old.id)["Config"]["Labels"]
+    assert [(each.id, each.image, each.status) for each in engine.containers("books-service")] == [
+        (old.id, "books-service:1.0", "exited"), (new.id, second_image, "running")]
+
+
+def test_what_is_not_ours_is_neither_listed_nor_touched(modern: Project, docker: Docker) -> None:
+    modern.file.write_text(modern.file.read_text().replace("  blue:", "  blue:\n    links: [db]"))
+    by_hand = modern.up("blue")
+    docker.docker("rm", "-f", *docker.docker("ps", "-q", "--filter", "label=com.docker.compose.service=db").split())
+    plain = docker_engine.start(policy.parse_spec({"name": "books-service", "image": "books-service:1.0"}, "test"),
+                                number=1, color="", release="r1")
+    other = docker.docker("run", "-d", "-l", "lictor.service=carts", "-l", "lictor.number=1", "-l",
+                          "com.docker.compose.project=shop", "--name", "shop_carts_1", "mongo")
+    not_ours = {by_hand, plain.id, other}
+    other_states = [inspect(each)["State"] for each in not_ours]
+    ours = modern.start(1)
+    assert engine.containers("books-service") == [ours] and docker_engine.containers("books-service") == [plain]
+    assert [each.id for each in engine.containers()] == [ours.id, other]
+    assert [each.id for each in docker_engine.containers()] == [plain.id]
+    engine.remove(ours, grace_s=0)
+    with pytest.raises(errors.Refused, match="left alone"):
+        engine.remove(ours._replace(id=by_hand), grace_s=0)
+    assert [inspect(each)["State"] for each in not_ours] == other_states
+    assert set(docker.docker("ps", "-aq", "--no-trunc").split()) == not_ours  # and no db has been made
+
+
+def test_a_name_a_file_and_what_extends_it_are_heeded(modern: Project) -> None:
+    (modern.folder / "docker-compose.override.yml").write_text(
+        'version: "3.4"\nservices: {blue: {environment: [EXTENDED=yes]}}')
+    first = inspect(modern.start(1, project={"folder": str(modern.folder), "name": "shop"}).id)
+    assert first["Config"]["Labels"]["com.docker.compose.project"] == "shop"
+    assert "EXTENDED=yes" in first["Config"]["Env"] and "SERVICE_NAME=books-service-blue" in first["Config"]["Env"]
+    modern.file.rename(modern.folder / "other.yml")
+    second = inspect(modern.start(2, project={"folder": str(modern.folder), "name": "shop", "file": "other.yml"}).id)
+    assert "EXTENDED=yes" not in second["Config"]["Env"]
+
+
+def test_what_cannot_start_leaves_nothing_behind_and_says_why(modern: Project, docker: Docker) -> None:
+    def refused(kind: type[errors.LictorError], said: str, color: str = "blue", **keys: Any) -> None:
+        with pytest.raises(kind, match=said) as caught:
+            modern.start(2, color, **keys)
+        assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+        assert engine.containers("books-service") == [first]
+        assert docker.docker("ps", "-aq", "--no-trunc").split() == [first.id]
+
+    first = modern.start(1)
+    rolling = {"release": {"strategy": "rolling"}}
+    refused(errors.Refused, "(?i)no such service: red", "",
+            project={"folder": str(modern.folder), "service": "red"}, **rolling)
+    refused(errors.Refused, "x.yml is not on this node", project={"folder": str(modern.folder), "file": "x.yml"})
+    refused(errors.Refused, "has no compose file on this node", project={"folder": "/nowhere"})
+    refused(errors.Unavailable, "pull 127.0.0.1:1/none", image="127.0.0.1:1/none")
+    text = modern.file.read_text()
+    modern.file.write_text(text + "\n    entrypoint: /not-there")
+    refused(errors.LictorError, "not-there", "green")
+    modern.file.write_text(text + "\n    mem_limit: 1m")
+    refused(errors.Refused, "Minimum memory limit", "green")
+    modern.file.write_text(text + "\n    nonsense: 1")
+    refused(errors.Refused, "nonsense", "green")
+
+
+def test_without_compose_the_reason_is_clear(modern: Project, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        with pytest.raises(errors.Refused, match="neither `docker compose` nor `docker-compose` is on this node"):
+            modern.start(1)
+        program = tmp_path / "docker-compose"
+        program.write_text("#!/bin/sh\necho 2.26.1\n")
+        program.chmod(0o755)
+        modern.file.write_text(FORMATS["version 1"])
+        with pytest.raises(errors.Refused, match="docker-compose 1.x reads and no later one; that is not on this"):
+            modern.start(1)
+
+
+def test_compose_that_cannot_reach_docker_is_unavailable(modern: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    with pytest.raises(errors.Unavailable, match="API version|onnect to the Docker daemon"):
+        engine._run(compose("-f", str(modern.file), "ps", "--all", "--quiet", "blue"), timeout_s=30)
