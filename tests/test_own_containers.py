@@ -2,15 +2,15 @@
 
 import pytest
 
-from lictor import model, own_containers
+from lictor import inspection, model, own_containers
 
 
 def test_one_that_has_lost_its_name_is_known_by_its_id() -> None:
     """As a container is for a moment while Docker removes it; and one that others link to has more names."""
     short = {"Id": "ab" * 32, "Names": ["/other/alias", "/books-1"], "Image": "books:1", "Created": 7, "State": "dead",
              "Status": "Dead", "Labels": {"lictor.service": "books", "lictor.number": "1"}}
-    assert own_containers._listed(short).name == "books-1"
-    assert own_containers._listed({**short, "Names": []}) == model.Container(
+    assert inspection.listed(short).name == "books-1"
+    assert inspection.listed({**short, "Names": []}) == model.Container(
         id="ab" * 32, name="ab" * 6, service="books", number=1, color="", image="books:1", release="", status="dead",
         created_at=7.0, started_at=7.0, exit_code=None)
 

@@ -133,11 +133,12 @@ def test_who_finds_the_lock_taken_leaves_word(context: observe.Context, engine: 
 def test_what_nginx_serves_is_unknown_when_nodes_cannot_be_seen_or_a_word_is_damaged(context: observe.Context) -> None:
     found = [model.Instance("node-1", "s1", "books", "127.0.0.1", 80, "passing", True, None, "c1")]
     wait_for(context.catalog.alive_nodes, "the node is alive")
-    assert observe._serving(context, "books", found) == frozenset()
+    wanted = observe.desired.desired("books", {"spec": json.dumps(SPEC).encode()}, state.State())
+    assert observe.served(context, wanted, found) == (frozenset(), ())
     context.catalog.put("lictor/nodes/node-1/books", '{"instances": 3}')
-    assert observe._serving(context, "books", found) == {("node-1", "s1")}
+    assert observe.served(context, wanted, found) == ({("node-1", "s1")}, ())
     with pytest.raises(errors.Unavailable, match="not among the nodes that are alive"):
-        observe._serving(context._replace(node="node-9"), "books", found)
+        observe.served(context._replace(node="node-9"), wanted, found)
 
 
 def test_a_container_is_judged_by_its_own_nodes_registration_alone(context: observe.Context, consul: Consul,

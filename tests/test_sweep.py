@@ -108,7 +108,7 @@ def test_nodes_with_names_that_fit_no_path_stop_no_sweep(consul: Consul, call: h
             "Check": {"CheckID": "serfHealth", "Name": "serf", "Status": "passing"}})
     assert survey.look(call).pending == []
     context = observe.Context(call.settings, catalogs.connect(), "node-1")
-    assert observe._serving(context, "books", []) == frozenset()
+    assert observe.served(context, observe.one(context, "books", {}).seen.desired, []) == (frozenset(), ())
 
 
 def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, call: handler.Call) -> None:

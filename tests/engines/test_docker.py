@@ -15,7 +15,7 @@ import pytest
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.registry import Registry
-from lictor import containers, errors, inspection, model, policy
+from lictor import containers, errors, model, policy
 from lictor.engines import docker as engine
 
 BOOKS = {"name": "books", "image": "books-service:1.0", "port": "127.0.0.1::8080"}
@@ -113,16 +113,6 @@ def test_an_image_whose_tag_has_moved_is_seen_by_its_id_in_the_list(docker: Dock
     finally:
         docker.clear()
         docker.docker("rmi", moved)
-
-
-def test_one_that_has_lost_its_name_is_known_by_its_id() -> None:
-    """As a container is for a moment while Docker removes it; and one that others link to has more names."""
-    short = {"Id": "ab" * 32, "Names": ["/other/alias", "/books-1"], "Image": "books:1", "Created": 7, "State": "dead",
-             "Status": "Dead", "Labels": {"lictor.service": "books", "lictor.number": "1"}}
-    assert inspection.listed(short).name == "books-1"
-    assert inspection.listed({**short, "Names": []}) == model.Container(
-        id="ab" * 32, name="ab" * 6, service="books", number=1, color="", image="books:1", release="", status="dead",
-        created_at=7.0, started_at=7.0, exit_code=None)
 
 
 def test_every_key_of_the_spec_reaches_docker(docker: Docker, network: str, tmp_path: Any) -> None:

@@ -15,7 +15,7 @@ from lab.daemon import Daemon, wait_for
 _DOCKERFILE = """FROM scratch
 COPY busybox /bin/busybox
 COPY serve /bin/serve
-ENV PATH=/bin VERSION={version} BREAKS={breaks}
+ENV PATH=/bin VERSION={version}{breaks}
 EXPOSE 8080
 CMD ["/bin/busybox", "sh", "/bin/serve"]
 """
@@ -104,7 +104,7 @@ class Docker:
         """Build the test image from scratch with a static busybox; returns its tag."""
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy("/bin/busybox", folder)
-            dockerfile = _DOCKERFILE.format(version=version, breaks=breaks)
+            dockerfile = _DOCKERFILE.format(version=version, breaks=f" BREAKS={breaks}" if breaks else "")
             for name, text in {"Dockerfile": dockerfile, "serve": _SERVE}.items():
                 with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                     file.write(text)
