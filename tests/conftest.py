@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab import network
+from lab import isolation
 from lab.consul import Consul
 from lab.docker import Docker
 from lab.nginx import Nginx
@@ -20,7 +20,7 @@ HANDLERS = REPOSITORY / "handlers"
 
 def pytest_configure() -> None:
     if os.geteuid() == 0:  # who is not can run what needs no network
-        network.leave()
+        isolation.leave()
 
 
 @pytest.fixture

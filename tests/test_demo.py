@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from lab import network
+from lab import isolation
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -26,7 +26,7 @@ def processes_naming(folder: str) -> list[str]:
 def test_every_step_is_reached_no_request_fails_and_nothing_stays_behind(tmp_path: Path) -> None:
     summary_path = tmp_path / "summary.json"
     folder = tempfile.mkdtemp(prefix="demo-", dir="/tmp")  # short: a socket's path may have 107 bytes
-    argv = network.outside(str(REPOSITORY / "scripts/demo"), "--json", str(summary_path))  # where its Docker may run
+    argv = isolation.outside(str(REPOSITORY / "scripts/demo"), "--json", str(summary_path))  # where its Docker may run
     demo = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             env={**os.environ, "TMPDIR": folder})
     try:
@@ -39,6 +39,6 @@ def test_every_step_is_reached_no_request_fails_and_nothing_stays_behind(tmp_pat
     assert len(summary["steps"]) == 7 and all(step["seconds"] >= 0 for step in summary["steps"])
     assert summary["requests"] > 500 and summary["unexplained_failures"] == 0
     assert processes_naming(folder) == []
-    bridge = network.outside("ip", "link", "show", f"lictor{demo.pid}")
+    bridge = isolation.outside("ip", "link", "show", f"lictor{demo.pid}")
     assert subprocess.run(bridge, capture_output=True).returncode == 1
     os.rmdir(folder)  # which is empty

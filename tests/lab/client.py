@@ -10,6 +10,8 @@ import threading
 import time
 from typing import NamedTuple
 
+from lab.netns import inside
+
 
 class Failure(NamedTuple):
     """One failed request: when it failed and when it was sent (time.monotonic), and what the client saw."""
@@ -25,12 +27,14 @@ class Client:
     """`fresh` threads use a new connection for each request, one more keeps its own; use as `with Client(...)`.
 
     A `tag` makes each request's target one of its own (PATH?TAG.NUMBER), to be found again in nginx's access log. An
-    answer that is not from an instance of `service`, when one is given, is a failure too.
+    answer that is not from an instance of `service`, when one is given, is a failure too. The clients stand in the
+    network namespace `netns`, and ask `address`.
     """
 
     def __init__(self, port: int, path: str, *, fresh: int = 2, pause_s: float = 0.01, tag: str = "",
-                 service: str = "") -> None:
+                 service: str = "", address: str = "127.0.0.1", netns: str = "") -> None:
         self.port, self.path, self.pause_s, self.tag, self.service = port, path, pause_s, tag, service
+        self.address, self.netns = address, netns
         self.requests = 0
         self.resets_of_reused = 0
         self.failures: list[Failure] = []
@@ -55,15 +59,20 @@ class Client:
         with self._lock:
             return {name for name, at in self.last_answer.items() if at >= moment}
 
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.address, self.port, timeout=10)
+
     def _fresh(self) -> None:
-        while not self._ending.wait(self.pause_s):
-            self._request(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10), keep=False, reused=False)
+        with inside(self.netns):
+            while not self._ending.wait(self.pause_s):
+                self._request(self._connection(), keep=False, reused=False)
 
     def _reusing(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = self._connection()
         reused = False
-        while not self._ending.wait(self.pause_s):
-            reused = self._request(connection, keep=True, reused=reused)
+        with inside(self.netns):
+            while not self._ending.wait(self.pause_s):
+                reused = self._request(connection, keep=True, reused=reused)
         connection.close()
 
     def _request(self, connection: http.client.HTTPConnection, *, keep: bool, reused: bool) -> bool:

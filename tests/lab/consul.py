@@ -1,4 +1,4 @@
-"""A real Consul agent on loopback: a dev server, or a server with a data folder, or a client that joins one."""
+"""A real Consul agent: on loopback a dev server, a server with a data folder or a client that joins it; or a host's."""
 
 import base64
 import json
@@ -9,31 +9,33 @@ import urllib.request
 from typing import Any
 
 from lab.daemon import Daemon, free_ports, wait_for
+from lab.netns import inside
+from lictor import files
 
 
 class Consul:
     """One agent. `config` is merged into its configuration; files put into `config_dir` are read on `reload()`.
 
     It forgets everything when it stops, unless `keep_data`. A client is given the server's `serf_port` as `join`.
+    Where `config` names the `data_dir`, it says everything. With `netns` it is asked in that network namespace.
     """
 
     def __init__(self, folder: str, *, node: str = "node-1", config: dict[str, Any] | None = None,
-                 keep_data: bool = False, join: int | None = None, token: str = "") -> None:
+                 keep_data: bool = False, join: int | None = None, token: str = "", netns: str = "") -> None:
         self.folder, self.node, self.token, self.keep_data, self.join = folder, node, token, keep_data, join
+        self.config, self.netns = config or {}, netns
         self.config_dir = os.path.join(folder, "consul.d")
         os.makedirs(self.config_dir, exist_ok=True)
-        self.http_port, self.server_port, self.serf_port = free_ports(3)
+        free = dict(zip(("http", "server", "serf_lan"), free_ports(3), strict=True))
+        ports = {**free, "serf_wan": -1, "dns": -1, "grpc": -1, **self.config.get("ports", {})}
+        self.http_port, self.server_port, self.serf_port = (int(ports[each]) for each in free)
         self.address = f"127.0.0.1:{self.http_port}"
         base: dict[str, Any] = {
             "node_name": node, "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "enable_local_script_checks": True,
             "limits": {"http_max_conns_per_client": 2000}, "disable_update_check": True, "leave_on_terminate": False,
             "performance": {"raft_multiplier": 1},
-            "ports": {"http": self.http_port, "server": self.server_port, "serf_lan": self.serf_port,
-                      "serf_wan": -1, "dns": -1, "grpc": -1},
         }
-        with open(os.path.join(folder, "agent.json"), "w", encoding="utf-8") as file:
-            config = config or {}
-            json.dump({**base, **config, "ports": {**base["ports"], **config.get("ports", {})}}, file)
+        files.write_atomic(os.path.join(folder, "agent.json"), json.dumps({**base, **self.config, "ports": ports}))
         self.daemon: Daemon | None = None
 
     @property
@@ -41,16 +43,20 @@ class Consul:
         """What makes the consul command and lictor's handlers speak to this agent."""
         return {"CONSUL_HTTP_ADDR": self.address, **({"CONSUL_HTTP_TOKEN": self.token} if self.token else {})}
 
-    def start(self, *, wait: bool = True, env: dict[str, str] | None = None) -> "Consul":
+    @property
+    def argv(self) -> list[str]:
         argv = ["consul", "agent", "-config-file", os.path.join(self.folder, "agent.json"),
                 "-config-dir", self.config_dir]
         if self.join:
             argv += ["-retry-join", f"127.0.0.1:{self.join}", "-data-dir", os.path.join(self.folder, "data")]
         elif self.keep_data:
             argv += ["-server", "-bootstrap", "-data-dir", os.path.join(self.folder, "data")]
-        else:
+        elif "data_dir" not in self.config:
             argv += ["-dev"]
-        self.daemon = Daemon(argv, os.path.join(self.folder, "consul.log"), env)
+        return argv
+
+    def start(self, *, wait: bool = True, env: dict[str, str] | None = None) -> "Consul":
+        self.daemon = Daemon(self.argv, os.path.join(self.folder, "consul.log"), env)
         if wait:
             self.wait_ready()
         return self
@@ -79,7 +85,7 @@ class Consul:
         if self.token or token:
             request.add_header("X-Consul-Token", token if token is not None else self.token)
         try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            with inside(self.netns), urllib.request.urlopen(request, timeout=timeout_s) as answer:
                 text = answer.read().decode()
         except urllib.error.HTTPError as error:
             if error.code == 404:

@@ -45,49 +45,13 @@ wait $server
 """
 
 
-class Docker:
-    """The engine; `environ` makes docker's command and library speak to it.
+class Engine:
+    """One that runs: `environ` makes docker's command and library speak to it."""
 
-    With `external` it is one that runs already: only what carries our label is removed at the end, and our image.
-    """
-
-    options: tuple[str, ...] = ("--live-restore",)
-    bridge_prefix = "lictor"
-
-    def __init__(self, folder: str, *, external: bool = False) -> None:
-        self.folder, self.external = folder, external
-        self.run_dir = tempfile.mkdtemp(prefix="lictor-docker-")  # short: a socket's path may have 107 bytes
-        self.url = f"unix://{self.run_dir}/docker.sock"
-        self.environ = {} if external else {"DOCKER_HOST": self.url}
+    def __init__(self, url: str = "") -> None:
+        self.url = url
+        self.environ = {"DOCKER_HOST": url} if url else {}
         self.built: list[str] = []
-        self.bridge = f"{self.bridge_prefix}{os.getpid()}"
-        self.daemon: Daemon | None = None
-
-    def start(self, *, wait: bool = True) -> "Docker":
-        if self.external:
-            return self
-        if not has_link(self.bridge):
-            self._add_bridge()
-        self.daemon = Daemon([
-            "dockerd", "--data-root", f"{self.folder}/docker", "--exec-root", f"{self.run_dir}/exec", "-H", self.url,
-            "--pidfile", f"{self.run_dir}/docker.pid", "--bridge", self.bridge, "--iptables=false", "--ip6tables=false",
-            "--ip-masq=false", "--ip-forward=false", *self.options,
-        ], f"{self.folder}/dockerd.log")
-        if wait:
-            self.wait_ready()
-        return self
-
-    def _add_bridge(self) -> None:
-        """A /20 has room for what the bench starts, and there are 2032 of them above 10.128.0.0."""
-        listed = subprocess.run(["ip", "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
-        taken = [ipaddress.ip_interface(line.split()[3]).network for line in listed.splitlines()]
-        while True:
-            own = ipaddress.ip_network(f"10.{random.randrange(128, 255)}.{random.randrange(0, 256, 16)}.0/20")
-            if not any(own.overlaps(each) for each in taken):
-                break
-        subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
-        subprocess.run(["ip", "addr", "add", f"{own[1]}/20", "dev", self.bridge], check=True)
-        subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
 
     def wait_ready(self, timeout_s: float = 30) -> None:
         wait_for(lambda: self.docker("version"), f"dockerd answers on {self.url}", timeout_s)
@@ -116,6 +80,47 @@ class Docker:
         """Names of all containers, running or not."""
         words = [word for each in filters for word in ("--filter", each)]
         return sorted(self.docker("ps", "-a", "--format", "{{.Names}}", *words).split())
+
+
+class Docker(Engine):
+    """The throw-away one. With `external` it is one that runs already: only what is made from our images is removed.
+    """
+
+    options: tuple[str, ...] = ("--live-restore",)
+    bridge_prefix = "lictor"
+
+    def __init__(self, folder: str, *, external: bool = False) -> None:
+        self.folder, self.external = folder, external
+        self.run_dir = tempfile.mkdtemp(prefix="lictor-docker-")  # short: a socket's path may have 107 bytes
+        super().__init__("" if external else f"unix://{self.run_dir}/docker.sock")
+        self.bridge = f"{self.bridge_prefix}{os.getpid()}"
+        self.daemon: Daemon | None = None
+
+    def start(self, *, wait: bool = True) -> "Docker":
+        if self.external:
+            return self
+        if not has_link(self.bridge):
+            self._add_bridge()
+        self.daemon = Daemon([
+            "dockerd", "--data-root", f"{self.folder}/docker", "--exec-root", f"{self.run_dir}/exec", "-H", self.url,
+            "--pidfile", f"{self.run_dir}/docker.pid", "--bridge", self.bridge, "--iptables=false", "--ip6tables=false",
+            "--ip-masq=false", "--ip-forward=false", *self.options,
+        ], f"{self.folder}/dockerd.log")
+        if wait:
+            self.wait_ready()
+        return self
+
+    def _add_bridge(self) -> None:
+        """A /20 has room for what the bench starts, and there are 2032 of them above 10.128.0.0."""
+        listed = subprocess.run(["ip", "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
+        taken = [ipaddress.ip_interface(line.split()[3]).network for line in listed.splitlines()]
+        while True:
+            own = ipaddress.ip_network(f"10.{random.randrange(128, 255)}.{random.randrange(0, 256, 16)}.0/20")
+            if not any(own.overlaps(each) for each in taken):
+                break
+        subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
+        subprocess.run(["ip", "addr", "add", f"{own[1]}/20", "dev", self.bridge], check=True)
+        subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
 
     def clear(self) -> None:
         """Remove every container of our own engine; of another one only those made from our images."""

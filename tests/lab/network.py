@@ -1,20 +1,75 @@
-"""A network of our own, so that engines and servers of test processes side by side publish no port twice."""
+"""The network between the hosts: a bridge in a namespace of its own, and one cable from it to each host's namespace."""
 
-import ctypes
+import json
 import os
-import subprocess
+from typing import Any
 
-_CLONE_NEWNET = 0x40000000  # of <linux/sched.h>; Python has os.unshare from 3.12 on
-_BEFORE = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+from lab import netns
 
-
-def leave() -> None:
-    """From now on this thread, and the threads and processes that it starts, have only a loopback of their own."""
-    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "unshare: no network namespace can be made")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+SUBNET = "10.213.7"
+_BRIDGE = "lab"
+_FORWARDING, _DISABLED = "3", "0"
 
 
-def outside(*argv: str) -> list[str]:
-    """The command, to be run in the network that was left."""
-    return ["nsenter", f"--net=/proc/{os.getpid()}/fd/{_BEFORE}", *argv]
+class Network:
+    """Everything is below `folder`. Nothing of the namespace that we are in is changed, or can be reached from there.
+
+    Clients of the services stand in `outside`, the bridge's own namespace: 10.213.7.1, which has no host's routes.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.outside = self.path("bridge")
+
+    def path(self, name: str) -> str:
+        """The file that keeps a host's namespace."""
+        return os.path.join(self.folder, f"lictor-lab-{name}")
+
+    def create(self) -> None:
+        os.makedirs(self.folder, exist_ok=True)
+        netns.create(self.outside)
+        self._run("ip", "link", "add", _BRIDGE, "type", "bridge")
+        self._run("ip", "addr", "add", f"{SUBNET}.1/24", "dev", _BRIDGE)
+        self._run("ip", "link", "set", _BRIDGE, "up")
+
+    def add(self, name: str, number: int) -> None:
+        """A new namespace for this host. It keeps its hardware address over reboots, as the others remember that."""
+        path = self.path(name)
+        netns.create(path)
+        self._run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0",
+                  "address", f"02:4c:49:43:00:{number:02x}", "netns", path)
+        netns.run(path, "ip", "addr", "add", f"{SUBNET}.{number}/24", "dev", "eth0")
+        netns.run(path, "ip", "link", "set", "eth0", "up")
+        self._run("ip", "link", "set", name, "master", _BRIDGE, "up")
+
+    def remove(self, name: str) -> None:
+        """The cable is gone, and everything that runs there dies at once."""
+        netns.kill_members(self.path(name))
+        if any(each["ifname"] == name for each in self._links()):
+            self._run("ip", "link", "del", name)
+        netns.remove(self.path(name))
+
+    def cut(self, name: str) -> None:
+        """No packet passes in either direction, silently: the host's own end of the cable stays up."""
+        self._run("bridge", "link", "set", "dev", name, "state", _DISABLED)
+
+    def join(self, name: str) -> None:
+        self._run("bridge", "link", "set", "dev", name, "state", _FORWARDING)
+
+    def is_cut(self, name: str) -> bool:
+        return any(each["ifname"] == name and each.get("state") == "disabled" for each in self._links())
+
+    def delete(self) -> None:
+        """All of it, also when only a part was made."""
+        for entry in sorted(os.listdir(self.folder)) if os.path.isdir(self.folder) else []:
+            path = os.path.join(self.folder, entry)
+            netns.kill_members(path)
+            netns.remove(path)
+
+    def _links(self) -> list[dict[str, Any]]:
+        text = netns.run(self.outside, "bridge", "-json", "link", "show")
+        links: list[dict[str, Any]] = json.loads(text or "[]")
+        return links
+
+    def _run(self, *argv: str) -> None:
+        netns.run(self.outside, *argv)

@@ -1,4 +1,4 @@
-"""A real nginx on loopback, set up as a user's would be who includes what lictor writes."""
+"""A real nginx, set up as a user's would be who includes what lictor writes."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ import urllib.error
 import urllib.request
 
 from lab.daemon import Daemon, free_ports, wait_for
+from lab.netns import inside
+from lictor import files
 
 _MAIN_CONF = """
 user root;
@@ -23,7 +25,7 @@ http {{
     uwsgi_temp_path {folder}/tmp/uwsgi;
     scgi_temp_path {folder}/tmp/scgi;
     server {{
-        listen 127.0.0.1:{port};
+        listen {listen};
         include {conf_dir}/locations/*.conf;
         location = /nginx-is-up {{ return 200 "up"; }}
     }}
@@ -33,25 +35,31 @@ http {{
 
 
 class Nginx:
-    """`conf_dir` is lictor's own folder, `main_conf`, `pid_file` and `port` are the user's nginx."""
+    """`conf_dir` is lictor's own folder, `main_conf`, `pid_file` and `port` are the user's nginx.
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    On loopback it has a free port; in the network namespace `netns` it listens on `address`, port 80.
+    """
+
+    def __init__(self, folder: str, *, address: str = "127.0.0.1", netns: str = "") -> None:
+        self.folder, self.netns = folder, netns
         self.conf_dir = os.path.join(folder, "lictor")
         self.main_conf = os.path.join(folder, "nginx.conf")
         self.pid_file = os.path.join(folder, "nginx.pid")
-        self.port = free_ports(1)[0]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port = 80 if netns else free_ports(1)[0]
+        self.url = f"http://{address}:{self.port}"
         for each in (self.conf_dir, os.path.join(folder, "tmp")):
             os.makedirs(each, exist_ok=True)
-        with open(self.main_conf, "w", encoding="utf-8") as file:
-            file.write(_MAIN_CONF.format(folder=folder, conf_dir=self.conf_dir, port=self.port))
+        text = _MAIN_CONF.format(folder=folder, conf_dir=self.conf_dir, listen=f"{address}:{self.port}")
+        files.write_atomic(self.main_conf, text)
         self.daemon: Daemon | None = None
+
+    @property
+    def argv(self) -> list[str]:
+        return ["/usr/sbin/nginx", "-c", self.main_conf, "-g", "daemon off;"]
 
     def start(self, timeout_s: float = 30) -> "Nginx":
         """Start it; lictor's snippet (`lictor.conf` in `conf_dir`) must be there, as it must be for a user's nginx."""
-        self.daemon = Daemon(["/usr/sbin/nginx", "-c", self.main_conf, "-g", "daemon off;"],
-                             os.path.join(self.folder, "nginx.out"))
+        self.daemon = Daemon(self.argv, os.path.join(self.folder, "nginx.out"))
         wait_for(self.is_up, f"nginx answers on {self.url}", timeout_s)
         return self
 
@@ -66,7 +74,7 @@ class Nginx:
         """One request on a fresh connection: status and body."""
         request = urllib.request.Request(self.url + path, headers={"Host": host} if host else {})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with inside(self.netns), urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -9,9 +9,9 @@ from typing import Any
 
 from lab.consul import Consul
 from lab.daemon import Daemon, wait_for
-from lab.docker import Docker
+from lab.docker import Engine
 from lab.nginx import Nginx
-from lictor import config, process, watches
+from lictor import config, files, process, watches
 from lictor import nginx as lictor_nginx
 
 _SETTINGS = """
@@ -43,21 +43,22 @@ class Node:
     `timer` is its interval; without one only events count, and without `watches` the agent runs nothing of lictor's by
     itself. Without `registers` it runs no registrar, so that another node can have the engine's containers for itself;
     with `internal` the containers' own addresses are registered, which live on while Docker restarts. `settings` is
-    TOML that comes last in lictor.toml.
+    TOML that comes last in lictor.toml. A node that is a host has an `address`, in the network namespace `netns`.
     """
 
-    def __init__(self, folder: str, docker: Docker, *, timer: str = "15s", watches: bool = True,
-                 registers: bool = True, internal: bool = False, settings: str = QUICK, **consul_options: Any) -> None:
+    def __init__(self, folder: str, docker: Engine, *, timer: str = "15s", watches: bool = True,
+                 registers: bool = True, internal: bool = False, settings: str = QUICK, address: str = "127.0.0.1",
+                 netns: str = "", **consul_options: Any) -> None:
         self.folder, self.docker, self.timer = folder, docker, timer
         self.registers, self.internal = registers, internal
         for name in ("consul", "nginx", "state", "unwatched"):
             os.makedirs(os.path.join(folder, name), exist_ok=True)
-        self.consul = Consul(os.path.join(folder, "consul"), **consul_options)
-        self.nginx = Nginx(os.path.join(folder, "nginx"))
+        self.consul = Consul(os.path.join(folder, "consul"), netns=netns, **consul_options)
+        self.nginx = Nginx(os.path.join(folder, "nginx"), address=address, netns=netns)
         self.watch_dir = self.consul.config_dir if watches else os.path.join(folder, "unwatched")
         self.settings_path = os.path.join(folder, "lictor.toml")
-        with open(self.settings_path, "w", encoding="utf-8") as file:
-            file.write(_SETTINGS.format(folder=folder, nginx=self.nginx, watch_dir=self.watch_dir) + settings)
+        text = _SETTINGS.format(folder=folder, nginx=self.nginx, watch_dir=self.watch_dir) + settings
+        files.write_atomic(self.settings_path, text)
         self.settings = config.load({"LICTOR_CONFIG": self.settings_path})
         self.registrar: Daemon | None = None
 
@@ -65,15 +66,18 @@ class Node:
     def environ(self) -> dict[str, str]:
         return {**self.consul.environ, **self.docker.environ, "LICTOR_CONFIG": self.settings_path}
 
-    def start(self, timeout_s: float = 30) -> "Node":
+    def install(self) -> None:
+        """What `lictor init` writes: nginx's snippet, and the agent's watches and timer."""
         lictor_nginx.prepare(self.nginx.conf_dir)
         static = watches.static(self.settings, [], process.handler_argv)
         if self.timer:
             static["service"]["check"]["interval"] = self.timer
         else:
             del static["service"]
-        with open(os.path.join(self.watch_dir, watches.STATIC_FILE), "w", encoding="utf-8") as file:
-            file.write(watches.text(static))
+        files.write_atomic(os.path.join(self.watch_dir, watches.STATIC_FILE), watches.text(static))
+
+    def start(self, timeout_s: float = 30) -> "Node":
+        self.install()
         self.nginx.start(timeout_s)
         self.consul.start(env=self.environ, wait=False)
         self.consul.wait_ready(timeout_s)
@@ -102,16 +106,21 @@ class Node:
         return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
                 if pid not in own and mark in _environ_of(pid).split(b"\0")]
 
+    def command(self, argv: list[str]) -> list[str]:
+        """What runs a program on this node."""
+        return argv
+
     def run(self, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run the command `lictor`; the caller looks at its exit code."""
-        argv = [os.path.join(sys.prefix, "bin", "lictor"), *words]
+        argv = self.command([os.path.join(sys.prefix, "bin", "lictor"), *words])
         return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s,
                               env={**os.environ, **self.environ}, stdin=subprocess.DEVNULL)
 
     def handler(self, name: str, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a handler as the agent would, to its end."""
-        return subprocess.run([*process.handler_argv(name), *words], input=stdin, capture_output=True, text=True,
-                              timeout=120, env={**os.environ, **self.environ})
+        argv = self.command([*process.handler_argv(name), *words])
+        return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=120,
+                              env={**os.environ, **self.environ})
 
     def apply(self, **changes: Any) -> None:
         """Apply the books service, changed so."""

@@ -1,0 +1,44 @@
+"""What has to be removed when the lab goes down, and what is worth reading before that."""
+
+import glob
+import os
+import shutil
+import time
+
+_CGROUPS_LIMIT_S = 20.0
+_TAIL_BYTES = 1500
+
+
+def remove_cgroups(name: str) -> None:
+    """In every hierarchy, version 1 or 2; the kernel holds them for a moment after their last process."""
+    deadline = time.monotonic() + _CGROUPS_LIMIT_S
+    while found := [*glob.glob(f"/sys/fs/cgroup/{name}"), *glob.glob(f"/sys/fs/cgroup/*/{name}")]:
+        for top in found:
+            for folder, _, _ in os.walk(top, topdown=False):
+                try:
+                    os.rmdir(folder)
+                except OSError:
+                    if time.monotonic() > deadline:
+                        raise
+        time.sleep(0.02)
+
+
+def remove_folder(folder: str, *, last: str) -> None:
+    """Its entry `last` goes last, so that an interrupted removal can be told from a folder of somebody else."""
+    for entry in sorted(os.listdir(folder), key=lambda name: name == last):
+        path = os.path.join(folder, entry)
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    os.rmdir(folder)
+
+
+def last_words(folder: str) -> str:
+    """The ends of all hosts' logs."""
+    texts = []
+    for path in sorted(glob.glob(os.path.join(folder, "host-*", "*.log"))):
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - _TAIL_BYTES))
+            texts.append(f"--- {path}\n{file.read().decode(errors='replace')}")
+    return "\n".join(texts)
