@@ -70,16 +70,13 @@ class Show:
     def take_back(self, host: Host) -> None:
         with self.timeline.step(f"{host.name} comes back: three members, three Swarm nodes, and all nginx serve"):
             self.lab.heal(host)
-            for each in self.lab.hosts:
-                wait_for(lambda each=each: self.alive(each) == 3,  # type: ignore[misc]
-                         f"{each.name} sees three members alive", _LIMIT_S)
+            wait_for(lambda: all(self.alive(each) == 3 for each in self.lab.hosts), "all see three members", _LIMIT_S)
             wait_for(lambda: len(ready_nodes(self.home)) == 3, "the Swarm has three nodes ready", _LIMIT_S)
             self.wait_served(3)
 
     def wait_served(self, count: int) -> None:
-        for each in self.lab.hosts:
-            wait_for(lambda each=each: len(each.served()) == count and "" not in each.served(),  # type: ignore[misc]
-                     f"{each.name}'s nginx serves {count} instances", _LIMIT_S)
+        wait_for(lambda: all(len(each.served() - {""}) == count for each in self.lab.hosts),
+                 f"all nginx serve {count} instances", _LIMIT_S)
 
     def alive(self, host: Host) -> int:
         """How many Consul members this host sees alive."""
