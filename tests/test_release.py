@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from lictor import state
 
 NAME = "books-service"
 PATH = "/api/v1/books"
-BLUE_GREEN: dict[str, Any] = {"strategy": "blue-green", "healthy_for": "1s", "deadline": "20s", "smoke": PATH,
+BLUE_GREEN: dict[str, Any] = {"strategy": "blue-green", "healthy_for": "1s", "deadline": "60s", "smoke": PATH,
                               "keep": "10m"}
 ROLLING = {**BLUE_GREEN, "strategy": "rolling"}
 
@@ -86,6 +87,7 @@ def test_blue_green_changes_the_colour_and_goes_back_in_seconds(node: Node) -> N
 def test_rolling_replaces_one_at_a_time(node: Node) -> None:
     node.apply(release=ROLLING, replicas={"initial": 3, "min": 1, "max": 4})
     node.wait_served(f"{NAME}-1", f"{NAME}-2", f"{NAME}-3")
+    began = int(time.time())
     with Client(node.nginx.port, PATH) as client:
         release(node, "2.0")
         node.wait_for(lambda: versions(node) == {"1.0", "2.0"}, "both serve together", 60)
@@ -93,7 +95,7 @@ def test_rolling_replaces_one_at_a_time(node: Node) -> None:
         node.wait_for(lambda: versions(node) == {"2.0"} and len(node.docker.containers()) == 3, "only 2.0 serves")
     assert client.failures == [] and client.requests > 100
     starts = [json.loads(each) for each in node.docker.docker(
-        "events", "--since", "1h", "--until", "0s", "--filter", "event=start", "--format", "{{json .}}").splitlines()]
+        "events", "--since", str(began), "--until", "0s", "--filter", "event=start", "--format", "{{json .}}").splitlines()]
     assert len([each for each in starts if each["from"] == f"{NAME}:2.0"]) == 3
 
 

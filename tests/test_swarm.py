@@ -1,0 +1,119 @@
+"""A service on Swarm, on the lab's three hosts: it scales, loses a host, releases, and survives a cut-off leader."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab.daemon import wait_for
+from lab.hosts import IMAGE, Lab
+from lictor import state
+
+NAME = "books-service"
+PATH = "/api/v1/books"
+LIMIT_S = 120
+SPEC: dict[str, Any] = {
+    "name": NAME, "engine": "swarm", "image": IMAGE, "port": 8080, "route": {"path": PATH},
+    "replicas": {"initial": 3, "min": 1, "max": 12}, "check": {"http": "/health", "interval": "1s", "timeout": "1s"},
+    "heal": {"grace": "3s"}, "drain": "3s", "stop_grace_period": "3s",
+    "release": {"strategy": "blue-green", "healthy_for": "1s", "deadline": "60s", "smoke": PATH, "keep": "10m"},
+}
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    parent = tempfile.mkdtemp(prefix="lictor-swarm-", dir="/tmp")
+    with Lab(os.path.join(parent, "lab")) as whole:
+        for host in whole.hosts:
+            host.docker.build_books(f"{NAME}:2.0", "2.0")
+            host.docker.build_books(f"{NAME}:no-start", "bad", "start")
+        yield whole
+    os.rmdir(parent)
+
+
+def remembered(lab: Lab) -> state.State:
+    return state.decode((lab.hosts[0].consul.get(f"{state.KEY_PREFIX}{NAME}") or "{}").encode())
+
+
+def passing(lab: Lab, color: str, host: int = 0) -> list[dict[str, Any]]:
+    return lab.hosts[host].consul.passing(f"{NAME}-{color}")
+
+
+def served(lab: Lab, host: int = 0) -> list[str]:
+    """The instances that this host's nginx said it serves."""
+    found = lab.hosts[host].consul.get(f"lictor/nodes/{lab.hosts[host].name}/{NAME}")
+    return sorted(each[1] for each in json.loads(found)["instances"]) if found else []
+
+
+def wait_all_serve(lab: Lab, count: int, color: str) -> None:
+    wait_for(lambda: len(passing(lab, color)) == count, f"{count} of {color} pass", LIMIT_S)
+    for number in range(len(lab.hosts)):
+        wait_for(lambda host=number: len(served(lab, host)) == count, f"host {number + 1} serves {count}", LIMIT_S)
+
+
+def test_it_scales_across_hosts_and_back_without_a_failed_request(lab: Lab) -> None:
+    host = lab.hosts[0]
+    host.write_and_apply(SPEC)
+    wait_all_serve(lab, 3, "blue")
+    with lab.client(lab.hosts[1], PATH) as client:
+        lab.hosts[2].consul.put(f"services/{NAME}/replicas", "9")
+        wait_all_serve(lab, 9, "blue")
+        assert {each["Node"]["Node"] for each in passing(lab, "blue")} == {"host-1", "host-2", "host-3"}
+        host.consul.put(f"services/{NAME}/replicas", "3")
+        wait_all_serve(lab, 3, "blue")
+    assert client.failures == [] and client.requests > 100
+    assert host.docker.docker("service", "ls", "--format", "{{.Name}} {{.Replicas}}") == f"{NAME}-blue 3/3"
+
+
+def test_a_release_switches_and_a_bad_one_does_not(lab: Lab) -> None:
+    host = lab.hosts[0]
+    with lab.client(lab.hosts[2], PATH) as client:
+        host.consul.put(f"services/{NAME}/image", f"{NAME}:2.0")
+        wait_for(lambda: host.consul.get(f"services/{NAME}/color") == "green", "green is live", LIMIT_S)
+        wait_all_serve(lab, 3, "green")
+        wait_for(lambda: not passing(lab, "blue"), "blue is scaled to nothing", LIMIT_S)
+        host.consul.put(f"services/{NAME}/image", f"{NAME}:no-start")
+        wait_for(lambda: remembered(lab).failed, "the bad one has failed", LIMIT_S)
+        assert "exit" in str(remembered(lab).failed)
+        wait_for(lambda: host.docker.docker("service", "ls", "--format", "{{.Name}} {{.Replicas}}") ==
+                 f"{NAME}-green 3/3", "only green is left", LIMIT_S)
+    assert client.failures == []
+    assert host.consul.get(f"services/{NAME}/color") == "green" and len(passing(lab, "green")) == 3
+
+
+def test_an_ill_task_is_ended_by_its_node_and_swarm_starts_another(lab: Lab) -> None:
+    ill = passing(lab, "green")[0]
+    node, container = ill["Node"]["Node"], ill["Service"]["Meta"]["lictor-container"]
+    lab[node].docker.docker("exec", container, "/bin/busybox", "rm", "/www/health")
+    wait_for(lambda: container not in lab[node].docker.docker("ps", "-q", "--no-trunc"), "it is ended", LIMIT_S)
+    wait_all_serve(lab, 3, "green")
+
+
+def test_a_dead_host_s_instances_leave_nginx_and_come_back_elsewhere(lab: Lab) -> None:
+    victim = next(each for each in lab.hosts[1:] if any(
+        entry["Node"]["Node"] == each.name for entry in passing(lab, "green")))
+    lab.kill(victim)
+    left = [number for number, each in enumerate(lab.hosts) if each is not victim]
+
+    def without_it() -> bool:
+        return all(len(served(lab, number)) == 3 and not any(each["Node"]["Node"] == victim.name for each in passing(
+            lab, "green")) for number in left)
+    wait_for(without_it, "three others serve everywhere", LIMIT_S)
+    lab.heal(victim)
+    wait_all_serve(lab, 3, "green")
+    wait_for(lambda: not [each for each in lab.hosts[0].consul.request("GET", f"/v1/health/service/{NAME}-green")
+                          if each["Checks"][1]["Status"] != "passing"], "no stale registration is left", LIMIT_S)
+
+
+def test_while_the_leader_is_cut_off_it_goes_on_and_afterwards_all_agree(lab: Lab) -> None:
+    leader = lab.leader()
+    assert leader
+    other = next(each for each in lab.hosts if each is not leader)
+    lab.cut(leader)
+    wait_for(lambda: lab.leader() not in (None, leader), "the others have a leader", LIMIT_S)
+    other.consul.put(f"services/{NAME}/replicas", "5")
+    lab.heal(leader)
+    wait_all_serve(lab, 5, "green")
