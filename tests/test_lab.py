@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +64,12 @@ def alive(lab: Lab, name: str) -> set[str]:
     return {each["Name"] for each in lab[name].consul.request("GET", "/v1/agent/members") if each["Status"] == 1}
 
 
+def fetched(url: str, namespace: str) -> str:
+    """What it answers when it is asked from this network namespace."""
+    with netns.inside(namespace), urllib.request.urlopen(url, timeout=3) as answer:
+        return str(answer.read().decode())
+
+
 def start_up(folder: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-m", "lab", "--folder", folder, "up"], stdout=subprocess.DEVNULL,
                             stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
@@ -111,10 +118,9 @@ def test_three_hosts_are_one_consul_and_one_swarm(well: Lab) -> None:
 
 def test_no_host_can_be_reached_from_the_machine_s_own_network(well: Lab) -> None:
     host = well.hosts[0]
-    assert host.nginx.is_up()
-    for path, reached in ((well.network.outside, True), ("/proc/self/ns/net", False)):
-        argv = ["nsenter", f"--net={path}", "busybox", "wget", "-q", "-T", "2", "-O", "-", f"{host.nginx.url}/nginx-is-up"]
-        assert (subprocess.run(argv, capture_output=True, timeout=30).returncode == 0) is reached
+    assert fetched(f"{host.nginx.url}/nginx-is-up", well.network.outside) == "up"
+    with pytest.raises(OSError):
+        fetched(f"{host.nginx.url}/nginx-is-up", "")
 
 
 def test_a_container_on_one_host_is_served_by_the_nginx_of_all(well: Lab) -> None:
@@ -139,8 +145,7 @@ def test_a_swarm_runs_on_all_hosts_and_each_port_is_open_to_the_others(well: Lab
             number = port.partition("->")[0].rpartition(":")[2]
             for other in well.hosts:
                 url = f"http://{host.address}:{number}/api/v1/books"
-                wait_for(lambda argv=other.command(["busybox", "wget", "-q", "-T", "2", "-O", "-", url]):
-                         b"instance" in subprocess.run(argv, capture_output=True, timeout=30).stdout,
+                wait_for(lambda url=url, path=other.netns: "instance" in fetched(url, path),
                          f"{other.name} reaches {url}", LIMIT_S)
     finally:
         manager.docker("service", "rm", "spread")
@@ -175,10 +180,8 @@ def test_a_follower_that_loses_its_power_is_dead_and_comes_back_without_its_cont
     victim = next(each for each in reversed(well.hosts) if each is not leader)
     witness = next(each for each in well.hosts if each not in (leader, victim))
     container = victim.docker.docker("run", "--detach", "--network", "none", "books-service:1.0")
-    init = int(victim.docker.docker("inspect", "--format", "{{.State.Pid}}", container))
-    assert victim.command(["true"])
     outer = [pid for pid in filter(str.isdigit, os.listdir("/proc")) if container in said_of(pid)]
-    assert init and outer, "the container's processes are seen from outside"
+    assert outer, "the container's processes are seen from outside"
     assert command(well, "kill", victim.name).returncode == 0
     assert not [pid for pid in outer if container in said_of(pid)]
     assert netns.members(victim.netns) == []
@@ -230,8 +233,8 @@ def engines_answer(lab: Lab) -> bool:
     lambda lab: os.path.exists(os.path.join(lab.folder, "lab.json")),
     lambda lab: os.path.exists(lab.network.path("host-2")),
     engines_answer,
-    lambda lab: os.path.exists(os.path.join(lab.folder, "image.tar")),
-], ids=["it has begun", "a namespace is there", "the engines answer", "the image is copied"])
+    lambda lab: os.path.exists(os.path.join(lab.folder, "host-2/engine/swarm/docker-state.json")),
+], ids=["it has begun", "a namespace is there", "the engines answer", "the Swarm is half joined"])
 def test_nothing_is_left_of_an_up_that_was_killed(folder: str, reached: Callable[[Lab], bool]) -> None:
     lab = Lab(folder)
     before = traces(lab)

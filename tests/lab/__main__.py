@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     shell.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD", help="bash, if none is given")
     shell.set_defaults(run=_shell)
 
-    demo = commands.add_parser("demo", help="show it: a service, faults, and what the others' nginx answer meanwhile")
+    demo = commands.add_parser(
+        "demo", help="show it, in a lab of its own: a service, faults, and what nginx answers meanwhile",
+    )
     demo.add_argument("--json", metavar="FILE", help="write the summary there as well")
     demo.set_defaults(run=lambda given: hosts_demo.run(given.folder, given.json))
     return options

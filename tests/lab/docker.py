@@ -46,10 +46,10 @@ wait $server
 
 
 class Engine:
-    """One that runs: `environ` makes docker's command and library speak to it."""
+    """One that runs: `environ` makes docker's command and library speak to it. Temporary files are below `scratch`."""
 
-    def __init__(self, url: str = "") -> None:
-        self.url = url
+    def __init__(self, url: str = "", *, scratch: str | None = None) -> None:
+        self.url, self.scratch = url, scratch
         self.environ = {"DOCKER_HOST": url} if url else {}
         self.built: list[str] = []
 
@@ -66,7 +66,7 @@ class Engine:
 
     def build_books(self, tag: str = "books-service:1.0", version: str = "1.0", breaks: str = "") -> str:
         """Build the test image from scratch with a static busybox; returns its tag."""
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             shutil.copy("/bin/busybox", folder)
             dockerfile = _DOCKERFILE.format(version=version, breaks=f" BREAKS={breaks}" if breaks else "")
             for name, text in {"Dockerfile": dockerfile, "serve": _SERVE}.items():
@@ -75,6 +75,13 @@ class Engine:
             self.docker("build", "-q", "-t", tag, folder)
         self.built.append(tag)
         return tag
+
+    def copy(self, image: str, other: "Engine") -> None:
+        """Give the other engine an image of ours: no registry, and no file that a crash could leave behind."""
+        saved = subprocess.run(["docker", "save", image], capture_output=True, check=True, timeout=60,
+                               env={**os.environ, **self.environ}).stdout
+        subprocess.run(["docker", "load"], input=saved, capture_output=True, check=True, timeout=60,
+                       env={**os.environ, **other.environ})
 
     def containers(self, *filters: str) -> list[str]:
         """Names of all containers, running or not."""

@@ -42,8 +42,8 @@ class Host(Node):
         }
         if agent["server"]:
             agent["bootstrap_expect"] = servers
-        super().__init__(folder, Engine(f"unix://{folder}/docker.sock"), address=self.address, netns=self.netns,
-                         node=self.name, config=agent)
+        engine = Engine(f"unix://{folder}/docker.sock", scratch=folder)
+        super().__init__(folder, engine, address=self.address, netns=self.netns, node=self.name, config=agent)
 
     def boot(self) -> None:
         """Plug the cable in and start everything, as a machine does when it gets power; nothing is waited for."""

@@ -7,9 +7,8 @@ and processes are known by the namespace that they are in, which holds even if w
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 from lab import leftovers
@@ -166,19 +165,8 @@ class Lab:
     def _give_image(self) -> None:
         first, *others = self.hosts
         first.docker.build_books(IMAGE)
-        with self._file("image.tar") as path:
-            first.docker.docker("save", "--output", path, IMAGE)
-            for host in others:
-                host.docker.docker("load", "--input", path)
-
-    @contextmanager
-    def _file(self, name: str) -> Iterator[str]:
-        path = os.path.join(self.folder, name)
-        try:
-            yield path
-        finally:
-            if os.path.exists(path):
-                os.unlink(path)
+        for host in others:
+            first.docker.copy(IMAGE, host.docker)
 
 
 def ready_nodes(manager: Host) -> set[str]:
