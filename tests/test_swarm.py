@@ -2,8 +2,12 @@
 
 import json
 import os
+import random
+import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +30,7 @@ SPEC: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     parent = tempfile.mkdtemp(prefix="lictor-swarm-", dir="/tmp")
-    with Lab(os.path.join(parent, "lab")) as whole:
+    with Lab(os.path.join(parent, "lab"), memory_mib=(512, 512, 4096)) as whole:
         for host in whole.hosts:
             host.docker.build_books(f"{NAME}:2.0", "2.0")
             host.docker.build_books(f"{NAME}:no-start", "bad", "start")
@@ -117,3 +121,63 @@ def test_while_the_leader_is_cut_off_it_goes_on_and_afterwards_all_agree(lab: La
     other.consul.put(f"services/{NAME}/replicas", "5")
     lab.heal(leader)
     wait_all_serve(lab, 5, "green")
+
+
+def test_memory_decides_where_they_run_and_what_fits_nowhere_is_no_release(lab: Lab) -> None:
+    host = lab.hosts[0]
+    heavy = {**SPEC, "name": "heavy", "route": {"path": "/heavy"}, "resources": {"memory": "1GiB"},
+             "replicas": {"initial": 2, "max": 3}, "release": {**SPEC["release"], "deadline": "10s"}}
+    host.write_and_apply(heavy)
+
+    def nodes() -> list[str]:
+        return [each["Node"]["Node"] for each in host.consul.passing("heavy-blue")]
+    wait_for(lambda: nodes() == ["host-3", "host-3"], "both are where the memory is", LIMIT_S)
+    host.write_and_apply({**heavy, "resources": {"memory": "8GiB"}})
+    wait_for(lambda: "insufficient resources" in host.run("plan", "heavy").stdout, "the release is refused", LIMIT_S)
+    wait_for(lambda: "the release of" in host.run("plan", "heavy").stdout, "and said to have failed", LIMIT_S)
+    assert nodes() == ["host-3", "host-3"] and host.consul.get("services/heavy/color") == "blue"
+    host.run("remove", "heavy")
+    wait_for(lambda: "heavy" not in host.docker.docker("service", "ls"), "it is gone", LIMIT_S)
+
+
+@contextmanager
+def creations(lab: Lab, folder: Path) -> Iterator[list[str]]:
+    """Whatever the engines themselves say they create of our service meanwhile."""
+    found: list[str] = []
+    paths = [folder / host.name for host in lab.hosts]
+    listeners = []
+    for host, path in zip(lab.hosts, paths, strict=True):
+        with open(path, "wb") as file:
+            listeners.append(subprocess.Popen(
+                ["docker", "events", "--filter", "event=create", "--filter", f"label=lictor.service={NAME}",
+                 "--format", "{{.Actor.ID}}"], stdout=file, env={**os.environ, **host.docker.environ}))
+    try:
+        yield found
+    finally:
+        for each in listeners:
+            each.terminate()
+            each.wait(10)
+        found += [line for path in paths for line in path.read_text().split()]
+
+
+def test_nothing_is_started_twice_for_one_intent(lab: Lab, tmp_path: Path) -> None:
+    """All three hosts are managers and run all handlers. LICTOR_INTENTS=200 has a hundred writes and a hundred kills;
+    each write that raises the count, and each kill, may lead to so many new containers and no more."""
+    r, allowed, kills = random.Random(7), 0, 0
+    count = int(lab.hosts[0].consul.get(f"services/{NAME}/replicas") or "3")
+    wait_all_serve(lab, count, "green")
+    with creations(lab, tmp_path) as created:
+        for _ in range(int(os.environ.get("LICTOR_INTENTS", "12"))):
+            if r.random() < 0.5:
+                new = r.randint(2, 6)
+                lab.hosts[r.randrange(3)].consul.put(f"services/{NAME}/replicas", str(new))
+                allowed, count = allowed + max(new - count, 0), new
+            else:
+                victim = lab.hosts[r.randrange(3)].docker
+                running = victim.docker("ps", "-q", "--filter", f"label=lictor.service={NAME}").split()
+                if running:
+                    victim.docker("kill", r.choice(running))
+                    kills += 1
+            wait_for(lambda: r.random() < 0.2, "some while passes", LIMIT_S)
+        wait_all_serve(lab, count, "green")
+    assert len(set(created)) == len(created) and 0 < len(created) <= allowed + kills
