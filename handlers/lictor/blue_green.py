@@ -27,6 +27,9 @@ def _newcomers(seen: Observation) -> list[Action]:
     if blocked:
         return [action.on("wait", blocked[0], f"{seen.desired.other_color} has to be free first for the new release")]
     new = release.newcomers(seen)
+    draining = [each for each in new if each.condition == "draining"]
+    if draining:  # what was live until just now is wanted again
+        return [action.on("undrain", each, "its release is asked for again") for each in draining]
     standing = [each for each in new if each.condition not in ("gone", "draining", "leaving")]
     if len(standing) < seen.target:
         return _starts(new, standing, seen)

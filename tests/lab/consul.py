@@ -66,8 +66,9 @@ class Consul:
                  f"{self.node} knows a leader on {self.address}", timeout_s)
 
     def _node_is_known(self) -> bool:
-        known: list[dict[str, Any]] = self.request("GET", "/v1/catalog/nodes?stale") or []
-        return bool(self.token) or any(node["Node"] == self.node for node in known)
+        """With its own health: before that, Consul takes no session of it."""
+        checks: list[dict[str, Any]] = self.request("GET", f"/v1/health/node/{self.node}?stale") or []
+        return bool(self.token) or any(each["CheckID"] == "serfHealth" for each in checks)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.daemon:
