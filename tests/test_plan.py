@@ -232,9 +232,11 @@ def test_fleet_and_service_budgets_are_settings() -> None:
     ({"in_flight": {"c2": None}, "idle_reads": {}}, "draining", "wait"),
     ({"in_flight": {"c2": 0}, "idle_reads": {"c2": 3}, "serving": frozenset({("node-1", "s2")})}, "draining", "wait"),
     ({"in_flight": {"c2": 1}, "serving": frozenset({("node-1", "s1"), ("node-1", "s2")})}, "draining late", "remove"),
-    # the last one that an nginx lists and that runs is not taken from it, as long as the service is wanted
-    ({"in_flight": {"c2": 1}, "serving": frozenset({("node-1", "s2"), ("node-1", "s9")})}, "draining late", "wait"),
-    ({"in_flight": {"c2": 1}, "serving": frozenset({("node-1", "s2")})}, "draining late", "wait"),
+    # the last one that an nginx lists, and that is well, is not taken from it, as long as the service is wanted
+    ({"in_flight": {"c2": 1}, "serving": frozenset({("node-1", "s2"), ("node-1", "s9")})}, "passing draining late",
+     "wait"),
+    ({"in_flight": {"c2": 1}, "serving": frozenset({("node-1", "s2")})}, "passing draining late", "wait"),
+    ({"in_flight": {"c2": 1}, "serving": frozenset({("node-1", "s2")})}, "draining late", "remove"),
 ])
 def test_a_drain_ends_when_idle_and_listed_by_no_nginx_or_at_its_deadline(
         fields: dict[str, Any], condition: str, expected: str) -> None:
@@ -243,8 +245,14 @@ def test_a_drain_ends_when_idle_and_listed_by_no_nginx_or_at_its_deadline(
 
 def test_of_two_that_drain_and_are_all_that_an_nginx_lists_one_stays() -> None:
     listed = frozenset({("node-1", "s1"), ("node-1", "s2")})
-    assert decided(scene(1, "draining late", "draining late", "gone", serving=listed)) == [
-        "remove books-3", "remove books-1", "wait books-2", "start books-3"]
+    seen = scene(1, "passing draining late", "passing draining late", "gone", serving=listed)
+    assert decided(seen) == ["remove books-3", "wait books-2", "undrain books-1"]
+
+
+def test_a_drain_is_taken_back_when_the_instance_is_wanted_again_and_well() -> None:
+    assert decided(scene(2, "passing", "passing draining")) == ["undrain books-2"]
+    assert decided(scene(2, "passing", "draining")) == ["wait books-2", "start books-3"]
+    assert decided(scene(1, "passing", "passing draining")) == ["wait books-2"]
 
 
 @pytest.mark.parametrize("changes", [
@@ -290,12 +298,6 @@ def test_without_a_spec_or_a_tombstone_nothing_is_touched() -> None:
 
 def test_a_tombstone_drains_all() -> None:
     assert decided(scene(2, "passing", "unhealthy", keys={"removed": b""})) == ["drain books-2", "drain books-1"]
-
-
-def test_another_image_is_held_until_releases_exist_and_what_dies_comes_back_as_it_was() -> None:
-    actions = plan.plan(scene(2, "passing", keys={"image": b"books:2"}))
-    assert [each.kind for each in actions] == ["start", "hold"]
-    assert "image books:2 is asked for, books:1 runs" in actions[1].reason
 
 
 @pytest.mark.parametrize("mark", ["²: x", "lunch", f"{'9' * 400}: x", "-1: x", "1"])

@@ -81,7 +81,10 @@ def _unproven(everyone: list[Member], seen: Observation) -> list[Action]:
     """What never passed is not worth a release: it makes room for what is asked for now."""
     if release.live_release(seen) or seen.desired.spec is None or seen.desired.removed:
         return []
-    return [action.on("remove", each, "it has never passed its check, and another release is asked for")
+    unsure = doubt.blindness(seen)
+    why = "it has never passed its check, and another release is asked for"
+    return [action.held(unsure, each, f"remove it, {why}") if unsure else
+            action.confirmed(seen.certain, action.on("remove", each, why))
             for each in _standing(everyone) if each.container.release != seen.desired.release
             and each.instance and each.instance.status == "critical" and each.container.id not in seen.state.passed]
 
