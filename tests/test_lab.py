@@ -20,6 +20,7 @@ from lab.hosts import Lab, ready_nodes
 REPOSITORY = Path(__file__).resolve().parents[1]
 ALL = {"host-1", "host-2", "host-3"}
 LIMIT_S = 90
+pytestmark = pytest.mark.xdist_group("lab")  # one for all
 
 
 class Traces(NamedTuple):

@@ -19,6 +19,7 @@ from lictor import state
 NAME = "books-service"
 PATH = "/api/v1/books"
 LIMIT_S = 120
+pytestmark = pytest.mark.xdist_group("swarm")  # one lab for all, and each test goes on where the one before has ended
 SPEC: dict[str, Any] = {
     "name": NAME, "engine": "swarm", "image": IMAGE, "port": 8080, "route": {"path": PATH},
     "replicas": {"initial": 3, "min": 1, "max": 12}, "check": {"http": "/health", "interval": "1s", "timeout": "1s"},
