@@ -5,8 +5,8 @@ import time
 
 import msgspec
 
-from lictor import (budget, desired, engines, errors, files, history, log, memory, model, observation, plan, policy,
-                    state, transaction)
+from lictor import (budget, counted, desired, engines, errors, files, history, log, memory, model, observation, plan,
+                    policy, state, transaction)
 from lictor.fence import Fence
 from lictor.observation import Observation
 from lictor.observe import Context
@@ -162,9 +162,9 @@ def _scale(context: Context, seen: Observation, action: plan.Action, fence: Fenc
     try:
         said = tell(context.config, _with_env_files(spec), color=action.color, replicas=action.number,
                     release=action.release)
-    except errors.Refused as error:
+    except errors.LictorError as error:
         with contextlib.suppress(errors.LictorError):
-            _count_failure(context, seen, action, error)
+            _count_failure(context, seen, action._replace(number=counted.TELLING), error)
         raise
     _remember_asked(context, seen, action.color, state.Asked(action.number, action.release, time.time()), fence)
     return said
@@ -194,7 +194,8 @@ def _remember_asked(context: Context, seen: Observation, color: str, asked: stat
     entry = context.catalog.get(key)
     old = state.decode(entry.value if entry else None)
     others = {each: was for each, was in old.asked.items() if each != color}
-    new = msgspec.structs.replace(old, asked={**others, **({color: asked} if asked else {})})
+    deaths = {number: each for number, each in old.deaths.items() if number != str(counted.TELLING)}
+    new = msgspec.structs.replace(old, asked={**others, **({color: asked} if asked else {})}, deaths=deaths)
     index = entry.modify_index if entry else 0
     if fence:
         fence.put(key, state.encode(new), index)

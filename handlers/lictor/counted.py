@@ -1,9 +1,11 @@
 """Services whose engine is told only how many there should be, and starts, places and ends them by itself. Pure."""
 
-from lictor import action, blue_green, breaker, doubt, release
+from lictor import action, blue_green, breaker, doubt, release, starts
 from lictor.action import Action
 from lictor.model import Group
 from lictor.observation import Counts, Member, Observation, critical_for_s, group, members
+
+TELLING = 0  # no instance's number: under it stands how often the engine could not be told
 
 
 def actions(seen: Observation) -> list[Action]:
@@ -36,8 +38,11 @@ def _live_goal(seen: Observation) -> str:
 
 def _told(seen: Observation, color: str, count: int, fingerprint: str) -> list[Action]:
     """Tell the engine what it has not been told yet, or what nothing has come of."""
-    there = group(seen, color)
+    there, failures = group(seen, color), seen.state.deaths.get(str(TELLING))
     act = Action("scale", seen.desired.why_replicas, _name(seen, color), number=count, color=color, release=fingerprint)
+    again_at = starts.retry_at(seen.desired.name, TELLING, failures) if failures else 0.0
+    if failures and seen.now < again_at:
+        return [act._replace(kind="wait", until=again_at, reason=f"backs off, as its engine failed: {act.reason}")]
     if there is None or there.release != fingerprint:
         if there and there.replicas:
             act = act._replace(kind="redeploy", reason=f"{_images(seen, fingerprint)}, {there.image} runs")

@@ -39,7 +39,8 @@ def containers(wanted: desired.Desired, stored: state.State, counts: Counts, fou
         color = each.service.removeprefix(wanted.name).lstrip("-")
         group = next((one for one in counts.groups if one.color == color), None)
         is_current = group and (group.container_ids is None or each.container_id in group.container_ids)
-        seen_since = now if each.container_id in stored.passed else stored.critical_since.get(each.container_id, now)
+        # When it was started is not known: when it was first seen not to pass; of one that has passed it is no matter.
+        seen_since = 0.0 if each.container_id in stored.passed else stored.critical_since.get(each.container_id, now)
         made.append(model.Container(
             id=each.container_id, name=f"{each.service_id} on {each.node}", service=wanted.name, number=number,
             color=color, image=group.image if group else "", release=group.release if group and is_current else "",

@@ -128,7 +128,8 @@ def _is_well(everyone: list[Member], seen: Observation) -> bool:
 def _critical_since(everyone: list[Member], seen: Observation) -> dict[str, float]:
     """Also of those whose registration cannot be seen just now: an agent's restart is no reason to begin anew."""
     old = seen.state.critical_since
-    return {each.container.id: critical_since(each.container, seen) for each in everyone
+    first_seen = candidates(seen) if seen.counts else []  # stands for when such an instance was started
+    return {each.container.id: critical_since(each.container, seen) for each in (*everyone, *first_seen)
             if each.condition in ("failing", "unhealthy") or each.condition == "starting" and (
                 seen.counts or each.instance is None and each.container.id in old)}
 
