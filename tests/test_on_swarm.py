@@ -19,7 +19,6 @@ from lictor import state
 NAME = "books-service"
 PATH = "/api/v1/books"
 LIMIT_S = 120
-pytestmark = pytest.mark.xdist_group("swarm")  # one lab for all, and each test goes on where the one before has ended
 SPEC: dict[str, Any] = {
     "name": NAME, "engine": "swarm", "image": IMAGE, "port": 8080, "route": {"path": PATH},
     "replicas": {"initial": 3, "min": 1, "max": 12}, "check": {"http": "/health", "interval": "1s", "timeout": "1s"},
@@ -28,7 +27,7 @@ SPEC: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lab() -> Iterator[Lab]:
     parent = tempfile.mkdtemp(prefix="lictor-swarm-", dir="/tmp")
     with Lab(os.path.join(parent, "lab"), memory_mib=(512, 512, 4096)) as whole:
@@ -59,7 +58,7 @@ def wait_all_serve(lab: Lab, count: int, color: str) -> None:
         wait_for(lambda host=number: len(served(lab, host)) == count, f"host {number + 1} serves {count}", LIMIT_S)
 
 
-def test_it_scales_across_hosts_and_back_without_a_failed_request(lab: Lab) -> None:
+def it_scales_across_hosts_and_back_without_a_failed_request(lab: Lab) -> None:
     host = lab.hosts[0]
     host.write_and_apply(SPEC)
     wait_all_serve(lab, 3, "blue")
@@ -73,7 +72,7 @@ def test_it_scales_across_hosts_and_back_without_a_failed_request(lab: Lab) -> N
     assert host.docker.docker("service", "ls", "--format", "{{.Name}} {{.Replicas}}") == f"{NAME}-blue 3/3"
 
 
-def test_a_release_switches_and_a_bad_one_does_not(lab: Lab) -> None:
+def a_release_switches_and_a_bad_one_does_not(lab: Lab) -> None:
     host = lab.hosts[0]
     with lab.client(lab.hosts[2], PATH) as client:
         host.consul.put(f"services/{NAME}/image", f"{NAME}:2.0")
@@ -89,7 +88,7 @@ def test_a_release_switches_and_a_bad_one_does_not(lab: Lab) -> None:
     assert host.consul.get(f"services/{NAME}/color") == "green" and len(passing(lab, "green")) == 3
 
 
-def test_an_ill_task_is_ended_by_its_node_and_swarm_starts_another(lab: Lab) -> None:
+def an_ill_task_is_ended_by_its_node_and_swarm_starts_another(lab: Lab) -> None:
     ill = passing(lab, "green")[0]
     node, container = ill["Node"]["Node"], ill["Service"]["Meta"]["lictor-container"]
     lab[node].docker.docker("exec", container, "/bin/busybox", "rm", "/www/health")
@@ -97,7 +96,7 @@ def test_an_ill_task_is_ended_by_its_node_and_swarm_starts_another(lab: Lab) -> 
     wait_all_serve(lab, 3, "green")
 
 
-def test_a_dead_host_s_instances_leave_nginx_and_come_back_elsewhere(lab: Lab) -> None:
+def a_dead_host_s_instances_leave_nginx_and_come_back_elsewhere(lab: Lab) -> None:
     victim = next(each for each in lab.hosts[1:] if any(
         entry["Node"]["Node"] == each.name for entry in passing(lab, "green")))
     lab.kill(victim)
@@ -113,7 +112,7 @@ def test_a_dead_host_s_instances_leave_nginx_and_come_back_elsewhere(lab: Lab) -
                           if each["Checks"][1]["Status"] != "passing"], "no stale registration is left", LIMIT_S)
 
 
-def test_while_the_leader_is_cut_off_it_goes_on_and_afterwards_all_agree(lab: Lab) -> None:
+def while_the_leader_is_cut_off_it_goes_on_and_afterwards_all_agree(lab: Lab) -> None:
     leader = lab.leader()
     assert leader
     other = next(each for each in lab.hosts if each is not leader)
@@ -124,7 +123,7 @@ def test_while_the_leader_is_cut_off_it_goes_on_and_afterwards_all_agree(lab: La
     wait_all_serve(lab, 5, "green")
 
 
-def test_memory_decides_where_they_run_and_what_fits_nowhere_is_no_release(lab: Lab) -> None:
+def memory_decides_where_they_run_and_what_fits_nowhere_is_no_release(lab: Lab) -> None:
     host = lab.hosts[0]
     heavy = {**SPEC, "name": "heavy", "route": {"path": "/heavy"}, "resources": {"memory": "1GiB"},
              "replicas": {"initial": 2, "max": 3}, "release": {**SPEC["release"], "deadline": "10s"}}
@@ -161,7 +160,7 @@ def creations(lab: Lab, folder: Path) -> Iterator[list[str]]:
         found += [line for path in paths for line in path.read_text().split()]
 
 
-def test_nothing_is_started_twice_for_one_intent(lab: Lab, tmp_path: Path) -> None:
+def nothing_is_started_twice_for_one_intent(lab: Lab, tmp_path: Path) -> None:
     """All three hosts are managers and run all handlers. LICTOR_INTENTS=200 has a hundred writes and a hundred kills;
     each write that raises the count, and each kill, may lead to so many new containers and no more."""
     r, allowed, kills = random.Random(7), 0, 0
@@ -182,3 +181,15 @@ def test_nothing_is_started_twice_for_one_intent(lab: Lab, tmp_path: Path) -> No
             wait_for(lambda: r.random() < 0.2, "some while passes", LIMIT_S)
         wait_all_serve(lab, count, "green")
     assert len(set(created)) == len(created) and 0 < len(created) <= allowed + kills
+
+
+@pytest.mark.timeout(900)
+def test_a_service_on_three_hosts(lab: Lab, tmp_path: Path) -> None:
+    """One story, as every part goes on where the one before has ended."""
+    it_scales_across_hosts_and_back_without_a_failed_request(lab)
+    a_release_switches_and_a_bad_one_does_not(lab)
+    an_ill_task_is_ended_by_its_node_and_swarm_starts_another(lab)
+    a_dead_host_s_instances_leave_nginx_and_come_back_elsewhere(lab)
+    while_the_leader_is_cut_off_it_goes_on_and_afterwards_all_agree(lab)
+    memory_decides_where_they_run_and_what_fits_nowhere_is_no_release(lab)
+    nothing_is_started_twice_for_one_intent(lab, tmp_path)
