@@ -38,8 +38,13 @@ def leave(member: Member, reason: str, then: str = "remove") -> Action:
     return on("drain" if gets_traffic else then, member, reason)
 
 
+def put_off(act: Action, reason: str, until: float) -> Action:
+    """Not now: a wait when time alone changes that, else a hold."""
+    return act._replace(kind="wait" if until else "hold", reason=reason, until=until)
+
+
 def held(unsure: Doubt, member: Member, what: str) -> Action:
-    return on("wait" if unsure.until else "hold", member, f"not done, as {unsure.why}: {what}", until=unsure.until)
+    return put_off(on("", member, ""), f"not done, as {unsure.why}: {what}", unsure.until)
 
 
 def confirmed(seen_certain: bool, action: Action) -> Action:

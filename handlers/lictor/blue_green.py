@@ -1,6 +1,6 @@
 """The colour that is not live: a release comes up in it, and what was live before ends in it. Pure."""
 
-from lictor import action, doubt, drain, release
+from lictor import action, doubt, drain, model, release
 from lictor.action import Action
 from lictor.observation import Member, Observation, candidates
 
@@ -55,21 +55,21 @@ def _starts(new: list[Member], standing: list[Member], seen: Observation) -> lis
     free = [*kept, *(each for each in range(1, seen.target + len(new) + 1) if each not in {*kept, *running})]
     image = wanted.spec.image if wanted.spec else ""
     return [Action("start", f"release of {image}: as many as are live, {seen.target}",
-                   f"{wanted.name}-{wanted.other_color}-{number}", number=number, color=wanted.other_color,
-                   release=wanted.release) for number in free[:seen.target - len(standing)]]
+                   f"{model.catalog_name(wanted.name, wanted.other_color)}-{number}", number=number,
+                   color=wanted.other_color, release=wanted.release) for number in free[:seen.target - len(standing)]]
 
 
 def _switch(standing: list[Member], seen: Observation) -> Action:
     wanted, running = seen.desired, seen.state.rollout
     assert wanted.spec is not None and running is not None
-    gate, name = wanted.spec.release, f"{wanted.name}-{wanted.other_color}"
+    gate, name = wanted.spec.release, model.catalog_name(wanted.name, wanted.other_color)
     passing_until = (running.passing_since or seen.now) + gate.healthy_for
     unsure = doubt.blindness(seen)
     why = f"all {len(standing)} of {wanted.spec.image} pass"
     if seen.now < passing_until:
         return Action("wait", f"{why}, for less than {gate.healthy_for:g} s", name, until=passing_until)
     if unsure:
-        return Action("wait" if unsure.until else "hold", f"no switch, as {unsure.why}", name, until=unsure.until)
+        return action.put_off(Action("switch", "", name), f"no switch, as {unsure.why}", unsure.until)
     if seen.certain and release.unsmoked(seen):
         return Action("wait", f"{release.unsmoked(seen)}; asked again until the deadline", name)
     return action.confirmed(seen.certain, Action("switch", why, name, color=wanted.other_color,
@@ -101,7 +101,7 @@ def _ended(member: Member, everyone: list[Member], seen: Observation) -> list[Ac
 def _leaves(member: Member, then: str, seen: Observation) -> Action:
     unsure, runs_on = doubt.blindness(seen), listed(seen)
     if runs_on:
-        return action.on("wait" if runs_on.until else "hold", member, runs_on.why, until=runs_on.until)
+        return action.put_off(action.on(then, member, ""), runs_on.why, runs_on.until)
     if unsure:
         return action.held(unsure, member, f"end it, {seen.desired.color} is live")
     why = f"{seen.desired.color} is live, and no nginx lists it any more"

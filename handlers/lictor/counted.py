@@ -1,8 +1,8 @@
 """Services whose engine is told only how many there should be, and starts, places and ends them by itself. Pure."""
 
-from lictor import action, blue_green, breaker, doubt, release, starts
+from lictor import action, blue_green, judgement, release, starts
 from lictor.action import Action
-from lictor.model import Group
+from lictor.model import Group, catalog_name
 from lictor.observation import Counts, Member, Observation, critical_for_s, group, members
 
 TELLING = 0  # no instance's number: under it stands how often the engine could not be told
@@ -14,7 +14,7 @@ def actions(seen: Observation) -> list[Action]:
     assert counts is not None
     if wanted.removed:
         return _removed(counts, seen) if counts.tells else []
-    told = _told(seen, wanted.color, seen.target, _live_goal(seen)) if counts.tells else []
+    told = _told(seen, wanted.color, seen.target, release.goal(seen)) if counts.tells else []
     if counts.tells and wanted.color:
         told += [*blue_green.color_key(seen), *_other_color(seen)]
     return [*told, *_ill(counts, seen)]
@@ -31,15 +31,11 @@ def due(seen: Observation) -> Member | None:
     return max(ill, key=lambda each: critical_for_s(each, seen), default=None)
 
 
-def _live_goal(seen: Observation) -> str:
-    wanted = seen.desired
-    return release.live_release(seen) or wanted.release if wanted.color else release.goal(seen)
-
-
 def _told(seen: Observation, color: str, count: int, fingerprint: str) -> list[Action]:
     """Tell the engine what it has not been told yet, or what nothing has come of."""
     there, failures = group(seen, color), seen.state.deaths.get(str(TELLING))
-    act = Action("scale", seen.desired.why_replicas, _name(seen, color), number=count, color=color, release=fingerprint)
+    act = Action("scale", seen.desired.why_replicas, catalog_name(seen.desired.name, color), number=count, color=color,
+                 release=fingerprint)
     again_at = starts.retry_at(seen.desired.name, TELLING, failures) if failures else 0.0
     if failures and seen.now < again_at:
         return [act._replace(kind="wait", until=again_at, reason=f"backs off, as its engine failed: {act.reason}")]
@@ -81,27 +77,30 @@ def _missing(act: Action, there: Group, seen: Observation) -> list[Action]:
 def _other_color(seen: Observation) -> list[Action]:
     """A release comes up in it, and what was live before, or has failed, ends in it."""
     wanted, running = seen.desired, seen.state.rollout
-    there = group(seen, wanted.other_color)
+    there, name = group(seen, wanted.other_color), catalog_name(wanted.name, wanted.other_color)
     if running:
         runs_on = blue_green.listed(seen) if there and there.release != running.release and there.replicas else None
         if runs_on:
-            return [Action("wait", f"the new release has to wait: {runs_on.why}", _name(seen, wanted.other_color))]
+            return [Action("wait", f"the new release has to wait: {runs_on.why}", name)]
         told = _told(seen, wanted.other_color, seen.target, running.release)
+        if told:
+            return told
         new = release.newcomers(seen)
-        return told or blue_green.gate(new, seen) if len(new) == seen.target or told else [
-            Action("wait", f"{len(new)} of {seen.target} are there", _name(seen, wanted.other_color))]
+        if len(new) != seen.target:
+            return [Action("wait", f"{len(new)} of {seen.target} are there", name)]
+        return blue_green.gate(new, seen)
     return _over(there, seen) if there else []
 
 
 def _over(there: Group, seen: Observation) -> list[Action]:
     wanted, failed, state = seen.desired, seen.state.failed, seen.state
     assert wanted.spec is not None and seen.counts is not None
-    act = Action("retire", "", _name(seen, there.color), color=there.color, release=there.release)
+    act = Action("retire", "", catalog_name(wanted.name, there.color), color=there.color, release=there.release)
     if failed and failed.release == there.release:
         return [act._replace(reason=f"its release failed: {failed.why}")]
     runs_on = blue_green.listed(seen) if there.replicas else None
     if runs_on:
-        return [act._replace(kind="wait" if runs_on.until else "hold", reason=runs_on.why, until=runs_on.until)]
+        return [action.put_off(act, runs_on.why, runs_on.until)]
     idle_at = state.switched_at + wanted.spec.drain  # connections on other nodes cannot be seen
     if there.replicas and seen.now < idle_at:
         return [act._replace(kind="wait", reason=f"{wanted.color} is live; what it answers yet may take a drain's time",
@@ -114,23 +113,18 @@ def _over(there: Group, seen: Observation) -> list[Action]:
 
 
 def _removed(counts: Counts, seen: Observation) -> list[Action]:
-    return [action.confirmed(seen.certain, Action("retire", "it was removed", _name(seen, each.color), color=each.color,
-                                                  release=each.release))
-            for each in counts.groups if each.replicas or counts.remembers]
+    return [action.confirmed(seen.certain, Action(
+                "retire", "it was removed", catalog_name(seen.desired.name, each.color), color=each.color,
+                release=each.release)) for each in counts.groups if each.replicas or counts.remembers]
 
 
 def _ill(counts: Counts, seen: Observation) -> list[Action]:
     ill, spec = due(seen), seen.desired.spec
     if ill is None or spec is None:
         return []
-    why, unsure = f"critical for {critical_for_s(ill, seen):.0f} s", doubt.doubt(seen)
-    if unsure:
-        return [action.held(unsure, ill, f"replace it, {why}")]
-    if not seen.certain:
-        return [action.confirmed(False, action.on("end", ill, why))]
-    obstacle = breaker.obstacle(seen)
+    why, obstacle = judgement.reason(ill, seen), judgement.obstacle(ill, seen)
     if obstacle:
-        return [action.held(obstacle._replace(until=0.0), ill, f"replace it, {why}")]
+        return [obstacle]
     if counts.ends:
         return [action.on("end", ill, f"{why}; its engine starts another")._replace(replaces=ill.container.id)]
     asked = seen.state.asked.get(seen.desired.color)
@@ -138,15 +132,11 @@ def _ill(counts: Counts, seen: Observation) -> list[Action]:
     if seen.now < again_at:
         return [action.on("wait", ill, f"{why}; its engine was told something less than {spec.release.deadline:g} s "
                           "ago", until=again_at)]
-    return [Action("redeploy", f"{ill.name}: {why}", _name(seen, seen.desired.color), number=seen.target,
-                   color=seen.desired.color, release=_live_goal(seen), replaces=ill.container.id)]
+    return [Action("redeploy", f"{ill.name}: {why}", seen.desired.catalog_name, number=seen.target,
+                   color=seen.desired.color, release=release.goal(seen), replaces=ill.container.id)]
 
 
 def _images(seen: Observation, fingerprint: str) -> str:
     image = seen.desired.spec.image if seen.desired.spec and fingerprint == seen.desired.release else (
         seen.state.live or {}).get("image")
     return f"{image} is wanted"
-
-
-def _name(seen: Observation, color: str) -> str:
-    return f"{seen.desired.name}-{color}" if color else seen.desired.name

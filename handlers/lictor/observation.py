@@ -16,7 +16,7 @@ DRAINING = "lictor: draining since "
 
 _DRAINING = re.compile(re.escape(DRAINING) + r"(?P<since>[0-9]{1,12}): (?P<why>.*)", re.DOTALL)
 _NOT_RUNNING = ("created", "exited", "dead")
-_GOOD = ("healthy", "joining", "maintenance", "starting", "failing")
+WORST_FIRST = ("unhealthy", "failing", "starting", "maintenance", "joining", "healthy")  # of those that stand
 
 
 class Observer(NamedTuple):
@@ -82,7 +82,12 @@ class Member(NamedTuple):
     @property
     def is_good(self) -> bool:
         """It counts as one of those that are wanted, and nothing has been found against it so far."""
-        return self.condition in _GOOD
+        return self.stands and self.condition != "unhealthy"
+
+    @property
+    def stands(self) -> bool:
+        """It runs, and is not about to end."""
+        return self.condition in WORST_FIRST
 
 
 def members(seen: Observation) -> list[Member]:

@@ -6,10 +6,11 @@ runs it next, after a crash as well, goes on from where the world is.
 
 from typing import NamedTuple
 
-from lictor import action, blue_green, breaker, counted, doubt, drain, release, rolling, starts
+from lictor import action, blue_green, counted, doubt, drain, judgement, release, rolling, starts
 from lictor.action import ACTS, Action
 from lictor.model import Container
-from lictor.observation import (START_UP_GRACE_S, Member, Observation, critical_for_s, failed_to_pass, members)
+from lictor.observation import (START_UP_GRACE_S, WORST_FIRST, Member, Observation, critical_for_s, failed_to_pass,
+                                members)
 
 __all__ = ["ACTS", "Action"]
 
@@ -36,9 +37,9 @@ def plan(seen: Observation) -> tuple[Action, ...]:
 def due(seen: Observation) -> Member | None:
     """The ill one that is to be replaced next: the longest critical, and none while another is still starting. While
     there are too many, only if none of those that stay passes: then nobody goes before another one does."""
-    standing, staying = _standing(members(seen)), departures(seen).staying
     if seen.counts:
         return counted.due(seen)
+    standing, staying = _standing(members(seen)), departures(seen).staying
     if rolling.is_under_way(seen) or len(staying) != seen.target:
         return None
     if any(each.condition == "starting" for each in standing):
@@ -74,7 +75,7 @@ def _decide(seen: Observation) -> tuple[Action, ...]:
 
 
 def _standing(everyone: list[Member]) -> list[Member]:
-    return [each for each in everyone if each.is_good or each.condition == "unhealthy"]
+    return [each for each in everyone if each.stands]
 
 
 def _unproven(everyone: list[Member], seen: Observation) -> list[Action]:
@@ -115,16 +116,10 @@ def _count(everyone: list[Member], seen: Observation) -> list[Action]:
 
 def _replacement(ill: Member, everyone: list[Member], seen: Observation) -> list[Action]:
     """Start another beside the ill one; where replicas.max leaves no room for that, take the ill one away first."""
-    why, spec = f"critical for {critical_for_s(ill, seen):.0f} s", seen.desired.spec
+    why, spec, obstacle = judgement.reason(ill, seen), seen.desired.spec, judgement.obstacle(ill, seen)
     assert spec is not None
-    unsure = doubt.doubt(seen)
-    if unsure:
-        return [action.held(unsure, ill, f"replace it, {why}")]
-    if not seen.certain:
-        return [action.on("confirm", ill, f"{why}: a consistent reading has to show it too before it is replaced")]
-    obstacle = breaker.obstacle(seen)
     if obstacle:
-        return [action.held(obstacle._replace(until=0.0), ill, f"replace it, {why}")]
+        return [obstacle]
     running = [each for each in everyone if each.condition != "gone"]
     if len(running) < spec.replicas.max:
         return starts.starts(everyone, seen, 1, f"to replace {ill.name}: {why}", release=release.goal(seen),
@@ -150,7 +145,7 @@ def _replaced(replaced: list[Member], staying: list[Member], seen: Observation) 
 
 
 def _judged_to_leave(member: Member, seen: Observation) -> Action:
-    why = f"critical for {critical_for_s(member, seen):.0f} s"
+    why = judgement.reason(member, seen)
     if failed_to_pass(member, seen):
         why = f"a replacement that has not passed its check in {START_UP_GRACE_S:g} s"
     unsure = doubt.doubt(seen)
@@ -217,7 +212,7 @@ def _is_replaced(member: Member, seen: Observation) -> bool:
 def _departure_order(member: Member, seen: Observation) -> tuple[int, float]:
     """The worst first, and of equals the newest."""
     rank = 0 if failed_to_pass(member, seen) else 1 if _is_replaced(member, seen) else (
-        2 + ("unhealthy", "failing", "starting", "maintenance", "joining", "healthy").index(member.condition))
+        2 + WORST_FIRST.index(member.condition))
     return rank, -member.container.started_at
 
 

@@ -40,8 +40,8 @@ def is_asked_for(seen: Observation) -> bool:
 
 def has_failed(seen: Observation) -> Failure | None:
     """The failure of what is asked for, which is not tried again as it is."""
-    failed = seen.state.failed
-    return failed if failed and failed.release == seen.desired.release and is_asked_for(seen) else None
+    failed = _last_failure(seen)
+    return failed if failed and is_asked_for(seen) else None
 
 
 def newcomers(seen: Observation) -> list[Member]:
@@ -136,16 +136,15 @@ def _trouble(seen: Observation) -> str:
     return f": {there.trouble}" if there and there.trouble else ""
 
 
-def forget_failure(seen: Observation) -> Failure | None:
-    """The failure to remember: until something else is asked for."""
+def _last_failure(seen: Observation) -> Failure | None:
+    """It is remembered until something else is asked for."""
     failed = seen.state.failed
     return failed if failed and failed.release == seen.desired.release else None
 
 
 def with_rollout(seen: Observation) -> Observation:
     """The observation with the release under way, or its failure, in its state."""
-    failed = forget_failure(seen)
-    seen = seen._replace(state=msgspec.structs.replace(seen.state, failed=failed))
+    seen = seen._replace(state=msgspec.structs.replace(seen.state, failed=_last_failure(seen)))
     seen = seen._replace(state=msgspec.structs.replace(seen.state, rollout=rollout(seen)))
     why = failure(seen)
     return seen if why is None else seen._replace(

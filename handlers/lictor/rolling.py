@@ -3,7 +3,7 @@
 from lictor import action, doubt, release
 from lictor import starts as starting
 from lictor.action import Action
-from lictor.observation import Member, Observation, members
+from lictor.observation import WORST_FIRST, Member, Observation, members
 
 
 def is_under_way(seen: Observation) -> bool:
@@ -58,7 +58,7 @@ def _joining(right: list[Member], seen: Observation) -> list[Action]:
 
 
 def _standing(seen: Observation) -> list[Member]:
-    return [each for each in members(seen) if each.is_good or each.condition == "unhealthy"]
+    return [each for each in members(seen) if each.stands]
 
 
 def _next(worst: Member, standing: list[Member], seen: Observation) -> list[Action]:
@@ -82,8 +82,7 @@ def _step(act: Action, seen: Observation) -> Action:
     if seen.now < passing_until(seen):
         return act._replace(kind="wait", reason="the newest has to pass for a while first", until=passing_until(seen))
     if unsure:
-        return act._replace(kind="wait" if unsure.until else "hold", until=unsure.until,
-                            reason=f"not done, as {unsure.why}: {act.kind} it, {act.reason}")
+        return action.put_off(act, f"not done, as {unsure.why}: {act.kind} it, {act.reason}", unsure.until)
     if running and seen.certain and release.unsmoked(seen):
         return act._replace(kind="wait", reason=f"{release.unsmoked(seen)}; asked again until the deadline")
     return action.confirmed(seen.certain, act)
@@ -98,5 +97,4 @@ def _what(seen: Observation) -> str:
 
 def _departure_order(member: Member) -> tuple[int, float]:
     """The worst first, and of equals the oldest."""
-    rank = ("unhealthy", "failing", "starting", "maintenance", "joining", "healthy").index(member.condition)
-    return rank, member.container.started_at
+    return WORST_FIRST.index(member.condition), member.container.started_at
