@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -16,6 +16,8 @@ from lab.swarm import Swarm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HANDLERS = REPOSITORY / "handlers"
+
+E = TypeVar("E", bound=Docker)
 
 
 def pytest_configure() -> None:
@@ -31,13 +33,7 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    engine = Docker(str(tmp_path_factory.mktemp("engine")))
-    try:
-        engine.start()
-        engine.build_books()
-        yield engine
-    finally:
-        engine.stop()
+    yield from _with_books(Docker(str(tmp_path_factory.mktemp("engine"))))
 
 
 @pytest.fixture
@@ -49,13 +45,7 @@ def docker(docker_engine: Docker) -> Iterator[Docker]:
 
 @pytest.fixture(scope="session")
 def swarm_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
-    engine = Swarm(str(tmp_path_factory.mktemp("swarm")))
-    try:
-        engine.start()
-        engine.build_books()
-        yield engine
-    finally:
-        engine.stop()
+    yield from _with_books(Swarm(str(tmp_path_factory.mktemp("swarm"))))
 
 
 @pytest.fixture
@@ -94,6 +84,15 @@ def node(docker: Docker, tmp_path: Path) -> Iterator[Any]:
         yield whole.start()
     finally:
         whole.stop()
+
+
+def _with_books(engine: E) -> Iterator[E]:
+    try:
+        engine.start()
+        engine.build_books()
+        yield engine
+    finally:
+        engine.stop()
 
 
 def _folder(tmp_path: Path, name: str) -> str:

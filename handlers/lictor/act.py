@@ -5,8 +5,8 @@ import time
 
 import msgspec
 
-from lictor import (budget, counted, desired, engines, errors, files, history, log, memory, model, observation, plan,
-                    policy, state, transaction)
+from lictor import (budget, counted, desired, engines, errors, fence, files, history, log, memory, model, observation,
+                    plan, policy, state, transaction)
 from lictor.fence import Fence
 from lictor.observation import Observation
 from lictor.observe import Context
@@ -14,10 +14,10 @@ from lictor.observe import Context
 _LOG_LINES = 20
 
 
-def carry_out(context: Context, seen: Observation, action: plan.Action, fence: Fence | None = None) -> None:
+def carry_out(context: Context, seen: Observation, action: plan.Action, lock: Fence | None = None) -> None:
     """Do one action: the intent is recorded before it, the outcome after it; raises what the act itself raised.
 
-    With `fence`, whoever has lost the lock is stopped before the act, and can record nothing of it.
+    With `lock`, whoever has lost the lock is stopped before the act, and can record nothing of it.
     """
     began = time.monotonic()
     name = seen.desired.name
@@ -25,12 +25,12 @@ def carry_out(context: Context, seen: Observation, action: plan.Action, fence: F
         _reserve(context, seen, action.replaces)
     begun = history.begin(context.catalog, seen, {
         "node": context.node, "kind": action.kind, "container": action.container, "reason": action.reason,
-        "seen": describe(seen)}, fence=fence)
+        "seen": describe(seen)}, fence=lock)
     outcome, detail = "failed", "it broke off"
     try:
-        if fence:
-            fence.check()
-        detail = _ACTS[action.kind](context, seen, action, fence)
+        if lock:
+            lock.check()
+        detail = _ACTS[action.kind](context, seen, action, lock)
         outcome = "done"
     except errors.LictorError as error:
         detail = str(error)
@@ -39,7 +39,7 @@ def carry_out(context: Context, seen: Observation, action: plan.Action, fence: F
         ms = round((time.monotonic() - began) * 1000)
         log.event(action.kind, service=name, container=action.container, reason=action.reason, outcome=outcome,
                   detail=detail if outcome == "failed" else None, ms=ms)
-        history.finish(context.catalog, begun, {"outcome": outcome, "ms": ms, "detail": detail[:4000]}, fence=fence)
+        history.finish(context.catalog, begun, {"outcome": outcome, "ms": ms, "detail": detail[:4000]}, fence=lock)
 
 
 def last_words(seen: Observation, container_id: str) -> str:
@@ -74,7 +74,7 @@ def _reserve(context: Context, seen: Observation, container_id: str) -> None:
                         cas=entry.modify_index if entry else 0)
 
 
-def _start(context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+def _start(context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
     assert seen.desired.spec is not None
     spec = _spec_of(seen, action.release)
     gated = bool(spec.release.smoke and not action.color and seen.state.rollout and
@@ -105,27 +105,27 @@ def _count_failure(context: Context, seen: Observation, action: plan.Action, err
     context.catalog.put(key, state.encode(new), cas=entry.modify_index if entry else 0)
 
 
-def _drain(context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+def _drain(context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
     paused = [each for each in seen.instances if each.service_id == action.service_id and each.maintenance is not None]
     if paused:  # by hand: Consul keeps the first reason, and ours could not be seen
         context.catalog.set_maintenance(action.service_id, None)
-    context.catalog.set_maintenance(action.service_id, f"{observation.DRAINING}{int(seen.now)}: {action.reason}")
+    context.catalog.set_maintenance(action.service_id, observation.drain_text(seen.now, action.reason))
     return ""
 
 
-def _let_in(context: Context, _seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+def _let_in(context: Context, _seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
     context.catalog.set_maintenance(action.service_id, None)
     return ""
 
 
-def _stop(_context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+def _stop(_context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
     assert seen.desired.spec is not None
     spec = seen.desired.spec
     engines.ENGINES[spec.engine].stop(_container(seen, action), grace_s=spec.stop_grace_period)
     return ""
 
 
-def _remove(_context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+def _remove(_context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
     assert seen.desired.spec is not None
     container, failed = _container(seen, action), seen.state.failed
     was_well = container.exit_code is None and not (failed and failed.release == container.release)
@@ -134,7 +134,7 @@ def _remove(_context: Context, seen: Observation, action: plan.Action, _fence: F
     return said
 
 
-def _switch(context: Context, seen: Observation, action: plan.Action, fence: Fence | None) -> str:
+def _switch(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
     """The colour's key and what lictor remembers of it change together, or not at all."""
     name, state_key = seen.desired.name, f"{state.KEY_PREFIX}{seen.desired.name}"
     color_key = f"{context.config.prefix}{name}/color"
@@ -147,14 +147,11 @@ def _switch(context: Context, seen: Observation, action: plan.Action, fence: Fen
             raise errors.Conflict(f"{state_key} is not what it was when this was decided")
         operations.append(transaction.cas(state_key, state.encode(memory.switched(seen)),
                                           remembered.modify_index if remembered else 0))
-    if fence:
-        fence.commit(operations)
-    else:
-        context.catalog.commit(operations)
+    fence.commit(context.catalog, lock, operations)
     return f"{action.color} is live"
 
 
-def _scale(context: Context, seen: Observation, action: plan.Action, fence: Fence | None) -> str:
+def _scale(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
     """Told by an absolute count; what it was told is remembered, as most such engines forget it."""
     spec = _spec_of(seen, action.release)
     engine = engines.COUNTING[spec.engine]
@@ -166,18 +163,18 @@ def _scale(context: Context, seen: Observation, action: plan.Action, fence: Fenc
         with contextlib.suppress(errors.LictorError):
             _count_failure(context, seen, action._replace(number=counted.TELLING), error)
         raise
-    _remember_asked(context, seen, action.color, state.Asked(action.number, action.release, time.time()), fence)
+    _remember_asked(context, seen, action.color, state.Asked(action.number, action.release, time.time()), lock)
     return said
 
 
-def _retire(context: Context, seen: Observation, action: plan.Action, fence: Fence | None) -> str:
+def _retire(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
     spec = _spec_of(seen, action.release)
     said = engines.COUNTING[spec.engine].remove(context.config, spec, color=action.color)
-    _remember_asked(context, seen, action.color, None, fence)
+    _remember_asked(context, seen, action.color, None, lock)
     return said
 
 
-def _end(_context: Context, seen: Observation, action: plan.Action, _fence: Fence | None) -> str:
+def _end(_context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
     assert seen.desired.spec is not None
     engine = engines.ENDING[seen.desired.spec.engine]
     found = [each for each in engine.containers(seen.desired.name) if each.id == action.container_id]
@@ -189,18 +186,14 @@ def _end(_context: Context, seen: Observation, action: plan.Action, _fence: Fenc
 
 
 def _remember_asked(context: Context, seen: Observation, color: str, asked: state.Asked | None,
-                    fence: Fence | None) -> None:
+                    lock: Fence | None) -> None:
     key = f"{state.KEY_PREFIX}{seen.desired.name}"
     entry = context.catalog.get(key)
     old = state.decode(entry.value if entry else None)
     others = {each: was for each, was in old.asked.items() if each != color}
     deaths = {number: each for number, each in old.deaths.items() if number != str(counted.TELLING)}
     new = msgspec.structs.replace(old, asked={**others, **({color: asked} if asked else {})}, deaths=deaths)
-    index = entry.modify_index if entry else 0
-    if fence:
-        fence.put(key, state.encode(new), index)
-    else:
-        context.catalog.put(key, state.encode(new), cas=index)
+    fence.put(context.catalog, lock, key, state.encode(new), entry.modify_index if entry else 0)
 
 
 def _spec_of(seen: Observation, release: str) -> policy.Spec:
@@ -237,11 +230,6 @@ def _with_env_files(spec: policy.Spec) -> policy.Spec:
     """Read the env files of this node in; what stands in `environment` wins, then the later file."""
     table: dict[str, str] = {}
     for path in spec.env_files:
-        try:
-            text = files.read(path)
-        except OSError as error:
-            raise errors.Refused(f"{spec.name}: env_file {path} cannot be read on this node: {error}") from error
-        if text is None:
-            raise errors.Refused(f"{spec.name}: env_file {path} is not on this node")
+        text = files.read_needed(path, f"{spec.name}: env_file")
         table |= policy.parse_env_file(text)
     return desired.with_environment(spec, {**table, **spec.environment_table})

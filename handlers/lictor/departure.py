@@ -30,7 +30,7 @@ def announce(client: catalog.Catalog, found: Iterable[registration.Registration]
         if meta.get(model.META_CONTAINER) != each.container_id or model.MAINTENANCE_PREFIX + each.id in checks:
             continue
         try:
-            client.set_maintenance(each.id, f"{observation.DRAINING}{int(time.time())}: Swarm ends it")
+            client.set_maintenance(each.id, observation.drain_text(time.time(), "Swarm ends it"))
         except errors.Refused as error:  # it has gone this moment
             log.event("drain", id=each.id, container=each.container, outcome="refused", reason=error)
         else:

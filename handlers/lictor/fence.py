@@ -74,6 +74,22 @@ class Fence:
                                      transaction.delete_key(self._key)])
 
 
+def put(client: Catalog, lock: Fence | None, key: str, value: str | bytes, index: int) -> None:
+    """Write `key` if its ModifyIndex is `index`, and, where there is a lock, it is ours."""
+    if lock:
+        lock.put(key, value, index)
+    else:
+        client.put(key, value, cas=index)
+
+
+def commit(client: Catalog, lock: Fence | None, operations: list[transaction.Operation]) -> None:
+    """Carry out all of them or none; where there is a lock, only if it is ours."""
+    if lock:
+        lock.commit(operations)
+    else:
+        client.commit(operations)
+
+
 @contextmanager
 def held(client: Catalog, name: str, *, node: str) -> Iterator[Fence | None]:
     """Hold the lock `name` during the body; None: another holds it, or did within the lock delay.

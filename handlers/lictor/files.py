@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from lictor import errors
+
 _READ_LIMIT_BYTES = 16 * 1024 * 1024
 
 
@@ -53,6 +55,17 @@ def read(path: str) -> str | None:
             return file.read(_READ_LIMIT_BYTES)
     except FileNotFoundError:
         return None
+
+
+def read_needed(path: str, what: str) -> str:
+    """The text of a file that a user has named; Refused, with `what` it is, when it cannot be had."""
+    try:
+        text = read(path)
+    except OSError as error:
+        raise errors.Refused(f"{what} {path} cannot be read on this node: {error}") from error
+    if text is None:
+        raise errors.Refused(f"{what} {path} is not on this node")
+    return text
 
 
 def read_json(path: str) -> Any:

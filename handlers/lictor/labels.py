@@ -13,6 +13,12 @@ def identify(service: str, *, color: str, release: str) -> dict[str, str]:
     return {model.LABEL_SERVICE: service, model.LABEL_RELEASE: release, **({model.LABEL_COLOR: color} if color else {})}
 
 
+def of_container(spec: policy.Spec, *, number: int, color: str, release: str, gated: bool) -> dict[str, str]:
+    """Those of one that lictor itself makes; `gated`: it is to be registered so that it gets no traffic yet."""
+    return describe(spec, color=color, release=release) | {model.LABEL_NUMBER: str(number)} | (
+        {model.LABEL_GATE: "smoke"} if gated else {})
+
+
 def describe(spec: policy.Spec, *, color: str, release: str) -> dict[str, str]:
     """All that a container says of itself, but for its number: the user's labels, ours, and the registrar's."""
     labels = {key: value for key, value in spec.label_table.items() if not _REGISTERED_AS.fullmatch(key)}

@@ -10,7 +10,6 @@ from lictor.state import Breaker, Deaths, Failure, State
 
 FORGET_DEATHS_S = 600.0
 HELD = "held"  # the cause of a doubt, among those that people are told of
-
 RELEASE_FAILED = "release failed"
 
 

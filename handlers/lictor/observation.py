@@ -114,6 +114,11 @@ def drain_mark(instance: Instance | None) -> tuple[float, str] | None:
     return (float(match["since"]), match["why"]) if match else None
 
 
+def drain_text(since: float, why: str) -> str:
+    """The reason of a maintenance that is a drain, as `drain_mark` reads it."""
+    return f"{DRAINING}{int(since)}: {why}"
+
+
 def critical_for_s(member: Member, seen: Observation) -> float:
     return seen.now - critical_since(member.container, seen)
 

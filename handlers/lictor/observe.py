@@ -145,13 +145,13 @@ def _reading(context: Context, around: Surroundings, told: counting.Engines, wan
     stored = state.decode(remembered.value if remembered else None)
     if _places_here(context, wanted):  # whatever another node registers is none of these containers
         found = [each for each in found if each.node == context.node]
-    counts = told.counts(wanted, stored)
+    counts, now = told.counts(wanted, stored), time.time()
     if counts:
         found = [each if each.container_id else each._replace(container_id=f"{each.node}/{each.service_id}")
                  for each in found]
-        containers = counting.containers(wanted, stored, counts, found, time.time())
+        containers = counting.containers(wanted, stored, counts, found, now)
     seen = around.complete(Observation(
-        now=time.time(), desired=wanted, containers=tuple(containers), instances=tuple(found), state=stored,
+        now=now, desired=wanted, containers=tuple(containers), instances=tuple(found), state=stored,
         certain=certain, rules=context.config.heal, counts=counts))
     others = [each for each in observation.candidates(seen) if each.condition not in ("gone", "leaving")]
     draining = [each.container for each in (*observation.members(seen), *others)

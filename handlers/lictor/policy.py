@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
-from lictor import durations, errors, model
+from lictor import amounts, errors, model
+from lictor.amounts import Duration, Memory
 from lictor.placement import Placement, require_possible
 from lictor.project import Project, check_project
 
@@ -26,17 +27,8 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
                    r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
 _PORT = re.compile(r"(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})::)?(?P<port>\d{1,5})(?:/(?P<protocol>tcp|udp))?", re.ASCII)
-_MEMORY = re.compile(r"(\d+)(b|k|kb|kib|m|mb|mib|g|gb|gib)?", re.ASCII)
 _UNKNOWN_KEY = re.compile("Object contains unknown field `[^`]*`")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
-
-
-class Duration(float):
-    """Seconds, written as Compose writes them: 500ms, 2s, 1m30s, 1h."""
-
-
-class Memory(int):
-    """Bytes, written as Compose writes them: 64m, 128MiB, 1g."""
 
 
 def _one_of(key: str, given: str, allowed: tuple[str, ...]) -> None:
@@ -245,7 +237,7 @@ def read_spec_file(text: str, path: str) -> dict[str, Any]:
 def parse_spec(table: object, where: str) -> Spec:
     """Validate a spec; raises Refused naming `where`, the key, what was given and what is allowed."""
     try:
-        return msgspec.convert(table, Spec, dec_hook=_convert)
+        return msgspec.convert(table, Spec, dec_hook=amounts.convert)
     except msgspec.ValidationError as error:
         known = f"; known are {', '.join(Spec.__struct_fields__)}" if _UNKNOWN_KEY.fullmatch(str(error)) else ""
         raise errors.Refused(f"{where}: {error}{known}") from error
@@ -280,17 +272,6 @@ def parse_env_file(text: str) -> dict[str, str]:
     """Docker's env-file format: NAME=value lines; empty lines and # comments are passed over."""
     lines = [line.strip() for line in text.splitlines()]
     return _table([line for line in lines if line and not line.startswith("#")])
-
-
-def _convert(kind: type, value: object) -> object:
-    if kind is Duration:
-        return Duration(durations.seconds(value))
-    if kind is Memory:
-        match = _MEMORY.fullmatch(str(value).lower())
-        if isinstance(value, bool) or not match:
-            raise ValueError(f"{value!r} is no amount of memory; write it such as 64m, 128MiB or 1g")
-        return Memory(int(match[1]) * 1024 ** " kmg".index((match[2] or " ")[0].replace("b", " ")))
-    raise ValueError(f"{value!r} cannot be a {kind.__name__}")
 
 
 def _table(values: Mapping[str, object] | list[str]) -> dict[str, str]:

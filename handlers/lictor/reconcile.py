@@ -136,11 +136,8 @@ def _step(context: Context, reading: Reading, lock: Fence | None = None) -> bool
         _forget(context, seen.desired.name)
         return False
     if seen.state != reading.stored:
-        key, learnt = f"{state.KEY_PREFIX}{seen.desired.name}", state.encode(seen.state)
-        if lock:
-            lock.put(key, learnt, reading.stored_index)
-        else:
-            context.catalog.put(key, learnt, cas=reading.stored_index)
+        fence.put(context.catalog, lock, f"{state.KEY_PREFIX}{seen.desired.name}", state.encode(seen.state),
+                  reading.stored_index)
     words = {cause: _last_words(seen, cause) for cause in set(seen.state.told) - set(reading.stored.told)}
     try:
         _act(context, reading, lock)

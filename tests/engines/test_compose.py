@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,10 +121,12 @@ def inspect(container: str) -> dict[str, Any]:
 
 
 def temporaries() -> set[str]:
-    return {each for each in os.listdir("/tmp") if re.fullmatch("lictor-[a-z0-9_]{8}", each)}
+    return {each for each in os.listdir(tempfile.gettempdir()) if re.fullmatch("lictor-[a-z0-9_]{8}", each)}
 
 
-def test_the_file_of_the_articles_scales_and_releases_unchanged(project: Project, second_image: str) -> None:
+def test_the_file_of_the_articles_scales_and_releases_unchanged(project: Project, second_image: str, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # tests of other processes have theirs in /tmp
     text, before = project.file.read_text(), temporaries()
     db = project.up("db")
     db_started = inspect(db)["State"]["StartedAt"]

@@ -41,8 +41,7 @@ def start(spec: policy.Spec, *, number: int, color: str, release: str, gated: bo
         client.start(each.id)
         return own_containers.seen(client, each.id)
     client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S)
-    own = labels.describe(spec, color=color, release=release) | {model.LABEL_NUMBER: str(number)}
-    own |= {model.LABEL_GATE: "smoke"} if gated else {}
+    own = labels.of_container(spec, number=number, color=color, release=release, gated=gated)
     try:
         _create(client, spec, color, own)
         made = _numbered(spec.name, color, number)
@@ -65,7 +64,7 @@ def _create(client: docker.Client, spec: policy.Spec, color: str, own_labels: di
     """Have Compose make one more than there are of the file's service, without starting any."""
     assert spec.project is not None
     paths = _paths(spec.project)
-    text = _read(paths[0])
+    text = files.read_needed(paths[0], "compose:")
     service = color or spec.project.service or spec.name
     extension = project.extension(text, paths[0], service, {"image": spec.image, "labels": own_labels})
     program = [*_program(project.is_version_1(text, paths[0])), "--project-directory", spec.project.folder,
@@ -98,16 +97,6 @@ def _paths(given: project.Project) -> list[str]:
             return [os.path.join(given.folder, each) for each in (name, *found[:1])]
     raise errors.Refused(f"compose: {given.folder} has no compose file on this node; looked for "
                          f"{', '.join(project.FILES)}")
-
-
-def _read(path: str) -> str:
-    try:
-        text = files.read(path)
-    except OSError as error:
-        raise errors.Refused(f"compose: {path} cannot be read on this node: {error}") from error
-    if text is None:
-        raise errors.Refused(f"compose: {path} is not on this node")
-    return text
 
 
 def _program(version_1: bool) -> list[str]:

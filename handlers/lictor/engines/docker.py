@@ -27,9 +27,7 @@ def start(spec: policy.Spec, *, number: int, color: str, release: str, gated: bo
         client.start(kept["Id"])
         return own_containers.seen(client, kept["Id"])
     client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S)
-    body = definition(spec, name, number=number, color=color, release=release)
-    body["Labels"] |= {model.LABEL_GATE: "smoke"} if gated else {}
-    container_id = client.create(name, body)
+    container_id = client.create(name, definition(spec, name, number=number, color=color, release=release, gated=gated))
     try:
         for network in spec.networks[1:]:
             client.connect_network(container_id, network)
@@ -41,7 +39,8 @@ def start(spec: policy.Spec, *, number: int, color: str, release: str, gated: bo
     return own_containers.seen(client, container_id)
 
 
-def definition(spec: policy.Spec, name: str, *, number: int, color: str, release: str) -> dict[str, Any]:
+def definition(spec: policy.Spec, name: str, *, number: int, color: str, release: str,
+               gated: bool = False) -> dict[str, Any]:
     """The body of the Engine API's `POST /containers/create`."""
     volumes = [each for each in spec.volumes if ":" not in each]
     port = spec.container_port
@@ -53,7 +52,7 @@ def definition(spec: policy.Spec, name: str, *, number: int, color: str, release
         "Env": [f"{key}={value}" for key, value in spec.environment_table.items()],
         "Cmd": spec.command_words or None,
         "Entrypoint": spec.entrypoint_words or None,
-        "Labels": labels.describe(spec, color=color, release=release) | {model.LABEL_NUMBER: str(number)},
+        "Labels": labels.of_container(spec, number=number, color=color, release=release, gated=gated),
         "Volumes": {each: {} for each in volumes},
         "StopTimeout": math.ceil(spec.stop_grace_period),
         "ExposedPorts": {key: {}} if port else {},
