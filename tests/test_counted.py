@@ -162,6 +162,21 @@ def test_rolling_is_the_engine_s_own_and_taken_back_when_it_fails() -> None:
     assert plan.plan(half)[0].release == release_of("books:1", ROLLING)
 
 
+def test_another_image_and_fewer_at_once_make_no_sudden_drop() -> None:
+    five, wanted = group("", 5, "books:1", *"abcde", spec=ROLLING), ("redeploy books 5", "wait books", "scale books 2")
+    for told, since_s, expected in ((five, 100, wanted[0]), (five._replace(release=release_of("books:2", ROLLING)), 5,
+                                                             wanted[1]),
+                                    (five._replace(release=release_of("books:2", ROLLING)), 100, wanted[2])):
+        seen = world("books:2", 2, (told,), *(f"{each} - passing" for each in "abcde"), spec=ROLLING,
+                     state={"surplus_since": NOW - since_s})
+        assert decided(seen)[0] == expected
+
+
+def test_what_serves_nobody_yet_is_lowered_at_once() -> None:
+    many = group("green", 5, "books:2", "c", "d")
+    assert decided(world("books:2", 2, (BLUE, many), *TWO, *NEW)) == ["scale books-green 2"]
+
+
 def test_a_tombstone_retires_every_colour() -> None:
     seen = world("books:1", 2, (BLUE, group("green", 0, "books:2")), *TWO, keys={"removed": b""})
     assert decided(seen) == ["retire books-blue", "retire books-green"]

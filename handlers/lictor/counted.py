@@ -32,8 +32,10 @@ def due(seen: Observation) -> Member | None:
 
 
 def _told(seen: Observation, color: str, count: int, fingerprint: str) -> list[Action]:
-    """Tell the engine what it has not been told yet, or what nothing has come of."""
+    """Tell the engine what it has not been told yet, or what nothing has come of. Only where users are served, fewer
+    than before are asked for with care, and not together with another release."""
     there, failures = group(seen, color), seen.state.deaths.get(str(TELLING))
+    serves = color == seen.desired.color
     act = Action("scale", seen.desired.why_replicas, catalog_name(seen.desired.name, color), number=count, color=color,
                  release=fingerprint)
     again_at = starts.retry_at(seen.desired.name, TELLING, failures) if failures else 0.0
@@ -41,11 +43,12 @@ def _told(seen: Observation, color: str, count: int, fingerprint: str) -> list[A
         return [act._replace(kind="wait", until=again_at, reason=f"backs off, as its engine failed: {act.reason}")]
     if there is None or there.release != fingerprint:
         if there and there.replicas:
-            act = act._replace(kind="redeploy", reason=f"{_images(seen, fingerprint)}, {there.image} runs")
+            act = act._replace(kind="redeploy", reason=f"{_images(seen, fingerprint)}, {there.image} runs",
+                               number=max(count, there.replicas) if serves else count)
         return [act]
-    if there.replicas > count:
+    if there.replicas > count and serves:
         return [_fewer(act, there, seen)]
-    if there.replicas < count:
+    if there.replicas != count:
         return [act]
     return _missing(act, there, seen)
 
