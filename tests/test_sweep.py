@@ -13,8 +13,9 @@ import pytest
 
 from conftest import HANDLERS
 from lab.consul import Consul
-from lictor import config, consul_http, errors, files, handler, history, observe, report, state, survey, sweep
 from lictor import catalog as catalogs
+from lictor import (config, consul_http, errors, files, handler, heartbeat, history, observe, report, state, survey,
+                    sweep)
 
 SPEC = {"image": "books:1", "port": 8080, "node": "node-2", "route": {"path": "/books"}}
 
@@ -57,6 +58,16 @@ def test_the_answer_needs_no_library() -> None:
     told = subprocess.run([sys.executable, "-c", "import sys; from lictor import handler, sweep; print(*sys.modules)"],
                           cwd=HANDLERS, capture_output=True, text=True, check=True).stdout.split()
     assert not {"consul", "docker", "jinja2", "msgspec", "requests", "tenacity", "yaml"} & set(told)
+
+
+def test_a_node_without_docker_only_routes_what_runs_on_a_swarm(
+        consul: Consul, call: handler.Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    put(consul, "books", engine="swarm", node="")
+    assert survey.look(call) == survey.Survey([], 0, [], [])
+    heartbeat.write(call.settings)  # a registrar has been here, so the engine is only away
+    with pytest.raises(errors.Unavailable, match=r"nowhere|No such file"):
+        survey.look(call)
 
 
 def test_a_sweep_asks_ten_times_at_most_however_many_services_there_are(

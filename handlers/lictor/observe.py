@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor import (config, counting, desired, engines, errors, memory, model, observation, plan, release, smoke, state)
+from lictor import (config, counting, desired, engines, errors, heartbeat, memory, model, observation, plan, release,
+                    smoke, state)
 from lictor.catalog import Catalog, Entry
 from lictor.observation import Observation
 from lictor.surroundings import Surroundings
@@ -34,7 +35,8 @@ def acts_here(context: Context, wanted: desired.Desired) -> bool:
     """Whether this node does something about the service: starts and stops its containers, or tells its engine."""
     engine = wanted.spec.engine if wanted.spec else ""
     if engine in engines.COUNTING:
-        return engine in engines.ENDING or engines.COUNTING[engine].acts_here(context.config)
+        runs_here = engine in engines.ENDING and heartbeat.read(context.config) is not None
+        return runs_here or engines.COUNTING[engine].acts_here(context.config)
     return wanted.spec is not None and engine in engines.ENGINES and wanted.spec.node == context.node
 
 

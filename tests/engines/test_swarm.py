@@ -2,6 +2,7 @@
 
 import json
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.swarm import Swarm
-from lictor import config, errors, model, policy, swarms
+from lictor import config, errors, heartbeat, model, policy, swarms
 from lictor.engines import swarm as engine
 
 BOOKS = {"name": "books", "engine": "swarm", "image": "books-service:1.0", "port": 8080}
@@ -250,12 +251,15 @@ def test_each_has_a_port_of_its_own_on_all_addresses(swarm: Swarm) -> None:
     assert len({each[0]["HostPort"] for each in published}) == 2
 
 
-def test_only_a_manager_can_be_told_anything(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_manager_can_be_told_anything(docker: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.acts_here(SETTINGS)
     monkeypatch.setenv("DOCKER_HOST", docker.environ["DOCKER_HOST"])
     assert not engine.acts_here(SETTINGS)
     with pytest.raises(errors.Unavailable, match="not a swarm manager"):
         engine.groups()
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    settings = config.Config(state_dir=str(tmp_path))
+    assert not engine.acts_here(settings), "it only routes"
+    heartbeat.write(settings)
     with pytest.raises(errors.Unavailable, match="No such file or directory"):
-        engine.acts_here(SETTINGS)
+        engine.acts_here(settings)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lictor import config, containers as docker, errors, inspection, labels, model, policy, swarms
+from lictor import config, containers as docker, errors, heartbeat, inspection, labels, model, policy, swarms
 
 _RESTART_DELAY_S = 2.0  # also before the replacement of one that lictor or a dead node ended
 _VOLUME = re.compile(r"(?:(?P<source>/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?(?P<target>/[^:]*)(?::(?P<options>[^:]*))?")
@@ -17,7 +17,12 @@ _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 
 
 def acts_here(settings: config.Config) -> bool:
-    return swarms.connect().is_manager()
+    try:
+        return swarms.connect().is_manager()
+    except errors.Unavailable:
+        if heartbeat.read(settings):
+            raise
+        return False  # no registrar ever ran here: it is no engine that is away, but a node that only routes
 
 
 def groups(service: str | None = None) -> list[model.Group] | None:
