@@ -30,7 +30,7 @@ class Host(Node):
         self.address = address_of(position)
         self.network, self.cgroup, self.memory_mib = network, f"{cgroup}/{self.name}", memory_mib
         self.netns = network.path(self.name)
-        self.count = count
+        self.count, self.is_server = count, position < servers
         self.first: Daemon | None = None  # when it was this very process that booted it
         for each in ("engine", "etc-docker"):
             os.makedirs(os.path.join(folder, each), exist_ok=True)
@@ -38,10 +38,10 @@ class Host(Node):
             "bind_addr": self.address, "client_addr": f"127.0.0.1 {self.address}", "ports": _PORTS,
             "data_dir": os.path.join(folder, "consul", "data"), "retry_interval": "1s",
             "retry_join": [address_of(other) for other in range(count) if other != position],
-            "server": position < servers,
+            "server": self.is_server,
         }
-        if agent["server"]:
-            agent["bootstrap_expect"] = servers
+        if self.is_server:
+            agent |= {"bootstrap_expect": servers, "autopilot": {"server_stabilization_time": "2s"}}
         engine = Engine(f"unix://{folder}/docker.sock", scratch=folder)
         super().__init__(folder, engine, address=self.address, netns=self.netns, node=self.name, config=agent)
 
@@ -58,10 +58,17 @@ class Host(Node):
         ], os.path.join(self.folder, "init.log"))
 
     def wait_up(self, timeout_s: float = 60) -> None:
-        """The engine and nginx answer, and the agent knows a leader and itself."""
+        """The engine and nginx answer, and the agent knows a leader and itself; a server has a vote."""
         self.docker.wait_ready(timeout_s)
         self.consul.wait_ready(timeout_s)
         wait_for(self.nginx.is_up, f"nginx answers on {self.nginx.url}", timeout_s)
+        wait_for(self._votes, f"{self.name} has its vote in Consul", timeout_s)
+
+    def _votes(self) -> bool:
+        """Autopilot takes a dead server's vote, and gives it back a while after its return: whoever kills another one
+        before that leaves no majority."""
+        found = self.consul.request("GET", "/v1/operator/raft/configuration")["Servers"]
+        return not self.is_server or any(each["Node"] == self.name and each["Voter"] for each in found)
 
     @property
     def is_running(self) -> bool:
