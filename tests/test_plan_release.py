@@ -7,7 +7,7 @@ import pytest
 
 from lictor import desired, memory, model, observation, plan
 from lictor.observation import Observation
-from lictor.state import Failure, State
+from lictor.state import Deaths, Failure, State
 from scene import NOW, SPEC
 
 BLUE_GREEN: dict[str, Any] = {
@@ -158,6 +158,19 @@ def test_what_has_failed_is_removed_and_not_tried_again_until_something_changes(
     other = world(BLUE_GREEN, "books:3", *BLUE, state=FAILED)
     assert other.state.failed is None and decided(other) == ["start books-green-1", "start books-green-2"]
     assert decided(world(BLUE_GREEN, OLD, *BLUE, state=FAILED)) == []
+
+
+def test_a_new_release_does_not_back_off_from_what_it_may_mend() -> None:
+    """Its own deadline runs meanwhile, and the number that keeps dying may be the one that it starts with."""
+    old = ("1 books:1 passing", "2 books:1 passing")
+    loops = {"deaths": {"1": Deaths(9, NOW - 5), "3": Deaths(2, NOW - 5)}}
+    assert decided(world(ROLLING, NEW, *old, state=loops)) == ["start books-3"]
+    first = world(ROLLING, NEW, *old)
+    died = world(ROLLING, NEW, *old, "3 books:2 died", state={
+        "rollout": first.state.rollout, "passed": ["c0", "c1"]}, now=NOW + 1)
+    assert died.state.failed and died.state.deaths == {}
+    refused = memory.failed(first.state, 3, NOW + 1)
+    assert decided(later(first._replace(state=refused), 2)) == ["wait books-3"]
 
 
 @pytest.mark.parametrize(("crew", "limits", "expected"), [

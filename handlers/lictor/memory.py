@@ -18,7 +18,11 @@ def remember(seen: Observation) -> State:
     new_doubt = doubt.new_doubt(seen)
     if seen.state.doubt and seen.certain and new_doubt is None:
         seen = seen._replace(state=msgspec.structs.replace(seen.state, doubt="", trusted_since=seen.now))
+    under_way = seen.state.rollout
     seen = release.with_rollout(_with_passed(seen))
+    if seen.state.rollout and (under_way is None or under_way.release != seen.state.rollout.release):
+        # What is asked for now may be what mends it, and its own deadline runs.
+        seen = seen._replace(state=msgspec.structs.replace(seen.state, deaths={}))
     old, wanted, everyone = seen.state, seen.desired, members(seen)
     lost = [each.container.id for each in everyone if each.condition == "gone" or failed_to_pass(each, seen)
             if not seen.counts]  # the deaths are its engine's to make good
@@ -153,10 +157,12 @@ def _surplus_since(seen: Observation) -> float:
 
 
 def _deaths(everyone: list[Member], seen: Observation, lost: list[str]) -> dict[str, Deaths]:
-    """Each death is counted once, and double if it came before the check ever passed; ten good minutes forget it."""
+    """Each death is counted once, and double if it came before the check ever passed; ten good minutes forget it. One
+    of a release that failed is no reason to back off from what comes after it."""
     deaths, numbers = seen.state.deaths, {str(each.container.number) for each in everyone}
+    failed = seen.state.failed.release if seen.state.failed else ""
     for each in everyone:
-        if each.container.id in lost and each.container.id not in seen.state.lost:
+        if each.container.id in lost and each.container.id not in seen.state.lost and each.container.release != failed:
             weight = 1 if each.container.id in seen.state.passed else 2
             deaths = _died(deaths, each.container.number, weight, seen.now)
     well = {str(each.container.number) for each in everyone
