@@ -25,6 +25,15 @@ def pytest_configure() -> None:
         isolation.leave()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that at the end no process is left alone with one; quick ones fill the gaps."""
+    items.sort(key=lambda item: (item.get_closest_marker("timeout") is None, not _is_long(item)))
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return bool({"lab", "folder", "node", "docker", "swarm"} & set(getattr(item, "fixturenames", ())))
+
+
 @pytest.fixture
 def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As pytest's, but short: nginx's socket is below it, and a socket's path may have 107 bytes."""

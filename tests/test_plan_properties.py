@@ -17,6 +17,7 @@ from scene import NOW
 
 RANDOMS = st.randoms(use_true_random=False)
 SEEDS = range(4000)
+pytestmark = pytest.mark.xdist_group("many")  # which one process makes, once
 
 
 class Facts:
