@@ -1,4 +1,4 @@
-"""The lab's demo: one service behind the nginx of three hosts, while hosts lose their power and their network."""
+"""The lab's demo: one service on a Swarm of three hosts is scaled and released, while hosts lose power and network."""
 
 import json
 import os
@@ -13,15 +13,22 @@ from lab.client import Failure
 from lab.daemon import wait_for
 from lab.demo import Timeline
 from lab.host import Host
-from lab.hosts import Lab, ready_nodes
+from lab.hosts import IMAGE, Lab, ready_nodes
 
-_SERVICE = "books-service"
-_PATH = "/api/v1/books"
-_LIMIT_S = 90.0
+NAME = "books-service"
+PATH = "/api/v1/books"
+SPEC: dict[str, Any] = {
+    "name": NAME, "engine": "swarm", "image": IMAGE, "port": 8080, "route": {"path": PATH},
+    "replicas": {"initial": 3, "min": 1, "max": 12}, "check": {"http": "/health", "interval": "1s", "timeout": "1s"},
+    "heal": {"grace": "3s"}, "drain": "3s", "stop_grace_period": "3s",
+    "release": {"strategy": "blue-green", "healthy_for": "1s", "deadline": "60s", "smoke": PATH, "keep": "10m"},
+}
+_NEXT_IMAGE = f"{NAME}:2.0"
+_LIMIT_S = 120.0
 
 
 class Outage(NamedTuple):
-    """From a fault to when all was well again (time.monotonic); requests to this host may fail then."""
+    """Requests to this host's nginx, or to any while `host` is "", may fail for it (times of time.monotonic)."""
 
     host: str
     began: float
@@ -29,72 +36,111 @@ class Outage(NamedTuple):
 
 
 class Show:
-    """What the steps work on. `home` runs the containers: while it is away, no nginx can answer."""
+    """What the steps work on. `figures` are seconds, by what they measure."""
 
     def __init__(self, lab: Lab, timeline: Timeline) -> None:
-        self.lab, self.timeline, self.home = lab, timeline, lab.hosts[0]
-        self.clients = {host.name: lab.client(host, _PATH, pause_s=0.02) for host in lab.hosts}
+        self.lab, self.timeline = lab, timeline
+        self.clients = {host.name: lab.client(host, PATH, pause_s=0.02) for host in lab.hosts}
         self.outages: list[Outage] = []
+        self.figures: dict[str, float] = {}
 
     def apply(self) -> None:
-        with self.timeline.step("lictor apply on host-1: all three nginx serve its instance"):
-            self.home.apply(port="8080")
-            self.wait_served(1)
+        with self.timeline.step("lictor apply on host-1: Swarm runs 3, and all three nginx serve them"):
+            self.lab["host-1"].write_and_apply(SPEC)
+            self.wait_served(3)
 
     def scale(self, count: int) -> None:
-        key = f"services/{_SERVICE}/replicas"
+        key = f"services/{NAME}/replicas"
         with self.timeline.step(f"consul kv put {key} {count}, on host-2: all three nginx serve {count}"):
             host = self.lab["host-2"]
             subprocess.run(host.command(["consul", "kv", "put", key, str(count)]), check=True, capture_output=True,
                            env={**os.environ, **host.environ})
             self.wait_served(count)
+        homes = {each["Node"]["Node"] for color in ("blue", "green") for each in host.consul.passing(f"{NAME}-{color}")}
+        assert len(homes) == 3, f"the instances are on {homes} only"
+
+    def release(self) -> None:
+        for host in self.lab.hosts:
+            host.docker.build_books(_NEXT_IMAGE, "2.0")
+        with self.timeline.step(f"lictor deploy {NAME} {_NEXT_IMAGE} --wait, on host-3: all three nginx serve it"):
+            done = self.lab["host-3"].run("deploy", NAME, _NEXT_IMAGE, "--wait", timeout_s=_LIMIT_S)
+            assert done.returncode == 0, done.stderr
+            self.wait_served(3)
 
     def lose_power(self) -> None:
-        victim = self.lab["host-3"]
-        with self.away(victim):
-            with self.timeline.step("host-3 loses its power: Consul and the Swarm take it for dead, the others serve"):
-                self.lab.kill(victim)
-                wait_for(lambda: self.alive(self.home) == 2, "Consul sees two members alive", _LIMIT_S)
-                wait_for(lambda: len(ready_nodes(self.home)) == 2, "the Swarm has two nodes ready", _LIMIT_S)
+        victim = next(each for each in reversed(self.lab.hosts) if each is not self.lab.leader())
+        with self.away(victim) as others:
+            with self.timeline.step(f"{victim.name} loses its power: its instances leave the others' nginx"):
+                self.lose(victim, self.lab.kill, others)
+            with self.timeline.step("three others serve on both"):
+                self.wait_served(3, but=victim)
             self.take_back(victim)
 
     def cut_leader(self) -> None:
         leader = self.lab.leader()
         assert leader, "Consul has no leader"
-        with self.away(leader):
-            with self.timeline.step(f"Consul's leader, {leader.name}, is cut off: the others elect a new one"):
-                self.lab.cut(leader)
-                wait_for(lambda: self.lab.leader() not in (None, leader), "another host leads", _LIMIT_S)
+        with self.away(leader) as others:
+            with self.timeline.step(f"Consul's leader, {leader.name}, is cut off: the others elect a new one, and its "
+                                    "instances leave their nginx"):
+                self.lose(leader, self.lab.cut, others)
+            with self.timeline.step("three others serve on both"):
+                self.wait_served(3, but=leader)
+            healed_at = time.monotonic()
             self.take_back(leader)
+        self.figures["from the end of the partition until all agreed"] = round(time.monotonic() - healed_at, 2)
+
+    def lose(self, host: Host, fault: Callable[[Host], None], others: list[Host]) -> None:
+        """Until then requests to any nginx may have been with an instance there."""
+        began = time.monotonic()
+        fault(host)
+        wait_for(lambda: self.lab.leader() in others, "another host leads", _LIMIT_S)
+        wait_for(lambda: _is_dead(host, others[0]), "Consul takes it for dead", _LIMIT_S, every_s=0.02)
+        noticed_at = time.monotonic()
+        wait_for(lambda: not any(_serves_from(host, each) for each in others), "they leave", _LIMIT_S, every_s=0.02)
+        left_at = time.monotonic()
+        self.outages.append(Outage("", began, left_at))
+        self.figures[f"until Consul noticed that {host.name} was away"] = round(noticed_at - began, 2)
+        self.figures[f"from then until no nginx served from {host.name}"] = round(left_at - noticed_at, 2)
 
     def take_back(self, host: Host) -> None:
-        with self.timeline.step(f"{host.name} comes back: three members, three Swarm nodes, and all nginx serve"):
+        with self.timeline.step(f"{host.name} comes back: all nginx serve, and no stale registration is left"):
             self.lab.heal(host)
-            wait_for(lambda: all(self.alive(each) == 3 for each in self.lab.hosts), "all see three members", _LIMIT_S)
-            wait_for(lambda: len(ready_nodes(self.home)) == 3, "the Swarm has three nodes ready", _LIMIT_S)
+            wait_for(lambda: len(ready_nodes(host)) == 3, "the Swarm has three nodes ready", _LIMIT_S)
+            wait_for(lambda: not self.stale(), "all that is registered passes", _LIMIT_S)
             self.wait_served(3)
 
-    def wait_served(self, count: int) -> None:
-        wait_for(lambda: all(len(each.served() - {""}) == count for each in self.lab.hosts),
-                 f"all nginx serve {count} instances", _LIMIT_S)
+    def wait_served(self, count: int, *, but: Host | None = None) -> None:
+        """Until just so many pass, and are what every nginx says it serves, that of one host left out."""
+        hosts = [each for each in self.lab.hosts if each is not but]
 
-    def alive(self, host: Host) -> int:
-        """How many Consul members this host sees alive."""
-        return sum(each["Status"] == 1 for each in host.consul.request("GET", "/v1/agent/members"))
+        def agree() -> bool:
+            passing = sorted((each["Node"]["Node"], each["Service"]["ID"]) for color in ("blue", "green")
+                             for each in hosts[0].consul.passing(f"{NAME}-{color}"))
+            return len(passing) == count and all(each.confirmed(NAME) == passing for each in hosts)
+        wait_for(agree, f"{', '.join(each.name for each in hosts)} serve {count}", _LIMIT_S)
+
+    def stale(self) -> list[str]:
+        """Registrations that do not pass, as any host sees them."""
+        return [each["ServiceID"] for color in ("blue", "green") for host in self.lab.hosts
+                for each in host.consul.request("GET", f"/v1/health/checks/{NAME}-{color}")
+                if each["Status"] != "passing"]
 
     @contextmanager
-    def away(self, host: Host) -> Iterator[None]:
+    def away(self, host: Host) -> Iterator[list[Host]]:
+        """Yields the others."""
         began = time.monotonic()
-        yield
+        yield [each for each in self.lab.hosts if each is not host]
         self.outages.append(Outage(host.name, began, time.monotonic()))
 
     def explains(self, host: str, failure: Failure) -> bool:
-        return any(each.host in (host, self.home.name) and failure.at >= each.began and failure.began <= each.ended
+        return any(each.host in (host, "") and failure.at >= each.began and failure.began <= each.ended
                    for each in self.outages)
 
 
 STEPS: tuple[Callable[[Show], None], ...] = (
+    lambda show: show.scale(9),
     lambda show: show.scale(3),
+    Show.release,
     Show.lose_power,
     Show.cut_leader,
 )
@@ -112,8 +158,10 @@ def run(folder: str, json_path: str | None) -> int:
     finally:
         with timeline.step("the lab goes down"):
             lab.down()
-    print(f"\n{summary['requests']} requests to three nginx; {summary['while_away']} failed while their host was away, "
+    print(f"\n{summary['requests']} requests to three nginx; {summary['while_away']} failed while a host was away, "
           f"{len(summary['unexplained'])} for no such reason", *summary["unexplained"][:10], sep="\n")
+    for what, seconds in summary["figures_s"].items():
+        print(f"{seconds:6.2f} s {what}")
     if json_path:
         with open(json_path, "w", encoding="utf-8") as file:
             json.dump(summary, file, indent=2)
@@ -133,5 +181,15 @@ def _act(show: Show) -> dict[str, Any]:
         "requests": sum(each.requests for each in show.clients.values()),
         "while_away": len(failures) - len(unexplained), "unexplained": unexplained,
         "resets_of_reused_connections": sum(each.resets_of_reused for each in show.clients.values()),
-        "steps": show.timeline.steps,
+        "figures_s": show.figures, "steps": show.timeline.steps,
     }
+
+
+def _is_dead(host: Host, witness: Host) -> bool:
+    checks = witness.consul.request("GET", f"/v1/health/node/{host.name}") or []
+    return not any(each["CheckID"] == "serfHealth" and each["Status"] == "passing" for each in checks)
+
+
+def _serves_from(home: Host, router: Host) -> bool:
+    """Whether a host's nginx may still send requests to instances on another."""
+    return any(node == home.name for node, _ in router.confirmed(NAME)) or not router.confirmed(NAME)

@@ -11,7 +11,7 @@ from lab.consul import Consul
 from lab.daemon import Daemon, wait_for
 from lab.docker import Engine
 from lab.nginx import Nginx
-from lictor import config, files, process, watches
+from lictor import config, files, process, routes, watches
 from lictor import nginx as lictor_nginx
 
 _SETTINGS = """
@@ -141,6 +141,11 @@ class Node:
     def served(self, requests: int = 12, path: str = "/api/v1/books") -> set[str]:
         """The instances that answer a number of requests."""
         return {self.answers(path) for _ in range(requests)}
+
+    def confirmed(self, name: str) -> list[tuple[str, str]]:
+        """Node and service ID of each instance that nginx has confirmed to serve; none while it has not."""
+        now = routes.served(self.settings.state_dir, name)
+        return sorted(now.instances) if now and now.confirmed else []
 
     def wait_served(self, *names: str, timeout_s: float = 30) -> None:
         wait_for(lambda: self.served() == set(names), f"nginx serves exactly {', '.join(names)}", timeout_s)
