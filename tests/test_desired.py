@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lictor import desired, errors, policy, state
+from lictor import desired, errors, keyspace, policy, state
 from lictor.state import State
 
 SPEC = {"name": "books", "image": "books:1", "port": 8080, "node": "node-1", "route": {"path": "/books"},
@@ -90,7 +90,7 @@ def test_swarm_takes_fewer_names(name: str, fits: bool) -> None:
 def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
     entries = dict.fromkeys(["services/", "services/books/spec", "services/books/colour", "services/../x/spec",
                              "services/Books/spec", "services/books/replicas"], b"")
-    grouped, problems = desired.services(entries, "services/")
+    grouped, problems = keyspace.by_service(entries, "services/")
     assert {name: sorted(keys) for name, keys in grouped.items()} == {"books": ["replicas", "spec"]}
     assert len(problems) == 3
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab.consul import Consul
-from lictor import config, errors, handler, nginx, process, scale, watches
+from lictor import config, errors, handler, keyspace, nginx, process, scale, watches
 
 SPEC = {"image": "books:1", "port": 8080, "node": "node-1", "route": {"path": "/books"},
         "replicas": {"initial": 2, "min": 0}}
@@ -121,7 +121,7 @@ def test_what_is_damaged_is_made_anew(here: Here, damage: str) -> None:
         here.follow()
         scale.watch(here.call)
         assert here.route("books")["path"] == "/books"
-        assert scale.services(here.call.settings) == {"books"}
+        assert keyspace.services(here.call.settings) == {"books"}
 
 
 def test_an_agent_that_cannot_reload_delays_the_watches_alone(here: Here) -> None:
@@ -166,5 +166,5 @@ def test_a_late_event_and_no_right_to_read_lose_no_service(here: Here, monkeypat
     scale.follow(here.call, keys, 1000)
     here.consul.request("DELETE", "/v1/kv/services/?recurse")  # 404, as without rights
     with pytest.raises(errors.Unavailable, match="no key below services/ can be seen"):
-        scale.follow(here.call, {**keys, "services/books/hold": scale.Key(99, b"")}, 99)
-    assert scale.services(here.call.settings) == {"books"}
+        scale.follow(here.call, {**keys, "services/books/hold": keyspace.Key(99, b"")}, 99)
+    assert keyspace.services(here.call.settings) == {"books"}

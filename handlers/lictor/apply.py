@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from lictor import budget, catalog, desired, errors, model, policy, retry, state, transaction
+from lictor import budget, catalog, desired, errors, keyspace, model, policy, retry, state, transaction
 from lictor.catalog import Catalog
 
 _PATIENCE_S = 5.0
@@ -178,7 +178,7 @@ def _refuse_moves(spec: policy.Spec, old: policy.Spec | None, path: str) -> None
 
 def _refuse_conflicts(spec: policy.Spec, values: dict[str, bytes], prefix: str, path: str) -> None:
     names = set(desired.catalog_names(spec))
-    for other_name, keys in desired.services(values, prefix)[0].items():
+    for other_name, keys in keyspace.by_service(values, prefix)[0].items():
         other = _parsed(keys.get("spec", b""))
         if other is None or other_name == spec.name or "removed" in keys:
             continue

@@ -10,7 +10,6 @@ import msgspec
 from lictor import errors, model, placement, policy
 from lictor.state import State
 
-KEYS = ("spec", "replicas", "image", "color", "hold", "removed")
 # What a container is made from: a change of one of these is a release, not a scaling.
 RELEASE_KEYS = ("image", "port", "environment", "env_file", "check", "command", "entrypoint", "volumes", "networks",
                 "labels", "user", "read_only", "cap_drop", "logging", "resources")
@@ -45,23 +44,6 @@ class Desired(NamedTuple):
         return catalog_names(self.spec) if self.spec else []
 
 
-def services(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
-    """Group the keys below `prefix` by service; also the problems: keys that are no service's, or unknown ones."""
-    grouped: dict[str, dict[str, bytes]] = {}
-    problems = []
-    for key, value in sorted(entries.items()):
-        name, _, rest = key.removeprefix(prefix).partition("/")
-        if not key.startswith(prefix) or not rest and not name:
-            continue
-        if not model.is_name(name):
-            problems.append(f"{key[:200]!r}: {name[:100]!r} is no service's name; keys are {prefix}NAME/KEY")
-        elif rest in KEYS:
-            grouped.setdefault(name, {})[rest] = value
-        elif rest:
-            problems.append(f"{key[:200]!r}: unknown key; known below {prefix}{name}/ are {', '.join(KEYS)}")
-    return grouped, problems
-
-
 def desired(name: str, keys: Mapping[str, bytes], remembered: State, prefix: str = "services/") -> Desired:
     """Read one service's keys. What is refused, or no longer there, is replaced by what was last good."""
     problems: list[str] = []
@@ -85,7 +67,7 @@ def desired(name: str, keys: Mapping[str, bytes], remembered: State, prefix: str
 
 def catalog_names(spec: policy.Spec) -> list[str]:
     """The names in the catalogue that a service may ever have."""
-    colors = policy.COLORS if spec.release.strategy == "blue-green" else ("",)
+    colors = model.COLORS if spec.release.strategy == "blue-green" else ("",)
     return [model.catalog_name(spec.name, color) for color in colors]
 
 
@@ -164,11 +146,11 @@ def _color(spec: policy.Spec, key: str, remembered: State, problems: list[str], 
     """The live colour: what lictor remembers to have written, as a change by hand moves no traffic."""
     if spec.release.strategy != "blue-green":
         return ""
-    live = remembered.color if remembered.color in policy.COLORS else ""
-    if key and key != live and (live or key not in policy.COLORS):
+    live = remembered.color if remembered.color in model.COLORS else ""
+    if key and key != live and (live or key not in model.COLORS):
         problems.append(f"{where}: is {key!r}; {live or 'blue'} is live, and only lictor writes this key "
                         "(`lictor rollback` goes back)")
-    return live or (key if key in policy.COLORS else "blue")
+    return live or (key if key in model.COLORS else "blue")
 
 
 def _replicas(keys: Mapping[str, bytes], remembered: State, spec: policy.Spec, problems: list[str],

@@ -2,7 +2,7 @@
 
 import json
 
-from lictor import errors, handler, model, policy, process, scale
+from lictor import errors, handler, keyspace, model, process
 
 
 def run(call: handler.Call) -> int:
@@ -11,7 +11,7 @@ def run(call: handler.Call) -> int:
         found = {check["ServiceName"] for check in json.loads(handler.payload()) or [] if check["ServiceName"]}
     except (ValueError, KeyError, TypeError) as error:
         raise errors.Refused(f"stdin holds no checks payload of a Consul watch: {error!r}") from error
-    names = concerned(found, scale.services(call.settings))
+    names = concerned(found, keyspace.services(call.settings))
     if names:
         process.spawn_handler("lictor-reconcile", [*call.inherited, *names], state_dir=call.settings.state_dir)
     return 0
@@ -20,4 +20,4 @@ def run(call: handler.Call) -> int:
 def concerned(found: set[str], known: set[str]) -> list[str]:
     """The services of ours behind names in the catalogue: the name itself, or the name with a colour."""
     return sorted(name for name in known if any(model.catalog_name(name, color) in found
-                                                for color in ("", *policy.COLORS)))
+                                                for color in ("", *model.COLORS)))

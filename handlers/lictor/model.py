@@ -23,6 +23,8 @@ JOINING = "lictor: joins when its smoke path answers"
 LABEL_TASK = "com.docker.swarm.task.id"  # Swarm puts these on the containers of its tasks
 LABEL_TASK_NAME = "com.docker.swarm.task.name"
 
+COLORS = ("blue", "green")
+
 
 class Instance(NamedTuple):
     """One registration in Consul's catalogue, with what its checks say."""

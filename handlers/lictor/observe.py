@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor import (config, counting, desired, engines, errors, heartbeat, memory, model, observation, plan, release,
-                    smoke, state)
+from lictor import (config, counting, desired, engines, errors, heartbeat, keyspace, memory, model, observation, plan,
+                    release, smoke, state)
 from lictor.catalog import Catalog, Entry
 from lictor.observation import Observation
 from lictor.surroundings import Surroundings
@@ -103,7 +103,7 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
     acts on it observes that one service again, under its lock.
     """
     prefix = context.config.prefix
-    grouped, _ = desired.services(keys, prefix)
+    grouped, _ = keyspace.by_service(keys, prefix)
     remembered = context.catalog.tree(state.KEY_PREFIX)
     all_wanted = [_desired(context, name, grouped.get(name, {}), remembered.get(f"{state.KEY_PREFIX}{name}"))
                   for name in names(grouped, remembered)]

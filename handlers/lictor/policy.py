@@ -17,7 +17,6 @@ ENGINES = ("docker", "compose", "swarm", "command", "webhook", "none")
 ON_ONE_NODE = ("docker", "compose")  # lictor itself starts and ends each instance there
 DELEGATED = ("command", "webhook")  # these tell another tool, which has the rest of what an instance is made from
 STRATEGIES = ("rolling", "blue-green")
-COLORS = ("blue", "green")
 MAX_REPLICAS = 500
 _CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
                    "read_only", "cap_drop", "logging", "resources")

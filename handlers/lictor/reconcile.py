@@ -4,11 +4,12 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
-from lictor import (act, catalog, config, engines, errors, fence, files, history, log, memory, model, notify, observe,
-                    observer, plan, retry, routes, state, transaction)
+from lictor import (act, busy, catalog, config, engines, errors, fence, files, history, log, memory, model, notify,
+                    observe, observer, plan, retry, routes, state, transaction)
 from lictor.fence import Fence
 from lictor.observation import Observation
 from lictor.observe import Context, Reading
@@ -37,7 +38,6 @@ def run(settings: config.Config, token_file: str | None, names: Iterable[str]) -
         if not model.is_name(name):
             raise errors.Refused(f"NAME is {name[:100]!r}; it must be the name of a service")
     context = connect(settings, token_file, patience_s=_AGENT_RESTART_S)
-    report_served(context, ordered)
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         return max(pool.map(lambda name: _run_one(context, name), ordered), default=0)
 
@@ -57,38 +57,50 @@ def _run_one(context: Context, name: str) -> int:
 
 def report_served(context: Context, names: Iterable[str]) -> None:
     """Tell the others which instances this node's nginx serves now: drains wait for that."""
-    prefix, state_dir = f"{observe.NODES_PREFIX}{context.node}/", context.config.state_dir
-    with files.locked(os.path.join(state_dir, "locks", ":served.lock")):  # so that older news never comes last
-        known = context.catalog.tree(prefix)
+    with _reporting(context):
+        known = context.catalog.tree(f"{observe.NODES_PREFIX}{context.node}/")
         for name in names:
-            served = routes.served(state_dir, name)
-            if served and served.confirmed:
-                text = json.dumps({"instances": served.instances}).encode()
-                if prefix + name not in known or known[prefix + name].value != text:
-                    context.catalog.put(prefix + name, text)
+            _report(context, name, known.get)
+
+
+def _report_one(context: Context, name: str) -> None:
+    with _reporting(context):
+        _report(context, name, context.catalog.get)
+
+
+def _reporting(context: Context) -> AbstractContextManager[bool]:
+    """So that older news never comes last."""
+    return files.locked(os.path.join(context.config.state_dir, "locks", ":served.lock"))
+
+
+def _report(context: Context, name: str, known: Callable[[str], catalog.Entry | None]) -> None:
+    served, key = routes.served(context.config.state_dir, name), f"{observe.NODES_PREFIX}{context.node}/{name}"
+    if served and served.confirmed:
+        text = json.dumps({"instances": served.instances}).encode()
+        there = known(key)
+        if there is None or there.value != text:
+            context.catalog.put(key, text)
 
 
 def converge(context: Context, name: str) -> None:
     """Act until nothing is left to do, unless another process already does: then it will look once more."""
-    folder = os.path.join(context.config.state_dir, "locks")
-    lock, again = os.path.join(folder, f"{name}.lock"), os.path.join(folder, f"{name}.again")
-    os.makedirs(folder, mode=0o750, exist_ok=True)
+    state_dir = context.config.state_dir
     while True:
-        with open(again, "ab"):
-            pass  # empty, so that a full disk has room for it
-        with files.locked(lock, wait=False) as held:
+        busy.leave_marker(state_dir, name)
+        with busy.lock(state_dir, name) as held:
             if not held:
                 return
-            _converge_locked(context, name, again)
-        if not os.path.exists(again):
+            _converge_locked(context, name)
+        if not busy.is_marked(state_dir, name):
             return
 
 
-def _converge_locked(context: Context, name: str, again: str) -> None:
+def _converge_locked(context: Context, name: str) -> None:
     acted_at = time.monotonic()
     idle_reads: dict[str, int] = {}
     while (calm_s := time.monotonic() - acted_at) < _PATIENCE_S:
-        files.remove(again)
+        if busy.take_marker(context.config.state_dir, name):  # whoever left it may have changed what nginx serves
+            _report_one(context, name)
         reading = _observed(context, name, idle_reads)
         if not observe.acts_here(context, reading.seen.desired):
             return

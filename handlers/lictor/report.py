@@ -3,7 +3,7 @@
 import time
 from typing import Any, NamedTuple
 
-from lictor import act, desired, history, model, observe, plan, progress, scale, state
+from lictor import act, desired, history, keyspace, model, observe, plan, progress, scale, state
 from lictor.observe import Context
 
 
@@ -28,7 +28,7 @@ def status(context: Context) -> list[Status]:
     """All services; removed ones only as long as something of them is left."""
     keys = {key: each.value for key, each in scale.current(context.catalog, context.config.prefix).items()}
     prefix = context.config.prefix
-    grouped, strange = desired.services(keys, prefix)
+    grouped, strange = keyspace.by_service(keys, prefix)
     entries = context.catalog.everything()
     remembered = context.catalog.tree(state.KEY_PREFIX)
     served = context.catalog.tree(observe.NODES_PREFIX)

@@ -5,28 +5,13 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
-from lictor import catalog, config, desired, errors, files, handler, log, process, route, routes, state, watches
+from lictor import (catalog, config, desired, errors, files, handler, keyspace, log, process, route, routes, state,
+                    watches)
+from lictor.keyspace import Key, Known
 
-CACHE = "keys.json"  # in the state folder
 _LOCK = ":scale.lock"  # no service's name has a colon
-
-
-class Key(NamedTuple):
-    """One key as the watch delivers it."""
-
-    modify_index: int
-    value: bytes
-
-
-class Known(NamedTuple):
-    """What the last run left in keys.json; `watching` are the services of the watches that the agent runs."""
-
-    consul_index: int
-    keys: dict[str, Key]
-    watching: dict[str, str]
-    refused: dict[str, str]  # service -> why its route is not in force, though its spec is sound
 
 
 def run(call: handler.Call) -> int:
@@ -62,7 +47,7 @@ def follow(call: handler.Call, keys: Mapping[str, Key], consul_index: int | None
     """
     settings = call.settings
     with _locked(settings):
-        known = _known(settings)
+        known = keyspace.read(settings)
         index = max(known.consul_index, _newest(keys)) if consul_index is None else consul_index
         changed = _changed(settings, known, keys)
         refused = known.refused
@@ -74,7 +59,7 @@ def follow(call: handler.Call, keys: Mapping[str, Key], consul_index: int | None
                     raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though an event showed some")
                 index, changed = max(index, _newest(keys)), _changed(settings, known, keys)
             refused = _reroute(settings, client, keys, changed, known.refused)
-        _remember(settings, known._replace(consul_index=index, keys=dict(keys), refused=refused))
+        keyspace.write(settings, known._replace(consul_index=index, keys=dict(keys), refused=refused))
     return changed
 
 
@@ -84,14 +69,14 @@ def watch(call: handler.Call) -> None:
     if not settings.nginx:
         return
     with _locked(settings):
-        known, path = _known(settings), os.path.join(settings.watch.config_dir, watches.ROUTES_FILE)
+        known, path = keyspace.read(settings), os.path.join(settings.watch.config_dir, watches.ROUTES_FILE)
         services = {name: each["service"] for name, each in known_routes(settings).items() if not each["removed"]}
         if services == known.watching and _watched(path) in (None, set(services.values())):
             return
         text = watches.text(watches.routes(settings, services, call.inherited, process.handler_argv))
         files.write_atomic(path, text, mode=0o640)
         catalog.connect(token_file=call.token_file).reload_agent()
-        _remember(settings, known._replace(watching=services))
+        keyspace.write(settings, known._replace(watching=services))
     log.event("watch", services=len(services), outcome="done", reason="the set of routed services changed")
 
 
@@ -100,20 +85,9 @@ def current(client: catalog.Catalog, prefix: str) -> dict[str, Key]:
     return {key: Key(entry.modify_index, entry.value) for key, entry in client.tree(prefix).items()}
 
 
-def changes(known: Mapping[str, Key], keys: Mapping[str, Key], prefix: str) -> set[str]:
-    """The services with a key that is new, other or gone."""
-    differing = {key for key in known.keys() | keys.keys() if known.get(key) != keys.get(key)}
-    return set(desired.services(dict.fromkeys(differing, b""), prefix)[0])
-
-
-def services(settings: config.Config) -> set[str]:
-    """The names of all services that this node knows of."""
-    return changes({}, _known(settings).keys, settings.prefix)
-
-
 def refused(settings: config.Config) -> list[str]:
     """Why some services' routes are not in force on this node, though their specs are sound."""
-    return [f"{name}: {why}" for name, why in sorted(_known(settings).refused.items())]
+    return [f"{name}: {why}" for name, why in sorted(keyspace.read(settings).refused.items())]
 
 
 def known_routes(settings: config.Config) -> dict[str, dict[str, Any]]:
@@ -130,26 +104,11 @@ def _locked(settings: config.Config) -> AbstractContextManager[bool]:
     return files.locked(os.path.join(settings.state_dir, "locks", _LOCK))
 
 
-def _known(settings: config.Config) -> Known:
-    """A cache that is absent or damaged means a fresh one: then all keys are new."""
-    try:
-        cached = files.read_json(os.path.join(settings.state_dir, CACHE))
-        keys = {key: Key(index, base64.b64decode(value)) for key, (index, value) in cached["keys"].items()}
-        return Known(int(cached["consul_index"]), keys, dict(cached["watching"]), dict(cached["refused"]))
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return Known(0, {}, {}, {})
-
-
-def _remember(settings: config.Config, known: Known) -> None:
-    keys = {key: [each.modify_index, base64.b64encode(each.value).decode()] for key, each in known.keys.items()}
-    files.write_json(os.path.join(settings.state_dir, CACHE), {**known._asdict(), "keys": keys})
-
-
 def _changed(settings: config.Config, known: Known, keys: Mapping[str, Key]) -> set[str]:
     """Also those that were refused, as what stood against them may have gone, and those whose route is damaged."""
     damaged = {name for name, each in _stored(settings).items() if each is None}
-    standing = changes({}, keys, settings.prefix)
-    return changes(known.keys, keys, settings.prefix) | (damaged | known.refused.keys()) & standing
+    standing = keyspace.changes({}, keys, settings.prefix)
+    return keyspace.changes(known.keys, keys, settings.prefix) | (damaged | known.refused.keys()) & standing
 
 
 def _newest(keys: Mapping[str, Key]) -> int:
@@ -167,7 +126,7 @@ def _watched(path: str) -> set[str] | None:
 def _reroute(settings: config.Config, client: catalog.Catalog, keys: Mapping[str, Key], changed: set[str],
              refused_before: Mapping[str, str]) -> dict[str, str]:
     """Write and publish the routes of the services that changed; returns why some are refused, by name."""
-    grouped, strange = desired.services({key: each.value for key, each in keys.items()}, settings.prefix)
+    grouped, strange = keyspace.by_service({key: each.value for key, each in keys.items()}, settings.prefix)
     for problem in strange:
         log.event("refused", reason=problem)
     node = client.agent().name

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lictor import config, errors, files, handler, heartbeat, log, nginx, observe, plan, reconcile, route, routes, scale
+from lictor import (config, errors, files, handler, heartbeat, keyspace, log, nginx, observe, plan, reconcile, route,
+                    routes, scale)
 from lictor.observe import Reading
 
 
@@ -26,7 +27,7 @@ def look(call: handler.Call) -> Survey:
     context = reconcile.connect(settings, call.token_file)
     entries = context.catalog.everything()
     keys = scale.current(context.catalog, settings.prefix)
-    if not keys and scale.services(settings):
+    if not keys and keyspace.services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
     trouble += [

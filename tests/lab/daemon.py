@@ -7,12 +7,19 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 
+_REST = 3.0  # times what asking took
+_LONGEST_REST_S = 1.0
+
 
 def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30, every_s: float = 0.05) -> None:
-    """Poll until `condition` is true; an AssertionError says what did not come true, and the last exception seen."""
+    """Poll until `condition` is true; an AssertionError says what did not come true, and the last exception seen.
+
+    One that takes long, as it starts a program, is asked less often: what is waited for needs the processor too.
+    """
     deadline = time.monotonic() + timeout_s
     last: Exception | None = None
     while True:
+        began = time.monotonic()
         try:
             if condition():
                 return
@@ -20,7 +27,7 @@ def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30, 
             last = error
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {what}" + (f" (last: {last})" if last else ""))
-        time.sleep(every_s)
+        time.sleep(max(every_s, min(_REST * (time.monotonic() - began), _LONGEST_REST_S)))
 
 
 def free_ports(count: int) -> list[int]:
