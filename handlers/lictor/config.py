@@ -8,7 +8,8 @@ from lictor import delegation, errors, tables
 
 DEFAULT_PATH = "/etc/lictor/lictor.toml"
 MODES = ("reload",)
-DOORS = ("script",)
+DOORS = ("script", "http")
+LEAST_RELOAD_INTERVAL_S = 0.15  # a HUP that comes before the last one's old workers were told to go delays both
 
 
 class Nginx(NamedTuple):
@@ -20,6 +21,7 @@ class Nginx(NamedTuple):
     binary: str = "/usr/sbin/nginx"
     pid_file: str = "/run/nginx.pid"
     container: str = ""  # set: nginx runs in this container, which mounts conf_dir at the same path
+    reload_min_interval_s: float = 0.25  # so long at least between two reloads; changes that come meanwhile share one
 
 
 class Watch(NamedTuple):
@@ -27,6 +29,8 @@ class Watch(NamedTuple):
 
     door: str = "script"
     config_dir: str = "/etc/consul.d"
+    address: str = "127.0.0.1:8899"  # where lictor-serve listens when the door is http
+    secret_file: str = "/etc/lictor/secret"  # what the agent has to know to be heard there
 
 
 class Heal(NamedTuple):
@@ -95,8 +99,15 @@ def parse(table: dict[str, Any], path: str = "") -> Config:
 def _nginx(table: Any, path: str) -> Nginx:
     if not isinstance(table, dict):
         raise errors.Refused(f"{path}: nginx is {table!r}; it must be a table, or false on a node without nginx")
-    tables.know(table, Nginx._fields, path, "nginx.")
-    nginx = Nginx(**tables.texts(table, Nginx._fields, path, "nginx."))
+    interval, text_keys = "reload_min_interval", Nginx._fields[:-1]
+    tables.know(table, (*text_keys, interval), path, "nginx.")
+    values: dict[str, Any] = {**tables.texts(table, text_keys, path, "nginx.")}
+    if interval in table:
+        values["reload_min_interval_s"] = tables.seconds(table[interval], path, f"nginx.{interval}")
+    nginx = Nginx(**values)
+    if nginx.reload_min_interval_s < LEAST_RELOAD_INTERVAL_S:
+        raise errors.Refused(f"{path}: nginx.{interval} is {table[interval]!r}; it must be at least "
+                             f"{1000 * LEAST_RELOAD_INTERVAL_S:.0f}ms, which nginx needs for one reload")
     tables.allow(nginx.mode, MODES, path, "nginx.mode")
     tables.absolute(nginx.conf_dir, path, "nginx.conf_dir")
     return nginx
@@ -107,6 +118,8 @@ def _watch(table: dict[str, Any], path: str) -> Watch:
     watch = Watch(**tables.texts(table, Watch._fields, path, "watch."))
     tables.allow(watch.door, DOORS, path, "watch.door")
     tables.absolute(watch.config_dir, path, "watch.config_dir")
+    tables.absolute(watch.secret_file, path, "watch.secret_file")
+    tables.loopback(watch.address, path, "watch.address")
     return watch
 
 

@@ -81,6 +81,20 @@ def write_json(path: str, value: object, *, durable: bool = True) -> bool:
     return write_atomic(path, json.dumps(value, sort_keys=True), mode=0o600, durable=durable)
 
 
+def touch(path: str, at_ns: int) -> None:
+    """Give a file, which is made if there is none, a time, in nanoseconds since the epoch."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    os.utime(path, ns=(at_ns, at_ns))
+
+
+def modified_ns(path: str) -> int:
+    """The time that a file was given; 0 when there is none."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def remove(path: str) -> bool:
     """Remove a file; returns whether it was there."""
     try:

@@ -22,7 +22,6 @@ _CONFIRM_TIMEOUT_S = 5.0
 _ASK_WHY_AFTER_S = 1.0
 _RETIRE_TIMEOUT_S = 1.0
 _STARTING_S = 5.0  # a socket this young may not be listened on yet
-_BETWEEN_RELOADS_S = 0.15  # a HUP that comes before the last one's old workers were told to go delays both
 
 
 def prepare(conf_dir: str, templates: render.Templates | None = None) -> list[str]:
@@ -56,7 +55,6 @@ def swap(conf_dir: str, wanted: Mapping[str, str | None]) -> dict[str, str | Non
     before = {path: files.read(os.path.join(conf_dir, path)) for path in wanted}
     differing = [path for path in wanted if before[path] != wanted[path]]
     if differing:
-        _let_last_reload_end(conf_dir)
         _stamp(conf_dir, durable=False)
         for path in differing:
             _put(os.path.join(conf_dir, path), wanted[path])
@@ -67,18 +65,27 @@ def swap(conf_dir: str, wanted: Mapping[str, str | None]) -> dict[str, str | Non
 def reload(settings: config.Nginx) -> int:
     """Make nginx serve the files as they are, and return their generation, which nginx has confirmed.
 
-    Raises Unavailable when nginx isn't running or may not be signalled (files that were swapped may stay), and Refused
-    when it runs but doesn't serve them: then they have to go.
+    Waits until a reload is allowed again. Raises Unavailable when nginx isn't running or may not be signalled (files
+    that were swapped may stay), and Refused when it runs but doesn't serve them: then they have to go.
     """
     generation = _stamped(settings.conf_dir)
     if answered(settings.conf_dir) == generation:
-        time.sleep(_BETWEEN_RELOADS_S)  # whoever sent the HUP was killed, and nginx may yet have to retire old workers
+        # Whoever sent the HUP was killed, and nginx may yet have to retire old workers.
+        time.sleep(config.LEAST_RELOAD_INTERVAL_S)
         return generation
+    time.sleep(turn_in_s(settings))
+    files.touch(_reloaded_path(settings.conf_dir), time.time_ns())
     with ExitStack() as held:
         old_workers = _hup_container(settings.container) if settings.container else _hup_host(settings.pid_file, held)
         _confirm(settings, generation)
         _retire(old_workers)
     return generation
+
+
+def turn_in_s(settings: config.Nginx) -> float:
+    """How long it is until a reload is allowed again."""
+    since_s = (time.time_ns() - files.modified_ns(_reloaded_path(settings.conf_dir))) / 1e9
+    return max(0.0, settings.reload_min_interval_s - since_s) if since_s >= 0 else 0.0  # the clock was set back
 
 
 def answered(conf_dir: str) -> int | None:
@@ -189,7 +196,7 @@ def _is_titled(pid: int, title: bytes) -> bool:
 
 def _retire(workers: dict[int, int]) -> None:
     """Return when the old workers accept nothing more: at once by a QUIT of ours, or when nginx itself has sent it."""
-    deadline = time.monotonic() + (_RETIRE_TIMEOUT_S if workers else _BETWEEN_RELOADS_S)
+    deadline = time.monotonic() + (_RETIRE_TIMEOUT_S if workers else config.LEAST_RELOAD_INTERVAL_S)
     for pidfd in workers.values():
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
@@ -211,11 +218,6 @@ def _confirm(settings: config.Nginx, generation: int) -> None:
             raise errors.Refused(f"nginx did not answer generation {generation} on {_socket_path(settings.conf_dir)} "
                                  f"within {_CONFIRM_TIMEOUT_S:.0f} s; does {settings.main_conf} include lictor.conf?")
         time.sleep(0.002)
-
-
-def _let_last_reload_end(conf_dir: str) -> None:
-    since_s = time.time() - os.stat(_generation_path(conf_dir)).st_mtime
-    time.sleep(min(_BETWEEN_RELOADS_S, max(0.0, _BETWEEN_RELOADS_S - since_s)))
 
 
 def _stamp(conf_dir: str, *, durable: bool = True) -> None:
@@ -241,6 +243,10 @@ def _put(path: str, text: str | None) -> None:
 
 def _generation_path(conf_dir: str) -> str:
     return os.path.join(conf_dir, "generation.conf")
+
+
+def _reloaded_path(conf_dir: str) -> str:
+    return os.path.join(conf_dir, "run", "reloaded")  # its time is that of the last HUP
 
 
 def _socket_path(conf_dir: str) -> str:

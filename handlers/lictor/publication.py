@@ -11,27 +11,51 @@ from lictor import config, errors, files, layout, log, nginx, render, routes, up
 
 def publish(settings: config.Config, suspects: Iterable[str] = ()) -> list[str]:
     """Publish all that is unconfirmed, and those of `suspects` whose files are not as they should be. Returns the names
-    that are confirmed now; what fails is logged, blocks no other service, and stays unconfirmed."""
+    that are confirmed now; what fails is logged, blocks no other service, and stays unconfirmed.
+
+    However many ask, nginx reloads once an interval: they wait for it without the lock; who has the lock first then
+    takes along all that is unconfirmed, and the others find their work done. Who is killed leaves it unconfirmed.
+    """
     if settings.nginx is None:
         return []
-    folder, conf_dir, doubted = settings.state_dir, settings.nginx.conf_dir, set(suspects)
-    with files.locked(os.path.join(folder, "nginx.lock")):
-        known = {name: route for name in routes.names(folder) if (route := routes.route(folder, name))}
-        state = {name: now for name in known if (now := routes.served(folder, name))}
-        templates = render.Templates(settings.path)
-        wanted: dict[str, layout.Wanted] = {}
-        for name, now in state.items():
-            if name in doubted or not now.confirmed:
-                try:
-                    files_of = layout.wanted(conf_dir, templates, known, name, now.peers)
-                    if not now.confirmed or not files_of.is_in_place(conf_dir):
-                        wanted[name] = files_of
-                except errors.Refused as error:
-                    log.event("publish", service=name, outcome="refused", reason=error)
-        valid = _valid(settings.nginx, templates, wanted)
-        for name in valid:
-            _mark(folder, name, state[name], confirmed=False)
-        return _serve(settings.nginx, folder, state, valid)
+    folder, doubted, asked_ns = settings.state_dir, set(suspects), time.time_ns()
+    last_path = os.path.join(folder, "nginx.last")  # its time is that up to which decisions have been taken along
+    while True:
+        with files.locked(os.path.join(folder, "nginx.lock")):
+            if not doubted and asked_ns < files.modified_ns(last_path) <= time.time_ns():
+                return []
+            wait_s = 0.0 if doubted else nginx.turn_in_s(settings.nginx)
+            if not wait_s:
+                began_ns = time.time_ns()
+                confirmed = _publish(settings.nginx, folder, render.Templates(settings.path), doubted)
+                files.touch(last_path, began_ns)
+                return confirmed
+        time.sleep(wait_s)
+
+
+def _publish(settings: config.Nginx, state_dir: str, templates: render.Templates, doubted: set[str]) -> list[str]:
+    state, wanted = _wanted(settings, state_dir, templates, doubted)
+    valid = _valid(settings, templates, wanted)
+    for name in valid:
+        _mark(state_dir, name, state[name], confirmed=False)
+    return _serve(settings, state_dir, state, valid)
+
+
+def _wanted(settings: config.Nginx, state_dir: str, templates: render.Templates,
+            doubted: set[str]) -> tuple[dict[str, upstream.Served], dict[str, layout.Wanted]]:
+    """What was decided on each service, and what is to be published of it."""
+    known = {name: route for name in routes.names(state_dir) if (route := routes.route(state_dir, name))}
+    state = {name: now for name in known if (now := routes.served(state_dir, name))}
+    wanted: dict[str, layout.Wanted] = {}
+    for name, now in state.items():
+        if name in doubted or not now.confirmed:
+            try:
+                files_of = layout.wanted(settings.conf_dir, templates, known, name, now.peers)
+                if not now.confirmed or not files_of.is_in_place(settings.conf_dir):
+                    wanted[name] = files_of
+            except errors.Refused as error:
+                log.event("publish", service=name, outcome="refused", reason=error)
+    return state, wanted
 
 
 def _valid(settings: config.Nginx, templates: render.Templates,

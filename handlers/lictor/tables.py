@@ -1,5 +1,6 @@
 """Reads the settings' tables strictly: what is unknown or of the wrong kind is refused, by key, and what is allowed."""
 
+import ipaddress
 import os
 import re
 from typing import Any
@@ -63,6 +64,20 @@ def url(text: str, path: str, key: str, *, secrets: str) -> str:
         shown = re.sub(r"(?s)(?<=[^/][/?])[^/].*", "...", re.sub("(?s).*@", "...@", text))
         raise errors.Refused(f"{path}: {key} is {shown!r}; it must be http://HOST or https://HOST, with :PORT and "
                              f"/PATH as you like, and without user:password@ ({secrets} is for secrets)")
+    return text
+
+
+def loopback(text: str, path: str, key: str) -> str:
+    """HOST:PORT that this machine alone can reach; an IPv6 address stands in brackets."""
+    host, _, port = text.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+        sound = address.is_loopback and (":" in str(address)) == host.startswith("[")
+    except ValueError:
+        sound = False
+    if not sound or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise errors.Refused(f"{path}: {key} is {text!r}; it must be a loopback address with its port, "
+                             "as 127.0.0.1:8899 or [::1]:8899")
     return text
 
 

@@ -19,6 +19,7 @@ def settings_file(nginx: Nginx | None, watch: Watch) -> str:
         _setting("pid_file", there.pid_file, Nginx().pid_file, "as `pid` in your configuration says"),
         _setting("container", there.container, Nginx().container,
                  "set when nginx runs in this container, with conf_dir mounted at the same path"),
+        _setting("reload_min_interval", "250ms", "250ms", "so long at least between two reloads, at least 150ms"),
     ]
     if nginx is None:
         nginx_lines = ["# Without nginx this node routes nothing. With one: remove the line above, and the # below.",
@@ -35,8 +36,11 @@ def settings_file(nginx: Nginx | None, watch: Watch) -> str:
         *nginx_lines,
         "",
         "[watch]",
-        _setting("door", watch.door, Watch().door, "how events come in: script (the agent starts the handlers)"),
+        _setting("door", watch.door, Watch().door,
+                 "how events come in: script (the agent starts the handlers) or http (lictor-serve runs all along)"),
         _setting("config_dir", watch.config_dir, Watch().config_dir, "the agent's -config-dir"),
+        _setting("address", watch.address, Watch().address, "where lictor-serve listens, on loopback only"),
+        _setting("secret_file", watch.secret_file, Watch().secret_file, "what the agent must know to be heard there"),
         "",
         "[heal]",
         _setting("budget", base.heal.budget, base.heal.budget,
