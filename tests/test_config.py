@@ -15,6 +15,16 @@ def test_without_a_file_judgement_is_careful_and_nobody_is_told() -> None:
     assert parsed("").notify is None and parsed("[heal]\n[notify]") == parsed("")
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.8.8.8:65535", "[::1]:8899"])
+def test_lictor_serve_may_listen_on_loopback(address: str) -> None:
+    assert parsed(f"[watch]\naddress = '{address}'").watch.address == address
+
+
+def test_a_reload_interval_is_read() -> None:
+    nginx = parsed("[nginx]\nreload_min_interval = '1s'").nginx
+    assert nginx and nginx.reload_min_interval_s == 1.0
+
+
 def test_each_setting_of_healing_is_read_and_the_others_stay() -> None:
     given = '[heal]\nbudget = 0\nper = "1h30m"\nsurplus_after = "1500ms"\ntrust_after = "0s"'
     assert parsed(given).heal == config.Heal(0, 5400, 1.5, 0)
@@ -47,6 +57,15 @@ def test_who_is_told_is_a_command_or_an_address(given: str, notify: config.Notif
     ('[heal]\nper = "0s"', "heal.per is '0s'; it must be more than 0s"),
     ('[heal]\ntrust_after = "-30s"', "heal.trust_after: '-30s' is no duration"),
     ('[heal]\nsurplus_after = "soon"', "heal.surplus_after: 'soon' is no duration"),
+    ("[nginx]\nreload_min_interval = '100ms'", "nginx.reload_min_interval is '100ms'; it must be at least 150ms"),
+    ("[nginx]\nreload_min_interval = 1", "nginx.reload_min_interval: 1 is no duration"),
+    ("[watch]\ndoor = 'side'", "watch.door is 'side'; this version knows script, http"),
+    ("[watch]\naddress = '0.0.0.0:8899'", "watch.address is '0.0.0.0:8899'; it must be a loopback address"),
+    ("[watch]\naddress = '10.0.0.1:8899'", "watch.address is '10.0.0.1:8899'; it must be a loopback address"),
+    ("[watch]\naddress = 'localhost:8899'", "watch.address is 'localhost:8899'; it must be a loopback address"),
+    ("[watch]\naddress = '::1:8899'", "watch.address is '::1:8899'; it must be a loopback address"),
+    ("[watch]\naddress = '127.0.0.1:0'", "watch.address is '127.0.0.1:0'; it must be a loopback address"),
+    ("[watch]\nsecret_file = 'secret'", "watch.secret_file is 'secret'; it must be an absolute path"),
     ("[notify]\nmail = 'me'", "unknown key notify.mail; known are url, token_file, command"),
     ("[notify]\nurl = 5", "notify.url is 5; it must be a string"),
     ("[notify]\ncommand = 'page me'", "notify.command is 'page me'; it must be a list of strings, first the program"),

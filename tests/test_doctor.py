@@ -97,6 +97,12 @@ def test_a_node_on_which_nothing_works_gets_a_remedy_for_each_line(tmp_path, mon
     assert "not tested: Consul comes first" in [finding.detail for finding in findings if finding.ok is None]
 
 
+def test_a_resident_door_that_nobody_opens_is_a_finding(settings, tmp_path):
+    watch = settings.watch._replace(door="http", address="127.0.0.1:1", secret_file=str(tmp_path / "secret"))
+    (tmp_path / "state" / "locks").mkdir()
+    assert "refused" in bad(doctor.examine(settings._replace(watch=watch)))["serve"]
+
+
 def test_a_malformed_setting_of_consul_is_a_finding(settings, monkeypatch):
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "http://[::1")
     assert "CONSUL_HTTP_ADDR" in bad(doctor.examine(settings))["Consul"]

@@ -1,4 +1,5 @@
 import os
+import pwd
 import shlex
 import shutil
 import signal
@@ -184,15 +185,34 @@ def test_a_nginx_that_was_killed_starts_again_after_what_its_drop_in_does(nginx:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
 def test_systemd_accepts_the_units(root):
-    init.run(root=root)
+    init.run(root=root, door_kind="http")
     unit_dir = Path(root) / "etc/systemd/system"
     for name in ("consul.service", "nginx.service"):
         shutil.copy(f"/lib/systemd/system/{name}", unit_dir / name)
-    for unit in ("lictor-registrar.service", "consul.service", "nginx.service"):
+    for unit in ("lictor-registrar.service", "lictor-serve.service", "consul.service", "nginx.service"):
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit_dir / unit)], text=True,
                               capture_output=True, timeout=60)
         said = [line for line in done.stderr.splitlines() if "lictor" in line or unit in line]
         assert not said
+
+
+def test_with_the_http_door_the_agent_stays_as_it_is_and_only_it_may_read_the_secret(root):
+    report = init.run(root=root, door_kind="http")
+    there = contents(root)
+    secret, mode, owner = there["/etc/lictor/secret"]
+    agent = pwd.getpwnam("daemon")
+    assert len(secret) > 40 and (mode & 0o777, owner) == (0o600, agent.pw_uid)
+    text, mode, owner = there["/etc/consul.d/lictor.json"]
+    assert secret in text and (mode & 0o777, owner) == (0o640, os.getuid())
+    assert os.stat(root + "/etc/consul.d/lictor.json").st_gid == agent.pw_gid
+    assert not os.path.exists(root + DROP_IN)
+    assert any("enable --now lictor-registrar.service lictor-serve.service" in line for line in report.todo)
+    unit = there["/etc/systemd/system/lictor-serve.service"][0].splitlines()
+    assert {"Type=notify", "User=daemon", "AmbientCapabilities=CAP_KILL", "CapabilityBoundingSet=CAP_KILL",
+            "ProtectSystem=strict", "Restart=always"} <= set(unit)
+    assert init.run(root=root).done == ["everything is in place"]  # the door and the secret stay
+    assert contents(root) == there
+    assert init.remove(root=root).done and not os.path.exists(root + "/etc/lictor")
 
 
 def test_the_drop_in_says_what_the_handlers_need():

@@ -7,7 +7,7 @@ from conftest import REPOSITORY
 from lab.consul import Consul
 from lab.daemon import wait_for
 from lictor import watches
-from lictor.config import Config
+from lictor.config import Config, Watch
 
 RECORDER = """#!/bin/sh
 cat > "$0-$$.tmp"
@@ -34,6 +34,20 @@ def test_every_handler_gets_the_options_and_absolute_paths():
     for handler in (*static["watches"], *routes["watches"], static["service"]["check"]):
         assert handler["args"][-4:] == options
         assert handler["args"][1].startswith("/opt/lictor/bin/lictor-")
+
+
+def test_with_the_http_door_the_watches_call_and_the_timer_stays_a_script():
+    here = Config(watch=Watch(door="http", address="127.0.0.1:7777"))
+    static = watches.static(here, [], installed, "s3cret")
+    called = [*static["watches"], *watches.routes(here, {"books": "books-green"}, [], installed, "s3cret")["watches"]]
+    assert [each["http_handler_config"]["path"] for each in called] == [
+        f"http://127.0.0.1:7777/{path}" for path in ("scale", "heal", "route/books")]
+    for each in called:
+        assert each["handler_type"] == "http" and "args" not in each and watches.is_handled_by("http", each)
+        assert each["http_handler_config"] | {"path": ""} == {
+            "path": "", "method": "POST", "timeout": "60s", "header": {"X-Lictor-Secret": ["s3cret"]}}
+    assert "args" in static["service"]["check"]
+    assert not watches.is_handled_by("http", watches.static(Config(), [], installed)["watches"][0])
 
 
 def test_the_connection_limit_grows_with_the_watches():

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from lictor import (catalog, config, consul_settings, containers, delegation, errors, files, handler, heartbeat, model,
-                    nginx, node, process, sweep, transaction, units, watches)
+from lictor import (catalog, config, consul_settings, containers, delegation, door, errors, files, handler, heartbeat,
+                    model, nginx, node, process, sweep, transaction, units, watches)
 
-_HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-registrar")
+_HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-registrar", "lictor-serve")
 _PROBE = "lictor-doctor"
 _NEVER = 2**62  # a ModifyIndex that nothing has: a compare-and-set with it is allowed or denied, but never done
 
@@ -51,6 +51,8 @@ def examine(settings: config.Config, *, token_file: str | None = None) -> list[F
         Test("Docker", lambda: f"engine {containers.connect(timeout_s=5).engine_id()}",
              "start Docker; DOCKER_HOST names its socket, and the group of that socket may use it"),
         Test("registrar", lambda: _registrar(settings), "systemctl enable --now lictor-registrar"),
+        *([Test("serve", lambda: _serve(settings), "systemctl enable --now lictor-serve")]
+          if settings.watch.door == "http" else []),
         Test("notify", lambda: _notify(settings.notify), "correct [notify] in the settings"),
         *_delegation(settings),
     ]
@@ -263,3 +265,8 @@ def _registrar(settings: config.Config) -> str:
     if age_s > heartbeat.LATE_S:
         raise errors.Refused(f"its last sign of life is {age_s:.0f} s old")
     return f"{beat.get('registered')} registered; alive {age_s:.0f} s ago"
+
+
+def _serve(settings: config.Config) -> str:
+    door.ask(settings, "/alive")
+    return f"lictor-serve answers at {settings.watch.address}"

@@ -4,7 +4,7 @@ import os
 import tomllib
 from typing import NamedTuple
 
-from lictor import config, errors, files, handler, nginx, node, process, render, units, watches
+from lictor import config, door, errors, files, handler, nginx, node, process, render, units, watches
 from lictor.installed import Installed
 
 _UNITS = "/etc/systemd/system"
@@ -18,17 +18,19 @@ class Report(NamedTuple):
     todo: list[str]
 
 
-def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: bool = False,
+def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: bool = False, door_kind: str = "",
         root: str = "/") -> Report:
     """Write the settings file first, then everything that it asks for. Running it again mends what is missing.
 
-    `token_file` is passed to every handler. `root` stands before every path that is touched, not in what is written.
+    `token_file` is passed to every handler. `door_kind`: else that of the settings that are there. `root` stands before
+    every path that is touched, not in what is written.
     """
     has = node.detect(root)
     mine = Installed(root, force=force)
     try:
         with mine.saved():
-            mine.write(config_path, units.settings_file(has.nginx, config.Watch(config_dir=has.consul_dir)))
+            watch = config.Watch(door_kind or _present_door(mine, config_path), config_dir=has.consul_dir)
+            mine.write(config_path, units.settings_file(has.nginx, watch))
             settings = _settings(mine, config_path)
             _make_folders(mine, settings, has.agent_user)
             agent_changed = _configure_agent(mine, settings, token_file, has)
@@ -36,10 +38,11 @@ def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: 
             if settings.nginx and nginx_unit:
                 mine.write(_drop_in(nginx_unit), units.nginx_drop_in(settings.nginx.conf_dir))
             if has.has_systemd:
-                _write_registrar(mine, settings, token_file, has)
+                _write_residents(mine, settings, token_file, has)
     except OSError as error:
         raise errors.Refused(f"{error}; lictor init needs to be run as root") from error
-    todo = [*_nginx_todo(mine, settings, nginx_unit), *_agent_todo(has, agent_changed), *_registrar_todo(mine, has)]
+    todo = [*_nginx_todo(mine, settings, nginx_unit), *_residents_todo(mine, settings, has),
+            *_agent_todo(settings, has, agent_changed)]
     return Report(mine.lines or ["everything is in place"], [*todo, "see what is still missing: lictor doctor"])
 
 
@@ -55,9 +58,10 @@ def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root:
         keep = {path: why for path in mine.files if path.startswith(settings.nginx.conf_dir + "/")}
         keep[_drop_in(has.nginx_unit)] = why
         todo.append(f"take the lines that include {settings.nginx.conf_dir} out of nginx's configuration")
-    if os.path.lexists(_enabled_link(mine)):
-        keep[f"{_UNITS}/{units.REGISTRAR_UNIT}"] = "it is enabled"
-        todo.append(f"systemctl disable --now {units.REGISTRAR_UNIT}")
+    for unit in (units.REGISTRAR_UNIT, units.SERVE_UNIT):
+        if os.path.lexists(_enabled_link(mine, unit)):
+            keep[f"{_UNITS}/{unit}"] = "it is enabled"
+            todo.append(f"systemctl disable --now {unit}")
     if keep:
         keep[config_path] = "it says where the rest is"
         todo.append("then once more: lictor init --remove")
@@ -83,6 +87,13 @@ def _settings(mine: Installed, config_path: str) -> config.Config:
         raise errors.Refused(f"{config_path}: {error}") from error
 
 
+def _present_door(mine: Installed, config_path: str) -> str:
+    try:
+        return _settings(mine, config_path).watch.door
+    except errors.Refused:  # it is overwritten, or else refused when it is read again
+        return config.Watch().door
+
+
 def _make_folders(mine: Installed, settings: config.Config, agent_user: str) -> None:
     for folder in ("", *handler.FOLDERS):
         mine.make_folder(os.path.join(settings.state_dir, folder).rstrip("/"))
@@ -100,17 +111,31 @@ def _make_folders(mine: Installed, settings: config.Config, agent_user: str) -> 
 
 
 def _configure_agent(mine: Installed, settings: config.Config, token_file: str, has: node.Node) -> bool:
-    options = handler.inherited(settings, token_file)
-    changed = mine.write(f"{settings.watch.config_dir}/{watches.STATIC_FILE}",
-                         watches.text(watches.static(settings, options, process.handler_argv)))
+    options, secret = handler.inherited(settings, token_file), _secret(mine, settings, has.agent_user)
+    static = f"{settings.watch.config_dir}/{watches.STATIC_FILE}"
+    text = watches.text(watches.static(settings, options, process.handler_argv, secret))
+    changed = mine.write(static, text, mode=0o600 if secret else 0o644)
+    if secret:
+        mine.show(static, has.agent_user)
     routes = f"{settings.watch.config_dir}/{watches.ROUTES_FILE}"
     if not os.path.exists(mine.path(routes)):
         changed |= mine.write(routes, watches.text(watches.routes(settings, {}, options, process.handler_argv)),
-                              generated=True)
+                              generated=True, mode=0o640)
         mine.own(routes, has.agent_user, 0o640)
-    if has.agent_unit and has.agent_user:
+    if has.agent_unit and has.agent_user and not secret:
         changed |= mine.write(_drop_in(has.agent_unit), units.agent_drop_in(settings, has.docker_group))
     return changed
+
+
+def _secret(mine: Installed, settings: config.Config, user: str) -> str:
+    """As door.secret; who runs lictor-serve may read it."""
+    path = settings.watch.secret_file
+    if settings.watch.door != "http":
+        return ""
+    text = files.read(mine.path(path)) or door.fresh_secret()
+    mine.write(path, text, generated=True, mode=0o600)
+    mine.own(path, user, 0o600)
+    return text.strip()
 
 
 def _drop_in(unit: str) -> str:
@@ -122,10 +147,18 @@ def _nginx_unit(settings: config.Config, has: node.Node) -> str:
     return has.nginx_unit if settings.nginx and not settings.nginx.container and has.has_systemd else ""
 
 
-def _write_registrar(mine: Installed, settings: config.Config, token_file: str, has: node.Node) -> None:
-    argv = [*process.handler_argv("lictor-registrar"), *handler.inherited(settings, token_file)]
-    mine.write(f"{_UNITS}/{units.REGISTRAR_UNIT}",
-               units.registrar(argv, settings, has.agent_unit, has.agent_user, has.docker_group))
+def _residents(settings: config.Config) -> dict[str, str]:
+    """The handlers that run all along, and the units that do it."""
+    return {"lictor-registrar": units.REGISTRAR_UNIT,
+            **({"lictor-serve": units.SERVE_UNIT} if settings.watch.door == "http" else {})}
+
+
+def _write_residents(mine: Installed, settings: config.Config, token_file: str, has: node.Node) -> None:
+    for name, unit in _residents(settings).items():
+        argv = [*process.handler_argv(name), *handler.inherited(settings, token_file)]
+        text = (units.serve if unit == units.SERVE_UNIT else units.registrar)(
+            argv, settings, has.agent_unit, has.agent_user, has.docker_group)
+        mine.write(f"{_UNITS}/{unit}", text)
 
 
 def _nginx_todo(mine: Installed, settings: config.Config, unit: str) -> list[str]:
@@ -160,12 +193,12 @@ def _included(mine: Installed, there: config.Nginx, what: str) -> bool:
     return False
 
 
-def _agent_todo(has: node.Node, changed: bool) -> list[str]:
+def _agent_todo(settings: config.Config, has: node.Node, changed: bool) -> list[str]:
     if not changed:
         return []
     if not has.agent_unit:
-        return ["restart the Consul agent once; the user it runs as needs Docker's socket, nginx's signals, and the "
-                "folders named above"]
+        rights = "; the user it runs as needs Docker's socket, nginx's signals, and the folders named above"
+        return ["restart the Consul agent once" + (rights if settings.watch.door == "script" else "")]
     return [f"restart the agent once: systemctl daemon-reload && systemctl restart {has.agent_unit}",
             f"where Consul has ACLs, by the policies of {_policies()}: agent.hcl for acl.tokens.default of the agent's "
             "configuration; those of the handlers together for one token, in a file that the agent's user may read, "
@@ -178,13 +211,13 @@ def _policies() -> str:
     return checkout if os.path.isdir(checkout) else os.path.join(above, "share/lictor/consul.d/acl")
 
 
-def _enabled_link(mine: Installed) -> str:
-    return mine.path(f"{_UNITS}/multi-user.target.wants/{units.REGISTRAR_UNIT}")
+def _enabled_link(mine: Installed, unit: str) -> str:
+    return mine.path(f"{_UNITS}/multi-user.target.wants/{unit}")
 
 
-def _registrar_todo(mine: Installed, has: node.Node) -> list[str]:
+def _residents_todo(mine: Installed, settings: config.Config, has: node.Node) -> list[str]:
+    residents = _residents(settings)
     if not has.has_systemd:
-        return ["keep lictor-registrar running: " + " ".join(process.handler_argv("lictor-registrar"))]
-    if os.path.lexists(_enabled_link(mine)):
-        return []
-    return [f"systemctl daemon-reload && systemctl enable --now {units.REGISTRAR_UNIT}"]
+        return [f"keep {name} running: {' '.join(process.handler_argv(name))}" for name in residents]
+    missing = [unit for unit in residents.values() if not os.path.lexists(_enabled_link(mine, unit))]
+    return [f"systemctl daemon-reload && systemctl enable --now {' '.join(missing)}"] if missing else []

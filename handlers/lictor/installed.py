@@ -29,14 +29,14 @@ class Installed:
         """Where a path of the node lies below `root`."""
         return os.path.join(self.root, path.lstrip("/"))
 
-    def write(self, path: str, text: str, *, generated: bool = False) -> bool:
+    def write(self, path: str, text: str, *, generated: bool = False, mode: int = 0o644) -> bool:
         """Write a file unless its owner changed it (`generated`: lictor will); returns whether anything changed."""
         there = files.read(self.path(path))
         if there is not None and there != text and _digest(there) != self.files.get(path) and not self.force:
             self.lines.append(f"kept {path}: it has been changed (--force overwrites it)")
             return False
         self.make_folder(os.path.dirname(path))
-        changed = files.write_atomic(self.path(path), text)
+        changed = files.write_atomic(self.path(path), text, mode=mode)
         self.files[path] = _GENERATED if generated else _digest(text)
         if changed:
             self.lines.append(f"wrote {path}")
@@ -57,6 +57,12 @@ class Installed:
             for folder, folders, names in os.walk(self.path(path)):
                 for name in (*folders, *names):
                     os.chown(os.path.join(folder, name), account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+    def show(self, path: str, user: str) -> None:
+        """Let a file of root's be read by `user`, if there is one, and by nobody else."""
+        os.chmod(self.path(path), 0o640)
+        if user:
+            os.chown(self.path(path), -1, pwd.getpwnam(user).pw_gid)
 
     def adopt(self, folder: str) -> None:
         """Remember what other parts of lictor put into a folder."""

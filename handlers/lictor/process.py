@@ -48,18 +48,20 @@ def handler_argv(name: str) -> list[str]:
     return [sys.executable, handler_path(name)]
 
 
-def spawn_handler(name: str, args: list[str], *, state_dir: str) -> int:
-    """Start a handler that outlives us, in a session of its own, and return its pid; it logs to LOG_NAME.
+def spawn_handler(name: str, args: list[str], *, state_dir: str, stdin: bytes = b"",
+                  environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a handler that outlives us, in a session of its own; it logs to LOG_NAME. `environ` is added to ours.
 
     It holds none of our descriptors: a child that kept the agent's pipe open would block the watch.
     """
     log_path = os.path.join(state_dir, LOG_NAME)
     if os.path.exists(log_path) and os.path.getsize(log_path) > _LOG_LIMIT_BYTES:
         os.replace(log_path, log_path + ".1")
-    with open(log_path, "ab") as log_file:
-        child = subprocess.Popen([*handler_argv(name), *args], stdin=subprocess.DEVNULL, stdout=log_file,
-                                 stderr=log_file, start_new_session=True, close_fds=True, cwd="/")
-    return child.pid
+    with open(log_path, "ab") as log_file, open(os.memfd_create("stdin"), "w+b") as given:
+        given.write(stdin)
+        given.seek(0)
+        return subprocess.Popen([*handler_argv(name), *args], stdin=given, stdout=log_file, stderr=log_file,
+                                start_new_session=True, close_fds=True, cwd="/", env={**os.environ, **(environ or {})})
 
 
 def _text(output: object) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lictor import (catalog, containers, departure, differences, errors, handler, heartbeat, log, model, process,
-                    registration)
+                    registration, systemd)
 
 _RARELY_S = 10.0  # the comparison also writes the heartbeat, and repeats what HEALTHCHECKs said
 _LONGEST_BACK_OFF_S = 5.0
@@ -67,6 +67,7 @@ def run(call: handler.Call) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: registrar.inbox.put(_Message("stop")))
     log.event("registrar", outcome="started")
+    systemd.notify(systemd.READY)
     registrar.follow()
     log.event("registrar", outcome="stopped", reason="it was asked to; registrations stay")
     return 0
@@ -125,6 +126,7 @@ class Registrar:
         self._beat()
 
     def _beat(self) -> None:
+        systemd.notify(systemd.ALIVE)
         try:
             heartbeat.write(self.call.settings, engine=self.options.engine, registered=self.registered,
                             refused=len(self.refusals), trouble=self.trouble)

@@ -4,6 +4,7 @@ The commonest event changes nothing and should cost little more than Python and 
 is imported where it is used.
 """
 
+import functools
 import os
 import sys
 import time
@@ -38,7 +39,33 @@ def main(description: str, argv: list[str] | None = None) -> int:
     options.add_argument("name", metavar="NAME", help="the service, as in services/NAME/spec")
     options.add_argument("--state-dir", metavar="DIR", help="state_dir of the settings: if it is the first option, the "
                                                             "settings are read only when something changed")
-    return handler.main(options, lambda call: _event(call, _stdin() if payload is None else payload), words)
+    return handler.main(options, lambda call: handle(
+        call, call.arguments.name, _stdin() if payload is None else payload, _consul_index()), words)
+
+
+def handle(call: "handler.Call", name: str, payload: bytes, consul_index: int, *,
+           reconcile: Callable[[list[str]], None] | None = None) -> int:
+    """Follow one payload, whichever door it came by; an exit code. `reconcile` is told which services nginx has just
+    confirmed; without one a process is started for them."""
+    settings = call.settings
+    if not model.is_name(name):
+        raise errors.Refused(f"NAME is {name[:100]!r}; it must be the name of a service")
+    if settings.nginx is None:
+        raise errors.Refused(f"{settings.path} says that this node has no nginx; remove this watch")
+    seen = watch.parse(payload)
+    _log_skipped(name, seen.skipped)
+    if not _follow(settings.state_dir, name, seen.instances, consul_index, lambda: _connect(call.token_file)):
+        return 0
+    confirmed = _publish(settings)
+    if confirmed:
+        (reconcile or functools.partial(_reconcile, call))(confirmed)
+    now = routes.served(settings.state_dir, name)
+    return 0 if now and now.confirmed else errors.Unavailable.exit_code
+
+
+def index(text: str) -> int:
+    """Consul's index, as it stands in the environment or a header."""
+    return int(text) if text.isascii() and text.isdigit() else _HINT
 
 
 def refresh(settings: "config.Config", names: Iterable[str], catalog: Catalog) -> None:
@@ -80,23 +107,10 @@ def _changes_nothing(name: str, state_dir: str, payload: bytes) -> bool:
         return False
 
 
-def _event(call: "handler.Call", payload: bytes) -> int:
-    name, settings = call.arguments.name, call.settings
-    if not model.is_name(name):
-        raise errors.Refused(f"NAME is {name[:100]!r}; it must be the name of a service")
-    if settings.nginx is None:
-        raise errors.Refused(f"{settings.path} says that this node has no nginx; remove this watch")
-    seen = watch.parse(payload)
-    _log_skipped(name, seen.skipped)
-    if not _follow(settings.state_dir, name, seen.instances, _consul_index(), lambda: _connect(call.token_file)):
-        return 0
-    confirmed = _publish(settings)
-    if confirmed:
-        from lictor import process
+def _reconcile(call: "handler.Call", names: list[str]) -> None:
+    from lictor import process
 
-        process.spawn_handler("lictor-reconcile", [*call.inherited, *confirmed], state_dir=settings.state_dir)
-    now = routes.served(settings.state_dir, name)
-    return 0 if now and now.confirmed else errors.Unavailable.exit_code
+    process.spawn_handler("lictor-reconcile", [*call.inherited, *names], state_dir=call.settings.state_dir)
 
 
 def _try_follow(state_dir: str, name: str, entries: list[dict[str, Any]] | None, catalog: Catalog) -> None:
@@ -174,8 +188,7 @@ def _log_skipped(name: str, reasons: Iterable[str]) -> None:
 
 
 def _consul_index() -> int:
-    text = os.environ.get("CONSUL_INDEX", "")
-    return int(text) if text.isascii() and text.isdigit() else _HINT
+    return index(os.environ.get("CONSUL_INDEX", ""))
 
 
 def _stdin() -> bytes:

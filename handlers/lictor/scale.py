@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from lictor import (catalog, config, desired, errors, files, handler, keyspace, log, process, route, routes, state,
-                    watches)
+from lictor import (catalog, config, desired, door, errors, files, handler, keyspace, log, process, route, routes,
+                    state, watches)
 from lictor.keyspace import Key, Known
 
 _LOCK = ":scale.lock"  # no service's name has a colon
@@ -71,9 +71,10 @@ def watch(call: handler.Call) -> None:
     with _locked(settings):
         known, path = keyspace.read(settings), os.path.join(settings.watch.config_dir, watches.ROUTES_FILE)
         services = {name: each["service"] for name, each in known_routes(settings).items() if not each["removed"]}
-        if services == known.watching and _watched(path) in (None, set(services.values())):
+        if services == known.watching and _watched(path, settings.watch.door) in (None, set(services.values())):
             return
-        text = watches.text(watches.routes(settings, services, call.inherited, process.handler_argv))
+        text = watches.text(watches.routes(settings, services, call.inherited, process.handler_argv,
+                                           door.secret(settings)))
         files.write_atomic(path, text, mode=0o640)
         catalog.connect(token_file=call.token_file).reload_agent()
         keyspace.write(settings, known._replace(watching=services))
@@ -115,10 +116,11 @@ def _newest(keys: Mapping[str, Key]) -> int:
     return max((each.modify_index for each in keys.values()), default=0)
 
 
-def _watched(path: str) -> set[str] | None:
-    """The names in the catalogue that a written file watches; None when there is none, or it is not ours any more."""
+def _watched(path: str, by: str) -> set[str] | None:
+    """The names in the catalogue that a written file watches by this door; None when there is none, or it is not ours
+    any more."""
     try:
-        return {each["service"] for each in files.read_json(path)["watches"]}
+        return {each["service"] for each in files.read_json(path)["watches"] if watches.is_handled_by(by, each)}
     except (TypeError, KeyError):
         return None
 

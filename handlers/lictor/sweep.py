@@ -18,10 +18,22 @@ PASSING, WARNING, CRITICAL = 0, 1, 2
 def answer(call: handler.Call) -> int:
     """Answer Consul's check from what the last sweep recorded, and start the next one beside us."""
     observer.note_agent(call.settings)
-    process.spawn_handler("lictor-reconcile", [*call.inherited, "--sweep"], state_dir=call.settings.state_dir)
+    _start(call)
     text, code = say(read(call.settings), time.time())
     print(text)
     return code
+
+
+def _start(call: handler.Call) -> None:
+    """By lictor-serve where that is the door: it may have rights that the agent, which started us, has not."""
+    if call.settings.watch.door == "http":
+        from lictor import door
+
+        try:
+            return door.ask(call.settings, "/sweep")
+        except errors.LictorError as error:
+            log.event("sweep", outcome="without lictor-serve", reason=error)
+    process.spawn_handler("lictor-reconcile", [*call.inherited, "--sweep"], state_dir=call.settings.state_dir)
 
 
 def read(settings: config.Config) -> dict[str, Any] | None:

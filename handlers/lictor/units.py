@@ -5,6 +5,7 @@ import json
 from lictor.config import Config, Nginx, Watch
 
 REGISTRAR_UNIT = "lictor-registrar.service"
+SERVE_UNIT = "lictor-serve.service"
 NGINX_SOCKET = "run/generation.sock"  # below nginx's conf_dir
 
 
@@ -64,7 +65,6 @@ def _setting(key: str, value: object, default: object, says: str) -> str:
 
 def agent_drop_in(settings: Config, docker_group: str) -> str:
     """What goes beside Debian's unit of the agent, which runs as a user that may do nothing."""
-    written = [settings.watch.config_dir, *([settings.nginx.conf_dir] if settings.nginx else []), settings.state_dir]
     group = ["# The handlers start and stop containers: Docker's socket belongs to this group.",
              f"SupplementaryGroups={docker_group}"] if docker_group else []
     signals = ["# nginx's master runs as root. It is told to reload, and its old workers to quit, once the new ones",
@@ -79,7 +79,7 @@ def agent_drop_in(settings: Config, docker_group: str) -> str:
         *signals,
         "# ProtectSystem=full makes /etc read-only; routes and generated watches are written there. The - lets the",
         "# agent start without these folders.",
-        "ReadWritePaths=" + " ".join(f"-{each}" for each in written),
+        "ReadWritePaths=" + _written(settings),
         "# Handlers go on in the background after they have answered the agent. With control-group, the default, a",
         "# restart of the agent would end them between starting a container and recording that.",
         "KillMode=process",
@@ -103,24 +103,65 @@ def registrar(argv: list[str], settings: Config, agent_unit: str, user: str, doc
         "Description=lictor-registrar: this node's containers in Consul's catalogue",
         f"After={agent_unit or 'consul.service'} docker.service",
         "",
-        "[Service]",
-        f"ExecStart={' '.join(_quoted(word) for word in argv)}",
-        *([f"User={user}"] if user else []),
-        *([f"SupplementaryGroups={docker_group}"] if user and docker_group else []),
-        "Restart=always",
-        "RestartSec=2s",
-        "NoNewPrivileges=true",
+        *_resident(argv, user, docker_group, watchdog="5min"),  # it may look at Docker often, 10 s each at most
         "CapabilityBoundingSet=",
-        "ProtectSystem=strict",
-        "ProtectHome=read-only",
-        "PrivateTmp=true",
-        "PrivateDevices=true",
         f"ReadWritePaths={settings.state_dir}",
         "",
         "[Install]",
         "WantedBy=multi-user.target",
         "",
     ])
+
+
+def serve(argv: list[str], settings: Config, agent_unit: str, user: str, docker_group: str) -> str:
+    """It runs as the agent's user, with rights that the agent itself then does not need."""
+    signals = ["# nginx's master runs as root. It is told to reload, and its old workers to quit, once the new ones",
+               "# serve. This is the one capability for that.",
+               "AmbientCapabilities=CAP_KILL", "CapabilityBoundingSet=CAP_KILL"]
+    needs_signals = user and settings.nginx and not settings.nginx.container
+    return "\n".join([
+        "[Unit]",
+        "Description=lictor-serve: what Consul's watches see is acted upon",
+        f"After={agent_unit or 'consul.service'} docker.service nginx.service",
+        "",
+        *_resident(argv, user, docker_group, watchdog="30s"),
+        "# Threads that come and go would else leave a heap of memory each.",
+        "Environment=MALLOC_ARENA_MAX=1",
+        *(signals if needs_signals else ["CapabilityBoundingSet="] if user else []),
+        "ReadWritePaths=" + _written(settings),
+        "# What it has started goes on in the background, and is not to end between starting a container and recording",
+        "# that.",
+        "KillMode=process",
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+        "",
+    ])
+
+
+def _resident(argv: list[str], user: str, docker_group: str, *, watchdog: str) -> list[str]:
+    """What the units have in common of what runs all along."""
+    return [
+        "[Service]",
+        "Type=notify",
+        f"WatchdogSec={watchdog}",
+        f"ExecStart={' '.join(_quoted(word) for word in argv)}",
+        *([f"User={user}"] if user else []),
+        *([f"SupplementaryGroups={docker_group}"] if user and docker_group else []),
+        "Restart=always",
+        "RestartSec=2s",
+        "NoNewPrivileges=true",
+        "ProtectSystem=strict",
+        "ProtectHome=read-only",
+        "PrivateTmp=true",
+        "PrivateDevices=true",
+    ]
+
+
+def _written(settings: Config) -> str:
+    """Where handlers write; the - lets a unit start without such a folder."""
+    nginx_folders = [settings.nginx.conf_dir] if settings.nginx else []
+    return " ".join(f"-{each}" for each in (settings.watch.config_dir, *nginx_folders, settings.state_dir))
 
 
 def _quoted(word: str) -> str:

@@ -1,7 +1,7 @@
 """The agent configuration that lictor generates: one file that stays, and one that follows the services. Pure.
 
 `options` is what every handler is given (--config, --token-file); `argv_of` is process.handler_argv: what starts a
-handler, by its name.
+handler, by its name. With the http door the watches hold its `secret`, and the timer stays a script.
 """
 
 import json
@@ -13,13 +13,15 @@ from lictor.config import Config
 STATIC_FILE = "lictor.json"
 ROUTES_FILE = "lictor-watches.json"
 CHECK_ID = "lictor-reconcile"
+SECRET_HEADER = "X-Lictor-Secret"
 _STATIC_WATCHES = 2
 _LEAST_CONNECTIONS = 1000  # Consul's own default is 200, watches included
+_HTTP_TIMEOUT = "60s"  # a publication may have to wait for others, and for a second look at Consul
 
 ArgvOf = Callable[[str], list[str]]
 
 
-def static(config: Config, options: list[str], argv_of: ArgvOf) -> dict[str, Any]:
+def static(config: Config, options: list[str], argv_of: ArgvOf, secret: str = "") -> dict[str, Any]:
     """What lictor.json holds: the watches on desired state and on critical checks, and the timer.
 
     The timer is a check of a service, because a critical check of the node would condemn all services of the node.
@@ -40,13 +42,16 @@ def static(config: Config, options: list[str], argv_of: ArgvOf) -> dict[str, Any
             },
         },
         "watches": [
-            {"type": "keyprefix", "prefix": config.prefix, "args": [*argv_of("lictor-scale"), *options]},
-            {"type": "checks", "state": "critical", "args": [*argv_of("lictor-heal"), *options]},
+            {"type": "keyprefix", "prefix": config.prefix,
+             **_handled(config, "/scale", [*argv_of("lictor-scale"), *options], secret)},
+            {"type": "checks", "state": "critical",
+             **_handled(config, "/heal", [*argv_of("lictor-heal"), *options], secret)},
         ],
     }
 
 
-def routes(config: Config, services: Mapping[str, str], options: list[str], argv_of: ArgvOf) -> dict[str, Any]:
+def routes(config: Config, services: Mapping[str, str], options: list[str], argv_of: ArgvOf,
+           secret: str = "") -> dict[str, Any]:
     """What lictor-watches.json holds: a watch on each routed service, and the connections that all watches need.
 
     `services`: name -> name in the catalogue. The limit stands here because it grows with the watches; it follows a
@@ -55,11 +60,25 @@ def routes(config: Config, services: Mapping[str, str], options: list[str], argv
     return {
         "limits": {"http_max_conns_per_client": max(_LEAST_CONNECTIONS, connections_needed(len(services)))},
         "watches": [
-            {"type": "service", "service": catalog_name,
-             "args": [*argv_of("lictor-route"), name, "--state-dir", config.state_dir, *options]}
+            {"type": "service", "service": catalog_name, **_handled(
+                config, f"/route/{name}",
+                [*argv_of("lictor-route"), name, "--state-dir", config.state_dir, *options], secret)}
             for name, catalog_name in sorted(services.items())
         ],
     }
+
+
+def _handled(config: Config, path: str, argv: list[str], secret: str) -> dict[str, Any]:
+    """What a watch does with what it sees: it runs a script, or calls lictor-serve."""
+    if config.watch.door == "script":
+        return {"args": argv}
+    return {"handler_type": "http", "http_handler_config": {
+        "path": f"http://{config.watch.address}{path}", "method": "POST", "timeout": _HTTP_TIMEOUT,
+        "header": {SECRET_HEADER: [secret]}}}
+
+
+def is_handled_by(door: str, watch: Mapping[str, Any]) -> bool:
+    return ("http_handler_config" in watch) == (door == "http")
 
 
 def connections_needed(route_count: int) -> int:

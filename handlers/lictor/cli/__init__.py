@@ -38,5 +38,5 @@ def main(ctx: click.Context, config_path: str | None, token_file: str | None) ->
 for _command in (wishes.apply, wishes.remove, wishes.scale, wishes.hold, wishes.resume,
                  releases.deploy, releases.rollback,
                  insight.status, insight.plan, insight.why, insight.replay_,
-                 upkeep.init_, upkeep.doctor_, upkeep.watches_):
+                 upkeep.init_, upkeep.doctor_, upkeep.watches_, upkeep.serve_):
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""The commands for the node itself: init, doctor, watches."""
+"""The commands for the node itself: init, doctor, watches, serve."""
 
 import json
 import os
@@ -14,15 +14,17 @@ from lictor.cli.session import Session
 @click.command("init")
 @click.option("--remove", "removing", is_flag=True, help="Take away what init wrote, but nothing changed since.")
 @click.option("--force", is_flag=True, help="Overwrite, or remove, also what was changed since.")
+@click.option("--door", "door_kind", type=click.Choice(config.DOORS),
+              help="How events come in: script (as before, or at first), or http for a resident lictor-serve.")
 @click.pass_obj
-def init_(session: Session, removing: bool, force: bool) -> None:
+def init_(session: Session, removing: bool, force: bool, door_kind: str | None) -> None:
     """Prepare this node, or take that back.
 
     Writes settings, nginx's snippet, Consul's watches and units, and says what it did and what is left to do.
     """
     path = session.config_path or config.DEFAULT_PATH
     done = init.remove(config_path=path, force=force) if removing else init.run(
-        config_path=path, token_file=session.token_file or "", force=force)
+        config_path=path, token_file=session.token_file or "", force=force, door_kind=door_kind or "")
     for line in done.done:
         click.echo(line)
     if done.todo:
@@ -54,11 +56,23 @@ def watches_(session: Session) -> None:
     That is the static file, and the watches on routed services.
     """
     settings = session.settings
-    options = handler.inherited(settings, session.token_file)
+    options, secret = handler.inherited(settings, session.token_file), f"(what {settings.watch.secret_file} holds)"
     services = {name: each["service"] for name, each in scaling.known_routes(settings).items() if not each["removed"]}
     for name, content in (
-        (watches.STATIC_FILE, watches.static(settings, options, process.handler_argv)),
-        (watches.ROUTES_FILE, watches.routes(settings, services, options, process.handler_argv)),
+        (watches.STATIC_FILE, watches.static(settings, options, process.handler_argv, secret)),
+        (watches.ROUTES_FILE, watches.routes(settings, services, options, process.handler_argv, secret)),
     ):
         click.echo(f"# {os.path.join(settings.watch.config_dir, name)}", err=True)
         click.echo(watches.text(content), nl=False)
+
+
+@click.command("serve")
+@click.pass_obj
+def serve_(session: Session) -> None:
+    """Take what Consul's watches see over HTTP, all along.
+
+    For [watch] door = "http"; lictor init --door http writes a unit for it.
+    """
+    words = handler.inherited(session.settings, session.token_file)
+    # It needs little of what we have loaded, and its threads need no heap each.
+    os.execve(sys.executable, [*process.handler_argv("lictor-serve"), *words], {**os.environ, "MALLOC_ARENA_MAX": "1"})

@@ -1,0 +1,184 @@
+"""`lictor serve`: the resident door. The agent POSTs what its watches see; a route is followed here, everything else
+by the same handlers that the script door starts.
+
+It imports beforehand what following a route takes, and no more: Docker and the planner stay in other processes.
+"""
+
+import functools
+import hmac
+import json
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+
+from lictor import (catalog, config, door, errors, handler, log, model, process, publication, route, systemd, turns,
+                    watch, watches)
+
+_ROUTE = "/route/"
+_PENDING_CONNECTIONS = 1024  # an agent that reloads lets all its watches fire at once
+_CLIENT_TIMEOUT_S = 10
+_RECONCILE_EVERY_S = 1.0
+_IMPORTED_BEFOREHAND = catalog, publication
+
+Outcome = tuple[int, str]
+News = tuple[bytes, int]  # a watch's payload, and Consul's index
+
+
+def run(call: handler.Call) -> int:
+    """Serve until SIGTERM or SIGINT; what is under way then is ended first. SIGHUP reads the settings again."""
+    if call.settings.watch.door != "http":
+        raise errors.Refused(f"watch.door is {call.settings.watch.door!r} in {call.settings.path or 'the defaults'}; "
+                             "lictor serve is what the agent calls when it is \"http\"")
+    with Server(call) as server:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+        signal.signal(signal.SIGHUP, lambda *_: server.read_settings())
+        log.event("serve", outcome="started", address=call.settings.watch.address)
+        systemd.notify(systemd.READY)
+        server.serve_forever()
+    server.leave()
+    log.event("serve", outcome="stopped", reason="it was asked to")
+    return 0
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Each request has a thread, so that a slow one holds up nobody; closing waits for those."""
+
+    allow_reuse_address = True
+    request_queue_size = _PENDING_CONNECTIONS
+
+    def __init__(self, call: handler.Call) -> None:
+        self.call, self.secret = call, door.secret(call.settings).encode()
+        self.routing = turns.Turns()
+        self.reconciling = turns.Errand[set[str]](self._reconcile, set.union)
+        self.handing_over = {name: turns.Errand[News](functools.partial(self._hand_over, name), _newest)
+                             for name in ("lictor-scale", "lictor-heal")}
+        host, port = door.host_and_port(call.settings)
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Request)
+
+    def read_settings(self) -> None:
+        path = self.call.settings.path
+        try:
+            settings = config.load({"LICTOR_CONFIG": path} if path else {})
+            self.call, self.secret = self.call._replace(settings=settings), door.secret(settings).encode()
+            log.event("serve", outcome="settings", reason=f"{path or 'the defaults'} has been read again")
+        except errors.LictorError as error:
+            log.event("serve", outcome="refused", reason=f"the old settings stay: {error}")
+
+    def service_actions(self) -> None:
+        systemd.notify(systemd.ALIVE)  # twice a second, as long as connections are taken
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):  # who asked has gone
+            log.event("serve", outcome="failed", reason=repr(error))
+
+    def leave(self) -> None:
+        """Start what is still waiting, so that nothing waits for the timer."""
+        self.reconciling.leave()
+        for errand in self.handing_over.values():
+            errand.leave()
+
+    def route(self, name: str, payload: bytes, index: int) -> Outcome:
+        """As lictor-route; the answer comes when nginx serves it."""
+        with self.routing.turn(name, index) as is_newest:
+            if not is_newest:
+                return 202, "there is newer"
+            code = route.handle(self.call, name, payload, index,
+                                reconcile=lambda names: self.reconciling.need(set(names)))
+            return (503, "nginx has not confirmed it yet; the timer tries again") if code else (200, "done")
+
+    def hand_over(self, script: str, payload: bytes, index: int) -> Outcome:
+        """Answered before it is done: it may take long, and the newest is what counts."""
+        try:
+            if not isinstance(json.loads(payload), list | None):
+                raise ValueError("it is not a list")
+        except (ValueError, RecursionError) as error:
+            raise errors.Refused(f"the payload is refused: {error}") from error
+        self.handing_over[script].need((payload, index))
+        return 202, "will be done"
+
+    def sweep(self, *_: object) -> Outcome:
+        process.spawn_handler("lictor-reconcile", [*self.call.inherited, "--sweep"],
+                              state_dir=self.call.settings.state_dir)
+        return 202, "will be done"
+
+    def _reconcile(self, names: set[str]) -> Callable[[], object]:
+        child = process.spawn_handler("lictor-reconcile", [*self.call.inherited, *sorted(names)],
+                                      state_dir=self.call.settings.state_dir)
+        return functools.partial(_wait, child, _RECONCILE_EVERY_S)  # a long one must not hold up those of others
+
+    def _hand_over(self, script: str, news: News) -> Callable[[], object]:
+        payload, index = news
+        return process.spawn_handler(script, self.call.inherited, state_dir=self.call.settings.state_dir, stdin=payload,
+                                     environ={"CONSUL_INDEX": str(index)} if index >= 0 else {}).wait
+
+
+class _Request(BaseHTTPRequestHandler):
+    server: Server
+    timeout = _CLIENT_TIMEOUT_S
+
+    def do_POST(self) -> None:
+        try:
+            status, text = self._outcome()
+        except errors.Refused as error:
+            status, text = 400, str(error)
+        except (errors.LictorError, OSError) as error:
+            status, text = 503, str(error)
+        if status >= 400:
+            log.event("serve", path=self.path, status=status, outcome="refused" if status < 500 else "failed",
+                      reason=text)
+        body = f"{text}\n".encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _outcome(self) -> Outcome:
+        given = self.headers.get(watches.SECRET_HEADER, "").encode("utf-8", "replace")
+        if not hmac.compare_digest(given, self.server.secret):
+            return 403, f"{watches.SECRET_HEADER} is not what {self.server.call.settings.watch.secret_file} holds"
+        act = self._action()
+        if act is None:
+            return 404, "there is /route/NAME, /scale, /heal, /sweep and /alive"
+        length = self.headers.get("Content-Length", "")
+        if not length.isascii() or not length.isdigit():
+            return 411, "Content-Length is missing"
+        if int(length) > watch.LONGEST_BYTES:
+            return 413, f"the body may have {watch.LONGEST_BYTES} bytes"
+        payload = self.rfile.read(int(length))
+        if len(payload) < int(length):
+            return 400, "the body is shorter than Content-Length says"
+        return act(payload, route.index(self.headers.get("X-Consul-Index", "")))
+
+    def _action(self) -> Callable[[bytes, int], Outcome] | None:
+        name = self.path.removeprefix(_ROUTE)
+        if self.path.startswith(_ROUTE) and model.is_name(name):
+            return functools.partial(self.server.route, name)
+        actions: dict[str, Callable[[bytes, int], Outcome]] = {
+            "/scale": functools.partial(self.server.hand_over, "lictor-scale"),
+            "/heal": functools.partial(self.server.hand_over, "lictor-heal"),
+            "/sweep": self.server.sweep,
+            "/alive": lambda *_: (200, "alive"),
+        }
+        return actions.get(self.path)
+
+    def log_message(self, *_: object) -> None:
+        """What deserves a line has had one."""
+
+
+def _newest(old: News, new: News) -> News:
+    return new
+
+
+def _wait(child: subprocess.Popen[bytes], timeout_s: float) -> None:
+    try:
+        child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        pass

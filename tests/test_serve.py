@@ -1,0 +1,187 @@
+"""lictor-serve, a real process, asked over HTTP by a test or by a real Consul agent; nginx follows."""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import HANDLERS
+from lab.backend import Backend
+from lab.consul import Consul
+from lab.daemon import Daemon, wait_for
+from lab.nginx import Nginx
+from lab.routed import Routed, payload
+from lictor import config, door, errors, files, handler, process, routes, serve, turns, watch, watches
+
+
+@pytest.fixture
+def routed(tmp_path: Path, nginx: Nginx) -> Routed:
+    return Routed(str(tmp_path), nginx, ["a", "b"])
+
+
+@contextlib.contextmanager
+def serving(routed: Routed, **environ: str) -> Iterator[Daemon]:
+    daemon = routed.serve(**environ)
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+
+
+def test_events_are_followed_and_what_is_wrong_is_refused(routed: Routed) -> None:
+    with serving(routed) as daemon:
+        assert routed.post("/route/a", payload("a", 9001), 7) == (200, "done\n")
+        assert routed.is_confirmed("a", 9001) and routed.nginx.get("/a")[0] == 502
+        assert routed.post("/route/a", payload("a", 9001), 8) == (200, "done\n")
+        before = routed.served("a")
+        assert before and before.consul_index == 8 and routed.reloads() == 1
+        bad = payload("a", 9002)
+        for status, path, body, headers in (
+            (403, "/route/a", bad, {watches.SECRET_HEADER: "guessed"}),
+            (403, "/route/a", bad, {watches.SECRET_HEADER: ""}),
+            (403, "/nowhere", b"", {watches.SECRET_HEADER: "é"}), (404, "/", b"", {}), (404, "/route/../a", bad, {}),
+            (404, "/route/", bad, {}), (400, "/route/a", b"{", {}), (400, "/route/a", b"{}", {}),
+            (400, "/scale", b"7", {}), (400, "/heal", b"", {}), (411, "/route/a", bad, {"Content_Length": "many"}),
+            (413, "/route/a", b"", {"Content_Length": str(watch.LONGEST_BYTES + 1)}),
+        ):
+            assert routed.post(path, body, **headers)[0] == status, (path, body, headers)
+        assert routed.served("a") == before
+        assert files.read(routed.settings.watch.secret_file) not in daemon.log()
+        assert os.stat(routed.settings.watch.secret_file).st_mode & 0o777 == 0o600
+
+
+def test_a_slow_service_holds_up_no_other_and_its_newest_news_wins(routed: Routed) -> None:
+    answers: dict[int, tuple[int, str]] = {}
+
+    def post(port: int) -> threading.Thread:
+        news = payload("a", port)
+        thread = threading.Thread(target=lambda: answers.update({port: routed.post("/route/a", news, port)}))
+        thread.start()
+        return thread
+
+    with serving(routed) as daemon:
+        with files.locked(routes.lock_path(routed.state_dir, "a")):
+            posts = [post(9001)]
+            wait_for(lambda: in_flight(routed) == 1, "the first has come in")
+            posts.append(post(9002))
+            wait_for(lambda: in_flight(routed) == 2, "the second has come in")
+            assert routed.post("/route/b", payload("b", 9009))[0] == 200 and routed.is_confirmed("b", 9009)
+            posts.append(post(9003))
+            wait_for(lambda: 9002 in answers, "the second need not wait any more")
+            daemon.send(signal.SIGTERM)
+        for each in posts:
+            each.join()
+        assert answers == {9001: (200, "done\n"), 9002: (202, "there is newer\n"), 9003: (200, "done\n")}
+        assert daemon.process.wait(20) == 0 and routed.is_confirmed("a", 9003)
+
+
+def in_flight(routed: Routed) -> int:
+    """The connections that lictor-serve has accepted: established, with its address as the local one."""
+    port = f":{int(routed.settings.watch.address.rpartition(':')[2]):04X}"
+    lines = [line.split() for line in (files.read("/proc/net/tcp") or "").splitlines()[1:]]
+    return sum(line[1].endswith(port) and line[3] == "01" for line in lines)
+
+
+def test_systemd_is_told(routed: Routed, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(tmp_path / "notify"))
+        channel.settimeout(30)
+        with serving(routed, NOTIFY_SOCKET=str(tmp_path / "notify")):
+            assert {channel.recv(100), channel.recv(100)} == {b"READY=1", b"WATCHDOG=1"}
+
+
+def test_settings_are_read_again_on_a_hangup_and_bad_ones_are_not_taken(routed: Routed) -> None:
+    path = routed.settings.path
+    sound = files.read(path) or ""
+    with serving(routed) as daemon:
+        files.write_atomic(path, sound.replace("250ms", "1ms"))
+        daemon.send(signal.SIGHUP)
+        wait_for(lambda: "the old settings stay" in daemon.log(), "it is refused")
+        files.write_atomic(path, sound.replace("250ms", "1s"))
+        daemon.send(signal.SIGHUP)
+        wait_for(lambda: "has been read again" in daemon.log(), "it is taken")
+        assert routed.post("/route/a", payload("a", 9001))[0] == 200
+
+
+def test_what_is_resident_is_what_routing_takes() -> None:
+    told = subprocess.run([sys.executable, "-c", "import sys; from lictor import handler, serve; print(*sys.modules)"],
+                          cwd=HANDLERS, capture_output=True, text=True, check=True).stdout.split()
+    assert not {"click", "docker", "msgspec", "rich", "tenacity", "yaml", "lictor.plan", "lictor.scale"} & set(told)
+    assert {"consul", "jinja2", "lictor.publication"} <= set(told)
+
+
+def test_another_door_and_a_taken_port_end_it(routed: Routed) -> None:
+    call = handler.Call(routed.settings, None, argparse.Namespace())
+    with pytest.raises(errors.Refused, match='watch.door is \'script\''):
+        serve.run(call._replace(settings=config.Config()))
+    with serving(routed), pytest.raises(OSError, match="in use"):
+        serve.run(call)
+
+
+def test_what_comes_while_an_errand_runs_is_merged() -> None:
+    begun, gate = list[set[int]](), threading.Semaphore(0)
+
+    def start(what: set[int]) -> "threading._RLock":
+        begun.append(what)
+        return gate.acquire
+
+    errand = turns.Errand[set[int]](start, set.union)
+    for number in range(4):
+        errand.need({number})
+        wait_for(lambda: begun, "the first has begun")
+    gate.release()
+    wait_for(lambda: len(begun) == 2, "the others follow together")
+    errand.need({4})
+    errand.leave()
+    gate.release()
+    assert begun == [{0}, {1, 2, 3}, {4}]
+
+
+@pytest.fixture
+def consul(tmp_path: Path) -> Iterator[Consul]:
+    """Not started. It keeps its data, as a dev agent loses what was registered when it is reloaded."""
+    (tmp_path / "consul").mkdir()
+    agent = Consul(str(tmp_path / "consul"), keep_data=True)
+    try:
+        yield agent
+    finally:
+        agent.stop(signal.SIGKILL)
+
+
+def test_an_agent_with_http_watches_is_followed_and_its_timer_when_nobody_serves(
+        tmp_path: Path, nginx: Nginx, consul: Consul) -> None:
+    routed = Routed(str(tmp_path), nginx, [], consul=consul.address, config_dir=consul.config_dir)
+    with serving(routed) as daemon, Backend("one") as one, Backend("two") as two:
+        static = watches.static(routed.settings, [], process.handler_argv, door.secret(routed.settings))
+        static["service"]["check"]["interval"] = "1s"
+        files.write_atomic(os.path.join(consul.config_dir, watches.STATIC_FILE), watches.text(static), mode=0o600)
+        consul.start(env=routed.environ)
+        consul.register({"Name": "books", "ID": "one", "Address": "127.0.0.1", "Port": one.port})
+        consul.put("services/books/spec", json.dumps({
+            "name": "books", "engine": "none", "port": 8080, "route": {"path": "/books"},
+            "release": {"strategy": "rolling"}}))
+        wait_for(lambda: who_answers(nginx) == {"one"}, "the key leads to the first")
+        written = Path(consul.config_dir, watches.ROUTES_FILE)
+        wait_for(lambda: "http_handler_config" in written.read_text(), "and to a watch")
+        assert written.stat().st_mode & 0o777 == 0o640
+        consul.register({"Name": "books", "ID": "two", "Address": "127.0.0.1", "Port": two.port})
+        wait_for(lambda: who_answers(nginx) == {"one", "two"}, "the watch leads to the second")
+        wait_for(lambda: consul.passing("lictor"), "sweeps are started through it")
+        assert "without lictor-serve" not in routed.log()
+        daemon.stop(signal.SIGKILL)
+        wait_for(lambda: "without lictor-serve" in routed.log(), "the timer misses it")
+        consul.request("PUT", "/v1/agent/service/deregister/one")
+        wait_for(lambda: who_answers(nginx) == {"two"}, "the timer converges by itself")
+
+
+def who_answers(nginx: Nginx) -> set[str]:
+    return {json.loads(body)["instance"] for status, body in (nginx.get("/books") for _ in range(6)) if status == 200}
