@@ -161,6 +161,16 @@ def test_nginx_without_our_snippet_is_found(settings, nginx: Nginx, monkeypatch)
     assert "unexpected end of file" in bad(doctor.examine(settings))["nginx configuration"]
 
 
+def test_live_mode_without_the_lua_module_is_found(settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
+    live = settings._replace(path=str(tmp_path / "lictor.toml"), nginx=settings.nginx._replace(mode="live"))
+    assert "live mode" in {each.name for each in doctor.examine(live) if each.ok}
+    (tmp_path / "templates").mkdir()
+    told = (REPOSITORY / "templates" / "check.conf.j2").read_text()
+    (tmp_path / "templates" / "check.conf.j2").write_text(told.replace("include /etc", "# include /etc"))
+    assert 'unknown directive "balancer_by_lua_block"' in bad(doctor.examine(live))["live mode"]
+
+
 @pytest.mark.parametrize("text", ["[]", '{"at": "soon"}', "{", "7"])
 def test_damaged_state_is_a_finding_and_no_error(settings, text):
     for name in ("registrar.json", "summary.json"):

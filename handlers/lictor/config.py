@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from lictor import delegation, errors, tables
 
 DEFAULT_PATH = "/etc/lictor/lictor.toml"
-MODES = ("reload",)
+MODES = ("reload", "live")
 DOORS = ("script", "http")
 LEAST_RELOAD_INTERVAL_S = 0.15  # a HUP that comes before the last one's old workers were told to go delays both
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from lictor import (catalog, config, consul_settings, containers, delegation, door, errors, files, handler, heartbeat,
-                    model, nginx, node, process, sweep, transaction, units, watches)
+                    model, nginx, node, process, publication, sweep, transaction, units, watches)
 
 _HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-registrar", "lictor-serve")
 _PROBE = "lictor-doctor"
@@ -48,6 +48,7 @@ def examine(settings: config.Config, *, token_file: str | None = None) -> list[F
         *_folders(settings),
         *([] if isinstance(client, errors.LictorError) else _consul(settings, client)),
         *(_nginx(settings.nginx) if settings.nginx else []),
+        *(_live(settings, settings.nginx) if settings.nginx and settings.nginx.mode == "live" else []),
         Test("Docker", lambda: f"engine {containers.connect(timeout_s=5).engine_id()}",
              "start Docker; DOCKER_HOST names its socket, and the group of that socket may use it"),
         Test("registrar", lambda: _registrar(settings), "systemctl enable --now lictor-registrar"),
@@ -229,6 +230,14 @@ def _nginx(there: config.Nginx) -> list[Test]:
              f"include {there.conf_dir}/lictor.conf at the end of the http block of {there.main_conf}, and reload it",
              "nginx"),
     ]
+
+
+def _live(settings: config.Config, there: config.Nginx) -> list[Test]:
+    def load() -> str:
+        publication.check_live(settings, there)
+        return "nginx has its Lua module"
+
+    return [Test("live mode", load, units.LUA_REMEDY, "conf_dir")]
 
 
 def _master(there: config.Nginx) -> str:

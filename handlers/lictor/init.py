@@ -1,5 +1,6 @@
 """`lictor init`: prepares this node once, says what it did and what is left to do; `--remove` takes it back."""
 
+import glob
 import os
 import tomllib
 from typing import NamedTuple
@@ -101,7 +102,8 @@ def _make_folders(mine: Installed, settings: config.Config, agent_user: str) -> 
     owned = [settings.state_dir]
     if settings.nginx:
         mine.make_folder(settings.nginx.conf_dir)
-        nginx.prepare(mine.path(settings.nginx.conf_dir), render.Templates(mine.path(settings.path)))
+        nginx.prepare(mine.path(settings.nginx.conf_dir), render.Templates(
+            mine.path(settings.path), live=settings.nginx.mode == "live"))
         mine.adopt(settings.nginx.conf_dir)
         owned.append(settings.nginx.conf_dir)
     for folder in owned:
@@ -166,6 +168,8 @@ def _nginx_todo(mine: Installed, settings: config.Config, unit: str) -> list[str
     if not there:
         return []
     todo = []
+    if there.mode == "live" and not glob.glob(mine.path("/etc/nginx/modules-enabled/*lua*")):
+        todo.append(units.LUA_REMEDY)
     if not _included(mine, there, _SNIPPET):
         todo.append(f"as the last line of the http block of {there.main_conf}: include {there.conf_dir}/{_SNIPPET}; "
                     "(the first server of a port is its default, and that should stay one of yours)")

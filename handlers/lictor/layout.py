@@ -27,13 +27,14 @@ def wanted(conf_dir: str, templates: render.Templates, known: Mapping[str, dict[
     """`known`: every route of this node by name. Raises Refused when the route or a template is no good."""
     route = known[name]
     if route["removed"]:
-        return Wanted("", "", _leftovers(conf_dir, known, name, set()))
+        return Wanted("", "", {**_leftovers(conf_dir, known, name, set()), f"live/{name}.peers": None})
     host, path = route["host"], route["path"]
     sharing = sorted(other for other, each in known.items()
                      if not each["removed"] and (each["host"], each["path"]) == (host, path))
     if sharing[0] != name:
         raise errors.Refused(f"route {host}{path} is that of {sharing[0]}")
-    found = Wanted(templates.upstream(name, peers), templates.location(name, path, empty=not peers), {})
+    is_empty = not peers and not templates.live
+    found = Wanted(templates.upstream(name, peers), templates.location(name, path, empty=is_empty), {})
     found.files[f"upstreams/lictor_{name}.conf"] = found.upstream
     if host:
         found.files[f"servers/{host}.d/{name}.conf"] = found.location

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 from lictor import config, errors, files, process, render
 
-_FOLDERS = ("upstreams", "locations", "servers", "run")
+_FOLDERS = ("upstreams", "locations", "servers", "live", "run")
 _LONGEST_SOCKET_PATH = 107
 _WORKER = rb"worker process\0*$"  # one that goes is titled "worker process is shutting down"
 _TEST_TIMEOUT_S = 30.0
@@ -33,11 +33,11 @@ def prepare(conf_dir: str, templates: render.Templates | None = None) -> list[st
     for folder in _FOLDERS:
         os.makedirs(os.path.join(conf_dir, folder), exist_ok=True)
     os.chmod(os.path.join(conf_dir, "run"), 0o750)  # nginx gives its sockets mode 0666
-    snippet = os.path.join(conf_dir, "lictor.conf")
-    changed = files.write_atomic(snippet, (templates or render.Templates()).text("lictor.conf.j2", conf_dir=conf_dir))
+    shared = (templates or render.Templates()).shared(conf_dir)
+    changed = [path for name, text in shared.items() if files.write_atomic(path := os.path.join(conf_dir, name), text)]
     if not os.path.exists(_generation_path(conf_dir)):
         _stamp(conf_dir)
-    return [snippet] if changed else []
+    return changed
 
 
 def check(settings: config.Nginx, text: str) -> None:

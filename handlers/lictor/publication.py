@@ -5,8 +5,9 @@ confirmed. It looks at the whole state, not at what happened, so a publication t
 import os
 import time
 from collections.abc import Iterable
+from typing import Any
 
-from lictor import config, errors, files, layout, log, nginx, render, routes, upstream
+from lictor import config, errors, files, layout, live, log, nginx, render, routes, upstream
 
 
 def publish(settings: config.Config, suspects: Iterable[str] = ()) -> list[str]:
@@ -27,35 +28,57 @@ def publish(settings: config.Config, suspects: Iterable[str] = ()) -> list[str]:
             wait_s = 0.0 if doubted else nginx.turn_in_s(settings.nginx)
             if not wait_s:
                 began_ns = time.time_ns()
-                confirmed = _publish(settings.nginx, folder, render.Templates(settings.path), doubted)
+                templates = render.Templates(settings.path, live=settings.nginx.mode == "live")
+                confirmed = _publish(settings.nginx, folder, templates, doubted)
                 files.touch(last_path, began_ns)
                 return confirmed
         time.sleep(wait_s)
 
 
+def check_live(settings: config.Config, there: config.Nginx) -> None:
+    """Have nginx parse what live mode writes for a service; raises Refused when it can't, as without its Lua module."""
+    templates = render.Templates(settings.path, live=True)
+    text = templates.text("check.conf.j2", run_dir=os.path.join(there.conf_dir, "run"),
+                          upstreams=[templates.upstream("lictor", ())],
+                          locations=[templates.location("lictor", "/lictor", empty=False)])
+    with files.locked(os.path.join(settings.state_dir, "nginx.lock")):
+        nginx.check(there, text)
+
+
 def _publish(settings: config.Nginx, state_dir: str, templates: render.Templates, doubted: set[str]) -> list[str]:
-    state, wanted = _wanted(settings, state_dir, templates, doubted)
-    valid = _valid(settings, templates, wanted)
-    for name in valid:
-        _mark(state_dir, name, state[name], confirmed=False)
-    return _serve(settings, state_dir, state, valid)
-
-
-def _wanted(settings: config.Nginx, state_dir: str, templates: render.Templates,
-            doubted: set[str]) -> tuple[dict[str, upstream.Served], dict[str, layout.Wanted]]:
-    """What was decided on each service, and what is to be published of it."""
+    """In live mode a change of peers goes by itself, and by a reload only what that does not do."""
     known = {name: route for name in routes.names(state_dir) if (route := routes.route(state_dir, name))}
     state = {name: now for name in known if (now := routes.served(state_dir, name))}
+    followed = [name for name, now in state.items()
+                if templates.live and not now.confirmed and live.publish(settings, state_dir, name)]
+    state.update({name: now for name in followed if (now := routes.served(state_dir, name))})
+    valid = _valid(settings, templates, _wanted(settings.conf_dir, templates, known, state, doubted))
+    for name, each in valid.items():
+        routes.mark(state_dir, name, state[name], confirmed=False, live_at="")
+        if templates.live and each.upstream:
+            live.store(settings, state_dir, name)
+    aims = {name: state[name]._replace(live_at=routes.place(known[name]) if templates.live else "") for name in valid}
+    served = _serve(settings, state_dir, aims, valid)
+    return list(dict.fromkeys([*followed, *(
+        name for name in served if not aims[name].live_at or live.publish(settings, state_dir, name))]))
+
+
+def _wanted(conf_dir: str, templates: render.Templates, known: dict[str, dict[str, Any]],
+            state: dict[str, upstream.Served], doubted: set[str]) -> dict[str, layout.Wanted]:
+    """What is to be published: of those that are unconfirmed, or not in place as they should be."""
+    shared = templates.shared(conf_dir).items() if templates.live else ()  # else what lictor init wrote will do
+    missing = {path: text for path, text in shared if files.read(os.path.join(conf_dir, path)) != text}
     wanted: dict[str, layout.Wanted] = {}
     for name, now in state.items():
         if name in doubted or not now.confirmed:
             try:
-                files_of = layout.wanted(settings.conf_dir, templates, known, name, now.peers)
-                if not now.confirmed or not files_of.is_in_place(settings.conf_dir):
+                files_of = layout.wanted(conf_dir, templates, known, name, now.peers)
+                files_of.files.update(missing)
+                if not now.confirmed or not files_of.is_in_place(conf_dir):
                     wanted[name] = files_of
             except errors.Refused as error:
                 log.event("publish", service=name, outcome="refused", reason=error)
-    return state, wanted
+    return wanted
 
 
 def _valid(settings: config.Nginx, templates: render.Templates,
@@ -81,7 +104,8 @@ def _valid(settings: config.Nginx, templates: render.Templates,
 
 def _serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Served],
            wanted: dict[str, layout.Wanted]) -> list[str]:
-    """Swap and reload; what nginx doesn't serve is rolled back, and tried again one service at a time."""
+    """Swap and reload; what nginx doesn't serve is rolled back, and tried again one service at a time. `state` says
+    live_at as it is then, and with that the peers are still to be confirmed."""
     if not wanted:
         return []
     began, listed = time.monotonic(), " ".join(wanted)
@@ -98,7 +122,8 @@ def _serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Ser
         log.event("publish", service=listed, outcome="rolled-back", reason=error)
         return []
     for name in wanted:
-        _mark(state_dir, name, state[name], confirmed=True, generation=generation)
+        routes.mark(state_dir, name, state[name], confirmed=not state[name].live_at, generation=generation,
+                    live_at=state[name].live_at, durable=not state[name].live_at)
     log.event("publish", service=listed, outcome="done", generation=generation,
               ms=round(1000 * (time.monotonic() - began)))
     return list(wanted)
@@ -110,11 +135,3 @@ def _merged(wanted: Iterable[layout.Wanted]) -> dict[str, str | None]:
     for each in wanted:
         merged.update({path: text for path, text in each.files.items() if text or path not in merged})
     return merged
-
-
-def _mark(state_dir: str, name: str, seen: upstream.Served, **fields: object) -> None:
-    """Note in peers/NAME.json how far the publication is, unless another decision was taken meanwhile."""
-    with files.locked(routes.lock_path(state_dir, name)):
-        now = routes.served(state_dir, name)
-        if now and (now.peers, now.instances) == (seen.peers, seen.instances):
-            routes.write_served(state_dir, name, now._replace(**fields))  # type: ignore[arg-type]

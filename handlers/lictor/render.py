@@ -29,7 +29,8 @@ _NO_PEER = "127.0.0.1:9"
 class Templates:
     """The templates in force: those beside the config file, else those that came with lictor."""
 
-    def __init__(self, config_path: str = "") -> None:
+    def __init__(self, config_path: str = "", *, live: bool = False) -> None:
+        self.live = live
         folders = [os.path.join(os.path.dirname(config_path), "templates")] if config_path else []
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader([*folders, _default_folder()]), undefined=jinja2.StrictUndefined,
@@ -38,23 +39,33 @@ class Templates:
     def text(self, template: str, **values: Any) -> str:
         """Raises Refused, naming the template, when it can't be rendered."""
         try:
-            body = self._environment.get_template(template).render(values)
+            body = self._environment.get_template(template).render(live=self.live, **values)
         except jinja2.TemplateError as error:
             raise errors.Refused(f"templates/{template}: {type(error).__name__}: {error}") from error
         return HEADER.format(template=template) + body
+
+    def shared(self, conf_dir: str) -> dict[str, str]:
+        """What all services need, by path below conf_dir."""
+        names = ["lictor.conf", "live.lua"] if self.live else ["lictor.conf"]
+        return {name: self.text(f"{name}.j2", conf_dir=conf_dir) for name in names}
 
     def upstream(self, name: str, peers: Sequence[upstream.Peer]) -> str:
         """upstreams/lictor_NAME.conf; raises Refused when the text says anything else than these peers."""
         servers = [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address, port in peers]
         if not model.is_name(name) or not all(_SERVER.fullmatch(each) for each in servers):
             raise errors.Refused(f"upstream {name[:100]!r} of {servers!r:.200} must not reach a configuration")
+        balancer = set()
+        if self.live:  # the peers are not in the file
+            balancer, servers = {"balancer_by_lua_block", f'lictor.balance("{name}")'}, []
         text = self.text("upstream.conf.j2", name=name, servers=servers)
         (head, directives), = _blocks(text, "upstream.conf.j2", only=["upstream"])
         found = sorted(words[1] for words in directives if words[0] == "server" and len(words) > 1)
-        unknown = {words[0] for words in directives} - _BALANCING - {"server"}
+        used = {words[0] for words in directives} - _BALANCING
+        unknown = used ^ balancer ^ {"server"}
         if head != ["upstream", f"lictor_{name}"] or unknown or found != sorted(servers or [_NO_PEER]):
             raise errors.Refused(f"templates/upstream.conf.j2: for {name} it must give one upstream lictor_{name} of "
-                                 f"{servers or _NO_PEER}; it gives {' '.join(head)} of {found} {sorted(unknown)}")
+                                 f"{[*(servers or [_NO_PEER]), *sorted(balancer)]}; it gives {' '.join(head)} of "
+                                 f"{found} {sorted(unknown)}")
         return text
 
     def location(self, name: str, path: str, *, empty: bool) -> str:
@@ -65,6 +76,9 @@ class Templates:
         for head, _ in _blocks(text, "location.conf.j2", only=["location"]):
             if head[-1] != path:
                 raise errors.Refused(f"templates/location.conf.j2: location {head[-1]} is not at {path}")
+        if self.live and f"http://lictor_{name}" in text and "lictor.leave()" not in text:
+            raise errors.Refused("templates/location.conf.j2: in live mode it needs what the one that came with lictor "
+                                 "has for that, log_by_lua_block { lictor.leave(); } above all")
         return text
 
     def server(self, host: str, folder: str) -> str:

@@ -56,7 +56,7 @@ def handle(call: "handler.Call", name: str, payload: bytes, consul_index: int, *
     _log_skipped(name, seen.skipped)
     if not _follow(settings.state_dir, name, seen.instances, consul_index, lambda: _connect(call.token_file)):
         return 0
-    confirmed = _publish(settings)
+    confirmed = _publish_peers(settings, name) or _publish(settings)
     if confirmed:
         (reconcile or functools.partial(_reconcile, call))(confirmed)
     now = routes.served(settings.state_dir, name)
@@ -137,8 +137,9 @@ def _follow(state_dir: str, name: str, seen: Sequence[model.Instance] | None, in
         decision = _decide(name, route, now, seen, index, connect)
         if now is None or decision.kind == "publish":
             log.event("route", service=name, outcome="publish", peers=len(decision.peers), reason=decision.reason)
-            generation = now.generation if now else 0
-            now = upstream.Served(decision.peers, decision.instances, generation=generation, ailing=decision.ailing)
+            before = now or upstream.Served((), ())
+            now = upstream.Served(decision.peers, decision.instances, generation=before.generation,
+                                  ailing=decision.ailing, live_at=before.live_at)
             _note(state_dir, name, now, index, durable=True)
         elif decision.kind == "hold":
             if now.empty_since is None:
@@ -166,6 +167,15 @@ def _decide(name: str, route: dict[str, Any], now: upstream.Served | None, seen:
 def _note(state_dir: str, name: str, now: upstream.Served, index: int, *, durable: bool = False) -> None:
     seen_index = now.consul_index if index == _HINT else index
     routes.write_served(state_dir, name, now._replace(consul_index=seen_index), durable=durable)
+
+
+def _publish_peers(settings: "config.Config", name: str) -> list[str]:
+    """What a change of peers alone needs in live mode, whatever the number of services."""
+    if settings.nginx is None or settings.nginx.mode != "live":
+        return []
+    from lictor import live
+
+    return [name] if live.publish(settings.nginx, settings.state_dir, name) else []
 
 
 def _publish(settings: "config.Config", suspects: Iterable[str] = ()) -> list[str]:

@@ -30,6 +30,19 @@ def write_served(state_dir: str, name: str, now: upstream.Served, *, durable: bo
     files.write_json(_peers_path(state_dir, name), now._asdict(), durable=durable)
 
 
+def mark(state_dir: str, name: str, seen: upstream.Served, *, durable: bool = True, **fields: object) -> None:
+    """Note in peers/NAME.json how far the publication is, unless another decision was taken meanwhile."""
+    with files.locked(lock_path(state_dir, name)):
+        now = served(state_dir, name)
+        if now and (now.peers, now.instances) == (seen.peers, seen.instances):
+            write_served(state_dir, name, now._replace(**fields), durable=durable)  # type: ignore[arg-type]
+
+
+def place(route_of: dict[str, Any]) -> str:
+    """Where nginx takes a service's requests: host and path; "" when nowhere."""
+    return "" if route_of["removed"] else route_of["host"] + route_of["path"]
+
+
 def lock_path(state_dir: str, name: str) -> str:
     """Who holds this lock must not wait for a publication: that one takes it too."""
     return os.path.join(state_dir, "locks", f"route:{name}.lock")  # no service's name has a colon

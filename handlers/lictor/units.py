@@ -7,13 +7,15 @@ from lictor.config import Config, Nginx, Watch
 REGISTRAR_UNIT = "lictor-registrar.service"
 SERVE_UNIT = "lictor-serve.service"
 NGINX_SOCKET = "run/generation.sock"  # below nginx's conf_dir
+LUA_REMEDY = ("live mode needs nginx's Lua module: apt-get install libnginx-mod-http-lua, and restart nginx; if it is "
+              "not loaded by a file in /etc/nginx/modules-enabled, load it in templates/check.conf.j2 too")
 
 
 def settings_file(nginx: Nginx | None, watch: Watch) -> str:
     """lictor.toml with every key: behind a # where the value is the default."""
     base, there = Config(), nginx or Nginx()
     nginx_lines = [
-        _setting("mode", there.mode, Nginx().mode, "how new upstreams reach nginx: reload"),
+        _setting("mode", there.mode, Nginx().mode, "how new peers reach nginx: reload, or live (needs its Lua module)"),
         _setting("conf_dir", there.conf_dir, Nginx().conf_dir, "everything below this folder is lictor's"),
         _setting("main_conf", there.main_conf, Nginx().main_conf, "your own configuration, which includes lictor's"),
         _setting("binary", there.binary, Nginx().binary, "tests what is written, before it is used"),

@@ -10,6 +10,7 @@ from lab.netns import inside
 from lictor import files
 
 _MAIN_CONF = """
+include /etc/nginx/modules-enabled/*.conf;
 user root;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log notice;

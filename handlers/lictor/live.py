@@ -1,0 +1,90 @@
+"""Live mode: a service's peers are set in the running nginx, by a PUT on its own socket, and nothing is reloaded.
+
+live/NAME.peers, below conf_dir, is written first: a version, which only rises, and one "ADDRESS PORT" a line. nginx
+reads it at each start and reload, and gets the very same text in between. A change of peers loads this and little else,
+and it looks at nothing but that one service.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterable
+
+from lictor import config, errors, files, log, routes, upstream
+
+_TIMEOUT_S = 2.0
+_OK, _STALE = 200, 409
+
+
+def publish(settings: config.Nginx, state_dir: str, name: str) -> bool:
+    """Have nginx send this service's requests to the peers that were decided last; returns whether it confirmed that.
+
+    It is also False where nothing is unconfirmed, and where that takes other files of nginx than it serves.
+    """
+    began = time.monotonic()
+    with files.locked(_lock_path(state_dir, name)):
+        route, now = routes.route(state_dir, name), routes.served(state_dir, name)
+        if not route or not now or now.confirmed or not now.live_at or now.live_at != routes.place(route):
+            return False
+        try:
+            _set(settings.conf_dir, name, now.peers)
+        except errors.Unavailable as error:
+            log.event("publish", service=name, outcome="waits", reason=error)
+            return False
+        routes.mark(state_dir, name, now, durable=False, confirmed=True)  # what a power cut takes is only done again
+    log.event("publish", service=name, outcome="done", peers=len(now.peers),
+              ms=round(1000 * (time.monotonic() - began)))
+    return True
+
+
+def store(settings: config.Nginx, state_dir: str, name: str) -> None:
+    """Write the peers that were decided last to where the next reload finds them."""
+    with files.locked(_lock_path(state_dir, name)):
+        now = routes.served(state_dir, name)
+        if now:
+            _write(settings.conf_dir, name, now.peers)
+
+
+def _set(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> None:
+    status, said = _put(conf_dir, name, _write(conf_dir, name, peers))
+    if status == _STALE and said.isdigit():  # whoever holds the lock has the latest: the file was lost, or the clock
+        status, said = _put(conf_dir, name, _write(conf_dir, name, peers, above=int(said)))
+    if status != _OK:
+        raise errors.Unavailable(f"nginx does not take the peers: {status} {said[:200]}")
+
+
+def _write(conf_dir: str, name: str, peers: Iterable[upstream.Peer], *, above: int = 0) -> str:
+    """Write the state file unless it says that already; returns its text."""
+    path = os.path.join(conf_dir, "live", f"{name}.peers")
+    before = files.read(path) or ""
+    digits, _, present = before.partition("\n")
+    version = int(digits) if digits.isascii() and digits.isdigit() else 0
+    lines = "".join(f"[{address}] {port}\n" if ":" in address else f"{address} {port}\n" for address, port in peers)
+    if present == lines and version > above:
+        return before
+    text = f"{max(version + 1, above + 1, time.time_ns() // 1000)}\n{lines}"
+    files.write_atomic(path, text)
+    return text
+
+
+def _put(conf_dir: str, name: str, text: str) -> tuple[int, str]:
+    """Status and body of nginx's answer; raises Unavailable when there is none."""
+    body = text.encode()
+    head = f"PUT /live/{name} HTTP/1.0\r\nHost: lictor\r\nContent-Length: {len(body)}\r\n\r\n"
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_TIMEOUT_S)
+            connection.connect(os.path.join(conf_dir, "run", "generation.sock"))
+            connection.sendall(head.encode() + body)
+            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    except OSError as error:
+        raise errors.Unavailable(f"nginx does not answer on its socket in {conf_dir}: {error}") from error
+    head, _, said = answer.decode(errors="replace").partition("\r\n\r\n")
+    status = head.split(" ", 2)[1:2]
+    if not status or not status[0].isdigit():
+        raise errors.Unavailable(f"nginx breaks off on its socket in {conf_dir}")
+    return int(status[0]), said.strip()
+
+
+def _lock_path(state_dir: str, name: str) -> str:
+    return os.path.join(state_dir, "locks", f"live:{name}.lock")  # no service's name has a colon

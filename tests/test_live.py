@@ -1,0 +1,295 @@
+"""Live mode with a real nginx and its Lua module: whom requests go to, and what survives what."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from conftest import REPOSITORY
+from lab.backend import Backend
+from lab.client import Client
+from lab.daemon import free_ports, wait_for
+from lab.nginx import Nginx
+from lictor import config, files, handler, live, nginx as lictor_nginx, publication, render, routes, upstream
+
+NAME = "books"
+
+
+class Peer(ThreadingHTTPServer):
+    """A backend that keeps connections: POST is cut off unanswered, and GET of .../held is answered once `free`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        peer = self
+        self.connections, self.requests, self.free = 0, [], threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self):
+                peer.connections += 1
+                super().setup()
+
+            def do_GET(self):
+                peer.requests.append(self.path)
+                if self.path.endswith("held"):
+                    peer.free.wait(30)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def do_POST(self):
+                peer.requests.append(self.path)
+                self.close_connection = True
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.port = self.server_address[1]
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.free.set()
+        self.shutdown()
+        self.server_close()
+
+
+class Socket(http.client.HTTPConnection):
+    def __init__(self, conf_dir: str) -> None:
+        super().__init__("lictor", timeout=10)
+        self.path = f"{conf_dir}/run/generation.sock"
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+@pytest.fixture
+def settings(tmp_path, nginx: Nginx) -> config.Config:
+    """nginx runs in live mode, and routes books, whose list it was never given."""
+    for folder in handler.FOLDERS:
+        os.makedirs(tmp_path / "state" / folder)
+    lictor_nginx.prepare(nginx.conf_dir, render.Templates(live=True))
+    with open(nginx.main_conf, encoding="utf-8") as file:
+        text = file.read()
+    with open(nginx.main_conf, "w", encoding="utf-8") as file:  # as users do, and the request's context is lost there
+        file.write(text.replace("location = ", "error_page 504 /nginx-is-up; location = "))
+    nginx.start()
+    made = config.Config(str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=config.Nginx(
+        mode="live", conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
+    route(made)
+    return made
+
+
+@pytest.fixture
+def books(settings, nginx) -> config.Config:
+    """The location is there, and has no peer."""
+    decide(settings)
+    assert publication.publish(settings) == [NAME]
+    return settings
+
+
+def route(settings, **changes):
+    files.write_json(f"{settings.state_dir}/routes/{NAME}.json", {
+        "name": NAME, "service": NAME, "path": "/books", "host": "", "traffic": "healthy", "node": "node-1",
+        "empty_ok": False, "removed": False, **changes})
+
+
+def decide(settings, *ports):
+    """What a decision leaves in the state folder."""
+    before = routes.served(settings.state_dir, NAME) or upstream.Served((), ())
+    routes.write_served(settings.state_dir, NAME, before._replace(
+        peers=tuple(("127.0.0.1", port) for port in ports), instances=tuple(("node-1", f"{port}") for port in ports),
+        confirmed=False))
+
+
+def set_peers(settings, *ports):
+    decide(settings, *ports)
+    assert live.publish(settings.nginx, settings.state_dir, NAME)
+
+
+def ask(settings, method, path, body=None):
+    connection = Socket(settings.nginx.conf_dir)
+    connection.request(method, path, body)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode().strip()
+
+
+def in_flight(settings, port):
+    return int(ask(settings, "GET", f"/live/{NAME}/127.0.0.1:{port}")[1])
+
+
+def workers(nginx):
+    with open(f"/proc/{nginx.daemon.pid}/task/{nginx.daemon.pid}/children", encoding="utf-8") as file:
+        return set(file.read().split())
+
+
+def who_answers(nginx):
+    answers = {nginx.get("/books") for _ in range(20)}
+    return {json.loads(body)["instance"] if status == 200 else status for status, body in answers}
+
+
+def retried(nginx):
+    """Lines of the access log with two peers in them."""
+    return [line for line in (files.read(f"{nginx.folder}/access.log") or "").splitlines() if ", " in line]
+
+
+def test_a_list_is_set_shown_and_refused_when_it_is_older(books, nginx):
+    version = 1 + int(ask(books, "GET", "/live/books")[1].split()[0])
+    with Backend("a") as a, Backend("b") as b:
+        for text, status, said in (
+            (f"{version}\n127.0.0.1 {a.port}\n", 200, "1 peers"), (f"{version - 1}\n", 409, str(version)),
+            (f"{version}\n127.0.0.1 {a.port}", 400, "this is no list"), ("", 400, "this is no list"),
+            (f"{version}\nlocalhost {a.port}\n", 400, "this is no list"), ("x\n", 400, "this is no list"),
+        ):
+            assert ask(books, "PUT", "/live/books", text) == (status, said)
+        assert ask(books, "GET", "/live/books") == (200, f"{version}\n127.0.0.1 {a.port} 0")
+        assert who_answers(nginx) == {"a"}
+        assert ask(books, "PUT", "/live/books", f"{version + 1}\n127.0.0.1 {b.port}\n127.0.0.1 {a.port}\n")[0] == 200
+        assert who_answers(nginx) == {"a", "b"}
+    for method, path, status in (("GET", "/live/other", 404), ("DELETE", "/live/books", 405), ("GET", "/live/", 404)):
+        assert ask(books, method, path)[0] == status
+
+
+def test_without_peers_it_is_503_with_retry_after(books, nginx):
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port)
+    for ports in ((), (9,), ()):
+        set_peers(books, *ports)
+        connection.request("GET", "/books")
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.getheader("Retry-After")) == ((502, None) if ports else (503, "5"))
+
+
+def test_a_peer_that_refuses_is_passed_over_for_a_while(books, nginx):
+    dead, = free_ports(1)
+    with Backend("a") as a:
+        set_peers(books, dead, a.port)
+        assert [nginx.get("/books")[0] for _ in range(40)] == [200] * 40
+        assert 1 <= len(retried(nginx)) < 20  # each second one would have met it
+        before = len(retried(nginx))
+        wait_for(lambda: nginx.get("/books") and len(retried(nginx)) > before, "it is tried again")
+        set_peers(books, dead)
+        assert nginx.get("/books")[0] == 502
+    wait_for(lambda: in_flight(books, dead) == in_flight(books, a.port) == 0, "nothing is in flight")
+
+
+def test_what_a_peer_may_have_done_is_not_done_by_another(books, nginx):
+    with Peer() as one, Peer() as other:
+        set_peers(books, one.port, other.port)
+        connection = http.client.HTTPConnection("127.0.0.1", nginx.port)
+        connection.request("POST", "/books", b"x")
+        assert connection.getresponse().status == 502
+        assert len(one.requests + other.requests) == 1
+        wait_for(lambda: in_flight(books, one.port) == in_flight(books, other.port) == 0, "nothing is in flight")
+
+
+def test_connections_to_a_peer_are_kept(books, nginx):
+    with Peer() as peer:
+        set_peers(books, peer.port)
+        assert {nginx.get("/books")[0] for _ in range(30)} == {200}
+        assert len(peer.requests) == 30 and peer.connections < 15
+
+
+def test_what_is_in_flight_is_counted_until_it_ends(books, nginx):
+    with Peer() as peer, Backend("a") as a, ThreadPoolExecutor() as pool:
+        set_peers(books, peer.port)
+        held = [pool.submit(nginx.get, "/books/held") for _ in range(3)]
+        wait_for(lambda: in_flight(books, peer.port) == 3, "three are held")
+        set_peers(books, a.port)
+        assert who_answers(nginx) == {"a"}
+        os.kill(nginx.daemon.pid, signal.SIGHUP)
+        assert in_flight(books, peer.port) == 3
+        peer.free.set()
+        assert [each.result()[0] for each in held] == [200] * 3
+        wait_for(lambda: in_flight(books, peer.port) == in_flight(books, a.port) == 0, "they have ended")
+
+
+def test_what_ends_as_an_error_page_is_not_in_flight(books, nginx, tmp_path):
+    """Its request is redirected, so another location ends it."""
+    (tmp_path / "templates").mkdir()
+    template = (REPOSITORY / "templates" / "location.conf.j2").read_text()
+    assert "proxy_connect_timeout" in template
+    (tmp_path / "templates" / "location.conf.j2").write_text(
+        template.replace("proxy_connect_timeout", "proxy_read_timeout 100ms; proxy_connect_timeout"))
+    with Peer() as peer:
+        decide(books, peer.port)
+        assert publication.publish(books, [NAME]) == [NAME]
+        assert nginx.get("/books/held") == (504, "up")
+        wait_for(lambda: in_flight(books, peer.port) == 0, "it has ended")
+
+
+def test_lists_survive_a_reload_a_restart_and_a_publication_without_nginx(books, nginx):
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        before = ask(books, "GET", "/live/books")
+        old_workers = workers(nginx)
+        os.kill(nginx.daemon.pid, signal.SIGHUP)
+        wait_for(lambda: not workers(nginx) & old_workers, "the old workers have ended")
+        assert ask(books, "GET", "/live/books") == before and who_answers(nginx) == {"a"}
+        nginx.stop()
+        decide(books, a.port, b.port)
+        assert not live.publish(books.nginx, books.state_dir, NAME)
+        assert not routes.served(books.state_dir, NAME).confirmed
+        nginx.start()
+        assert who_answers(nginx) == {"a", "b"}
+        old_workers = workers(nginx)
+        assert publication.publish(books) == [NAME]  # as the timer does
+        assert routes.served(books.state_dir, NAME).confirmed and workers(nginx) == old_workers
+
+
+def test_a_lost_state_file_and_a_clock_that_was_turned_back_do_not_block(books, nginx):
+    with Backend("a") as a:
+        ask(books, "PUT", "/live/books", f"{2**52}\n")
+        os.unlink(f"{books.nginx.conf_dir}/live/books.peers")
+        set_peers(books, a.port)
+        assert ask(books, "GET", "/live/books")[1].split()[0] == str(2**52 + 1) and who_answers(nginx) == {"a"}
+
+
+def test_the_modes_follow_each_other_and_a_location_is_reloaded(books, nginx):
+    reloaded = books._replace(nginx=books.nginx._replace(mode="reload"))
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        assert publication.publish(reloaded, [NAME]) == [NAME] and who_answers(nginx) == {"a"}
+        assert "balancer" not in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+        decide(books, b.port)
+        assert publication.publish(reloaded) == [NAME] and who_answers(nginx) == {"b"}
+        lictor_nginx.prepare(nginx.conf_dir)  # as lictor init does
+        assert publication.publish(books, [NAME]) == [NAME] and who_answers(nginx) == {"b"}
+        generation = routes.served(books.state_dir, NAME).generation
+        assert publication.publish(books, [NAME]) == []
+        route(books, path="/other")
+        decide(books, a.port)
+        assert publication.publish(books) == [NAME]
+        assert nginx.get("/books")[0] == 404 and json.loads(nginx.get("/other")[1])["instance"] == "a"
+        assert routes.served(books.state_dir, NAME).generation > generation
+        route(books, removed=True)
+        decide(books)
+        assert publication.publish(books) == [NAME] and nginx.get("/other")[0] == 404
+        assert os.listdir(f"{nginx.conf_dir}/live") == []
+
+
+def test_no_request_fails_while_peers_change_all_the_time(books, nginx):
+    with ExitStack() as stack:
+        ports = [stack.enter_context(Backend(name)).port for name in ("a", "b", "c")]
+        set_peers(books, *ports)
+        before, old_workers = routes.served(books.state_dir, NAME).generation, workers(nginx)
+        client = stack.enter_context(Client(nginx.port, "/books", pause_s=0.001))
+        for number in range(150):
+            set_peers(books, *ports[:number % 3], *ports[1 + number % 3:])
+        wait_for(lambda: client.requests > 300, "there was some load")
+        assert client.failures == [] and client.resets_of_reused == 0 and len(client.last_answer) == 3
+    assert routes.served(books.state_dir, NAME).generation == before == lictor_nginx.answered(nginx.conf_dir)
+    assert workers(nginx) <= old_workers
