@@ -193,7 +193,6 @@ def test_hostile_instances_are_skipped_by_name_and_the_others_stay(node, backend
     assert alone.returncode == 0 and node.served._replace(consul_index=9) == before
 
 
-@in_both_modes
 def test_none_is_held_for_a_minute_then_answers_503_until_one_is_back(node, backends, capsys):
     node.register(*backends[:2])
     node.route(node.payload())
@@ -233,7 +232,6 @@ def test_late_news_is_checked_against_consul(node, backends):
     assert node.who_answers() == {"a", "b", "c"}
 
 
-@in_both_modes
 def test_a_changed_route_moves_and_goes(node, backends):
     node.register(*backends[:1])
     node.register(backends[1], name="books-green")
@@ -252,7 +250,6 @@ def test_a_changed_route_moves_and_goes(node, backends):
                    for _, _, names in os.walk(f"{node.nginx.conf_dir}/{folder}"))
 
 
-@in_both_modes
 def test_killed_at_any_point_it_converges_at_the_next_sweep(node, backends):
     """What a killed one leaves is valid for nginx, and one sweep later nginx serves what Consul says."""
     a, b, c = backends
@@ -293,7 +290,6 @@ def test_no_request_fails_while_the_peers_change_20_times(node, backends, mode):
     assert client.requests > 100 and len(client.last_answer) == 3
 
 
-@in_both_modes
 def test_many_handlers_at_once_leave_one_state(node, backends):
     a, b, c = backends
     node.register(a)

@@ -18,6 +18,10 @@ _STATIC_WATCHES = 2
 _LEAST_CONNECTIONS = 1000  # Consul's own default is 200, watches included
 _HTTP_TIMEOUT = "60s"  # a publication may have to wait for others, and for a second look at Consul
 
+# A watch that needs a leader fails while there is none, and is silent for up to three minutes then. What one that does
+# not delivers may be a moment old: a handler reads again before it believes less, or something older than before.
+_LEADERLESS = {"stale": True}
+
 ArgvOf = Callable[[str], list[str]]
 
 
@@ -42,9 +46,9 @@ def static(config: Config, options: list[str], argv_of: ArgvOf, secret: str = ""
             },
         },
         "watches": [
-            {"type": "keyprefix", "prefix": config.prefix,
+            {"type": "keyprefix", "prefix": config.prefix, **_LEADERLESS,
              **_handled(config, "/scale", [*argv_of("lictor-scale"), *options], secret)},
-            {"type": "checks", "state": "critical",
+            {"type": "checks", "state": "critical", **_LEADERLESS,
              **_handled(config, "/heal", [*argv_of("lictor-heal"), *options], secret)},
         ],
     }
@@ -60,7 +64,7 @@ def routes(config: Config, services: Mapping[str, str], options: list[str], argv
     return {
         "limits": {"http_max_conns_per_client": max(_LEAST_CONNECTIONS, connections_needed(len(services)))},
         "watches": [
-            {"type": "service", "service": catalog_name, **_handled(
+            {"type": "service", "service": catalog_name, **_LEADERLESS, **_handled(
                 config, f"/route/{name}",
                 [*argv_of("lictor-route"), name, "--state-dir", config.state_dir, *options], secret)}
             for name, catalog_name in sorted(services.items())

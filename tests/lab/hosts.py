@@ -48,7 +48,8 @@ class Lab:
         """The one that is up in this folder, whoever brought it up."""
         try:
             with open(os.path.join(folder, _MARK), encoding="utf-8") as file:
-                lab = cls(folder, **json.load(file))
+                text = file.read()
+            lab = cls(folder, **(json.loads(text) if text else {}))  # "": who began to make it was killed just then
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NoLab(f"there is no lab in {folder}; `lab up` makes one") from error
         lab._furnish()
