@@ -1,0 +1,88 @@
+"""Whoever keeps a proxy in line with the catalogue, as far as the bench has to know."""
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from lab.bench import processes
+from lab.bench.world import World
+from lab.daemon import Daemon
+from lab.nginx import Nginx
+from lictor import files
+
+_SNIPPET = "include {conf_dir}/upstreams/*.conf;\n"
+_UPSTREAM = "upstream lictor_{name} {{ server 127.0.0.1:9 down; }}\n"
+_LOCATION = """
+location /{name} {{
+    proxy_pass http://lictor_{name};
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_set_header Host $host;
+    proxy_set_header X-Real-IP $remote_addr;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_set_header X-Forwarded-Proto $scheme;
+}}
+"""
+
+
+class Contender(Protocol):
+    """One on a world of its own or beside others; it routes /NAME to the service NAME."""
+
+    name: str
+    port: int  # of its proxy, on 127.0.0.1
+
+    def start(self, services: Sequence[str]) -> None:
+        """Serve what the catalogue has of these services, and follow it from now on."""
+
+    def stop(self) -> None:
+        """End all of it; the world goes on."""
+
+    def file_of(self, service: str) -> str:
+        """Where the service's peers are written before the proxy serves them; "" when it needs no file."""
+
+    def cpu_s(self) -> float:
+        """CPU seconds that it, its proxy and its handlers have spent so far; others must be at rest meanwhile."""
+
+    def reloads(self) -> int:
+        """How often its proxy was reloaded so far."""
+
+
+class Front:
+    """The nginx of a contender, which includes upstreams/ and locations/ below `conf_dir`."""
+
+    def __init__(self, world: World, folder: str) -> None:
+        self.world = world
+        os.makedirs(folder)
+        self.nginx = Nginx(folder)
+        self.daemon: Daemon | None = None
+
+    def lay_out(self, services: Sequence[str]) -> None:
+        """What people write once, where lictor does not: each service's location, and an upstream without peers yet."""
+        for name in services:
+            self._write(f"upstreams/lictor_{name}.conf", _UPSTREAM.format(name=name))
+            self._write(f"locations/{name}.conf", _LOCATION.format(name=name))
+        self._write("lictor.conf", _SNIPPET.format(conf_dir=self.nginx.conf_dir))
+
+    def start(self) -> None:
+        self.nginx.start()
+        assert self.nginx.daemon
+        self.daemon = self.nginx.daemon
+        self.world.daemons.append(self.daemon)
+
+    def stop(self) -> None:
+        self.nginx.stop()
+
+    def cpu_s(self) -> float:
+        return processes.tree_s(self.daemon.pid) if self.daemon else 0.0
+
+    def reloads(self) -> int:
+        with open(os.path.join(self.nginx.folder, "error.log"), encoding="utf-8", errors="replace") as file:
+            return sum("reconfiguring" in line for line in file)
+
+    def upstream_file(self, service: str) -> str:
+        return os.path.join(self.nginx.conf_dir, "upstreams", f"lictor_{service}.conf")
+
+    def _write(self, path: str, text: str) -> None:
+        full = os.path.join(self.nginx.conf_dir, path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        files.write_atomic(full, text, durable=False)

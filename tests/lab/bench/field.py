@@ -1,0 +1,33 @@
+"""The field: every contender there can be, those that are there, and why the others are not."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from lab.bench.contender import Contender
+from lab.bench.peers import ConsulTemplate, Script, Traefik
+from lab.bench.variants import VARIANTS, Lictor, Variant
+from lab.bench.world import World
+
+
+class Entry(NamedTuple):
+    name: str
+    missing: str  # why it can't take part; "" when it can
+    make: Callable[[World, str], Contender]
+
+
+def _lictor(variant: Variant) -> Callable[[World, str], Contender]:
+    return lambda world, folder: Lictor(variant, world, folder)
+
+
+def everybody() -> list[Entry]:
+    return [
+        *(Entry(each.name, each.missing(), _lictor(each)) for each in VARIANTS),
+        Entry(Script.name, "", Script),
+        Entry(ConsulTemplate.name, ConsulTemplate.missing(), ConsulTemplate),
+        Entry(Traefik.name, Traefik.missing(), Traefik),
+    ]
+
+
+def present(only: str = "") -> list[Entry]:
+    """Who can take part; `only` is a part of the names that are wanted."""
+    return [each for each in everybody() if not each.missing and only in each.name]

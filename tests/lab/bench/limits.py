@@ -1,0 +1,119 @@
+"""What has to hold of the figures, and whether it does. Pure: rows in, verdicts out."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lab.bench import events, sweeps
+
+Row = Mapping[str, Any]
+Parts = Mapping[str, Sequence[Row]]
+_SMALL, _BIG = "1 x 3", "1000 x 3"
+_RELOAD_INTERVAL_S = 0.25
+
+
+class Verdict(NamedTuple):
+    """`value` None: it was not measured, so that nothing is said of it."""
+
+    what: str
+    value: float | None
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def holds(self) -> bool | None:
+        if self.value is None:
+            return None
+        return (self.at_most is None or self.value <= self.at_most) and (
+            self.at_least is None or self.value >= self.at_least)
+
+
+def judge(parts: Parts) -> list[Verdict]:
+    """One verdict a limit, of those parts only that were measured."""
+    of_part: dict[str, Callable[[Parts], Iterator[Verdict]]] = {
+        "latency": _latency, "storm": _storm, "throughput": _throughput, "churn": _churn, "resident": _resident,
+        "events": _events, "sweep": _sweep}
+    return [verdict for part, found in of_part.items() if part in parts for verdict in found(parts)]
+
+
+def _latency(parts: Parts) -> Iterator[Verdict]:
+    rows = parts["latency"]
+    for key, text in (("first_new_ms", "first new answer"), ("last_old_ms", "last old answer")):
+        def of(name: str, size: str = _SMALL, key: str = key) -> float | None:
+            return _value(rows, key, contender=name, size=size)
+
+        peer = of("consul-template")
+        yield Verdict(f"http live: {text}, ms", of("lictor http live"), at_most=8)
+        yield Verdict(f"http live: {text}, times sooner than consul-template",
+                      _ratio(peer, of("lictor http live")), at_least=10)
+        yield Verdict(f"http reload: {text} of consul-template's",
+                      _ratio(of("lictor http reload"), peer), at_most=0.5)
+        yield Verdict(f"script reload: {text} of consul-template's",
+                      _ratio(of("lictor script reload"), peer), at_most=1.2)
+        yield Verdict(f"http live: {text} with 1000 services of that with one",
+                      _ratio(of("lictor http live", _BIG), of("lictor http live")), at_most=1.5)
+
+
+def _storm(parts: Parts) -> Iterator[Verdict]:
+    rows, name = parts["storm"], "lictor http reload"
+    found = _row(rows, contender=name)
+    most = None
+    if found:  # the first one comes at once
+        most = max(0, found["reloads"] - 1) / (found["reloading_s"] / _RELOAD_INTERVAL_S)
+    yield Verdict("storm, http reload: reloads of what one in 250 ms would be", most, at_most=1)
+    yield Verdict("storm, http reload: seconds from the last change until converged",
+                  _value(rows, "converged_s", contender=name, never=float("inf")), at_most=2)
+    yield Verdict("storm, http reload: CPU of consul-template's",
+                  _ratio(_value(rows, "cpu_s", contender=name), _value(rows, "cpu_s", contender="consul-template")),
+                  at_most=1.5)
+    yield Verdict("storm, http live: reloads", _value(rows, "reloads", contender="lictor http live"), at_most=0)
+
+
+def _throughput(parts: Parts) -> Iterator[Verdict]:
+    rows = parts["throughput"]
+    for key, text, bound in (("requests_per_s", "throughput", {"at_least": 0.92}), ("p99_ms", "p99", {"at_most": 1.1})):
+        yield Verdict(f"http live: {text} of plain nginx's", _ratio(
+            _value(rows, key, contender="lictor http live"), _value(rows, key, contender="plain nginx")), **bound)
+
+
+def _churn(parts: Parts) -> Iterator[Verdict]:
+    yield Verdict("http live: failed requests at 50 changes a second",
+                  _value(parts["churn"], "failed", contender="lictor http live"), at_most=0)
+
+
+def _resident(parts: Parts) -> Iterator[Verdict]:
+    one, many = (parts["resident"] or [{}, {}])[:2]
+    yield Verdict("resident memory, MB", many.get("before_mb"), at_most=40)
+    yield Verdict("resident memory after the events of before", _ratio(many.get("after_mb"), many.get("before_mb")),
+                  at_most=1.05)
+    yield Verdict("http door: an unchanged event with many services of one with one",
+                  _ratio(many.get("unchanged_ms"), one.get("unchanged_ms")), at_most=1.1)
+
+
+def _events(parts: Parts) -> Iterator[Verdict]:
+    texts = {"unchanged": "script door: an unchanged event of import json",
+             "changed": "script door: a changed event without nginx's own time of import json, jinja2",
+             "unchanged_of_1000": "script door: an unchanged event with 1000 services of one with one"}
+    for key, limit in events.LIMITS.items():
+        yield Verdict(texts[key], _value(parts["events"], "ratio", what=key), at_most=limit)
+
+
+def _sweep(parts: Parts) -> Iterator[Verdict]:
+    for key, limit in sweeps.LIMITS.items():
+        yield Verdict(f"idle sweep: {key}", _value(parts["sweep"], key), at_most=limit)
+
+
+def _row(rows: Sequence[Row], **where: str) -> Row | None:
+    return next((row for row in rows if all(row.get(key) == value for key, value in where.items())), None)
+
+
+def _value(rows: Sequence[Row], key: str, *, never: float | None = None, **where: str) -> float | None:
+    """`never` is the value of a row that is there and says None."""
+    row = _row(rows, **where)
+    if row is None:
+        return None
+    value: float | None = row.get(key)
+    return never if value is None else value
+
+
+def _ratio(value: float | None, of: float | None) -> float | None:
+    return value / of if value is not None and of else None

@@ -1,0 +1,46 @@
+"""Full load on a proxy by wrk: how many requests a second, how slow the slowest hundredth, how many failed."""
+
+import re
+import shutil
+import subprocess
+from typing import NamedTuple
+
+_CONNECTIONS, _THREADS = 32, 1
+_UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+
+
+class Load(NamedTuple):
+    requests_per_s: float
+    p99_ms: float
+    failed: int  # no answer, or none of 2xx and 3xx
+
+
+def missing() -> str:
+    return "" if shutil.which("wrk") else "not found: wrk, the load generator (Debian's package wrk)"
+
+
+def start(url: str, seconds: int) -> subprocess.Popen[str]:
+    argv = ["wrk", "-t", str(_THREADS), "-c", str(_CONNECTIONS), "-d", f"{seconds}s", "--latency", url]
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def result(running: subprocess.Popen[str], seconds: int) -> Load:
+    """Wait for its end; it is killed when that does not come."""
+    try:
+        output, _ = running.communicate(timeout=seconds + 30)
+    finally:
+        running.kill()
+        running.wait()
+    return parse(output)
+
+
+def parse(output: str) -> Load:
+    """What wrk prints with --latency; raises ValueError when it is something else."""
+    rate = re.search(r"^Requests/sec:\s+([0-9.]+)$", output, re.MULTILINE)
+    slowest = re.search(r"^\s+99%\s+([0-9.]+)(us|ms|s|m)$", output, re.MULTILINE)
+    if not rate or not slowest:
+        raise ValueError(f"wrk: {output.strip()[-300:]}")
+    sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    failed = sum(map(int, sockets.groups())) if sockets else 0
+    return Load(float(rate[1]), float(slowest[1]) * _UNITS_MS[slowest[2]], failed + (int(refused[1]) if refused else 0))

@@ -1,0 +1,162 @@
+"""What else people use for the same, each as its users do: a plain script handler, consul-template, Traefik."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+
+from lab.bench import probe, processes, script_handler
+from lab.bench.contender import Front
+from lab.bench.world import World
+from lab.daemon import Daemon, free_ports, wait_for
+from lictor import files
+
+_START_LIMIT_S = 120.0
+_TEMPLATE = """upstream lictor_NAME {
+{{- range service "NAME" }}
+    server {{ .Address }}:{{ .Port }} max_fails=0;
+{{- else }}
+    server 127.0.0.1:9 down;
+{{- end }}
+}
+"""
+
+
+class Script:
+    """A `service` watch with a plain Python script handler, and nginx, told by HUP."""
+
+    name = "plain script"
+
+    def __init__(self, world: World, folder: str) -> None:
+        self.world = world
+        self.front = Front(world, os.path.join(folder, "nginx"))
+        self.port = self.front.nginx.port
+        self.watches_path = os.path.join(world.consul.config_dir, f"{os.path.basename(folder)}.json")
+
+    def start(self, services: Sequence[str]) -> None:
+        self.front.lay_out(services)
+        self.front.start()
+        files.write_atomic(self.watches_path, json.dumps({"watches": [
+            {"type": "service", "service": name, "args": [sys.executable, script_handler.__file__, name,
+                                                          self.file_of(name), self.front.nginx.pid_file]}
+            for name in services]}))
+        self.world.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
+        self.world.rest()
+        _wait_served(self.port, services)
+
+    def stop(self) -> None:
+        files.remove(self.watches_path)
+        self.world.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
+        self.world.rest()
+        self.front.stop()
+
+    def file_of(self, service: str) -> str:
+        return self.front.upstream_file(service)
+
+    def cpu_s(self) -> float:
+        return self.front.cpu_s() + self.world.handlers_s()
+
+    def reloads(self) -> int:
+        return self.front.reloads()
+
+
+class ConsulTemplate:
+    """One template for each service, and one command that sends nginx a HUP; no quiescence timer, which is quickest."""
+
+    name = "consul-template"
+
+    def __init__(self, world: World, folder: str) -> None:
+        self.world, self.folder = world, folder
+        self.front = Front(world, os.path.join(folder, "nginx"))
+        self.port = self.front.nginx.port
+        self.daemon: Daemon | None = None
+
+    @staticmethod
+    def missing() -> str:
+        path = os.environ.get("CONSUL_TEMPLATE", "")
+        if not path:
+            return "not found: CONSUL_TEMPLATE=/path names its binary"
+        return "" if os.access(path, os.X_OK) else f"not found: CONSUL_TEMPLATE={path} can't be run"
+
+    def start(self, services: Sequence[str]) -> None:
+        self.front.lay_out(services)
+        self.front.start()
+        reload = os.path.join(self.folder, "reload")  # a string command needs no shell only when it is one word
+        files.write_atomic(reload, f'#!/bin/sh\nexec kill -HUP "$(cat {self.front.nginx.pid_file})"\n')
+        os.chmod(reload, 0o755)
+        settings = os.path.join(self.folder, "consul-template.json")
+        files.write_atomic(settings, json.dumps({
+            "consul": {"address": self.world.consul.address}, "log_level": "warn",
+            "template": [{"contents": _TEMPLATE.replace("NAME", name), "destination": self.file_of(name),
+                          "command": reload} for name in services]}))
+        self.daemon = self.world.run([os.environ["CONSUL_TEMPLATE"], "-config", settings],
+                                     os.path.basename(self.folder))
+        _wait_served(self.port, services)
+
+    def stop(self) -> None:
+        if self.daemon:
+            self.daemon.stop()
+        self.front.stop()
+
+    def file_of(self, service: str) -> str:
+        return self.front.upstream_file(service)
+
+    def cpu_s(self) -> float:
+        return self.front.cpu_s() + (processes.tree_s(self.daemon.pid) if self.daemon else 0.0)
+
+    def reloads(self) -> int:
+        return self.front.reloads()
+
+
+class Traefik:
+    """The proxy and its Consul catalogue provider, which watches; throttled as little as it can be."""
+
+    name = "traefik"
+
+    def __init__(self, world: World, folder: str) -> None:
+        self.world, self.folder = world, folder
+        self.port, = free_ports(1)
+        self.daemon: Daemon | None = None
+
+    @staticmethod
+    def binary() -> str:
+        return shutil.which("traefik", path=f"{sys.prefix}/bin{os.pathsep}{os.environ.get('PATH', '')}") or ""
+
+    @classmethod
+    def missing(cls) -> str:
+        return "" if cls.binary() else "not found: pip install '.[bench]' brings it"
+
+    def start(self, services: Sequence[str]) -> None:
+        os.makedirs(self.folder)
+        self.daemon = self.world.run([
+            self.binary(), f"--entrypoints.web.address=127.0.0.1:{self.port}",
+            "--global.checknewversion=false", "--global.sendanonymoususage=false", "--log.level=ERROR",
+            "--providers.providersthrottleduration=1ms", "--providers.consulcatalog.watch=true",
+            f"--providers.consulcatalog.endpoint.address={self.world.consul.address}",
+            "--providers.consulcatalog.defaultrule=PathPrefix(`/{{ .Name }}`)",
+        ], os.path.basename(self.folder))
+        _wait_served(self.port, services)
+
+    def stop(self) -> None:
+        if self.daemon:
+            self.daemon.stop()
+
+    def file_of(self, service: str) -> str:
+        return ""
+
+    def cpu_s(self) -> float:
+        return processes.tree_s(self.daemon.pid) if self.daemon else 0.0
+
+    def reloads(self) -> int:
+        return 0
+
+
+def _wait_served(port: int, services: Sequence[str]) -> None:
+    waiting = list(services)
+
+    def are_served() -> bool:
+        waiting[:] = [name for name in waiting if not probe.ask("127.0.0.1", port, f"/{name}")]
+        return not waiting
+
+    wait_for(are_served, "every service is served", _START_LIMIT_S)

@@ -1,0 +1,102 @@
+"""lictor itself, by the door that events come in and the mode in which nginx follows: a row for each."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lab.bench import processes
+from lab.bench.contender import Front
+from lab.bench.world import World
+from lab.daemon import Daemon
+from lictor import catalog, config, files, handler, process, route, watches
+from lictor import nginx as lictor_nginx
+
+_SETTINGS = """
+state_dir = "{state}"
+[nginx]
+mode = "{mode}"
+conf_dir = "{nginx.conf_dir}"
+main_conf = "{nginx.main_conf}"
+pid_file = "{nginx.pid_file}"
+[watch]
+door = "{door}"
+config_dir = "{folder}"
+"""
+
+
+class Variant(NamedTuple):
+    door: str
+    mode: str
+
+    @property
+    def name(self) -> str:
+        return f"lictor {self.door} {self.mode}"
+
+    def missing(self) -> str:
+        """Why this lictor can't be run so; "" when it can."""
+        lacks = [f"the {what} {value}" for what, value, known in
+                 (("door", self.door, config.DOORS), ("mode", self.mode, config.MODES)) if value not in known]
+        return f"this lictor has not {' and '.join(lacks)} yet" if lacks else ""
+
+
+VARIANTS = (Variant("script", "reload"), Variant("http", "reload"), Variant("script", "live"), Variant("http", "live"))
+
+
+class Lictor:
+    """Without KV and timer: the routes are laid down as lictor-scale would, and watched as it would have them watched.
+    """
+
+    def __init__(self, variant: Variant, world: World, folder: str) -> None:
+        self.name, self.variant, self.world, self.folder = variant.name, variant, world, folder
+        self.front = Front(world, os.path.join(folder, "nginx"))
+        self.port = self.front.nginx.port
+        self.state_dir = os.path.join(folder, "state")
+        self.settings_path = os.path.join(folder, "lictor.toml")
+        self.watches_path = os.path.join(world.consul.config_dir, f"{os.path.basename(folder)}.json")
+        self.serve: Daemon | None = None
+
+    def start(self, services: Sequence[str]) -> None:
+        files.write_atomic(self.settings_path, _SETTINGS.format(
+            state=self.state_dir, nginx=self.front.nginx, folder=self.folder, **self.variant._asdict()))
+        settings = config.load({"LICTOR_CONFIG": self.settings_path})
+        for each in handler.FOLDERS:
+            os.makedirs(os.path.join(self.state_dir, each))
+        lictor_nginx.prepare(self.front.nginx.conf_dir)
+        self.front.start()
+        for name in services:
+            files.write_json(os.path.join(self.state_dir, "routes", f"{name}.json"), {
+                "name": name, "service": name, "path": f"/{name}", "host": "", "traffic": "healthy",
+                "node": self.world.consul.node, "empty_ok": False, "removed": False})
+        with open(os.path.join(self.folder, "start.log"), "w", encoding="utf-8") as file, \
+                contextlib.redirect_stderr(file):
+            route.refresh(settings, services, catalog.connect(environ=self.world.consul.environ))
+        if self.variant.door == "http":
+            self.serve = self.world.run([os.path.join(sys.prefix, "bin", "lictor"), "serve"],
+                                        f"{os.path.basename(self.folder)}-serve",
+                                        {"LICTOR_CONFIG": self.settings_path})
+        found = watches.routes(settings, {name: name for name in services}, ["--config", self.settings_path],
+                               process.handler_argv)
+        files.write_atomic(self.watches_path, watches.text({"watches": found["watches"]}))
+        self.world.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
+        self.world.rest()
+
+    def stop(self) -> None:
+        files.remove(self.watches_path)
+        self.world.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
+        if self.serve:
+            self.serve.stop()
+        self.world.rest()
+        self.front.stop()
+
+    def file_of(self, service: str) -> str:
+        return (self.front.upstream_file(service) if self.variant.mode == "reload"
+                else os.path.join(self.state_dir, "peers", f"{service}.json"))
+
+    def cpu_s(self) -> float:
+        return (self.front.cpu_s() + self.world.handlers_s()
+                + (processes.tree_s(self.serve.pid) if self.serve else 0.0))
+
+    def reloads(self) -> int:
+        return self.front.reloads()
