@@ -29,6 +29,11 @@ def ask(host: str, port: int, path: str) -> str:
     return body if " 200 " in head.partition("\r\n")[0] else ""
 
 
+def listens(host: str, port: int) -> bool:
+    with socket.socket() as connection:
+        return not connection.connect_ex((host, port))
+
+
 class File:
     """The file that a peer's address comes into, or goes from; read only when it is another one than before."""
 

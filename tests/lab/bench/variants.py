@@ -2,15 +2,15 @@
 
 import contextlib
 import os
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from lab.bench import processes
 from lab.bench.contender import Front
+from lab.bench.probe import listens
 from lab.bench.world import World
-from lab.daemon import Daemon
-from lictor import catalog, config, files, handler, process, route, watches
+from lab.daemon import Daemon, free_ports, wait_for
+from lictor import catalog, config, door, files, handler, process, route, watches
 from lictor import nginx as lictor_nginx
 
 _SETTINGS = """
@@ -23,6 +23,11 @@ pid_file = "{nginx.pid_file}"
 [watch]
 door = "{door}"
 config_dir = "{folder}"
+{http}
+"""
+_HTTP = """
+address = "127.0.0.1:{port}"
+secret_file = "{folder}/secret"
 """
 
 
@@ -59,7 +64,8 @@ class Lictor:
 
     def start(self, services: Sequence[str]) -> None:
         files.write_atomic(self.settings_path, _SETTINGS.format(
-            state=self.state_dir, nginx=self.front.nginx, folder=self.folder, **self.variant._asdict()))
+            state=self.state_dir, nginx=self.front.nginx, folder=self.folder, **self.variant._asdict(),
+            http=_HTTP.format(folder=self.folder, port=free_ports(1)[0]) if self.variant.door == "http" else ""))
         settings = config.load({"LICTOR_CONFIG": self.settings_path})
         for each in handler.FOLDERS:
             os.makedirs(os.path.join(self.state_dir, each))
@@ -73,11 +79,11 @@ class Lictor:
                 contextlib.redirect_stderr(file):
             route.refresh(settings, services, catalog.connect(environ=self.world.consul.environ))
         if self.variant.door == "http":
-            self.serve = self.world.run([os.path.join(sys.prefix, "bin", "lictor"), "serve"],
-                                        f"{os.path.basename(self.folder)}-serve",
-                                        {"LICTOR_CONFIG": self.settings_path})
+            self.serve = self.world.run([*process.handler_argv("lictor-serve"), "--config", self.settings_path],
+                                        f"{os.path.basename(self.folder)}-serve")
+            wait_for(lambda: listens(*door.host_and_port(settings)), "lictor serve listens")
         found = watches.routes(settings, {name: name for name in services}, ["--config", self.settings_path],
-                               process.handler_argv)
+                               process.handler_argv, door.secret(settings))
         files.write_atomic(self.watches_path, watches.text({"watches": found["watches"]}))
         self.world.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
         self.world.rest()
@@ -92,7 +98,7 @@ class Lictor:
 
     def file_of(self, service: str) -> str:
         return (self.front.upstream_file(service) if self.variant.mode == "reload"
-                else os.path.join(self.state_dir, "peers", f"{service}.json"))
+                else os.path.join(self.front.nginx.conf_dir, "live", f"{service}.peers"))
 
     def cpu_s(self) -> float:
         return (self.front.cpu_s() + self.world.handlers_s()
