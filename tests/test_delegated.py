@@ -1,15 +1,20 @@
-"""A service that a program of the user's scales and releases, through the whole of lictor: told, gated, switched."""
+"""A service that a program of the user's, or Jenkins, scales and releases, through all of lictor: told, gated,
+switched."""
 
 import json
+import os
 import stat
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab import jenkins
 from lab.docker import Docker
+from lab.jenkins import Jenkins, Job
 from lab.node import QUICK, Node
 from lictor import state
 
@@ -39,29 +44,68 @@ for number in range(1, 6):
 print("played")
 """
 SPEC: dict[str, Any] = {
-    "name": NAME, "engine": "command", "image": f"{NAME}:1.0", "replicas": {"initial": 2, "max": 5}, "drain": "1s",
+    "name": NAME, "image": f"{NAME}:1.0", "replicas": {"initial": 2, "max": 5}, "drain": "1s",
     "release": {"strategy": "blue-green", "healthy_for": "1s", "deadline": "5s"}}
 
 
 @pytest.fixture
-def node(docker: Docker, tmp_path: Path) -> Iterator[Node]:
-    program = tmp_path / "play"
-    program.write_text(_PROGRAM.format(python=sys.executable, told=str(tmp_path / "told")))
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    template = json.dumps([str(program), "{name}", "{replicas}", "{color}", "{image}"])
-    whole = Node(str(tmp_path / "node"), docker, timer="2s", settings=f"{QUICK}[command]\nscale = {template}\n")
-    try:
-        yield whole.start()
-    finally:
-        whole.stop()
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "play"
+    path.write_text(_PROGRAM.format(python=sys.executable, told=str(tmp_path / "told")))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.fixture
+def start(docker: Docker, tmp_path: Path) -> Iterator[Callable[[str], Node]]:
+    """A node with more settings."""
+    nodes = []
+
+    def started(settings: str) -> Node:
+        nodes.append(Node(str(tmp_path / "node"), docker, timer="2s", settings=QUICK + settings))
+        return nodes[0].start()
+    yield started
+    for each in nodes:
+        each.stop()
 
 
 def passing(node: Node, color: str) -> int:
     return len(node.consul.passing(f"{NAME}-{color}"))
 
 
-def test_a_program_scales_and_releases(node: Node, tmp_path: Path) -> None:
-    node.write_and_apply(SPEC)
+def test_a_program_scales_and_releases(start: Callable[[str], Node], program: Path) -> None:
+    template = json.dumps([str(program), "{name}", "{replicas}", "{color}", "{image}"])
+    follow_through(start(f"[command]\nscale = {template}\n"), "command", program)
+
+
+def test_jenkins_scales_and_releases(start: Callable[[str], Node], program: Path, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(jenkins.TOKEN)
+    token.chmod(0o600)
+    environ: dict[str, str] = {}
+
+    def play(given: dict[str, str]) -> None:
+        subprocess.run([program, NAME, given["count"], given["color"], given["image"]], check=True, timeout=30,
+                       env={**os.environ, **environ})
+    job = Job({"count": "", "color": "", "image": ""}, log="played\n", script=play)
+    with Jenkins({f"scale-{NAME}": job}) as server:
+        node = start(f"""
+[webhook.scale]
+url = "{server.url}job/scale-{{name}}/buildWithParameters"
+method = "POST"
+form = {{count = "{{replicas}}", color = "{{color}}", image = "{{image}}"}}
+[webhook.jenkins]
+url = "{server.url}"
+user = "{jenkins.USER}"
+token_file = "{token}"
+""")
+        environ |= node.environ
+        follow_through(node, "webhook", program)
+
+
+def follow_through(node: Node, engine: str, program: Path) -> None:
+    """From nothing to two, to four, to another release, and past one that never passes."""
+    node.write_and_apply({**SPEC, "engine": engine})
     node.wait_for(lambda: passing(node, "blue") == 2, "two are there", 60)
     node.consul.put(f"services/{NAME}/replicas", "4")
     node.wait_for(lambda: passing(node, "blue") == 4, "four are there", 60)
@@ -72,7 +116,7 @@ def test_a_program_scales_and_releases(node: Node, tmp_path: Path) -> None:
     assert failed.returncode == 1 and "not all passed" in failed.stdout + failed.stderr, failed
     node.wait_for(lambda: not node.consul.request("GET", f"/v1/health/service/{NAME}-blue"), "the bad are gone", 60)
     assert node.consul.get(f"services/{NAME}/color") == "green" and passing(node, "green") == 4
-    told = (tmp_path / "told").read_text().splitlines()
+    told = (program.parent / "told").read_text().splitlines()
     assert told == [f"{NAME} {count} {color} {NAME}:{version}" for count, color, version in (
         (2, "blue", "1.0"), (4, "blue", "1.0"), (4, "green", "2.0"), (0, "blue", "1.0"), (4, "blue", "bad"),
         (0, "blue", "bad"))]

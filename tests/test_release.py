@@ -11,7 +11,7 @@ import pytest
 
 from lab.client import Client
 from lab.docker import Docker
-from lab.node import Node
+from lab.node import BOOKS, Node
 from lictor import state
 
 NAME = "books-service"
@@ -155,6 +155,30 @@ def test_a_routing_node_that_is_down_is_named_and_the_old_colour_runs_on(node: N
     node.consul.request("DELETE", f"/v1/kv/{record}")
     node.wait_for(lambda: node.docker.containers("status=running") == [f"{NAME}-green-1"], "blue is stopped, and kept")
     assert node.docker.containers() == both
+
+
+def test_a_compose_project_is_scaled_and_released_from_its_unchanged_file(node: Node, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    file = folder / "docker-compose.yml"
+    text = "".join(f"  {each}: {{image: '{NAME}:1.0', ports: [8080]}}\n" for each in ("blue", "green"))
+    file.write_text(f"version: '3.4'\nservices:\n{text}")
+    before = file.read_text()
+    node.write_and_apply({key: value for key, value in BOOKS.items() if key not in ("port", "stop_grace_period")} | {
+        "engine": "compose", "project": {"folder": str(folder)}, "port": 8080,
+        "release": {**BLUE_GREEN, "deadline": "15s"}})
+    node.wait_for(lambda: versions(node) == {"1.0"}, "1.0 is served", 60)
+    with Client(node.nginx.port, PATH) as client:
+        node.consul.put(f"services/{NAME}/replicas", "2")
+        node.wait_for(lambda: len(node.consul.passing(f"{NAME}-blue")) == 2, "there are two", 60)
+        done = node.run("deploy", NAME, f"{NAME}:2.0", "--wait", timeout_s=90)
+        assert done.returncode == 0, done.stdout + done.stderr
+        node.wait_for(lambda: versions(node) == {"2.0"} and len(node.consul.passing(f"{NAME}-green")) == 2, "2.0", 60)
+        done = node.run("deploy", NAME, f"{NAME}:no-books", "--wait", timeout_s=90)
+        assert done.returncode == 1 and "answers 404" in done.stdout + done.stderr
+        assert versions(node) == {"2.0"}
+    assert client.failures == [] and client.requests > 100
+    assert file.read_text() == before
 
 
 @pytest.mark.parametrize("strategy", ["blue-green", "rolling"])

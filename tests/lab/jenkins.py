@@ -25,6 +25,7 @@ import re
 import secrets
 import threading
 import urllib.parse
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -34,7 +35,8 @@ KNOWN_AS = "http://jenkins.example.com:8080/ci/"  # what an administrator wrote 
 
 
 class Job(NamedTuple):
-    """`parameters` with their defaults; it waits for so many looks at the queue, and runs for so many at the build."""
+    """`parameters` with their defaults; it waits for so many looks at the queue, and runs for so many at the build.
+    `script` is called with the parameters when the build begins."""
 
     parameters: dict[str, str] | None
     result: str = "SUCCESS"
@@ -44,6 +46,7 @@ class Job(NamedTuple):
     disabled: bool = False
     refused: bool = False
     cancelled: bool = False
+    script: Callable[[dict[str, str]], object] = dict
 
 
 class Jenkins:
@@ -172,6 +175,7 @@ class Jenkins:
             return _json({"id": at, "cancelled": True, "why": None, "url": f"queue/item/{at}/"})
         if f"build {at}" not in self._looks:
             self.builds.append((name, parameters))
+            job.script(parameters)
             self._looks[f"build {at}"] = len(self.builds)
         number = self._looks[f"build {at}"]
         url = f"{KNOWN_AS}job/{urllib.parse.quote(name)}/{number}/"
