@@ -258,6 +258,15 @@ def test_a_lost_state_file_and_a_clock_that_was_turned_back_do_not_block(books, 
         assert ask(books, "GET", "/live/books")[1].split()[0] == str(2**52 + 1) and who_answers(nginx) == {"a"}
 
 
+def test_a_state_file_that_was_lost_is_written_again_by_a_sweep(books, nginx):
+    path = f"{books.nginx.conf_dir}/live/books.peers"
+    with Backend("a") as a:
+        set_peers(books, a.port)
+        os.unlink(path)
+        assert publication.publish(books, [NAME]) == [NAME] and str(a.port) in files.read(path)
+        assert routes.served(books.state_dir, NAME).confirmed and who_answers(nginx) == {"a"}
+
+
 def test_the_modes_follow_each_other_and_a_location_is_reloaded(books, nginx):
     reloaded = books._replace(nginx=books.nginx._replace(mode="reload"))
     with Backend("a") as a, Backend("b") as b:

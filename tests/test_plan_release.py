@@ -169,6 +169,12 @@ def test_a_new_release_does_not_back_off_from_what_it_may_mend() -> None:
     died = world(ROLLING, NEW, *old, "3 books:2 died", state={
         "rollout": first.state.rollout, "passed": ["c0", "c1"]}, now=NOW + 1)
     assert died.state.failed and died.state.deaths == {}
+    # ... but once it is live, as nothing else ran when it was asked for, it does back off
+    alone = world(ROLLING, NEW, replicas=0, state={"failed": died.state.failed, "passed": []})
+    assert alone.state.live_release == release_of(ROLLING, NEW) and not alone.state.failed
+    again = world(ROLLING, NEW, "1 books:2 died", state={
+        "live_release": alone.state.live_release, "proven": False, "passed": [], "failed": died.state.failed})
+    assert again.state.deaths
     refused = memory.failed(first.state, 3, NOW + 1)
     assert decided(later(first._replace(state=refused), 2)) == ["wait books-3"]
 

@@ -99,16 +99,19 @@ def test_systemd_is_told(routed: Routed, tmp_path: Path) -> None:
             assert {channel.recv(100), channel.recv(100)} == {b"READY=1", b"WATCHDOG=1"}
 
 
-def test_settings_are_read_again_on_a_hangup_and_bad_ones_are_not_taken(routed: Routed) -> None:
+def test_settings_are_read_again_when_they_change_and_bad_ones_are_not_taken(routed: Routed) -> None:
     path = routed.settings.path
     sound = files.read(path) or ""
     with serving(routed) as daemon:
         files.write_atomic(path, sound.replace("250ms", "1ms"))
-        daemon.send(signal.SIGHUP)
         wait_for(lambda: "the old settings stay" in daemon.log(), "it is refused")
+        files.write_atomic(path, sound.replace('door = "http"', 'door = "script"'))
+        wait_for(lambda: "end lictor serve for that" in daemon.log(), "so is a door without a secret")
+        assert routed.post("/alive", b"", **{watches.SECRET_HEADER: ""})[0] == 403
         files.write_atomic(path, sound.replace("250ms", "1s"))
-        daemon.send(signal.SIGHUP)
         wait_for(lambda: "has been read again" in daemon.log(), "it is taken")
+        daemon.send(signal.SIGHUP)
+        wait_for(lambda: daemon.log().count("has been read again") == 2, "it is taken once more")
         assert routed.post("/route/a", payload("a", 9001))[0] == 200
 
 

@@ -43,11 +43,13 @@ def test_with_the_http_door_the_watches_call_and_the_timer_stays_a_script():
     assert [each["http_handler_config"]["path"] for each in called] == [
         f"http://127.0.0.1:7777/{path}" for path in ("scale", "heal", "route/books")]
     for each in called:
-        assert each["handler_type"] == "http" and "args" not in each and watches.is_handled_by("http", each)
+        assert each["handler_type"] == "http" and "args" not in each and watches.is_handled(here, each, "s3cret")
         assert each["http_handler_config"] | {"path": ""} == {
             "path": "", "method": "POST", "timeout": "60s", "header": {"X-Lictor-Secret": ["s3cret"]}}
+        assert not watches.is_handled(here, each, "another") and not watches.is_handled(Config(), each, "")
+        assert not watches.is_handled(Config(watch=Watch(door="http")), each, "s3cret")  # at another address
     assert "args" in static["service"]["check"]
-    assert not watches.is_handled_by("http", watches.static(Config(), [], installed)["watches"][0])
+    assert not watches.is_handled(here, watches.static(Config(), [], installed)["watches"][0], "s3cret")
 
 
 def test_the_connection_limit_grows_with_the_watches():

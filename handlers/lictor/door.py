@@ -21,9 +21,10 @@ def secret(settings: config.Config) -> str:
     if settings.watch.door != "http":
         return ""
     try:
-        with files.locked(os.path.join(settings.state_dir, "locks", _LOCK)):
-            if not files.read(path):
-                files.write_atomic(path, fresh_secret(), mode=0o600)
+        if not files.read(path):
+            with files.locked(os.path.join(settings.state_dir, "locks", _LOCK)):
+                if not files.read(path):
+                    files.write_atomic(path, fresh_secret(), mode=0o600)
         text = (files.read(path) or "").strip()
     except OSError as error:
         raise errors.Refused(f"watch.secret_file {path} cannot be read: {error}; lictor init makes it") from error

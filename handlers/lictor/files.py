@@ -107,9 +107,12 @@ def remove(path: str) -> bool:
 @contextlib.contextmanager
 def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
     """Hold an exclusive flock on `path` (it goes with the process, however that ends). Yields whether it is held:
-    with `wait=False` it may be False."""
+    with `wait=False` it may be False. Root leaves it to the folder's owner, who has to lock it too."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        if os.geteuid() == 0:
+            folder = os.stat(os.path.dirname(path))
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             held = True

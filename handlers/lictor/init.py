@@ -103,7 +103,7 @@ def _make_folders(mine: Installed, settings: config.Config, agent_user: str) -> 
     if settings.nginx:
         mine.make_folder(settings.nginx.conf_dir)
         nginx.prepare(mine.path(settings.nginx.conf_dir), render.Templates(
-            mine.path(settings.path), live=settings.nginx.mode == "live"))
+            mine.path(settings.path), live=settings.nginx.mode == "live" and _has_lua(mine)))
         mine.adopt(settings.nginx.conf_dir)
         owned.append(settings.nginx.conf_dir)
     for folder in owned:
@@ -168,7 +168,7 @@ def _nginx_todo(mine: Installed, settings: config.Config, unit: str) -> list[str
     if not there:
         return []
     todo = []
-    if there.mode == "live" and not glob.glob(mine.path("/etc/nginx/modules-enabled/*lua*")):
+    if there.mode == "live" and not _has_lua(mine):
         todo.append(units.LUA_REMEDY)
     if not _included(mine, there, _SNIPPET):
         todo.append(f"as the last line of the http block of {there.main_conf}: include {there.conf_dir}/{_SNIPPET}; "
@@ -183,6 +183,11 @@ def _nginx_todo(mine: Installed, settings: config.Config, unit: str) -> list[str
         todo.append(f"have whatever starts nginx do this before: rm -f {there.conf_dir}/{units.NGINX_SOCKET} "
                     "(a nginx that was killed leaves it, and the next one could not start)")
     return todo
+
+
+def _has_lua(mine: Installed) -> bool:
+    """Without it nginx could not start with what live mode needs; where it is elsewhere, a publication finds out."""
+    return bool(glob.glob(mine.path("/etc/nginx/modules-enabled/*lua*")))
 
 
 def _included(mine: Installed, there: config.Nginx, what: str) -> bool:
@@ -224,4 +229,11 @@ def _residents_todo(mine: Installed, settings: config.Config, has: node.Node) ->
     if not has.has_systemd:
         return [f"keep {name} running: {' '.join(process.handler_argv(name))}" for name in residents]
     missing = [unit for unit in residents.values() if not os.path.lexists(_enabled_link(mine, unit))]
-    return [f"systemctl daemon-reload && systemctl enable --now {' '.join(missing)}"] if missing else []
+    drop_in = _drop_in(has.agent_unit) if has.agent_unit else ""
+    return [
+        *([f"systemctl daemon-reload && systemctl enable --now {' '.join(missing)}"] if missing else []),
+        *([f"systemctl disable --now {units.SERVE_UNIT}, which the other door has no use for"]
+          if settings.watch.door == "script" and os.path.lexists(_enabled_link(mine, units.SERVE_UNIT)) else []),
+        *([f"rm {drop_in}, as the agent needs its rights no more"]
+          if settings.watch.door == "http" and drop_in in mine.files else []),
+    ]

@@ -45,6 +45,11 @@ def store(settings: config.Nginx, state_dir: str, name: str) -> None:
             _write(settings.conf_dir, name, now.peers)
 
 
+def is_stored(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> bool:
+    """Whether the next start of nginx would find these peers."""
+    return (files.read(_path(conf_dir, name)) or "").partition("\n")[2] == _lines(peers)
+
+
 def _set(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> None:
     status, said = _put(conf_dir, name, _write(conf_dir, name, peers))
     if status == _STALE and said.isdigit():  # whoever holds the lock has the latest: the file was lost, or the clock
@@ -55,16 +60,24 @@ def _set(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> None:
 
 def _write(conf_dir: str, name: str, peers: Iterable[upstream.Peer], *, above: int = 0) -> str:
     """Write the state file unless it says that already; returns its text."""
-    path = os.path.join(conf_dir, "live", f"{name}.peers")
+    path = _path(conf_dir, name)
     before = files.read(path) or ""
     digits, _, present = before.partition("\n")
     version = int(digits) if digits.isascii() and digits.isdigit() else 0
-    lines = "".join(f"[{address}] {port}\n" if ":" in address else f"{address} {port}\n" for address, port in peers)
+    lines = _lines(peers)
     if present == lines and version > above:
         return before
     text = f"{max(version + 1, above + 1, time.time_ns() // 1000)}\n{lines}"
     files.write_atomic(path, text)
     return text
+
+
+def _lines(peers: Iterable[upstream.Peer]) -> str:
+    return "".join(f"[{address}] {port}\n" if ":" in address else f"{address} {port}\n" for address, port in peers)
+
+
+def _path(conf_dir: str, name: str) -> str:
+    return os.path.join(conf_dir, "live", f"{name}.peers")
 
 
 def _put(conf_dir: str, name: str, text: str) -> tuple[int, str]:

@@ -94,7 +94,7 @@ def _live(everyone: list[Member], seen: Observation) -> dict[str, object]:
         return {**changes, "live": _learnt(everyone, serving, seen), "live_release": serving, "proven": True}
     if not old.proven or not everyone and seen.target == 0:
         proven = any(_passes(each) and each.container.release == wanted.release for each in everyone)
-        return {**changes, "live": wanted.table, "live_release": wanted.release, "proven": proven}
+        return {**changes, "live": wanted.table, "live_release": wanted.release, "proven": proven, "failed": None}
     if not wanted.color and old.rollout and not rolling.is_under_way(seen) and _is_well(everyone, seen) and (
             seen.now >= rolling.passing_until(seen)) and _is_sure(seen):
         return {**changes, **_taken_over(seen)}
@@ -160,9 +160,10 @@ def _deaths(everyone: list[Member], seen: Observation, lost: list[str]) -> dict[
     """Each death is counted once, and double if it came before the check ever passed; ten good minutes forget it. One
     of a release that failed is no reason to back off from what comes after it."""
     deaths, numbers = seen.state.deaths, {str(each.container.number) for each in everyone}
-    failed = seen.state.failed.release if seen.state.failed else ""
+    failed = release.has_failed(seen)
     for each in everyone:
-        if each.container.id in lost and each.container.id not in seen.state.lost and each.container.release != failed:
+        is_of_failed = failed is not None and each.container.release == failed.release
+        if each.container.id in lost and each.container.id not in seen.state.lost and not is_of_failed:
             weight = 1 if each.container.id in seen.state.passed else 2
             deaths = _died(deaths, each.container.number, weight, seen.now)
     well = {str(each.container.number) for each in everyone

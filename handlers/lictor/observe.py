@@ -35,8 +35,9 @@ def acts_here(context: Context, wanted: desired.Desired) -> bool:
     """Whether this node does something about the service: starts and stops its containers, or tells its engine."""
     engine = wanted.spec.engine if wanted.spec else ""
     if engine in engines.COUNTING:
-        runs_here = engine in engines.ENDING and heartbeat.read(context.config) is not None
-        return runs_here or engines.COUNTING[engine].acts_here(context.config)
+        if engine in engines.ENDING:
+            return heartbeat.read(context.config) is not None or engines.ENDING[engine].is_here()
+        return engines.COUNTING[engine].acts_here(context.config)
     return wanted.spec is not None and engine in engines.ENGINES and wanted.spec.node == context.node
 
 

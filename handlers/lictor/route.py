@@ -68,13 +68,15 @@ def index(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else _HINT
 
 
-def refresh(settings: "config.Config", names: Iterable[str], catalog: Catalog) -> None:
-    """Route these services again, whose routes/NAME.json may be new. What fails is logged, and left to the timer."""
-    if settings.nginx:
-        suspects = list(names)
-        for name in suspects:
-            _try_follow(settings.state_dir, name, None, catalog)
-        _publish(settings, suspects)
+def refresh(settings: "config.Config", names: Iterable[str], catalog: Catalog) -> list[str]:
+    """Route these services again, whose routes/NAME.json may be new; returns which are confirmed now. What fails is
+    logged, and left to the timer."""
+    if not settings.nginx:
+        return []
+    suspects = list(names)
+    for name in suspects:
+        _try_follow(settings.state_dir, name, None, catalog)
+    return _publish(settings, suspects)
 
 
 def sweep(settings: "config.Config", entries: Mapping[str, list[dict[str, Any]]], catalog: Catalog) -> None:

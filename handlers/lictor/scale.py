@@ -58,7 +58,8 @@ def follow(call: handler.Call, keys: Mapping[str, Key], consul_index: int | None
                 if not keys:
                     raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though an event showed some")
                 index, changed = max(index, _newest(keys)), _changed(settings, known, keys)
-            refused = _reroute(settings, client, keys, changed, known.refused)
+            refused, confirmed = _reroute(settings, client, keys, changed, known.refused)
+            changed |= confirmed  # whose handlers may have found their work done by us
         keyspace.write(settings, known._replace(consul_index=index, keys=dict(keys), refused=refused))
     return changed
 
@@ -71,10 +72,10 @@ def watch(call: handler.Call) -> None:
     with _locked(settings):
         known, path = keyspace.read(settings), os.path.join(settings.watch.config_dir, watches.ROUTES_FILE)
         services = {name: each["service"] for name, each in known_routes(settings).items() if not each["removed"]}
-        if services == known.watching and _watched(path, settings.watch.door) in (None, set(services.values())):
+        secret = door.secret(settings)
+        if services == known.watching and _watched(path, settings, secret) in (None, set(services.values())):
             return
-        text = watches.text(watches.routes(settings, services, call.inherited, process.handler_argv,
-                                           door.secret(settings)))
+        text = watches.text(watches.routes(settings, services, call.inherited, process.handler_argv, secret))
         files.write_atomic(path, text, mode=0o640)
         catalog.connect(token_file=call.token_file).reload_agent()
         keyspace.write(settings, known._replace(watching=services))
@@ -116,18 +117,20 @@ def _newest(keys: Mapping[str, Key]) -> int:
     return max((each.modify_index for each in keys.values()), default=0)
 
 
-def _watched(path: str, by: str) -> set[str] | None:
-    """The names in the catalogue that a written file watches by this door; None when there is none, or it is not ours
-    any more."""
+def _watched(path: str, settings: config.Config, secret: str) -> set[str] | None:
+    """The names in the catalogue that a written file watches as the settings say; None when there is none, or it is
+    not ours any more."""
     try:
-        return {each["service"] for each in files.read_json(path)["watches"] if watches.is_handled_by(by, each)}
+        written = files.read_json(path)["watches"]
+        return {each["service"] for each in written if watches.is_handled(settings, each, secret)}
     except (TypeError, KeyError):
         return None
 
 
 def _reroute(settings: config.Config, client: catalog.Catalog, keys: Mapping[str, Key], changed: set[str],
-             refused_before: Mapping[str, str]) -> dict[str, str]:
-    """Write and publish the routes of the services that changed; returns why some are refused, by name."""
+             refused_before: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
+    """Write and publish the routes of the services that changed; returns why some are refused, by name, and which are
+    confirmed now."""
     grouped, strange = keyspace.by_service({key: each.value for key, each in keys.items()}, settings.prefix)
     for problem in strange:
         log.event("refused", reason=problem)
@@ -142,9 +145,9 @@ def _reroute(settings: config.Config, client: catalog.Catalog, keys: Mapping[str
             log.event("refused", service=name, reason=why)
     for name, new in after.items():
         files.write_json(os.path.join(settings.state_dir, "routes", f"{name}.json"), new)
-    if settings.nginx and after:
-        route.refresh(settings, after, client)
-    return {**{name: why for name, why in refused_before.items() if name not in changed and name in grouped}, **doubles}
+    confirmed = route.refresh(settings, after, client) if after else []
+    return {**{name: why for name, why in refused_before.items() if name not in changed and name in grouped},
+            **doubles}, set(confirmed)
 
 
 def without_doubles(before: Mapping[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> dict[str, str]:

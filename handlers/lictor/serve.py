@@ -16,8 +16,8 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 
-from lictor import (catalog, config, door, errors, handler, log, model, process, publication, route, systemd, turns,
-                    watch, watches)
+from lictor import (catalog, config, door, errors, files, handler, log, model, process, publication, route, systemd,
+                    turns, watch, watches)
 
 _ROUTE = "/route/"
 _PENDING_CONNECTIONS = 1024  # an agent that reloads lets all its watches fire at once
@@ -30,7 +30,8 @@ News = tuple[bytes, int]  # a watch's payload, and Consul's index
 
 
 def run(call: handler.Call) -> int:
-    """Serve until SIGTERM or SIGINT; what is under way then is ended first. SIGHUP reads the settings again."""
+    """Serve until SIGTERM or SIGINT; what is under way then is ended first. SIGHUP, or a change of
+    their file, has the settings read again."""
     if call.settings.watch.door != "http":
         raise errors.Refused(f"watch.door is {call.settings.watch.door!r} in {call.settings.path or 'the defaults'}; "
                              "lictor serve is what the agent calls when it is \"http\"")
@@ -54,6 +55,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def __init__(self, call: handler.Call) -> None:
         self.call, self.secret = call, door.secret(call.settings).encode()
+        self.settings_ns = files.modified_ns(call.settings.path) if call.settings.path else 0
         self.routing = turns.Turns()
         self.reconciling = turns.Errand[set[str]](self._reconcile, set.union)
         self.handing_over = {name: turns.Errand[News](functools.partial(self._hand_over, name), _newest)
@@ -65,14 +67,21 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def read_settings(self) -> None:
         path = self.call.settings.path
         try:
+            self.settings_ns = files.modified_ns(path) if path else 0
             settings = config.load({"LICTOR_CONFIG": path} if path else {})
+            if settings.watch.door != "http":
+                raise errors.Refused(f"watch.door is {settings.watch.door!r}; end lictor serve for that")
             self.call, self.secret = self.call._replace(settings=settings), door.secret(settings).encode()
             log.event("serve", outcome="settings", reason=f"{path or 'the defaults'} has been read again")
         except errors.LictorError as error:
             log.event("serve", outcome="refused", reason=f"the old settings stay: {error}")
 
     def service_actions(self) -> None:
-        systemd.notify(systemd.ALIVE)  # twice a second, as long as connections are taken
+        """Twice a second, as long as connections are taken."""
+        systemd.notify(systemd.ALIVE)
+        path = self.call.settings.path
+        if path and files.modified_ns(path) not in (0, self.settings_ns):
+            self.read_settings()
 
     def handle_error(self, request: object, client_address: object) -> None:
         error = sys.exc_info()[1]
@@ -142,7 +151,7 @@ class _Request(BaseHTTPRequestHandler):
 
     def _outcome(self) -> Outcome:
         given = self.headers.get(watches.SECRET_HEADER, "").encode("utf-8", "replace")
-        if not hmac.compare_digest(given, self.server.secret):
+        if not self.server.secret or not hmac.compare_digest(given, self.server.secret):
             return 403, f"{watches.SECRET_HEADER} is not what {self.server.call.settings.watch.secret_file} holds"
         act = self._action()
         if act is None:

@@ -31,6 +31,10 @@ class Client:
         with containers.translated("info"):
             return bool(self._api.info()["Swarm"]["ControlAvailable"])
 
+    def is_member(self) -> bool:
+        with containers.translated("info"):
+            return bool(self._api.info()["Swarm"]["LocalNodeState"] == "active")
+
     def services(self, label: str) -> list[dict[str, Any]]:
         """Those with a label: `key` or `key=value`."""
         with containers.translated("list services"):

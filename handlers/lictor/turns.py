@@ -61,8 +61,8 @@ class Errand(Generic[T]):
         with self._guard:
             self._next = what if self._next is None else self._merge(self._next, what)
             if not self._is_busy:
+                threading.Thread(target=self._work, daemon=True).start()  # which first waits for the guard
                 self._is_busy = True
-                threading.Thread(target=self._work, daemon=True).start()
 
     def leave(self) -> None:
         """Start what is still to be done, and wait for nothing."""
@@ -74,8 +74,8 @@ class Errand(Generic[T]):
         while (what := self._take()) is not None:
             try:
                 self._start(what)()
-            except OSError as error:  # no process or memory to be had; the timer comes back to it
-                log.event("errand", outcome="failed", reason=error)
+            except Exception as error:  # mostly no process or memory to be had; the timer comes back to it
+                log.event("errand", outcome="failed", reason=repr(error))
 
     def _take(self) -> T | None:
         with self._guard:

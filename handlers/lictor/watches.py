@@ -81,8 +81,12 @@ def _handled(config: Config, path: str, argv: list[str], secret: str) -> dict[st
         "header": {SECRET_HEADER: [secret]}}}
 
 
-def is_handled_by(door: str, watch: Mapping[str, Any]) -> bool:
-    return ("http_handler_config" in watch) == (door == "http")
+def is_handled(config: Config, watch: Mapping[str, Any], secret: str) -> bool:
+    """Whether a written watch comes in by the door of the settings, and with this secret."""
+    there = watch.get("http_handler_config")
+    return there is None if config.watch.door == "script" else bool(
+        there and there["header"] == {SECRET_HEADER: [secret]} and there["path"].startswith(
+            f"http://{config.watch.address}/"))
 
 
 def connections_needed(route_count: int) -> int:

@@ -252,14 +252,14 @@ def test_each_has_a_port_of_its_own_on_all_addresses(swarm: Swarm) -> None:
 
 
 def test_only_a_manager_can_be_told_anything(docker: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engine.acts_here(SETTINGS)
+    assert engine.acts_here(SETTINGS) and engine.is_here()
     monkeypatch.setenv("DOCKER_HOST", docker.environ["DOCKER_HOST"])
     assert not engine.acts_here(SETTINGS)
     with pytest.raises(errors.Unavailable, match="not a swarm manager"):
         engine.groups()
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     settings = config.Config(state_dir=str(tmp_path))
-    assert not engine.acts_here(settings), "it only routes"
+    assert not engine.acts_here(settings) and not engine.is_here(), "it only routes"
     heartbeat.write(settings)
     with pytest.raises(errors.Unavailable, match="No such file or directory"):
         engine.acts_here(settings)

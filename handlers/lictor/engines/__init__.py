@@ -66,6 +66,9 @@ class Counting(Protocol):
 class Ending(Protocol):
     """What an engine that counts may have besides: the instances of this node, which it replaces when they end."""
 
+    def is_here(self) -> bool:
+        """Whether it may run some on this node; False when it cannot be reached."""
+
     def containers(self, service: str | None = None) -> list[model.Container]:
         """As of `Engine`, of this node only."""
 

@@ -25,6 +25,13 @@ def acts_here(settings: config.Config) -> bool:
         return False  # no registrar ever ran here: it is no engine that is away, but a node that only routes
 
 
+def is_here() -> bool:
+    try:
+        return swarms.connect().is_member()
+    except errors.Unavailable:
+        return False
+
+
 def groups(service: str | None = None) -> list[model.Group] | None:
     client = swarms.connect()
     label = model.LABEL_SERVICE if service is None else f"{model.LABEL_SERVICE}={service}"
