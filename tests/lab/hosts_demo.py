@@ -40,7 +40,7 @@ class Show:
 
     def __init__(self, lab: Lab, timeline: Timeline) -> None:
         self.lab, self.timeline = lab, timeline
-        self.clients = {host.name: lab.client(host, PATH, pause_s=0.02) for host in lab.hosts}
+        self.clients = {host.name: lab.client(host, PATH) for host in lab.hosts}
         self.outages: list[Outage] = []
         self.figures: dict[str, float] = {}
 
