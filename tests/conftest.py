@@ -26,12 +26,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that at the end no process is left alone with one; quick ones fill the gaps."""
-    items.sort(key=lambda item: (item.get_closest_marker("timeout") is None, not _is_long(item)))
-
-
-def _is_long(item: pytest.Item) -> bool:
-    return bool({"lab", "folder", "node", "docker", "swarm"} & set(getattr(item, "fixturenames", ())))
+    """The longest first, so that at the end no process is left alone with one."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ trust_after = "1s"
 BOOKS: dict[str, Any] = {
     "name": "books-service", "image": "books-service:1.0", "port": "127.0.0.1::8080",
     "route": {"path": "/api/v1/books"}, "replicas": {"initial": 1, "min": 1, "max": 10},
-    "check": {"http": "/health", "interval": "1s", "timeout": "1s"}, "heal": {"grace": "3s"}, "drain": "10s",
+    "check": {"http": "/health", "interval": "1s", "timeout": "3s"}, "heal": {"grace": "3s"}, "drain": "10s",
     "stop_grace_period": "5s",
 }
 
