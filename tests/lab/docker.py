@@ -112,7 +112,7 @@ class Docker(Engine):
             "dockerd", "--data-root", f"{self.folder}/docker", "--exec-root", f"{self.run_dir}/exec", "-H", self.url,
             "--pidfile", f"{self.run_dir}/docker.pid", "--bridge", self.bridge, "--iptables=false", "--ip6tables=false",
             "--ip-masq=false", "--ip-forward=false", *self.options,
-        ], f"{self.folder}/dockerd.log")
+        ], f"{self.folder}/dockerd.log", {"TMPDIR": self.run_dir})  # where a slow containerd leaves its stacks
         if wait:
             self.wait_ready()
         return self
