@@ -99,7 +99,7 @@ def parse(table: dict[str, Any], path: str = "") -> Config:
 def _nginx(table: Any, path: str) -> Nginx:
     if not isinstance(table, dict):
         raise errors.Refused(f"{path}: nginx is {table!r}; it must be a table, or false on a node without nginx")
-    interval, text_keys = "reload_min_interval", Nginx._fields[:-1]
+    interval, text_keys = "reload_min_interval", tuple(key for key in Nginx._fields if key != "reload_min_interval_s")
     tables.know(table, (*text_keys, interval), path, "nginx.")
     values: dict[str, Any] = {**tables.texts(table, text_keys, path, "nginx.")}
     if interval in table:

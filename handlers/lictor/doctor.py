@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from lictor import (catalog, config, consul_settings, containers, delegation, door, errors, files, handler, heartbeat,
-                    model, nginx, node, process, publication, sweep, transaction, units, watches)
+from lictor import (catalog, config, consul_settings, containers, control, delegation, door, errors, files, handler,
+                    heartbeat, model, nginx, node, process, publication, sweep, transaction, units, watches)
 
 _HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-registrar", "lictor-serve")
 _PROBE = "lictor-doctor"
@@ -223,7 +223,7 @@ def _sweeps(settings: config.Config) -> bool:
 def _nginx(there: config.Nginx) -> list[Test]:
     return [
         Test("nginx", lambda: _master(there), "start nginx (if it can't listen on its socket, first: rm "
-             f"{there.conf_dir}/{units.NGINX_SOCKET}); pid_file or container in the settings name it; as another user "
+             f"{there.conf_dir}/{control.SOCKET}); pid_file or container in the settings name it; as another user "
              "than its own, a process needs CAP_KILL"),
         Test("nginx configuration", lambda: _main_conf(there), "correct it", "nginx"),
         Test("nginx generation", lambda: _generation(there),

@@ -5,7 +5,7 @@ import os
 import tomllib
 from typing import NamedTuple
 
-from lictor import config, door, errors, files, handler, nginx, node, process, render, units, watches
+from lictor import config, control, door, errors, files, handler, nginx, node, process, render, units, watches
 from lictor.installed import Installed
 
 _UNITS = "/etc/systemd/system"
@@ -180,7 +180,7 @@ def _nginx_todo(mine: Installed, settings: config.Config, unit: str) -> list[str
         todo.append(f"then: {there.binary} -t && systemctl daemon-reload && systemctl reload {unit}" if unit else
                     f"then: {there.binary} -t, and reload nginx")
     if todo and not unit:
-        todo.append(f"have whatever starts nginx do this before: rm -f {there.conf_dir}/{units.NGINX_SOCKET} "
+        todo.append(f"have whatever starts nginx do this before: rm -f {there.conf_dir}/{control.SOCKET} "
                     "(a nginx that was killed leaves it, and the next one could not start)")
     return todo
 

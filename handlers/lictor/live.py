@@ -6,11 +6,10 @@ and it looks at nothing but that one service.
 """
 
 import os
-import socket
 import time
 from collections.abc import Iterable
 
-from lictor import config, errors, files, log, routes, upstream
+from lictor import config, control, errors, files, log, model, routes, upstream
 
 _TIMEOUT_S = 2.0
 _OK, _STALE = 200, 409
@@ -73,7 +72,7 @@ def _write(conf_dir: str, name: str, peers: Iterable[upstream.Peer], *, above: i
 
 
 def _lines(peers: Iterable[upstream.Peer]) -> str:
-    return "".join(f"[{address}] {port}\n" if ":" in address else f"{address} {port}\n" for address, port in peers)
+    return "".join(f"{model.bracketed(address)} {port}\n" for address, port in peers)
 
 
 def _path(conf_dir: str, name: str) -> str:
@@ -82,21 +81,10 @@ def _path(conf_dir: str, name: str) -> str:
 
 def _put(conf_dir: str, name: str, text: str) -> tuple[int, str]:
     """Status and body of nginx's answer; raises Unavailable when there is none."""
-    body = text.encode()
-    head = f"PUT /live/{name} HTTP/1.0\r\nHost: lictor\r\nContent-Length: {len(body)}\r\n\r\n"
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(_TIMEOUT_S)
-            connection.connect(os.path.join(conf_dir, "run", "generation.sock"))
-            connection.sendall(head.encode() + body)
-            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        return control.ask(conf_dir, "PUT", f"/live/{name}", text, timeout_s=_TIMEOUT_S)
     except OSError as error:
-        raise errors.Unavailable(f"nginx does not answer on its socket in {conf_dir}: {error}") from error
-    head, _, said = answer.decode(errors="replace").partition("\r\n\r\n")
-    status = head.split(" ", 2)[1:2]
-    if not status or not status[0].isdigit():
-        raise errors.Unavailable(f"nginx breaks off on its socket in {conf_dir}")
-    return int(status[0]), said.strip()
+        raise errors.Unavailable(f"nginx does not answer on {control.path(conf_dir)}: {error}") from error
 
 
 def _lock_path(state_dir: str, name: str) -> str:

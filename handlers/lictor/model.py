@@ -108,3 +108,12 @@ def instance(entry: dict[str, Any]) -> Instance:
 
 def _worst(statuses: list[str]) -> str:
     return "critical" if "critical" in statuses else "warning" if "warning" in statuses else "passing"
+
+
+def host_port(address: str, port: int) -> str:
+    """As URLs and nginx write it."""
+    return f"{bracketed(address)}:{port}"
+
+
+def bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from lictor import config, errors, files, process, render
+from lictor import config, control, errors, files, process, render
 
 _FOLDERS = ("upstreams", "locations", "servers", "live", "run")
 _LONGEST_SOCKET_PATH = 107
@@ -26,7 +26,7 @@ _STARTING_S = 5.0  # a socket this young may not be listened on yet
 
 def prepare(conf_dir: str, templates: render.Templates | None = None) -> list[str]:
     """Make conf_dir what nginx.conf can include, and return the files that changed. What is served stays as it is."""
-    socket_path = _socket_path(conf_dir)
+    socket_path = control.path(conf_dir)
     if len(os.fsencode(socket_path)) > _LONGEST_SOCKET_PATH:
         raise errors.Refused(f"nginx.conf_dir is {conf_dir!r}; a socket below it may have {_LONGEST_SOCKET_PATH} "
                              f"bytes, and {socket_path} has more")
@@ -91,14 +91,9 @@ def turn_in_s(settings: config.Nginx) -> float:
 def answered(conf_dir: str) -> int | None:
     """The generation that nginx says it serves; None when there is no answer."""
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(1)
-            connection.connect(_socket_path(conf_dir))
-            connection.sendall(b"GET /generation HTTP/1.0\r\n\r\n")
-            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        _, digits = control.ask(conf_dir, "GET", "/generation", timeout_s=1)
     except OSError:
         return None
-    digits = answer.rpartition(b"\r\n\r\n")[2]
     return int(digits) if digits.isdigit() else None
 
 
@@ -109,7 +104,7 @@ def clean(settings: config.Nginx) -> list[str]:
     """
     found = [folder for folder, _, _ in os.walk(settings.conf_dir)]
     stale = [path for folder in found for path in files.remove_stale_temporaries(folder, older_than_s=60)]
-    path = _socket_path(settings.conf_dir)
+    path = control.path(settings.conf_dir)
     try:
         if time.time() - os.stat(path).st_mtime > _STARTING_S:
             with socket.socket(socket.AF_UNIX) as connection:
@@ -215,7 +210,7 @@ def _confirm(settings: config.Nginx, generation: int) -> None:
             _test(settings, settings.main_conf)
             asked_why = True
         if waited_s > _CONFIRM_TIMEOUT_S:
-            raise errors.Refused(f"nginx did not answer generation {generation} on {_socket_path(settings.conf_dir)} "
+            raise errors.Refused(f"nginx did not answer generation {generation} on {control.path(settings.conf_dir)} "
                                  f"within {_CONFIRM_TIMEOUT_S:.0f} s; does {settings.main_conf} include lictor.conf?")
         time.sleep(0.002)
 
@@ -247,7 +242,3 @@ def _generation_path(conf_dir: str) -> str:
 
 def _reloaded_path(conf_dir: str) -> str:
     return os.path.join(conf_dir, "run", "reloaded")  # its time is that of the last HUP
-
-
-def _socket_path(conf_dir: str) -> str:
-    return os.path.join(conf_dir, "run", "generation.sock")

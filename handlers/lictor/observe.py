@@ -54,7 +54,7 @@ def stray(context: Context, seen: Observation) -> str:
     """What is to be said of containers that run here though the spec leaves the service to others; usually ""."""
     here = [each.service_id for each in seen.instances if each.node == context.node and each.container_id]
     wanted = seen.desired
-    if acts_here(context, wanted) or not here or wanted.spec is None or wanted.spec.engine not in engines.ENGINES:
+    if not here or wanted.spec is None or wanted.spec.engine not in engines.ENGINES or acts_here(context, wanted):
         return ""
     return f"{len(here)} of its containers run here, though its spec's node is {wanted.spec.node}; nobody removes them"
 

@@ -108,7 +108,7 @@ def _ports(container: Mapping[str, Any], options: Options) -> list[_Port]:
     exposed = {each: None for each in container["Config"].get("ExposedPorts") or {}}
     if options.internal:
         address = _internal_address(network)
-        return [_Port(number, protocol, address, _host_port(address, number), number)
+        return [_Port(number, protocol, address, model.host_port(address, number), number)
                 for number, protocol in sorted(map(_split_port, {**exposed, **published})) if address]
     if container["HostConfig"].get("NetworkMode") == "host":
         published = {each: [{"HostIp": "0.0.0.0", "HostPort": str(_split_port(each)[0])}] for each in exposed}
@@ -122,9 +122,9 @@ def _published(number: int, protocol: str, bindings: list[Mapping[str, str]], op
     if everywhere:
         host_port = by_address[everywhere]
         local = "127.0.0.1" if everywhere == "0.0.0.0" else "::1"
-        return _Port(number, protocol, options.address, _host_port(options.address or local, host_port), host_port)
+        return _Port(number, protocol, options.address, model.host_port(options.address or local, host_port), host_port)
     address = min(by_address, key=lambda each: ipaddress.ip_address(each).is_loopback)
-    return _Port(number, protocol, address, _host_port(address, by_address[address]), by_address[address])
+    return _Port(number, protocol, address, model.host_port(address, by_address[address]), by_address[address])
 
 
 def _internal_address(network: Mapping[str, Any]) -> str:
@@ -135,10 +135,6 @@ def _internal_address(network: Mapping[str, Any]) -> str:
 def _split_port(text: str) -> tuple[int, str]:
     number, _, protocol = text.partition("/")
     return int(number), protocol or "tcp"
-
-
-def _host_port(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _registration(container: Mapping[str, Any], port: _Port, values: Mapping[str, str], suffix: str,

@@ -51,7 +51,7 @@ class Templates:
 
     def upstream(self, name: str, peers: Sequence[upstream.Peer]) -> str:
         """upstreams/lictor_NAME.conf; raises Refused when the text says anything else than these peers."""
-        servers = [f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address, port in peers]
+        servers = [model.host_port(address, port) for address, port in peers]
         if not model.is_name(name) or not all(_SERVER.fullmatch(each) for each in servers):
             raise errors.Refused(f"upstream {name[:100]!r} of {servers!r:.200} must not reach a configuration")
         balancer = set()

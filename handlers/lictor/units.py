@@ -2,11 +2,11 @@
 
 import json
 
+from lictor import control
 from lictor.config import Config, Nginx, Watch
 
 REGISTRAR_UNIT = "lictor-registrar.service"
 SERVE_UNIT = "lictor-serve.service"
-NGINX_SOCKET = "run/generation.sock"  # below nginx's conf_dir
 LUA_REMEDY = ("live mode needs nginx's Lua module: apt-get install libnginx-mod-http-lua, and restart nginx; if it is "
               "not loaded by a file in /etc/nginx/modules-enabled, load it in templates/check.conf.j2 too")
 
@@ -69,16 +69,13 @@ def agent_drop_in(settings: Config, docker_group: str) -> str:
     """What goes beside Debian's unit of the agent, which runs as a user that may do nothing."""
     group = ["# The handlers start and stop containers: Docker's socket belongs to this group.",
              f"SupplementaryGroups={docker_group}"] if docker_group else []
-    signals = ["# nginx's master runs as root. It is told to reload, and its old workers to quit, once the new ones",
-               "# serve. This is the one capability for that; NoNewPrivileges stays as it is.",
-               "AmbientCapabilities=CAP_KILL"] if settings.nginx and not settings.nginx.container else []
     return "\n".join([
         "# What lictor's handlers need: the agent starts them, so they have the agent's rights.",
         "# Together this is worth as much as root: whoever may use Docker's socket can become root. So the agent must",
         "# take scripts from its own files only: never set enable_script_checks.",
         "[Service]",
         *group,
-        *signals,
+        *_signals(settings),
         "# ProtectSystem=full makes /etc read-only; routes and generated watches are written there. The - lets the",
         "# agent start without these folders.",
         "ReadWritePaths=" + _written(settings),
@@ -94,7 +91,7 @@ def nginx_drop_in(conf_dir: str) -> str:
     return "\n".join([
         "# A nginx that was killed leaves this socket behind, and the next one could not listen on it and start.",
         "[Service]",
-        f"ExecStartPre=-/usr/bin/rm -f {_quoted(f'{conf_dir}/{NGINX_SOCKET}')}",
+        f"ExecStartPre=-/usr/bin/rm -f {_quoted(f'{conf_dir}/{control.SOCKET}')}",
         "",
     ])
 
@@ -117,10 +114,7 @@ def registrar(argv: list[str], settings: Config, agent_unit: str, user: str, doc
 
 def serve(argv: list[str], settings: Config, agent_unit: str, user: str, docker_group: str) -> str:
     """It runs as the agent's user, with rights that the agent itself then does not need."""
-    signals = ["# nginx's master runs as root. It is told to reload, and its old workers to quit, once the new ones",
-               "# serve. This is the one capability for that.",
-               "AmbientCapabilities=CAP_KILL", "CapabilityBoundingSet=CAP_KILL"]
-    needs_signals = user and settings.nginx and not settings.nginx.container
+    signals = _signals(settings) if user else []
     return "\n".join([
         "[Unit]",
         "Description=lictor-serve: what Consul's watches see is acted upon",
@@ -129,7 +123,8 @@ def serve(argv: list[str], settings: Config, agent_unit: str, user: str, docker_
         *_resident(argv, user, docker_group, watchdog="30s"),
         "# Threads that come and go would else leave a heap of memory each.",
         "Environment=MALLOC_ARENA_MAX=1",
-        *(signals if needs_signals else ["CapabilityBoundingSet="] if user else []),
+        *signals,
+        *([f"CapabilityBoundingSet={'CAP_KILL' if signals else ''}"] if user else []),
         "ReadWritePaths=" + _written(settings),
         "# What it has started goes on in the background, and is not to end between starting a container and recording",
         "# that.",
@@ -139,6 +134,13 @@ def serve(argv: list[str], settings: Config, agent_unit: str, user: str, docker_
         "WantedBy=multi-user.target",
         "",
     ])
+
+
+def _signals(settings: Config) -> list[str]:
+    """What a process needs to signal nginx, where that is no container's."""
+    return ["# nginx's master runs as root. It is told to reload, and its old workers to quit, once the new ones",
+            "# serve. This is the one capability for that; NoNewPrivileges stays as it is.",
+            "AmbientCapabilities=CAP_KILL"] if settings.nginx and not settings.nginx.container else []
 
 
 def _resident(argv: list[str], user: str, docker_group: str, *, watchdog: str) -> list[str]:

@@ -15,7 +15,7 @@ from lab.chaos.doing import Doing, NotDone, choose
 from lab.chaos.timeline import Outage
 from lab.chaos.world import COMING_UP_S, World
 from lab.daemon import wait_for
-from lictor import units
+from lictor import control
 
 _FREE_S = 20.0  # how long to wait until Docker need not stay
 _HANDLER_S = 20.0  # the timer's next run is there before
@@ -166,7 +166,7 @@ def _start_nginx(world: World) -> None:
     while True:
         try:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(nginx.conf_dir, units.NGINX_SOCKET))
+                os.unlink(os.path.join(nginx.conf_dir, control.SOCKET))
             nginx.start(timeout_s=5)
             return
         except AssertionError:
