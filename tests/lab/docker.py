@@ -21,7 +21,7 @@ CMD ["/bin/busybox", "sh", "/bin/serve"]
 """
 # Answers with its instance's name, and an id of this very start. `rm /www/health` breaks its health; /cgi-bin/slow
 # takes two seconds. A release can be bad from the start: BREAKS is start, health or books. Asked to end it cuts what it
-# is just answering, unless there was a `touch /graceful`.
+# is just answering, unless there was a `touch /graceful`, or GRACEFUL is set.
 _SERVE = """
 mkdir() { busybox mkdir "$@"; }
 [ "$BREAKS" = start ] && { echo "no database to be found"; exit 3; }
@@ -32,6 +32,7 @@ printf '{"instance": "%s", "boot": "%s", "version": "%s", "books": []}\\n' \
 printf '%s\\n' '#!/bin/busybox sh' 'busybox sleep 2' 'printf "Content-Type: text/plain\\\\r\\\\n\\\\r\\\\n"' \
   'busybox hostname' > /www/cgi-bin/slow
 busybox chmod +x /www/cgi-bin/slow
+[ "$GRACEFUL" ] && busybox touch /graceful
 [ "$BREAKS" = books ] && busybox rm /www/api/v1/books
 end() {
   kill $server
