@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lab.bench import latency, limits, load
-from test_demo import REPOSITORY, processes_naming
+from lab.leftovers import processes_naming
+from test_demo import REPOSITORY
 
 WRK = """Running 2s test @ http://127.0.0.1:8080/books
   1 threads and 32 connections
@@ -99,5 +100,5 @@ def test_a_short_run_measures_and_leaves_nothing(tmp_path: Path) -> None:
     for row in rows.values():
         assert all(row[key] is not None for key in ("file_ms", "first_new_ms", "last_old_ms")), row
     assert figures["limits"] and any("consul-template" in line for line in figures["not_measured"])
-    assert processes_naming(folder) == []
+    assert processes_naming(folder) == {}
     os.rmdir(folder)  # which is empty

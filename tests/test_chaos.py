@@ -19,7 +19,8 @@ from lab.chaos.__main__ import schedule
 from lab.chaos.doing import Doing
 from lab.chaos.faults import FAULTS
 from lab.chaos.timeline import Access, Address, Deed, Done, Event, Failed, Outage, Sample, Standing
-from test_demo import REPOSITORY, processes_naming
+from lab.leftovers import processes_naming
+from test_demo import REPOSITORY
 
 BOOKS = "books-service"
 WANTED = {BOOKS: 3}
@@ -270,6 +271,6 @@ def test_a_short_run_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
     summary = json.loads(summary_path.read_text())
     assert summary["violations"] == [] and summary["requests"] > 500
     assert sum(each["done"] for each in summary["faults"].values()) >= 4
-    assert processes_naming(folder) == [] and folder not in Path("/proc/self/mounts").read_text()
+    assert processes_naming(folder) == {} and folder not in Path("/proc/self/mounts").read_text()
     assert subprocess.run(["ip", "link", "show", f"lictor{chaos.pid}"], capture_output=True).returncode
     os.rmdir(folder)  # which is empty

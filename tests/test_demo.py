@@ -7,20 +7,9 @@ import tempfile
 from pathlib import Path
 
 from lab import isolation
+from lab.leftovers import processes_naming
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-def processes_naming(folder: str) -> list[str]:
-    found = []
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            words = Path(f"/proc/{entry}/cmdline").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if any(folder in word for word in words):
-            found.append(" ".join(words))
-    return found
 
 
 def test_every_step_is_reached_no_request_fails_and_nothing_stays_behind(tmp_path: Path) -> None:
@@ -38,7 +27,7 @@ def test_every_step_is_reached_no_request_fails_and_nothing_stays_behind(tmp_pat
     summary = json.loads(summary_path.read_text())
     assert len(summary["steps"]) == 7 and all(step["seconds"] >= 0 for step in summary["steps"])
     assert summary["requests"] > 500 and summary["unexplained_failures"] == 0
-    assert processes_naming(folder) == []
+    assert processes_naming(folder) == {}
     bridge = isolation.outside("ip", "link", "show", f"lictor{demo.pid}")
     assert subprocess.run(bridge, capture_output=True).returncode == 1
     os.rmdir(folder)  # which is empty

@@ -1,7 +1,6 @@
 """The Docker engine, by the one importer of its SDK. Every call has a time limit, and errors are lictor's own."""
 
 import contextlib
-import multiprocessing.pool
 import os
 import re
 import socket
@@ -92,6 +91,8 @@ class Client:
 
     def _pull(self, image: str, timeout_s: float) -> None:
         """The SDK pulls without any time limit: a thread of its own does that, and is left alone when time is up."""
+        import multiprocessing.pool  # takes a while to load, and an image is mostly there
+
         with translated(f"pull {image}"), multiprocessing.pool.ThreadPool(1) as pool:
             try:
                 said = pool.apply_async(self._api.pull, [image]).get(timeout_s)

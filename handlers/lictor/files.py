@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lictor import errors
@@ -20,32 +20,42 @@ def write_atomic(path: str, text: str, *, mode: int = 0o644, durable: bool = Tru
     """
     if read(path) == text:
         return False
-    folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(descriptor, mode)
-            file.write(text)
-            file.flush()
-            if durable:
-                os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        remove(temporary)
-        raise
-    if durable:
-        sync_folder(folder)
+    write_all({path: text}, mode=mode, durable=durable)
     return True
 
 
-def sync_folder(folder: str) -> None:
-    """Make renames and removals in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def write_all(texts: Mapping[str, str], *, mode: int = 0o644, durable: bool = True) -> None:
+    """Replace each path's content, in this order, by temporary files beside them. `durable` also survives a power cut:
+    no name is given to content that is not on the disk, and as all is written before the first is waited for, many
+    files take little longer than one."""
+    temporaries = {path: os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
+                   for path in texts}
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        for path, temporary in temporaries.items():
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                os.fchmod(descriptor, mode)
+                file.write(texts[path])
+        if durable:
+            sync(temporaries.values())
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
+    except BaseException:
+        for temporary in temporaries.values():
+            remove(temporary)
+        raise
+    if durable:
+        sync({os.path.dirname(path) for path in texts})
+
+
+def sync(paths: Iterable[str]) -> None:
+    """Make what the files hold, or which names the folders have, survive a power cut."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read(path: str) -> str | None:

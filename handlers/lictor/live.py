@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from lictor import config, control, errors, files, log, model, routes, upstream
 
+_FOLDER = "live"  # below conf_dir
 _TIMEOUT_S = 2.0
 _OK, _STALE = 200, 409
 
@@ -30,18 +31,23 @@ def publish(settings: config.Nginx, state_dir: str, name: str) -> bool:
         except errors.Unavailable as error:
             log.event("publish", service=name, outcome="waits", reason=error)
             return False
-        routes.mark(state_dir, name, now, durable=False, confirmed=True)  # what a power cut takes is only done again
+        routes.mark(state_dir, name, now, confirmed=True)
     log.event("publish", service=name, outcome="done", peers=len(now.peers),
               ms=round(1000 * (time.monotonic() - began)))
     return True
 
 
-def store(settings: config.Nginx, state_dir: str, name: str) -> None:
+def store(settings: config.Nginx, state_dir: str, names: Iterable[str]) -> None:
     """Write the peers that were decided last to where the next reload finds them."""
-    with files.locked(_lock_path(state_dir, name)):
-        now = routes.served(state_dir, name)
-        if now:
-            _write(settings.conf_dir, name, now.peers)
+    written = []
+    for name in names:
+        with files.locked(_lock_path(state_dir, name)):
+            now = routes.served(state_dir, name)
+            if now:
+                _write(settings.conf_dir, name, now.peers, durable=False)
+                written.append(_path(settings.conf_dir, name))
+    if written:
+        files.sync([*written, os.path.join(settings.conf_dir, _FOLDER)])  # many take little longer than one
 
 
 def is_stored(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> bool:
@@ -57,7 +63,7 @@ def _set(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> None:
         raise errors.Unavailable(f"nginx does not take the peers: {status} {said[:200]}")
 
 
-def _write(conf_dir: str, name: str, peers: Iterable[upstream.Peer], *, above: int = 0) -> str:
+def _write(conf_dir: str, name: str, peers: Iterable[upstream.Peer], *, above: int = 0, durable: bool = True) -> str:
     """Write the state file unless it says that already; returns its text."""
     path = _path(conf_dir, name)
     before = files.read(path) or ""
@@ -67,7 +73,7 @@ def _write(conf_dir: str, name: str, peers: Iterable[upstream.Peer], *, above: i
     if present == lines and version > above:
         return before
     text = f"{max(version + 1, above + 1, time.time_ns() // 1000)}\n{lines}"
-    files.write_atomic(path, text)
+    files.write_atomic(path, text, durable=durable)
     return text
 
 
@@ -76,7 +82,7 @@ def _lines(peers: Iterable[upstream.Peer]) -> str:
 
 
 def _path(conf_dir: str, name: str) -> str:
-    return os.path.join(conf_dir, "live", f"{name}.peers")
+    return os.path.join(conf_dir, _FOLDER, f"{name}.peers")
 
 
 def _put(conf_dir: str, name: str, text: str) -> tuple[int, str]:

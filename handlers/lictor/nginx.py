@@ -55,9 +55,8 @@ def swap(conf_dir: str, wanted: Mapping[str, str | None]) -> dict[str, str | Non
     before = {path: files.read(os.path.join(conf_dir, path)) for path in wanted}
     differing = [path for path in wanted if before[path] != wanted[path]]
     if differing:
-        _stamp(conf_dir, durable=False)
-        for path in differing:
-            _put(os.path.join(conf_dir, path), wanted[path])
+        _stamp(conf_dir)
+        _put({os.path.join(conf_dir, path): wanted[path] for path in differing})
         _stamp(conf_dir)
     return {path: before[path] for path in differing}
 
@@ -215,11 +214,11 @@ def _confirm(settings: config.Nginx, generation: int) -> None:
         time.sleep(0.002)
 
 
-def _stamp(conf_dir: str, *, durable: bool = True) -> None:
+def _stamp(conf_dir: str) -> None:
     """Write a generation that was never answered before, not even by an nginx older than conf_dir."""
     generation = max(_stamped(conf_dir) + 1, int(time.time()))
     files.write_atomic(_generation_path(conf_dir), f'location = /generation {{ return 200 "{generation}"; }}\n',
-                       durable=durable)
+                       durable=False)  # a power cut ends the nginx that it could be mistaken for, too
 
 
 def _stamped(conf_dir: str) -> int:
@@ -227,13 +226,13 @@ def _stamped(conf_dir: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _put(path: str, text: str | None) -> None:
-    folder = os.path.dirname(path)
-    if text is not None:
-        os.makedirs(folder, exist_ok=True)
-        files.write_atomic(path, text)
-    elif files.remove(path):
-        files.sync_folder(folder)
+def _put(texts: Mapping[str, str | None]) -> None:
+    """What is new comes first: a file may be removed only when none needs it any more."""
+    new = {path: text for path, text in texts.items() if text is not None}
+    for path in new:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    files.write_all(new)
+    files.sync({os.path.dirname(path) for path, text in texts.items() if text is None and files.remove(path)})
 
 
 def _generation_path(conf_dir: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-import yaml
 
 from lictor import amounts, errors, model
 from lictor.amounts import Duration, Memory
@@ -224,6 +223,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_spec_file(text: str, path: str) -> dict[str, Any]:
     """A spec file (YAML or JSON) as a plain table, not yet validated; raises Refused with the line that is wrong."""
+    import yaml  # Consul has JSON
+
     try:
         table = yaml.safe_load(text)
     except yaml.YAMLError as error:

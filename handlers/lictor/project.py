@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import msgspec
-import yaml
 
 from lictor import errors
 
@@ -66,6 +65,8 @@ def _is_version_1(top: dict[str, object]) -> bool:
 
 def _top(text: str, path: str) -> dict[str, object]:
     """The keys at the top, each with its text if it has one. Only parsed: Compose has tags that nobody else knows."""
+    import yaml  # which every reconcile would load, and few need
+
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:

@@ -61,10 +61,10 @@ def _publish(settings: config.Nginx, state_dir: str, templates: render.Templates
                 if templates.live and not now.confirmed and live.publish(settings, state_dir, name)]
     state.update({name: now for name in followed if (now := routes.served(state_dir, name))})
     valid = _valid(settings, templates, _wanted(settings.conf_dir, templates, known, state, doubted))
-    for name, each in valid.items():
+    for name in valid:
         routes.mark(state_dir, name, state[name], confirmed=False, live_at="")
-        if templates.live and each.upstream:
-            live.store(settings, state_dir, name)
+    if templates.live:
+        live.store(settings, state_dir, [name for name, each in valid.items() if each.upstream])
     aims = {name: state[name]._replace(live_at=routes.place(known[name]) if templates.live else "") for name in valid}
     served = _serve(settings, state_dir, aims, valid)
     return list(dict.fromkeys([*followed, *(
@@ -131,7 +131,7 @@ def _serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Ser
         return []
     for name in wanted:
         routes.mark(state_dir, name, state[name], confirmed=not state[name].live_at, generation=generation,
-                    live_at=state[name].live_at, durable=not state[name].live_at)
+                    live_at=state[name].live_at)
     log.event("publish", service=listed, outcome="done", generation=generation,
               ms=round(1000 * (time.monotonic() - began)))
     return list(wanted)

@@ -142,7 +142,7 @@ def _follow(state_dir: str, name: str, seen: Sequence[model.Instance] | None, in
             before = now or upstream.Served((), ())
             now = upstream.Served(decision.peers, decision.instances, generation=before.generation,
                                   ailing=decision.ailing, live_at=before.live_at)
-            _note(state_dir, name, now, index, durable=True)
+            _note(state_dir, name, now, index)
         elif decision.kind == "hold":
             if now.empty_since is None:
                 log.event("route", service=name, outcome="hold", peers=len(now.peers), reason=decision.reason)
@@ -166,9 +166,9 @@ def _decide(name: str, route: dict[str, Any], now: upstream.Served | None, seen:
     return decision
 
 
-def _note(state_dir: str, name: str, now: upstream.Served, index: int, *, durable: bool = False) -> None:
+def _note(state_dir: str, name: str, now: upstream.Served, index: int) -> None:
     seen_index = now.consul_index if index == _HINT else index
-    routes.write_served(state_dir, name, now._replace(consul_index=seen_index), durable=durable)
+    routes.write_served(state_dir, name, now._replace(consul_index=seen_index))
 
 
 def _publish_peers(settings: "config.Config", name: str) -> list[str]:

@@ -26,16 +26,17 @@ def served(state_dir: str, name: str) -> upstream.Served | None:
     return upstream.served(files.read_json(_peers_path(state_dir, name)))
 
 
-def write_served(state_dir: str, name: str, now: upstream.Served, *, durable: bool = True) -> None:
-    files.write_json(_peers_path(state_dir, name), now._asdict(), durable=durable)
+def write_served(state_dir: str, name: str, now: upstream.Served) -> None:
+    """What a power cut takes of it is decided again, and a sweep compares it with what nginx has."""
+    files.write_json(_peers_path(state_dir, name), now._asdict(), durable=False)
 
 
-def mark(state_dir: str, name: str, seen: upstream.Served, *, durable: bool = True, **fields: object) -> None:
+def mark(state_dir: str, name: str, seen: upstream.Served, **fields: object) -> None:
     """Note in peers/NAME.json how far the publication is, unless another decision was taken meanwhile."""
     with files.locked(lock_path(state_dir, name)):
         now = served(state_dir, name)
         if now and (now.peers, now.instances) == (seen.peers, seen.instances):
-            write_served(state_dir, name, now._replace(**fields), durable=durable)  # type: ignore[arg-type]
+            write_served(state_dir, name, now._replace(**fields))  # type: ignore[arg-type]
 
 
 def place(route_of: dict[str, Any]) -> str:

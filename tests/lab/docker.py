@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 
+from lab import leftovers
 from lab.daemon import Daemon, wait_for
 
 _DOCKERFILE = """FROM scratch
@@ -147,6 +148,7 @@ class Docker(Engine):
         finally:
             if self.daemon:
                 self.daemon.stop()
+            leftovers.end_processes(self.run_dir)  # the shim of a container that started or ended just then stays
             subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
             _unmount_below(self.run_dir)
             _unmount_below(self.folder)

@@ -178,7 +178,8 @@ def _act(show: Show) -> dict[str, Any]:
         for step in STEPS:
             step(show)
     failures = [(name, each) for name, client in show.clients.items() for each in client.failures]
-    unexplained = [f"{name}, {each.at - show.timeline.began:.1f} s: {each.seen}" for name, each in failures if not show.explains(name, each)]
+    unexplained = [f"{name}, {each.at - show.timeline.began:.1f} s: {each.seen}" for name, each in failures
+                   if not show.explains(name, each)]
     return {
         "requests": sum(each.requests for each in show.clients.values()),
         "while_away": len(failures) - len(unexplained), "unexplained": unexplained,

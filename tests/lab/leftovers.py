@@ -1,9 +1,14 @@
 """What has to be removed when the lab goes down, and what is worth reading before that."""
 
+import contextlib
 import glob
 import os
 import shutil
+import signal
 import time
+
+from lab.bench import processes
+from lab.daemon import wait_for
 
 _CGROUPS_LIMIT_S = 20.0
 _TAIL_BYTES = 1500
@@ -32,6 +37,29 @@ def remove_folder(folder: str, *, last: str) -> None:
         else:
             os.unlink(path)
     os.rmdir(folder)
+
+
+def end_processes(folder: str) -> None:
+    """Those whose command line has a path below `folder`, and their children."""
+    for pid in processes_naming(folder):
+        for each in [*processes.children(pid), pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+    wait_for(lambda: not processes_naming(folder), f"no process of {folder} is left")
+
+
+def processes_naming(folder: str) -> dict[int, str]:
+    """The command lines, by pid."""
+    found = {}
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+                words = file.read().split("\0")
+        except OSError:
+            continue
+        if any(folder in word for word in words):
+            found[pid] = " ".join(words)
+    return found
 
 
 def last_words(folder: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lab.bench.contender import Contender
-from lab.bench.peers import ConsulTemplate, Script, Traefik
+from lab.bench.peers import ConsulTemplate, ConsulTemplateDouble, Script, Traefik
 from lab.bench.variants import VARIANTS, Lictor, Variant
 from lab.bench.world import World
 
@@ -24,6 +24,7 @@ def everybody() -> list[Entry]:
         *(Entry(each.name, each.missing(), _lictor(each)) for each in VARIANTS),
         Entry(Script.name, "", Script),
         Entry(ConsulTemplate.name, ConsulTemplate.missing(), ConsulTemplate),
+        Entry(ConsulTemplateDouble.name, ConsulTemplateDouble.missing(), ConsulTemplateDouble),
         Entry(Traefik.name, Traefik.missing(), Traefik),
     ]
 

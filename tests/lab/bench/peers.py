@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from lab.bench import probe, processes, script_handler
+from lab.bench import probe, processes, script_handler, template_double
 from lab.bench.contender import Front
 from lab.bench.world import World
 from lab.daemon import Daemon, free_ports, wait_for
@@ -90,9 +90,11 @@ class ConsulTemplate:
             "consul": {"address": self.world.consul.address}, "log_level": "warn",
             "template": [{"contents": _TEMPLATE.replace("NAME", name), "destination": self.file_of(name),
                           "command": reload} for name in services]}))
-        self.daemon = self.world.run([os.environ["CONSUL_TEMPLATE"], "-config", settings],
-                                     os.path.basename(self.folder))
+        self.daemon = self.world.run(self.command(settings), os.path.basename(self.folder))
         _wait_served(self.port, services)
+
+    def command(self, settings_path: str) -> list[str]:
+        return [os.environ["CONSUL_TEMPLATE"], "-config", settings_path]
 
     def stop(self) -> None:
         if self.daemon:
@@ -107,6 +109,19 @@ class ConsulTemplate:
 
     def reloads(self) -> int:
         return self.front.reloads()
+
+
+class ConsulTemplateDouble(ConsulTemplate):
+    """The same settings, nginx and command, where there is no consul-template to run them."""
+
+    name = "consul-template's double"
+
+    @staticmethod
+    def missing() -> str:
+        return "" if ConsulTemplate.missing() else "consul-template itself is here"
+
+    def command(self, settings_path: str) -> list[str]:
+        return [sys.executable, template_double.__file__, settings_path]
 
 
 class Traefik:

@@ -22,7 +22,7 @@ class Orphans:
     def reap(self, daemons: Iterable[int]) -> list[int]:
         """Those that are still at work; `daemons` are the children of ours that are none."""
         working = []
-        for pid in set(_children(os.getpid())) - set(daemons):
+        for pid in set(children(os.getpid())) - set(daemons):
             if _stat(pid)[:1] == ["Z"]:
                 _, _, usage = os.wait4(pid, 0)
                 self.spent_s += usage.ru_utime + usage.ru_stime
@@ -45,7 +45,7 @@ def tree_s(pid: int, *, itself: bool = True) -> float:
     if not fields:
         return 0.0
     own, ended = (sum(map(int, fields[at:at + 2])) / _TICKS for at in (_UTIME, _CUTIME))
-    return ended + (own if itself else 0) + sum(tree_s(each) for each in _children(pid))
+    return ended + (own if itself else 0) + sum(tree_s(each) for each in children(pid))
 
 
 def resident_mb(pid: int) -> float:
@@ -54,10 +54,10 @@ def resident_mb(pid: int) -> float:
 
 
 def is_childless(pid: int) -> bool:
-    return not _children(pid)
+    return not children(pid)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     found: list[int] = []
     try:
         for task in os.listdir(f"/proc/{pid}/task"):  # each thread has its own
