@@ -5,6 +5,7 @@ Imported by handlers that start often, so it imports little.
 
 import os
 import socket
+from contextlib import ExitStack
 
 SOCKET = "run/generation.sock"  # below conf_dir
 
@@ -15,13 +16,27 @@ def path(conf_dir: str) -> str:
 
 def ask(conf_dir: str, method: str, target: str, body: str = "", *, timeout_s: float) -> tuple[int, str]:
     """Status and body of nginx's answer; raises OSError when there is none, or no whole one."""
+    answer, = ask_at_once(conf_dir, method, target, body, connections=1, timeout_s=timeout_s)
+    return answer
+
+
+def ask_at_once(conf_dir: str, method: str, target: str, body: str = "", *, connections: int,
+                timeout_s: float) -> list[tuple[int, str]]:
+    """The answers on so many connections that are all open before the first is read: of several workers one that is
+    idle takes one connection after another, and the next worker gets its turn only while that one is busy."""
     content = body.encode()
     head = f"{method} {target} HTTP/1.0\r\nHost: lictor\r\nContent-Length: {len(content)}\r\n\r\n"
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(timeout_s)
-        connection.connect(path(conf_dir))
-        connection.sendall(head.encode() + content)
-        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    with ExitStack() as opened:
+        asked = [opened.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(connections)]
+        for each in asked:
+            each.settimeout(timeout_s)
+            each.connect(path(conf_dir))
+            each.sendall(head.encode() + content)
+        return [_answer(each) for each in asked]
+
+
+def _answer(connection: socket.socket) -> tuple[int, str]:
+    answer = b"".join(iter(lambda: connection.recv(4096), b""))
     head, _, said = answer.decode(errors="replace").partition("\r\n\r\n")
     status = head.split(" ", 2)[1:2]
     if not status or not status[0].isdigit():

@@ -21,6 +21,11 @@ class Wanted(NamedTuple):
     def is_in_place(self, conf_dir: str) -> bool:
         return all(files.read(os.path.join(conf_dir, path)) == text for path, text in self.files.items())
 
+    def is_new_to_nginx(self, conf_dir: str) -> bool:
+        """Whether it differs in more than the peers from what is there, and has been accepted."""
+        return any(text and render.shape(files.read(os.path.join(conf_dir, path)) or "") != render.shape(text)
+                   for path, text in self.files.items())
+
 
 def wanted(conf_dir: str, templates: render.Templates, known: Mapping[str, dict[str, Any]], name: str,
            peers: tuple[upstream.Peer, ...]) -> Wanted:

@@ -19,6 +19,7 @@ _LONGEST_SOCKET_PATH = 107
 _WORKER = rb"worker process\0*$"  # one that goes is titled "worker process is shutting down"
 _TEST_TIMEOUT_S = 30.0
 _CONFIRM_TIMEOUT_S = 5.0
+_LEAST_ASKED = 8
 _ASK_WHY_AFTER_S = 1.0
 _RETIRE_TIMEOUT_S = 1.0
 _STARTING_S = 5.0  # a socket this young may not be listened on yet
@@ -76,7 +77,7 @@ def reload(settings: config.Nginx) -> int:
     files.touch(_reloaded_path(settings.conf_dir), time.time_ns())
     with ExitStack() as held:
         old_workers = _hup_container(settings.container) if settings.container else _hup_host(settings.pid_file, held)
-        _confirm(settings, generation)
+        _confirm(settings, generation, connections=max(_LEAST_ASKED, 2 * len(old_workers)))
         _retire(old_workers)
     return generation
 
@@ -89,11 +90,7 @@ def turn_in_s(settings: config.Nginx) -> float:
 
 def answered(conf_dir: str) -> int | None:
     """The generation that nginx says it serves; None when there is no answer."""
-    try:
-        _, digits = control.ask(conf_dir, "GET", "/generation", timeout_s=1)
-    except OSError:
-        return None
-    return int(digits) if digits.isdigit() else None
+    return max(_answers(conf_dir, connections=1), default=None)
 
 
 def clean(settings: config.Nginx) -> list[str]:
@@ -200,10 +197,19 @@ def _retire(workers: dict[int, int]) -> None:
         time.sleep(0.001)
 
 
-def _confirm(settings: config.Nginx, generation: int) -> None:
+def _answers(conf_dir: str, *, connections: int) -> set[int]:
+    try:
+        answers = control.ask_at_once(conf_dir, "GET", "/generation", connections=connections, timeout_s=1)
+    except OSError:
+        return set()
+    return {int(digits) for _, digits in answers if digits.isdigit()}
+
+
+def _confirm(settings: config.Nginx, generation: int, *, connections: int) -> None:
+    """`connections`: more than there are old workers, which would answer for the new ones as long as they are idle."""
     began = time.monotonic()
     asked_why = False
-    while answered(settings.conf_dir) != generation:
+    while generation not in _answers(settings.conf_dir, connections=connections):
         waited_s = time.monotonic() - began
         if waited_s > _ASK_WHY_AFTER_S and not asked_why:
             _test(settings, settings.main_conf)

@@ -29,7 +29,7 @@ def publish(settings: config.Config, suspects: Iterable[str] = ()) -> list[str]:
             wait_s = 0.0 if doubted else nginx.turn_in_s(settings.nginx)
             if not wait_s:
                 began_ns = time.time_ns()
-                templates = render.Templates(settings.path, live=settings.nginx.mode == "live")
+                templates = render.templates(settings.path, live=settings.nginx.mode == "live")
                 confirmed = _publish(settings.nginx, folder, templates, doubted)
                 files.touch(last_path, began_ns)
                 return confirmed
@@ -91,8 +91,9 @@ def _wanted(conf_dir: str, templates: render.Templates, known: dict[str, dict[st
 
 def _valid(settings: config.Nginx, templates: render.Templates,
            wanted: dict[str, layout.Wanted]) -> dict[str, layout.Wanted]:
-    """Those that nginx accepts: all at once, else each by itself, so that a bad one doesn't block another."""
-    texts = [each for each in wanted.values() if each.upstream]
+    """Those that nginx accepts: all at once, else each by itself, so that a bad one doesn't block another. It is not
+    asked about other peers for what it serves already."""
+    texts = [each for each in wanted.values() if each.upstream and each.is_new_to_nginx(settings.conf_dir)]
     if not texts:
         return wanted
     try:

@@ -1,6 +1,7 @@
 """From a service's route and peers to nginx's configuration, by templates that users may override; and a second look
 at the text, because nginx itself accepts whatever a hostile value would smuggle in."""
 
+import functools
 import os
 import re
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from lictor import errors, model, upstream
+from lictor import errors, files, model, upstream
 
 MARK = "# Written by lictor"
 HEADER = MARK + ", and written anew without asking; what it says is decided by templates/{template}.\n"
@@ -34,7 +35,7 @@ class Templates:
         folders = [os.path.join(os.path.dirname(config_path), "templates")] if config_path else []
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader([*folders, _default_folder()]), undefined=jinja2.StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, auto_reload=False)
+            trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
 
     def text(self, template: str, **values: Any) -> str:
         """Raises Refused, naming the template, when it can't be rendered."""
@@ -88,6 +89,22 @@ class Templates:
         text = self.text("server.conf.j2", host=host, folder=folder)
         _blocks(text, "server.conf.j2", only=["server"])
         return text
+
+
+def shape(text: str) -> list[str]:
+    """The lines of a configuration without the peers' addresses, and without regard to their number."""
+    lines = [_SERVER.sub("", line) for line in text.splitlines()]
+    return [line for line, before in zip(lines, ["", *lines], strict=False) if line != before]
+
+
+@functools.lru_cache(maxsize=2)
+def _templates(config_path: str, live: bool, _folder_ns: int) -> Templates:
+    return Templates(config_path, live=live)
+
+
+def templates(config_path: str, *, live: bool) -> Templates:
+    """As Templates, but those of the last time where nobody has come or gone since; what was edited is read again."""
+    return _templates(config_path, live, files.modified_ns(os.path.join(os.path.dirname(config_path), "templates")))
 
 
 def _default_folder() -> str:
