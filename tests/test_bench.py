@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lab.bench import latency, limits, load
+from lab.bench import latency, limits, load, template_double
+from lab.bench.peers import TEMPLATE
 from lab.leftovers import processes_naming
 from test_demo import REPOSITORY
 
@@ -46,6 +47,7 @@ def answers(contender: str, ms: float, size: str = "1 x 3") -> dict[str, Any]:
 @pytest.mark.parametrize(("rows", "expected"), [
     ([answers("lictor http live", 7.9), answers("consul-template", 82)], {"ms": True, "sooner": True}),
     ([answers("lictor http live", 8.1), answers("consul-template", 80)], {"ms": False, "sooner": False}),
+    ([answers("lictor http live", 7.9), answers("consul-template's double", 78)], {"sooner": False}),
     ([answers("lictor http live", 7.9)], {"ms": True, "sooner": None}),
     ([answers("lictor http live", 9.0, "100 x 3")], {"ms": None, "sooner": None}),
     ([answers("lictor http reload", 40), answers("lictor script reload", 99), answers("consul-template", 82)],
@@ -79,6 +81,21 @@ def test_figures_never_seen_are_counted_and_do_not_count_as_quick() -> None:
     ([5.0], 5.0), ([float(number) for number in range(1, 21)], 19.0), ([float(number) for number in range(100)], 94.0)])
 def test_percentile(values: list[float], expected: float) -> None:
     assert latency.percentile(values, 95) == expected
+
+
+def entry(address: str, port: int, node_address: str = "") -> dict[str, Any]:
+    return {"Node": {"Address": node_address}, "Service": {"Address": address, "Port": port}}
+
+
+@pytest.mark.parametrize(("entries", "lines"), [
+    ([entry("10.0.0.2", 80), entry("", 8080, "10.0.0.1")],
+     ["    server 10.0.0.1:8080 max_fails=0;", "    server 10.0.0.2:80 max_fails=0;"]),
+    ([], ["    server 127.0.0.1:9 down;"]),
+])
+def test_the_double_renders_the_template_as_consul_template_does(entries: list[dict[str, Any]],
+                                                                 lines: list[str]) -> None:
+    contents = TEMPLATE.replace("NAME", "books")
+    assert template_double.rendered(contents, entries) == "\n".join(["upstream lictor_books {", *lines, "}", ""])
 
 
 def test_a_short_run_measures_and_leaves_nothing(tmp_path: Path) -> None:

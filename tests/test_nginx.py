@@ -78,6 +78,19 @@ def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(sett
     assert publication.publish(settings) == []
 
 
+def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(settings, nginx, tmp_path):
+    asked, binary = tmp_path / "asked", tmp_path / "nginx-that-tells"
+    binary.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nexec nginx "$@"\n')
+    binary.chmod(0o755)
+    settings = settings._replace(nginx=settings.nginx._replace(binary=str(binary), reload_min_interval_s=0.2))
+    with Backend("a") as one, Backend("b") as two:
+        for ports, times in (((one.port,), 1), ((two.port,), 1), ((one.port, two.port), 1), ((), 2), ((two.port,), 3)):
+            put(settings, "books", *ports)
+            assert publication.publish(settings) == ["books"]
+            assert asked.read_text().count("check.conf") == times, ports
+        assert nginx.get("/books") == (200, '{"instance": "b", "boot": "1"}')
+
+
 def test_an_empty_service_answers_503_with_retry_after(settings, nginx):
     put(settings, "books")
     publication.publish(settings)

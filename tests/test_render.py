@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,3 +77,33 @@ def test_a_users_template_wins_over_ours(tmp_path):
     templates = render.Templates(str(tmp_path / "lictor.toml"))
     assert 'if ($arg_x = "a;}{")' in templates.location("books", "/books", empty=False)
     assert templates.upstream("books", PEERS) == TEMPLATES.upstream("books", PEERS)
+
+
+@pytest.mark.parametrize(("before", "after", "alike"), [
+    ([("10.0.0.1", 80)], [("10.0.0.2", 8080), ("fd00::1", 1)], True),
+    (PEERS, PEERS[:1], True),
+    ([], PEERS, False),
+    (PEERS, [], False),
+])
+def test_the_shape_of_an_upstream_is_that_without_its_addresses(before, after, alike):
+    shapes = [render.shape(TEMPLATES.upstream("books", peers)) for peers in (before, after)]
+    assert (shapes[0] == shapes[1]) is alike
+    assert shapes[0] != render.shape(TEMPLATES.upstream("shelves", before))
+
+
+def test_templates_that_are_kept_are_read_again_when_they_change(tmp_path):
+    config_path = str(tmp_path / "lictor.toml")
+    folder = tmp_path / "templates"
+
+    def said():
+        return render.templates(config_path, live=False).text("server.conf.j2", host="x", folder="/y")
+    ours = said()
+    folder.mkdir()
+    os.utime(folder, ns=(1, 1))
+    assert said() == ours and render.templates(config_path, live=False) is render.templates(config_path, live=False)
+    own = folder / "server.conf.j2"
+    own.write_text("server { listen 1; }")
+    assert said().endswith("server { listen 1; }")
+    own.write_text("server { listen 2; }")
+    os.utime(own, ns=(2, 2))
+    assert said().endswith("server { listen 2; }")

@@ -67,7 +67,7 @@ def _measure(folder: str, arguments: argparse.Namespace,
         chosen = chosen._replace(sizes=tuple(arguments.size))
     if arguments.rounds:
         chosen = chosen._replace(rounds=arguments.rounds)
-    present = field.present(arguments.only)
+    present = field.present(arguments.only or ())
     live = [each for each in present if each.name == "lictor http live"]
     skipped = [f"{each.name}: {each.missing}" for each in field.everybody() if each.missing]
     parts: dict[str, list[dict[str, Any]]] = {}
@@ -100,7 +100,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     options.add_argument("part", nargs="*", metavar="PART", help=f"all but sweep: {' '.join(_PARTS)}")
     options.add_argument("--quick", action="store_true", help="few rounds of small sizes, in about two minutes")
     options.add_argument("--json", metavar="FILE", help="write the figures there too")
-    options.add_argument("--only", default="", metavar="TEXT", help="those contenders whose name has this in it")
+    options.add_argument("--only", action="append", metavar="TEXT", help="those contenders whose name has this in it; "
+                                                                         "may be given again")
     options.add_argument("--size", action="append", type=_size, metavar="SxI", help="latency with so many services and "
                                                                                     "instances; may be given again")
     options.add_argument("--rounds", type=int, metavar="N", help="of latency, events and sweeps")

@@ -1,6 +1,6 @@
 """The field: every contender there can be, those that are there, and why the others are not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from lab.bench.contender import Contender
@@ -29,6 +29,6 @@ def everybody() -> list[Entry]:
     ]
 
 
-def present(only: str = "") -> list[Entry]:
-    """Who can take part; `only` is a part of the names that are wanted."""
-    return [each for each in everybody() if not each.missing and only in each.name]
+def present(only: Sequence[str] = ()) -> list[Entry]:
+    """Who can take part; `only` are parts of the names that are wanted."""
+    return [each for each in everybody() if not each.missing and any(text in each.name for text in only or [""])]

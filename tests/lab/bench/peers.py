@@ -13,7 +13,7 @@ from lab.daemon import Daemon, free_ports, wait_for
 from lictor import files
 
 _START_LIMIT_S = 120.0
-_TEMPLATE = """upstream lictor_NAME {
+TEMPLATE = """upstream lictor_NAME {
 {{- range service "NAME" }}
     server {{ .Address }}:{{ .Port }} max_fails=0;
 {{- else }}
@@ -88,7 +88,7 @@ class ConsulTemplate:
         settings = os.path.join(self.folder, "consul-template.json")
         files.write_atomic(settings, json.dumps({
             "consul": {"address": self.world.consul.address}, "log_level": "warn",
-            "template": [{"contents": _TEMPLATE.replace("NAME", name), "destination": self.file_of(name),
+            "template": [{"contents": TEMPLATE.replace("NAME", name), "destination": self.file_of(name),
                           "command": reload} for name in services]}))
         self.daemon = self.world.run(self.command(settings), os.path.basename(self.folder))
         _wait_served(self.port, services)

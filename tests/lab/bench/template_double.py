@@ -37,7 +37,7 @@ def main(settings_path: str) -> None:
     while True:
         latest = dict([changes.get(), *_waiting(changes)])
         commands = {templates[name]["command"] for name, entries in latest.items()
-                    if _write(templates[name]["destination"], _rendered(templates[name]["contents"], entries))}
+                    if _write(templates[name]["destination"], rendered(templates[name]["contents"], entries))}
         for command in commands:
             subprocess.run([command], stdin=subprocess.DEVNULL, timeout=_COMMAND_LIMIT_S, check=False)
 
@@ -76,7 +76,7 @@ def _parts(contents: str) -> tuple[str, ...]:
     return found.groups()
 
 
-def _rendered(contents: str, entries: list[dict[str, Any]]) -> str:
+def rendered(contents: str, entries: list[dict[str, Any]]) -> str:
     head, _, line, otherwise, tail = _parts(contents)
     peers = sorted((each["Service"]["Address"] or each["Node"]["Address"], each["Service"]["Port"]) for each in entries)
     lines = [line.replace("{{ .Address }}", address).replace("{{ .Port }}", str(port)) for address, port in peers]
