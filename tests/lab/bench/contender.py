@@ -77,7 +77,7 @@ class Front:
 
     def reloads(self) -> int:
         with open(os.path.join(self.nginx.folder, "error.log"), encoding="utf-8", errors="replace") as file:
-            return sum("reconfiguring" in line for line in file)
+            return sum("(SIGHUP) received" in line for line in file)
 
     def upstream_file(self, service: str) -> str:
         return os.path.join(self.nginx.conf_dir, "upstreams", f"lictor_{service}.conf")

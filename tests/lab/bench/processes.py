@@ -53,6 +53,13 @@ def resident_mb(pid: int) -> float:
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmRSS:"))
 
 
+def rests(pid: int, for_s: float) -> bool:
+    """Whether it spends nothing that could be measured for that long."""
+    spent_s = tree_s(pid)
+    time.sleep(for_s)
+    return tree_s(pid) - spent_s <= 1 / _TICKS
+
+
 def is_childless(pid: int) -> bool:
     return not children(pid)
 

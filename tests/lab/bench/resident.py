@@ -12,8 +12,10 @@ from lab.bench import latency, processes
 from lab.bench.plan import Plan
 from lab.bench.variants import Lictor, Variant
 from lab.bench.world import World
+from lab.daemon import wait_for
 
 _INSTANCES = 3
+_REST_S = 0.5
 VARIANT = Variant("http", "reload")
 
 
@@ -28,16 +30,27 @@ def _measure(folder: str, count: int, posted: int, orphans: processes.Orphans) -
     with World(folder, orphans, addresses=_INSTANCES) as world:
         world.fill(services, world.backends.addresses, world.backends.ports[0])
         contender = Lictor(VARIANT, world, os.path.join(folder, "c"))
-        began, agent_s = time.monotonic(), processes.tree_s(world.agent_pid)
         contender.start(services)
-        started_s, agent_s = time.monotonic() - began, processes.tree_s(world.agent_pid) - agent_s
         assert contender.serve
+        reload = _reload(world, contender.serve.pid)
         before_mb = processes.resident_mb(contender.serve.pid)
         taken_ms = _post(world, contender.watches_path, posted)
         after_mb = processes.resident_mb(contender.serve.pid)
     return {"services": count, "before_mb": before_mb, "after_mb": after_mb, "events": posted,
             "unchanged_ms": median(taken_ms), "unchanged_p95_ms": latency.percentile(taken_ms, 95),
-            "start_s": started_s, "agent_start_cpu_s": agent_s}
+            **reload}
+
+
+def _reload(world: World, serve_pid: int) -> dict[str, float]:
+    """What one more service costs: the agent reads its watches anew, and each of them fires once."""
+    began, before = time.monotonic(), [processes.tree_s(pid) for pid in (world.agent_pid, serve_pid)]
+    world.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
+    answered_s = time.monotonic() - began
+    world.rest()
+    wait_for(lambda: processes.rests(serve_pid, _REST_S), "lictor serve is at rest", 300)
+    agent_s, serve_s = (processes.tree_s(pid) - spent for pid, spent in
+                        zip((world.agent_pid, serve_pid), before, strict=True))
+    return {"reload_s": answered_s, "reload_agent_cpu_s": agent_s, "reload_serve_cpu_s": serve_s}
 
 
 def _post(world: World, watches_path: str, count: int) -> list[float]:

@@ -30,6 +30,8 @@ address = "127.0.0.1:{port}"
 secret_file = "{folder}/secret"
 """
 
+_AS_ITS_UNIT = {"MALLOC_ARENA_MAX": "1"}
+
 
 class Variant(NamedTuple):
     door: str
@@ -80,7 +82,7 @@ class Lictor:
             route.refresh(settings, services, catalog.connect(environ=self.world.consul.environ))
         if self.variant.door == "http":
             self.serve = self.world.run([*process.handler_argv("lictor-serve"), "--config", self.settings_path],
-                                        f"{os.path.basename(self.folder)}-serve")
+                                        f"{os.path.basename(self.folder)}-serve", _AS_ITS_UNIT)
             wait_for(lambda: listens(*door.host_and_port(settings)), "lictor serve listens")
         found = watches.routes(settings, {name: name for name in services}, ["--config", self.settings_path],
                                process.handler_argv, door.secret(settings))
