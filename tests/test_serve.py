@@ -59,6 +59,33 @@ def test_events_are_followed_and_what_is_wrong_is_refused(routed: Routed) -> Non
         assert os.stat(routed.settings.watch.secret_file).st_mode & 0o777 == 0o600
 
 
+def test_as_many_slow_ones_as_are_handled_at_once_hold_up_no_other_for_long(
+        routed: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
+    going_on = threading.Event()
+    monkeypatch.setattr(serve, "_AT_ONCE", 2)
+    monkeypatch.setattr(serve, "_SLOT_WAIT_S", 0.05)
+    monkeypatch.setattr(serve.Server, "sweep", lambda *_: (202 if going_on.wait(60) else 500, "slow"))
+    with serve.Server(handler.Call(routed.settings, None, argparse.Namespace())) as server:
+        listening = threading.Thread(target=server.serve_forever)
+        listening.start()
+        statuses: list[int] = []
+        slow = [threading.Thread(target=lambda: statuses.append(routed.post("/sweep")[0])) for _ in range(3)]
+        for each in slow:
+            each.start()
+        wait_for(lambda: in_flight(routed) >= 3, "three are under way")
+        assert routed.post("/alive")[0] == 200
+        going_on.set()
+        for each in slow:
+            each.join(60)
+        server.shutdown()
+        listening.join(60)
+    assert statuses == [202, 202, 202]
+    free = 0
+    while server._slots.acquire(blocking=False):
+        free += 1
+    assert free == 2
+
+
 def test_a_slow_service_holds_up_no_other_and_its_newest_news_wins(routed: Routed) -> None:
     answers: dict[int, tuple[int, str]] = {}
 

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from lictor import (catalog, config, door, errors, files, handler, log, model, process, publication, route, systemd,
                     turns, watch, watches)
@@ -22,6 +23,8 @@ from lictor import (catalog, config, door, errors, files, handler, log, model, p
 _ROUTE = "/route/"
 _PENDING_CONNECTIONS = 1024  # an agent that reloads lets all its watches fire at once
 _CLIENT_TIMEOUT_S = 10
+_AT_ONCE = 128
+_SLOT_WAIT_S = 0.5
 _RECONCILE_EVERY_S = 1.0
 _IMPORTED_BEFOREHAND = catalog, publication
 
@@ -48,7 +51,10 @@ def run(call: handler.Call) -> int:
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Each request has a thread, so that a slow one holds up nobody; closing waits for those."""
+    """Each request has a thread, so that a slow one holds up nobody; closing waits for those.
+
+    An agent that reloads sends an event of every service at once: the more threads at a time, the more memory for good.
+    """
 
     allow_reuse_address = True
     request_queue_size = _PENDING_CONNECTIONS
@@ -62,7 +68,21 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
                              for name in ("lictor-scale", "lictor-heal")}
         host, port = door.host_and_port(call.settings)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._slots, self._with_slot = threading.Semaphore(_AT_ONCE), set[Any]()
         super().__init__((host, port), _Request)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._slots.acquire(timeout=_SLOT_WAIT_S):  # else so many take long, which must not hold up the next
+            self._with_slot.add(request)
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            if request in self._with_slot:
+                self._with_slot.remove(request)
+                self._slots.release()
 
     def read_settings(self) -> None:
         path = self.call.settings.path
