@@ -163,6 +163,18 @@ def test_a_list_is_set_shown_and_refused_when_it_is_older(books, nginx):
         assert ask(books, method, path)[0] == status
 
 
+def test_a_location_of_the_users_own_follows_the_list_too(books, nginx):
+    text = files.read(nginx.main_conf) or ""
+    files.write_atomic(nginx.main_conf, text.replace(
+        "location = ", f"location /mine {{ proxy_pass http://lictor_{NAME}; }} location = ", 1))
+    nginx.daemon.send(signal.SIGHUP)
+    with Backend("a") as a, Backend("b") as b:
+        for each in (a, b, a):
+            set_peers(books, each.port)
+            expected = (200, f'{{"instance": "{each.name}", "boot": "1"}}')
+            wait_for(lambda expected=expected: all(nginx.get("/mine") == expected for _ in range(10)), each.name, 10)
+
+
 def test_without_peers_it_is_503_with_retry_after(books, nginx):
     connection = http.client.HTTPConnection("127.0.0.1", nginx.port)
     for ports in ((), (9,), ()):
