@@ -38,6 +38,12 @@ def put(settings, name, *ports, path="", host="", removed=False):
         tuple(("127.0.0.1", port) for port in ports), tuple(("node-1", f"{name}-{port}") for port in ports)))
 
 
+def change_peers(settings, name, *ports):
+    """What another decision leaves of a service that nginx serves already."""
+    routes.write_served(settings.state_dir, name, routes.served(settings.state_dir, name)._replace(
+        peers=tuple(("127.0.0.1", port) for port in ports), confirmed=False))
+
+
 def is_confirmed(settings, name):
     return routes.served(settings.state_dir, name).confirmed
 
@@ -210,6 +216,39 @@ def test_a_file_that_was_lost_or_edited_is_mended(settings, nginx):
     assert publication.publish(settings) == []
     assert publication.publish(settings, ["books"]) == ["books"]
     assert os.path.exists(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+
+
+def test_other_peers_are_put_into_the_file_that_is_there_and_a_sweep_compares_it_with_the_template(settings, nginx):
+    path = f"{nginx.conf_dir}/upstreams/lictor_books.conf"
+    put(settings, "books", 9001)
+    publication.publish(settings)
+    edited = files.read(path).replace("upstream lictor_", "# by hand\nupstream lictor_")
+    files.write_atomic(path, edited)
+    change_peers(settings, "books", 9001, 9002)
+    assert publication.publish(settings) == ["books"]
+    assert "# by hand" in files.read(path) and "server 127.0.0.1:9002" in files.read(path)
+    assert publication.publish(settings, ["books"]) == ["books"]
+    assert "# by hand" not in files.read(path) and "server 127.0.0.1:9002" in files.read(path)
+    files.write_atomic(path, edited.replace("server", "swerve"))
+    change_peers(settings, "books", 9003)
+    assert publication.publish(settings) == []  # nginx refuses the rest of it, so that next time the template is asked
+    assert publication.publish(settings) == ["books"] and "server 127.0.0.1:9003" in files.read(path)
+
+
+def test_a_users_own_template_is_asked_about_other_peers_too(settings, nginx, tmp_path):
+    (tmp_path / "templates" / "upstream.conf.j2").write_text("""upstream lictor_{{ name }} {
+{% if servers|length > 1 %}
+    least_conn;
+{% endif %}
+{% for server in servers %}
+    server {{ server }};
+{% endfor %}
+}""")
+    put(settings, "books", 9001)
+    publication.publish(settings)
+    change_peers(settings, "books", 9001, 9002)
+    assert publication.publish(settings) == ["books"]
+    assert "least_conn" in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
 
 
 def test_nginx_in_a_container(settings, nginx, docker: Docker, tmp_path, monkeypatch):

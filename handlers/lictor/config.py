@@ -63,6 +63,11 @@ class Config(NamedTuple):
     command: delegation.Command | None = None  # None: this node does not act for services whose engine that is
     webhook: delegation.Webhook | None = None
 
+    @property
+    def templates_dir(self) -> str:
+        """Where the user's own templates may be; "" when only the defaults hold."""
+        return os.path.join(os.path.dirname(self.path), "templates") if self.path else ""
+
 
 def load(environ: Any = os.environ) -> Config:
     """Read the settings; a missing default file means the defaults, a missing named one is refused."""

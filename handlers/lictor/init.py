@@ -103,7 +103,7 @@ def _make_folders(mine: Installed, settings: config.Config, agent_user: str) -> 
     if settings.nginx:
         mine.make_folder(settings.nginx.conf_dir)
         nginx.prepare(mine.path(settings.nginx.conf_dir), render.Templates(
-            mine.path(settings.path), live=settings.nginx.mode == "live" and _has_lua(mine)))
+            mine.path(settings.templates_dir), live=settings.nginx.mode == "live" and _has_lua(mine)))
         mine.adopt(settings.nginx.conf_dir)
         owned.append(settings.nginx.conf_dir)
     for folder in owned:

@@ -5,9 +5,12 @@ upstreams/lictor_NAME.conf; locations/NAME.conf, or with a host servers/HOST.d/N
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lictor import errors, files, render, upstream
+from lictor import errors, files, model, nginx_text, upstream
+
+if TYPE_CHECKING:
+    from lictor import render
 
 
 class Wanted(NamedTuple):
@@ -23,11 +26,11 @@ class Wanted(NamedTuple):
 
     def is_new_to_nginx(self, conf_dir: str) -> bool:
         """Whether it differs in more than the peers from what is there, and has been accepted."""
-        return any(text and render.shape(files.read(os.path.join(conf_dir, path)) or "") != render.shape(text)
+        return any(text and nginx_text.shape(files.read(os.path.join(conf_dir, path)) or "") != nginx_text.shape(text)
                    for path, text in self.files.items())
 
 
-def wanted(conf_dir: str, templates: render.Templates, known: Mapping[str, dict[str, Any]], name: str,
+def wanted(conf_dir: str, templates: "render.Templates", known: Mapping[str, dict[str, Any]], name: str,
            peers: tuple[upstream.Peer, ...]) -> Wanted:
     """`known`: every route of this node by name. Raises Refused when the route or a template is no good."""
     route = known[name]
@@ -51,6 +54,15 @@ def wanted(conf_dir: str, templates: render.Templates, known: Mapping[str, dict[
     return found
 
 
+def other_peers(conf_dir: str, name: str, peers: tuple[upstream.Peer, ...]) -> Wanted | None:
+    """The same for other peers of a service whose files are in place, made from those instead of from lictor's own
+    templates; None where that can't be."""
+    path = f"upstreams/lictor_{name}.conf"
+    before = files.read(os.path.join(conf_dir, path)) or ""
+    text = nginx_text.with_servers(before, [model.host_port(address, port) for address, port in peers])
+    return Wanted(text, "", {path: text}) if text else None
+
+
 def _leftovers(conf_dir: str, known: Mapping[str, dict[str, Any]], name: str, kept: set[str]) -> dict[str, str | None]:
     """Files of an earlier route of this service, and the server that has no location without them."""
     hosts = [f"servers/{each}" for each in os.listdir(os.path.join(conf_dir, "servers")) if each.endswith(".d")]
@@ -65,4 +77,4 @@ def _leftovers(conf_dir: str, known: Mapping[str, dict[str, Any]], name: str, ke
 
 
 def _is_ours(path: str) -> bool:
-    return (files.read(path) or "").startswith(render.MARK)
+    return (files.read(path) or "").startswith(nginx_text.MARK)

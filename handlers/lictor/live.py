@@ -24,7 +24,7 @@ def publish(settings: config.Nginx, state_dir: str, name: str) -> bool:
     began = time.monotonic()
     with files.locked(_lock_path(state_dir, name)):
         route, now = routes.route(state_dir, name), routes.served(state_dir, name)
-        if not route or not now or now.confirmed or not now.live_at or now.live_at != routes.place(route):
+        if not route or not now or now.confirmed or not now.at or now.at != routes.place(route, settings.mode):
             return False
         try:
             _set(settings.conf_dir, name, now.peers)

@@ -11,8 +11,12 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from lictor import config, control, errors, files, process, render
+from lictor import config, control, errors, files, process
+
+if TYPE_CHECKING:
+    from lictor import render
 
 _FOLDERS = ("upstreams", "locations", "servers", "live", "run")
 _LONGEST_SOCKET_PATH = 107
@@ -25,7 +29,7 @@ _RETIRE_TIMEOUT_S = 1.0
 _STARTING_S = 5.0  # a socket this young may not be listened on yet
 
 
-def prepare(conf_dir: str, templates: render.Templates | None = None) -> list[str]:
+def prepare(conf_dir: str, templates: "render.Templates | None" = None) -> list[str]:
     """Make conf_dir what nginx.conf can include, and return the files that changed. What is served stays as it is."""
     socket_path = control.path(conf_dir)
     if len(os.fsencode(socket_path)) > _LONGEST_SOCKET_PATH:
@@ -34,11 +38,17 @@ def prepare(conf_dir: str, templates: render.Templates | None = None) -> list[st
     for folder in _FOLDERS:
         os.makedirs(os.path.join(conf_dir, folder), exist_ok=True)
     os.chmod(os.path.join(conf_dir, "run"), 0o750)  # nginx gives its sockets mode 0666
-    shared = (templates or render.Templates()).shared(conf_dir)
+    shared = (templates or _own_templates()).shared(conf_dir)
     changed = [path for name, text in shared.items() if files.write_atomic(path := os.path.join(conf_dir, name), text)]
     if not os.path.exists(_generation_path(conf_dir)):
         _stamp(conf_dir)
     return changed
+
+
+def _own_templates() -> "render.Templates":
+    from lictor import render  # with Jinja2, which most who come here do without
+
+    return render.Templates()
 
 
 def check(settings: config.Nginx, text: str) -> None:

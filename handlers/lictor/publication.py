@@ -6,9 +6,12 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lictor import config, errors, files, layout, live, log, nginx, render, routes, upstream
+from lictor import config, errors, files, layout, live, log, nginx, routes, upstream
+
+if TYPE_CHECKING:
+    from lictor import render
 
 
 def publish(settings: config.Config, suspects: Iterable[str] = ()) -> list[str]:
@@ -29,8 +32,7 @@ def publish(settings: config.Config, suspects: Iterable[str] = ()) -> list[str]:
             wait_s = 0.0 if doubted else nginx.turn_in_s(settings.nginx)
             if not wait_s:
                 began_ns = time.time_ns()
-                templates = render.templates(settings.path, live=settings.nginx.mode == "live")
-                confirmed = _publish(settings.nginx, folder, templates, doubted)
+                confirmed = _publish(settings, settings.nginx, doubted)
                 files.touch(last_path, began_ns)
                 return confirmed
         time.sleep(wait_s)
@@ -38,7 +40,9 @@ def publish(settings: config.Config, suspects: Iterable[str] = ()) -> list[str]:
 
 def check_live(settings: config.Config, there: config.Nginx) -> None:
     """Have nginx parse what live mode writes for a service; raises Refused when it can't, as without its Lua module."""
-    templates = render.Templates(settings.path, live=True)
+    from lictor import render
+
+    templates = render.Templates(settings.templates_dir, live=True)
     with tempfile.TemporaryDirectory(prefix="lictor-") as folder:  # root, who may ask, leaves nothing to stumble over
         if not there.container:
             os.mkdir(os.path.join(folder, "run"))
@@ -49,63 +53,82 @@ def check_live(settings: config.Config, there: config.Nginx) -> None:
             locations=[templates.location("lictor", "/lictor", empty=False)]))
 
 
-def _publish(settings: config.Nginx, state_dir: str, templates: render.Templates, doubted: set[str]) -> list[str]:
+def _publish(settings: config.Config, there: config.Nginx, doubted: set[str]) -> list[str]:
     """In live mode a change of peers goes by itself, and by a reload only what that does not do."""
-    known = {name: route for name in routes.names(state_dir) if (route := routes.route(state_dir, name))}
-    state = {name: now for name in known if (now := routes.served(state_dir, name))}
-    for name in doubted & state.keys() if templates.live else ():
-        if state[name].confirmed and not live.is_stored(settings.conf_dir, name, state[name].peers):
-            routes.mark(state_dir, name, state[name], confirmed=False)
-            state[name] = routes.served(state_dir, name) or state[name]
+    folder, is_live = settings.state_dir, there.mode == "live"
+    known = {name: route for name in routes.names(folder) if (route := routes.route(folder, name))}
+    state = {name: now for name in known if (now := routes.served(folder, name))}
+    for name in doubted & state.keys() if is_live else ():
+        if state[name].confirmed and not live.is_stored(there.conf_dir, name, state[name].peers):
+            routes.mark(folder, name, state[name], confirmed=False)
+            state[name] = routes.served(folder, name) or state[name]
     followed = [name for name, now in state.items()
-                if templates.live and not now.confirmed and live.publish(settings, state_dir, name)]
-    state.update({name: now for name in followed if (now := routes.served(state_dir, name))})
-    valid = _valid(settings, templates, _wanted(settings.conf_dir, templates, known, state, doubted))
+                if is_live and not now.confirmed and live.publish(there, folder, name)]
+    state.update({name: now for name in followed if (now := routes.served(folder, name))})
+    valid = _valid(settings, there, _wanted(settings, there, known, state, doubted))
     for name in valid:
-        routes.mark(state_dir, name, state[name], confirmed=False, live_at="")
-    if templates.live:
-        live.store(settings, state_dir, [name for name, each in valid.items() if each.upstream])
-    aims = {name: state[name]._replace(live_at=routes.place(known[name]) if templates.live else "") for name in valid}
-    served = _serve(settings, state_dir, aims, valid)
+        routes.mark(folder, name, state[name], confirmed=False, at="")
+    if is_live:
+        live.store(there, folder, [name for name, each in valid.items() if each.upstream])
+    aims = {name: state[name]._replace(at=routes.place(known[name], there.mode),
+                                       confirmed=not is_live or known[name]["removed"]) for name in valid}
+    served = _serve(there, folder, aims, valid)
     return list(dict.fromkeys([*followed, *(
-        name for name in served if not aims[name].live_at or live.publish(settings, state_dir, name))]))
+        name for name in served if aims[name].confirmed or live.publish(there, folder, name))]))
 
 
-def _wanted(conf_dir: str, templates: render.Templates, known: dict[str, dict[str, Any]],
+def _wanted(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
             state: dict[str, upstream.Served], doubted: set[str]) -> dict[str, layout.Wanted]:
     """What is to be published: of those that are unconfirmed, or not in place as they should be."""
-    shared = templates.shared(conf_dir).items() if templates.live else ()  # else what lictor init wrote will do
-    missing = {path: text for path, text in shared if files.read(os.path.join(conf_dir, path)) != text}
+    asked = [name for name, now in state.items() if name in doubted or not now.confirmed]
+    has_own = bool(settings.templates_dir) and os.path.exists(os.path.join(settings.templates_dir, "upstream.conf.j2"))
+    wanted = {name: each for name in asked
+              if name not in doubted and not has_own and state[name].at == routes.place(known[name], there.mode)
+              and (each := layout.other_peers(there.conf_dir, name, state[name].peers))}
+    others = [name for name in asked if name not in wanted]
+    return {**wanted, **(_rendered(settings, there, known, state, others) if others else {})}
+
+
+def _rendered(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
+              state: dict[str, upstream.Served], names: Iterable[str]) -> dict[str, layout.Wanted]:
+    templates = _templates(settings, there)
+    shared = templates.shared(there.conf_dir).items() if templates.live else ()  # else what lictor init wrote will do
+    missing = {path: text for path, text in shared if files.read(os.path.join(there.conf_dir, path)) != text}
     wanted: dict[str, layout.Wanted] = {}
-    for name, now in state.items():
-        if name in doubted or not now.confirmed:
-            try:
-                files_of = layout.wanted(conf_dir, templates, known, name, now.peers)
-                files_of.files.update(missing)
-                if not now.confirmed or not files_of.is_in_place(conf_dir):
-                    wanted[name] = files_of
-            except errors.Refused as error:
-                log.event("publish", service=name, outcome="refused", reason=error)
+    for name in names:
+        try:
+            files_of = layout.wanted(there.conf_dir, templates, known, name, state[name].peers)
+            files_of.files.update(missing)
+            if not state[name].confirmed or not files_of.is_in_place(there.conf_dir):
+                wanted[name] = files_of
+        except errors.Refused as error:
+            log.event("publish", service=name, outcome="refused", reason=error)
     return wanted
 
 
-def _valid(settings: config.Nginx, templates: render.Templates,
+def _templates(settings: config.Config, there: config.Nginx) -> "render.Templates":
+    from lictor import render  # with Jinja2, which takes longer to load than other peers take
+
+    return render.templates(settings.templates_dir, live=there.mode == "live")
+
+
+def _valid(settings: config.Config, there: config.Nginx,
            wanted: dict[str, layout.Wanted]) -> dict[str, layout.Wanted]:
     """Those that nginx accepts: all at once, else each by itself, so that a bad one doesn't block another. It is not
     asked about other peers for what it serves already."""
-    texts = [each for each in wanted.values() if each.upstream and each.is_new_to_nginx(settings.conf_dir)]
+    texts = [each for each in wanted.values() if each.upstream and each.is_new_to_nginx(there.conf_dir)]
     if not texts:
         return wanted
     try:
-        nginx.check(settings, templates.text(
-            "check.conf.j2", run_dir=os.path.join(settings.conf_dir, "run"),
+        nginx.check(there, _templates(settings, there).text(
+            "check.conf.j2", run_dir=os.path.join(there.conf_dir, "run"),
             upstreams=[each.upstream for each in texts], locations=[each.location for each in texts]))
         return wanted
     except errors.Refused as error:
         if len(wanted) == 1:
             log.event("publish", service=" ".join(wanted), outcome="refused", reason=error)
             return {}
-        return {name: each for name in wanted if _valid(settings, templates, {name: (each := wanted[name])})}
+        return {name: each for name in wanted if _valid(settings, there, {name: (each := wanted[name])})}
     except errors.Unavailable as error:
         log.event("publish", service=" ".join(wanted), outcome="waits", reason=error)
         return {}
@@ -114,7 +137,7 @@ def _valid(settings: config.Nginx, templates: render.Templates,
 def _serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Served],
            wanted: dict[str, layout.Wanted]) -> list[str]:
     """Swap and reload; what nginx doesn't serve is rolled back, and tried again one service at a time. `state` says
-    live_at as it is then, and with that the peers are still to be confirmed."""
+    what each is then: in live mode the peers are still to be confirmed."""
     if not wanted:
         return []
     began, listed = time.monotonic(), " ".join(wanted)
@@ -131,8 +154,8 @@ def _serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Ser
         log.event("publish", service=listed, outcome="rolled-back", reason=error)
         return []
     for name in wanted:
-        routes.mark(state_dir, name, state[name], confirmed=not state[name].live_at, generation=generation,
-                    live_at=state[name].live_at)
+        routes.mark(state_dir, name, state[name], confirmed=state[name].confirmed, generation=generation,
+                    at=state[name].at)
     log.event("publish", service=listed, outcome="done", generation=generation,
               ms=round(1000 * (time.monotonic() - began)))
     return list(wanted)

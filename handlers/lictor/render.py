@@ -10,10 +10,9 @@ from typing import Any
 
 import jinja2
 
-from lictor import errors, files, model, upstream
+from lictor import errors, files, model, nginx_text, upstream
 
-MARK = "# Written by lictor"
-HEADER = MARK + ", and written anew without asking; what it says is decided by templates/{template}.\n"
+HEADER = nginx_text.MARK + ", and written anew without asking; what it says is decided by templates/{template}.\n"
 
 _TOKEN = re.compile(r"""
     \s+ | \#[^\n]* | (?P<sign>[{};]) |
@@ -23,18 +22,16 @@ _PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
 _HOST = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 _BALANCING = {"zone", "least_conn", "ip_hash", "hash", "random", "keepalive", "keepalive_requests", "keepalive_time",
               "keepalive_timeout"}
-_SERVER = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:.]{2,45}\]):[0-9]{1,5}", re.ASCII)
-_NO_PEER = "127.0.0.1:9"
 
 
 class Templates:
-    """The templates in force: those beside the config file, else those that came with lictor."""
+    """The templates in force: those in the user's folder, else those that came with lictor."""
 
-    def __init__(self, config_path: str = "", *, live: bool = False) -> None:
+    def __init__(self, folder: str = "", *, live: bool = False) -> None:
         self.live = live
-        folders = [os.path.join(os.path.dirname(config_path), "templates")] if config_path else []
+        folders = [*([folder] if folder else []), _default_folder()]
         self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader([*folders, _default_folder()]), undefined=jinja2.StrictUndefined,
+            loader=jinja2.FileSystemLoader(folders), undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
 
     def text(self, template: str, **values: Any) -> str:
@@ -53,7 +50,7 @@ class Templates:
     def upstream(self, name: str, peers: Sequence[upstream.Peer]) -> str:
         """upstreams/lictor_NAME.conf; raises Refused when the text says anything else than these peers."""
         servers = [model.host_port(address, port) for address, port in peers]
-        if not model.is_name(name) or not all(_SERVER.fullmatch(each) for each in servers):
+        if not model.is_name(name) or not all(nginx_text.SERVER.fullmatch(each) for each in servers):
             raise errors.Refused(f"upstream {name[:100]!r} of {servers!r:.200} must not reach a configuration")
         balancer = set()
         if self.live:  # the peers are not in the file
@@ -62,11 +59,11 @@ class Templates:
         (head, directives), = _blocks(text, "upstream.conf.j2", only=["upstream"])
         found = sorted(words[1] for words in directives if words[0] == "server" and len(words) > 1)
         used = {words[0] for words in directives} - _BALANCING
-        unknown = used ^ balancer ^ {"server"}
-        if head != ["upstream", f"lictor_{name}"] or unknown or found != sorted(servers or [_NO_PEER]):
+        unknown, expected = used ^ balancer ^ {"server"}, sorted(servers or [nginx_text.NO_PEER])
+        if head != ["upstream", f"lictor_{name}"] or unknown or found != expected:
             raise errors.Refused(f"templates/upstream.conf.j2: for {name} it must give one upstream lictor_{name} of "
-                                 f"{[*(servers or [_NO_PEER]), *sorted(balancer)]}; it gives {' '.join(head)} of "
-                                 f"{found} {sorted(unknown)}")
+                                 f"{[*expected, *sorted(balancer)]}; it gives {' '.join(head)} of {found} "
+                                 f"{sorted(unknown)}")
         return text
 
     def location(self, name: str, path: str, *, empty: bool) -> str:
@@ -91,20 +88,14 @@ class Templates:
         return text
 
 
-def shape(text: str) -> list[str]:
-    """The lines of a configuration without the peers' addresses, and without regard to their number."""
-    lines = [_SERVER.sub("", line) for line in text.splitlines()]
-    return [line for line, before in zip(lines, ["", *lines], strict=False) if line != before]
-
-
 @functools.lru_cache(maxsize=2)
-def _templates(config_path: str, live: bool, _folder_ns: int) -> Templates:
-    return Templates(config_path, live=live)
+def _templates(folder: str, live: bool, _folder_ns: int) -> Templates:
+    return Templates(folder, live=live)
 
 
-def templates(config_path: str, *, live: bool) -> Templates:
+def templates(folder: str, *, live: bool) -> Templates:
     """As Templates, but those of the last time where nobody has come or gone since; what was edited is read again."""
-    return _templates(config_path, live, files.modified_ns(os.path.join(os.path.dirname(config_path), "templates")))
+    return _templates(folder, live, files.modified_ns(folder))
 
 
 def _default_folder() -> str:

@@ -39,9 +39,9 @@ def mark(state_dir: str, name: str, seen: upstream.Served, **fields: object) -> 
             write_served(state_dir, name, now._replace(**fields))  # type: ignore[arg-type]
 
 
-def place(route_of: dict[str, Any]) -> str:
-    """Where nginx takes a service's requests: host and path; "" when nowhere."""
-    return "" if route_of["removed"] else route_of["host"] + route_of["path"]
+def place(route_of: dict[str, Any], mode: str) -> str:
+    """Which files nginx needs besides the peers: those of that mode, for a host and path; "" when none."""
+    return "" if route_of["removed"] else f"{mode} {route_of['host']}{route_of['path']}"
 
 
 def lock_path(state_dir: str, name: str) -> str:

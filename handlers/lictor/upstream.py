@@ -25,7 +25,7 @@ class Served(NamedTuple):
     confirmed: bool = False
     generation: int = 0
     ailing: tuple[InstanceId, ...] = ()  # were served, and are unfit: out of traffic as long as most are fit
-    live_at: str = ""  # host and path for which nginx has confirmed files of live mode; then peers need no others
+    at: str = ""  # mode, host and path for which nginx has confirmed its files; then other peers need no new location
 
 
 class Decision(NamedTuple):

@@ -1,0 +1,30 @@
+"""What can be said of the text of nginx's files without rendering one. Pure, and without Jinja2, which takes longer to
+load than everything else that a change of peers takes."""
+
+import re
+from collections.abc import Sequence
+
+MARK = "# Written by lictor"
+SERVER = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:.]{2,45}\]):[0-9]{1,5}", re.ASCII)
+NO_PEER = "127.0.0.1:9"
+
+
+def shape(text: str) -> list[str]:
+    """The lines of a configuration without the peers' addresses, and without regard to their number."""
+    lines = [SERVER.sub("", line) for line in text.splitlines()]
+    return [line for line, before in zip(lines, ["", *lines], strict=False) if line != before]
+
+
+def with_servers(text: str, servers: Sequence[str]) -> str | None:
+    """An upstream's text with these servers (ADDRESS:PORT) in place of its own; None where it takes the template to
+    know what it would say: the servers' lines are not all alike and in one place, or it has none, or gets none."""
+    if not servers or NO_PEER in SERVER.findall(text) or not all(SERVER.fullmatch(each) for each in servers):
+        return None
+    lines = text.splitlines(keepends=True)
+    own = [number for number, line in enumerate(lines) if SERVER.search(line)]
+    if not own or own != list(range(own[0], own[-1] + 1)) or len({SERVER.sub("", lines[each]) for each in own}) > 1:
+        return None
+    before, after = SERVER.split(lines[own[0]], maxsplit=1)
+    if SERVER.search(after):
+        return None
+    return "".join([*lines[:own[0]], *(f"{before}{each}{after}" for each in servers), *lines[own[-1] + 1:]])

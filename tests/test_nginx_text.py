@@ -1,0 +1,62 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lictor import model, nginx_text, render
+
+PEERS = [("127.0.0.1", 32768), ("10.0.0.7", 8080), ("fd00::1", 8080)]
+TEMPLATES = render.Templates()
+
+
+def servers(peers):
+    return [model.host_port(address, port) for address, port in peers]
+
+
+@pytest.mark.parametrize(("before", "after", "alike"), [
+    ([("10.0.0.1", 80)], [("10.0.0.2", 8080), ("fd00::1", 1)], True),
+    (PEERS, PEERS[:1], True),
+    ([], PEERS, False),
+    (PEERS, [], False),
+])
+def test_the_shape_of_an_upstream_is_that_without_its_addresses(before, after, alike):
+    shapes = [nginx_text.shape(TEMPLATES.upstream("books", peers)) for peers in (before, after)]
+    assert (shapes[0] == shapes[1]) is alike
+    assert shapes[0] != nginx_text.shape(TEMPLATES.upstream("shelves", before))
+
+
+SOME_PEERS = st.lists(st.tuples(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str),
+                                st.integers(1, 65535)).filter(lambda peer: peer != ("127.0.0.1", 9)), min_size=1,
+                      max_size=4)
+
+
+@given(SOME_PEERS, SOME_PEERS)
+def test_other_servers_give_what_the_template_gives(before, after):
+    assert nginx_text.with_servers(TEMPLATES.upstream("books", before), servers(after)) == TEMPLATES.upstream(
+        "books", after)
+
+
+def test_a_port_that_begins_like_the_one_that_stands_for_no_peer_is_a_peer():
+    text = TEMPLATES.upstream("books", [("127.0.0.1", 9001)])
+    assert nginx_text.with_servers(text, ["127.0.0.1:9002"]) == TEMPLATES.upstream("books", [("127.0.0.1", 9002)])
+
+
+TEXT = TEMPLATES.upstream("books", PEERS)
+
+
+@pytest.mark.parametrize(("text", "after"), [
+    (TEXT, []),
+    (TEMPLATES.upstream("books", []), PEERS),
+    (render.Templates(live=True).upstream("books", PEERS), PEERS),
+    ("", PEERS),
+    (TEXT.replace("10.0.0.7:8080", "10.0.0.7:8080 backup"), PEERS),
+    (TEXT.replace("server [fd00::1]", "\n    server [fd00::1]"), PEERS),
+    (TEXT.replace("}", "# server 10.0.0.1:80\n}"), PEERS),
+    ("upstream x {\n    server 10.0.0.1:80; server 10.0.0.2:80;\n}\n", PEERS),
+])
+def test_what_only_the_template_knows_is_left_to_it(text, after):
+    assert nginx_text.with_servers(text, servers(after)) is None
+
+
+@pytest.mark.parametrize("server", ["10.0.0.1", "10.0.0.1:80; } server { root /etc", "x:80", "10.0.0.1:80\n", "\\1:80"])
+def test_nothing_hostile_becomes_a_server(server):
+    assert nginx_text.with_servers(TEXT, [server]) is None
