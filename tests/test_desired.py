@@ -146,3 +146,16 @@ def test_memory_is_written_as_in_compose(text: object, size: int) -> None:
 ])
 def test_a_damaged_state_is_a_fresh_one(text: bytes | None) -> None:
     assert state.decode(text) == State()
+
+
+@pytest.mark.parametrize(("spec", "acts"), [
+    ({"node": "node-1"}, True),
+    ({"node": "node-2"}, False),
+    ({"engine": "none", "image": "", "node": ""}, False),
+    ({"engine": "swarm", "node": ""}, True),  # on whichever node the Swarm has a manager then
+])
+def test_a_route_says_whether_its_node_may_act_for_the_service(spec: dict[str, object], acts: bool) -> None:
+    given = {**SPEC, "route": {"path": "/books"}, "release": {"strategy": "rolling"}, **spec}
+    wanted = desired.desired("books", {"spec": json.dumps(given).encode()}, State())
+    route = desired.route(wanted, "node-1")
+    assert wanted.problems == () and route and route["acts"] is acts

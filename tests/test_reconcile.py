@@ -13,7 +13,7 @@ from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lictor import (act, budget, catalog, config, errors, files, handler, history, model, observation, observe, policy,
-                    reconcile, state)
+                    reconcile, serving, state)
 
 SPEC: dict[str, Any] = {"name": "books", "image": "books-service:1.0", "node": "node-1"}
 PLAIN = policy.parse_spec(SPEC, "")
@@ -108,7 +108,7 @@ def test_only_names_of_services_become_paths(context: observe.Context) -> None:
 
 def test_no_services_name_is_that_of_a_lock_of_our_own(context: observe.Context) -> None:
     ours = {each for each in os.listdir(os.path.join(context.config.state_dir, "locks"))}
-    reconcile.report_served(context, [])
+    serving.tell(context.catalog, context.config.state_dir, context.node, [])
     ours |= set(os.listdir(os.path.join(context.config.state_dir, "locks")))
     assert ours and not [each for each in ours if model.is_name(each.removesuffix(".lock"))]
 

@@ -142,11 +142,22 @@ def test_settings_are_read_again_when_they_change_and_bad_ones_are_not_taken(rou
         assert routed.post("/route/a", payload("a", 9001))[0] == 200
 
 
+def test_the_others_are_told_without_another_process_of_what_this_node_only_routes(routed: Routed) -> None:
+    path = f"{routed.state_dir}/routes/a.json"
+    files.write_json(path, {**files.read_json(path), "acts": False})
+    with serving(routed) as daemon:
+        assert routed.post("/route/a", payload("a", 9001))[0] == routed.post("/route/b", payload("b", 9001))[0] == 200
+        wait_for(lambda: "action=serving service=a outcome=failed" in daemon.log(), "Consul is away for lictor-serve")
+        wait_for(lambda: os.path.exists(f"{routed.state_dir}/locks/b.again"), "a process has come for the other")
+        assert not os.path.exists(f"{routed.state_dir}/locks/a.again")
+
+
 def test_what_is_resident_is_what_routing_takes() -> None:
     told = subprocess.run([sys.executable, "-c", "import sys; from lictor import handler, serve; print(*sys.modules)"],
                           cwd=HANDLERS, capture_output=True, text=True, check=True).stdout.split()
-    assert not {"click", "docker", "msgspec", "rich", "tenacity", "yaml", "lictor.plan", "lictor.scale"} & set(told)
-    assert {"consul", "jinja2", "lictor.publication"} <= set(told)
+    assert not {"click", "docker", "jinja2", "msgspec", "rich", "tenacity", "yaml", "lictor.plan",
+                "lictor.scale"} & set(told)
+    assert {"consul", "lictor.publication"} <= set(told)
 
 
 def test_another_door_and_a_taken_port_end_it(routed: Routed) -> None:
@@ -205,6 +216,8 @@ def test_an_agent_with_http_watches_is_followed_and_its_timer_when_nobody_serves
         assert written.stat().st_mode & 0o777 == 0o640
         consul.register({"Name": "books", "ID": "two", "Address": "127.0.0.1", "Port": two.port})
         wait_for(lambda: who_answers(nginx) == {"one", "two"}, "the watch leads to the second")
+        told = '{"instances": [["node-1", "one"], ["node-1", "two"]]}'
+        wait_for(lambda: consul.get("lictor/nodes/node-1/books") == told, "the others are told")
         wait_for(lambda: consul.passing("lictor"), "sweeps are started through it")
         assert "without lictor-serve" not in routed.log()
         daemon.stop(signal.SIGKILL)

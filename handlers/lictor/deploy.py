@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from lictor import apply, desired, errors, history, observe, policy, progress, retry, state, transaction, upstream
+from lictor import (apply, desired, errors, history, observe, policy, progress, retry, serving, state, transaction,
+                    upstream)
 from lictor.catalog import Catalog, Entry
 from lictor.progress import Asked, Glance, Outcome, Progress
 
@@ -174,11 +175,11 @@ def _behind(client: Catalog, seen: Glance) -> dict[str, bool]:
     wanted, behind = seen.wanted, {}
     alive = client.alive_nodes()
     found = observe.instances(seen.entries)
-    for key, entry in client.tree(observe.NODES_PREFIX).items():
-        node, _, name = key.removeprefix(observe.NODES_PREFIX).partition("/")
+    for key, entry in client.tree(serving.PREFIX).items():
+        node, _, name = key.removeprefix(serving.PREFIX).partition("/")
         route = desired.route(wanted, node) if name == wanted.name else None
         if route:
             due = upstream.decide(route, None, found, now_s=time.time(), certain=True).instances
-            if set(due) - set(observe.served_pairs(entry.value) or ()):
+            if set(due) - set(serving.pairs(entry.value) or ()):
                 behind[node] = node in alive
     return behind

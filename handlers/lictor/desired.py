@@ -94,6 +94,7 @@ def route(wanted: Desired, node: str) -> dict[str, Any] | None:
         "name": wanted.name, "service": wanted.catalog_name, "path": wanted.spec.route.path,
         "host": wanted.spec.route.host, "traffic": wanted.spec.traffic, "node": node,
         "empty_ok": wanted.replicas == 0, "removed": wanted.removed,
+        "acts": wanted.spec.engine != "none" and wanted.spec.node in ("", node),
     }
 
 

@@ -1,17 +1,14 @@
 """Gathering what is known of a service, or of all of them at once, for the planner."""
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lictor import (config, counting, desired, engines, errors, heartbeat, keyspace, memory, model, observation, plan,
-                    release, smoke, state)
+                    release, serving, smoke, state)
 from lictor.catalog import Catalog, Entry
 from lictor.observation import Observation
 from lictor.surroundings import Surroundings
-
-NODES_PREFIX = "lictor/nodes/"
 
 
 class Context(NamedTuple):
@@ -182,8 +179,8 @@ def served(context: Context, wanted: desired.Desired,
                                  f"{wanted.name} is unknown: does the token allow to read nodes?")
     others = {(each.node, each.service_id) for each in found if each.service != wanted.catalog_name}
     for node in sorted({*alive, *_once_routing(context, wanted)} if wanted.color else alive):
-        entry = context.catalog.get(f"{NODES_PREFIX}{node}/{wanted.name}")
-        listed = served_pairs(entry.value) if entry else []
+        entry = context.catalog.get(f"{serving.PREFIX}{node}/{wanted.name}")
+        listed = serving.pairs(entry.value) if entry else []
         said = {(each.node, each.service_id) for each in found} if listed is None else set(listed)
         pairs |= said if node in alive else set()
         behind += [(node, node in alive)] if said & others else []
@@ -192,16 +189,8 @@ def served(context: Context, wanted: desired.Desired,
 
 def _once_routing(context: Context, wanted: desired.Desired) -> list[str]:
     """The nodes that have ever routed the service, and may do so still though Consul does not see them."""
-    return [node for key in context.catalog.keys(NODES_PREFIX)
-            if (node := key.removeprefix(NODES_PREFIX).removesuffix(f"/{wanted.name}")) and "/" not in node]
-
-
-def served_pairs(value: bytes) -> list[tuple[str, str]] | None:
-    """Parse lictor/nodes/NODE/NAME; None for anything that lictor did not write."""
-    try:
-        return [(str(node), str(service_id)) for node, service_id in json.loads(value)["instances"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+    return [node for key in context.catalog.keys(serving.PREFIX)
+            if (node := key.removeprefix(serving.PREFIX).removesuffix(f"/{wanted.name}")) and "/" not in node]
 
 
 def _all_containers(context: Context, all_wanted: list[desired.Desired]) -> dict[str, list[model.Container]]:

@@ -1,15 +1,12 @@
 """Bringing services to what is wanted, one at a time under their locks, until there is nothing left to do."""
 
-import json
-import os
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 
-from lictor import (act, busy, catalog, config, engines, errors, fence, files, history, log, memory, model, notify,
-                    observe, observer, plan, retry, routes, state, transaction)
+from lictor import (act, busy, catalog, config, engines, errors, fence, history, log, memory, model, notify,
+                    observe, observer, plan, retry, serving, state, transaction)
 from lictor.fence import Fence
 from lictor.observation import Observation
 from lictor.observe import Context, Reading
@@ -55,33 +52,6 @@ def _run_one(context: Context, name: str) -> int:
         return errors.Unavailable.exit_code
 
 
-def report_served(context: Context, names: Iterable[str]) -> None:
-    """Tell the others which instances this node's nginx serves now: drains wait for that."""
-    with _reporting(context):
-        known = context.catalog.tree(f"{observe.NODES_PREFIX}{context.node}/")
-        for name in names:
-            _report(context, name, known.get)
-
-
-def _report_one(context: Context, name: str) -> None:
-    with _reporting(context):
-        _report(context, name, context.catalog.get)
-
-
-def _reporting(context: Context) -> AbstractContextManager[bool]:
-    """So that older news never comes last."""
-    return files.locked(os.path.join(context.config.state_dir, "locks", ":served.lock"))
-
-
-def _report(context: Context, name: str, known: Callable[[str], catalog.Entry | None]) -> None:
-    served, key = routes.served(context.config.state_dir, name), f"{observe.NODES_PREFIX}{context.node}/{name}"
-    if served and served.confirmed:
-        text = json.dumps({"instances": served.instances}).encode()
-        there = known(key)
-        if there is None or there.value != text:
-            context.catalog.put(key, text)
-
-
 def converge(context: Context, name: str) -> None:
     """Act until nothing is left to do, unless another process already does: then it will look once more."""
     state_dir = context.config.state_dir
@@ -100,7 +70,7 @@ def _converge_locked(context: Context, name: str) -> None:
     idle_reads: dict[str, int] = {}
     while (calm_s := time.monotonic() - acted_at) < _PATIENCE_S:
         if busy.take_marker(context.config.state_dir, name):  # whoever left it may have changed what nginx serves
-            _report_one(context, name)
+            serving.tell(context.catalog, context.config.state_dir, context.node, [name])
         reading = _observed(context, name, idle_reads)
         if not observe.acts_here(context, reading.seen.desired):
             return

@@ -3,7 +3,7 @@
 import time
 from typing import Any, NamedTuple
 
-from lictor import act, desired, history, keyspace, model, observe, plan, progress, scale, state
+from lictor import act, desired, history, keyspace, model, observe, plan, progress, scale, serving, state
 from lictor.observe import Context
 
 
@@ -31,7 +31,7 @@ def status(context: Context) -> list[Status]:
     grouped, strange = keyspace.by_service(keys, prefix)
     entries = context.catalog.everything()
     remembered = context.catalog.tree(state.KEY_PREFIX)
-    served = context.catalog.tree(observe.NODES_PREFIX)
+    served = context.catalog.tree(serving.PREFIX)
     rows = []
     for name in observe.names(grouped, remembered):
         entry = remembered.get(f"{state.KEY_PREFIX}{name}")
@@ -41,7 +41,7 @@ def status(context: Context) -> list[Status]:
         found = observe.instances(own)
         images = {str((each["Service"].get("Meta") or {}).get(model.META_IMAGE, "")) for each in own} - {""}
         nodes = sorted(key.split("/")[2] for key, each in served.items()
-                       if key.endswith(f"/{name}") and observe.served_pairs(each.value))
+                       if key.endswith(f"/{name}") and serving.pairs(each.value))
         if not wanted.removed or found and wanted.spec and wanted.spec.engine != "none":
             says = _says(wanted, stored, found, images, nodes)
             rows.append(_status(wanted, found, nodes)._replace(says=says))

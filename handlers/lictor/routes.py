@@ -44,6 +44,12 @@ def place(route_of: dict[str, Any], mode: str) -> str:
     return "" if route_of["removed"] else f"{mode} {route_of['host']}{route_of['path']}"
 
 
+def is_only_routed(state_dir: str, name: str) -> bool:
+    """Whether it is certain that this node starts and stops nothing for the service, and tells its engine nothing."""
+    found = route(state_dir, name)
+    return found is not None and found.get("acts") is False
+
+
 def lock_path(state_dir: str, name: str) -> str:
     """Who holds this lock must not wait for a publication: that one takes it too."""
     return os.path.join(state_dir, "locks", f"route:{name}.lock")  # no service's name has a colon

@@ -13,20 +13,22 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from lictor import (catalog, config, door, errors, files, handler, log, model, process, publication, route, systemd,
-                    turns, watch, watches)
+from lictor import (config, door, errors, files, handler, log, model, process, publication, route, routes, serving,
+                    systemd, turns, watch, watches)
 
 _ROUTE = "/route/"
 _PENDING_CONNECTIONS = 1024  # an agent that reloads lets all its watches fire at once
 _CLIENT_TIMEOUT_S = 10
 _AT_ONCE = 128
 _SLOT_WAIT_S = 0.5
+_TELL_EVERY_S = 0.25
 _RECONCILE_EVERY_S = 1.0
-_IMPORTED_BEFOREHAND = catalog, publication
+_IMPORTED_BEFOREHAND = publication
 
 Outcome = tuple[int, str]
 News = tuple[bytes, int]  # a watch's payload, and Consul's index
@@ -63,7 +65,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.call, self.secret = call, door.secret(call.settings).encode()
         self.settings_ns = files.modified_ns(call.settings.path) if call.settings.path else 0
         self.routing = turns.Turns()
-        self.reconciling = turns.Errand[set[str]](self._reconcile, set.union)
+        self.following_up = turns.Errand[set[str]](self._follow_up, set.union)
         self.handing_over = {name: turns.Errand[News](functools.partial(self._hand_over, name), _newest)
                              for name in ("lictor-scale", "lictor-heal")}
         host, port = door.host_and_port(call.settings)
@@ -110,7 +112,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def leave(self) -> None:
         """Start what is still waiting, so that nothing waits for the timer."""
-        self.reconciling.leave()
+        self.following_up.leave()
         for errand in self.handing_over.values():
             errand.leave()
 
@@ -120,7 +122,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             if not is_newest:
                 return 202, "there is newer"
             code = route.handle(self.call, name, payload, index,
-                                reconcile=lambda names: self.reconciling.need(set(names)))
+                                reconcile=lambda names: self.following_up.need(set(names)))
             return (503, "nginx has not confirmed it yet; the timer tries again") if code else (200, "done")
 
     def hand_over(self, script: str, payload: bytes, index: int) -> Outcome:
@@ -138,9 +140,16 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
                               state_dir=self.call.settings.state_dir)
         return 202, "will be done"
 
-    def _reconcile(self, names: set[str]) -> Callable[[], object]:
-        child = process.spawn_handler("lictor-reconcile", [*self.call.inherited, *sorted(names)],
-                                      state_dir=self.call.settings.state_dir)
+    def _follow_up(self, names: set[str]) -> Callable[[], object]:
+        """The others are told what nginx serves now, and what this node acts for is reconciled."""
+        state_dir = self.call.settings.state_dir
+        only_routed = {each for each in names if routes.is_only_routed(state_dir, each)}
+        if only_routed:
+            serving.report(state_dir, self.call.token_file, only_routed)
+        if names == only_routed:
+            return functools.partial(time.sleep, _TELL_EVERY_S)
+        child = process.spawn_handler("lictor-reconcile", [*self.call.inherited, *sorted(names - only_routed)],
+                                      state_dir=state_dir)
         return functools.partial(_wait, child, _RECONCILE_EVERY_S)  # a long one must not hold up those of others
 
     def _hand_over(self, script: str, news: News) -> Callable[[], object]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lictor import (config, errors, files, handler, heartbeat, keyspace, log, nginx, observe, plan, reconcile, route,
-                    routes, scale)
+                    routes, scale, serving)
 from lictor.observe import Reading
 
 
@@ -35,7 +35,8 @@ def look(call: handler.Call) -> Survey:
         *_tried("watches do not follow the routes", lambda: scale.watch(call)),
         *_tried("nginx does not follow the catalogue", lambda: route.sweep(settings, entries, context.catalog)),
         *_tried("the others are not told what nginx serves",
-                lambda: reconcile.report_served(context, routes.names(settings.state_dir))),
+                lambda: serving.tell(context.catalog, settings.state_dir, context.node,
+                                     routes.names(settings.state_dir))),
     ]
     readings = observe.everything(context, entries, {key: each.value for key, each in keys.items()})
     mine = {name: each for name, each in readings.items() if observe.acts_here(context, each.seen.desired)}

@@ -1,16 +1,17 @@
 """lictor itself, by the door that events come in and the mode in which nginx follows: a row for each."""
 
 import contextlib
+import json
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lab.bench import processes
 from lab.bench.contender import Front
 from lab.bench.probe import listens
 from lab.bench.world import World
 from lab.daemon import Daemon, free_ports, wait_for
-from lictor import catalog, config, door, files, handler, process, route, watches
+from lictor import catalog, config, desired, door, files, handler, process, route, state, watches
 from lictor import nginx as lictor_nginx
 
 _SETTINGS = """
@@ -53,7 +54,7 @@ VARIANTS = (Variant("script", "reload"), Variant("http", "reload"), Variant("scr
 
 class Lictor:
     """Without KV and timer: the routes are laid down as lictor-scale would, and watched as it would have them watched.
-    """
+    Somebody else runs the services (engine none), as with the peers."""
 
     def __init__(self, variant: Variant, world: World, folder: str) -> None:
         self.name, self.variant, self.world, self.folder = variant.name, variant, world, folder
@@ -74,9 +75,8 @@ class Lictor:
         lictor_nginx.prepare(self.front.nginx.conf_dir)
         self.front.start()
         for name in services:
-            files.write_json(os.path.join(self.state_dir, "routes", f"{name}.json"), {
-                "name": name, "service": name, "path": f"/{name}", "host": "", "traffic": "healthy",
-                "node": self.world.consul.node, "empty_ok": False, "removed": False})
+            files.write_json(os.path.join(self.state_dir, "routes", f"{name}.json"),
+                             _route(name, self.world.consul.node))
         with open(os.path.join(self.folder, "start.log"), "w", encoding="utf-8") as file, \
                 contextlib.redirect_stderr(file):
             route.refresh(settings, services, catalog.connect(environ=self.world.consul.environ))
@@ -108,3 +108,11 @@ class Lictor:
 
     def reloads(self) -> int:
         return self.front.reloads()
+
+
+def _route(name: str, node: str) -> dict[str, Any]:
+    spec = {"name": name, "engine": "none", "route": {"path": f"/{name}"}}
+    wanted = desired.desired(name, {"spec": json.dumps(spec).encode()}, state.State())
+    found = desired.route(wanted, node)
+    assert found, wanted.problems
+    return {**found, "empty_ok": False}  # nobody asked for none
