@@ -58,6 +58,11 @@ class Nginx:
     def argv(self) -> list[str]:
         return ["/usr/sbin/nginx", "-c", self.main_conf, "-g", "daemon off;"]
 
+    @property
+    def reload_argv(self) -> list[str]:
+        """What nginx's own documentation has people call."""
+        return ["/usr/sbin/nginx", "-c", self.main_conf, "-s", "reload"]
+
     def start(self, timeout_s: float = 30) -> "Nginx":
         """Start it; lictor's snippet (`lictor.conf` in `conf_dir`) must be there, as it must be for a user's nginx."""
         self.daemon = Daemon(self.argv, os.path.join(self.folder, "nginx.out"))

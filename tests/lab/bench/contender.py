@@ -10,17 +10,27 @@ from lab.daemon import Daemon
 from lab.nginx import Nginx
 from lictor import files
 
-_SNIPPET = "include {conf_dir}/upstreams/*.conf;\n"
+_SNIPPET = """
+map $http_upgrade $connection_upgrade {{
+    default upgrade;
+    ""      "";
+}}
+include {conf_dir}/upstreams/*.conf;
+"""
 _UPSTREAM = "upstream lictor_{name} {{ server 127.0.0.1:9 down; }}\n"
 _LOCATION = """
 location /{name} {{
     proxy_pass http://lictor_{name};
     proxy_http_version 1.1;
-    proxy_set_header Connection "";
     proxy_set_header Host $host;
     proxy_set_header X-Real-IP $remote_addr;
     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection $connection_upgrade;
+    proxy_connect_timeout 2s;
+    proxy_next_upstream error timeout;
+    proxy_next_upstream_timeout 10s;
 }}
 """
 
@@ -57,7 +67,10 @@ class Front:
         self.daemon: Daemon | None = None
 
     def lay_out(self, services: Sequence[str]) -> None:
-        """What people write once, where lictor does not: each service's location, and an upstream without peers yet."""
+        """What people write once, where lictor does not: each service's location, and an upstream without peers yet.
+
+        The location does what lictor's does, websockets included, so that only the upstreams are compared.
+        """
         for name in services:
             self._write(f"upstreams/lictor_{name}.conf", _UPSTREAM.format(name=name))
             self._write(f"locations/{name}.conf", _LOCATION.format(name=name))

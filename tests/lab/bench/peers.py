@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -62,7 +63,11 @@ class Script:
 
 
 class ConsulTemplate:
-    """One template for each service, and one command that sends nginx a HUP; no quiescence timer, which is quickest."""
+    """One template for each service, and the command that its documentation shows, `nginx -s reload`.
+
+    No quiescence timer, which is quickest. Who writes a `kill -HUP` of his own instead saves the time in which nginx
+    parses the configuration once more; the plain script handler shows how quick that is.
+    """
 
     name = "consul-template"
 
@@ -83,7 +88,7 @@ class ConsulTemplate:
         self.front.lay_out(services)
         self.front.start()
         reload = os.path.join(self.folder, "reload")  # a string command needs no shell only when it is one word
-        files.write_atomic(reload, f'#!/bin/sh\nexec kill -HUP "$(cat {self.front.nginx.pid_file})"\n')
+        files.write_atomic(reload, f'#!/bin/sh\nexec {shlex.join(self.front.nginx.reload_argv)}\n')
         os.chmod(reload, 0o755)
         settings = os.path.join(self.folder, "consul-template.json")
         files.write_atomic(settings, json.dumps({
