@@ -104,16 +104,22 @@ def test_an_empty_service_answers_503_with_retry_after(settings, nginx):
     assert " 503 " in answer and "\nRetry-After: 5" in answer
 
 
+def make_clash(nginx):
+    """The user has a location of his own, /nginx-is-up/x, which only the whole configuration shows; the text before."""
+    with open(nginx.main_conf, encoding="utf-8") as file:
+        text = file.read()
+    with open(nginx.main_conf, "w", encoding="utf-8") as file:
+        file.write(text.replace("location = ", "location /nginx-is-up/x { return 204; } location = "))
+    return text
+
+
 def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings, nginx, capsys):
     put(settings, "books", 8001)
     publication.publish(settings)
     before = {path: files.read(f"{nginx.conf_dir}/{path}") for path in written(nginx)}
     put(settings, "books", 8002)
     put(settings, "clash", 8003, path="/nginx-is-up/x")
-    with open(nginx.main_conf, encoding="utf-8") as file:
-        text = file.read()
-    with open(nginx.main_conf, "w", encoding="utf-8") as file:  # a location that only the whole configuration shows
-        file.write(text.replace("location = ", "location /nginx-is-up/x { return 204; } location = "))
+    text = make_clash(nginx)
     assert publication.publish(settings) == ["books"]
     assert "outcome=rolled-back" in (log := capsys.readouterr().err) and "duplicate location" in log
     assert not is_confirmed(settings, "clash")
@@ -122,6 +128,49 @@ def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings, nginx, 
     with open(nginx.main_conf, "w", encoding="utf-8") as file:
         file.write(text)
     assert publication.publish(settings) == ["clash"]  # as the timer does, once the cause is gone
+
+
+def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(settings, nginx, monkeypatch):
+    put(settings, "books", 8001)
+    publication.publish(settings)
+    before = written(nginx)
+    make_clash(nginx)
+    put(settings, "clash", 8003, path="/nginx-is-up/x")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(lictor_nginx, "reload", killed)
+        publication.publish(settings)
+    assert written(nginx) > before
+    change_peers(settings, "books", 8002)
+    assert publication.publish(settings) == ["books"]
+    assert written(nginx) == before
+    lictor_nginx.check_main_conf(settings.nginx)
+
+
+def killed(_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_what_nginx_could_not_start_with_is_taken_back_while_it_is_down(settings, nginx, monkeypatch, user):
+    put(settings, "books", 8001)
+    publication.publish(settings)
+    make_clash(nginx)
+    nginx.stop()
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    put(settings, "clash", 8003, path="/nginx-is-up/x")
+    assert publication.publish(settings) == []
+    nginx.start()
+    change_peers(settings, "books", 8002)
+    assert publication.publish(settings) == ["books"]
+
+
+def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(settings, nginx, monkeypatch):
+    """As the agent's user would, to whom nginx says that it may not open its pid file."""
+    monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    put(settings, "books", 8001)
+    unreadable = settings.nginx._replace(main_conf=f"{nginx.folder}/none")
+    assert publication.publish(settings._replace(nginx=unreadable)) == ["books"]
 
 
 def test_a_service_whose_own_files_are_no_good_is_left_out(settings, nginx, tmp_path, capsys):

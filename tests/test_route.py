@@ -227,6 +227,7 @@ def test_late_news_is_checked_against_consul(node, backends):
     stale = node.payload()
     node.register(backends[2])
     node.route(node.payload(), index="20")
+    node.route(node.payload(), index="5")  # says nothing new, and makes the next one no newer
     node.route(stale, index="10")
     assert node.who_answers() == {"a", "b", "c"}
 

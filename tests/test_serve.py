@@ -86,6 +86,23 @@ def test_as_many_slow_ones_as_are_handled_at_once_hold_up_no_other_for_long(
     assert free == 2
 
 
+def test_a_request_that_no_thread_can_be_had_for_takes_no_slot(
+        routed: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "_AT_ONCE", 2)
+    with serve.Server(handler.Call(routed.settings, None, argparse.Namespace())) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", _refuse)
+            for _ in range(3):
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    server.process_request(object(), ("127.0.0.1", 1))
+        assert server._slots.acquire(blocking=False) and server._slots.acquire(blocking=False)
+        server._threads.clear()  # type: ignore[attr-defined]
+
+
+def _refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def test_a_slow_service_holds_up_no_other_and_its_newest_news_wins(routed: Routed) -> None:
     answers: dict[int, tuple[int, str]] = {}
 

@@ -22,7 +22,7 @@ _FOLDERS = ("upstreams", "locations", "servers", "live", "run")
 _LONGEST_SOCKET_PATH = 107
 _WORKER = rb"worker process\0*$"  # one that goes is titled "worker process is shutting down"
 _TEST_TIMEOUT_S = 30.0
-_CONFIRM_TIMEOUT_S = 5.0
+_CONFIRM_TIMEOUT_S = 10.0  # a reload of thousands of upstreams takes three
 _LEAST_ASKED = 8
 _ASK_WHY_AFTER_S = 1.0
 _RETIRE_TIMEOUT_S = 1.0
@@ -58,18 +58,27 @@ def check(settings: config.Nginx, text: str) -> None:
     _test(settings, path)
 
 
-def swap(conf_dir: str, wanted: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Write the files (None: remove it), which are paths below conf_dir; returns what the differing ones held before.
-
-    The generation is new before the first and again after the last, so that nothing half-way can ever be confirmed.
+def swap(conf_dir: str, wanted: Mapping[str, str | None]) -> None:
+    """Write the files (None: remove it), which are paths below conf_dir. What the differing ones held stays known, to
+    others too, until settle() or take_back(): nginx itself could not start with what it refuses.
     """
-    before = {path: files.read(os.path.join(conf_dir, path)) for path in wanted}
-    differing = [path for path in wanted if before[path] != wanted[path]]
-    if differing:
-        _stamp(conf_dir)
-        _put({os.path.join(conf_dir, path): wanted[path] for path in differing})
-        _stamp(conf_dir)
-    return {path: before[path] for path in differing}
+    before = {path: text for path in wanted if (text := files.read(os.path.join(conf_dir, path))) != wanted[path]}
+    if before:
+        files.write_json(_before_path(conf_dir), before, durable=False)
+        _replace(conf_dir, {path: wanted[path] for path in before})
+
+
+def settle(conf_dir: str) -> None:
+    """What was swapped in stays."""
+    files.remove(_before_path(conf_dir))
+
+
+def take_back(conf_dir: str) -> None:
+    """Put back what the last swap replaced, unless it was settled; whoever did it may have been killed since."""
+    before = files.read_json(_before_path(conf_dir))
+    if isinstance(before, dict):
+        _replace(conf_dir, before)
+    settle(conf_dir)
 
 
 def reload(settings: config.Nginx) -> int:
@@ -122,6 +131,11 @@ def clean(settings: config.Nginx) -> list[str]:
     except OSError:
         pass  # there is none, or it is not ours to judge
     return stale
+
+
+def can_check_main_conf(settings: config.Nginx) -> bool:
+    """Only root can read all that it names: logs, the pid file, keys. For others nginx would refuse it in any case."""
+    return bool(settings.container) or os.geteuid() == 0
 
 
 def check_main_conf(settings: config.Nginx) -> None:
@@ -221,7 +235,7 @@ def _confirm(settings: config.Nginx, generation: int, *, connections: int) -> No
     asked_why = False
     while generation not in _answers(settings.conf_dir, connections=connections):
         waited_s = time.monotonic() - began
-        if waited_s > _ASK_WHY_AFTER_S and not asked_why:
+        if waited_s > _ASK_WHY_AFTER_S and not asked_why and can_check_main_conf(settings):
             _test(settings, settings.main_conf)
             asked_why = True
         if waited_s > _CONFIRM_TIMEOUT_S:
@@ -242,6 +256,14 @@ def _stamped(conf_dir: str) -> int:
     return int(found[1]) if found else 0
 
 
+def _replace(conf_dir: str, texts: Mapping[str, str | None]) -> None:
+    """The generation is new before the first file and again after the last, so that nothing half-way is ever confirmed.
+    """
+    _stamp(conf_dir)
+    _put({os.path.join(conf_dir, path): text for path, text in texts.items()})
+    _stamp(conf_dir)
+
+
 def _put(texts: Mapping[str, str | None]) -> None:
     """What is new comes first: a file may be removed only when none needs it any more."""
     new = {path: text for path, text in texts.items() if text is not None}
@@ -253,6 +275,10 @@ def _put(texts: Mapping[str, str | None]) -> None:
 
 def _generation_path(conf_dir: str) -> str:
     return os.path.join(conf_dir, "generation.conf")
+
+
+def _before_path(conf_dir: str) -> str:
+    return os.path.join(conf_dir, "run", "before.json")
 
 
 def _reloaded_path(conf_dir: str) -> str:

@@ -56,6 +56,7 @@ def check_live(settings: config.Config, there: config.Nginx) -> None:
 def _publish(settings: config.Config, there: config.Nginx, doubted: set[str]) -> list[str]:
     """In live mode a change of peers goes by itself, and by a reload only what that does not do."""
     folder, is_live = settings.state_dir, there.mode == "live"
+    nginx.take_back(there.conf_dir)
     known = {name: route for name in routes.names(folder) if (route := routes.route(folder, name))}
     state = {name: now for name in known if (now := routes.served(folder, name))}
     for name in doubted & state.keys() if is_live else ():
@@ -141,24 +142,40 @@ def _serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Ser
     if not wanted:
         return []
     began, listed = time.monotonic(), " ".join(wanted)
-    before = nginx.swap(settings.conf_dir, _merged(wanted.values()))
+    is_new = any(each.is_new_to_nginx(settings.conf_dir) for each in wanted.values())
+    nginx.swap(settings.conf_dir, _merged(wanted.values()))
     try:
         generation = nginx.reload(settings)
     except errors.Unavailable as error:
+        if is_new and not _could_start(settings):
+            nginx.take_back(settings.conf_dir)
+        nginx.settle(settings.conf_dir)
         log.event("publish", service=listed, outcome="waits", reason=error)
         return []
     except errors.Refused as error:
-        nginx.swap(settings.conf_dir, before)
+        nginx.take_back(settings.conf_dir)
         if len(wanted) > 1:
             return [name for name in wanted for name in _serve(settings, state_dir, state, {name: wanted[name]})]
         log.event("publish", service=listed, outcome="rolled-back", reason=error)
         return []
+    nginx.settle(settings.conf_dir)
     for name in wanted:
         routes.mark(state_dir, name, state[name], confirmed=state[name].confirmed, generation=generation,
                     at=state[name].at)
     log.event("publish", service=listed, outcome="done", generation=generation,
               ms=round(1000 * (time.monotonic() - began)))
     return list(wanted)
+
+
+def _could_start(settings: config.Nginx) -> bool:
+    """Whether nginx, which is not there, would surely start with the files as they are."""
+    try:
+        if nginx.can_check_main_conf(settings):
+            nginx.check_main_conf(settings)
+            return True
+    except errors.LictorError:
+        pass
+    return False
 
 
 def _merged(wanted: Iterable[layout.Wanted]) -> dict[str, str | None]:

@@ -103,7 +103,8 @@ def _changes_nothing(name: str, state_dir: str, payload: bytes) -> bool:
             decision = upstream.decide(route, now, seen.instances, now_s=time.time(), certain=False)
             if decision.kind != "unchanged" or decision.refused:
                 return False
-            _note(state_dir, name, now._replace(empty_since=None, ailing=decision.ailing), _consul_index())
+            _note(state_dir, name, now._replace(empty_since=None, ailing=decision.ailing),
+                  max(_consul_index(), now.consul_index))
             return True
     except (errors.Refused, OSError):
         return False
@@ -148,7 +149,8 @@ def _follow(state_dir: str, name: str, seen: Sequence[model.Instance] | None, in
                 log.event("route", service=name, outcome="hold", peers=len(now.peers), reason=decision.reason)
             _note(state_dir, name, now._replace(empty_since=now.empty_since or time.time()), index)
         else:
-            _note(state_dir, name, now._replace(empty_since=None, ailing=decision.ailing), index)
+            # An older event that says the same makes the next older one no newer.
+            _note(state_dir, name, now._replace(empty_since=None, ailing=decision.ailing), max(index, now.consul_index))
         return not now.confirmed
 
 

@@ -76,15 +76,22 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._slots.acquire(timeout=_SLOT_WAIT_S):  # else so many take long, which must not hold up the next
             self._with_slot.add(request)
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started, which would have done it
+            self._give_back(request)
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            if request in self._with_slot:
-                self._with_slot.remove(request)
-                self._slots.release()
+            self._give_back(request)
+
+    def _give_back(self, request: Any) -> None:
+        if request in self._with_slot:
+            self._with_slot.remove(request)
+            self._slots.release()
 
     def read_settings(self) -> None:
         path = self.call.settings.path

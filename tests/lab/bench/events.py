@@ -56,6 +56,7 @@ def _nginx_ms(settings: config.Nginx, peers: int) -> float:
     nginx.check(settings, text)
     checked = time.perf_counter()
     nginx.swap(settings.conf_dir, wanted.files)
+    nginx.settle(settings.conf_dir)
     swapped = time.perf_counter()
     nginx.reload(settings)
     return 1000 * (time.perf_counter() - swapped + checked - began)
