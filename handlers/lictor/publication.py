@@ -149,7 +149,8 @@ def _serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Ser
     except errors.Unavailable as error:
         if is_new and not _could_start(settings):
             nginx.take_back(settings.conf_dir)
-        nginx.settle(settings.conf_dir)
+        else:
+            nginx.settle(settings.conf_dir)
         log.event("publish", service=listed, outcome="waits", reason=error)
         return []
     except errors.Refused as error:

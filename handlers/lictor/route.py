@@ -103,8 +103,7 @@ def _changes_nothing(name: str, state_dir: str, payload: bytes) -> bool:
             decision = upstream.decide(route, now, seen.instances, now_s=time.time(), certain=False)
             if decision.kind != "unchanged" or decision.refused:
                 return False
-            _note(state_dir, name, now._replace(empty_since=None, ailing=decision.ailing),
-                  max(_consul_index(), now.consul_index))
+            _note_unchanged(state_dir, name, now, decision, _consul_index())
             return True
     except (errors.Refused, OSError):
         return False
@@ -149,8 +148,7 @@ def _follow(state_dir: str, name: str, seen: Sequence[model.Instance] | None, in
                 log.event("route", service=name, outcome="hold", peers=len(now.peers), reason=decision.reason)
             _note(state_dir, name, now._replace(empty_since=now.empty_since or time.time()), index)
         else:
-            # An older event that says the same makes the next older one no newer.
-            _note(state_dir, name, now._replace(empty_since=None, ailing=decision.ailing), max(index, now.consul_index))
+            _note_unchanged(state_dir, name, now, decision, index)
         return not now.confirmed
 
 
@@ -171,6 +169,11 @@ def _decide(name: str, route: dict[str, Any], now: upstream.Served | None, seen:
 def _note(state_dir: str, name: str, now: upstream.Served, index: int) -> None:
     seen_index = now.consul_index if index == _HINT else index
     routes.write_served(state_dir, name, now._replace(consul_index=seen_index))
+
+
+def _note_unchanged(state_dir: str, name: str, now: upstream.Served, decision: upstream.Decision, index: int) -> None:
+    """An older event that says the same makes the next older one no newer."""
+    _note(state_dir, name, now._replace(empty_since=None, ailing=decision.ailing), max(index, now.consul_index))
 
 
 def _publish_peers(settings: "config.Config", name: str) -> list[str]:
