@@ -258,6 +258,24 @@ def test_rollback_of_what_is_live_goes_to_what_was_before_and_back_again(lictor:
     assert books.consul.get(f"services/{books.name}/replicas") == "4"
 
 
+@pytest.mark.parametrize(("before", "failed"), [
+    ({"engine": "swarm"}, {"placement": {"constraints": ["node.labels.disk==ssd"]}}),
+    ({"engine": "command", "image": "", "environment": {}}, {"port": 9090}),  # its playbook knows the image
+    ({"engine": "command", "image": "", "environment": {}}, {"image": "books:2"}),
+])
+def test_a_rollback_asks_for_exactly_what_is_live(lictor: Command, books: Service, before: dict[str, Any],
+                                                  failed: dict[str, Any]) -> None:
+    live = {key: value for key, value in {**books.table, **before}.items() if key != "node" and value}
+    books.consul.put(f"services/{books.name}/spec", json.dumps({**live, **failed}))
+    books.consul.request("DELETE", f"/v1/kv/services/{books.name}/image")
+    fingerprint = desired.fingerprint(policy.parse_spec(live, ""))
+    books.remember(live=live, live_release=fingerprint)
+    done = lictor("rollback", books.name)
+    keys = {each: (books.consul.get(f"services/{books.name}/{each}") or "").encode() for each in ("spec", "image")}
+    asked = desired.desired(books.name, {key: value for key, value in keys.items() if value}, state.State())
+    assert (done.returncode, asked.release) == (0, fingerprint), done.stderr
+
+
 def test_there_is_no_rollback_over_a_change_of_node(lictor: Command, books: Service) -> None:
     books.remember(previous={**books.table, "node": "node-2", "image": "books:0"})
     done = lictor("rollback", books.name)

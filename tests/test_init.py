@@ -130,7 +130,9 @@ def test_remove_keeps_what_was_changed_and_says_so(root):
     done = init.remove(root=root).done
     assert f"kept {DROP_IN}: it has been changed (--force removes it)" in done
     assert "left /var/lib/lictor: it is not empty" in done
-    assert any(line.endswith("rm -r /var/lib/lictor") for line in init.remove(root=root).todo)
+    todo = init.remove(root=root).todo
+    assert any(line.endswith("rm -r /var/lib/lictor") for line in todo)
+    assert any("consul kv delete -recurse lictor/nodes/NODE/" in line for line in todo)
     assert f"removed {DROP_IN}" in init.remove(root=root, force=True).done
 
 

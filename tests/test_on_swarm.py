@@ -111,6 +111,24 @@ def memory_decides_where_they_run_and_what_fits_nowhere_is_no_release(lab: Lab) 
     wait_for(lambda: "heavy" not in host.docker.docker("service", "ls"), "it is gone", LIMIT_S)
 
 
+def a_rolling_release_ends_and_one_that_swarm_stops_is_taken_back(lab: Lab) -> None:
+    host, spec = lab.hosts[1], {**SPEC, "name": "rolled", "route": {"path": "/rolled"}, "replicas": {"initial": 2},
+                                "release": {**SPEC["release"], "strategy": "rolling", "smoke": "/health",
+                                            "deadline": "20s"}}
+    host.write_and_apply(spec)
+
+    def images() -> list[str]:
+        return [each["Service"]["Meta"]["lictor-image"] for each in host.consul.passing("rolled")]
+    wait_for(lambda: images() == [spec["image"]] * 2, "two are there", LIMIT_S)
+    done = host.run("deploy", "--wait", "rolled", f"{NAME}:2.0", timeout_s=LIMIT_S)
+    assert (done.returncode, images()) == (0, [f"{NAME}:2.0"] * 2), done.stdout + done.stderr
+    failed = host.run("deploy", "--wait", "rolled", f"{NAME}:no-start", timeout_s=LIMIT_S)
+    assert failed.returncode == 1 and "exit" in failed.stdout + failed.stderr
+    wait_for(lambda: images() == [f"{NAME}:2.0"] * 2, "two are there as before", LIMIT_S)
+    host.run("remove", "rolled")
+    wait_for(lambda: "rolled" not in host.docker.docker("service", "ls"), "it is gone", LIMIT_S)
+
+
 @contextmanager
 def creations(lab: Lab, folder: Path) -> Iterator[list[str]]:
     """Whatever the engines themselves say they create of our service meanwhile."""
@@ -171,4 +189,5 @@ def test_a_service_on_three_hosts(lab: Lab, tmp_path: Path) -> None:
     an_ill_task_is_ended_by_its_node_and_swarm_starts_another(lab)
     who_has_no_leader_changes_nothing_and_afterwards_all_agree(lab)
     memory_decides_where_they_run_and_what_fits_nowhere_is_no_release(lab)
+    a_rolling_release_ends_and_one_that_swarm_stops_is_taken_back(lab)
     nothing_is_started_twice_for_one_intent(lab, tmp_path)

@@ -149,6 +149,40 @@ def test_a_release_fails(spec: dict[str, Any], crew: tuple[str, ...], after_s: f
         assert seen.state.live_release == release_of(spec, OLD) and memory.RELEASE_FAILED in seen.state.told
 
 
+def test_a_release_fails_when_the_other_colour_does_not_get_free() -> None:
+    """A node that once routed the service, say, and will never say that it lists it no more."""
+    in_the_way, behind = (*BLUE, "1 books:0 green passing"), (("node-2", True),)
+    seen = world(BLUE_GREEN, NEW, *in_the_way, behind=behind)
+    assert decided(later(seen, 59)) == ["hold books-green-1", "wait books-green-1"]
+    late = later(seen, 61)
+    assert late.state.failed and "green is not free, as the nginx of node-2" in late.state.failed.why
+
+
+@pytest.mark.parametrize(("spec", "crew"), [
+    (BLUE_GREEN, (*BLUE, "1 books:0 green drained")),
+    (ROLLING, ("1 books:1 drained", "2 books:1 passing", "3 books:2 passing")),
+])
+def test_the_deadline_does_not_count_while_others_answer_their_last_requests(spec: dict[str, Any],
+                                                                             crew: tuple[str, ...]) -> None:
+    seen = later(world(spec, NEW, *crew), 61)
+    assert seen.state.rollout and not seen.state.failed
+    gone = seen._replace(containers=tuple(each for each in seen.containers if each.color != "green" and (
+        spec is BLUE_GREEN or each.number != 1)))
+    assert later(later(gone, 10), 59).state.rollout and later(later(gone, 10), 60).state.failed
+
+
+def test_time_on_hold_counts_neither_for_a_release_nor_against_it() -> None:
+    begun = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green passing", "2 books:2 green passing").state
+    held = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing", now=NOW + 50,
+                 state=msgspec.structs.asdict(begun), keys={"hold": b"until Monday"})
+    after = later(world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing", now=NOW + 99,
+                        state=msgspec.structs.asdict(held.state)), 59)
+    assert after.state.rollout and not after.state.failed and later(after, 1).state.failed
+    passing = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green passing", "2 books:2 green passing", now=NOW + 99,
+                    state=msgspec.structs.asdict(held.state))
+    assert decided(passing) == ["wait books-green"] and decided(later(passing, 4)) == ["switch books-green"]
+
+
 FAILED = {"failed": Failure(release_of(BLUE_GREEN, NEW), NEW, "it died", NOW - 5)}
 
 
@@ -193,6 +227,21 @@ def test_rolling_goes_one_at_a_time(crew: tuple[str, ...], limits: dict[str, int
     assert decided(world(spec, NEW, *crew, in_flight={"c0": 0}, idle_reads={"c0": 3})) == expected
 
 
+@pytest.mark.parametrize(("crew", "expected"), [
+    # the old ones that do not pass, so that nobody is left if the new ones go
+    (("1 books:1 critical", "2 books:1 critical", "3 books:2 passing"), ["hold books-1", "hold books-2"]),
+    (("1 books:1 passing", "2 books:1 critical", "3 books:2 passing"), ["hold books-2"]),
+    (("1 books:1 passing", "2 books:1 passing", "3 books:2 passing"), ["drain books-3"]),
+    (("1 books:1 critical", "2 books:1 critical", "3 books:2 critical"), ["drain books-3"]),
+])
+def test_on_the_way_back_none_that_passes_goes_for_one_that_does_not(crew: tuple[str, ...],
+                                                                     expected: list[str]) -> None:
+    state = {"failed": Failure(release_of(ROLLING, NEW), NEW, "it is late", NOW - 5),
+             "critical_since": {f"c{each}": NOW - 99 for each in range(3)}}
+    seen = world(ROLLING, NEW, *crew, state=state)
+    assert [each for each in decided(seen) if each != "hold"] == expected
+
+
 def test_rolling_lets_a_newcomer_in_when_its_smoke_path_answers_and_then_an_old_one_goes() -> None:
     spec = {**ROLLING, "release": {**ROLLING["release"], "smoke": "/books"}}
     old = ("1 books:1 passing", "2 books:1 passing")
@@ -200,6 +249,9 @@ def test_rolling_lets_a_newcomer_in_when_its_smoke_path_answers_and_then_an_old_
     assert decided(later(joining, 4, smoke={"c2": "answers 404"})) == ["wait books-3"]
     assert decided(later(joining, 4, smoke={"c2": ""})) == ["admit books-3"]
     assert decided(later(world(spec, NEW, *old, "3 books:2 passing"), 4, smoke={"c2": ""})) == ["drain books-1"]
+    assert decided(later(joining, 61, certain=False)) == ["confirm books-3", "confirm"]
+    failed = later(joining, 61, smoke={"c2": "answers 404"}).state.failed
+    assert failed and failed.why == "smoke path /books: books-3 answers 404"
 
 
 def test_a_service_that_is_held_gets_no_release() -> None:

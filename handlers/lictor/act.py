@@ -2,8 +2,7 @@
 
 import contextlib
 import time
-
-import msgspec
+from collections.abc import Iterator
 
 from lictor import (budget, counted, desired, engines, errors, fence, files, history, log, memory, model, observation,
                     plan, policy, state, transaction)
@@ -74,7 +73,7 @@ def _reserve(context: Context, seen: Observation, container_id: str) -> None:
                         cas=entry.modify_index if entry else 0)
 
 
-def _start(context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
+def _start(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
     assert seen.desired.spec is not None
     spec = _spec_of(seen, action.release)
     gated = bool(spec.release.smoke and not action.color and seen.state.rollout and
@@ -85,24 +84,26 @@ def _start(context: Context, seen: Observation, action: plan.Action, _lock: Fenc
                                                        gated=gated)
     except errors.LictorError as error:
         with contextlib.suppress(errors.LictorError):  # the engine's reason is the one that helps
-            _count_failure(context, seen, action, error)
+            _count_failure(context, seen, action, error, lock)
         raise
     return f"{container.name} is {container.id[:12]}"
 
 
-def _count_failure(context: Context, seen: Observation, action: plan.Action, error: errors.LictorError) -> None:
+def _count_failure(context: Context, seen: Observation, action: plan.Action, error: errors.LictorError,
+                   lock: Fence | None) -> None:
     """A start that the engine refuses is a failure like a death: the next try backs off. Of a release under way it is
     the end, unless the engine, or the image's registry, could only not be reached."""
     key, now = f"{state.KEY_PREFIX}{seen.desired.name}", time.time()
     entry = context.catalog.get(key)
     old = state.decode(entry.value if entry else None)
-    if old.rollout and old.rollout.release == action.release:
-        if not isinstance(error, errors.Refused):
-            return
+    is_of_rollout = old.rollout is not None and old.rollout.release == action.release
+    if is_of_rollout and isinstance(error, errors.Refused):
         new = memory.ended(old, str(error), seen.desired.spec.image if seen.desired.spec else "", now)
+    elif is_of_rollout and action.number != counted.TELLING:
+        return
     else:
         new = memory.failed(old, action.number, now)
-    context.catalog.put(key, state.encode(new), cas=entry.modify_index if entry else 0)
+    fence.put(context.catalog, lock, key, state.encode(new), entry.modify_index if entry else 0)
 
 
 def _drain(context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
@@ -152,26 +153,39 @@ def _switch(context: Context, seen: Observation, action: plan.Action, lock: Fenc
 
 
 def _scale(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
-    """Told by an absolute count; what it was told is remembered, as most such engines forget it."""
-    spec = _spec_of(seen, action.release)
+    """Told by an absolute count. What an engine that forgets is told is remembered, also while it is half done."""
+    spec, counts = _spec_of(seen, action.release), seen.counts
+    assert counts is not None
     engine = engines.COUNTING[spec.engine]
     tell = engine.redeploy if action.kind == "redeploy" else engine.scale
-    try:
+    if not counts.remembers:
+        _remember_asked(context, seen, action.color, memory.begun(seen.state, action, time.time()), lock)
+    with _failures_counted(context, seen, action, lock):
         said = tell(context.config, _with_env_files(spec), color=action.color, replicas=action.number,
                     release=action.release)
-    except errors.LictorError as error:
-        with contextlib.suppress(errors.LictorError):
-            _count_failure(context, seen, action._replace(number=counted.TELLING), error)
-        raise
     _remember_asked(context, seen, action.color, state.Asked(action.number, action.release, time.time()), lock)
     return said
 
 
 def _retire(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
     spec = _spec_of(seen, action.release)
-    said = engines.COUNTING[spec.engine].remove(context.config, spec, color=action.color)
+    with _failures_counted(context, seen, action, lock):
+        said = engines.COUNTING[spec.engine].remove(context.config, spec, color=action.color)
     _remember_asked(context, seen, action.color, None, lock)
     return said
+
+
+@contextlib.contextmanager
+def _failures_counted(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> Iterator[None]:
+    """That somebody else was faster is none."""
+    try:
+        yield
+    except errors.Conflict:
+        raise
+    except errors.LictorError as error:
+        with contextlib.suppress(errors.LictorError):
+            _count_failure(context, seen, action._replace(number=counted.TELLING), error, lock)
+        raise
 
 
 def _end(_context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
@@ -189,10 +203,7 @@ def _remember_asked(context: Context, seen: Observation, color: str, asked: stat
                     lock: Fence | None) -> None:
     key = f"{state.KEY_PREFIX}{seen.desired.name}"
     entry = context.catalog.get(key)
-    old = state.decode(entry.value if entry else None)
-    others = {each: was for each, was in old.asked.items() if each != color}
-    deaths = {number: each for number, each in old.deaths.items() if number != str(counted.TELLING)}
-    new = msgspec.structs.replace(old, asked={**others, **({color: asked} if asked else {})}, deaths=deaths)
+    new = memory.asked(state.decode(entry.value if entry else None), color, asked)
     fence.put(context.catalog, lock, key, state.encode(new), entry.modify_index if entry else 0)
 
 

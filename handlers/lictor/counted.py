@@ -1,23 +1,31 @@
 """Services whose engine is told only how many there should be, and starts, places and ends them by itself. Pure."""
 
-from lictor import action, blue_green, judgement, release, starts
+from lictor import action, blue_green, judgement, release, rolling, starts
 from lictor.action import Action
 from lictor.model import Group, catalog_name
 from lictor.observation import Counts, Member, Observation, critical_for_s, group, members
 
 TELLING = 0  # no instance's number: under it stands how often the engine could not be told
+_TELLING_KINDS = ("scale", "redeploy", "retire")
 
 
 def actions(seen: Observation) -> list[Action]:
     """What the engine has to be told, and whom of the ill it has to replace."""
     counts, wanted = seen.counts, seen.desired
     assert counts is not None
+    if not counts.tells:
+        return [] if wanted.removed else _ill(counts, seen)
     if wanted.removed:
-        return _removed(counts, seen) if counts.tells else []
-    told = _told(seen, wanted.color, seen.target, release.goal(seen)) if counts.tells else []
-    if counts.tells and wanted.color:
-        told += [*blue_green.color_key(seen), *_other_color(seen)]
-    return [*told, *_ill(counts, seen)]
+        return [_patiently(each, seen) for each in _removed(counts, seen)]
+    told = _told(seen, wanted.color, seen.target, release.goal(seen))
+    told += [*blue_green.color_key(seen), *_other_color(seen)] if wanted.color else _last_step(seen)
+    return [_patiently(each, seen) for each in (*told, *_ill(counts, seen))]
+
+
+def is_over(seen: Observation) -> bool:
+    """Of a service that was removed: whether this node can say that nothing of it is left with its engine."""
+    counts = seen.counts
+    return counts is None or counts.tells and not _removed(counts, seen)
 
 
 def due(seen: Observation) -> Member | None:
@@ -34,23 +42,31 @@ def due(seen: Observation) -> Member | None:
 def _told(seen: Observation, color: str, count: int, fingerprint: str) -> list[Action]:
     """Tell the engine what it has not been told yet, or what nothing has come of. Only where users are served, fewer
     than before are asked for with care, and not together with another release."""
-    there, failures = group(seen, color), seen.state.deaths.get(str(TELLING))
-    serves = color == seen.desired.color
+    there, serves = group(seen, color), color == seen.desired.color
     act = Action("scale", seen.desired.why_replicas, catalog_name(seen.desired.name, color), number=count, color=color,
                  release=fingerprint)
-    again_at = starts.retry_at(seen.desired.name, TELLING, failures) if failures else 0.0
-    if failures and seen.now < again_at:
-        return [act._replace(kind="wait", until=again_at, reason=f"backs off, as its engine failed: {act.reason}")]
     if there is None or there.release != fingerprint:
         if there and there.replicas:
-            act = act._replace(kind="redeploy", reason=f"{_images(seen, fingerprint)}, {there.image} runs",
+            runs = f"{there.image} runs" if there.release else "what runs is not known"
+            act = act._replace(kind="redeploy", reason=f"{_images(seen, fingerprint)}, {runs}",
                                number=max(count, there.replicas) if serves else count)
         return [act]
     if there.replicas > count and serves:
         return [_fewer(act, there, seen)]
     if there.replicas != count:
         return [act]
+    if not release.is_told(seen, color):
+        return [act._replace(reason=f"told again, as that did not end well: {act.reason}")]
     return _missing(act, there, seen)
+
+
+def _patiently(act: Action, seen: Observation) -> Action:
+    """An engine that could not be told is told again only after a while."""
+    failures = seen.state.deaths.get(str(TELLING))
+    again_at = starts.retry_at(seen.desired.name, TELLING, failures) if failures else 0.0
+    if act.kind not in _TELLING_KINDS or seen.now >= again_at:
+        return act
+    return act._replace(kind="wait", until=again_at, reason=f"backs off, as its engine failed: {act.reason}")
 
 
 def _fewer(act: Action, there: Group, seen: Observation) -> Action:
@@ -67,14 +83,30 @@ def _missing(act: Action, there: Group, seen: Observation) -> list[Action]:
     spec, counts = seen.desired.spec, seen.counts
     assert spec is not None and counts is not None
     alive = [each for each in seen.instances if each.service == act.container and each.node_alive]
-    if len(alive) >= act.number or spec.port is None:
+    if (len(alive) >= act.number or spec.port is None) and not there.gave_up:
         return []
     said = f"{len(alive)} of {act.number} are there" + (f": {there.trouble}" if there.trouble else "")
     asked = seen.state.asked.get(act.color)
     again_at = (asked.at if asked else 0.0) + spec.release.deadline
-    if counts.remembers or seen.now < again_at:
-        return [act._replace(kind="wait", reason=said, until=0.0 if counts.remembers else again_at)]
+    goes_on = counts.remembers and not there.gave_up
+    if goes_on or seen.now < again_at:
+        return [act._replace(kind="wait", reason=said, until=0.0 if goes_on else again_at)]
     return [action.confirmed(seen.certain, act._replace(reason=f"told again: {said}"))]
+
+
+def _last_step(seen: Observation) -> list[Action]:
+    """All are of the new release; it takes over when they have passed for a while, on its smoke path too, and a
+    consistent reading shows it."""
+    everyone = members(seen)
+    if not seen.state.rollout or rolling.is_under_way(seen) or len(everyone) != seen.target:
+        return []
+    late = [action.on("wait", each, f"is {each.condition}; the new release has to pass its checks", until=each.until)
+            for each in everyone if not each.passes]
+    if late or seen.now < rolling.passing_until(seen):
+        return late or rolling.last_step(seen)
+    wait = Action("wait", f"{release.unsmoked(seen)}; asked again until the deadline", seen.desired.name)
+    return [wait if seen.certain else Action("confirm", "all pass: a consistent reading has to show it too",
+                                             seen.desired.name)]
 
 
 def _other_color(seen: Observation) -> list[Action]:

@@ -32,18 +32,21 @@ def deploy(client: Catalog, prefix: str, name: str, image: str) -> Asked:
 def rollback(client: Catalog, prefix: str, name: str) -> Asked:
     """Ask for what is live when something else is asked for, or else for what was live before.
 
-    Only what makes a release goes back: the image, and of the spec desired.RELEASE_KEYS. Counts, limits, route and
+    Only what makes a release goes back: the image, and of the spec desired.MADE_FROM. Counts, limits, route and
     timing stay as they are, and so does the image in the spec, which the image key wins over: so `lictor apply` of the
     same file changes nothing later. Not tried again by itself: done twice it would go back and forth.
     """
     there = _releasable(client, prefix, name)
     target, where = _target(there), f"{prefix}{name}/spec"
     table = _table(there.keys.get(where), where)
-    made_from = [key for key in desired.RELEASE_KEYS if key != "image"]
-    back = {**{key: value for key, value in table.items() if key not in made_from},
+    made_from, image = [key for key in desired.MADE_FROM if key != "image"], str(target.get("image", ""))
+    back = {**{key: value for key, value in table.items() if key not in made_from and (image or key != "image")},
             **{key: target[key] for key in made_from if key in target}}
-    policy.parse_spec(back, f"what {name} would go back to")
-    return _ask(client, prefix, there, str(target["image"]), json.dumps(back).encode())
+    spec = policy.parse_spec({**back, "image": image}, f"what {name} would go back to")
+    if desired.fingerprint(spec) != desired.fingerprint(policy.parse_spec(target, "")):
+        raise errors.Refused(f"{name}: the spec would not make the earlier release again; use `lictor apply FILE` with "
+                             "the earlier file")
+    return _ask(client, prefix, there, image, json.dumps(back).encode())
 
 
 def follow(client: Catalog, prefix: str, asked: Asked, *, timeout_s: float) -> Iterator[Progress]:
@@ -110,11 +113,13 @@ def _table(entry: Entry | None, where: str) -> dict[str, Any]:
 
 
 def _ask(client: Catalog, prefix: str, there: apply.Existing, image: str, spec: bytes | None = None) -> Asked:
-    """Write what is asked for in one transaction. `spec` is the new value of its key; None: it is left alone."""
+    """Write what is asked for in one transaction; an image of "" is the spec's, which may have none. `spec` is the new
+    value of its key; None: it is left alone."""
     name, stored = there.wanted.name, there.stored
     own = f"{prefix}{name}/"
-    values = {key.removeprefix(own): entry.value for key, entry in there.keys.items()} | {"image": image.encode()}
-    operations = [transaction.set_key(f"{own}image", image)]
+    values = {key.removeprefix(own): entry.value for key, entry in there.keys.items() if key != f"{own}image"}
+    values |= {"image": image.encode()} if image else {}
+    operations = [transaction.set_key(f"{own}image", image) if image else transaction.delete_key(f"{own}image")]
     if spec is not None:
         values["spec"] = spec
         operations.append(transaction.cas(f"{own}spec", spec, there.keys[f"{own}spec"].modify_index))

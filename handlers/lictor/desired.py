@@ -11,8 +11,12 @@ from lictor import errors, model, placement, policy
 from lictor.state import State
 
 # What a container is made from: a change of one of these is a release, not a scaling.
-RELEASE_KEYS = ("image", "port", "environment", "env_file", "check", "command", "entrypoint", "volumes", "networks",
-                "labels", "user", "read_only", "cap_drop", "logging", "resources")
+_RELEASE_KEYS = ("image", "port", "environment", "env_file", "check", "command", "entrypoint", "volumes", "networks",
+                 "labels", "user", "read_only", "cap_drop", "logging", "resources")
+# These came later, and are left out of a fingerprint where not used: what older versions have labelled is to stay the
+# same release.
+_LATER_KEYS = {"project": None, "placement": placement.Placement()}
+MADE_FROM = (*_RELEASE_KEYS, *_LATER_KEYS)
 
 
 class Desired(NamedTuple):
@@ -73,10 +77,8 @@ def catalog_names(spec: policy.Spec) -> list[str]:
 
 def fingerprint(spec: policy.Spec) -> str:
     """Equal for specs whose containers are made alike; goes into each container's label lictor.release."""
-    made_from = {key: getattr(spec, key) for key in RELEASE_KEYS}
-    # These came later, and are left out where not used: what older versions have labelled is to stay the same release.
-    made_from |= {"project": spec.project} if spec.project else {}
-    made_from |= {"placement": spec.placement} if spec.placement != placement.Placement() else {}
+    made_from = {key: getattr(spec, key) for key in _RELEASE_KEYS}
+    made_from |= {key: given for key, unused in _LATER_KEYS.items() if (given := getattr(spec, key)) != unused}
     text = json.dumps(msgspec.to_builtins(made_from, enc_hook=float), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -78,6 +78,9 @@ def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root:
             if each in mine.folders]
     if left and not keep:
         todo.append(f"then, as what the handlers left there is of no use to others: rm -r {' '.join(left)}")
+    if settings.nginx and not keep:
+        todo.append("then, so that no release waits for this nginx: consul kv delete -recurse lictor/nodes/NODE/, "
+                    "for NODE its name in Consul")
     return Report(mine.lines, todo)
 
 

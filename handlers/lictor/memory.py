@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from lictor import breaker, desired, doubt, observation, plan, policy, release, rolling, starts
+from lictor import breaker, counted, desired, doubt, observation, plan, policy, release, rolling, starts
 from lictor.observation import Member, Observation, candidates, critical_since, failed_to_pass, members
-from lictor.state import Breaker, Deaths, Failure, State
+from lictor.state import Asked, Breaker, Deaths, Failure, State
 
 FORGET_DEATHS_S = 600.0
 HELD = "held"  # the cause of a doubt, among those that people are told of
@@ -55,6 +55,21 @@ def failed(old: State, number: int, now: float) -> State:
     return msgspec.structs.replace(old, deaths=_died(old.deaths, number, 2, now))
 
 
+def asked(old: State, color: str, what: Asked | None) -> State:
+    """What an engine that counts by itself is told of a colour from now; None: it is told to have none of it."""
+    others = {each: was for each, was in old.asked.items() if each != color}
+    is_over = what is None or what.done
+    deaths = {number: each for number, each in old.deaths.items() if not is_over or number != str(counted.TELLING)}
+    return msgspec.structs.replace(old, asked={**others, **({color: what} if what else {})}, deaths=deaths)
+
+
+def begun(old: State, action: plan.Action, now: float) -> Asked:
+    """What is known of such an engine from when it begins to do it, until that has ended."""
+    before = old.asked.get(action.color)
+    at_most = max(action.number, before.replicas if before else 0)
+    return Asked(at_most, action.release if action.kind == "scale" else "", now, done=False)
+
+
 def ended(old: State, why: str, image: str, now: float) -> State:
     """The release under way has failed for a reason that no observation shows."""
     assert old.rollout is not None
@@ -74,8 +89,9 @@ def causes(seen: Observation) -> dict[str, str]:
         found[HELD] = f"nothing is replaced: {suspected.why if suspected else state.doubt}"
     for number, deaths in state.deaths.items():
         if starts.back_off_s(deaths) >= starts.BACK_OFF_MAX_S:
-            found[f"gave up {number}"] = (f"{seen.desired.catalog_name}-{number} failed {deaths.count} times, and is "
-                                          f"started only every {starts.BACK_OFF_MAX_S / 60:g} minutes")
+            name = f"{seen.desired.catalog_name}-{number}" if number != str(counted.TELLING) else "its engine"
+            found[f"gave up {number}"] = (f"{name} failed {deaths.count} times, and the next try is only every "
+                                          f"{starts.BACK_OFF_MAX_S / 60:g} minutes")
     return found
 
 

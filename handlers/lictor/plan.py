@@ -187,7 +187,11 @@ def _hidden(member: Member, seen: Observation) -> bool:
 
 
 def _second_look(seen: Observation) -> list[Action]:
-    if not seen.state.doubt or seen.certain or doubt.new_doubt(seen):
+    if seen.certain:
+        return []
+    if release.is_late(seen):
+        return [Action("confirm", "the release's deadline has passed; a consistent reading has to show how far it is")]
+    if not seen.state.doubt or doubt.new_doubt(seen):
         return []
     return [Action("confirm", f"held, as {seen.state.doubt}; a consistent reading has to show that this is over")]
 

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from lictor import (act, busy, catalog, config, engines, errors, fence, history, log, memory, model, notify,
+from lictor import (act, busy, catalog, config, counted, engines, errors, fence, history, log, memory, model, notify,
                     observe, observer, plan, retry, serving, state, transaction)
 from lictor.fence import Fence
 from lictor.observation import Observation
@@ -114,7 +114,7 @@ def _step_fenced(context: Context, reading: Reading) -> bool:
 def _step(context: Context, reading: Reading, lock: Fence | None = None) -> bool:
     """Keep what was learnt, carry out what is planned, and tell of it; returns whether there was anything to do."""
     seen = reading.seen
-    if seen.desired.removed and not seen.containers and not seen.desired.why_held:
+    if seen.desired.removed and not seen.containers and not seen.desired.why_held and counted.is_over(seen):
         _forget(context, seen.desired.name)
         return False
     if seen.state != reading.stored:

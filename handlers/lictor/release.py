@@ -66,24 +66,25 @@ def rollout(seen: Observation) -> Rollout | None:
     """The release under way after this observation: begun, gone on with, or ended."""
     old = seen.state.rollout
     if seen.desired.why_held and not seen.desired.removed:
-        return old
+        return msgspec.structs.replace(old, passing_since=0.0, moved_at=0.0) if old else None
     if not is_asked_for(seen) or has_failed(seen):
         return None
-    is_old = old is not None and old.release == seen.desired.release
-    began_at = min(old.began_at, seen.now) if old and is_old else seen.now
-    since = min(old.passing_since or seen.now, seen.now) if old and is_old else seen.now
-    begun = Rollout(seen.desired.release, began_at)
-    new = newcomers(seen._replace(state=msgspec.structs.replace(seen.state, rollout=begun)))
-    standing = [each for each in new if each.condition not in ("draining", "leaving")]
-    all_pass = bool(standing) and all(each.passes for each in standing)
-    return msgspec.structs.replace(begun, passing_since=since if all_pass else 0.0)
+    wanted = seen.desired.release
+    old = old if old and old.release == wanted else Rollout(wanted, seen.now)
+    new = [each for each in newcomers(seen._replace(state=msgspec.structs.replace(seen.state, rollout=old)))
+           if each.condition not in ("gone", "draining", "leaving")]
+    is_moving = not old.moved_at or len(new) > old.most
+    return Rollout(
+        wanted, min(old.began_at, seen.now), most=max(old.most, len(new)),
+        passing_since=min(old.passing_since or seen.now, seen.now) if new and all(each.passes for each in new) else 0.0,
+        moved_at=0.0 if _drains(wanted, seen) else seen.now if is_moving else min(old.moved_at, seen.now))
 
 
 def failure(seen: Observation) -> Failure | None:
     """Why the release under way has failed, if it has."""
     if not seen.state.rollout or seen.desired.why_held or seen.desired.spec is None:
         return None
-    why = _died(seen) or _late(seen)
+    why = _died(seen) or _gave_up(seen) or _late(seen)
     return Failure(seen.state.rollout.release, seen.desired.spec.image, why, seen.now) if why else None
 
 
@@ -98,15 +99,6 @@ def unsmoked(seen: Observation) -> str:
     return f"smoke path {spec.release.smoke}: {'; '.join(bad)}" if bad else ""
 
 
-def deadline_at(seen: Observation) -> float:
-    """It counts from the last start of an instance, so that a long pull of the image is not held against it."""
-    running = seen.state.rollout
-    if running is None or seen.desired.spec is None:
-        return 0.0
-    starts = [each.container.started_at for each in newcomers(seen) if each.container.started_at <= seen.now]
-    return max([running.began_at, *starts]) + seen.desired.spec.release.deadline
-
-
 def _died(seen: Observation) -> str:
     """One that ends by itself ends the release: what is live serves on, and nobody has to wait for the deadline."""
     dead = [each for each in newcomers(seen) if each.condition == "gone" and not is_kept(each, seen)
@@ -115,24 +107,59 @@ def _died(seen: Observation) -> str:
                      for each in dead)
 
 
+def _gave_up(seen: Observation) -> str:
+    there = group(seen, seen.desired.other_color if seen.desired.color else "")
+    running = seen.state.rollout
+    is_over = there and running and there.release == running.release and there.gave_up
+    return f"its engine has given up: {there.trouble}" if there and is_over else ""
+
+
+def is_late(seen: Observation) -> bool:
+    """It counts from the last new instance, so that a long pull of the image, or a drain, is not held against it."""
+    spec, running = seen.desired.spec, seen.state.rollout
+    return bool(spec and running and running.moved_at and not doubt.blindness(seen)
+                and seen.now >= running.moved_at + spec.release.deadline)
+
+
 def _late(seen: Observation) -> str:
+    """All but a check that does not pass has to be seen by a consistent reading, which asks the smoke path too."""
     spec = seen.desired.spec
-    if spec is None or seen.now < deadline_at(seen) or doubt.blindness(seen):
+    if spec is None or not is_late(seen):
         return ""
+    within = f"within {spec.release.deadline:g} s"
     new = [each for each in newcomers(seen) if each.condition not in ("gone", "draining", "leaving")]
-    if not new:
-        waits = in_the_way(seen) or any(each.condition == "draining" for each in members(seen))
-        return "" if waits else f"no instance could be started within {spec.release.deadline:g} s{_trouble(seen)}"
-    if seen.desired.color and len(new) < seen.target:
-        return f"only {len(new)} of {seen.target} could be started within {spec.release.deadline:g} s{_trouble(seen)}"
     late = [f"{each.name} is {each.condition}" for each in new if not each.passes]
     if late:
-        return f"not all passed within {spec.release.deadline:g} s: {', '.join(late)}"
-    return unsmoked(seen) if seen.certain else ""
+        return f"not all passed {within}: {', '.join(late)}"
+    if not seen.certain:
+        return ""
+    if unsmoked(seen):
+        return unsmoked(seen)
+    if len(new) < seen.target:
+        count = f"only {len(new)} of {seen.target}" if new else "no instance"
+        return f"{count} could be started {within}{_trouble(seen)}"
+    if not is_told(seen, seen.desired.other_color if seen.desired.color else ""):
+        return f"its engine did not end well what it was told {within}"
+    return ""
+
+
+def is_told(seen: Observation, color: str) -> bool:
+    """Whether nothing is known to be half done of what the engine was last told of this colour."""
+    asked = seen.state.asked.get(color)
+    return asked is None or asked.done
+
+
+def _drains(wanted: str, seen: Observation) -> bool:
+    """Whether what it replaces, or what has its colour, still answers its last requests."""
+    around = candidates(seen) if seen.desired.color else members(seen)
+    return any(each.condition == "draining" and each.container.release != wanted for each in around)
 
 
 def _trouble(seen: Observation) -> str:
-    there = group(seen, seen.desired.other_color if seen.desired.color else "")
+    color = seen.desired.other_color if seen.desired.color else ""
+    there, nodes = group(seen, color), ", ".join(node for node, is_alive in seen.behind if is_alive)
+    if color and in_the_way(seen) and nodes:
+        return f": {color} is not free, as the nginx of {nodes} may still send requests to it"
     return f": {there.trouble}" if there and there.trouble else ""
 
 

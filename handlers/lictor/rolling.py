@@ -19,14 +19,14 @@ def actions(seen: Observation) -> list[Action]:
     right = [each for each in standing if each.container.release == goal]
     wrong = [each for each in standing if each.container.release != goal]
     draining = [each for each in members(seen) if each.condition in ("draining", "leaving")]
-    unready = [each for each in right if each.condition == "starting" or seen.state.rollout and not each.passes]
+    worst = min(wrong, key=_departure_order)
+    unready = [each for each in right if each.condition == "starting" or not each.passes and (
+        seen.state.rollout or worst.passes)]
     if unready:
-        return [action.on("wait", each, f"is {each.condition}; the next one comes when it passes", until=each.until)
-                for each in unready]
+        return [_unready(each, seen) for each in unready]
     joining = _joining(right, seen)
     if joining:
         return joining
-    worst = min(wrong, key=_departure_order)
     if len(standing) > seen.target:
         return [_step(action.leave(worst, f"{_what(seen)}: {len(right)} of {seen.target} are there"), seen)]
     back = release.taken_back(draining, seen)[:seen.target - len(standing)]
@@ -59,6 +59,13 @@ def _joining(right: list[Member], seen: Observation) -> list[Action]:
 
 def _standing(seen: Observation) -> list[Member]:
     return [each for each in members(seen) if each.stands]
+
+
+def _unready(member: Member, seen: Observation) -> Action:
+    """On the way back, too, none that passes goes for one that does not; it may take a person to say what then."""
+    if seen.state.rollout or member.until > seen.now:
+        return action.on("wait", member, f"is {member.condition}; the next one comes when it passes", member.until)
+    return action.on("hold", member, f"{_what(seen)}: it is {member.condition}, and what passes stays until it passes")
 
 
 def _next(worst: Member, standing: list[Member], seen: Observation) -> list[Action]:

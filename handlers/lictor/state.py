@@ -27,14 +27,17 @@ class Rollout(msgspec.Struct, frozen=True):
     release: str  # its fingerprint
     began_at: float
     passing_since: float = 0.0  # since when all of its instances pass their checks; 0.0: not all do
+    most: int = 0  # so many of its instances have been there at once
+    moved_at: float = 0.0  # when its last one came: its deadline counts from then; 0.0: it may not go on now
 
 
 class Asked(msgspec.Struct, frozen=True):
     """What an engine that counts by itself was last told of one colour."""
 
     replicas: int
-    release: str
+    release: str  # "": it may be half done, so that nobody knows what runs
     at: float
+    done: bool = True  # False: it has begun to do it, and how that ended is not known
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lictor import (config, errors, files, handler, heartbeat, keyspace, log, nginx, observe, plan, reconcile, route,
-                    routes, scale, serving)
+from lictor import (config, counted, errors, files, handler, heartbeat, keyspace, log, nginx, observe, plan,
+                    reconcile, route, routes, scale, serving)
 from lictor.observe import Reading
 
 
@@ -65,7 +65,7 @@ def _tried(failed: str, step: Callable[[], object]) -> list[str]:
 
 def _needs_work(reading: Reading) -> bool:
     """Also when there is only something to remember, and perhaps to tell people."""
-    finished = reading.seen.desired.removed and not reading.seen.containers
+    finished = reading.seen.desired.removed and not reading.seen.containers and counted.is_over(reading.seen)
     return finished or reading.seen.state != reading.stored or any(
         each.kind in (*plan.ACTS, "confirm", "wait") for each in reading.actions)
 

@@ -47,7 +47,9 @@ def scale(settings: config.Config, spec: policy.Spec, *, color: str, replicas: i
     if there["Spec"]["Labels"].get(model.LABEL_RELEASE) != release:
         return _update(client, there, definition(spec, color=color, replicas=replicas, release=release))
     wanted = {**there["Spec"], "Mode": {"Replicated": {"Replicas": replicas}}}
-    return _update(client, there, wanted) if wanted != there["Spec"] else f"{there['Spec']['Name']} is so already"
+    if wanted == there["Spec"] and not _paused(there):
+        return f"{there['Spec']['Name']} is so already"
+    return _update(client, there, wanted)  # which also has a paused update go on
 
 
 def redeploy(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
@@ -106,7 +108,7 @@ def group(service: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> mod
         service=own[model.LABEL_SERVICE], color=own.get(model.LABEL_COLOR, ""), replicas=replicas, release=release,
         image=spec["TaskTemplate"]["ContainerSpec"]["Image"],
         container_ids=tuple(sorted(each["Status"]["ContainerStatus"]["ContainerID"] for each in running)),
-        trouble=": ".join(filter(None, [_paused(service), missing])))
+        trouble=": ".join(filter(None, [_paused(service), missing])), gave_up=bool(_paused(service)))
 
 
 def definition(spec: policy.Spec, *, color: str, replicas: int, release: str) -> dict[str, Any]:
@@ -210,7 +212,7 @@ def _release(task: Mapping[str, Any]) -> str:
 
 def _paused(service: Mapping[str, Any]) -> str:
     update = service.get("UpdateStatus") or {}
-    return str(update.get("Message", "")) if str(update.get("State", "")).endswith("paused") else ""
+    return str(update.get("Message") or "paused") if str(update.get("State", "")).endswith("paused") else ""
 
 
 def _last_error(tasks: Iterable[Mapping[str, Any]], running: Iterable[Mapping[str, Any]]) -> str:

@@ -1,0 +1,62 @@
+"""Observations of a service whose engine is told only how many there should be, for the planner's tables."""
+
+from typing import Any
+
+import msgspec
+
+from lictor import counting, desired, memory, model, plan
+from lictor.model import Group
+from lictor.observation import Counts, Observation
+from lictor.state import State
+from scene import NOW
+
+SPEC: dict[str, Any] = {
+    "name": "books", "engine": "swarm", "image": "books:1", "port": 8080, "check": {"http": "/health"},
+    "replicas": {"min": 0, "max": 9}, "heal": {"grace": "10s"}, "drain": "30s",
+    "release": {"strategy": "blue-green", "healthy_for": "3s", "deadline": "60s", "keep": "10m"}}
+ROLLING = {**SPEC, "release": {**SPEC["release"], "strategy": "rolling"}}
+
+
+def release_of(image: str, spec: dict[str, Any] = SPEC) -> str:
+    return desired.desired("books", {"spec": msgspec.json.encode(spec), "image": image.encode()}, State()).release
+
+
+def group(color: str, replicas: int, image: str, *ids: str, trouble: str = "", spec: dict[str, Any] = SPEC,
+          gave_up: bool = False) -> Group:
+    return Group("books", color, replicas, release_of(image, spec), image, ids, trouble, gave_up)
+
+
+def world(asked: str, count: int, groups: tuple[Group, ...], *crew: str, spec: dict[str, Any] = SPEC,
+          state: dict[str, Any] | None = None, keys: dict[str, bytes] | None = None, remembers: bool = True,
+          ends: bool = True, tells: bool = True, now: float = NOW, **fields: Any) -> Observation:
+    """Of each of the crew: `ID COLOR STATUS [NODE]`; what is live is books:1, in blue."""
+    color = "blue" if spec is SPEC else ""
+    remembered = State(**{"live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec),
+                          "proven": True, "color": color, "passed": [each.split()[0] for each in crew],
+                          **(state or {})})
+    instances = []
+    for words in crew:
+        container_id, own, status, *node = words.split()
+        name = model.catalog_name("books", "" if own == "-" else own)
+        instances.append(model.Instance(node[0] if node else "node-1", f"s-{container_id}", name, "10.0.0.1", 32000,
+                                        status, True, None, container_id))
+    given = {"spec": msgspec.json.encode(spec), "replicas": str(count).encode(), "image": asked.encode(),
+             **(keys or {})}
+    if color:
+        given.setdefault("color", remembered.color.encode())
+    wanted = desired.desired("books", given, remembered)
+    counts = Counts("node-1", tells, ends, remembers, groups)
+    seen = Observation(now, wanted, tuple(counting.containers(wanted, remembered, counts, instances, now)),
+                       tuple(instances), state=remembered, counts=counts, **{"certain": True, **fields})
+    return seen._replace(state=memory.remember(seen))
+
+
+def decided(seen: Observation) -> list[str]:
+    return [f"{each.kind} {each.container}" + (f" {each.number}" if each.kind in ("scale", "redeploy") else "")
+            for each in plan.plan(seen)]
+
+
+BLUE = group("blue", 2, "books:1", "a", "b")
+TWO = ("a blue passing", "b blue passing")
+GREEN = group("green", 2, "books:2", "c", "d")
+NEW = ("c green passing", "d green passing")

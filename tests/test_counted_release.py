@@ -1,0 +1,156 @@
+"""Releases by engines that are told only how many there should be, as tables; test_on_swarm has a real engine."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from counted_scene import BLUE, GREEN, NEW, ROLLING, SPEC, TWO, decided, group, release_of, world
+from lictor import memory, plan
+from lictor.model import Group
+from lictor.observation import Observation
+from lictor.state import Asked, Deaths, Rollout
+from scene import NOW
+
+
+@pytest.mark.parametrize(("groups", "crew", "since_s", "expected"), [
+    ((BLUE,), TWO, 0, ["scale books-green 2"]),
+    ((BLUE, group("green", 0, "books:2")), TWO, 0, ["scale books-green 2"]),
+    ((BLUE, GREEN), (*TWO, "c green passing"), 0, ["wait books-green"]),
+    ((BLUE, GREEN), (*TWO, *NEW), 1, ["wait books-green"]),
+    ((BLUE, GREEN), (*TWO, *NEW), 4, ["switch books-green"]),
+])
+def test_a_release_comes_up_in_the_other_colour(groups: tuple[Group, ...], crew: tuple[str, ...], since_s: float,
+                                                expected: list[str]) -> None:
+    seen = world("books:2", 2, groups, *crew)
+    seen = seen._replace(now=NOW + since_s)
+    assert decided(seen._replace(state=memory.remember(seen))) == expected
+
+
+def test_a_release_that_fits_nowhere_fails_with_the_engine_s_own_words() -> None:
+    stuck = group("green", 2, "books:2", trouble="no suitable node (insufficient resources on 3 nodes)")
+    seen = world("books:2", 2, (BLUE, stuck), *TWO)._replace(now=NOW + 61)
+    seen = seen._replace(state=memory.remember(seen))
+    assert seen.state.failed and "insufficient resources on 3 nodes" in seen.state.failed.why
+    assert decided(seen) == ["retire books-green", "hold "]
+
+
+def test_a_release_that_never_passes_fails_at_its_deadline() -> None:
+    seen = world("books:2", 2, (BLUE, GREEN), *TWO, "c green critical", "d green passing", state={"passed": ["a", "b"]})
+    assert seen.state.critical_since == {"c": NOW} and not seen.state.failed
+    late = world("books:2", 2, (BLUE, GREEN), *TWO, "c green critical", "d green passing", now=NOW + 61, state={
+        "passed": ["a", "b", "d"], "rollout": seen.state.rollout, "critical_since": seen.state.critical_since})
+    assert late.state.failed and "not all passed within 60 s" in late.state.failed.why
+
+
+@pytest.mark.parametrize(("blue", "after_s", "behind", "expected"), [
+    (BLUE, 10, (), ["wait books-blue"]),  # connections on other nodes cannot be seen
+    (BLUE, 31, (), ["scale books-blue 0"]),
+    (BLUE, 31, (("node-2", True),), ["wait books-blue"]),
+    (BLUE, 61, (("node-2", False),), ["hold books-blue"]),
+    (group("blue", 0, "books:1"), 599, (), []),
+    (group("blue", 0, "books:1"), 601, (), ["retire books-blue"]),
+])
+def test_what_was_live_is_scaled_to_nothing_kept_and_retired(blue: Group, after_s: float, behind: tuple[Any, ...],
+                                                             expected: list[str]) -> None:
+    state = {"color": "green", "live": {**SPEC, "image": "books:2"}, "live_release": release_of("books:2"),
+             "previous": {**SPEC, "image": "books:1"}, "previous_release": release_of("books:1"), "switched_at": NOW}
+    assert decided(world("books:2", 2, (blue, GREEN), *NEW, state=state, behind=behind, now=NOW + after_s)) == expected
+
+
+def test_rolling_is_the_engine_s_own_and_taken_back_when_it_fails() -> None:
+    old = group("", 2, "books:1", "a", "b", spec=ROLLING)
+    seen = world("books:2", 2, (old,), "a - passing", "b - passing", spec=ROLLING)
+    assert decided(seen) == ["redeploy books 2"]
+    half = (group("", 2, "books:2", "c", spec=ROLLING),)
+    first = rolling(half, "a - passing", "c - critical", rollout=seen.state.rollout, passed=["a"])
+    late = rolling(half, "a - passing", "c - critical", rollout=first.state.rollout, passed=["a"],
+                   critical_since={"c": NOW}, now=NOW + 61)
+    assert late.state.failed and decided(late)[0] == "redeploy books 2"
+    assert plan.plan(late)[0].release == release_of("books:1", ROLLING)
+
+
+def rolling(groups: tuple[Group, ...], *crew: str, rollout: Rollout | None, spec: dict[str, Any] = ROLLING,
+            now: float = NOW, certain: bool = True, remembers: bool = True, **state: Any) -> Observation:
+    return world("books:2", 2, groups, *crew, spec=spec, now=now, certain=certain, remembers=remembers,
+                 state={"rollout": rollout, **state})
+
+
+ALL_NEW = (group("", 2, "books:2", "c", "d", spec=ROLLING),)
+BEGUN = Rollout(release_of("books:2", ROLLING), NOW - 9, passing_since=NOW - 4, most=2, moved_at=NOW - 9)
+
+
+def test_a_rolling_release_ends_with_a_consistent_reading() -> None:
+    new = ("c - passing", "d - passing")
+    young = msgspec.structs.replace(BEGUN, passing_since=NOW - 2)
+    assert decided(rolling(ALL_NEW, *new, rollout=young, certain=False)) == ["wait books"]
+    assert decided(rolling(ALL_NEW, *new, rollout=BEGUN, certain=False)) == ["confirm books"]
+    ended = rolling(ALL_NEW, *new, rollout=BEGUN)
+    assert ended.state.rollout is None and ended.state.live_release == BEGUN.release and decided(ended) == []
+    ill = rolling(ALL_NEW, new[0], "d - critical", rollout=BEGUN, certain=False)
+    assert ill.state.rollout and decided(ill) == ["wait s-d on node-1"]
+
+
+def test_a_rolling_release_ends_only_if_the_smoke_path_of_all_answers() -> None:
+    spec = {**ROLLING, "release": {**ROLLING["release"], "smoke": "/books"}}
+    groups = (group("", 2, "books:2", "c", "d", spec=spec),)
+    begun = msgspec.structs.replace(BEGUN, release=release_of("books:2", spec))
+    for said, expected in (("answers 500", ["wait books"]), ("", [])):
+        seen = world("books:2", 2, groups, "c - passing", "d - passing", spec=spec, state={"rollout": begun},
+                     smoke={"c": "", "d": said})
+        assert decided(seen) == expected and bool(seen.state.rollout) == bool(expected)
+
+
+def test_an_update_that_the_engine_does_not_go_on_with_fails_the_release() -> None:
+    paused = group("", 2, "books:2", "c", spec=ROLLING, trouble="update paused due to failure", gave_up=True)
+    seen = rolling((paused,), "a - passing", "c - passing", rollout=BEGUN)
+    assert seen.state.failed and "update paused due to failure" in seen.state.failed.why
+    assert decided(seen)[0] == "redeploy books 2"
+
+
+def test_the_deadline_of_an_engine_s_rolling_update_counts_from_the_last_new_instance() -> None:
+    half, crew = (group("", 2, "books:2", "c", spec=ROLLING),), ("a - passing", "c - passing")
+    one = msgspec.structs.replace(BEGUN, began_at=NOW - 300, most=0, moved_at=NOW - 59)
+    came = rolling(half, *crew, rollout=one)
+    assert came.state.rollout and came.state.rollout.moved_at == NOW
+    late = rolling(half, *crew, rollout=came.state.rollout, now=NOW + 60)
+    assert late.state.failed and "only 1 of 2 could be started within 60 s" in late.state.failed.why
+
+
+def test_what_a_forgetful_engine_did_not_end_well_is_none_of_the_release_and_fails_it() -> None:
+    """Its playbook broke off half-way, say: it is told again after a while, and taken back at the deadline."""
+    half = (Group("books", "", 2, "", "books:1", None),)
+    asked = {"asked": {"": Asked(2, "", NOW - 20, done=False)}, "deaths": {"0": Deaths(2, NOW - 20)}}
+    begun = msgspec.structs.replace(BEGUN, passing_since=0.0, most=0)
+    crew = ("a - passing", "b - passing")
+    again = rolling(half, *crew, rollout=begun, remembers=False, **asked)
+    assert decided(again) == ["redeploy books 2"] and plan.plan(again)[0].release == BEGUN.release
+    late = rolling(half, *crew, rollout=begun, remembers=False, now=NOW + 60, **asked)
+    assert late.state.failed and "no instance could be started within 60 s" in late.state.failed.why
+    (back, _) = plan.plan(late)
+    assert (back.kind, back.release) == ("redeploy", release_of("books:1", ROLLING))
+
+
+def test_a_colour_that_a_forgetful_engine_only_half_made_fails_and_is_ended() -> None:
+    half = (BLUE, Group("books", "green", 2, release_of("books:2"), "books:2", None))
+    asked = {"blue": Asked(2, release_of("books:1"), NOW - 999),
+             "green": Asked(2, release_of("books:2"), NOW - 61, done=False)}
+    begun = Rollout(release_of("books:2"), NOW - 60, most=2, moved_at=NOW - 60)
+    seen = world("books:2", 2, half, *TWO, *NEW, remembers=False, state={"asked": asked, "rollout": begun})
+    assert seen.state.failed and "its engine did not end well what it was told" in seen.state.failed.why
+    assert decided(seen) == ["retire books-green", "hold "]
+
+
+def test_another_image_and_fewer_at_once_make_no_sudden_drop() -> None:
+    five, wanted = group("", 5, "books:1", *"abcde", spec=ROLLING), ("redeploy books 5", "wait books", "scale books 2")
+    for told, since_s, expected in ((five, 100, wanted[0]), (five._replace(release=release_of("books:2", ROLLING)), 5,
+                                                             wanted[1]),
+                                    (five._replace(release=release_of("books:2", ROLLING)), 100, wanted[2])):
+        seen = world("books:2", 2, (told,), *(f"{each} - passing" for each in "abcde"), spec=ROLLING,
+                     state={"surplus_since": NOW - since_s})
+        assert decided(seen)[0] == expected
+
+
+def test_what_serves_nobody_yet_is_lowered_at_once() -> None:
+    many = group("green", 5, "books:2", "c", "d")
+    assert decided(world("books:2", 2, (BLUE, many), *TWO, *NEW)) == ["scale books-green 2"]
