@@ -212,6 +212,10 @@ def test_without_a_renewal_nothing_is_done_after_ten_seconds(client, clock, monk
         for call in (mine.check, lambda: mine.put(GUARDED, "2", index_of(client, GUARDED))):
             with pytest.raises(errors.Conflict, match="last renewed 10.1 s ago"):
                 call()
+        clock[0] += 14.9
+        assert mine.lost() == ""  # until the lock delay of a session that has run out is nearly over
+        clock[0] += 0.1
+        assert "last renewed 25.1 s ago, so another may have it soon" in mine.lost()
         entry = client.get(GUARDED)
         assert entry and entry.value == b"1"
 
@@ -242,6 +246,7 @@ def test_who_learns_that_the_session_has_ended_stops(agent, client, monkeypatch,
         wait_for(lambda: not is_ours(mine), "the renewal is refused")
         with pytest.raises(errors.Conflict, match="its session has ended"):
             mine.put(GUARDED, "1", 0)
+        assert "its session has ended" in mine.lost()
         assert client.get(GUARDED) is None
     assert f"action=unlock lock={LOCK} outcome=failed" in capfd.readouterr().err
     wait_for(lambda: is_free(client), "the lock delay is over")

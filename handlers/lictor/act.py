@@ -162,7 +162,7 @@ def _scale(context: Context, seen: Observation, action: plan.Action, lock: Fence
         _remember_asked(context, seen, action.color, memory.begun(seen.state, action, time.time()), lock)
     with _failures_counted(context, seen, action, lock):
         said = tell(context.config, _with_env_files(spec), color=action.color, replicas=action.number,
-                    release=action.release)
+                    release=action.release, called_off=lock.lost if lock else None)
     _remember_asked(context, seen, action.color, state.Asked(action.number, action.release, time.time()), lock)
     return said
 
@@ -170,7 +170,8 @@ def _scale(context: Context, seen: Observation, action: plan.Action, lock: Fence
 def _retire(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
     spec = _spec_of(seen, action.release)
     with _failures_counted(context, seen, action, lock):
-        said = engines.COUNTING[spec.engine].remove(context.config, spec, color=action.color)
+        said = engines.COUNTING[spec.engine].remove(context.config, spec, color=action.color,
+                                                    called_off=lock.lost if lock else None)
     _remember_asked(context, seen, action.color, None, lock)
     return said
 

@@ -20,6 +20,7 @@ _TTL_S = 15
 _LOCK_DELAY_S = 15  # what the last holder had begun before it lost the lock has that long to end
 _RENEW_EVERY_S = 5.0
 _RETRY_AFTER_S = 1.0
+_STOPS_WITHIN_S = 5.0
 _TRUSTED_FOR_S = 10.0  # well below the TTL: an act that is begun now should end while the lock is ours
 
 
@@ -30,10 +31,19 @@ class Fence:
         self._client, self._key, self._session, self._renewed_at = client, key, session, renewed_at
         self._ended = threading.Event()
 
+    def lost(self) -> str:
+        """Why what was begun has to stop: another may begin as soon as the lock delay is over. "": it need not."""
+        age_s = _now() - self._renewed_at
+        if self._ended.is_set():
+            return f"lock {self._key}: it is not ours any more, its session has ended"
+        if age_s > _TTL_S + _LOCK_DELAY_S - _STOPS_WITHIN_S:
+            return f"lock {self._key}: last renewed {age_s:.1f} s ago, so another may have it soon"
+        return ""
+
     def check(self) -> None:
         """Conflict when the lock may be somebody else's by now."""
         if self._ended.is_set():
-            raise errors.Conflict(f"lock {self._key}: it is not ours any more, its session has ended")
+            raise errors.Conflict(self.lost())
         age_s = _now() - self._renewed_at
         if age_s > _TRUSTED_FOR_S:
             raise errors.Conflict(f"lock {self._key}: last renewed {age_s:.1f} s ago, so it may not be ours any more")

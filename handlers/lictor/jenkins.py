@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lictor import consul_settings, delegation, errors, excerpt, http_client, log, retry
+from lictor.process import CalledOff
 
 _CALL_TIMEOUT_S = 30.0
 # Only the path is taken: Jenkins may know itself by another name than ours, and nobody else may get the token.
@@ -22,12 +23,13 @@ _WORD = re.compile(r"[!-~]+", re.ASCII)
 
 
 def build(settings: delegation.Jenkins, url: str, *, headers: Mapping[str, str], body: bytes | None,
-          secrets: tuple[str, ...], timeout_s: float) -> str:
+          secrets: tuple[str, ...], timeout_s: float, called_off: CalledOff | None = None) -> str:
     """Have a build made by a POST to `url` and wait for its success; returns where it is, and its last lines.
 
-    The POST is sent once, or again when there was no connection. A build whose time is over goes on in Jenkins.
+    The POST is sent once, or again when there was no connection. A build whose time is over, or that is not waited for
+    any more as it was called off, goes on in Jenkins.
     """
-    session = _Session(settings, timeout_s=timeout_s, secrets=secrets)
+    session = _Session(settings, timeout_s=timeout_s, secrets=secrets, called_off=called_off)
     item = session.start(url, headers, body)
     path = session.poll(f"{item}/api/json", _started)
     if not path:
@@ -44,18 +46,20 @@ def build(settings: delegation.Jenkins, url: str, *, headers: Mapping[str, str],
 class _Session:
     """One user's requests to one Jenkins within one time limit; paths are relative to where Jenkins is."""
 
-    def __init__(self, settings: delegation.Jenkins, *, timeout_s: float, secrets: tuple[str, ...]) -> None:
+    def __init__(self, settings: delegation.Jenkins, *, timeout_s: float, secrets: tuple[str, ...],
+                 called_off: CalledOff | None) -> None:
         token = consul_settings.read_token(settings.token_file)
         basic = base64.b64encode(f"{settings.user}:{token}".encode()).decode()
         self._settings, self._secrets = settings, (token, basic, *secrets)
         self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
-        self._headers = {"Authorization": f"Basic {basic}"}
+        self._headers, self._called_off = {"Authorization": f"Basic {basic}"}, called_off
 
     def start(self, url: str, headers: Mapping[str, str], body: bytes | None) -> str:
         """The path of the item in the queue."""
         own = self._headers | (self._crumb() if self._settings.crumb else {})
         answer = retry.unavailable(lambda: self._ask("POST", url, {**headers, **own}, body),
-                                   timeout_s=self._left_s(), only=http_client.NotSent)
+                                   timeout_s=self._left_s(), only=http_client.NotSent,
+                                   called_off=self._called_off)
         http_client.refuse_failure(answer)
         item = _ITEM.search(answer.headers.get("Location", ""))
         if answer.status != 201 or item is None:
@@ -67,7 +71,10 @@ class _Session:
     def poll(self, path: str, found: Callable[[dict[str, Any]], str]) -> str:
         """What `found` sees in the JSON there: asked for again while that is Unavailable, or while nobody answers."""
         try:
-            return retry.unavailable(lambda: found(self._json(path)), timeout_s=self._left_s())
+            return retry.unavailable(lambda: found(self._json(path)), timeout_s=self._left_s(),
+                                     called_off=self._called_off)
+        except errors.Conflict:
+            raise
         except errors.Unavailable as error:
             raise errors.Unavailable(f"{self._settings.url}{path.partition('/api/')[0]}: not done within "
                                      f"{self._timeout_s:g} s, and not stopped: {error}") from error
@@ -91,7 +98,7 @@ class _Session:
                 http_client.refuse_failure(answer)
             return answer
 
-        answer = retry.unavailable(ask, timeout_s=self._left_s())
+        answer = retry.unavailable(ask, timeout_s=self._left_s(), called_off=self._called_off)
         if answer.status == 404:
             return {}
         crumb = _parsed(answer)

@@ -5,18 +5,23 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from lictor import errors
 
+CalledOff = Callable[[], str]  # why what is under way has to stop; "": it need not
 LOG_NAME = "lictor.log"  # in the state folder: what detached handlers say
 _LOG_LIMIT_BYTES = 10_000_000
+_LOOK_EVERY_S = 0.5
 
 
-def run(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[str, str] | None = None) -> str:
+def run(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[str, str] | None = None,
+        called_off: CalledOff | None = None) -> str:
     """Run a program to its end and return its stdout; raises CommandFailed with both outputs otherwise.
 
-    It gets a session of its own: when its time runs out, all that it started there ends with it.
+    It gets a session of its own: when its time runs out, all that it started there ends with it. So it does when
+    `called_off` gives a reason, with a Conflict.
     """
     try:
         child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -25,7 +30,7 @@ def run(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[
         raise errors.CommandFailed(argv, 127, "", str(error)) from error
     with child:
         try:
-            stdout, stderr = child.communicate(stdin, timeout=timeout_s)
+            stdout, stderr = _communicate(child, stdin, timeout_s, called_off)
         except subprocess.TimeoutExpired as error:
             raise errors.CommandFailed(argv, None, _text(error.stdout), _text(error.stderr)) from error
         finally:
@@ -62,6 +67,23 @@ def spawn_handler(name: str, args: list[str], *, state_dir: str, stdin: bytes = 
         given.seek(0)
         return subprocess.Popen([*handler_argv(name), *args], stdin=given, stdout=log_file, stderr=log_file,
                                 start_new_session=True, close_fds=True, cwd="/", env={**os.environ, **(environ or {})})
+
+
+def _communicate(child: subprocess.Popen[str], stdin: str, timeout_s: float,
+                 called_off: CalledOff | None) -> tuple[str, str]:
+    if called_off is None:
+        return child.communicate(stdin, timeout=timeout_s)
+    given: str | None = stdin
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return child.communicate(given, timeout=min(_LOOK_EVERY_S, max(deadline - time.monotonic(), 0.0)))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= deadline:
+                raise
+            given, why = None, called_off()
+            if why:
+                raise errors.Conflict(why) from None
 
 
 def _text(output: object) -> str:

@@ -14,19 +14,26 @@ _pause = tenacity.wait_random_exponential(multiplier=0.1, max=5)
 
 
 def unavailable(call: Callable[[], T], *, timeout_s: float,
-                only: type[errors.Unavailable] = errors.Unavailable) -> T:
+                only: type[errors.Unavailable] = errors.Unavailable,
+                called_off: Callable[[], str] | None = None) -> T:
     """Call again while it raises `only`, with growing pauses; the last error is raised when time runs out, or would
-    before the time that the error says to wait for."""
+    before the time that the error says to wait for. A Conflict when `called_off` gives a reason not to call again."""
     def left_s(state: tenacity.RetryCallState) -> float:
         return timeout_s - (state.seconds_since_start or 0.0)
 
     retrying = tenacity.Retrying(
-        stop=lambda state: _asked_s(state) >= left_s(state),
+        stop=lambda state: _asked_s(state) >= left_s(state) or bool(called_off and called_off()),
         wait=lambda state: max(_asked_s(state), min(_pause(state), left_s(state))),
         retry=tenacity.retry_if_exception_type(only),
         reraise=True,
     )
-    return retrying(call)
+    try:
+        return retrying(call)
+    except only as error:
+        why = called_off() if called_off else ""
+        if why:
+            raise errors.Conflict(f"{why}; {error}") from error
+        raise
 
 
 def _asked_s(state: tenacity.RetryCallState) -> float:

@@ -1,12 +1,11 @@
 """The smoke test of a new release: its path, asked on each new instance itself, before any of them gets traffic."""
 
 import functools
-import http.client
 import ipaddress
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from lictor import model, policy
+from lictor import errors, http_client, model, policy
 from lictor.observation import Member
 
 _TIMEOUT_S = 5.0
@@ -21,15 +20,11 @@ def ask(spec: policy.Spec, instances: Sequence[Member]) -> dict[str, str]:
 
 
 def _ask(spec: policy.Spec, instance: model.Instance) -> str:
+    headers = {"User-Agent": "lictor", **({"Host": spec.route.host} if spec.route and spec.route.host else {})}
     try:
-        connection = http.client.HTTPConnection(str(ipaddress.ip_address(instance.address)), instance.port,
-                                                timeout=_TIMEOUT_S)
-        headers = {"User-Agent": "lictor", **({"Host": spec.route.host} if spec.route and spec.route.host else {})}
-        try:
-            connection.request("GET", spec.release.smoke, headers=headers)
-            status = connection.getresponse().status
-        finally:
-            connection.close()
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        at = model.host_port(str(ipaddress.ip_address(instance.address)), instance.port)
+        status = http_client.exchange("GET", f"http://{at}{spec.release.smoke}", headers=headers, body=None,
+                                      timeout_s=_TIMEOUT_S).status
+    except (errors.Unavailable, ValueError) as error:
         return f"does not answer: {error}"
     return "" if 200 <= status < 300 else f"answers {status}"

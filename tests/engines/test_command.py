@@ -97,6 +97,21 @@ def test_when_the_time_is_over_its_children_end_too(tmp_path: Path) -> None:
     wait_for(lambda: not os.path.exists(f"/proc/{pid}") or _is_zombie(pid), "its child has ended")
 
 
+def test_what_is_called_off_ends_with_its_children_and_is_no_failure_of_its_own(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    given = settings("sh", "-c", "sleep 600 & echo $! > $2; wait", "{name}", "{replicas}", str(pid_file))
+
+    def lost() -> str:
+        return "the lock is lost" if pid_file.exists() and pid_file.read_text() else ""
+    with pytest.raises(errors.Conflict, match="the lock is lost"):
+        ENGINE.scale(given, spec(), color="", replicas=2, release="r1", called_off=lost)
+    pid = int(pid_file.read_text())
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}") or _is_zombie(pid), "its child has ended")
+    quick = settings("cat", "{name}", "{replicas}", "/dev/stdin")
+    with pytest.raises(errors.Unavailable, match="cat: exit code 1"):
+        ENGINE.scale(quick, spec(), color="", replicas=2, release="r1", called_off=lambda: "")
+
+
 def test_a_child_that_stays_behind_is_waited_for_until_the_time_is_over_and_then_ended(tmp_path: Path) -> None:
     given = settings("sh", "-c", "sleep 600 & echo $! > $2", "{name}", "{replicas}", str(tmp_path / "pid"),
                      timeout="500ms")

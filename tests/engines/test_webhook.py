@@ -210,6 +210,14 @@ def test_nobody_is_waited_for_longer_than_the_time_limit() -> None:
             scale(settings(f"http://127.0.0.1:{silent.getsockname()[1]}/{{name}}/{{replicas}}", timeout="300ms"))
 
 
+def test_what_is_called_off_is_not_asked_for_again(server: Server) -> None:
+    server.answers = [(503, {}, b"")] * 9
+    given = settings(server.url + "{name}/{replicas}", method="PUT")
+    with pytest.raises(errors.Conflict, match="the lock is lost; .*503"):
+        ENGINE.scale(given, spec(), color="", replicas=2, release="r1", called_off=lambda: "the lock is lost")
+    assert len(server.requests) == 1
+
+
 def test_a_long_answer_is_read_in_part_only(server: Server) -> None:
     server.answers = [(200, {"Content-Type": "text/plain"}, b"x" * 3_000_000)]
     assert scale(settings(server.url + "{name}/{replicas}")) == "200: " + "x" * 4000
@@ -306,6 +314,16 @@ def test_when_the_time_is_over_it_says_what_was_waited_for(jenkins: Jenkins, tok
     assert "not done within 1 s, and not stopped" in str(raised.value)
     if name == "slow":
         assert "In the quiet period" in str(raised.value) or "Waiting for next available" in str(raised.value)
+
+
+def test_a_build_that_is_called_off_is_not_waited_for(jenkins: Jenkins, token_file: Path) -> None:
+    given = settings(jenkins.url + "job/deploy-{name}/buildWithParameters", form={"service_instances": "{replicas}"},
+                     jenkins={"url": jenkins.url, "user": lab.USER, "token_file": str(token_file)})
+
+    def lost() -> str:
+        return "the lock is lost" if jenkins.asked("GET", "job/deploy-long/1") else ""
+    with pytest.raises(errors.Conflict, match="the lock is lost; it is running"):
+        ENGINE.scale(given, spec(name="long"), color="", replicas=2, release="r1", called_off=lost)
 
 
 @pytest.mark.parametrize("failure", [0, 502, 503])

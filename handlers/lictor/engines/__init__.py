@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from lictor import config, model, policy
+from lictor import config, model, policy, process
 from lictor.engines import command, compose, docker, swarm, webhook
 
 
@@ -44,7 +44,8 @@ class Counting(Protocol):
     """It is told how many are wanted, from any node, and starts, places and ends the instances by itself.
 
     Every call raises Unavailable when the engine can't be reached, Conflict when somebody else changed the group
-    meanwhile, Refused for what it will never accept; and has a time limit.
+    meanwhile, Refused for what it will never accept; and has a time limit. One that takes long asks `called_off` on the
+    way, and ends with a Conflict when that gives a reason.
     """
 
     def acts_here(self, settings: config.Config) -> bool:
@@ -53,13 +54,16 @@ class Counting(Protocol):
     def groups(self, service: str | None = None) -> list[model.Group] | None:
         """What it was told and what came of it, for one service or all of lictor's; None: it does not remember."""
 
-    def scale(self, settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
+    def scale(self, settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str,
+              called_off: process.CalledOff | None = None) -> str:
         """Have exactly so many run from the spec, made if there are none; returns its last words, for the record."""
 
-    def redeploy(self, settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
+    def redeploy(self, settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str,
+                 called_off: process.CalledOff | None = None) -> str:
         """The same with another release, or to have them made anew; instances are replaced as the engine does it."""
 
-    def remove(self, settings: config.Config, spec: policy.Spec, *, color: str) -> str:
+    def remove(self, settings: config.Config, spec: policy.Spec, *, color: str,
+               called_off: process.CalledOff | None = None) -> str:
         """End the group and all that runs of it."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lictor import config, containers as docker, errors, heartbeat, inspection, labels, model, policy, swarms
+from lictor.process import CalledOff
 
 _RESTART_DELAY_S = 2.0  # also before the replacement of one that lictor or a dead node ended
 _VOLUME = re.compile(r"(?:(?P<source>/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?(?P<target>/[^:]*)(?::(?P<options>[^:]*))?")
@@ -40,7 +41,8 @@ def groups(service: str | None = None) -> list[model.Group] | None:
     return sorted(group(each, tasks) for each in services)
 
 
-def scale(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
+def scale(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str,
+          called_off: CalledOff | None = None) -> str:
     client, there = _connect(spec.name, color)
     if there is None:
         return _create(client, definition(spec, color=color, replicas=replicas, release=release))
@@ -52,7 +54,8 @@ def scale(settings: config.Config, spec: policy.Spec, *, color: str, replicas: i
     return _update(client, there, wanted)  # which also has a paused update go on
 
 
-def redeploy(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
+def redeploy(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str,
+             called_off: CalledOff | None = None) -> str:
     client, there = _connect(spec.name, color)
     wanted = definition(spec, color=color, replicas=replicas, release=release)
     if there is None:
@@ -62,7 +65,7 @@ def redeploy(settings: config.Config, spec: policy.Spec, *, color: str, replicas
     return _update(client, there, wanted)
 
 
-def remove(settings: config.Config, spec: policy.Spec, *, color: str) -> str:
+def remove(settings: config.Config, spec: policy.Spec, *, color: str, called_off: CalledOff | None = None) -> str:
     client, there = _connect(spec.name, color)
     if there is None:
         return ""

@@ -11,6 +11,7 @@ from typing import Any
 
 from lictor import (config, consul_settings, delegation, errors, excerpt, http_client, jenkins, model, policy, retry,
                     template)
+from lictor.process import CalledOff
 
 _READABLE = ("application/json", "text/plain")
 
@@ -23,20 +24,22 @@ def groups(service: str | None = None) -> list[model.Group] | None:
     return None
 
 
-def scale(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
-    return _scale(_templates(settings), template.Values(spec.name, replicas, spec.image, color))
+def scale(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str,
+          called_off: CalledOff | None = None) -> str:
+    return _scale(_templates(settings), template.Values(spec.name, replicas, spec.image, color), called_off)
 
 
-def redeploy(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str) -> str:
+def redeploy(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str,
+             called_off: CalledOff | None = None) -> str:
     templates, values = _templates(settings), template.Values(spec.name, replicas, spec.image, color)
     if templates.redeploy:
-        return _send("webhook.redeploy", templates.redeploy, values, templates)
+        return _send("webhook.redeploy", templates.redeploy, values, templates, called_off)
     template.require(delegation.texts(templates.scale), values, "webhook.scale", release=True)
-    return _scale(templates, values)
+    return _scale(templates, values, called_off)
 
 
-def remove(settings: config.Config, spec: policy.Spec, *, color: str) -> str:
-    return _scale(_templates(settings), template.Values(spec.name, 0, spec.image, color))
+def remove(settings: config.Config, spec: policy.Spec, *, color: str, called_off: CalledOff | None = None) -> str:
+    return _scale(_templates(settings), template.Values(spec.name, 0, spec.image, color), called_off)
 
 
 def _templates(settings: config.Config) -> delegation.Webhook:
@@ -45,11 +48,12 @@ def _templates(settings: config.Config) -> delegation.Webhook:
     return settings.webhook
 
 
-def _scale(templates: delegation.Webhook, values: template.Values) -> str:
-    return _send("webhook.scale", templates.scale, values, templates)
+def _scale(templates: delegation.Webhook, values: template.Values, called_off: CalledOff | None) -> str:
+    return _send("webhook.scale", templates.scale, values, templates, called_off)
 
 
-def _send(key: str, request: delegation.Request, values: template.Values, templates: delegation.Webhook) -> str:
+def _send(key: str, request: delegation.Request, values: template.Values, templates: delegation.Webhook,
+          called_off: CalledOff | None) -> str:
     template.require(delegation.texts(request), values, key)
     url = template.fill(request.url, values, functools.partial(urllib.parse.quote, safe=""))
     secrets = {name: consul_settings.read_secret(path) for name, path in request.headers_files}
@@ -58,15 +62,15 @@ def _send(key: str, request: delegation.Request, values: template.Values, templa
     try:
         if templates.jenkins:
             return jenkins.build(templates.jenkins, url, headers=headers, body=body, secrets=tuple(secrets.values()),
-                                 timeout_s=templates.timeout_s)
-        return _ask(request, url, headers, body, secrets=secrets, timeout_s=templates.timeout_s)
+                                 timeout_s=templates.timeout_s, called_off=called_off)
+        return _ask(request, url, headers, body, secrets=secrets, timeout_s=templates.timeout_s, called_off=called_off)
     except errors.LictorError as error:
         error.args = (f"{key}: {request.method} {url.partition('?')[0]}: {error}",)
         raise
 
 
 def _ask(request: delegation.Request, url: str, headers: dict[str, str], body: bytes | None, *,
-         secrets: dict[str, str], timeout_s: float) -> str:
+         secrets: dict[str, str], timeout_s: float, called_off: CalledOff | None) -> str:
     deadline = time.monotonic() + timeout_s
 
     def ask() -> str:
@@ -77,7 +81,7 @@ def _ask(request: delegation.Request, url: str, headers: dict[str, str], body: b
         return f"{answer.status}: {said}" if said else str(answer.status)
 
     only = errors.Unavailable if request.retry else http_client.NotSent
-    return retry.unavailable(ask, timeout_s=timeout_s, only=only)
+    return retry.unavailable(ask, timeout_s=timeout_s, only=only, called_off=called_off)
 
 
 def _body(request: delegation.Request, values: template.Values, headers: dict[str, str]) -> bytes | None:
