@@ -133,6 +133,17 @@ def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def locked_folder(path: str) -> Iterator[None]:
+    """Hold an exclusive flock on a folder that need not be ours; nothing is written there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def remove_stale_temporaries(folder: str, *, older_than_s: float) -> list[str]:
     """Remove what a writer that was killed left in `folder`; returns the paths removed."""
     stale = []

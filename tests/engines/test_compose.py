@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,17 @@ def test_an_instance_runs_beside_those_of_another_release(modern: Project, secon
         old.id)["Config"]["Labels"]
     assert [(each.id, each.image, each.status) for each in engine.containers("books-service")] == [
         (old.id, "books-service:1.0", "exited"), (new.id, second_image, "running")]
+
+
+def test_several_at_once_of_one_service_of_the_file_do_not_end_each_other_s(modern: Project) -> None:
+    """The services of two customers, say, made from the same file."""
+    def start(customer: str) -> model.Container:
+        return modern.start(1, name=customer)
+
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(start, ("acme", "initech", "umbrella")))
+    assert [each.status for each in made] == ["running"] * 3 and len({each.id for each in made}) == 3
+    assert [engine.containers(each.service) for each in made] == [[each] for each in made]
 
 
 def test_what_is_not_ours_is_neither_listed_nor_touched(modern: Project, docker: Docker) -> None:

@@ -70,12 +70,13 @@ def _create(client: docker.Client, spec: policy.Spec, color: str, own_labels: di
     program = [*_program(project.is_version_1(text, paths[0])), "--project-directory", spec.project.folder,
                *(["--project-name", spec.project.name] if spec.project.name else [])]
     argv = [*program, *(word for path in paths for word in ("--file", path))]
-    # Without our own file, which would add the service if the user's have none of that name.
-    listed = _run([*argv, "ps", "--all", "--quiet", service], timeout_s=_PROBE_TIMEOUT_S).split()
-    count = sum(_is_instance(client, each) for each in listed)
-    with tempfile.TemporaryDirectory(prefix="lictor-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lictor-") as folder, files.locked_folder(spec.project.folder):
         own = os.path.join(folder, "lictor.yml")
         files.write_atomic(own, json.dumps(extension), durable=False)  # any JSON is YAML
+        # Right before, and alone: of a count that is too low Compose would end what is more. Without our own file,
+        # which would add the service if the user's have none of that name.
+        listed = _run([*argv, "ps", "--all", "--quiet", service], timeout_s=_PROBE_TIMEOUT_S).split()
+        count = sum(_is_instance(client, each) for each in listed)
         _run([*argv, "--file", own, "up", "--no-start", "--no-deps", "--no-recreate", "--no-build",
               "--scale", f"{service}={count + 1}", service], timeout_s=_CREATE_TIMEOUT_S)
 
