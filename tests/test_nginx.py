@@ -127,7 +127,8 @@ def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings, nginx, 
     assert "127.0.0.1:8002" in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
     with open(nginx.main_conf, "w", encoding="utf-8") as file:
         file.write(text)
-    assert publication.publish(settings) == ["clash"]  # as the timer does, once the cause is gone
+    assert publication.publish(settings) == []
+    assert publication.publish(settings, ["books", "clash"]) == ["clash"]  # as the timer does, once the cause is gone
 
 
 def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(settings, nginx, monkeypatch):

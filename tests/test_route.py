@@ -250,6 +250,47 @@ def test_a_changed_route_moves_and_goes(node, backends):
                    for _, _, names in os.walk(f"{node.nginx.conf_dir}/{folder}"))
 
 
+@in_both_modes
+def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node, backends, capsys):
+    """The user's own server has the location already, which nginx hears of only from the whole configuration."""
+    a, b, c = backends
+    node.register(a)
+    node.refresh()
+    main_conf = files.read(node.nginx.main_conf)
+    taken = "location /taken { return 204; } location = "
+    files.write_atomic(node.nginx.main_conf, main_conf.replace("location = ", taken, 1))
+    node.refresh(path="/taken")
+    assert node.who_answers() == {"a"} and "rolled-back" in capsys.readouterr().err
+    node.register(b)
+    done = node.route(node.payload())
+    assert (done.returncode, node.who_answers()) == (0, {"a", "b"}), done.stderr
+    assert node.served.confirmed and "/taken" in node.served.refused
+    node.register(c, name="other")
+    files.write_json(f"{node.settings.state_dir}/routes/other.json", {
+        "name": "other", "service": "other", "path": "/other", "host": "", "traffic": "healthy", "node": "node-1",
+        "empty_ok": False, "removed": False})
+    route.refresh(node.settings, ["other"], catalog.connect(environ=node.consul.environ))
+    assert "rolled-back" not in capsys.readouterr().err and node.nginx.get("/other")[0] == 200
+    node.sweep()  # which alone tries it again
+    assert "rolled-back" in capsys.readouterr().err and node.who_answers() == {"a", "b"}
+    files.write_atomic(node.nginx.main_conf, main_conf)
+    node.sweep()
+    assert node.nginx.get(PATH)[0] == 404 and node.nginx.get("/taken")[0] == 200
+    assert node.served.confirmed and not node.served.refused
+
+
+def test_where_the_users_own_configuration_is_refused_no_route_is_to_blame(node, backends, capsys):
+    node.register(backends[0])
+    node.refresh()
+    main_conf = files.read(node.nginx.main_conf)
+    files.write_atomic(node.nginx.main_conf, main_conf + "nonsense;")
+    node.refresh(path="/other")
+    assert "not for what is new" in capsys.readouterr().err and not node.served.refused
+    files.write_atomic(node.nginx.main_conf, main_conf)
+    node.sweep()
+    assert node.nginx.get("/other")[0] == 200 and node.served.confirmed
+
+
 def test_killed_at_any_point_it_converges_at_the_next_sweep(node, backends):
     """What a killed one leaves is valid for nginx, and one sweep later nginx serves what Consul says."""
     a, b, c = backends

@@ -6,12 +6,9 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lictor import config, errors, files, layout, live, log, nginx, routes, upstream
-
-if TYPE_CHECKING:
-    from lictor import render
+from lictor import config, errors, files, layout, live, log, nginx, routes, trial, upstream
 
 
 def publish(settings: config.Config, suspects: Iterable[str] = ()) -> list[str]:
@@ -66,33 +63,61 @@ def _publish(settings: config.Config, there: config.Nginx, doubted: set[str]) ->
     followed = [name for name, now in state.items()
                 if is_live and not now.confirmed and live.publish(there, folder, name)]
     state.update({name: now for name in followed if (now := routes.served(folder, name))})
-    valid = _valid(settings, there, _wanted(settings, there, known, state, doubted))
+    refused: set[str] = set()
+    wanted = _wanted(settings, there, known, state, doubted, refused)
+    confirmed = [*followed]
+    last = {name for name in wanted if routes.is_refused(known[name], there.mode, state[name])}
+    for names in (wanted.keys() - last, last):  # what was refused before keeps nobody waiting
+        confirmed += _bring(settings, there, known, state, {name: wanted[name] for name in sorted(names)}, refused)
+    return list(dict.fromkeys([*confirmed, *_keep(there, folder, known, state, refused)]))
+
+
+def _bring(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
+           state: dict[str, upstream.Served], wanted: dict[str, layout.Wanted], refused: set[str]) -> list[str]:
+    """Have nginx serve these files; returns what it confirmed, and adds to `refused` what it would not have."""
+    folder, is_live = settings.state_dir, there.mode == "live"
+    valid = trial.valid(settings, there, wanted, refused)
     for name in valid:
         routes.mark(folder, name, state[name], confirmed=False, at="")
     if is_live:
         live.store(there, folder, [name for name, each in valid.items() if each.upstream])
-    aims = {name: state[name]._replace(at=routes.place(known[name], there.mode),
+    aims = {name: state[name]._replace(at=routes.place(known[name], there.mode), refused="",
                                        confirmed=not is_live or known[name]["removed"]) for name in valid}
-    served = _serve(there, folder, aims, valid)
-    return list(dict.fromkeys([*followed, *(
-        name for name in served if aims[name].confirmed or live.publish(there, folder, name))]))
+    served = trial.serve(there, folder, aims, valid, refused)
+    return [name for name in served if aims[name].confirmed or live.publish(there, folder, name)]
+
+
+def _keep(there: config.Nginx, folder: str, known: dict[str, dict[str, Any]], state: dict[str, upstream.Served],
+          refused: set[str]) -> list[str]:
+    """Note what was refused: the files that were there stay, and follow the catalogue; returns what is confirmed."""
+    for name in refused:
+        now, place = state[name], routes.place(known[name], there.mode)
+        state[name] = now._replace(refused="" if place == now.at else place)
+        routes.mark(folder, name, now, confirmed=now.confirmed, at=now.at, refused=state[name].refused)
+    behind = sorted(name for name in refused if not state[name].confirmed)
+    if there.mode == "live":
+        return [name for name in behind if live.publish(there, folder, name)]
+    wanted = {name: each for name in behind if (each := layout.other_peers(there.conf_dir, name, state[name].peers))}
+    return trial.serve(there, folder, {name: state[name]._replace(confirmed=True) for name in wanted}, wanted, set())
 
 
 def _wanted(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
-            state: dict[str, upstream.Served], doubted: set[str]) -> dict[str, layout.Wanted]:
+            state: dict[str, upstream.Served], doubted: set[str], refused: set[str]) -> dict[str, layout.Wanted]:
     """What is to be published: of those that are unconfirmed, or not in place as they should be."""
     asked = [name for name, now in state.items() if name in doubted or not now.confirmed]
+    again = {name for name in asked if name not in doubted and routes.is_refused(known[name], there.mode, state[name])}
+    refused |= again  # without another try
     has_own = bool(settings.templates_dir) and os.path.exists(os.path.join(settings.templates_dir, "upstream.conf.j2"))
     wanted = {name: each for name in asked
               if name not in doubted and not has_own and state[name].at == routes.place(known[name], there.mode)
               and (each := layout.other_peers(there.conf_dir, name, state[name].peers))}
-    others = [name for name in asked if name not in wanted]
-    return {**wanted, **(_rendered(settings, there, known, state, others) if others else {})}
+    others = [name for name in asked if name not in wanted and name not in again]
+    return {**wanted, **(_rendered(settings, there, known, state, others, refused) if others else {})}
 
 
 def _rendered(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
-              state: dict[str, upstream.Served], names: Iterable[str]) -> dict[str, layout.Wanted]:
-    templates = _templates(settings, there)
+              state: dict[str, upstream.Served], names: Iterable[str], refused: set[str]) -> dict[str, layout.Wanted]:
+    templates = trial.templates(settings, there)
     shared = templates.shared(there.conf_dir).items() if templates.live else ()  # else what lictor init wrote will do
     missing = {path: text for path, text in shared if files.read(os.path.join(there.conf_dir, path)) != text}
     wanted: dict[str, layout.Wanted] = {}
@@ -100,88 +125,9 @@ def _rendered(settings: config.Config, there: config.Nginx, known: dict[str, dic
         try:
             files_of = layout.wanted(there.conf_dir, templates, known, name, state[name].peers)
             files_of.files.update(missing)
-            if not state[name].confirmed or not files_of.is_in_place(there.conf_dir):
+            if state[name].refused or not state[name].confirmed or not files_of.is_in_place(there.conf_dir):
                 wanted[name] = files_of
         except errors.Refused as error:
             log.event("publish", service=name, outcome="refused", reason=error)
+            refused.add(name)
     return wanted
-
-
-def _templates(settings: config.Config, there: config.Nginx) -> "render.Templates":
-    from lictor import render  # with Jinja2, which takes longer to load than other peers take
-
-    return render.templates(settings.templates_dir, live=there.mode == "live")
-
-
-def _valid(settings: config.Config, there: config.Nginx,
-           wanted: dict[str, layout.Wanted]) -> dict[str, layout.Wanted]:
-    """Those that nginx accepts: all at once, else each by itself, so that a bad one doesn't block another. It is not
-    asked about other peers for what it serves already."""
-    texts = [each for each in wanted.values() if each.upstream and each.is_new_to_nginx(there.conf_dir)]
-    if not texts:
-        return wanted
-    try:
-        nginx.check(there, _templates(settings, there).text(
-            "check.conf.j2", run_dir=os.path.join(there.conf_dir, "run"),
-            upstreams=[each.upstream for each in texts], locations=[each.location for each in texts]))
-        return wanted
-    except errors.Refused as error:
-        if len(wanted) == 1:
-            log.event("publish", service=" ".join(wanted), outcome="refused", reason=error)
-            return {}
-        return {name: each for name in wanted if _valid(settings, there, {name: (each := wanted[name])})}
-    except errors.Unavailable as error:
-        log.event("publish", service=" ".join(wanted), outcome="waits", reason=error)
-        return {}
-
-
-def _serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Served],
-           wanted: dict[str, layout.Wanted]) -> list[str]:
-    """Swap and reload; what nginx doesn't serve is rolled back, and tried again one service at a time. `state` says
-    what each is then: in live mode the peers are still to be confirmed."""
-    if not wanted:
-        return []
-    began, listed = time.monotonic(), " ".join(wanted)
-    is_new = any(each.is_new_to_nginx(settings.conf_dir) for each in wanted.values())
-    nginx.swap(settings.conf_dir, _merged(wanted.values()))
-    try:
-        generation = nginx.reload(settings)
-    except errors.Unavailable as error:
-        if is_new and not _could_start(settings):
-            nginx.take_back(settings.conf_dir)
-        else:
-            nginx.settle(settings.conf_dir)
-        log.event("publish", service=listed, outcome="waits", reason=error)
-        return []
-    except errors.Refused as error:
-        nginx.take_back(settings.conf_dir)
-        if len(wanted) > 1:
-            return [name for name in wanted for name in _serve(settings, state_dir, state, {name: wanted[name]})]
-        log.event("publish", service=listed, outcome="rolled-back", reason=error)
-        return []
-    nginx.settle(settings.conf_dir)
-    for name in wanted:
-        routes.mark(state_dir, name, state[name], confirmed=state[name].confirmed, generation=generation,
-                    at=state[name].at)
-    log.event("publish", service=listed, outcome="done", generation=generation,
-              ms=round(1000 * (time.monotonic() - began)))
-    return list(wanted)
-
-
-def _could_start(settings: config.Nginx) -> bool:
-    """Whether nginx, which is not there, would surely start with the files as they are."""
-    try:
-        if nginx.can_check_main_conf(settings):
-            nginx.check_main_conf(settings)
-            return True
-    except errors.LictorError:
-        pass
-    return False
-
-
-def _merged(wanted: Iterable[layout.Wanted]) -> dict[str, str | None]:
-    """A file that one service needs stays, though another one left it."""
-    merged: dict[str, str | None] = {}
-    for each in wanted:
-        merged.update({path: text for path, text in each.files.items() if text or path not in merged})
-    return merged

@@ -141,7 +141,7 @@ def _follow(state_dir: str, name: str, seen: Sequence[model.Instance] | None, in
             log.event("route", service=name, outcome="publish", peers=len(decision.peers), reason=decision.reason)
             before = now or upstream.Served((), ())
             now = upstream.Served(decision.peers, decision.instances, generation=before.generation,
-                                  ailing=decision.ailing, at=before.at)
+                                  ailing=decision.ailing, at=before.at, refused=before.refused)
             _note(state_dir, name, now, index)
         elif decision.kind == "hold":
             if now.empty_since is None:

@@ -44,6 +44,11 @@ def place(route_of: dict[str, Any], mode: str) -> str:
     return "" if route_of["removed"] else f"{mode} {route_of['host']}{route_of['path']}"
 
 
+def is_refused(route_of: dict[str, Any], mode: str, now: upstream.Served) -> bool:
+    """Whether these files were refused, so that those of an earlier route have to follow the catalogue."""
+    return bool(now.refused) and now.refused == place(route_of, mode)
+
+
 def is_only_routed(state_dir: str, name: str) -> bool:
     """Whether it is certain that this node starts and stops nothing for the service, and tells its engine nothing."""
     found = route(state_dir, name)

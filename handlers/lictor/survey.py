@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lictor import (config, counted, errors, files, handler, heartbeat, keyspace, log, nginx, observe, plan,
-                    reconcile, route, routes, scale, serving)
+                    process, reconcile, route, routes, scale, serving)
 from lictor.observe import Reading
 
 
@@ -84,9 +84,16 @@ def _clean(settings: config.Config) -> None:
 
 
 def _unconfirmed(settings: config.Config) -> list[str]:
-    names = routes.names(settings.state_dir) if settings.nginx else []
-    return [f"{name}: nginx has not confirmed its upstream" for name in names
-            if (served := routes.served(settings.state_dir, name)) and not served.confirmed]
+    texts = []
+    for name in routes.names(settings.state_dir) if settings.nginx else []:
+        route_of, served = routes.route(settings.state_dir, name), routes.served(settings.state_dir, name)
+        if route_of and served and settings.nginx and routes.is_refused(route_of, settings.nginx.mode, served):
+            place = f"{route_of['host']}{route_of['path']}"
+            texts.append(f"{name}: its route {place} is refused, so it is served as before; {process.LOG_NAME} in the "
+                         "state folder says why")
+        elif served and not served.confirmed:
+            texts.append(f"{name}: nginx has not confirmed its upstream")
+    return texts
 
 
 def _registrar_is_late(settings: config.Config, needed: bool) -> list[str]:

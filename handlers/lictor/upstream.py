@@ -26,6 +26,7 @@ class Served(NamedTuple):
     generation: int = 0
     ailing: tuple[InstanceId, ...] = ()  # were served, and are unfit: out of traffic as long as most are fit
     at: str = ""  # mode, host and path for which nginx has confirmed its files; then other peers need no new location
+    refused: str = ""  # the same for which nginx, or lictor, would not have them: only a sweep tries that again
 
 
 class Decision(NamedTuple):

@@ -1,0 +1,113 @@
+"""Having nginx take files: all of them at once, else by halves, so that what it will not have blocks nothing else."""
+
+import os
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lictor import config, errors, layout, log, nginx, routes, upstream
+
+if TYPE_CHECKING:
+    from lictor import render
+
+
+def templates(settings: config.Config, there: config.Nginx) -> "render.Templates":
+    from lictor import render  # with Jinja2, which takes longer to load than other peers take
+
+    return render.templates(settings.templates_dir, live=there.mode == "live")
+
+
+def valid(settings: config.Config, there: config.Nginx, wanted: dict[str, layout.Wanted],
+          refused: set[str]) -> dict[str, layout.Wanted]:
+    """Those that nginx accepts: all at once, else each half by itself, so that a bad one doesn't block another. It is
+    not asked about other peers for what it serves already."""
+    texts = [each for each in wanted.values() if each.upstream and each.is_new_to_nginx(there.conf_dir)]
+    if not texts:
+        return wanted
+    try:
+        nginx.check(there, templates(settings, there).text(
+            "check.conf.j2", run_dir=os.path.join(there.conf_dir, "run"),
+            upstreams=[each.upstream for each in texts], locations=[each.location for each in texts]))
+        return wanted
+    except errors.Refused as error:
+        if len(wanted) == 1:
+            log.event("publish", service=" ".join(wanted), outcome="refused", reason=error)
+            refused.update(wanted)
+            return {}
+        return {name: each for half in _halves(wanted) for name, each in valid(settings, there, half, refused).items()}
+    except errors.Unavailable as error:
+        log.event("publish", service=" ".join(wanted), outcome="waits", reason=error)
+        return {}
+
+
+def serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Served],
+          wanted: dict[str, layout.Wanted], refused: set[str], *, is_to_blame: bool = False) -> list[str]:
+    """Swap and reload; what nginx doesn't serve is rolled back, and tried again by halves if it `is_to_blame`. `state`
+    says what each is then: in live mode the peers are still to be confirmed."""
+    if not wanted:
+        return []
+    began, listed = time.monotonic(), " ".join(wanted)
+    is_new = any(each.is_new_to_nginx(settings.conf_dir) for each in wanted.values())
+    nginx.swap(settings.conf_dir, _merged(wanted.values()))
+    try:
+        generation = nginx.reload(settings)
+    except errors.Unavailable as error:
+        if is_new and not _could_start(settings):
+            nginx.take_back(settings.conf_dir)
+        else:
+            nginx.settle(settings.conf_dir)
+        log.event("publish", service=listed, outcome="waits", reason=error)
+        return []
+    except errors.Refused as error:
+        nginx.take_back(settings.conf_dir)
+        if not is_to_blame and not _serves_without(settings):
+            log.event("publish", service=listed, outcome="waits", reason=f"not for what is new: {error}")
+            return []
+        if len(wanted) > 1:
+            return [name for half in _halves(wanted)
+                    for name in serve(settings, state_dir, state, half, refused, is_to_blame=True)]
+        log.event("publish", service=listed, outcome="rolled-back", reason=error)
+        refused.update(wanted)
+        return []
+    nginx.settle(settings.conf_dir)
+    for name in wanted:
+        routes.mark(state_dir, name, state[name], confirmed=state[name].confirmed, generation=generation,
+                    at=state[name].at, refused=state[name].refused)
+    log.event("publish", service=listed, outcome="done", generation=generation,
+              ms=round(1000 * (time.monotonic() - began)))
+    return list(wanted)
+
+
+def _halves(wanted: dict[str, layout.Wanted]) -> list[dict[str, layout.Wanted]]:
+    """Of thousands one is found in a dozen tries."""
+    names = list(wanted)
+    return [{name: wanted[name] for name in part} for part in (names[:len(names) // 2], names[len(names) // 2:])]
+
+
+def _serves_without(settings: config.Nginx) -> bool:
+    """Whether nginx accepts its configuration without what was taken back, as far as we may ask."""
+    try:
+        if nginx.can_check_main_conf(settings):
+            nginx.check_main_conf(settings)
+        return True
+    except errors.LictorError:
+        return False
+
+
+def _could_start(settings: config.Nginx) -> bool:
+    """Whether nginx, which is not there, would surely start with the files as they are."""
+    try:
+        if nginx.can_check_main_conf(settings):
+            nginx.check_main_conf(settings)
+            return True
+    except errors.LictorError:
+        pass
+    return False
+
+
+def _merged(wanted: Iterable[layout.Wanted]) -> dict[str, str | None]:
+    """A file that one service needs stays, though another one left it."""
+    merged: dict[str, str | None] = {}
+    for each in wanted:
+        merged.update({path: text for path, text in each.files.items() if text or path not in merged})
+    return merged
