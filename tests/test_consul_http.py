@@ -17,7 +17,7 @@ import pytest
 
 from lab.consul import Consul
 from lab.daemon import free_ports, wait_for
-from lictor import catalog, errors, transaction
+from lictor import catalog, consul_http, consul_settings, errors, transaction
 
 SECRET = "0f2d1c9e-7a54-4a0e-9d7e-3b1c5a6e8f00"
 
@@ -42,6 +42,19 @@ def test_plain_addresses_and_the_environment_of_the_process(consul: Consul, monk
         assert consul.get("key") == address
         assert client.agent().name == "node-1"
     assert os.environ["CONSUL_HTTP_ADDR"] == "http://[::1]:9/"
+    seen = []
+
+    class Looking(consul_http.Consul):
+        """The library makes its connection while it is initialised: other threads have the variable even then."""
+
+        def http_connect(self, *_: object) -> consul_http.Client:
+            seen.append(os.environ["CONSUL_HTTP_ADDR"])
+            return self._client
+
+        connect = http_connect
+
+    Looking(consul_http.Client(consul_settings.read(consul.environ, None), timeout_s=1))
+    assert seen == ["http://[::1]:9/"]
     with pytest.raises(errors.Refused, match="CONSUL_HTTP_SSL"):
         catalog.connect()
 

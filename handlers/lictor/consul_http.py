@@ -5,14 +5,14 @@ Both libraries' own clients wait for ever, put the token into the query, and obe
 
 import contextlib
 import http.client
-import os
 import socket
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import consul
+import consul.base
 
 from lictor import consul_settings, errors
 
@@ -28,6 +28,18 @@ _KINDS = {  # what Consul answers with a 500 though it is no fault of its own
     "invalid session": errors.Conflict,
     "does not have associated TTL": errors.Refused,
 }
+
+
+class _NoEnvironment:
+    """For the libraries, in place of `os`: consul_settings reads the variables, and python-consul would fail on every
+    form of CONSUL_HTTP_ADDR but host:port. To unset it meanwhile would be seen by other threads."""
+
+    @staticmethod
+    def getenv(_name: str, default: str | None = None) -> str | None:
+        return default
+
+
+consul.base.os = _NoEnvironment
 
 
 class Response(NamedTuple):
@@ -131,8 +143,7 @@ class Consul(consul.Consul):  # type: ignore[misc]
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        with _unset("CONSUL_HTTP_ADDR"):  # python-consul would fail on every form but host:port
-            super().__init__()
+        super().__init__()
         self.token = None
 
     def http_connect(self, *_: object) -> Client:
@@ -190,13 +201,3 @@ def _quoted(path: str) -> str:
 def _held_s(params: dict[str, Any]) -> float:
     """How long Consul may hold a blocking read: the wait in milliseconds that was asked for, and a sixteenth more."""
     return int(params["wait"].removesuffix("ms")) / 1000 * 17 / 16 if "wait" in params else 0
-
-
-@contextlib.contextmanager
-def _unset(variable: str) -> Iterator[None]:
-    value = os.environ.pop(variable, None)
-    try:
-        yield
-    finally:
-        if value is not None:
-            os.environ[variable] = value
