@@ -191,7 +191,8 @@ def test_systemd_accepts_the_units(root):
     unit_dir = Path(root) / "etc/systemd/system"
     for name in ("consul.service", "nginx.service"):
         shutil.copy(f"/lib/systemd/system/{name}", unit_dir / name)
-    for unit in ("lictor-registrar.service", "lictor-serve.service", "consul.service", "nginx.service"):
+    for unit in ("lictor-registrar.service", "lictor-serve.socket", "lictor-serve.service", "consul.service",
+                 "nginx.service"):
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit_dir / unit)], text=True,
                               capture_output=True, timeout=60)
         said = [line for line in done.stderr.splitlines() if "lictor" in line or unit in line]
@@ -208,7 +209,9 @@ def test_with_the_http_door_the_agent_stays_as_it_is_and_only_it_may_read_the_se
     assert secret in text and (mode & 0o777, owner) == (0o640, os.getuid())
     assert os.stat(root + "/etc/consul.d/lictor.json").st_gid == agent.pw_gid
     assert not os.path.exists(root + DROP_IN)
-    assert any("enable --now lictor-registrar.service lictor-serve.service" in line for line in report.todo)
+    assert any("enable --now lictor-registrar.service lictor-serve.socket lictor-serve.service" in line
+               for line in report.todo)
+    assert "ListenStream=127.0.0.1:8899" in there["/etc/systemd/system/lictor-serve.socket"][0].splitlines()
     unit = there["/etc/systemd/system/lictor-serve.service"][0].splitlines()
     assert {"Type=notify", "User=daemon", "AmbientCapabilities=CAP_KILL", "CapabilityBoundingSet=CAP_KILL",
             "ProtectSystem=strict", "Restart=always"} <= set(unit)

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -141,6 +142,22 @@ def test_systemd_is_told(routed: Routed, tmp_path: Path) -> None:
         channel.settimeout(30)
         with serving(routed, NOTIFY_SOCKET=str(tmp_path / "notify")):
             assert {channel.recv(100), channel.recv(100)} == {b"READY=1", b"WATCHDOG=1"}
+
+
+@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="systemd is not installed")
+def test_it_serves_on_the_socket_that_systemd_holds(routed: Routed) -> None:
+    """systemd-socket-activate listens from the start, and turns into what it is to start at the first connection."""
+    address = routed.settings.watch.address
+    daemon = Daemon(["systemd-socket-activate", "--listen", address, *(f"--setenv={name}" for name in routed.environ),
+                     *process.handler_argv("lictor-serve")],
+                    f"{routed.folder}/serve.log", routed.environ)
+    try:
+        wait_for(lambda: "Listening on" in daemon.log(), "the port is taken")
+        assert "action=serve" not in daemon.log()
+        assert routed.post("/route/a", payload("a", 9001))[0] == 200 and routed.is_confirmed("a", 9001)
+    finally:
+        daemon.stop()
+    assert "outcome=stopped" in daemon.log()
 
 
 def test_settings_are_read_again_when_they_change_and_bad_ones_are_not_taken(routed: Routed) -> None:

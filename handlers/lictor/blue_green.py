@@ -120,7 +120,8 @@ def listed(seen: Observation) -> doubt.Doubt | None:
     said = f"the nginx of {', '.join(behind)} may still send requests to it"
     if seen.now < deadline_at:
         return doubt.Doubt(f"{said}; {seen.desired.color} is live", deadline_at)
-    return doubt.Doubt(f"keeps running beside {seen.desired.color}: {said}")
+    return doubt.Doubt(f"keeps running beside {seen.desired.color}: {said}; of one that routes no more, delete the key "
+                       f"lictor/nodes/NODE/{seen.desired.name}")
 
 
 def _is_to_be_kept(member: Member, seen: Observation) -> bool:

@@ -59,7 +59,7 @@ def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root:
         keep = {path: why for path in mine.files if path.startswith(settings.nginx.conf_dir + "/")}
         keep[_drop_in(has.nginx_unit)] = why
         todo.append(f"take the lines that include {settings.nginx.conf_dir} out of nginx's configuration")
-    for unit in (units.REGISTRAR_UNIT, units.SERVE_UNIT):
+    for unit in (units.REGISTRAR_UNIT, units.SERVE_SOCKET, units.SERVE_UNIT):
         if os.path.lexists(_enabled_link(mine, unit)):
             keep[f"{_UNITS}/{unit}"] = "it is enabled"
             todo.append(f"systemctl disable --now {unit}")
@@ -164,6 +164,8 @@ def _write_residents(mine: Installed, settings: config.Config, token_file: str, 
         text = (units.serve if unit == units.SERVE_UNIT else units.registrar)(
             argv, settings, has.agent_unit, has.agent_user, has.docker_group)
         mine.write(f"{_UNITS}/{unit}", text)
+    if settings.watch.door == "http":
+        mine.write(f"{_UNITS}/{units.SERVE_SOCKET}", units.serve_socket(settings))
 
 
 def _nginx_todo(mine: Installed, settings: config.Config, unit: str) -> list[str]:
@@ -224,18 +226,21 @@ def _policies() -> str:
 
 
 def _enabled_link(mine: Installed, unit: str) -> str:
-    return mine.path(f"{_UNITS}/multi-user.target.wants/{unit}")
+    target = "sockets" if unit.endswith(".socket") else "multi-user"
+    return mine.path(f"{_UNITS}/{target}.target.wants/{unit}")
 
 
 def _residents_todo(mine: Installed, settings: config.Config, has: node.Node) -> list[str]:
     residents = _residents(settings)
     if not has.has_systemd:
         return [f"keep {name} running: {' '.join(process.handler_argv(name))}" for name in residents]
-    missing = [unit for unit in residents.values() if not os.path.lexists(_enabled_link(mine, unit))]
+    asked = [each for unit in residents.values()
+             for each in ([units.SERVE_SOCKET] if unit == units.SERVE_UNIT else []) + [unit]]
+    missing = [unit for unit in asked if not os.path.lexists(_enabled_link(mine, unit))]
     drop_in = _drop_in(has.agent_unit) if has.agent_unit else ""
     return [
         *([f"systemctl daemon-reload && systemctl enable --now {' '.join(missing)}"] if missing else []),
-        *([f"systemctl disable --now {units.SERVE_UNIT}, which the other door has no use for"]
+        *([f"systemctl disable --now {units.SERVE_SOCKET} {units.SERVE_UNIT}, which the other door has no use for"]
           if settings.watch.door == "script" and os.path.lexists(_enabled_link(mine, units.SERVE_UNIT)) else []),
         *([f"rm {drop_in}, as the agent needs its rights no more"]
           if settings.watch.door == "http" and drop_in in mine.files else []),

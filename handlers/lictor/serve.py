@@ -19,10 +19,9 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from lictor import (config, door, errors, files, handler, log, model, process, publication, route, routes, serving,
-                    systemd, turns, watch, watches)
+                    systemd, turns, units, watch, watches)
 
 _ROUTE = "/route/"
-_PENDING_CONNECTIONS = 1024  # an agent that reloads lets all its watches fire at once
 _CLIENT_TIMEOUT_S = 10
 _AT_ONCE = 128
 _SLOT_WAIT_S = 0.5
@@ -59,7 +58,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """
 
     allow_reuse_address = True
-    request_queue_size = _PENDING_CONNECTIONS
+    request_queue_size = units.PENDING_CONNECTIONS
 
     def __init__(self, call: handler.Call) -> None:
         self.call, self.secret = call, door.secret(call.settings).encode()
@@ -68,10 +67,16 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.following_up = turns.Errand[set[str]](self._follow_up, set.union)
         self.handing_over = {name: turns.Errand[News](functools.partial(self._hand_over, name), _newest)
                              for name in ("lictor-scale", "lictor-heal")}
-        host, port = door.host_and_port(call.settings)
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        address, given = door.host_and_port(call.settings), systemd.listening()
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._slots, self._with_slot = threading.Semaphore(_AT_ONCE), set[Any]()
-        super().__init__((host, port), _Request)
+        super().__init__(address, _Request, bind_and_activate=given is None)
+        if given:
+            self.socket.close()
+            self.socket = given
+            if given.getsockname()[:2] != address:
+                raise errors.Refused(f"watch.address is {call.settings.watch.address!r}, and the socket unit has "
+                                     f"{given.getsockname()[:2]}; lictor init writes it anew")
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._slots.acquire(timeout=_SLOT_WAIT_S):  # else so many take long, which must not hold up the next

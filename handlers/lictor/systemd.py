@@ -1,9 +1,10 @@
-"""What a unit of Type=notify tells systemd; without systemd it tells nobody."""
+"""What a unit of Type=notify tells systemd, and the socket that it is given; without systemd there is neither."""
 
 import os
 import socket
 
 READY, ALIVE = "READY=1", "WATCHDOG=1"
+_FIRST_FD = 3
 
 
 def notify(text: str) -> None:
@@ -17,3 +18,13 @@ def notify(text: str) -> None:
             channel.sendall(text.encode())
     except OSError:
         pass
+
+
+def listening() -> socket.socket | None:
+    """The one socket of the unit's socket unit, ours alone from now on; None where we were started without."""
+    given = {name: os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    if (given["LISTEN_PID"], given["LISTEN_FDS"]) != (str(os.getpid()), "1"):
+        return None
+    found = socket.socket(fileno=_FIRST_FD)
+    found.set_inheritable(False)
+    return found

@@ -7,6 +7,8 @@ from lictor.config import Config, Nginx, Watch
 
 REGISTRAR_UNIT = "lictor-registrar.service"
 SERVE_UNIT = "lictor-serve.service"
+SERVE_SOCKET = "lictor-serve.socket"
+PENDING_CONNECTIONS = 1024  # an agent that reloads lets all its watches fire at once
 LUA_REMEDY = ("live mode needs nginx's Lua module: apt-get install libnginx-mod-http-lua, and restart nginx; if it is "
               "not loaded by a file in /etc/nginx/modules-enabled, load it in templates/check.conf.j2 too")
 
@@ -118,6 +120,7 @@ def serve(argv: list[str], settings: Config, agent_unit: str, user: str, docker_
     return "\n".join([
         "[Unit]",
         "Description=lictor-serve: what Consul's watches see is acted upon",
+        f"Requires={SERVE_SOCKET}",
         f"After={agent_unit or 'consul.service'} docker.service nginx.service",
         "",
         *_resident(argv, user, docker_group, watchdog="30s"),
@@ -132,6 +135,23 @@ def serve(argv: list[str], settings: Config, agent_unit: str, user: str, docker_
         "",
         "[Install]",
         "WantedBy=multi-user.target",
+        "",
+    ])
+
+
+def serve_socket(settings: Config) -> str:
+    """The port is systemd's, from the start of the machine on."""
+    return "\n".join([
+        "[Unit]",
+        "Description=lictor-serve: where Consul's watches reach it",
+        "",
+        "# While lictor-serve is down, nobody else can listen here and be told the secret. Events wait for it.",
+        "[Socket]",
+        f"ListenStream={settings.watch.address}",
+        f"Backlog={PENDING_CONNECTIONS}",
+        "",
+        "[Install]",
+        "WantedBy=sockets.target",
         "",
     ])
 
