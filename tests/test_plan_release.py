@@ -178,6 +178,10 @@ def test_time_on_hold_counts_neither_for_a_release_nor_against_it() -> None:
     after = later(world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing", now=NOW + 99,
                         state=msgspec.structs.asdict(held.state)), 59)
     assert after.state.rollout and not after.state.failed and later(after, 1).state.failed
+    all_new = ("1 books:2 passing", "2 books:2 passing")
+    begun = world(ROLLING, NEW, *all_new).state
+    still = world(ROLLING, NEW, *all_new, now=NOW + 9, state=msgspec.structs.asdict(begun), keys={"hold": b""})
+    assert begun.rollout and still.state.rollout and still.state.live_release == release_of(ROLLING, OLD)
     passing = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green passing", "2 books:2 green passing", now=NOW + 99,
                     state=msgspec.structs.asdict(held.state))
     assert decided(passing) == ["wait books-green"] and decided(later(passing, 4)) == ["switch books-green"]

@@ -111,7 +111,8 @@ def _live(everyone: list[Member], seen: Observation) -> dict[str, object]:
     if not old.proven or not everyone and seen.target == 0:
         proven = any(_passes(each) and each.container.release == wanted.release for each in everyone)
         return {**changes, "live": wanted.table, "live_release": wanted.release, "proven": proven, "failed": None}
-    if not wanted.color and old.rollout and not rolling.is_under_way(seen) and _is_well(everyone, seen) and (
+    is_passing = old.rollout is not None and old.rollout.passing_since > 0  # it is not while the service is held
+    if not wanted.color and is_passing and not rolling.is_under_way(seen) and _is_well(everyone, seen) and (
             seen.now >= rolling.passing_until(seen)) and _is_sure(seen):
         return {**changes, **_taken_over(seen)}
     return {**changes, "live_release": serving}
