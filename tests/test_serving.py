@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,27 @@ def test_only_news_that_nginx_has_confirmed_are_told(consul: Consul, state_dir: 
     written = {key.rpartition("/")[2] for key in after if after[key] != before.get(key)}
     assert written == {"s3", "s4"}
     assert told(consul, "s3") == [] and told(consul, "s4") == [("node-1", "s4-1"), ("node-1", "s4-2")]
+
+
+@pytest.mark.parametrize("names", [["books"], ["books", "films"]])
+def test_an_earlier_word_that_comes_late_is_not_the_last(names: list[str], consul: Consul, state_dir: str,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its sender gave up waiting for, Consul may yet commit; not between the two looks that a newer word takes."""
+    client = catalog.connect(environ=consul.environ)
+    for each in names:
+        serve(state_dir, each, "new")
+    with monkeypatch.context() as patch:
+        news = serving._news
+
+        def news_then_late(*given: Any) -> dict[str, int]:
+            found = news(*given)
+            consul.put("lictor/nodes/node-1/books", '{"instances": [["node-1", "old"]]}')
+            return found
+        patch.setattr(serving, "_news", news_then_late)
+        with pytest.raises(errors.Conflict):
+            serving.tell(client, state_dir, "node-1", names)
+    serving.tell(client, state_dir, "node-1", names)
+    assert all(told(consul, each) == [("node-1", "new")] for each in names)
 
 
 def test_whom_consul_does_not_answer_tells_nobody(state_dir: str, monkeypatch: pytest.MonkeyPatch,

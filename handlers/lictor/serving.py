@@ -13,16 +13,18 @@ _AT_ONCE_BYTES = 200_000  # whose request may have 512 kB
 
 
 def tell(client: catalog.Catalog, state_dir: str, node: str, names: Iterable[str]) -> None:
-    """Say which instances of these services this node's nginx serves now, as far as that is not known already."""
+    """Say which instances of these services this node's nginx serves now, as far as that is not known already. Conflict
+    when an earlier word of ours, which was long on its way, has come in between: the next one mends that."""
     asked = list(names)
     with files.locked(os.path.join(state_dir, "locks", ":served.lock")):  # so that older news never comes last
         texts = {f"{PREFIX}{node}/{name}": json.dumps({"instances": now.instances}).encode()
                  for name in asked if (now := routes.served(state_dir, name)) and now.confirmed}
-        for batch in _batches(_news(client, f"{PREFIX}{node}/", texts)):
+        news = _news(client, f"{PREFIX}{node}/", texts)
+        for batch in _batches({key: texts[key] for key in news}):
             if len(batch) == 1:
-                client.put(*batch[0])
+                client.put(*batch[0], cas=news[batch[0][0]])
             else:
-                client.commit([transaction.set_key(key, text) for key, text in batch])
+                client.commit([transaction.cas(key, text, news[key]) for key, text in batch])
 
 
 def report(state_dir: str, token_file: str | None, names: Iterable[str]) -> int:
@@ -45,10 +47,11 @@ def pairs(value: bytes) -> list[tuple[str, str]] | None:
         return None
 
 
-def _news(client: catalog.Catalog, prefix: str, texts: dict[str, bytes]) -> dict[str, bytes]:
-    """Those that Consul does not hold already."""
+def _news(client: catalog.Catalog, prefix: str, texts: dict[str, bytes]) -> dict[str, int]:
+    """The keys of those that Consul does not hold already; of each the index that it has there."""
     known = client.tree(prefix) if len(texts) > 1 else {key: entry for key in texts if (entry := client.get(key))}
-    return {key: text for key, text in texts.items() if key not in known or known[key].value != text}
+    return {key: known[key].modify_index if key in known else 0 for key, text in texts.items()
+            if key not in known or known[key].value != text}
 
 
 def _batches(texts: dict[str, bytes]) -> Iterator[list[tuple[str, bytes]]]:
