@@ -103,7 +103,11 @@ def test_a_rolling_release_ends_only_if_the_smoke_path_of_all_answers() -> None:
 
 def test_an_update_that_the_engine_does_not_go_on_with_fails_the_release() -> None:
     paused = group("", 2, "books:2", "c", spec=ROLLING, trouble="update paused due to failure", gave_up=True)
-    seen = rolling((paused,), "a - passing", "c - passing", rollout=BEGUN)
+    before = rolling((paused,), "a - passing", "c - passing", rollout=BEGUN,
+                     asked={"": Asked(2, BEGUN.release, NOW - 99)})
+    assert before.state.rollout and decided(before)[0] == "scale books 2"  # asked for again: that has it go on
+    seen = rolling((paused,), "a - passing", "c - passing", rollout=BEGUN,
+                   asked={"": Asked(2, BEGUN.release, NOW - 8)})
     assert seen.state.failed and "update paused due to failure" in seen.state.failed.why
     assert decided(seen)[0] == "redeploy books 2"
 
@@ -129,6 +133,27 @@ def test_what_a_forgetful_engine_did_not_end_well_is_none_of_the_release_and_fai
     assert late.state.failed and "no instance could be started within 60 s" in late.state.failed.why
     (back, _) = plan.plan(late)
     assert (back.kind, back.release) == ("redeploy", release_of("books:1", ROLLING))
+
+
+def test_a_node_that_cannot_tell_leaves_what_the_release_comes_to_as_it_is() -> None:
+    """A Swarm's worker does not see which instances are new: to it, all are of what was asked for last."""
+    begun = msgspec.structs.replace(BEGUN, passing_since=0.0, most=1)
+    state = {"rollout": begun, "asked": {"": Asked(2, BEGUN.release, NOW - 9)}}
+    blind = (Group("books", "", 2, BEGUN.release, "books:2", None),)
+    for now in (NOW, NOW + 100):
+        seen = world("books:2", 2, blind, "a - passing", "b - passing", spec=ROLLING, tells=False, now=now, state=state)
+        assert seen.state.rollout == begun and not seen.state.failed
+        assert seen.state.live_release == release_of("books:1", ROLLING) and decided(seen) == []
+
+
+def test_the_deadline_counts_from_when_the_engine_was_told_all() -> None:
+    """Its playbook took a minute, and what it made registers a moment later."""
+    asked = {"": Asked(2, BEGUN.release, NOW + 62)}
+    begun = msgspec.structs.replace(BEGUN, passing_since=0.0, most=0)
+    told = (Group("books", "", 2, BEGUN.release, "books:2", None),)
+    seen = rolling(told, rollout=begun, remembers=False, now=NOW + 63, asked=asked)
+    assert seen.state.rollout and seen.state.rollout.moved_at == NOW + 62
+    assert rolling(told, rollout=begun, remembers=False, now=NOW + 122, asked=asked).state.failed
 
 
 def test_a_colour_that_a_forgetful_engine_only_half_made_fails_and_is_ended() -> None:

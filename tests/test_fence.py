@@ -179,6 +179,7 @@ def test_people_see_who_holds_it_and_consul_knows_the_limits(agent, client):
         session, = agent.request("GET", "/v1/session/list?consistent")
     assert (about["node"], about["pid"]) == ("node-7", os.getpid()) and about["time"].endswith("Z")
     assert (session["TTL"], session["LockDelay"], session["Behavior"]) == ("15s", 15_000_000_000, "delete")
+    assert not session.get("Checks") and not session.get("NodeChecks")  # a node's own check would end it sooner
 
 
 def test_a_write_needs_the_index_that_was_read(client):

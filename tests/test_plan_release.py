@@ -237,6 +237,7 @@ def test_rolling_goes_one_at_a_time(crew: tuple[str, ...], limits: dict[str, int
     (("1 books:1 passing", "2 books:1 critical", "3 books:2 passing"), ["hold books-2"]),
     (("1 books:1 passing", "2 books:1 passing", "3 books:2 passing"), ["drain books-3"]),
     (("1 books:1 critical", "2 books:1 critical", "3 books:2 critical"), ["drain books-3"]),
+    (("1 books:1 critical", "2 books:2 passing"), ["hold books-1"]),
 ])
 def test_on_the_way_back_none_that_passes_goes_for_one_that_does_not(crew: tuple[str, ...],
                                                                      expected: list[str]) -> None:
@@ -244,6 +245,8 @@ def test_on_the_way_back_none_that_passes_goes_for_one_that_does_not(crew: tuple
              "critical_since": {f"c{each}": NOW - 99 for each in range(3)}}
     seen = world(ROLLING, NEW, *crew, state=state)
     assert [each for each in decided(seen) if each != "hold"] == expected
+    fewer = world(ROLLING, NEW, "1 books:1 critical", "2 books:2 passing", replicas=3, state=state)
+    assert decided(fewer)[0] == "start books-3"  # nobody has to go for that
 
 
 def test_rolling_lets_a_newcomer_in_when_its_smoke_path_answers_and_then_an_old_one_goes() -> None:

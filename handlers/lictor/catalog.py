@@ -152,11 +152,10 @@ class Catalog:
         _expect(dict, self._consul.txn.put(list(operations)), "the transaction's result")
 
     def create_session(self, name: str, *, ttl_s: int = 15, lock_delay_s: int = 15) -> str:
-        """A session that ends with this agent's node, or when it is not renewed for one to two times `ttl_s`.
-
-        The keys that it still holds then are deleted.
+        """A session that ends when it is not renewed for one to two times `ttl_s`, and not sooner, as it would by the
+        checks of its node. The keys that it still holds then are deleted.
         """
-        created = self._consul.session.create(name, ttl=ttl_s, lock_delay=lock_delay_s, behavior="delete")
+        created = self._consul.session.create(name, checks=[], ttl=ttl_s, lock_delay=lock_delay_s, behavior="delete")
         return _expect(str, created, "the new session")
 
     def renew_session(self, session: str) -> None:

@@ -11,11 +11,14 @@ from lictor.state import Asked, Breaker, Deaths, Failure, State
 FORGET_DEATHS_S = 600.0
 HELD = "held"  # the cause of a doubt, among those that people are told of
 RELEASE_FAILED = "release failed"
+# What a release comes to is for those who see what its engine was told: not a Swarm's worker.
+_OF_WHO_TELLS = ("rollout", "failed", "live", "live_release", "proven", "previous", "previous_release", "switched_at",
+                 "color", "deaths", "surplus_since")
 
 
 def remember(seen: Observation) -> State:
     """The state after this observation; remembering it once more changes nothing."""
-    new_doubt = doubt.new_doubt(seen)
+    new_doubt, stored = doubt.new_doubt(seen), seen.state
     if seen.state.doubt and seen.certain and new_doubt is None:
         seen = seen._replace(state=msgspec.structs.replace(seen.state, doubt="", trusted_since=seen.now))
     under_way = seen.state.rollout
@@ -42,6 +45,8 @@ def remember(seen: Observation) -> State:
         changes |= {"spec": wanted.table, "replicas": wanted.replicas, "image": wanted.spec.image}
         changes |= _live(everyone, seen)
     new = msgspec.structs.replace(old, **changes)
+    if seen.counts and not seen.counts.tells:
+        new = msgspec.structs.replace(new, **{each: getattr(stored, each) for each in _OF_WHO_TELLS})
     return msgspec.structs.replace(new, told=sorted(causes(seen._replace(state=new))))
 
 

@@ -74,10 +74,12 @@ def rollout(seen: Observation) -> Rollout | None:
     new = [each for each in newcomers(seen._replace(state=msgspec.structs.replace(seen.state, rollout=old)))
            if each.condition not in ("gone", "draining", "leaving")]
     is_moving = not old.moved_at or len(new) > old.most
+    asked = seen.state.asked.get(seen.desired.other_color if seen.desired.color else "")
+    told_at = asked.at if asked and asked.done and asked.release == wanted and asked.at <= seen.now else 0.0
     return Rollout(
         wanted, min(old.began_at, seen.now), most=max(old.most, len(new)),
         passing_since=min(old.passing_since or seen.now, seen.now) if new and all(each.passes for each in new) else 0.0,
-        moved_at=0.0 if _drains(wanted, seen) else seen.now if is_moving else min(old.moved_at, seen.now))
+        moved_at=0.0 if _drains(wanted, seen) else seen.now if is_moving else max(min(old.moved_at, seen.now), told_at))
 
 
 def failure(seen: Observation) -> Failure | None:
@@ -108,14 +110,16 @@ def _died(seen: Observation) -> str:
 
 
 def _gave_up(seen: Observation) -> str:
-    there = group(seen, seen.desired.other_color if seen.desired.color else "")
-    running = seen.state.rollout
-    is_over = there and running and there.release == running.release and there.gave_up
-    return f"its engine has given up: {there.trouble}" if there and is_over else ""
+    color = seen.desired.other_color if seen.desired.color else ""
+    there, running, asked = group(seen, color), seen.state.rollout, seen.state.asked.get(color)
+    if not there or not running or not asked or asked.at < running.began_at:  # what it gave up was an earlier try
+        return ""
+    return f"its engine has given up: {there.trouble}" if there.gave_up and there.release == running.release else ""
 
 
 def is_late(seen: Observation) -> bool:
-    """It counts from the last new instance, so that a long pull of the image, or a drain, is not held against it."""
+    """It counts from the last new instance, and from when the engine was told, so that a long pull of the image, a long
+    playbook or a drain is not held against it."""
     spec, running = seen.desired.spec, seen.state.rollout
     return bool(spec and running and running.moved_at and not doubt.blindness(seen)
                 and seen.now >= running.moved_at + spec.release.deadline)

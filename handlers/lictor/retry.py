@@ -10,6 +10,10 @@ from lictor import errors
 T = TypeVar("T")
 
 
+class _CalledOff(errors.Conflict):
+    """Not to be tried again, unlike any other Conflict that a caller may have named."""
+
+
 _pause = tenacity.wait_random_exponential(multiplier=0.1, max=5)
 
 
@@ -21,19 +25,19 @@ def unavailable(call: Callable[[], T], *, timeout_s: float,
     def left_s(state: tenacity.RetryCallState) -> float:
         return timeout_s - (state.seconds_since_start or 0.0)
 
-    retrying = tenacity.Retrying(
-        stop=lambda state: _asked_s(state) >= left_s(state) or bool(called_off and called_off()),
-        wait=lambda state: max(_asked_s(state), min(_pause(state), left_s(state))),
-        retry=tenacity.retry_if_exception_type(only),
-        reraise=True,
-    )
-    try:
-        return retrying(call)
-    except only as error:
+    def ask() -> T:
         why = called_off() if called_off else ""
         if why:
-            raise errors.Conflict(f"{why}; {error}") from error
-        raise
+            raise _CalledOff(why)
+        return call()
+
+    retrying = tenacity.Retrying(
+        stop=lambda state: _asked_s(state) >= left_s(state),
+        wait=lambda state: max(_asked_s(state), min(_pause(state), left_s(state))),
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, only) and not isinstance(error, _CalledOff)),
+        reraise=True,
+    )
+    return retrying(ask)
 
 
 def _asked_s(state: tenacity.RetryCallState) -> float:

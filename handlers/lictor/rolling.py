@@ -20,8 +20,9 @@ def actions(seen: Observation) -> list[Action]:
     wrong = [each for each in standing if each.container.release != goal]
     draining = [each for each in members(seen) if each.condition in ("draining", "leaving")]
     worst = min(wrong, key=_departure_order)
+    is_short = not seen.state.rollout and len(standing) < seen.target  # on the way back: then nobody has to go
     unready = [each for each in right if each.condition == "starting" or not each.passes and (
-        seen.state.rollout or worst.passes)]
+        seen.state.rollout or worst.passes and not is_short)]
     if unready:
         return [_unready(each, seen) for each in unready]
     joining = _joining(right, seen)

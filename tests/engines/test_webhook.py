@@ -213,8 +213,9 @@ def test_nobody_is_waited_for_longer_than_the_time_limit() -> None:
 def test_what_is_called_off_is_not_asked_for_again(server: Server) -> None:
     server.answers = [(503, {}, b"")] * 9
     given = settings(server.url + "{name}/{replicas}", method="PUT")
-    with pytest.raises(errors.Conflict, match="the lock is lost; .*503"):
-        ENGINE.scale(given, spec(), color="", replicas=2, release="r1", called_off=lambda: "the lock is lost")
+    with pytest.raises(errors.Conflict, match="the lock is lost"):
+        ENGINE.scale(given, spec(), color="", replicas=2, release="r1",
+                     called_off=lambda: "the lock is lost" if server.requests else "")
     assert len(server.requests) == 1
 
 
@@ -322,7 +323,7 @@ def test_a_build_that_is_called_off_is_not_waited_for(jenkins: Jenkins, token_fi
 
     def lost() -> str:
         return "the lock is lost" if jenkins.asked("GET", "job/deploy-long/1") else ""
-    with pytest.raises(errors.Conflict, match="the lock is lost; it is running"):
+    with pytest.raises(errors.Conflict, match="the lock is lost"):
         ENGINE.scale(given, spec(name="long"), color="", replicas=2, release="r1", called_off=lost)
 
 
