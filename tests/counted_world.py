@@ -13,15 +13,12 @@ from lictor import config, counting, desired, memory, model, plan, policy, relea
 from lictor.observation import Counts, Observation
 from lictor.state import State
 from scene import NOW
+from world import Killed, switched
 
 IMAGES = ("good", "good", "good", "dies", "never", "smokes")  # how books:KIND-N behaves
 _SPEC: dict[str, Any] = {
     "name": "books", "image": "books:good-0", "port": 8080, "check": {"http": "/health"}, "drain": "4s",
     "replicas": {"min": 0, "initial": 2, "max": 5}, "heal": {"grace": "6s", "budget": 99, "per": "1m"}}
-
-
-class Killed(Exception):
-    """kill -9 of the reconcile."""
 
 
 @dataclass
@@ -176,12 +173,9 @@ class CountedWorld:
     def _act(self, seen: Observation, action: plan.Action) -> bool:
         """As `act` does it; whether the next one may follow."""
         if action.kind == "switch":
-            if action.color != seen.desired.color:
-                if self.state != seen.state:
-                    return False
-                self.state = memory.switched(seen)
-            self.keys["color"] = action.color.encode()
-            return True
+            after = switched(self.state, self.keys, seen, action)
+            self.state = after or self.state
+            return after is not None
         if action.kind in ("retire", "scale") and not action.number:
             assert not self.listed & {each.id for each in self.tasks if each.color == action.color}
         if action.kind == "end":

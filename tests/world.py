@@ -20,6 +20,16 @@ class Killed(Exception):
     """kill -9 of the reconcile."""
 
 
+def switched(state: State, keys: dict[str, bytes], seen: Observation, action: plan.Action) -> State | None:
+    """What is remembered after a switch of the colour; None: it was changed meanwhile, and nothing is switched."""
+    if action.color != seen.desired.color:
+        if state != seen.state:
+            return None
+        state = memory.switched(seen)
+    keys["color"] = action.color.encode()
+    return state
+
+
 @dataclass
 class Box:
     """A container."""
@@ -176,12 +186,9 @@ class World:
         if action.kind == "start":
             return self._start(seen, action)
         if action.kind == "switch":
-            if action.color != seen.desired.color:
-                if self.state != seen.state:
-                    return False
-                self.state = memory.switched(seen)
-            self.keys["color"] = action.color.encode()
-            return True
+            after = switched(self.state, self.keys, seen, action)
+            self.state = after or self.state
+            return after is not None
         assert box
         if action.kind == "drain":
             box.maintenance = f"{observation.DRAINING}{int(self.now)}: {action.reason}"

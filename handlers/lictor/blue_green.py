@@ -30,7 +30,7 @@ def _newcomers(seen: Observation) -> list[Action]:
     draining = [each for each in new if each.condition == "draining"]
     if draining:  # what was live until just now is wanted again
         return [action.on("undrain", each, "its release is asked for again") for each in draining]
-    standing = [each for each in new if each.condition not in ("gone", "draining", "leaving")]
+    standing = [each for each in new if each.stands]
     if len(standing) < seen.target:
         return _starts(new, standing, seen)
     if len(standing) > seen.target:

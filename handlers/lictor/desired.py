@@ -43,6 +43,11 @@ class Desired(NamedTuple):
         return "green" if self.color == "blue" else "blue"
 
     @property
+    def release_color(self) -> str:
+        """That of the instances that a release brings; "" for a service without colours."""
+        return self.other_color if self.color else ""
+
+    @property
     def catalog_names(self) -> list[str]:
         """Those of all its colours."""
         return catalog_names(self.spec) if self.spec else []

@@ -234,8 +234,7 @@ def _residents_todo(mine: Installed, settings: config.Config, has: node.Node) ->
     residents = _residents(settings)
     if not has.has_systemd:
         return [f"keep {name} running: {' '.join(process.handler_argv(name))}" for name in residents]
-    asked = [each for unit in residents.values()
-             for each in ([units.SERVE_SOCKET] if unit == units.SERVE_UNIT else []) + [unit]]
+    asked = [units.REGISTRAR_UNIT, *([units.SERVE_SOCKET, units.SERVE_UNIT] if settings.watch.door == "http" else [])]
     missing = [unit for unit in asked if not os.path.lexists(_enabled_link(mine, unit))]
     drop_in = _drop_in(has.agent_unit) if has.agent_unit else ""
     return [

@@ -72,9 +72,9 @@ def rollout(seen: Observation) -> Rollout | None:
     wanted = seen.desired.release
     old = old if old and old.release == wanted else Rollout(wanted, seen.now)
     new = [each for each in newcomers(seen._replace(state=msgspec.structs.replace(seen.state, rollout=old)))
-           if each.condition not in ("gone", "draining", "leaving")]
+           if each.stands]
     is_moving = not old.moved_at or len(new) > old.most
-    asked = seen.state.asked.get(seen.desired.other_color if seen.desired.color else "")
+    asked = seen.state.asked.get(seen.desired.release_color)
     told_at = asked.at if asked and asked.done and asked.release == wanted and asked.at <= seen.now else 0.0
     return Rollout(
         wanted, min(old.began_at, seen.now), most=max(old.most, len(new)),
@@ -110,7 +110,7 @@ def _died(seen: Observation) -> str:
 
 
 def _gave_up(seen: Observation) -> str:
-    color = seen.desired.other_color if seen.desired.color else ""
+    color = seen.desired.release_color
     there, running, asked = group(seen, color), seen.state.rollout, seen.state.asked.get(color)
     if not there or not running or not asked or asked.at < running.began_at:  # what it gave up was an earlier try
         return ""
@@ -131,7 +131,7 @@ def _late(seen: Observation) -> str:
     if spec is None or not is_late(seen):
         return ""
     within = f"within {spec.release.deadline:g} s"
-    new = [each for each in newcomers(seen) if each.condition not in ("gone", "draining", "leaving")]
+    new = [each for each in newcomers(seen) if each.stands]
     late = [f"{each.name} is {each.condition}" for each in new if not each.passes]
     if late:
         return f"not all passed {within}: {', '.join(late)}"
@@ -142,7 +142,7 @@ def _late(seen: Observation) -> str:
     if len(new) < seen.target:
         count = f"only {len(new)} of {seen.target}" if new else "no instance"
         return f"{count} could be started {within}{_trouble(seen)}"
-    if not is_told(seen, seen.desired.other_color if seen.desired.color else ""):
+    if not is_told(seen, seen.desired.release_color):
         return f"its engine did not end well what it was told {within}"
     return ""
 
@@ -160,7 +160,7 @@ def _drains(wanted: str, seen: Observation) -> bool:
 
 
 def _trouble(seen: Observation) -> str:
-    color = seen.desired.other_color if seen.desired.color else ""
+    color = seen.desired.release_color
     there, nodes = group(seen, color), ", ".join(node for node, is_alive in seen.behind if is_alive)
     if color and in_the_way(seen) and nodes:
         return f": {color} is not free, as the nginx of {nodes} may still send requests to it"

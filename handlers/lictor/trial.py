@@ -52,7 +52,7 @@ def serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Serv
     try:
         generation = nginx.reload(settings)
     except errors.Unavailable as error:
-        if is_new and not _could_start(settings):
+        if is_new and not _accepts(settings, unasked=False):  # it is not there, and might not start with them
             nginx.take_back(settings.conf_dir)
         else:
             nginx.settle(settings.conf_dir)
@@ -60,7 +60,7 @@ def serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Serv
         return []
     except errors.Refused as error:
         nginx.take_back(settings.conf_dir)
-        if not is_to_blame and not _serves_without(settings):
+        if not is_to_blame and not _accepts(settings, unasked=True):  # nor without what was taken back
             log.event("publish", service=listed, outcome="waits", reason=f"not for what is new: {error}")
             return []
         if len(wanted) > 1:
@@ -84,25 +84,15 @@ def _halves(wanted: dict[str, layout.Wanted]) -> list[dict[str, layout.Wanted]]:
     return [{name: wanted[name] for name in part} for part in (names[:len(names) // 2], names[len(names) // 2:])]
 
 
-def _serves_without(settings: config.Nginx) -> bool:
-    """Whether nginx accepts its configuration without what was taken back, as far as we may ask."""
+def _accepts(settings: config.Nginx, *, unasked: bool) -> bool:
+    """Whether nginx accepts its whole configuration with the files as they are; `unasked` where we may not ask."""
     try:
-        if nginx.can_check_main_conf(settings):
-            nginx.check_main_conf(settings)
+        if not nginx.can_check_main_conf(settings):
+            return unasked
+        nginx.check_main_conf(settings)
         return True
     except errors.LictorError:
         return False
-
-
-def _could_start(settings: config.Nginx) -> bool:
-    """Whether nginx, which is not there, would surely start with the files as they are."""
-    try:
-        if nginx.can_check_main_conf(settings):
-            nginx.check_main_conf(settings)
-            return True
-    except errors.LictorError:
-        pass
-    return False
 
 
 def _merged(wanted: Iterable[layout.Wanted]) -> dict[str, str | None]:
