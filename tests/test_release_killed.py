@@ -15,14 +15,21 @@ from lictor import state
 
 NAME = "books-service"
 QUICK_RELEASE: dict[str, Any] = {"healthy_for": "500ms", "deadline": "20s", "smoke": "/api/v1/books", "keep": "10m"}
-# Reconciles, and kills itself when it carries out an act of this kind for the n-th time: before it, after it, or
-# inside, when Docker has been asked for the first thing of it.
+# Asks for an image and reconciles, and kills itself when it carries out an act of this kind for the n-th time: before
+# it, after it, or inside, when Docker has been asked for the first thing of it. It asks when the service is its own:
+# the registrar has a service reconciled of which an instance ends, and that one must not take this work away.
 _KILLED = """
-import os, signal, sys
-from lictor import act, config, containers, reconcile
+import contextlib, os, signal, sys
+from lictor import act, busy, catalog, config, containers, files, reconcile
 
-kind, number, moment = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+image, kind, number, moment = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 count, inside = 0, False
+
+@contextlib.contextmanager
+def waited_for(state_dir, name):
+    with files.locked(os.path.join(state_dir, "locks", f"{name}.lock"), wait=True) as held:
+        catalog.connect(token_file=None).put(f"services/{name}/image", image)
+        yield held
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -48,6 +55,7 @@ def dying_inside(original):
         return said
     return asked
 
+busy.lock = waited_for
 act._ACTS[kind] = dying(act._ACTS[kind])
 for name in ("create", "stop"):
     setattr(containers.Client, name, dying_inside(getattr(containers.Client, name)))
@@ -64,8 +72,8 @@ TABLES = [  # each on a node of its own, as they take long
 ]
 
 
-def reconcile_killed(node: Node, kind: str, number: int, moment: str) -> None:
-    done = subprocess.run([sys.executable, "-c", _KILLED, kind, str(number), moment], timeout=120,
+def reconcile_killed(node: Node, image: str, kind: str, number: int, moment: str) -> None:
+    done = subprocess.run([sys.executable, "-c", _KILLED, image, kind, str(number), moment], timeout=120,
                           env={**os.environ, **node.environ}, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, f"{kind} {number} {moment}: it never came to that: {done.stderr}"
 
@@ -96,8 +104,7 @@ def test_a_release_that_is_killed_is_ended_by_the_next(docker: Docker, tmp_path:
         settle(node, "the first start")
         for step, case in enumerate(table):
             image = f"{NAME}:{'23'[step % 2]}.0"
-            node.consul.put(f"services/{NAME}/image", image)
-            reconcile_killed(node, *case)
+            reconcile_killed(node, image, *case)
             settle(node, str(case))
             assert live_image(node) == image, case
             running = node.docker.docker("ps", "--format", "{{.Image}}").split()
