@@ -29,17 +29,18 @@ def group(color: str, replicas: int, image: str, *ids: str, trouble: str = "", s
 def world(asked: str, count: int, groups: tuple[Group, ...], *crew: str, spec: dict[str, Any] = SPEC,
           state: dict[str, Any] | None = None, keys: dict[str, bytes] | None = None, remembers: bool = True,
           ends: bool = True, tells: bool = True, now: float = NOW, **fields: Any) -> Observation:
-    """Of each of the crew: `ID COLOR STATUS [NODE]`; what is live is books:1, in blue."""
+    """Of each of the crew: `ID COLOR STATUS [NODE]`, a node that does not answer with `!`; what is live is books:1, in
+    blue."""
     color = "blue" if spec is SPEC else ""
     remembered = State(**{"live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec),
                           "proven": True, "color": color, "passed": [each.split()[0] for each in crew],
                           **(state or {})})
     instances = []
     for words in crew:
-        container_id, own, status, *node = words.split()
+        container_id, own, status, node, *_ = [*words.split(), "node-1"]
         name = model.catalog_name("books", "" if own == "-" else own)
-        instances.append(model.Instance(node[0] if node else "node-1", f"s-{container_id}", name, "10.0.0.1", 32000,
-                                        status, True, None, container_id))
+        instances.append(model.Instance(node.rstrip("!"), f"s-{container_id}", name, "10.0.0.1", 32000, status,
+                                        "!" not in node, None, container_id))
     given = {"spec": msgspec.json.encode(spec), "replicas": str(count).encode(), "image": asked.encode(),
              **(keys or {})}
     if color:

@@ -2,10 +2,11 @@
 
 import pytest
 
-from counted_scene import BLUE, TWO, decided, group, release_of, world
-from lictor import counted, plan
+import msgspec
+from counted_scene import BLUE, SPEC, TWO, decided, group, release_of, world
+from lictor import counted, counting, desired, model, plan
 from lictor.model import Group
-from lictor.state import Asked, Deaths
+from lictor.state import Asked, Deaths, State, telling
 from scene import NOW
 
 
@@ -26,6 +27,58 @@ def test_the_engine_is_told_absolute_counts(count: int, groups: tuple[Group, ...
     assert decided(world("books:1", count, groups, *crew, state=state)) == expected
 
 
+@pytest.mark.parametrize(("count", "listed", "expected"), [
+    (2, "ab", "end s-a on node-1"),  # its task is replaced already: what Consul keeps of it for days is nobody's
+    (3, "abx", "end s-a on node-1"),  # only its Consul is away
+    (3, "ab", "wait books-blue"),  # another is on its way
+])
+def test_a_node_that_does_not_answer_keeps_no_other_from_being_replaced(count: int, listed: str, expected: str) -> None:
+    crew = ("a blue critical", "b blue passing", "x blue passing node-2!")
+    seen = world("books:1", count, (group("blue", count, "books:1", *listed),), *crew,
+                 state={"critical_since": {"a": NOW - 20}})
+    assert decided(seen)[-1] == expected
+
+
+def test_what_a_lost_host_had_is_asked_for_again_and_what_it_brings_back_is_ended() -> None:
+    two = (group("blue", 2, "books:1"),)
+    asked = {"asked": {"blue": Asked(2, release_of("books:1"), NOW - 60)}, "surplus_since": NOW - 100}
+    lost = world("books:1", 2, two, "a blue passing", "b blue passing node-2!", state=asked, remembers=False)
+    assert decided(lost) == ["scale books-blue 2"] and "1 of 2 are there" in plan.plan(lost)[0].reason
+    back = (*TWO, "c blue passing node-2")
+    assert decided(world("books:1", 2, two, *back, state=asked, remembers=False)) == ["scale books-blue 2"]
+    briefly = {**asked, "surplus_since": 0.0}
+    assert decided(world("books:1", 2, two, *back, state=briefly, remembers=False)) == ["wait books-blue"]
+    assert decided(world("books:1", 2, (BLUE,), *back, state=asked)) == []  # one that can say ends it by itself
+
+
+def test_what_a_host_brings_back_of_the_other_colour_is_ended() -> None:
+    asked = {"blue": Asked(2, release_of("books:1"), NOW - 600), "green": Asked(0, release_of("books:2"), NOW - 600)}
+    none = (BLUE, group("green", 0, "books:2"))
+    crew = (*TWO, "c green passing node-2")
+    for ago_s, expected in ((59, []), (60, ["scale books-green 0"])):
+        asked["green"] = Asked(0, release_of("books:2"), NOW - ago_s)
+        assert decided(world("books:1", 2, none, *crew, state={"asked": asked}, remembers=False)) == expected
+
+
+def test_a_colour_that_nobody_remembers_is_known_by_what_is_registered() -> None:
+    wanted = desired.desired("books", {"spec": msgspec.json.encode(SPEC), "color": b"blue"}, State())
+    found = [model.Instance("node-1", "s", f"books-{color}", "10.0.0.1", 1, "passing", alive, None, "c")
+             for color, alive in (("blue", True), ("green", True), ("green", False))]
+    (green,) = counting.remembered(wanted, State(), found)
+    assert (green.color, green.replicas, green.release) == ("green", 1, "")
+    gone = wanted._replace(removed=True)
+    assert [each.color for each in counting.remembered(gone, State(), found)] == ["blue", "green"]
+    assert decided(world("books:1", 2, (BLUE, green), *TWO, "c green passing", remembers=False)) == [
+        "scale books-green 0"]
+
+
+def test_an_engine_is_told_nothing_when_what_serves_is_not_remembered() -> None:
+    """Else what is asked for now would be told as what is live."""
+    lost = {"live": None, "live_release": release_of("books:1"), "color": "blue"}
+    seen = world("books:2", 3, (BLUE,), *TWO, state=lost)
+    assert decided(seen) == ["hold books-blue", "scale books-green 3"]
+
+
 def test_fewer_are_asked_for_only_when_that_has_stood_and_a_consistent_reading_shows_it() -> None:
     assert decided(world("books:1", 1, (BLUE,), *TWO)) == ["wait books-blue"]
     stood = {"surplus_since": NOW - 100}
@@ -39,9 +92,10 @@ def test_an_engine_that_forgets_is_told_again_when_nothing_has_come_of_it() -> N
 
 
 def test_an_engine_that_fails_is_told_again_only_after_a_while() -> None:
-    for ago_s, expected in ((5, ["wait books-blue"]), (11, ["scale books-blue 3"])):
-        failed = {"deaths": {"0": Deaths(2, NOW - ago_s)}}
-        assert decided(world("books:1", 3, (BLUE,), *TWO, state=failed)) == expected
+    for color, ago_s, expected in (("blue", 5, "wait books-blue"), ("blue", 11, "scale books-blue 3"),
+                                   ("green", 5, "scale books-blue 3")):
+        failed = {"deaths": {telling(color): Deaths(2, NOW - ago_s)}}
+        assert decided(world("books:1", 3, (BLUE,), *TWO, state=failed)) == [expected]
 
 
 def test_one_that_cannot_end_an_instance_is_asked_to_make_all_anew_within_the_budget() -> None:
@@ -79,7 +133,7 @@ def test_what_a_forgetful_engine_has_begun_is_finished_whatever_it_was() -> None
     another = {"asked": {"blue": Asked(2, "", NOW - 5, done=False)}}
     unknown = Group("books", "blue", 2, "", "books:1", None)
     assert decided(world("books:1", 2, (unknown,), *TWO, state=another, remembers=False)) == ["redeploy books-blue 2"]
-    again_later = {**another, "deaths": {"0": Deaths(2, NOW - 5)}}
+    again_later = {**another, "deaths": {telling("blue"): Deaths(2, NOW - 5)}}
     assert decided(world("books:1", 2, (unknown,), *TWO, state=again_later, remembers=False)) == ["wait books-blue"]
 
 

@@ -9,7 +9,7 @@ from counted_scene import BLUE, GREEN, NEW, ROLLING, SPEC, TWO, decided, group, 
 from lictor import memory, plan
 from lictor.model import Group
 from lictor.observation import Observation
-from lictor.state import Asked, Deaths, Rollout
+from lictor.state import Asked, Deaths, Rollout, telling
 from scene import NOW
 
 
@@ -124,7 +124,7 @@ def test_the_deadline_of_an_engine_s_rolling_update_counts_from_the_last_new_ins
 def test_what_a_forgetful_engine_did_not_end_well_is_none_of_the_release_and_fails_it() -> None:
     """Its playbook broke off half-way, say: it is told again after a while, and taken back at the deadline."""
     half = (Group("books", "", 2, "", "books:1", None),)
-    asked = {"asked": {"": Asked(2, "", NOW - 20, done=False)}, "deaths": {"0": Deaths(2, NOW - 20)}}
+    asked = {"asked": {"": Asked(2, "", NOW - 20, done=False)}, "deaths": {telling(""): Deaths(2, NOW - 20)}}
     begun = msgspec.structs.replace(BEGUN, passing_since=0.0, most=0)
     crew = ("a - passing", "b - passing")
     again = rolling(half, *crew, rollout=begun, remembers=False, **asked)
@@ -133,6 +133,50 @@ def test_what_a_forgetful_engine_did_not_end_well_is_none_of_the_release_and_fai
     assert late.state.failed and "no instance could be started within 60 s" in late.state.failed.why
     (back, _) = plan.plan(late)
     assert (back.kind, back.release) == ("redeploy", release_of("books:1", ROLLING))
+    just_failed = {**asked, "deaths": {telling(""): Deaths(9, NOW + 59)}}  # that does not put off the way back
+    assert decided(rolling(half, *crew, rollout=begun, remembers=False, now=NOW + 60, **just_failed))[0] == (
+        "redeploy books 2")
+
+
+def test_a_release_ends_whatever_consul_keeps_of_a_node_that_died() -> None:
+    """For three days. But whether what the engine still takes for running there passes, nobody can see."""
+    done = group("", 2, "books:2", "c", "d", spec=ROLLING)
+    dead, new = "a - passing node-2!", ("c - passing", "d - passing")
+    begun = msgspec.structs.replace(BEGUN, passing_since=NOW - 60)
+    assert rolling((done,), dead, *new, rollout=begun).state.live_release == BEGUN.release
+    away = rolling((done,), "c - passing", "d - passing node-2!", rollout=begun)
+    assert away.state.rollout and decided(away) == ["wait books"]
+    late = rolling((done,), "c - passing", "d - passing node-2!", rollout=away.state.rollout, now=NOW + 60)
+    assert late.state.failed and "only 1 of 2 could be started" in late.state.failed.why
+
+
+def test_a_release_fails_when_its_engine_does_not_end_what_it_replaces() -> None:
+    told = (group("", 2, "books:2", "c", "d", spec=ROLLING),)
+    crew = ("a - passing", "c - passing", "d - passing")
+    begun = msgspec.structs.replace(BEGUN, passing_since=NOW - 59, most=2, moved_at=NOW - 100)
+    seen = rolling(told, *crew, rollout=begun)
+    assert seen.state.rollout and decided(seen)[0] == "wait books"
+    late = rolling(told, *crew, rollout=begun, now=NOW + 1)
+    assert late.state.failed and "3 are there, 2 are wanted" in late.state.failed.why
+
+
+def test_a_colour_with_others_in_it_does_not_go_live() -> None:
+    told = (BLUE, group("green", 2, "books:2", "c", "d"))
+    begun = Rollout(release_of("books:2"), NOW - 60, passing_since=NOW - 60, most=2, moved_at=NOW - 59)
+    state = {"rollout": begun}
+    assert "switch books-green" in decided(world("books:2", 2, told, *TWO, *NEW, state=state))
+    assert decided(world("books:2", 2, told, *TWO, *NEW, "x green passing", state=state)) == ["wait books-green"]
+
+
+def test_who_scales_down_and_up_again_during_a_release_gives_it_another_deadline() -> None:
+    asked = {"": Asked(3, BEGUN.release, NOW - 99)}
+    state = {"rollout": msgspec.structs.replace(BEGUN, most=3, moved_at=NOW - 59, passing_since=0.0), "asked": asked}
+    one = world("books:2", 1, (group("", 1, "books:2", "c", spec=ROLLING),), "c - critical", spec=ROLLING, state=state)
+    assert one.state.rollout and one.state.rollout.most == 1
+    told = (group("", 3, "books:2", "c", "d", spec=ROLLING),)
+    three = world("books:2", 3, told, "c - critical", "d - critical", spec=ROLLING, now=NOW + 30,
+                  state={"rollout": one.state.rollout, "asked": asked, "passed": []})
+    assert three.state.rollout and three.state.rollout.moved_at == NOW + 30
 
 
 def test_a_node_that_cannot_tell_leaves_what_the_release_comes_to_as_it_is() -> None:

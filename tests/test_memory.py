@@ -38,7 +38,7 @@ def test_a_death_is_counted_once_and_double_before_the_first_passing(condition: 
 
 
 def test_a_start_that_is_refused_is_a_failure() -> None:
-    assert memory.failed(memory.failed(State(), 3, NOW), 3, NOW + 9).deaths == {"3": Deaths(4, NOW + 9)}
+    assert memory.failed(memory.failed(State(), "3", NOW), "3", NOW + 9).deaths == {"3": Deaths(4, NOW + 9)}
 
 
 @pytest.mark.parametrize(("condition", "died_s_ago", "forgotten"), [

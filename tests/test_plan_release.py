@@ -208,13 +208,29 @@ def test_a_new_release_does_not_back_off_from_what_it_may_mend() -> None:
         "rollout": first.state.rollout, "passed": ["c0", "c1"]}, now=NOW + 1)
     assert died.state.failed and died.state.deaths == {}
     # ... but once it is live, as nothing else ran when it was asked for, it does back off
-    alone = world(ROLLING, NEW, replicas=0, state={"failed": died.state.failed, "passed": []})
-    assert alone.state.live_release == release_of(ROLLING, NEW) and not alone.state.failed
+    alone = world(ROLLING, NEW, replicas=0, state={"passed": []})
+    assert alone.state.live_release == release_of(ROLLING, NEW)
     again = world(ROLLING, NEW, "1 books:2 died", state={
         "live_release": alone.state.live_release, "proven": False, "passed": [], "failed": died.state.failed})
     assert again.state.deaths
-    refused = memory.failed(first.state, 3, NOW + 1)
+    refused = memory.failed(first.state, "3", NOW + 1)
     assert decided(later(first._replace(state=refused), 2)) == ["wait books-3"]
+
+
+def test_another_first_release_does_not_back_off_either() -> None:
+    alone = world(ROLLING, NEW, "1 books:1 died", state={
+        "live": {**ROLLING, "image": OLD}, "live_release": release_of(ROLLING, OLD), "proven": False, "passed": [],
+        "lost": ["c0"], "deaths": {"1": Deaths(9, NOW - 5)}})
+    assert alone.state.deaths == {} and alone.state.live_release == release_of(ROLLING, NEW)
+
+
+def test_what_has_failed_does_not_go_live_by_scaling_to_nothing_and_back() -> None:
+    failed = {"failed": Failure(release_of(ROLLING, NEW), NEW, "it died", NOW - 5)}
+    none = world(ROLLING, NEW, replicas=0, state=failed)
+    assert none.state.failed and none.state.live_release == release_of(ROLLING, OLD)
+    back = world(ROLLING, NEW, replicas=1, state={**failed, "live": none.state.live})
+    assert [(each.kind, each.release) for each in plan.plan(back)] == [
+        ("start", release_of(ROLLING, OLD)), ("hold", "")]
 
 
 @pytest.mark.parametrize(("crew", "limits", "expected"), [

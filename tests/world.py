@@ -207,7 +207,7 @@ class World:
         if "refused" in spec.image:
             is_new = self.state.rollout and self.state.rollout.release == action.release
             self.state = (memory.ended(self.state, "refused", spec.image, self.now) if is_new
-                          else memory.failed(self.state, action.number, self.now))
+                          else memory.failed(self.state, str(action.number), self.now))
             return False
         made_from = desired.fingerprint(spec)
         there = next((each for each in self.boxes if each.name == action.container), None)

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from lictor import (budget, counted, desired, engines, errors, fence, files, history, log, memory, model, observation,
+from lictor import (budget, desired, engines, errors, fence, files, history, log, memory, model, observation,
                     plan, policy, state, transaction)
 from lictor.fence import Fence
 from lictor.observation import Observation
@@ -84,12 +84,12 @@ def _start(context: Context, seen: Observation, action: plan.Action, lock: Fence
                                                        gated=gated)
     except errors.LictorError as error:
         with contextlib.suppress(errors.LictorError):  # the engine's reason is the one that helps
-            _count_failure(context, seen, action, error, lock)
+            _count_failure(context, seen, action, str(action.number), error, lock)
         raise
     return f"{container.name} is {container.id[:12]}"
 
 
-def _count_failure(context: Context, seen: Observation, action: plan.Action, error: errors.LictorError,
+def _count_failure(context: Context, seen: Observation, action: plan.Action, number: str, error: errors.LictorError,
                    lock: Fence | None) -> None:
     """A start that the engine refuses is a failure like a death: the next try backs off. Of a release under way it is
     the end, unless the engine, or the image's registry, could only not be reached."""
@@ -99,10 +99,10 @@ def _count_failure(context: Context, seen: Observation, action: plan.Action, err
     is_of_rollout = old.rollout is not None and old.rollout.release == action.release
     if is_of_rollout and isinstance(error, errors.Refused):
         new = memory.ended(old, str(error), seen.desired.spec.image if seen.desired.spec else "", now)
-    elif is_of_rollout and action.number != counted.TELLING:
+    elif is_of_rollout and action.kind == "start":
         return
     else:
-        new = memory.failed(old, action.number, now)
+        new = memory.failed(old, number, now)
     fence.put(context.catalog, lock, key, state.encode(new), entry.modify_index if entry else 0)
 
 
@@ -159,11 +159,12 @@ def _scale(context: Context, seen: Observation, action: plan.Action, lock: Fence
     engine = engines.COUNTING[spec.engine]
     tell = engine.redeploy if action.kind == "redeploy" else engine.scale
     if not counts.remembers:
-        _remember_asked(context, seen, action.color, memory.begun(seen.state, action, time.time()), lock)
+        _remember_asked(context, seen, action.color, memory.begun(seen.state, action, spec.image, time.time()), lock)
     with _failures_counted(context, seen, action, lock):
         said = tell(context.config, _with_env_files(spec), color=action.color, replicas=action.number,
                     release=action.release, called_off=lock.lost if lock else None)
-    _remember_asked(context, seen, action.color, state.Asked(action.number, action.release, time.time()), lock)
+    done = state.Asked(action.number, action.release, time.time(), image=spec.image)
+    _remember_asked(context, seen, action.color, done, lock)
     return said
 
 
@@ -185,7 +186,7 @@ def _failures_counted(context: Context, seen: Observation, action: plan.Action, 
         raise
     except errors.LictorError as error:
         with contextlib.suppress(errors.LictorError):
-            _count_failure(context, seen, action._replace(number=counted.TELLING), error, lock)
+            _count_failure(context, seen, action, state.telling(action.color), error, lock)
         raise
 
 

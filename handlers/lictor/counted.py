@@ -2,10 +2,10 @@
 
 from lictor import action, blue_green, judgement, release, rolling, starts
 from lictor.action import Action
-from lictor.model import Group, catalog_name
-from lictor.observation import Counts, Member, Observation, critical_for_s, group, members
+from lictor.model import Group, Instance, catalog_name
+from lictor.observation import Counts, Member, Observation, candidates, critical_for_s, group, members
+from lictor.state import telling
 
-TELLING = 0  # no instance's number: under it stands how often the engine could not be told
 _TELLING_KINDS = ("scale", "redeploy", "retire")
 
 
@@ -18,7 +18,10 @@ def actions(seen: Observation) -> list[Action]:
     if wanted.removed:
         return [_patiently(each, seen) for each in _removed(counts, seen)]
     told = _told(seen, wanted.color, seen.target, release.goal(seen))
-    told += [*blue_green.color_key(seen), *_other_color(seen)] if wanted.color else _last_step(seen)
+    if wanted.color:
+        told += [*blue_green.color_key(seen), *_other_color(seen)]
+    elif not told:
+        told = _last_step(seen)
     return [_patiently(each, seen) for each in (*told, *_ill(counts, seen))]
 
 
@@ -32,17 +35,35 @@ def due(seen: Observation) -> Member | None:
     """The ill one that is to be replaced next by this node: the longest critical, and none while others are on their
     way."""
     counts, everyone = seen.counts, members(seen)
-    if counts is None or any(each.condition == "starting" for each in everyone) or len(everyone) != seen.target:
+    if counts is None or any(each.condition == "starting" for each in everyone):
+        return None
+    if not len(everyone) <= seen.target <= len(everyone) + len(_out_of_sight(counts, seen)):
         return None
     ill = [each for each in everyone if each.condition == "unhealthy" and each.instance
            and (each.instance.node == counts.node if counts.ends else counts.tells)]
     return max(ill, key=lambda each: critical_for_s(each, seen), default=None)
 
 
+def registered(seen: Observation) -> int:
+    """How many of the live colour there are of an engine that forgets what it was told; 0 of one that can say."""
+    return len(members(seen)) if seen.counts and not seen.counts.remembers else 0
+
+
+def _out_of_sight(counts: Counts, seen: Observation) -> list[Instance]:
+    """Those of the live colour whose node does not answer, and of which the engine does not say that they are gone."""
+    there = group(seen, seen.desired.color)
+    listed = there.container_ids if there else None
+    return [each for each in seen.instances if each.service == seen.desired.catalog_name and not each.node_alive
+            and (listed is None or each.container_id in listed)]
+
+
 def _told(seen: Observation, color: str, count: int, fingerprint: str) -> list[Action]:
     """Tell the engine what it has not been told yet, or what nothing has come of. Only where users are served, fewer
     than before are asked for with care, and not together with another release."""
     there, serves = group(seen, color), color == seen.desired.color
+    if seen.state.live is None and fingerprint != seen.desired.release:
+        return [Action("hold", "its engine is told nothing, as it is not remembered what those that serve were made "
+                               "from; another release would end that", catalog_name(seen.desired.name, color))]
     act = Action("scale", seen.desired.why_replicas, catalog_name(seen.desired.name, color), number=count, color=color,
                  release=fingerprint)
     if there is None or there.release != fingerprint:
@@ -52,54 +73,58 @@ def _told(seen: Observation, color: str, count: int, fingerprint: str) -> list[A
                                number=max(count, there.replicas) if serves else count)
         return [act]
     if there.replicas > count and serves:
-        return [_fewer(act, there, seen)]
+        return [_fewer(act, f"{there.replicas} are asked for", seen)]
     if there.replicas != count:
         return [act]
     if not release.is_told(seen, color):
         return [act._replace(reason=f"told again, as that did not end well: {act.reason}")]
-    return _missing(act, there, seen)
+    return _told_again(act, there, seen)
 
 
 def _patiently(act: Action, seen: Observation) -> Action:
     """An engine that could not be told is told again only after a while."""
-    failures = seen.state.deaths.get(str(TELLING))
-    again_at = starts.retry_at(seen.desired.name, TELLING, failures) if failures else 0.0
+    failures = seen.state.deaths.get(telling(act.color))
+    again_at = starts.retry_at(seen.desired.name, telling(act.color), failures) if failures else 0.0
     if act.kind not in _TELLING_KINDS or seen.now >= again_at:
         return act
     return act._replace(kind="wait", until=again_at, reason=f"backs off, as its engine failed: {act.reason}")
 
 
-def _fewer(act: Action, there: Group, seen: Observation) -> Action:
+def _fewer(act: Action, said: str, seen: Observation) -> Action:
     """Once the surplus has stood for long enough; the engine picks who goes."""
     stands_until = (seen.state.surplus_since or seen.now) + seen.rules.surplus_after_s
     if seen.now < stands_until:
-        return act._replace(kind="wait", until=stands_until, reason=f"{there.replicas} are asked for, surplus for less "
-                            f"than {seen.rules.surplus_after_s:g} s: {act.reason}")
+        return act._replace(kind="wait", until=stands_until, reason=f"{said}, surplus for less than "
+                            f"{seen.rules.surplus_after_s:g} s: {act.reason}")
     return action.confirmed(seen.certain, act)
 
 
-def _missing(act: Action, there: Group, seen: Observation) -> list[Action]:
-    """One that forgets is told again when nothing has come of it; the others say themselves what keeps them."""
+def _told_again(act: Action, there: Group, seen: Observation) -> list[Action]:
+    """One that forgets is told again when something else is there; the others say themselves what keeps them."""
     spec, counts = seen.desired.spec, seen.counts
     assert spec is not None and counts is not None
     alive = [each for each in seen.instances if each.service == act.container and each.node_alive]
-    if (len(alive) >= act.number or spec.port is None) and not there.gave_up:
+    too_many = not counts.remembers and act.color == seen.desired.color and len(alive) > act.number
+    if (len(alive) >= act.number or spec.port is None) and not there.gave_up and not too_many:
         return []
     said = f"{len(alive)} of {act.number} are there" + (f": {there.trouble}" if there.trouble else "")
-    asked = seen.state.asked.get(act.color)
-    again_at = (asked.at if asked else 0.0) + spec.release.deadline
+    again_at = _told_again_at(act.color, seen)
     goes_on = counts.remembers and not there.gave_up
     if goes_on or seen.now < again_at:
         return [act._replace(kind="wait", reason=said, until=0.0 if goes_on else again_at)]
-    return [action.confirmed(seen.certain, act._replace(reason=f"told again: {said}"))]
+    again = act._replace(reason=f"told again: {said}")
+    return [_fewer(again, said, seen) if too_many else action.confirmed(seen.certain, again)]
 
 
 def _last_step(seen: Observation) -> list[Action]:
     """All are of the new release; it takes over when they have passed for a while, on its smoke path too, and a
     consistent reading shows it."""
     everyone = members(seen)
-    if not seen.state.rollout or rolling.is_under_way(seen) or len(everyone) != seen.target:
+    if not seen.state.rollout:
         return []
+    if rolling.is_under_way(seen) or len(everyone) != seen.target:
+        return [Action("wait", f"{len(release.newcomers(seen))} of {seen.target} are there, and "
+                       f"{len(everyone) - len(release.newcomers(seen))} others", seen.desired.name)]
     late = [action.on("wait", each, f"is {each.condition}; the new release has to pass its checks", until=each.until)
             for each in everyone if not each.passes]
     if late or seen.now < rolling.passing_until(seen):
@@ -120,9 +145,10 @@ def _other_color(seen: Observation) -> list[Action]:
         told = _told(seen, wanted.other_color, seen.target, running.release)
         if told:
             return told
-        new = release.newcomers(seen)
-        if len(new) != seen.target:
-            return [Action("wait", f"{len(new)} of {seen.target} are there", name)]
+        new, others = release.newcomers(seen), release.in_the_way(seen)
+        if len(new) != seen.target or others:
+            said = f", and {len(others)} others" if others else ""
+            return [Action("wait", f"{len(new)} of {seen.target} are there{said}", name)]
         return blue_green.gate(new, seen)
     return _over(there, seen) if there else []
 
@@ -133,18 +159,33 @@ def _over(there: Group, seen: Observation) -> list[Action]:
     act = Action("retire", "", catalog_name(wanted.name, there.color), color=there.color, release=there.release)
     if failed and failed.release == there.release:
         return [act._replace(reason=f"its release failed: {failed.why}")]
-    runs_on = blue_green.listed(seen) if there.replicas else None
+    is_there = there.replicas > 0 or _lingers(there, seen)
+    runs_on = blue_green.listed(seen) if is_there else None
     if runs_on:
         return [action.put_off(act, runs_on.why, runs_on.until)]
     idle_at = state.switched_at + wanted.spec.drain  # connections on other nodes cannot be seen
-    if there.replicas and seen.now < idle_at:
+    if is_there and seen.now < idle_at:
         return [act._replace(kind="wait", reason=f"{wanted.color} is live; what it answers yet may take a drain's time",
                              until=idle_at)]
-    if there.replicas:
+    if is_there:
         stop = act._replace(kind="scale", reason=f"{wanted.color} is live, and no nginx lists it any more")
         return [action.confirmed(seen.certain, stop)]
     is_kept = seen.now < state.switched_at + wanted.spec.release.keep
     return [] if is_kept or not seen.counts.remembers else [act._replace(reason="it was kept for long enough")]
+
+
+def _lingers(there: Group, seen: Observation) -> bool:
+    """An engine that forgets was told to have none of it, and some are there again: a host has come back with them."""
+    assert seen.counts is not None
+    return not seen.counts.remembers and seen.now >= _told_again_at(there.color, seen) and any(
+        each.stands and each.container.color == there.color for each in candidates(seen))
+
+
+def _told_again_at(color: str, seen: Observation) -> float:
+    """An engine that forgets gets a deadline for what it was told, before it is told once more."""
+    assert seen.desired.spec is not None
+    asked = seen.state.asked.get(color)
+    return (asked.at if asked else 0.0) + seen.desired.spec.release.deadline
 
 
 def _removed(counts: Counts, seen: Observation) -> list[Action]:
@@ -162,8 +203,7 @@ def _ill(counts: Counts, seen: Observation) -> list[Action]:
         return [obstacle]
     if counts.ends:
         return [action.on("end", ill, f"{why}; its engine starts another")._replace(replaces=ill.container.id)]
-    asked = seen.state.asked.get(seen.desired.color)
-    again_at = (asked.at if asked else 0.0) + spec.release.deadline
+    again_at = _told_again_at(seen.desired.color, seen)
     if seen.now < again_at:
         return [action.on("wait", ill, f"{why}; its engine was told something less than {spec.release.deadline:g} s "
                           "ago", until=again_at)]

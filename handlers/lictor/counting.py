@@ -15,7 +15,8 @@ class Engines:
         self._groups: dict[str, list[model.Group] | None] = {}
         self._tells: dict[str, bool] = {}
 
-    def counts(self, wanted: desired.Desired, stored: state.State) -> Counts | None:
+    def counts(self, wanted: desired.Desired, stored: state.State,
+               found: Sequence[model.Instance]) -> Counts | None:
         """None for an engine whose instances lictor itself starts and ends."""
         name = wanted.spec.engine if wanted.spec else ""
         if name not in engines.COUNTING:
@@ -24,19 +25,30 @@ class Engines:
             self._tells[name] = engines.COUNTING[name].acts_here(self._settings)
             self._groups[name] = engines.COUNTING[name].groups(self._service) if self._tells[name] else None
         known = self._groups[name]
-        groups = [each for each in known if each.service == wanted.name] if known is not None else [
-            model.Group(wanted.name, color, each.replicas, each.release, _image(wanted, stored, each.release), None)
-            for color, each in sorted(stored.asked.items())]
+        groups = ([each for each in known if each.service == wanted.name] if known is not None
+                  else remembered(wanted, stored, found))
         return Counts(self._node, self._tells[name], name in engines.ENDING, known is not None, tuple(groups))
+
+
+def remembered(wanted: desired.Desired, stored: state.State, found: Sequence[model.Instance]) -> list[model.Group]:
+    """What an engine that forgets was told; and, of the colour that is not live, or of a service that was removed, what
+    it must have been told, as it is there."""
+    groups = [model.Group(wanted.name, color, each.replicas, each.release, each.image, None)
+              for color, each in sorted(stored.asked.items())]
+    colors = [_color(each, wanted) for each in found if each.node_alive]
+    untold = {each for each in colors if each not in stored.asked and (wanted.removed or each != wanted.color)}
+    return groups + [model.Group(wanted.name, color, colors.count(color), "", "", None) for color in sorted(untold)]
 
 
 def containers(wanted: desired.Desired, stored: state.State, counts: Counts, found: Sequence[model.Instance],
                now: float) -> list[model.Container]:
-    """An instance's registration stands for its container, which may run on another node. What it was made from is
-    known by what the engine says of it, else by what was last asked for."""
+    """An instance's registration stands for its container, which may run on another node; not that of a node which does
+    not answer: Consul keeps it for days. What it was made from is known by what the engine says of it, else by what was
+    last asked for."""
     made = []
-    for number, each in enumerate(sorted(found, key=lambda each: (each.node, each.service_id)), start=1):
-        color = each.service.removeprefix(wanted.name).lstrip("-")
+    seen = sorted((each for each in found if each.node_alive), key=lambda each: (each.node, each.service_id))
+    for number, each in enumerate(seen, start=1):
+        color = _color(each, wanted)
         group = next((one for one in counts.groups if one.color == color), None)
         is_current = group and (group.container_ids is None or each.container_id in group.container_ids)
         # When it was started is not known: when it was first seen not to pass; of one that has passed it is no matter.
@@ -48,6 +60,5 @@ def containers(wanted: desired.Desired, stored: state.State, counts: Counts, fou
     return made
 
 
-def _image(wanted: desired.Desired, stored: state.State, release: str) -> str:
-    asked = wanted.spec.image if wanted.spec and release == wanted.release else (stored.live or {}).get("image")
-    return str(asked or "")
+def _color(each: model.Instance, wanted: desired.Desired) -> str:
+    return each.service.removeprefix(wanted.name).lstrip("-")

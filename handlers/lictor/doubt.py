@@ -25,7 +25,7 @@ def blindness(seen: Observation) -> Doubt | None:
         if age_s is not None and age_s < trust_after_s:
             return Doubt(f"{what} less than {trust_after_s:g} s ago", seen.now + trust_after_s - age_s)
     everyone = members(seen)
-    if any(each.instance and not each.instance.node_alive for each in everyone):
+    if any(each.instance and not each.instance.node_alive for each in everyone):  # all are this node's
         return Doubt("to Consul this node does not answer (serfHealth)")
     lost_sight = [each for each in everyone if each.instance is None and each.container.id in seen.state.passed
                   and each.condition == "starting"]

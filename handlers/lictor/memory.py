@@ -6,7 +6,7 @@ import msgspec
 
 from lictor import breaker, counted, desired, doubt, observation, plan, policy, release, rolling, starts
 from lictor.observation import Member, Observation, candidates, critical_since, failed_to_pass, members
-from lictor.state import Asked, Breaker, Deaths, Failure, State
+from lictor.state import Asked, Breaker, Deaths, Failure, State, telling
 
 FORGET_DEATHS_S = 600.0
 HELD = "held"  # the cause of a doubt, among those that people are told of
@@ -21,10 +21,8 @@ def remember(seen: Observation) -> State:
     new_doubt, stored = doubt.new_doubt(seen), seen.state
     if seen.state.doubt and seen.certain and new_doubt is None:
         seen = seen._replace(state=msgspec.structs.replace(seen.state, doubt="", trusted_since=seen.now))
-    under_way = seen.state.rollout
     seen = release.with_rollout(_with_passed(seen))
-    if seen.state.rollout and (under_way is None or under_way.release != seen.state.rollout.release):
-        # What is asked for now may be what mends it, and its own deadline runs.
+    if _is_new(stored, seen):  # what is asked for now may be what mends it, and its own deadline runs
         seen = seen._replace(state=msgspec.structs.replace(seen.state, deaths={}))
     old, wanted, everyone = seen.state, seen.desired, members(seen)
     lost = [each.container.id for each in everyone if each.condition == "gone" or failed_to_pass(each, seen)
@@ -55,8 +53,8 @@ def switched(seen: Observation) -> State:
     return msgspec.structs.replace(seen.state, color=seen.desired.other_color, **_taken_over(seen))
 
 
-def failed(old: State, number: int, now: float) -> State:
-    """A start that the engine refused is like a death before it ever passed."""
+def failed(old: State, number: str, now: float) -> State:
+    """A start that the engine refused is like a death before it ever passed; `number` is a key of `State.deaths`."""
     return msgspec.structs.replace(old, deaths=_died(old.deaths, number, 2, now))
 
 
@@ -64,21 +62,21 @@ def asked(old: State, color: str, what: Asked | None) -> State:
     """What an engine that counts by itself is told of a colour from now; None: it is told to have none of it."""
     others = {each: was for each, was in old.asked.items() if each != color}
     is_over = what is None or what.done
-    deaths = {number: each for number, each in old.deaths.items() if not is_over or number != str(counted.TELLING)}
+    deaths = {number: each for number, each in old.deaths.items() if not is_over or number != telling(color)}
     return msgspec.structs.replace(old, asked={**others, **({color: what} if what else {})}, deaths=deaths)
 
 
-def begun(old: State, action: plan.Action, now: float) -> Asked:
+def begun(old: State, action: plan.Action, image: str, now: float) -> Asked:
     """What is known of such an engine from when it begins to do it, until that has ended."""
     before = old.asked.get(action.color)
     at_most = max(action.number, before.replicas if before else 0)
-    return Asked(at_most, action.release if action.kind == "scale" else "", now, done=False)
+    return Asked(at_most, action.release if action.kind == "scale" else "", now, done=False, image=image)
 
 
 def ended(old: State, why: str, image: str, now: float) -> State:
     """The release under way has failed for a reason that no observation shows."""
     assert old.rollout is not None
-    return msgspec.structs.replace(old, rollout=None, failed=Failure(old.rollout.release, image, why, now))
+    return release.ended(old, Failure(old.rollout.release, image, why, now))
 
 
 def causes(seen: Observation) -> dict[str, str]:
@@ -94,10 +92,18 @@ def causes(seen: Observation) -> dict[str, str]:
         found[HELD] = f"nothing is replaced: {suspected.why if suspected else state.doubt}"
     for number, deaths in state.deaths.items():
         if starts.back_off_s(deaths) >= starts.BACK_OFF_MAX_S:
-            name = f"{seen.desired.catalog_name}-{number}" if number != str(counted.TELLING) else "its engine"
+            name = f"{seen.desired.catalog_name}-{number}" if number.isdigit() else "its engine"
             found[f"gave up {number}"] = (f"{name} failed {deaths.count} times, and the next try is only every "
                                           f"{starts.BACK_OFF_MAX_S / 60:g} minutes")
     return found
+
+
+def _is_new(stored: State, seen: Observation) -> bool:
+    """Whether a release begins with this observation, or another first one."""
+    running, before = seen.state.rollout, stored.rollout
+    if running:
+        return before is None or before.release != running.release
+    return bool(not stored.proven and stored.live_release and stored.live_release != seen.desired.release)
 
 
 def _with_passed(seen: Observation) -> Observation:
@@ -113,7 +119,7 @@ def _live(everyone: list[Member], seen: Observation) -> dict[str, object]:
     serving = release.live_release(seen)
     if not old.proven and serving not in ("", wanted.release):
         return {**changes, "live": _learnt(everyone, serving, seen), "live_release": serving, "proven": True}
-    if not old.proven or not everyone and seen.target == 0:
+    if not old.proven or not everyone and seen.target == 0 and not old.failed:
         proven = any(_passes(each) and each.container.release == wanted.release for each in everyone)
         return {**changes, "live": wanted.table, "live_release": wanted.release, "proven": proven, "failed": None}
     is_passing = old.rollout is not None and old.rollout.passing_since > 0  # it is not while the service is held
@@ -172,7 +178,8 @@ def _breaker(seen: Observation) -> Breaker | None:
 def _surplus_since(seen: Observation) -> float:
     """A count that cannot be read, or a service that is held, makes no surplus."""
     told = observation.group(seen, seen.desired.color)
-    too_many = bool(told and told.replicas > seen.target) if seen.counts else bool(plan.departures(seen).surplus)
+    too_many = (max(told.replicas if told else 0, counted.registered(seen)) > seen.target if seen.counts
+                else bool(plan.departures(seen).surplus))
     if seen.desired.why_held or not too_many:
         return 0.0
     return min(seen.state.surplus_since or seen.now, seen.now)
@@ -187,7 +194,7 @@ def _deaths(everyone: list[Member], seen: Observation, lost: list[str]) -> dict[
         is_of_failed = failed is not None and each.container.release == failed.release
         if each.container.id in lost and each.container.id not in seen.state.lost and not is_of_failed:
             weight = 1 if each.container.id in seen.state.passed else 2
-            deaths = _died(deaths, each.container.number, weight, seen.now)
+            deaths = _died(deaths, str(each.container.number), weight, seen.now)
     well = {str(each.container.number) for each in everyone
             if each.condition == "healthy" and seen.now - each.container.started_at >= FORGET_DEATHS_S}
     return {number: Deaths(each.count, min(each.last_at, seen.now)) for number, each in deaths.items()
@@ -195,6 +202,6 @@ def _deaths(everyone: list[Member], seen: Observation, lost: list[str]) -> dict[
                 number in numbers or seen.now - each.last_at < FORGET_DEATHS_S + starts.BACK_OFF_MAX_S)}
 
 
-def _died(deaths: dict[str, Deaths], number: int, weight: int, now: float) -> dict[str, Deaths]:
-    before = deaths.get(str(number), Deaths(0, now)).count
-    return {**deaths, str(number): Deaths(before + weight, now)}
+def _died(deaths: dict[str, Deaths], number: str, weight: int, now: float) -> dict[str, Deaths]:
+    before = deaths.get(number, Deaths(0, now)).count
+    return {**deaths, number: Deaths(before + weight, now)}

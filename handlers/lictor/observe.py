@@ -145,7 +145,7 @@ def _reading(context: Context, around: Surroundings, told: counting.Engines, wan
     stored = state.decode(remembered.value if remembered else None)
     if _places_here(context, wanted):  # whatever another node registers is none of these containers
         found = [each for each in found if each.node == context.node]
-    counts, now = told.counts(wanted, stored), time.time()
+    counts, now = told.counts(wanted, stored, found), time.time()
     if counts:
         found = [each if each.container_id else each._replace(container_id=f"{each.node}/{each.service_id}")
                  for each in found]

@@ -5,7 +5,7 @@ import msgspec
 from lictor import action, doubt
 from lictor.action import Action
 from lictor.observation import Member, Observation, candidates, drain_mark, group, members
-from lictor.state import Failure, Rollout
+from lictor.state import Failure, Rollout, State
 
 
 def live_release(seen: Observation) -> str:
@@ -46,8 +46,8 @@ def has_failed(seen: Observation) -> Failure | None:
 
 def newcomers(seen: Observation) -> list[Member]:
     """The instances of the release under way; also those that ended, and were kept of an earlier one."""
-    everyone = candidates(seen) if seen.desired.color else members(seen)
-    return [each for each in everyone if seen.state.rollout and each.container.release == seen.state.rollout.release]
+    running = seen.state.rollout
+    return [each for each in _around(seen) if running and each.container.release == running.release]
 
 
 def is_kept(member: Member, seen: Observation) -> bool:
@@ -73,13 +73,20 @@ def rollout(seen: Observation) -> Rollout | None:
     old = old if old and old.release == wanted else Rollout(wanted, seen.now)
     new = [each for each in newcomers(seen._replace(state=msgspec.structs.replace(seen.state, rollout=old)))
            if each.stands]
-    is_moving = not old.moved_at or len(new) > old.most
+    count = min(len(new), seen.target)  # who scales it down and up again gives it another deadline
+    is_moving = not old.moved_at or count > old.most
     asked = seen.state.asked.get(seen.desired.release_color)
     told_at = asked.at if asked and asked.done and asked.release == wanted and asked.at <= seen.now else 0.0
     return Rollout(
-        wanted, min(old.began_at, seen.now), most=max(old.most, len(new)),
+        wanted, min(old.began_at, seen.now), most=min(max(old.most, count), seen.target),
         passing_since=min(old.passing_since or seen.now, seen.now) if new and all(each.passes for each in new) else 0.0,
         moved_at=0.0 if _drains(wanted, seen) else seen.now if is_moving else max(min(old.moved_at, seen.now), told_at))
+
+
+def ended(old: State, failed: Failure) -> State:
+    """The release under way has failed; that its engine could not be told of it does not put off the way back."""
+    deaths = {number: each for number, each in old.deaths.items() if number.isdigit()}
+    return msgspec.structs.replace(old, rollout=None, failed=failed, deaths=deaths)
 
 
 def failure(seen: Observation) -> Failure | None:
@@ -142,6 +149,8 @@ def _late(seen: Observation) -> str:
     if len(new) < seen.target:
         count = f"only {len(new)} of {seen.target}" if new else "no instance"
         return f"{count} could be started {within}{_trouble(seen)}"
+    if _are_too_many(seen):
+        return f"{len(_around(seen))} are there, {seen.target} are wanted; the engine did not end the others {within}"
     if not is_told(seen, seen.desired.release_color):
         return f"its engine did not end well what it was told {within}"
     return ""
@@ -153,10 +162,21 @@ def is_told(seen: Observation, color: str) -> bool:
     return asked is None or asked.done
 
 
+def _are_too_many(seen: Observation) -> bool:
+    """With its engine, for longer than the release has to be: it ends what it replaces when the new ones pass."""
+    running, spec = seen.state.rollout, seen.desired.spec
+    return bool(seen.counts and running and spec and running.passing_since and len(_around(seen)) > seen.target
+                and seen.now >= running.passing_since + spec.release.deadline)
+
+
+def _around(seen: Observation) -> list[Member]:
+    """All of the colour that the release has, or of the service without colours."""
+    return candidates(seen) if seen.desired.color else members(seen)
+
+
 def _drains(wanted: str, seen: Observation) -> bool:
     """Whether what it replaces, or what has its colour, still answers its last requests."""
-    around = candidates(seen) if seen.desired.color else members(seen)
-    return any(each.condition == "draining" and each.container.release != wanted for each in around)
+    return any(each.condition == "draining" and each.container.release != wanted for each in _around(seen))
 
 
 def _trouble(seen: Observation) -> str:
@@ -178,5 +198,4 @@ def with_rollout(seen: Observation) -> Observation:
     seen = seen._replace(state=msgspec.structs.replace(seen.state, failed=_last_failure(seen)))
     seen = seen._replace(state=msgspec.structs.replace(seen.state, rollout=rollout(seen)))
     why = failure(seen)
-    return seen if why is None else seen._replace(
-        state=msgspec.structs.replace(seen.state, rollout=None, failed=why))
+    return seen if why is None else seen._replace(state=ended(seen.state, why))

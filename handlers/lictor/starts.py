@@ -15,9 +15,9 @@ def back_off_s(deaths: Deaths) -> float:
     return 0.0 if deaths.count < 2 else min(BACK_OFF_S * 2.0 ** min(deaths.count - 2, 30), BACK_OFF_MAX_S)
 
 
-def retry_at(name: str, number: int, deaths: Deaths) -> float:
-    """The earliest time to start this number again. Each wait is up to a quarter shorter, so that what died together
-    does not come back together; but for everybody who looks it is the same."""
+def retry_at(name: str, number: str, deaths: Deaths) -> float:
+    """The earliest time to start this number, or to tell its engine, again. Each wait is up to a quarter shorter, so
+    that what died together does not come back together; but for everybody who looks it is the same."""
     jitter = zlib.crc32(f"{name}-{number}-{deaths.last_at}".encode()) / 2 ** 32
     return deaths.last_at + back_off_s(deaths) * (1 - jitter / 4)
 
@@ -33,7 +33,7 @@ def starts(everyone: list[Member], seen: Observation, count: int, why: str, *, r
     actions = []
     for number in free:
         container, deaths = f"{wanted.catalog_name}-{number}", seen.state.deaths.get(str(number))
-        wait_until = retry_at(wanted.name, number, deaths) if deaths else 0.0
+        wait_until = retry_at(wanted.name, str(number), deaths) if deaths else 0.0
         if release != wanted.release and seen.state.live is None:
             actions.append(Action("hold", "not started, as it is not remembered what those that serve were made from; "
                                           f"another release would end that: {why}", container, number=number))

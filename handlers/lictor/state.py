@@ -38,6 +38,7 @@ class Asked(msgspec.Struct, frozen=True):
     release: str  # "": it may be half done, so that nobody knows what runs
     at: float
     done: bool = True  # False: it has begun to do it, and how that ended is not known
+    image: str = ""  # that of the release
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -68,7 +69,7 @@ class State(msgspec.Struct, frozen=True):
     critical_since: dict[str, float] = {}  # container's id -> first sighting of critical, after its start-up
     passed: list[str] = []  # ids of the containers that have passed their check once
     lost: list[str] = []  # ids of the containers that were last seen not running: each is counted once
-    deaths: dict[str, Deaths] = {}  # by the container's number
+    deaths: dict[str, Deaths] = {}  # by the container's number, or by `telling`
     surplus_since: float = 0.0  # since when more run than are wanted; 0.0: no more than that
     doubt: str = ""  # why what is seen is not trusted; it ends with a consistent reading that gives no reason
     trusted_since: float = 0.0  # when the last doubt ended: from then on the grace counts anew
@@ -76,6 +77,11 @@ class State(msgspec.Struct, frozen=True):
     well_since: float = 0.0  # while the breaker is open: since when all is as desired; 0.0: it is not
     told: list[str] = []  # the causes that people have been told of, each once as long as it lasts
     refused: list[str] = []  # bad inputs that stand, each recorded once
+
+
+def telling(color: str) -> str:
+    """Under what it is counted that the engine could not be told of a colour: no container's number looks so."""
+    return f"telling {color}".rstrip()
 
 
 def decode(text: bytes | None) -> State:
