@@ -142,3 +142,9 @@ def test_an_engine_that_has_given_up_is_told_again_after_a_while() -> None:
     for ago_s, expected in ((59, ["wait books-blue"]), (60, ["scale books-blue 2"])):
         asked = {"asked": {"blue": Asked(2, release_of("books:1"), NOW - ago_s)}}
         assert decided(world("books:1", 2, stuck, *TWO, state=asked)) == expected
+
+
+def test_what_was_told_by_a_clock_that_has_been_set_back_was_told_now() -> None:
+    ahead = {"asked": {"blue": Asked(2, release_of("books:1"), NOW + 3600)}, "switched_at": NOW + 3600}
+    seen = world("books:1", 2, (BLUE,), *TWO, state=ahead)
+    assert seen.state.asked["blue"].at == NOW == seen.state.switched_at

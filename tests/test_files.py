@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lictor import files
+from lictor import errors, files
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -30,3 +30,15 @@ def test_what_says_the_same_is_not_written_again(tmp_path):
     assert files.write_atomic(path, "text") is True
     inode = os.stat(path).st_ino
     assert files.write_atomic(path, "text") is False and os.stat(path).st_ino == inode
+
+
+def test_a_folder_is_locked_by_one_and_the_others_wait_only_so_long(tmp_path):
+    folder = str(tmp_path)
+    with files.locked_folder(folder, timeout_s=0), pytest.raises(errors.Unavailable, match="somebody else has kept it"):
+        with files.locked_folder(folder, timeout_s=0):
+            pass
+    with files.locked_folder(folder, timeout_s=0):
+        assert not os.listdir(folder)
+    with pytest.raises(errors.Refused, match="no-such-folder: No such file"):
+        with files.locked_folder(str(tmp_path / "no-such-folder"), timeout_s=0):
+            pass

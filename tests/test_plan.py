@@ -183,6 +183,13 @@ def test_a_doubt_is_remembered_until_a_consistent_reading_gives_no_reason() -> N
     assert decided(scene(3, "passing", "passing", "passing", state=held)) == []
 
 
+@pytest.mark.parametrize(("most", "expected"), [(2, ["drain books-1"]), (3, ["start books-3"])])
+def test_one_that_became_ill_like_the_one_it_replaces_is_replaced_too(most: int, expected: list[str]) -> None:
+    seen = scene(1, "unhealthy", "unhealthy", reserved="1", spec={"replicas": {"min": 0, "max": most}})
+    acts = [f"{each.kind} {each.container}" for each in plan.plan(seen) if each.kind in plan.ACTS]
+    assert acts == expected
+
+
 def reserved(count: int, *, service: str = "books", ago_s: float = 30) -> tuple[Reservation, ...]:
     return tuple(Reservation(service, f"x{number}", NOW - ago_s) for number in range(count))
 

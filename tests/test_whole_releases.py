@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from lictor import plan
+from lictor import doubt, plan
 from lictor.state import State
 from world import IMAGES, World
 
@@ -45,11 +45,12 @@ def advance(world: World) -> None:
         world.reconcile()
     running = {box.id for box in world.boxes if box.status == "running"}
     listed = {each for nginx in world.nginxes if nginx.alive for each in nginx.listed.values()}
-    assert not listed & working - running, "ended while an nginx sends requests to it"
+    if world.now >= world.leapt_until:
+        assert not listed & working - running, "ended while an nginx sends requests to it"
     assert fits(world) >= min(fit, max(world.least, 1)) or not world.target, "too few are left"
     live = [box for box in world.boxes if box.color == world.color and box.id in running]
     assert len(live) <= world.most
-    is_hurt = "hold" in world.keys or world.now < world.hurt_until
+    is_hurt = "hold" in world.keys or world.now < world.hurt_until or "flaps" in str(world.state.live)
     if world.target and not is_hurt:
         assert all(working.intersection(nginx.listed.values()) for nginx in world.nginxes
                    if nginx.alive and nginx.listed), "nobody serves"
@@ -96,12 +97,30 @@ def die(world: World) -> None:
         world.hurt_until = world.now + 60
 
 
+def ail(world: World) -> None:
+    """One that is live stops answering for good, where there is room for another, and not too many of them do."""
+    live = [box for box in world.boxes if box.color == world.color and box.status == "running"]
+    working = [box for box in live if box.works(world.now)]
+    if working and world.target < world.most and (world.target < doubt.MANY or len(working) == len(live)):
+        world.r.choice(working).fails_at = world.now
+        world.hurt_until = world.now + 90
+
+
+def set_the_clock(world: World) -> None:
+    leap_s = world.r.choice((-3600.0, -20.0, 20.0, 3600.0))
+    world.clock_error_s += leap_s
+    world.leapt_until = world.now + 10 if leap_s > 0 else 0.0  # a drain's time is over sooner than it seems
+
+
 EVENTS: dict[Callable[[World], None], int] = {
-    ask: 10, scale: 4, hold: 1, blind: 1, lose_or_find_a_node: 2, forget: 1, die: 2}
+    ask: 10, scale: 4, hold: 1, blind: 1, lose_or_find_a_node: 2, forget: 1, die: 2, ail: 2, set_the_clock: 1}
 
 
 def calm(world: World) -> None:
     world.keys.pop("hold", None)
+    if not all(box.works(world.now) for box in world.boxes):  # another can be started beside it
+        world.target = max(world.least, min(world.target, world.most - 1))
+        world.keys["replicas"] = str(world.target).encode()
     world.hurt_until = max(world.hurt_until, world.now + 60)
     for nginx in world.nginxes:
         nginx.alive = True

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from lictor import config, desired, memory, model, observation, plan, policy, release
+from lictor.budget import Reservation
 from lictor.observation import Observation, Observer
 from lictor.state import State
 from scene import NOW, SPEC
@@ -85,9 +86,12 @@ class World:
                         "smoke": r.choice(("", SMOKE))}}
         self.keys = {"spec": msgspec.json.encode(self.spec), "replicas": str(self.target).encode()}
         self.boxes: list[Box] = []
+        self.reservations: list[Reservation] = []
         self.nginxes = [Nginx(f"node-{number}") for number in range(1, r.choice((2, 3, 4)))]
         self.idle_reads: dict[str, int] = {}
         self.blind_until = self.hurt_until = self.kill_chance = 0.0
+        self.leapt_until = 0.0  # its clock was set forward
+        self.clock_error_s = 0.0  # of the host's clock, by which lictor and Docker go
         self.actions: tuple[plan.Action, ...] = ()
         self.acted: list[tuple[float, plan.Action]] = []
         self.log: list[str] = []
@@ -95,6 +99,10 @@ class World:
     @property
     def color(self) -> str:
         return self.keys.get("color", b"").decode() or ("blue" if self.strategy == "blue-green" else "")
+
+    @property
+    def clock(self) -> float:
+        return self.now + self.clock_error_s
 
     @property
     def is_at_rest(self) -> bool:
@@ -161,8 +169,8 @@ class World:
             "node-1", box.service_id, model.catalog_name("books", box.color), "127.0.0.1", 32000 + box.number,
             "passing" if box.works(self.now) else "critical", True, box.maintenance, box.id)
             for box in self.boxes if self.is_registered(box))
-        seen = Observation(self.now, wanted, containers, instances, state=self.state, certain=certain,
-                           rules=config.Heal(99, 60.0, 8.0, 5.0),
+        seen = Observation(self.clock, wanted, containers, instances, state=self.state, certain=certain,
+                           rules=config.Heal(99, 60.0, 8.0, 5.0), reservations=tuple(self.reservations),
                            observer=Observer(agent_age_s=0.0 if self.now < self.blind_until else None))
         everyone = (*observation.members(seen), *observation.candidates(seen))
         draining = [each.container.id for each in everyone if each.condition == "draining"]
@@ -182,6 +190,8 @@ class World:
         """Whether it could be done, and the next one may follow."""
         self.acted.append((self.now, action))
         self.log.append(f"{self.now - NOW:g} {action.kind} {action.container}: {action.reason}")
+        if action.replaces:
+            self.reservations.append(Reservation("books", action.replaces, self.clock))
         box = next((each for each in self.boxes if each.id == action.container_id), None)
         if action.kind == "start":
             return self._start(seen, action)
@@ -191,7 +201,7 @@ class World:
             return after is not None
         assert box
         if action.kind == "drain":
-            box.maintenance = f"{observation.DRAINING}{int(self.now)}: {action.reason}"
+            box.maintenance = f"{observation.DRAINING}{int(self.clock)}: {action.reason}"
         elif action.kind in ("admit", "undrain"):
             box.maintenance = None
         else:
@@ -206,8 +216,8 @@ class World:
         spec = wanted.spec if action.release == wanted.release else policy.parse_spec(seen.state.live, "live")
         if "refused" in spec.image:
             is_new = self.state.rollout and self.state.rollout.release == action.release
-            self.state = (memory.ended(self.state, "refused", spec.image, self.now) if is_new
-                          else memory.failed(self.state, str(action.number), self.now))
+            self.state = (memory.ended(self.state, "refused", spec.image, self.clock) if is_new
+                          else memory.failed(self.state, str(action.number), self.clock))
             return False
         made_from = desired.fingerprint(spec)
         there = next((each for each in self.boxes if each.name == action.container), None)
@@ -219,7 +229,7 @@ class World:
         registered_at = self.now + self.r.choice((0, 1, 2))
         passes_at = registered_at + self.r.choice((0, 1, 1, 3, 6)) + (1e9 if "never" in spec.image else 0)
         self.boxes.append(Box(
-            there.id if there else f"c{self.made}", action.number, action.color, spec.image, made_from, self.now,
+            there.id if there else f"c{self.made}", action.number, action.color, spec.image, made_from, self.clock,
             registered_at, passes_at, dies_at=self.now + self.r.randrange(1, 3) if "dies" in spec.image else 1e12,
             fails_at=passes_at + 1 if "flaps" in spec.image else 1e12, maintenance=model.JOINING if gated else None))
         return True

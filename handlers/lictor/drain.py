@@ -33,7 +33,9 @@ def is_listed(member: Member, seen: Observation) -> bool:
 
 
 def _outlasts(other: Member, member: Member) -> bool:
-    """It runs on when the member has gone: of those that drain, the one whose drain began last."""
+    """It runs on, and is of use, when the member has gone: of those that drain, the one whose drain began last."""
+    if other.instance and other.instance.status == "critical":
+        return False
     began, others = drain_mark(member.instance), drain_mark(other.instance)
     if began and others and other.condition == "draining":
         return (others[0], other.container.id) > (began[0], member.container.id)

@@ -11,6 +11,7 @@ from typing import Any
 from lictor import errors
 
 _READ_LIMIT_BYTES = 16 * 1024 * 1024
+_LOCK_POLL_S = 0.2
 
 
 def write_atomic(path: str, text: str, *, mode: int = 0o644, durable: bool = True) -> bool:
@@ -134,14 +135,28 @@ def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def locked_folder(path: str) -> Iterator[None]:
-    """Hold an exclusive flock on a folder that need not be ours; nothing is written there."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def locked_folder(path: str, *, timeout_s: float) -> Iterator[None]:
+    """Hold an exclusive flock on a folder that need not be ours; nothing is written there. Raises Refused when it
+    cannot be opened, Unavailable when somebody else has kept the lock for `timeout_s`."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise errors.Refused(f"{path}: {error.strerror}") from error
+    try:
+        _wait_for_lock(descriptor, path, timeout_s)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, path: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.monotonic() >= deadline:
+            raise errors.Unavailable(f"{path}: somebody else has kept it locked for {timeout_s:g} s")
+        time.sleep(_LOCK_POLL_S)
 
 
 def remove_stale_temporaries(folder: str, *, older_than_s: float) -> list[str]:

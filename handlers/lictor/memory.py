@@ -13,7 +13,7 @@ HELD = "held"  # the cause of a doubt, among those that people are told of
 RELEASE_FAILED = "release failed"
 # What a release comes to is for those who see what its engine was told: not a Swarm's worker.
 _OF_WHO_TELLS = ("rollout", "failed", "live", "live_release", "proven", "previous", "previous_release", "switched_at",
-                 "color", "deaths", "surplus_since")
+                 "color", "deaths", "surplus_since", "asked")
 
 
 def remember(seen: Observation) -> State:
@@ -36,6 +36,8 @@ def remember(seen: Observation) -> State:
         "surplus_since": _surplus_since(seen),
         "doubt": new_doubt.why if new_doubt else old.doubt,
         "trusted_since": min(old.trusted_since, seen.now),
+        "switched_at": min(old.switched_at, seen.now),
+        "asked": {color: msgspec.structs.replace(each, at=min(each.at, seen.now)) for color, each in old.asked.items()},
         "breaker": broken,
         "well_since": min(old.well_since or seen.now, seen.now) if broken and _is_well(everyone, seen) else 0.0,
     }

@@ -133,6 +133,12 @@ def failed_to_pass(member: Member, seen: Observation) -> bool:
     return member.condition == "unhealthy" and member.container.id not in seen.state.passed
 
 
+def is_replaced(member: Member, seen: Observation) -> bool:
+    """Whether another was started for it, or would be: it has failed to pass."""
+    reserved = any(each.container_id == member.container.id for each in seen.reservations)
+    return member.condition == "unhealthy" and (reserved or failed_to_pass(member, seen))
+
+
 def _members(seen: Observation, containers: list[Container]) -> list[Member]:
     by_container = {each.container_id: each for each in sorted(seen.instances, key=_speaks_for_it)}
     return [_member(each, by_container.get(each.id), seen)

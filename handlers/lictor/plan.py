@@ -10,7 +10,7 @@ from lictor import action, blue_green, counted, doubt, drain, judgement, release
 from lictor.action import ACTS, Action
 from lictor.model import Container
 from lictor.observation import (START_UP_GRACE_S, WORST_FIRST, Member, Observation, critical_for_s, failed_to_pass,
-                                members)
+                                is_replaced, members)
 
 __all__ = ["ACTS", "Action"]
 
@@ -36,24 +36,26 @@ def plan(seen: Observation) -> tuple[Action, ...]:
 
 def due(seen: Observation) -> Member | None:
     """The ill one that is to be replaced next: the longest critical, and none while another is still starting. While
-    there are too many, only if none of those that stay passes: then nobody goes before another one does."""
+    there are too many, only if none of those that stay passes: then nobody goes before another one does. During a
+    release none is; on the way back from one those of what is live are."""
     if seen.counts:
         return counted.due(seen)
-    standing, staying = _standing(members(seen)), departures(seen).staying
-    if rolling.is_under_way(seen) or len(staying) != seen.target:
+    standing, staying, is_back = _standing(members(seen)), departures(seen).staying, rolling.is_under_way(seen)
+    if is_back and (seen.state.rollout or len(standing) > seen.target) or len(staying) != seen.target:
         return None
     if any(each.condition == "starting" for each in standing):
         return None
     if len(standing) > seen.target and any(each.condition in ("healthy", "failing") for each in staying):
         return None
-    ill = [each for each in staying if each.condition == "unhealthy"]
+    ill = [each for each in staying if each.condition == "unhealthy" and not (
+        is_back and each.container.release != release.goal(seen))]
     return max(ill, key=lambda each: critical_for_s(each, seen), default=None)
 
 
 def departures(seen: Observation) -> Departures:
     standing = _standing(members(seen))
     leaving = sorted(standing, key=lambda each: _departure_order(each, seen))[: max(len(standing) - seen.target, 0)]
-    replaced = [each for each in leaving if seen.target and _is_replaced(each, seen)]
+    replaced = [each for each in leaving if seen.target and is_replaced(each, seen)]
     return Departures([each for each in standing if each not in leaving], replaced,
                       [each for each in leaving if each not in replaced])
 
@@ -63,7 +65,7 @@ def _decide(seen: Observation) -> tuple[Action, ...]:
         return (*counted.actions(seen), *_second_look(seen), *_refused_release(seen))
     everyone = members(seen)
     unproven = _unproven(everyone, seen)
-    keep_up = unproven or (rolling.actions(seen) if rolling.is_under_way(seen) else [
+    keep_up = unproven or (_rolling(everyone, seen) if rolling.is_under_way(seen) else [
         *_count(everyone, seen), *rolling.last_step(seen)])
     if not seen.state.rollout:  # what is live needs no smoke test; its registration was lost, say, and made anew
         keep_up = [*keep_up, *(action.on("admit", each, "it passes, and is of what is live") for each in everyone
@@ -87,7 +89,8 @@ def _unproven(everyone: list[Member], seen: Observation) -> list[Action]:
     return [action.held(unsure, each, f"remove it, {why}") if unsure else
             action.confirmed(seen.certain, action.on("remove", each, why))
             for each in _standing(everyone) if each.container.release != seen.desired.release
-            and each.instance and each.instance.status == "critical" and each.container.id not in seen.state.passed]
+            and each.instance and each.container.id not in seen.state.passed and all(
+                one.status == "critical" for one in seen.instances if one.container_id == each.container.id)]
 
 
 def _leftovers(everyone: list[Member]) -> list[Action]:
@@ -114,6 +117,11 @@ def _count(everyone: list[Member], seen: Observation) -> list[Action]:
     return [*going, *(_replacement(ill, everyone, seen) if ill else []), *waits]
 
 
+def _rolling(everyone: list[Member], seen: Observation) -> list[Action]:
+    ill = due(seen)
+    return _replacement(ill, everyone, seen) if ill else rolling.actions(seen)
+
+
 def _replacement(ill: Member, everyone: list[Member], seen: Observation) -> list[Action]:
     """Start another beside the ill one; where replicas.max leaves no room for that, take the ill one away first."""
     why, spec, obstacle = judgement.reason(ill, seen), seen.desired.spec, judgement.obstacle(ill, seen)
@@ -136,10 +144,13 @@ def _replacement(ill: Member, everyone: list[Member], seen: Observation) -> list
 
 
 def _replaced(replaced: list[Member], staying: list[Member], seen: Observation) -> list[Action]:
-    """Let the ill ones go that others stand in for, once all of those pass."""
+    """Let the ill ones go that others stand in for, once all of those pass; or when those are ill as well, and only so
+    is there room for yet another."""
     if not replaced or any(each.condition in ("starting", "failing") for each in staying):
         return []
-    serves_on = any(each.condition == "healthy" for each in staying)
+    spec, ill = seen.desired.spec, all(each.condition == "unhealthy" for each in staying)
+    makes_room = spec is not None and ill and len(replaced) + len(staying) >= spec.replicas.max
+    serves_on = makes_room or any(each.condition == "healthy" for each in staying)
     return [_judged_to_leave(each, seen) if serves_on or failed_to_pass(each, seen) else action.held(
         doubt.Doubt("none of those that stay passes its check"), each, "drain it, replaced") for each in replaced]
 
@@ -208,14 +219,9 @@ def _refused_release(seen: Observation) -> list[Action]:
                            f"changes, or `lictor deploy {seen.desired.name} {failed.image}`")] if failed else []
 
 
-def _is_replaced(member: Member, seen: Observation) -> bool:
-    reserved = any(each.container_id == member.container.id for each in seen.reservations)
-    return member.condition == "unhealthy" and (reserved or failed_to_pass(member, seen))
-
-
 def _departure_order(member: Member, seen: Observation) -> tuple[int, float]:
     """The worst first, and of equals the newest."""
-    rank = 0 if failed_to_pass(member, seen) else 1 if _is_replaced(member, seen) else (
+    rank = 0 if failed_to_pass(member, seen) else 1 if is_replaced(member, seen) else (
         2 + WORST_FIRST.index(member.condition))
     return rank, -member.container.started_at
 

@@ -3,7 +3,7 @@
 from lictor import action, doubt, release
 from lictor import starts as starting
 from lictor.action import Action
-from lictor.observation import WORST_FIRST, Member, Observation, members
+from lictor.observation import WORST_FIRST, Member, Observation, is_replaced, members
 
 
 def is_under_way(seen: Observation) -> bool:
@@ -16,13 +16,14 @@ def is_under_way(seen: Observation) -> bool:
 def actions(seen: Observation) -> list[Action]:
     """The next step; none is taken while an earlier one has not ended well."""
     standing, goal = _standing(seen), release.goal(seen)
-    right = [each for each in standing if each.container.release == goal]
-    wrong = [each for each in standing if each.container.release != goal]
+    right = [each for each in standing if each.container.release == goal and (
+        seen.state.rollout or not is_replaced(each, seen))]
+    wrong = [each for each in standing if each not in right]
     draining = [each for each in members(seen) if each.condition in ("draining", "leaving")]
-    worst = min(wrong, key=_departure_order)
+    worst = min(wrong, key=lambda each: _departure_order(each, seen))
     is_short = not seen.state.rollout and len(standing) < seen.target  # on the way back: then nobody has to go
     unready = [each for each in right if each.condition == "starting" or not each.passes and (
-        seen.state.rollout or worst.passes and not is_short)]
+        seen.state.rollout or worst.condition == "healthy" and not is_short)]
     if unready:
         return [_unready(each, seen) for each in unready]
     joining = _joining(right, seen)
@@ -103,6 +104,7 @@ def _what(seen: Observation) -> str:
     return f"back from {failed.image}, whose release failed" if failed else "back to what is live"
 
 
-def _departure_order(member: Member) -> tuple[int, float]:
-    """The worst first, and of equals the oldest."""
-    return WORST_FIRST.index(member.condition), member.container.started_at
+def _departure_order(member: Member, seen: Observation) -> tuple[int, bool, float]:
+    """The worst first; of equals what is neither wanted nor live, then the oldest."""
+    is_live = member.container.release == release.live_release(seen)
+    return WORST_FIRST.index(member.condition), is_live, member.container.started_at

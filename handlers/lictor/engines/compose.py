@@ -70,7 +70,8 @@ def _create(client: docker.Client, spec: policy.Spec, color: str, own_labels: di
     program = [*_program(project.is_version_1(text, paths[0])), "--project-directory", spec.project.folder,
                *(["--project-name", spec.project.name] if spec.project.name else [])]
     argv = [*program, *(word for path in paths for word in ("--file", path))]
-    with tempfile.TemporaryDirectory(prefix="lictor-") as folder, files.locked_folder(spec.project.folder):
+    alone = files.locked_folder(spec.project.folder, timeout_s=_CREATE_TIMEOUT_S)
+    with tempfile.TemporaryDirectory(prefix="lictor-") as folder, alone:
         own = os.path.join(folder, "lictor.yml")
         files.write_atomic(own, json.dumps(extension), durable=False)  # any JSON is YAML
         # Right before, and alone: of a count that is too low Compose would end what is more. Without our own file,
