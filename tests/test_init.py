@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.nginx import Nginx
-from lictor import config, init, units, watches
+from lictor import config, errors, init, units, watches
 from lictor import nginx as lictor_nginx
 
 TOML = "/etc/lictor/lictor.toml"
@@ -101,7 +101,30 @@ def test_a_changed_file_is_kept_and_obeyed_unless_forced(root):
     assert f"kept {TOML}: it has been changed (--force overwrites it)" in report.done
     assert '"prefix": "apps/"' in contents(root)["/etc/consul.d/lictor.json"][0]
     assert f"wrote {TOML}" in init.run(root=root, force=True).done
+    assert contents(root)[f"{TOML}.bak"][0] == 'prefix = "apps/"\n'
     assert '"prefix": "services/"' in contents(root)["/etc/consul.d/lictor.json"][0]
+
+
+def test_another_door_is_not_put_into_settings_that_were_changed(root):
+    init.run(root=root)
+    Path(root + TOML).write_text('prefix = "apps/"\n')
+    with pytest.raises(errors.Refused, match=f'{TOML} has been changed.*write door = "http" under .watch. there'):
+        init.run(root=root, door_kind="http")
+    Path(root + TOML).write_text('prefix = "apps/"\n[watch]\ndoor = "http"\n')
+    assert "wrote /etc/systemd/system/lictor-serve.service" in init.run(root=root, door_kind="http").done
+
+
+def test_the_handlers_find_consul_where_init_found_it_but_are_told_no_secret(root):
+    init.run(root=root, environ={"CONSUL_HTTP_ADDR": "https://10.0.0.1:8501", "CONSUL_CACERT": "/etc/my ca.pem",
+                                 "CONSUL_HTTP_TOKEN": "5e-c2e7", "CONSUL_HTTP_AUTH": "me:5e-c2e7"})
+    text = contents(root)["/etc/lictor/environment"][0]
+    assert text.splitlines()[1:] == ['CONSUL_HTTP_ADDR="https://10.0.0.1:8501"', 'CONSUL_CACERT="/etc/my ca.pem"']
+    for path in (DROP_IN, "/etc/systemd/system/lictor-registrar.service"):
+        assert "EnvironmentFile=-/etc/lictor/environment\n" in contents(root)[path][0]
+    again = init.run(root=root, environ={})  # from another shell
+    assert contents(root)["/etc/lictor/environment"][0] == text and again.done == ["everything is in place"]
+    init.remove(root=root)
+    assert not os.path.exists(root + "/etc/lictor/environment")
 
 
 def test_a_file_that_was_there_before_is_not_ours(root):
@@ -223,6 +246,7 @@ def test_with_the_http_door_the_agent_stays_as_it_is_and_only_it_may_read_the_se
 def test_the_drop_in_says_what_the_handlers_need():
     text = units.agent_drop_in(config.Config(), "docker")
     settings = [line for line in text.splitlines() if not line.startswith("#")]
-    assert settings == ["[Service]", "SupplementaryGroups=docker", "AmbientCapabilities=CAP_KILL",
+    assert settings == ["[Service]", "EnvironmentFile=-/etc/lictor/environment", "SupplementaryGroups=docker",
+                        "AmbientCapabilities=CAP_KILL",
                         "ReadWritePaths=-/etc/consul.d -/etc/nginx/lictor -/var/lib/lictor", "KillMode=process"]
     assert watches.STATIC_FILE not in text

@@ -79,8 +79,14 @@ def apply(client: Catalog, prefix: str, tables: list[tuple[str, dict[str, Any]]]
         client.commit(_operations(spec, old, table, entries, f"{prefix}{spec.name}/"))
         in_force = values.get(f"{prefix}{spec.name}/image", b"").decode("utf-8", "backslashreplace")
         wins = in_force and in_force != spec.image and old and old.image == spec.image
-        yield (f"{spec.name}: applied{f' on {spec.node}' if spec.node else ''}; {'updated' if old else 'new'}"
+        nobody = f"; but Consul sees no node {spec.node}, and no other acts for it" if _is_lost(client, spec) else ""
+        yield (f"{spec.name}: applied{f' on {spec.node}' if spec.node else ''}; {'updated' if old else 'new'}{nobody}"
                + (f"; the key {prefix}{spec.name}/image wins: {in_force}" if wins else ""))
+
+
+def _is_lost(client: Catalog, spec: policy.Spec) -> bool:
+    """Whether the node that is to act does not answer, or is none of Consul's; one that may see no node sees none."""
+    return bool(spec.node) and spec.node not in (client.alive_nodes() or (spec.node,))
 
 
 def _operations(spec: policy.Spec, old: policy.Spec | None, table: dict[str, Any], entries: dict[str, catalog.Entry],
@@ -113,19 +119,22 @@ def scale(client: Catalog, prefix: str, name: str, count: str) -> int:
 
 def remove(client: Catalog, prefix: str, name: str) -> None:
     """Write the tombstone: the node that runs the service drains and removes its containers, each nginx its route."""
-    existing(client, prefix, name)
+    _known(client, prefix, name)
     client.put(f"{prefix}{name}/removed", "")
 
 
 def hold(client: Catalog, prefix: str, name: str, why: str) -> None:
-    existing(client, prefix, name)
-    client.put(f"{prefix}{name}/hold", why)
+    _known(client, prefix, name)
+    try:
+        client.put(f"{prefix}{name}/hold", why.encode())
+    except UnicodeEncodeError as error:
+        raise errors.Refused(f"WHY is {why!r}; it must be UTF-8") from error
 
 
 def resume(client: Catalog, prefix: str, name: str) -> list[str]:
     """End a hold, close the breaker, forget what made starts back off, and give back what the service has used of the
     budget; returns what was ended, in words."""
-    keys, *_ = existing(client, prefix, name)
+    keys = _known(client, prefix, name).keys
     held = f"{prefix}{name}/hold" in keys
     if held:
         client.delete(f"{prefix}{name}/hold")
@@ -153,7 +162,15 @@ def _give_back(client: Catalog, name: str) -> None:
 
 
 def existing(client: Catalog, prefix: str, name: str) -> Existing:
-    """Read a service; Refused when there is none."""
+    """Read a service; Refused when there is none, or none that can be understood."""
+    known = _known(client, prefix, name)
+    if known.wanted.spec is None:
+        raise errors.Refused("; ".join(known.wanted.problems) or f"{prefix}{name}/spec is missing")
+    return known
+
+
+def _known(client: Catalog, prefix: str, name: str) -> Existing:
+    """Also one whose spec is refused, and of which no good one is remembered: it can be held, and removed."""
     if not model.is_name(name):
         raise errors.Refused(f"{name[:100]!r} is no service's name")
     own = f"{prefix}{name}/"
@@ -161,7 +178,7 @@ def existing(client: Catalog, prefix: str, name: str) -> Existing:
     remembered = client.get(f"{state.KEY_PREFIX}{name}")
     stored = state.decode(remembered.value if remembered else None)
     wanted = desired.desired(name, {key.removeprefix(own): entry.value for key, entry in keys.items()}, stored, prefix)
-    if wanted.spec is None or wanted.removed:
+    if wanted.removed or wanted.spec is None and f"{own}spec" not in keys:
         raise errors.Refused(f"there is no service {name!r}; `lictor status` lists them, `lictor apply FILE` makes one")
     return Existing(keys, wanted, stored, remembered.modify_index if remembered else 0)
 

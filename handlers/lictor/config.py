@@ -71,15 +71,15 @@ class Config(NamedTuple):
 
 def load(environ: Any = os.environ) -> Config:
     """Read the settings; a missing default file means the defaults, a missing named one is refused."""
-    path = environ.get("LICTOR_CONFIG") or DEFAULT_PATH
+    path = os.path.abspath(environ.get("LICTOR_CONFIG") or DEFAULT_PATH)  # handlers start others in another folder
     try:
         with open(path, "rb") as file:
             return parse(tomllib.load(file), path)
     except FileNotFoundError as error:
         if path == DEFAULT_PATH:
             return Config()
-        raise errors.Refused(f"LICTOR_CONFIG: there is no file {path}") from error
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise errors.Refused(f"there is no file {path}, which --config or LICTOR_CONFIG names") from error
+    except (OSError, ValueError) as error:  # no TOML, or no UTF-8
         raise errors.Refused(f"{path}: {error}") from error
 
 

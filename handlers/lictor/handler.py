@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,7 +28,7 @@ class Call(NamedTuple):
 def inherited(settings: config.Config, token_file: str | None) -> list[str]:
     """The options that a handler is started with, so that it has the same settings and token."""
     words = ["--config", settings.path] if settings.path not in ("", config.DEFAULT_PATH) else []
-    return words + (["--token-file", token_file] if token_file else [])
+    return words + (["--token-file", os.path.abspath(token_file)] if token_file else [])
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -48,6 +49,8 @@ def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: lis
             os.makedirs(os.path.join(settings.state_dir, folder), mode=0o750, exist_ok=True)
         log.keep(os.path.join(settings.state_dir, process.LOG_NAME))
         return run(Call(settings, arguments.token_file, arguments))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except (errors.LictorError, OSError) as error:  # OSError: the state folder has no room, or we no rights there
         log.event(options.prog.removeprefix("lictor-"), outcome="failed", reason=error)
         return error.exit_code if isinstance(error, errors.LictorError) else errors.Unavailable.exit_code

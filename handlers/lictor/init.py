@@ -3,6 +3,7 @@
 import glob
 import os
 import tomllib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from lictor import config, control, door, errors, files, handler, nginx, node, process, render, units, watches
@@ -10,6 +11,7 @@ from lictor.installed import Installed
 
 _UNITS = "/etc/systemd/system"
 _SNIPPET = "lictor.conf"
+_ROOT = "lictor init needs to be run as root"
 
 
 class Report(NamedTuple):
@@ -20,19 +22,25 @@ class Report(NamedTuple):
 
 
 def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: bool = False, door_kind: str = "",
-        root: str = "/") -> Report:
+        root: str = "/", environ: Mapping[str, str] = os.environ) -> Report:
     """Write the settings file first, then everything that it asks for. Running it again mends what is missing.
 
     `token_file` is passed to every handler. `door_kind`: else that of the settings that are there. `root` stands before
-    every path that is touched, not in what is written.
+    every path that is touched, not in what is written. Consul and Docker are where `environ` says.
     """
     has = node.detect(root)
-    mine = Installed(root, force=force)
     try:
+        mine = Installed(root, force=force)
         with mine.saved():
             watch = config.Watch(door_kind or _present_door(mine, config_path), config_dir=has.consul_dir)
             mine.write(config_path, units.settings_file(has.nginx, watch))
             settings = _settings(mine, config_path)
+            if settings.watch.door != watch.door:
+                raise errors.Refused(f"{config_path} has been changed, so lictor init leaves it as it is; write door = "
+                                     f"\"{watch.door}\" under [watch] there, then once more: lictor init")
+            environment = units.environment_file(environ)
+            if environment:
+                mine.write(units.ENVIRONMENT, environment)
             _make_folders(mine, settings, has.agent_user)
             agent_changed = _configure_agent(mine, settings, token_file, has)
             nginx_unit = _nginx_unit(settings, has)
@@ -41,15 +49,20 @@ def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: 
             if has.has_systemd:
                 _write_residents(mine, settings, token_file, has)
     except OSError as error:
-        raise errors.Refused(f"{error}; lictor init needs to be run as root") from error
+        raise errors.Refused(f"{error}; {_ROOT}") from error
     todo = [*_nginx_todo(mine, settings, nginx_unit), *_residents_todo(mine, settings, has),
             *_agent_todo(settings, has, agent_changed)]
+    if environment and not has.has_systemd:
+        todo.append(f"give the Consul agent and lictor-registrar what {units.ENVIRONMENT} holds as their environment")
     return Report(mine.lines or ["everything is in place"], [*todo, "see what is still missing: lictor doctor"])
 
 
 def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root: str = "/") -> Report:
     """Take away what `run` wrote, unless it was changed since, or is still in use."""
-    mine = Installed(root, force=force)
+    try:
+        mine = Installed(root, force=force)
+    except OSError as error:
+        raise errors.Refused(f"{error}; {_ROOT}") from error
     if not mine.files:
         return Report(["nothing of lictor init's is on this node"], [])
     settings, has = _settings(mine, config_path), node.detect(root)
@@ -73,7 +86,7 @@ def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root:
         with mine.saved():
             mine.remove(keep)
     except OSError as error:
-        raise errors.Refused(f"{error}; lictor init needs to be run as root") from error
+        raise errors.Refused(f"{error}; {_ROOT}") from error
     left = [each for each in (settings.nginx.conf_dir if settings.nginx else "", settings.state_dir)
             if each in mine.folders]
     if left and not keep:

@@ -35,6 +35,9 @@ class Installed:
         if there is not None and there != text and _digest(there) != self.files.get(path) and not self.force:
             self.lines.append(f"kept {path}: it has been changed (--force overwrites it)")
             return False
+        if there not in (None, text) and self.files.get(path) not in (_GENERATED, _digest(there or "")):
+            os.replace(self.path(path), self.path(f"{path}.bak"))
+            self.lines.append(f"kept what was in {path} as {path}.bak")
         self.make_folder(os.path.dirname(path))
         changed = files.write_atomic(self.path(path), text, mode=mode)
         self.files[path] = _GENERATED if generated else _digest(text)

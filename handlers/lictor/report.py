@@ -3,7 +3,7 @@
 import time
 from typing import Any, NamedTuple
 
-from lictor import act, desired, history, keyspace, model, observe, plan, progress, scale, serving, state
+from lictor import act, desired, history, keyspace, model, observe, plan, policy, progress, scale, serving, state
 from lictor.observe import Context
 
 
@@ -31,7 +31,7 @@ def status(context: Context) -> list[Status]:
     grouped, strange = keyspace.by_service(keys, prefix)
     entries = context.catalog.everything()
     remembered = context.catalog.tree(state.KEY_PREFIX)
-    served = context.catalog.tree(serving.PREFIX)
+    served, alive = context.catalog.tree(serving.PREFIX), context.catalog.alive_nodes()
     rows = []
     for name in observe.names(grouped, remembered):
         entry = remembered.get(f"{state.KEY_PREFIX}{name}")
@@ -44,6 +44,8 @@ def status(context: Context) -> list[Status]:
                        if key.endswith(f"/{name}") and serving.pairs(each.value))
         if not wanted.removed or found and wanted.spec and wanted.spec.engine != "none":
             says = _says(wanted, stored, found, images, nodes)
+            if not found and alive and wanted.spec and wanted.spec.node not in ("", *alive):
+                says = f"node {wanted.spec.node}, which acts for it, does not answer, or Consul has none of that name"
             rows.append(_status(wanted, found, nodes)._replace(says=says))
     rows = [row._replace(problems=row.problems + _same_route(row, rows, prefix)) for row in rows]
     return rows + [Status("?", 0, 0, 0, "", "", "", "", [], "refused", [each]) for each in strange]
@@ -117,11 +119,20 @@ def what_now(context: Context, name: str) -> list[dict[str, Any]]:
     reading = observe.settled(context, name, {})
     wanted = reading.seen.desired
     if wanted.spec and not observe.acts_here(context, wanted):
-        reason = f"node {wanted.spec.node} acts for it, this is {context.node}" if wanted.spec.engine != "none" else (
-            "its engine is none: lictor only routes it")
+        reason = _who_acts(wanted.spec, context.node)
         return [{"service": name, "kind": "none", "container": "", "reason": reason}]
     return [{"service": name, "kind": each.kind, "container": each.container, "reason": each.reason}
             for each in reading.actions]
+
+
+def _who_acts(spec: policy.Spec, node: str) -> str:
+    if spec.engine == "none":
+        return "its engine is none: lictor only routes it"
+    if spec.node:
+        return f"node {spec.node} acts for it, this is {node}"
+    if spec.engine in policy.DELEGATED:
+        return f"a node with [{spec.engine}] in its settings acts for it, and this one, {node}, has none"
+    return f"the nodes of the Swarm act for it, and {node} is none of them"
 
 
 def why(context: Context, name: str) -> dict[str, Any]:

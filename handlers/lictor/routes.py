@@ -11,7 +11,10 @@ _FIELDS = {"service", "host", "path", "empty_ok", "removed"}
 
 def names(state_dir: str) -> list[str]:
     """The services that this node knows a route of, removed ones included."""
-    found = os.listdir(os.path.join(state_dir, "routes"))
+    try:
+        found = os.listdir(os.path.join(state_dir, "routes"))
+    except FileNotFoundError:  # no handler has run here yet
+        return []
     return sorted(each.removesuffix(".json") for each in found if each.endswith(".json") and not each.startswith("."))
 
 

@@ -1,6 +1,7 @@
 """The texts that `lictor init` writes beside the agent's configuration: the settings file and systemd's units. Pure."""
 
 import json
+from collections.abc import Mapping
 
 from lictor import control
 from lictor.config import Config, Nginx, Watch
@@ -9,6 +10,11 @@ REGISTRAR_UNIT = "lictor-registrar.service"
 SERVE_UNIT = "lictor-serve.service"
 SERVE_SOCKET = "lictor-serve.socket"
 PENDING_CONNECTIONS = 1024  # an agent that reloads lets all its watches fire at once
+ENVIRONMENT = "/etc/lictor/environment"  # of the units and of the agent, which starts handlers
+_WHERE = ("CONSUL_HTTP_ADDR", "CONSUL_HTTP_SSL", "CONSUL_HTTP_SSL_VERIFY", "CONSUL_CACERT", "CONSUL_CAPATH",
+          "CONSUL_CLIENT_CERT", "CONSUL_CLIENT_KEY", "CONSUL_TLS_SERVER_NAME",  # none that is a secret itself
+          "DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+_READ_IT = f"EnvironmentFile=-{ENVIRONMENT}"
 LUA_REMEDY = ("live mode needs nginx's Lua module: apt-get install libnginx-mod-http-lua, and restart nginx; if it is "
               "not loaded by a file in /etc/nginx/modules-enabled, load it in templates/check.conf.j2 too")
 
@@ -67,6 +73,13 @@ def _setting(key: str, value: object, default: object, says: str) -> str:
     return f"{'#' if value == default else ''}{line}  # {says}"
 
 
+def environment_file(environ: Mapping[str, str]) -> str:
+    """How Consul and Docker are found, but no secret; "" when that is as they are by default."""
+    lines = [f"{name}={json.dumps(environ[name])}" for name in _WHERE if environ.get(name)]
+    return "\n".join(["# Where lictor's handlers find Consul and Docker. Secrets: a token's file, by lictor "
+                      "--token-file FILE init.", *lines, ""]) if lines else ""
+
+
 def agent_drop_in(settings: Config, docker_group: str) -> str:
     """What goes beside Debian's unit of the agent, which runs as a user that may do nothing."""
     group = ["# The handlers start and stop containers: Docker's socket belongs to this group.",
@@ -76,6 +89,7 @@ def agent_drop_in(settings: Config, docker_group: str) -> str:
         "# Together this is worth as much as root: whoever may use Docker's socket can become root. So the agent must",
         "# take scripts from its own files only: never set enable_script_checks.",
         "[Service]",
+        _READ_IT,
         *group,
         *_signals(settings),
         "# ProtectSystem=full makes /etc read-only; routes and generated watches are written there. The - lets the",
@@ -170,6 +184,7 @@ def _resident(argv: list[str], user: str, docker_group: str, *, watchdog: str) -
         "Type=notify",
         f"WatchdogSec={watchdog}",
         f"ExecStart={' '.join(_quoted(word) for word in argv)}",
+        _READ_IT,
         *([f"User={user}"] if user else []),
         *([f"SupplementaryGroups={docker_group}"] if user and docker_group else []),
         "Restart=always",

@@ -30,7 +30,9 @@ def main(ctx: click.Context, config_path: str | None, token_file: str | None) ->
       lictor status                    how all are; lictor why books-service tells its story
 
     Exit codes: 0 done or nothing to do, 1 refused or failed for good, 2 usage, 3 `plan` has something to do,
-    75 try again later.
+    75 try again later, 130 interrupted, 141 nobody reads the output any more.
+
+    With --json, what fails prints nothing on stdout, and one line on stderr.
     """
     ctx.obj = Session(config_path or os.environ.get("LICTOR_CONFIG", ""), token_file)
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from lictor import errors, replay, report
 from lictor.cli.session import OUT, Session
+from lictor.progress import printable
 
 
 @click.command()
@@ -27,14 +28,14 @@ def status(session: Session, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False)
     color = ["COLOR"] if any(row.color for row in rows) else []
     for heading in ("SERVICE", "PASSING", "IMAGE", *color, "NODE", "ROUTE", "NGINX ON", "STATE"):
-        table.add_column(heading, no_wrap=heading != "STATE")
+        table.add_column(heading, no_wrap=heading in ("SERVICE", "PASSING"))  # the others wrap where it is narrow
     for row in rows:
         table.add_row(row.name, f"{row.passing}/{row.desired}", row.image, *([row.color or "-"] if color else []),
-                      row.node or row.engine, row.route, ", ".join(row.served_by) or "-", Text(row.says))
+                      row.node or row.engine, row.route, ", ".join(row.served_by) or "-", Text(printable(row.says)))
     OUT.print(table)
     for row in rows:
         for problem in row.problems:
-            click.echo(f"refused: {problem}")
+            click.echo(f"refused: {printable(problem)}")
 
 
 @click.command()
@@ -52,7 +53,8 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
         click.echo(json.dumps(actions, indent=2))
     else:
         for each in actions:
-            click.echo(f"{each['service']}: {each['kind']} {each['container']}: {each['reason']}".replace(" : ", ": "))
+            click.echo(printable(f"{each['service']}: {each['kind']} {each['container']}: {each['reason']}")
+                       .replace(" : ", ": "))
         if not actions:
             click.echo("nothing to do")
     sys.exit(3 if report.needs_work(actions) else 0)
@@ -76,9 +78,9 @@ def why(session: Session, name: str, as_json: bool) -> None:
         return
     for record in story["history"]:
         click.echo(report.told(record))
-    click.echo(f"now: {story['seen']}")
+    click.echo(printable(f"now: {story['seen']}"))
     for each in story["now"]:
-        click.echo(f"now: {each['kind']} {each['container']}: {each['reason']}".replace(" : ", ": "))
+        click.echo(printable(f"now: {each['kind']} {each['container']}: {each['reason']}").replace(" : ", ": "))
     if not story["now"]:
         click.echo("now: nothing to do")
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from lictor import deploy as releasing
 from lictor import durations
 from lictor.cli.session import OUT, Session
-from lictor.progress import Asked, Newcomer, Outcome, Progress
+from lictor.progress import Asked, Newcomer, Outcome, Progress, printable
 
 _EXIT_CODES = {"done": 0, "failed": 1, "superseded": 1, "timeout": 75, "unreachable": 75, "interrupted": 130}
 _SHOWN_CONTAINERS = 3  # of those that failed: they mostly say the same
@@ -83,7 +83,7 @@ def _tell(session: Session, asked: Asked, wait: bool, timeout_s: float | None, a
     if as_json:
         _print_json(asked, "asked", held=asked.held, **({} if wait else {"outcome": "asked"}))
     else:
-        more = f"but it is held: {asked.held}; `lictor resume {asked.name}` ends that" if asked.held else (
+        more = f"but it is held: {printable(asked.held)}; `lictor resume {asked.name}` ends that" if asked.held else (
             f"`lictor why {asked.name}` tells how it goes")
         click.echo(f"{asked.name}: {asked.image} is asked for; {more}")
     if not wait:

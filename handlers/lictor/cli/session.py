@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+import io
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +14,19 @@ import click
 from rich.console import Console
 
 from lictor import catalog, config, errors, observe, reconcile
+from lictor.progress import printable
 
-OUT = Console(highlight=False, width=None if sys.stdout.isatty() else 240)  # a pipe has no width of its own
+_PIPE_CLOSED = 128 + signal.SIGPIPE
+
+
+class _Terminal(Console):
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would call it a failure
+
+
+# A pipe has no width of its own; and there need be no stdout at all.
+OUT = _Terminal(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 240)
 
 
 @dataclasses.dataclass
@@ -39,6 +53,9 @@ class Explained(click.Group):
     """Our errors become one line on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # what an old terminal cannot show is shown somehow
         with explained():
             return super().invoke(ctx)
 
@@ -47,6 +64,9 @@ class Explained(click.Group):
 def explained() -> Iterator[None]:
     try:
         yield
-    except errors.LictorError as error:
-        click.echo(f"lictor: {error}", err=True)
-        sys.exit(error.exit_code)
+    except BrokenPipeError:  # who reads us has seen enough: no failure of what was asked for
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python writes at its end
+        sys.exit(_PIPE_CLOSED)
+    except (errors.LictorError, OSError) as error:  # OSError: no rights on this node's files, or no room
+        click.echo(f"lictor: {printable(str(error))}", err=True)
+        sys.exit(error.exit_code if isinstance(error, errors.LictorError) else errors.Unavailable.exit_code)

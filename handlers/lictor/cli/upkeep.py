@@ -13,7 +13,8 @@ from lictor.cli.session import Session
 
 @click.command("init")
 @click.option("--remove", "removing", is_flag=True, help="Take away what init wrote, but nothing changed since.")
-@click.option("--force", is_flag=True, help="Overwrite, or remove, also what was changed since.")
+@click.option("--force", is_flag=True,
+              help="Overwrite, or remove, also what was changed since. What is overwritten is kept as FILE.bak.")
 @click.option("--door", "door_kind", type=click.Choice(config.DOORS),
               help="How events come in: script (as before, or at first), or http for a resident lictor-serve.")
 @click.pass_obj
@@ -22,7 +23,7 @@ def init_(session: Session, removing: bool, force: bool, door_kind: str | None) 
 
     Writes settings, nginx's snippet, Consul's watches and units, and says what it did and what is left to do.
     """
-    path = session.config_path or config.DEFAULT_PATH
+    path = os.path.abspath(session.config_path or config.DEFAULT_PATH)
     done = init.remove(config_path=path, force=force) if removing else init.run(
         config_path=path, token_file=session.token_file or "", force=force, door_kind=door_kind or "")
     for line in done.done:
