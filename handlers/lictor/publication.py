@@ -77,13 +77,11 @@ def _bring(settings: config.Config, there: config.Nginx, known: dict[str, dict[s
     """Have nginx serve these files; returns what it confirmed, and adds to `refused` what it would not have."""
     folder, is_live = settings.state_dir, there.mode == "live"
     valid = trial.valid(settings, there, wanted, refused)
-    for name in valid:
-        routes.mark(folder, name, state[name], confirmed=False, at="")
     if is_live:
         live.store(there, folder, [name for name, each in valid.items() if each.upstream])
-    aims = {name: state[name]._replace(at=routes.place(known[name], there.mode), refused="",
+    aims = {name: state[name]._replace(at=(routes.place(known[name], there.mode),), refused="",
                                        confirmed=not is_live or known[name]["removed"]) for name in valid}
-    served = trial.serve(there, folder, aims, valid, refused)
+    served = trial.serve(there, folder, state, aims, valid, refused)
     return [name for name in served if aims[name].confirmed or live.publish(there, folder, name)]
 
 
@@ -92,24 +90,26 @@ def _keep(there: config.Nginx, folder: str, known: dict[str, dict[str, Any]], st
     """Note what was refused: the files that were there stay, and follow the catalogue; returns what is confirmed."""
     for name in refused:
         now, place = state[name], routes.place(known[name], there.mode)
-        state[name] = now._replace(refused="" if place == now.at else place)
-        routes.mark(folder, name, now, confirmed=now.confirmed, at=now.at, refused=state[name].refused)
+        routes.mark(folder, name, now, confirmed=now.confirmed, refused="" if now.at == (place,) else place)
+        state[name] = routes.served(folder, name) or now
     behind = sorted(name for name in refused if not state[name].confirmed)
     if there.mode == "live":
         return [name for name in behind if live.publish(there, folder, name)]
     wanted = {name: each for name in behind if (each := layout.other_peers(there.conf_dir, name, state[name].peers))}
-    return trial.serve(there, folder, {name: state[name]._replace(confirmed=True) for name in wanted}, wanted, set())
+    aims = {name: state[name]._replace(at=state[name].at[:1], confirmed=True) for name in wanted}
+    return trial.serve(there, folder, state, aims, wanted, set())
 
 
 def _wanted(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
             state: dict[str, upstream.Served], doubted: set[str], refused: set[str]) -> dict[str, layout.Wanted]:
     """What is to be published: of those that are unconfirmed, or not in place as they should be."""
-    asked = [name for name, now in state.items() if name in doubted or not now.confirmed]
+    asked = [name for name, now in state.items()
+             if name in doubted or not now.confirmed or not routes.is_settled(known[name], there.mode, now)]
     again = {name for name in asked if name not in doubted and routes.is_refused(known[name], there.mode, state[name])}
     refused |= again  # without another try
     has_own = bool(settings.templates_dir) and os.path.exists(os.path.join(settings.templates_dir, "upstream.conf.j2"))
     wanted = {name: each for name in asked
-              if name not in doubted and not has_own and state[name].at == routes.place(known[name], there.mode)
+              if name not in doubted and not has_own and routes.is_settled(known[name], there.mode, state[name])
               and (each := layout.other_peers(there.conf_dir, name, state[name].peers))}
     others = [name for name in asked if name not in wanted and name not in again]
     return {**wanted, **(_rendered(settings, there, known, state, others, refused) if others else {})}
@@ -125,7 +125,8 @@ def _rendered(settings: config.Config, there: config.Nginx, known: dict[str, dic
         try:
             files_of = layout.wanted(there.conf_dir, templates, known, name, state[name].peers)
             files_of.files.update(missing)
-            if state[name].refused or not state[name].confirmed or not files_of.is_in_place(there.conf_dir):
+            if (state[name].refused or not state[name].confirmed or not files_of.is_in_place(there.conf_dir)
+                    or not routes.is_settled(known[name], there.mode, state[name])):
                 wanted[name] = files_of
         except errors.Refused as error:
             log.event("publish", service=name, outcome="refused", reason=error)

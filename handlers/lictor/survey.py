@@ -93,6 +93,8 @@ def _unconfirmed(settings: config.Config) -> list[str]:
                          "state folder says why")
         elif served and not served.confirmed:
             texts.append(f"{name}: nginx has not confirmed its upstream")
+        elif route_of and served and settings.nginx and not routes.is_settled(route_of, settings.nginx.mode, served):
+            texts.append(f"{name}: nginx has not confirmed its route")
     return texts
 
 

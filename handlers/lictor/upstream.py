@@ -25,7 +25,9 @@ class Served(NamedTuple):
     confirmed: bool = False
     generation: int = 0
     ailing: tuple[InstanceId, ...] = ()  # were served, and are unfit: out of traffic as long as most are fit
-    at: str = ""  # mode, host and path for which nginx has confirmed its files; then other peers need no new location
+    # Mode, host and path ("": none) of the files that nginx may be serving: those that it confirmed last, and after
+    # them any that were put in their place since and neither confirmed nor taken back.
+    at: tuple[str, ...] = ("",)
     refused: str = ""  # the same for which nginx, or lictor, would not have them: only a sweep tries that again
 
 
@@ -47,6 +49,7 @@ def served(table: Any) -> Served | None:
     """What peers/NAME.json holds; None when it is absent or damaged."""
     try:
         return Served(**{**table, "peers": tuple((address, port) for address, port in table["peers"]),
+                         "at": tuple(table.get("at", ("",))),
                          **{key: tuple((node, service_id) for node, service_id in table.get(key, ()))
                             for key in ("instances", "ailing")}})
     except (TypeError, KeyError, ValueError):
