@@ -389,6 +389,21 @@ def test_no_peers_are_confirmed_where_nginx_may_have_them_in_its_files(books, ng
         assert publication.publish(books, [NAME]) == [NAME] and who_answers(nginx) == {"b"}
 
 
+@pytest.mark.parametrize("mode", ["reload", "live"])
+def test_where_the_other_mode_is_refused_the_files_that_are_there_follow_in_their_own(books, nginx, mode):
+    before, after = [books._replace(nginx=books.nginx._replace(mode=each))
+                     for each in (mode, "live" if mode == "reload" else "reload")]
+    with Backend("a") as a, Backend("b") as b:
+        decide(before, a.port)
+        assert publication.publish(before, [NAME]) == [NAME]
+        add_to_location(after, f"{{% if live == {mode != 'live'} %}} nonsense; {{% endif %}}")
+        assert publication.publish(after, [NAME]) == []
+        for ports, who in (((b.port,), {"b"}), ((), {503}), ((a.port, b.port), {"a", "b"})):
+            decide(after, *ports)
+            assert publication.publish(after) == [NAME] and who_answers(nginx) == who
+            assert publication.publish(after, [NAME]) == [] and routes.served(after.state_dir, NAME).confirmed
+
+
 def test_no_request_fails_while_peers_change_all_the_time(books, nginx):
     with ExitStack() as stack:
         ports = [stack.enter_context(Backend(name)).port for name in ("a", "b", "c")]

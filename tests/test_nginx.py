@@ -7,12 +7,14 @@ import subprocess
 
 import pytest
 
+from conftest import REPOSITORY
 from lab.backend import Backend
 from lab.daemon import Daemon, wait_for
 from lab.docker import Docker
 from lab.nginx import Nginx
 from lictor import config, errors, files, handler, nginx as lictor_nginx, publication, render, routes, upstream
 
+TEMPLATE = (REPOSITORY / "templates" / "location.conf.j2").read_text()
 HOST_TEMPLATE = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; include {{{{ folder }}}}/*.conf; }}"
 
 
@@ -29,11 +31,16 @@ def settings(tmp_path, nginx: Nginx) -> config.Config:
         conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
 
 
-def put(settings, name, *ports, path="", host="", removed=False):
-    """What lictor-scale and the decision would leave in the state folder."""
+def put_route(settings, name, *, path, host="", removed=False):
+    """What lictor-scale would leave in the state folder."""
     files.write_json(f"{settings.state_dir}/routes/{name}.json", {
-        "name": name, "service": name, "path": path or f"/{name}", "host": host, "traffic": "healthy", "node": "node-1",
+        "name": name, "service": name, "path": path, "host": host, "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": removed})
+
+
+def put(settings, name, *ports, path="", host="", removed=False):
+    """And what a first decision would."""
+    put_route(settings, name, path=path or f"/{name}", host=host, removed=removed)
     routes.write_served(settings.state_dir, name, upstream.Served(
         tuple(("127.0.0.1", port) for port in ports), tuple(("node-1", f"{name}-{port}") for port in ports)))
 
@@ -129,6 +136,62 @@ def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings, nginx, 
         file.write(text)
     assert publication.publish(settings) == []
     assert publication.publish(settings, ["books", "clash"]) == ["clash"]  # as the timer does, once the cause is gone
+
+
+def move_to_clash(settings, nginx, name, host):
+    """The route is moved to where the user has a location of his own, which only the whole configuration shows."""
+    if host:
+        template = f"{settings.templates_dir}/server.conf.j2"
+        text = files.read(template)
+        files.write_atomic(template, text.replace("server {", "server { location /taken { return 204; }"))
+    else:
+        make_clash(nginx)
+    put_route(settings, name, path="/taken" if host else "/nginx-is-up/x", host=host)
+
+
+def move_to_nonsense(settings, nginx, name, host):
+    """The route is moved, and its template is no good any more, but for the earlier one."""
+    files.write_atomic(f"{settings.templates_dir}/location.conf.j2", "{% if path == '/y' %}x{% endif %}" + TEMPLATE)
+    put_route(settings, name, path="/y", host=host)
+
+
+@pytest.mark.parametrize("host", ["", "books.example.com"])
+@pytest.mark.parametrize("move", [move_to_clash, move_to_nonsense])
+@pytest.mark.parametrize("counts", [(0, 1, 2, 0), (1, 0, 2)])
+def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(settings, nginx, host, move, counts):
+    with Backend("a") as a, Backend("b") as b:
+        ports = a.port, b.port
+        put(settings, "books", *ports[:counts[0]], host=host)
+        assert publication.publish(settings) == ["books"]
+        move(settings, nginx, "books", host)
+        assert publication.publish(settings, ["books"]) == []
+        for count in counts[1:]:
+            change_peers(settings, "books", *ports[:count])
+            assert publication.publish(settings) == ["books"] and is_confirmed(settings, "books")
+            assert {nginx.get("/books", host=host)[0] for _ in range(4)} == {200 if count else 503}
+            text = files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+            assert [f":{port} " in text for port in ports] == [number < count for number in range(2)]
+        assert routes.served(settings.state_dir, "books").refused
+        put_route(settings, "books", path="/z", host=host)
+        assert publication.publish(settings, ["books"]) == ["books"]
+        assert nginx.get("/books", host=host)[0] == 404 and nginx.get("/z", host=host)[0] == (200 if count else 503)
+
+
+def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings, nginx):
+    path = f"{settings.templates_dir}/location.conf.j2"
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "books", a.port)
+        assert publication.publish(settings) == ["books"]
+        files.write_atomic(path, TEMPLATE.replace("proxy_pass", "nonsense; proxy_pass"))
+        assert publication.publish(settings, ["books"]) == []
+        for ports, status in (((), 502), ((b.port,), 200), ((), 502), ((a.port, b.port), 200)):
+            change_peers(settings, "books", *ports)
+            assert publication.publish(settings, ["books"]) == ["books"]
+            assert {nginx.get("/books")[0] for _ in range(4)} == {status}
+        change_peers(settings, "books")
+        assert publication.publish(settings) == ["books"]
+        files.write_atomic(path, TEMPLATE)
+        assert publication.publish(settings, ["books"]) == ["books"] and nginx.get("/books")[0] == 503
 
 
 def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(settings, nginx, monkeypatch):

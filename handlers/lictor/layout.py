@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """`upstream` and `location` are the texts to validate ("": there is none); `files` holds them too, by path below
-    conf_dir; None there means that the file has to go."""
+    """`upstream` ("": there is none) and `locations` are the texts to validate; `files` says what is to be written, by
+    path below conf_dir; None there means that the file has to go."""
 
     upstream: str
-    location: str
+    locations: list[str]
     files: dict[str, str | None]
 
     def is_in_place(self, conf_dir: str) -> bool:
@@ -35,20 +35,23 @@ def wanted(conf_dir: str, templates: "render.Templates", known: Mapping[str, dic
     """`known`: every route of this node by name. Raises Refused when the route or a template is no good."""
     route = known[name]
     if route["removed"]:
-        return Wanted("", "", {**_leftovers(conf_dir, known, name, set()), f"live/{name}.peers": None})
+        return Wanted("", [], {**_leftovers(conf_dir, known, name, set()), f"live/{name}.peers": None})
     host, path = route["host"], route["path"]
     sharing = sorted(other for other, each in known.items()
                      if not each["removed"] and (each["host"], each["path"]) == (host, path))
     if sharing[0] != name:
         raise errors.Refused(f"route {host}{path} is that of {sharing[0]}")
     is_empty = not peers and not templates.live
-    found = Wanted(templates.upstream(name, peers), templates.location(name, path, empty=is_empty), {})
+    location = templates.location(name, path, empty=is_empty)
+    found = Wanted(templates.upstream(name, peers), [location], {})
+    if is_empty:  # what would be refused once there are peers again must not take the place of what would not
+        found.locations.append(templates.location(name, path, empty=False))
     found.files[f"upstreams/lictor_{name}.conf"] = found.upstream
     if host:
-        found.files[f"servers/{host}.d/{name}.conf"] = found.location
+        found.files[f"servers/{host}.d/{name}.conf"] = location
         found.files[f"servers/{host}.conf"] = templates.server(host, os.path.join(conf_dir, "servers", f"{host}.d"))
     else:
-        found.files[f"locations/{name}.conf"] = found.location
+        found.files[f"locations/{name}.conf"] = location
     for other in sharing:  # the others' files of the same location would make nginx refuse this one's
         found.files.update(_leftovers(conf_dir, known, other, {*found.files, f"upstreams/lictor_{other}.conf"}))
     return found
@@ -60,7 +63,15 @@ def other_peers(conf_dir: str, name: str, peers: tuple[upstream.Peer, ...]) -> W
     path = f"upstreams/lictor_{name}.conf"
     before = files.read(os.path.join(conf_dir, path)) or ""
     text = nginx_text.with_servers(before, [model.host_port(address, port) for address, port in peers])
-    return Wanted(text, "", {path: text}) if text else None
+    return Wanted(text, [], {path: text}) if text else None
+
+
+def nobody(conf_dir: str, name: str) -> Wanted | None:
+    """The same for a service that has no peer, and whose template can't be asked what to say then: 502 is better than
+    who has its peers' ports next."""
+    path = f"upstreams/lictor_{name}.conf"
+    text = nginx_text.with_nobody(files.read(os.path.join(conf_dir, path)) or "")
+    return Wanted(text, [], {path: text}) if text else None
 
 
 def _leftovers(conf_dir: str, known: Mapping[str, dict[str, Any]], name: str, kept: set[str]) -> dict[str, str | None]:

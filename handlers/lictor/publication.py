@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from lictor import config, errors, files, layout, live, log, nginx, routes, trial, upstream
+from lictor import config, errors, files, kept, layout, live, log, nginx, routes, trial, upstream
 
 
 def publish(settings: config.Config, suspects: Iterable[str] = ()) -> list[str]:
@@ -52,16 +52,16 @@ def check_live(settings: config.Config, there: config.Nginx) -> None:
 
 def _publish(settings: config.Config, there: config.Nginx, doubted: set[str]) -> list[str]:
     """In live mode a change of peers goes by itself, and by a reload only what that does not do."""
-    folder, is_live = settings.state_dir, there.mode == "live"
+    folder = settings.state_dir
     nginx.take_back(there.conf_dir)
     known = {name: route for name in routes.names(folder) if (route := routes.route(folder, name))}
     state = {name: now for name in known if (now := routes.served(folder, name))}
-    for name in doubted & state.keys() if is_live else ():
-        if state[name].confirmed and not live.is_stored(there.conf_dir, name, state[name].peers):
+    for name in doubted & state.keys():
+        if _has_lost_its_list(there, name, state[name]):
             routes.mark(folder, name, state[name], confirmed=False)
             state[name] = routes.served(folder, name) or state[name]
     followed = [name for name, now in state.items()
-                if is_live and not now.confirmed and live.publish(there, folder, name)]
+                if routes.served_mode(now) == "live" and not now.confirmed and live.publish(there, folder, name)]
     state.update({name: now for name in followed if (now := routes.served(folder, name))})
     refused: set[str] = set()
     wanted = _wanted(settings, there, known, state, doubted, refused)
@@ -69,7 +69,12 @@ def _publish(settings: config.Config, there: config.Nginx, doubted: set[str]) ->
     last = {name for name in wanted if routes.is_refused(known[name], there.mode, state[name])}
     for names in (wanted.keys() - last, last):  # what was refused before keeps nobody waiting
         confirmed += _bring(settings, there, known, state, {name: wanted[name] for name in sorted(names)}, refused)
-    return list(dict.fromkeys([*confirmed, *_keep(there, folder, known, state, refused)]))
+    _note(there, folder, known, state, refused)
+    return list(dict.fromkeys([*confirmed, *kept.follow(settings, there, known, state, refused)]))
+
+
+def _has_lost_its_list(there: config.Nginx, name: str, now: upstream.Served) -> bool:
+    return routes.served_mode(now) == "live" and now.confirmed and not live.is_stored(there.conf_dir, name, now.peers)
 
 
 def _bring(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
@@ -85,19 +90,13 @@ def _bring(settings: config.Config, there: config.Nginx, known: dict[str, dict[s
     return [name for name in served if aims[name].confirmed or live.publish(there, folder, name)]
 
 
-def _keep(there: config.Nginx, folder: str, known: dict[str, dict[str, Any]], state: dict[str, upstream.Served],
-          refused: set[str]) -> list[str]:
-    """Note what was refused: the files that were there stay, and follow the catalogue; returns what is confirmed."""
+def _note(there: config.Nginx, folder: str, known: dict[str, dict[str, Any]], state: dict[str, upstream.Served],
+          refused: set[str]) -> None:
+    """Note what was refused, so that only a sweep tries it again, and read what was decided meanwhile."""
     for name in refused:
         now, place = state[name], routes.place(known[name], there.mode)
         routes.mark(folder, name, now, confirmed=now.confirmed, refused="" if now.at == (place,) else place)
         state[name] = routes.served(folder, name) or now
-    behind = sorted(name for name in refused if not state[name].confirmed)
-    if there.mode == "live":
-        return [name for name in behind if live.publish(there, folder, name)]
-    wanted = {name: each for name in behind if (each := layout.other_peers(there.conf_dir, name, state[name].peers))}
-    aims = {name: state[name]._replace(at=state[name].at[:1], confirmed=True) for name in wanted}
-    return trial.serve(there, folder, state, aims, wanted, set())
 
 
 def _wanted(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],

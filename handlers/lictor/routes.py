@@ -57,6 +57,13 @@ def served_mode(now: upstream.Served) -> str:
     return modes.pop() if len(modes) == 1 else ""
 
 
+def accepted(now: upstream.Served) -> tuple[str, str, str]:
+    """Mode, host and path of the files that nginx confirmed last; each "" when there are none."""
+    mode, _, rest = now.at[0].partition(" ")
+    host, slash, path = rest.partition("/")
+    return mode, host, slash + path
+
+
 def is_refused(route_of: dict[str, Any], mode: str, now: upstream.Served) -> bool:
     """Whether these files were refused, so that those of an earlier route have to follow the catalogue."""
     return bool(now.refused) and now.refused == place(route_of, mode)

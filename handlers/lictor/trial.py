@@ -27,7 +27,7 @@ def valid(settings: config.Config, there: config.Nginx, wanted: dict[str, layout
     try:
         nginx.check(there, templates(settings, there).text(
             "check.conf.j2", run_dir=os.path.join(there.conf_dir, "run"),
-            upstreams=[each.upstream for each in texts], locations=[each.location for each in texts]))
+            upstreams=[each.upstream for each in texts], locations=[text for each in texts for text in each.locations]))
         return wanted
     except errors.Refused as error:
         if len(wanted) == 1:

@@ -49,7 +49,7 @@ def served(table: Any) -> Served | None:
     """What peers/NAME.json holds; None when it is absent or damaged."""
     try:
         return Served(**{**table, "peers": tuple((address, port) for address, port in table["peers"]),
-                         "at": tuple(table.get("at", ("",))),
+                         "at": tuple(table.get("at", ())) or ("",),
                          **{key: tuple((node, service_id) for node, service_id in table.get(key, ()))
                             for key in ("instances", "ailing")}})
     except (TypeError, KeyError, ValueError):
