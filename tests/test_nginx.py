@@ -307,6 +307,26 @@ def test_services_of_one_host_share_a_server_and_leave_no_trace(settings, nginx)
     assert written(nginx) == {"upstreams/lictor_a.conf", "locations/a.conf"}
 
 
+@pytest.mark.parametrize("leaves", [{"removed": True}, {"path": "/z"}, {"path": "/z", "host": "shelves.example.com"}])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_hosts_server_stays_as_long_as_a_refused_service_has_its_location_there(settings, nginx, leaves, at_once):
+    host, server = "books.example.com", f"{nginx.conf_dir}/servers/books.example.com.conf"
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "a", a.port, path="/x", host=host)
+        put(settings, "b", b.port, path="/y", host=host)
+        assert publication.publish(settings) == ["a", "b"]
+        put_route(settings, "b", path="/nginx-is-up/x")
+        text = make_clash(nginx)
+        if not at_once:
+            assert publication.publish(settings, ["b"]) == []
+        put(settings, "a", a.port, **leaves)
+        assert publication.publish(settings, ["a", "b"]) == ["a"]
+        assert routes.served(settings.state_dir, "b").refused and '"b"' in nginx.get("/y", host=host)[1]
+        files.write_atomic(nginx.main_conf, text)
+        assert publication.publish(settings, ["a", "b"]) == ["b"]
+        assert '"b"' in nginx.get("/nginx-is-up/x")[1] and not os.path.exists(server)
+
+
 def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings, nginx, capsys):
     own = f"{nginx.conf_dir}/locations/mine.conf"
     with open(own, "w", encoding="utf-8") as file:

@@ -4,7 +4,7 @@ upstreams/lictor_NAME.conf; locations/NAME.conf, or with a host servers/HOST.d/N
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lictor import errors, files, model, nginx_text, upstream
@@ -35,7 +35,7 @@ def wanted(conf_dir: str, templates: "render.Templates", known: Mapping[str, dic
     """`known`: every route of this node by name. Raises Refused when the route or a template is no good."""
     route = known[name]
     if route["removed"]:
-        return Wanted("", [], {**_leftovers(conf_dir, known, name, set()), f"live/{name}.peers": None})
+        return Wanted("", [], {**_leftovers(conf_dir, name, set()), f"live/{name}.peers": None})
     host, path = route["host"], route["path"]
     sharing = sorted(other for other, each in known.items()
                      if not each["removed"] and (each["host"], each["path"]) == (host, path))
@@ -53,7 +53,7 @@ def wanted(conf_dir: str, templates: "render.Templates", known: Mapping[str, dic
     else:
         found.files[f"locations/{name}.conf"] = location
     for other in sharing:  # the others' files of the same location would make nginx refuse this one's
-        found.files.update(_leftovers(conf_dir, known, other, {*found.files, f"upstreams/lictor_{other}.conf"}))
+        found.files.update(_leftovers(conf_dir, other, {*found.files, f"upstreams/lictor_{other}.conf"}))
     return found
 
 
@@ -74,17 +74,26 @@ def nobody(conf_dir: str, name: str) -> Wanted | None:
     return Wanted(text, [], {path: text}) if text else None
 
 
-def _leftovers(conf_dir: str, known: Mapping[str, dict[str, Any]], name: str, kept: set[str]) -> dict[str, str | None]:
-    """Files of an earlier route of this service, and the server that has no location without them."""
+def merged(conf_dir: str, wanted: Iterable[Wanted]) -> dict[str, str | None]:
+    """What is to be written for all of these at once: a file that one service needs stays, though another one left it,
+    and a host's server goes with the last location in its folder."""
+    found: dict[str, str | None] = {}
+    for each in wanted:
+        found.update({path: text for path, text in each.files.items() if text or path not in found})
+    going = {path for path, text in found.items() if text is None and path.startswith("servers/")}
+    for folder in {os.path.dirname(path) for path in going}:
+        server = f"{folder.removesuffix('.d')}.conf"
+        staying = {f"{folder}/{each}" for each in os.listdir(os.path.join(conf_dir, folder))} - going
+        if not staying and server not in found and _is_ours(os.path.join(conf_dir, server)):
+            found[server] = None
+    return found
+
+
+def _leftovers(conf_dir: str, name: str, kept: set[str]) -> dict[str, str | None]:
+    """Files of an earlier route of this service."""
     hosts = [f"servers/{each}" for each in os.listdir(os.path.join(conf_dir, "servers")) if each.endswith(".d")]
     possible = {f"upstreams/lictor_{name}.conf", *(f"{folder}/{name}.conf" for folder in ("locations", *hosts))} - kept
-    found = {path for path in possible if os.path.exists(os.path.join(conf_dir, path))}
-    for folder in [os.path.dirname(path) for path in found if path.startswith("servers/")]:
-        host = folder.removeprefix("servers/").removesuffix(".d")
-        elsewhere = {f"{other}.conf" for other, each in known.items() if each["removed"] or each["host"] != host}
-        if elsewhere.issuperset(os.listdir(os.path.join(conf_dir, folder))):
-            found.add(f"servers/{host}.conf")
-    return {path: None for path in found if _is_ours(os.path.join(conf_dir, path))}
+    return {path: None for path in possible if _is_ours(os.path.join(conf_dir, path))}
 
 
 def _is_ours(path: str) -> bool:

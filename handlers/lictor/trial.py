@@ -50,7 +50,7 @@ def serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Serv
     is_new = any(each.is_new_to_nginx(settings.conf_dir) for each in wanted.values())
     for name in wanted:
         _begin(state_dir, name, state[name], aims[name])
-    nginx.swap(settings.conf_dir, _merged(wanted.values()))
+    nginx.swap(settings.conf_dir, layout.merged(settings.conf_dir, wanted.values()))
     try:
         generation = nginx.reload(settings)
     except errors.Unavailable as error:
@@ -110,11 +110,3 @@ def _accepts(settings: config.Nginx, *, unasked: bool) -> bool:
         return True
     except errors.LictorError:
         return False
-
-
-def _merged(wanted: Iterable[layout.Wanted]) -> dict[str, str | None]:
-    """A file that one service needs stays, though another one left it."""
-    merged: dict[str, str | None] = {}
-    for each in wanted:
-        merged.update({path: text for path, text in each.files.items() if text or path not in merged})
-    return merged
