@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -12,7 +13,8 @@ from lab.backend import Backend
 from lab.daemon import Daemon, wait_for
 from lab.docker import Docker
 from lab.nginx import Nginx
-from lictor import config, errors, files, handler, nginx as lictor_nginx, publication, render, routes, upstream
+from lictor import config, errors, files, handler, nginx as lictor_nginx, publication, render, routes, survey, \
+    upstream
 
 TEMPLATE = (REPOSITORY / "templates" / "location.conf.j2").read_text()
 HOST_TEMPLATE = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; include {{{{ folder }}}}/*.conf; }}"
@@ -305,6 +307,83 @@ def test_services_of_one_host_share_a_server_and_leave_no_trace(settings, nginx)
         publication.publish(settings)
         assert '"a"' in nginx.get("/z")[1]
     assert written(nginx) == {"upstreams/lictor_a.conf", "locations/a.conf"}
+
+
+def change_nothing(settings, nginx):
+    pass
+
+
+def change_main_conf(settings, nginx):
+    files.write_atomic(nginx.main_conf, files.read(nginx.main_conf) + "\n")
+
+
+def change_what_it_includes(settings, nginx):
+    files.write_atomic(f"{nginx.folder}/mine/x.conf", "# nothing\n")
+
+
+def change_template(settings, nginx):
+    files.write_atomic(f"{settings.templates_dir}/location.conf.j2", TEMPLATE + "\n")
+
+
+def change_route(settings, nginx):
+    put_route(settings, "books", path="/y")
+
+
+def let_time_pass(settings, nginx):
+    now = routes.served(settings.state_dir, "books")
+    routes.write_served(settings.state_dir, "books", now._replace(refused_until=time.time() - 1))
+
+
+def turn_the_clock_back(settings, nginx):
+    now = routes.served(settings.state_dir, "books")
+    routes.write_served(settings.state_dir, "books", now._replace(refused_until=now.refused_until + 86400))
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+@pytest.mark.parametrize(("change", "is_tried"), [
+    (change_nothing, False), (change_main_conf, True), (change_what_it_includes, True), (change_template, True),
+    (change_route, True), (let_time_pass, True), (turn_the_clock_back, True)])
+def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings, nginx, monkeypatch, capsys, user, change,
+                                                                 is_tried):
+    monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 1)
+    monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", 0)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "books", a.port)
+        assert publication.publish(settings) == ["books"]
+        text = files.read(nginx.main_conf)
+        files.write_atomic(nginx.main_conf, text.replace(
+            "location = ", "include mine/*.conf; location /x { return 204; } location /y { return 204; } location = "))
+        put_route(settings, "books", path="/x")
+        assert publication.publish(settings, ["books"]) == [] and "rolled-back" in capsys.readouterr().err
+        os.makedirs(f"{nginx.folder}/mine", exist_ok=True)
+        change(settings, nginx)
+        assert publication.publish(settings, ["books"]) == []
+        assert ("rolled-back" in capsys.readouterr().err) is is_tried
+        assert publication.publish(settings, ["books"]) == [] and "rolled-back" not in capsys.readouterr().err
+        change_peers(settings, "books", b.port)
+        assert publication.publish(settings) == ["books"] and '"b"' in nginx.get("/books")[1]
+        files.write_atomic(nginx.main_conf, text)
+        assert publication.publish(settings, ["books"]) == ["books"]
+        assert nginx.get("/books")[0] == 404 and not routes.served(settings.state_dir, "books").refused
+
+
+def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings, nginx, capsys):
+    """The user's own location names the upstream."""
+    text = files.read(nginx.main_conf)
+    with Backend("a") as a:
+        put(settings, "books", a.port)
+        assert publication.publish(settings) == ["books"]
+        files.write_atomic(nginx.main_conf, text.replace(
+            "location = ", "location /mine { proxy_pass http://lictor_books; } location = "))
+        put_route(settings, "books", path="/books", removed=True)
+        change_peers(settings, "books")
+        assert publication.publish(settings, ["books"]) == ["books"] and "rolled-back" in capsys.readouterr().err
+        assert nginx.get("/books")[0] == 503
+        assert publication.publish(settings, ["books"]) == [] and "rolled-back" not in capsys.readouterr().err
+        assert "its removal is refused" in survey._unconfirmed(settings)[0]
+    files.write_atomic(nginx.main_conf, text)
+    assert publication.publish(settings, ["books"]) == ["books"] and written(nginx) == set()
 
 
 @pytest.mark.parametrize("leaves", [{"removed": True}, {"path": "/z"}, {"path": "/z", "host": "shelves.example.com"}])

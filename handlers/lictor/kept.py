@@ -15,12 +15,14 @@ def follow(settings: config.Config, there: config.Nginx, known: dict[str, dict[s
               if not state[name].confirmed and routes.accepted(state[name])[0] == then.mode]
     patched = {name: each for name in behind
                if (each := layout.other_peers(there.conf_dir, name, state[name].peers))}
-    rendered = {name: each for name in behind if name not in patched and state[name].at[0] != routes.place(
-        known[name], there.mode) and (each := _rendered(settings, then, known[name], name, state[name]))}
+    rendered = {name: each for name in behind if name not in patched and state[name].at[0] not in state[name].refused
+                and (each := _rendered(settings, then, known[name], name, state[name]))}
     refused = {name for name in behind if name not in patched and name not in rendered}
     wanted = {**patched, **trial.valid(settings, then, rendered, refused)}
     aims = {name: state[name]._replace(at=state[name].at[:1], confirmed=True) for name in behind}
     confirmed += trial.serve(then, folder, state, aims, wanted, refused)
+    for name in refused.intersection(rendered):
+        routes.mark(folder, name, state[name], refused=(*state[name].refused, state[name].at[0]))
     emptied = {name: each for name in sorted(refused)
                if not state[name].peers and (each := layout.nobody(there.conf_dir, name))}
     return confirmed + trial.serve(then, folder, state, aims, emptied, set())

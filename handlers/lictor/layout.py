@@ -26,7 +26,7 @@ class Wanted(NamedTuple):
 
     def is_new_to_nginx(self, conf_dir: str) -> bool:
         """Whether it differs in more than the peers from what is there, and has been accepted."""
-        return any(text and nginx_text.shape(files.read(os.path.join(conf_dir, path)) or "") != nginx_text.shape(text)
+        return any(nginx_text.shape(files.read(os.path.join(conf_dir, path)) or "") != nginx_text.shape(text or "")
                    for path, text in self.files.items())
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from lictor import config, errors, files, kept, layout, live, log, nginx, routes, trial, upstream
+from lictor import config, errors, files, kept, layout, live, log, nginx, refusals, routes, trial, upstream
 
 
 def publish(settings: config.Config, suspects: Iterable[str] = ()) -> list[str]:
@@ -63,14 +63,24 @@ def _publish(settings: config.Config, there: config.Nginx, doubted: set[str]) ->
     followed = [name for name, now in state.items()
                 if routes.served_mode(now) == "live" and not now.confirmed and live.publish(there, folder, name)]
     state.update({name: now for name in followed if (now := routes.served(folder, name))})
+    around = refusals.circumstances(settings, there)
+    resting = {name for name, now in state.items() if routes.is_refused(known[name], there.mode, now)
+               and (name not in doubted or refusals.rests(known[name], there.mode, now, around))}
+    unfit: set[str] = set()
     refused: set[str] = set()
-    wanted = _wanted(settings, there, known, state, doubted, refused)
+    asked = {name: now for name, now in state.items() if name not in resting}
+    wanted = _wanted(settings, there, known, asked, doubted, unfit)
     confirmed = [*followed]
     last = {name for name in wanted if routes.is_refused(known[name], there.mode, state[name])}
     for names in (wanted.keys() - last, last):  # what was refused before keeps nobody waiting
         confirmed += _bring(settings, there, known, state, {name: wanted[name] for name in sorted(names)}, refused)
-    _note(there, folder, known, state, refused)
-    return list(dict.fromkeys([*confirmed, *kept.follow(settings, there, known, state, refused)]))
+    for name in refused | unfit:
+        seen, place = state[name], routes.place(known[name], there.mode)
+        routes.mark(folder, name, seen, confirmed=seen.confirmed,
+                    **refusals.noted(seen, place, around if name in refused else ""))
+        state[name] = routes.served(folder, name) or seen
+    confirmed += kept.follow(settings, there, known, state, resting | refused | unfit)
+    return list(dict.fromkeys(confirmed))
 
 
 def _has_lost_its_list(there: config.Nginx, name: str, now: upstream.Served) -> bool:
@@ -84,38 +94,28 @@ def _bring(settings: config.Config, there: config.Nginx, known: dict[str, dict[s
     valid = trial.valid(settings, there, wanted, refused)
     if is_live:
         live.store(there, folder, [name for name, each in valid.items() if each.upstream])
-    aims = {name: state[name]._replace(at=(routes.place(known[name], there.mode),), refused="",
+    aims = {name: state[name]._replace(at=(routes.place(known[name], there.mode),), refused=(),
                                        confirmed=not is_live or known[name]["removed"]) for name in valid}
     served = trial.serve(there, folder, state, aims, valid, refused)
     return [name for name in served if aims[name].confirmed or live.publish(there, folder, name)]
 
 
-def _note(there: config.Nginx, folder: str, known: dict[str, dict[str, Any]], state: dict[str, upstream.Served],
-          refused: set[str]) -> None:
-    """Note what was refused, so that only a sweep tries it again, and read what was decided meanwhile."""
-    for name in refused:
-        now, place = state[name], routes.place(known[name], there.mode)
-        routes.mark(folder, name, now, confirmed=now.confirmed, refused="" if now.at == (place,) else place)
-        state[name] = routes.served(folder, name) or now
-
-
 def _wanted(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
-            state: dict[str, upstream.Served], doubted: set[str], refused: set[str]) -> dict[str, layout.Wanted]:
-    """What is to be published: of those that are unconfirmed, or not in place as they should be."""
+            state: dict[str, upstream.Served], doubted: set[str], unfit: set[str]) -> dict[str, layout.Wanted]:
+    """What is to be published: of those that are unconfirmed, or not in place as they should be. Adds to `unfit` what
+    lictor itself would not have."""
     asked = [name for name, now in state.items()
              if name in doubted or not now.confirmed or not routes.is_settled(known[name], there.mode, now)]
-    again = {name for name in asked if name not in doubted and routes.is_refused(known[name], there.mode, state[name])}
-    refused |= again  # without another try
     has_own = bool(settings.templates_dir) and os.path.exists(os.path.join(settings.templates_dir, "upstream.conf.j2"))
     wanted = {name: each for name in asked
               if name not in doubted and not has_own and routes.is_settled(known[name], there.mode, state[name])
               and (each := layout.other_peers(there.conf_dir, name, state[name].peers))}
-    others = [name for name in asked if name not in wanted and name not in again]
-    return {**wanted, **(_rendered(settings, there, known, state, others, refused) if others else {})}
+    others = [name for name in asked if name not in wanted]
+    return {**wanted, **(_rendered(settings, there, known, state, others, unfit) if others else {})}
 
 
 def _rendered(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
-              state: dict[str, upstream.Served], names: Iterable[str], refused: set[str]) -> dict[str, layout.Wanted]:
+              state: dict[str, upstream.Served], names: Iterable[str], unfit: set[str]) -> dict[str, layout.Wanted]:
     templates = trial.templates(settings, there)
     shared = templates.shared(there.conf_dir).items() if templates.live else ()  # else what lictor init wrote will do
     missing = {path: text for path, text in shared if files.read(os.path.join(there.conf_dir, path)) != text}
@@ -129,5 +129,5 @@ def _rendered(settings: config.Config, there: config.Nginx, known: dict[str, dic
                 wanted[name] = files_of
         except errors.Refused as error:
             log.event("publish", service=name, outcome="refused", reason=error)
-            refused.add(name)
+            unfit.add(name)
     return wanted

@@ -66,7 +66,7 @@ def accepted(now: upstream.Served) -> tuple[str, str, str]:
 
 def is_refused(route_of: dict[str, Any], mode: str, now: upstream.Served) -> bool:
     """Whether these files were refused, so that those of an earlier route have to follow the catalogue."""
-    return bool(now.refused) and now.refused == place(route_of, mode)
+    return place(route_of, mode) in now.refused
 
 
 def is_only_routed(state_dir: str, name: str) -> bool:

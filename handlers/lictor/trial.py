@@ -47,14 +47,14 @@ def serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Serv
     if not wanted:
         return []
     began, listed = time.monotonic(), " ".join(wanted)
-    is_new = any(each.is_new_to_nginx(settings.conf_dir) for each in wanted.values())
+    new = [name for name, each in wanted.items() if each.is_new_to_nginx(settings.conf_dir)]
     for name in wanted:
         _begin(state_dir, name, state[name], aims[name])
     nginx.swap(settings.conf_dir, layout.merged(settings.conf_dir, wanted.values()))
     try:
         generation = nginx.reload(settings)
     except errors.Unavailable as error:
-        if is_new and not _accepts(settings, unasked=False):  # it is not there, and might not start with them
+        if new and not _accepts(settings, unasked=False):  # it is not there, and might not start with them
             _take_back(settings, state_dir, state, aims, wanted)
         else:
             nginx.settle(settings.conf_dir)
@@ -69,7 +69,7 @@ def serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Serv
             return [name for half in _halves(wanted)
                     for name in serve(settings, state_dir, state, aims, half, refused, is_to_blame=True)]
         log.event("publish", service=listed, outcome="rolled-back", reason=error)
-        refused.update(wanted)
+        refused.update(new)  # other peers alone are nothing to refuse
         return []
     nginx.settle(settings.conf_dir)
     for name in wanted:
