@@ -179,21 +179,38 @@ def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(s
         assert nginx.get("/books", host=host)[0] == 404 and nginx.get("/z", host=host)[0] == (200 if count else 503)
 
 
-def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings, nginx):
+def test_what_had_waited_when_a_route_was_refused_is_not_what_nginx_has_accepted(settings, nginx):
+    hindered = settings._replace(nginx=settings.nginx._replace(pid_file=f"{nginx.folder}/none"))
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "books", a.port)
+        assert publication.publish(settings) == ["books"]
+        put_route(settings, "books", path="/waits")
+        assert publication.publish(hindered, ["books"]) == []
+        move_to_clash(settings, nginx, "books", "")
+        assert publication.publish(settings, ["books"]) == ["books"]  # the peers are
+        assert '"a"' in nginx.get("/books")[1] and nginx.get("/waits")[0] == 404
+        change_peers(settings, "books", b.port)
+        assert publication.publish(settings) == ["books"] and '"b"' in nginx.get("/books")[1]
+
+
+@pytest.mark.parametrize("moved_to", ["/books", "/moved"])
+def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings, nginx, capsys, moved_to):
     path = f"{settings.templates_dir}/location.conf.j2"
     with Backend("a") as a, Backend("b") as b:
         put(settings, "books", a.port)
         assert publication.publish(settings) == ["books"]
         files.write_atomic(path, TEMPLATE.replace("proxy_pass", "nonsense; proxy_pass"))
+        put_route(settings, "books", path=moved_to)
         assert publication.publish(settings, ["books"]) == []
         for ports, status in (((), 502), ((b.port,), 200), ((), 502), ((a.port, b.port), 200)):
             change_peers(settings, "books", *ports)
             assert publication.publish(settings, ["books"]) == ["books"]
             assert {nginx.get("/books")[0] for _ in range(4)} == {status}
+        capsys.readouterr()
         change_peers(settings, "books")
-        assert publication.publish(settings) == ["books"]
+        assert publication.publish(settings) == ["books"] and "refused" not in capsys.readouterr().err
         files.write_atomic(path, TEMPLATE)
-        assert publication.publish(settings, ["books"]) == ["books"] and nginx.get("/books")[0] == 503
+        assert publication.publish(settings, ["books"]) == ["books"] and nginx.get(moved_to)[0] == 503
 
 
 def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(settings, nginx, monkeypatch):
