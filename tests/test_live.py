@@ -17,7 +17,8 @@ from lab.backend import Backend
 from lab.client import Client
 from lab.daemon import free_ports, wait_for
 from lab.nginx import Nginx
-from lictor import config, files, handler, live, nginx as lictor_nginx, publication, render, routes, upstream
+from lictor import config, files, handler, live, nginx as lictor_nginx, publication, render, routes, survey, \
+    upstream
 
 NAME = "books"
 
@@ -141,6 +142,15 @@ def who_answers(nginx):
     return {json.loads(body)["instance"] if status == 200 else status for status, body in answers}
 
 
+def add_to_location(settings, line):
+    """The user's own template has it too."""
+    template = (REPOSITORY / "templates" / "location.conf.j2").read_text()
+    assert "proxy_connect_timeout" in template
+    os.makedirs(settings.templates_dir, exist_ok=True)
+    files.write_atomic(f"{settings.templates_dir}/location.conf.j2",
+                       template.replace("proxy_connect_timeout", f"{line} proxy_connect_timeout"))
+
+
 def retried(nginx):
     """Lines of the access log with two peers in them."""
     return [line for line in (files.read(f"{nginx.folder}/access.log") or "").splitlines() if ", " in line]
@@ -229,13 +239,9 @@ def test_what_is_in_flight_is_counted_until_it_ends(books, nginx):
         wait_for(lambda: in_flight(books, peer.port) == in_flight(books, a.port) == 0, "they have ended")
 
 
-def test_what_ends_as_an_error_page_is_not_in_flight(books, nginx, tmp_path):
+def test_what_ends_as_an_error_page_is_not_in_flight(books, nginx):
     """Its request is redirected, so another location ends it."""
-    (tmp_path / "templates").mkdir()
-    template = (REPOSITORY / "templates" / "location.conf.j2").read_text()
-    assert "proxy_connect_timeout" in template
-    (tmp_path / "templates" / "location.conf.j2").write_text(
-        template.replace("proxy_connect_timeout", "proxy_read_timeout 100ms; proxy_connect_timeout"))
+    add_to_location(books, "proxy_read_timeout 100ms;")
     with Peer() as peer:
         decide(books, peer.port)
         assert publication.publish(books, [NAME]) == [NAME]
@@ -300,6 +306,102 @@ def test_the_modes_follow_each_other_and_a_location_is_reloaded(books, nginx):
         decide(books)
         assert publication.publish(books) == [NAME] and nginx.get("/other")[0] == 404
         assert os.listdir(f"{nginx.conf_dir}/live") == []
+
+
+def make_unsignalled(settings, nginx):
+    """lictor may not signal nginx; here it doesn't find it."""
+    return settings._replace(nginx=settings.nginx._replace(pid_file=f"{nginx.folder}/none"))
+
+
+def make_broken(settings, nginx):
+    """The user's own configuration is no good."""
+    files.write_atomic(nginx.main_conf, files.read(nginx.main_conf) + "nonsense;")
+    return settings
+
+
+@pytest.mark.parametrize("hinder", [make_unsignalled, make_broken])
+@pytest.mark.parametrize("move", ["/other", "/books"])
+def test_peers_are_followed_while_other_files_wait_for_nginx(books, nginx, hinder, move):
+    main_conf = files.read(nginx.main_conf)
+    with Backend("a") as a, Backend("b") as b, Backend("c") as c:
+        set_peers(books, a.port)
+        route(books, path=move)
+        add_to_location(books, "proxy_read_timeout 7s;")
+        hindered = hinder(books, nginx)
+        assert publication.publish(hindered, [NAME]) == []
+        set_peers(hindered, b.port)  # as an event does
+        assert who_answers(nginx) == {"b"}
+        decide(hindered, c.port)
+        assert publication.publish(hindered, [NAME]) == [NAME]  # as a sweep does
+        assert who_answers(nginx) == {"c"} and routes.served(books.state_dir, NAME).confirmed
+        assert any("has not confirmed its route" in each for each in survey._unconfirmed(hindered))
+        files.write_atomic(nginx.main_conf, main_conf)
+        assert publication.publish(books, [NAME]) == [NAME] and survey._unconfirmed(books) == []
+        assert json.loads(nginx.get(move)[1])["instance"] == "c"
+        assert "proxy_read_timeout 7s" in files.read(f"{nginx.conf_dir}/locations/books.conf")
+
+
+def test_peers_are_followed_after_a_publication_that_was_killed(books, nginx, monkeypatch):
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        route(books, path="/other")
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(lictor_nginx, "reload", killed)
+            publication.publish(books, [NAME])
+        set_peers(books, b.port)
+        assert who_answers(nginx) == {"b"}
+        assert publication.publish(books, [NAME]) == [NAME] and json.loads(nginx.get("/other")[1])["instance"] == "b"
+
+
+def killed(_):
+    raise KeyboardInterrupt
+
+
+def test_no_peers_are_confirmed_where_nginx_may_have_no_location(settings, nginx):
+    hindered = make_unsignalled(settings, nginx)
+    with Backend("a") as a:
+        decide(settings, a.port)
+        for _ in range(2):
+            assert publication.publish(hindered, [NAME]) == []
+            assert not live.publish(settings.nginx, settings.state_dir, NAME) and nginx.get("/books")[0] == 404
+        assert publication.publish(settings, [NAME]) == [NAME] and who_answers(nginx) == {"a"}
+        route(settings, removed=True)
+        decide(settings)
+        assert publication.publish(hindered, [NAME]) == [NAME]  # as no request is sent to anyone
+        assert nginx.get("/books")[0] == 503 and not routes.served(settings.state_dir, NAME).confirmed
+        nginx.stop()
+        nginx.start()
+        route(settings)
+        decide(settings, a.port)
+        assert publication.publish(hindered, [NAME]) == [] and nginx.get("/books")[0] == 404
+        assert publication.publish(settings, [NAME]) == [NAME] and who_answers(nginx) == {"a"}
+
+
+def test_no_peers_are_confirmed_where_nginx_may_have_them_in_its_files(books, nginx):
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        reloaded = make_unsignalled(books, nginx)
+        assert publication.publish(reloaded._replace(nginx=reloaded.nginx._replace(mode="reload")), [NAME]) == []
+        nginx.stop()
+        nginx.start()
+        decide(books, b.port)
+        assert not live.publish(books.nginx, books.state_dir, NAME) and who_answers(nginx) == {"a"}
+        assert publication.publish(books, [NAME]) == [NAME] and who_answers(nginx) == {"b"}
+
+
+@pytest.mark.parametrize("mode", ["reload", "live"])
+def test_where_the_other_mode_is_refused_the_files_that_are_there_follow_in_their_own(books, nginx, mode):
+    before, after = [books._replace(nginx=books.nginx._replace(mode=each))
+                     for each in (mode, "live" if mode == "reload" else "reload")]
+    with Backend("a") as a, Backend("b") as b:
+        decide(before, a.port)
+        assert publication.publish(before, [NAME]) == [NAME]
+        add_to_location(after, f"{{% if live == {mode != 'live'} %}} nonsense; {{% endif %}}")
+        assert publication.publish(after, [NAME]) == []
+        for ports, who in (((b.port,), {"b"}), ((), {503}), ((a.port, b.port), {"a", "b"})):
+            decide(after, *ports)
+            assert publication.publish(after) == [NAME] and who_answers(nginx) == who
+            assert publication.publish(after, [NAME]) == [] and routes.served(after.state_dir, NAME).confirmed
 
 
 def test_no_request_fails_while_peers_change_all_the_time(books, nginx):

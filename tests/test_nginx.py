@@ -4,15 +4,19 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
+from conftest import REPOSITORY
 from lab.backend import Backend
 from lab.daemon import Daemon, wait_for
 from lab.docker import Docker
 from lab.nginx import Nginx
-from lictor import config, errors, files, handler, nginx as lictor_nginx, publication, render, routes, upstream
+from lictor import config, errors, files, handler, nginx as lictor_nginx, publication, render, routes, survey, \
+    upstream
 
+TEMPLATE = (REPOSITORY / "templates" / "location.conf.j2").read_text()
 HOST_TEMPLATE = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; include {{{{ folder }}}}/*.conf; }}"
 
 
@@ -29,11 +33,16 @@ def settings(tmp_path, nginx: Nginx) -> config.Config:
         conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
 
 
-def put(settings, name, *ports, path="", host="", removed=False):
-    """What lictor-scale and the decision would leave in the state folder."""
+def put_route(settings, name, *, path, host="", removed=False):
+    """What lictor-scale would leave in the state folder."""
     files.write_json(f"{settings.state_dir}/routes/{name}.json", {
-        "name": name, "service": name, "path": path or f"/{name}", "host": host, "traffic": "healthy", "node": "node-1",
+        "name": name, "service": name, "path": path, "host": host, "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": removed})
+
+
+def put(settings, name, *ports, path="", host="", removed=False):
+    """And what a first decision would."""
+    put_route(settings, name, path=path or f"/{name}", host=host, removed=removed)
     routes.write_served(settings.state_dir, name, upstream.Served(
         tuple(("127.0.0.1", port) for port in ports), tuple(("node-1", f"{name}-{port}") for port in ports)))
 
@@ -129,6 +138,79 @@ def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings, nginx, 
         file.write(text)
     assert publication.publish(settings) == []
     assert publication.publish(settings, ["books", "clash"]) == ["clash"]  # as the timer does, once the cause is gone
+
+
+def move_to_clash(settings, nginx, name, host):
+    """The route is moved to where the user has a location of his own, which only the whole configuration shows."""
+    if host:
+        template = f"{settings.templates_dir}/server.conf.j2"
+        text = files.read(template)
+        files.write_atomic(template, text.replace("server {", "server { location /taken { return 204; }"))
+    else:
+        make_clash(nginx)
+    put_route(settings, name, path="/taken" if host else "/nginx-is-up/x", host=host)
+
+
+def move_to_nonsense(settings, nginx, name, host):
+    """The route is moved, and its template is no good any more, but for the earlier one."""
+    files.write_atomic(f"{settings.templates_dir}/location.conf.j2", "{% if path == '/y' %}x{% endif %}" + TEMPLATE)
+    put_route(settings, name, path="/y", host=host)
+
+
+@pytest.mark.parametrize("host", ["", "books.example.com"])
+@pytest.mark.parametrize("move", [move_to_clash, move_to_nonsense])
+@pytest.mark.parametrize("counts", [(0, 1, 2, 0), (1, 0, 2)])
+def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(settings, nginx, host, move, counts):
+    with Backend("a") as a, Backend("b") as b:
+        ports = a.port, b.port
+        put(settings, "books", *ports[:counts[0]], host=host)
+        assert publication.publish(settings) == ["books"]
+        move(settings, nginx, "books", host)
+        assert publication.publish(settings, ["books"]) == []
+        for count in counts[1:]:
+            change_peers(settings, "books", *ports[:count])
+            assert publication.publish(settings) == ["books"] and is_confirmed(settings, "books")
+            assert {nginx.get("/books", host=host)[0] for _ in range(4)} == {200 if count else 503}
+            text = files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+            assert [f":{port} " in text for port in ports] == [number < count for number in range(2)]
+        assert routes.served(settings.state_dir, "books").refused
+        put_route(settings, "books", path="/z", host=host)
+        assert publication.publish(settings, ["books"]) == ["books"]
+        assert nginx.get("/books", host=host)[0] == 404 and nginx.get("/z", host=host)[0] == (200 if count else 503)
+
+
+def test_what_had_waited_when_a_route_was_refused_is_not_what_nginx_has_accepted(settings, nginx):
+    hindered = settings._replace(nginx=settings.nginx._replace(pid_file=f"{nginx.folder}/none"))
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "books", a.port)
+        assert publication.publish(settings) == ["books"]
+        put_route(settings, "books", path="/waits")
+        assert publication.publish(hindered, ["books"]) == []
+        move_to_clash(settings, nginx, "books", "")
+        assert publication.publish(settings, ["books"]) == ["books"]  # the peers are
+        assert '"a"' in nginx.get("/books")[1] and nginx.get("/waits")[0] == 404
+        change_peers(settings, "books", b.port)
+        assert publication.publish(settings) == ["books"] and '"b"' in nginx.get("/books")[1]
+
+
+@pytest.mark.parametrize("moved_to", ["/books", "/moved"])
+def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings, nginx, capsys, moved_to):
+    path = f"{settings.templates_dir}/location.conf.j2"
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "books", a.port)
+        assert publication.publish(settings) == ["books"]
+        files.write_atomic(path, TEMPLATE.replace("proxy_pass", "nonsense; proxy_pass"))
+        put_route(settings, "books", path=moved_to)
+        assert publication.publish(settings, ["books"]) == []
+        for ports, status in (((), 502), ((b.port,), 200), ((), 502), ((a.port, b.port), 200)):
+            change_peers(settings, "books", *ports)
+            assert publication.publish(settings, ["books"]) == ["books"]
+            assert {nginx.get("/books")[0] for _ in range(4)} == {status}
+        capsys.readouterr()
+        change_peers(settings, "books")
+        assert publication.publish(settings) == ["books"] and "refused" not in capsys.readouterr().err
+        files.write_atomic(path, TEMPLATE)
+        assert publication.publish(settings, ["books"]) == ["books"] and nginx.get(moved_to)[0] == 503
 
 
 def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(settings, nginx, monkeypatch):
@@ -242,6 +324,103 @@ def test_services_of_one_host_share_a_server_and_leave_no_trace(settings, nginx)
         publication.publish(settings)
         assert '"a"' in nginx.get("/z")[1]
     assert written(nginx) == {"upstreams/lictor_a.conf", "locations/a.conf"}
+
+
+def change_nothing(settings, nginx):
+    pass
+
+
+def change_main_conf(settings, nginx):
+    files.write_atomic(nginx.main_conf, files.read(nginx.main_conf) + "\n")
+
+
+def change_what_it_includes(settings, nginx):
+    files.write_atomic(f"{nginx.folder}/mine/x.conf", "# nothing\n")
+
+
+def change_template(settings, nginx):
+    files.write_atomic(f"{settings.templates_dir}/location.conf.j2", TEMPLATE + "\n")
+
+
+def change_route(settings, nginx):
+    put_route(settings, "books", path="/y")
+
+
+def let_time_pass(settings, nginx):
+    now = routes.served(settings.state_dir, "books")
+    routes.write_served(settings.state_dir, "books", now._replace(refused_until=time.time() - 1))
+
+
+def turn_the_clock_back(settings, nginx):
+    now = routes.served(settings.state_dir, "books")
+    routes.write_served(settings.state_dir, "books", now._replace(refused_until=now.refused_until + 86400))
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+@pytest.mark.parametrize(("change", "is_tried"), [
+    (change_nothing, False), (change_main_conf, True), (change_what_it_includes, True), (change_template, True),
+    (change_route, True), (let_time_pass, True), (turn_the_clock_back, True)])
+def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings, nginx, monkeypatch, capsys, user, change,
+                                                                 is_tried):
+    monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 1)
+    monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", 0)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "books", a.port)
+        assert publication.publish(settings) == ["books"]
+        text = files.read(nginx.main_conf)
+        files.write_atomic(nginx.main_conf, text.replace(
+            "location = ", "include mine/*.conf; location /x { return 204; } location /y { return 204; } location = "))
+        put_route(settings, "books", path="/x")
+        assert publication.publish(settings, ["books"]) == [] and "rolled-back" in capsys.readouterr().err
+        os.makedirs(f"{nginx.folder}/mine", exist_ok=True)
+        change(settings, nginx)
+        assert publication.publish(settings, ["books"]) == []
+        assert ("rolled-back" in capsys.readouterr().err) is is_tried
+        assert publication.publish(settings, ["books"]) == [] and "rolled-back" not in capsys.readouterr().err
+        change_peers(settings, "books", b.port)
+        assert publication.publish(settings) == ["books"] and '"b"' in nginx.get("/books")[1]
+        files.write_atomic(nginx.main_conf, text)
+        assert publication.publish(settings, ["books"]) == ["books"]
+        assert nginx.get("/books")[0] == 404 and not routes.served(settings.state_dir, "books").refused
+
+
+def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings, nginx, capsys):
+    """The user's own location names the upstream."""
+    text = files.read(nginx.main_conf)
+    with Backend("a") as a:
+        put(settings, "books", a.port)
+        assert publication.publish(settings) == ["books"]
+        files.write_atomic(nginx.main_conf, text.replace(
+            "location = ", "location /mine { proxy_pass http://lictor_books; } location = "))
+        put_route(settings, "books", path="/books", removed=True)
+        change_peers(settings, "books")
+        assert publication.publish(settings, ["books"]) == ["books"] and "rolled-back" in capsys.readouterr().err
+        assert nginx.get("/books")[0] == 503
+        assert publication.publish(settings, ["books"]) == [] and "rolled-back" not in capsys.readouterr().err
+        assert "its removal is refused" in survey._unconfirmed(settings)[0]
+    files.write_atomic(nginx.main_conf, text)
+    assert publication.publish(settings, ["books"]) == ["books"] and written(nginx) == set()
+
+
+@pytest.mark.parametrize("leaves", [{"removed": True}, {"path": "/z"}, {"path": "/z", "host": "shelves.example.com"}])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_hosts_server_stays_as_long_as_a_refused_service_has_its_location_there(settings, nginx, leaves, at_once):
+    host, server = "books.example.com", f"{nginx.conf_dir}/servers/books.example.com.conf"
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "a", a.port, path="/x", host=host)
+        put(settings, "b", b.port, path="/y", host=host)
+        assert publication.publish(settings) == ["a", "b"]
+        put_route(settings, "b", path="/nginx-is-up/x")
+        text = make_clash(nginx)
+        if not at_once:
+            assert publication.publish(settings, ["b"]) == []
+        put(settings, "a", a.port, **leaves)
+        assert publication.publish(settings, ["a", "b"]) == ["a"]
+        assert routes.served(settings.state_dir, "b").refused and '"b"' in nginx.get("/y", host=host)[1]
+        files.write_atomic(nginx.main_conf, text)
+        assert publication.publish(settings, ["a", "b"]) == ["b"]
+        assert '"b"' in nginx.get("/nginx-is-up/x")[1] and not os.path.exists(server)
 
 
 def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings, nginx, capsys):

@@ -40,6 +40,14 @@ def test_a_port_that_begins_like_the_one_that_stands_for_no_peer_is_a_peer():
     assert nginx_text.with_servers(text, ["127.0.0.1:9002"]) == TEMPLATES.upstream("books", [("127.0.0.1", 9002)])
 
 
+@given(SOME_PEERS, SOME_PEERS)
+def test_nobody_is_followed_by_what_the_template_gives(before, after):
+    text = nginx_text.with_nobody(TEMPLATES.upstream("books", before))
+    assert nginx_text.SERVER.findall(text) == [nginx_text.NO_PEER] and nginx_text.with_nobody(text) == text
+    assert nginx_text.with_servers(text, servers(after)) == TEMPLATES.upstream("books", after)
+    assert nginx_text.with_nobody(TEMPLATES.upstream("books", [])) is None
+
+
 TEXT = TEMPLATES.upstream("books", PEERS)
 
 

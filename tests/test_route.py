@@ -251,7 +251,7 @@ def test_a_changed_route_moves_and_goes(node, backends):
 
 
 @in_both_modes
-def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node, backends, capsys):
+def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node, backends, capsys, mode):
     """The user's own server has the location already, which nginx hears of only from the whole configuration."""
     a, b, c = backends
     node.register(a)
@@ -264,14 +264,17 @@ def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node, ba
     node.register(b)
     done = node.route(node.payload())
     assert (done.returncode, node.who_answers()) == (0, {"a", "b"}), done.stderr
-    assert node.served.confirmed and "/taken" in node.served.refused
+    assert node.served.confirmed and node.served.refused == (f"{mode} /taken",)
     node.register(c, name="other")
     files.write_json(f"{node.settings.state_dir}/routes/other.json", {
         "name": "other", "service": "other", "path": "/other", "host": "", "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": False})
     route.refresh(node.settings, ["other"], catalog.connect(environ=node.consul.environ))
     assert "rolled-back" not in capsys.readouterr().err and node.nginx.get("/other")[0] == 200
-    node.sweep()  # which alone tries it again
+    node.sweep()
+    assert "rolled-back" not in capsys.readouterr().err and node.who_answers() == {"a", "b"}
+    routes.write_served(node.settings.state_dir, NAME, node.served._replace(refused_until=time.time()))
+    node.sweep()  # which alone tries it again, after a minute
     assert "rolled-back" in capsys.readouterr().err and node.who_answers() == {"a", "b"}
     files.write_atomic(node.nginx.main_conf, main_conf)
     node.sweep()

@@ -19,17 +19,13 @@ _OK, _STALE = 200, 409
 def publish(settings: config.Nginx, state_dir: str, name: str) -> bool:
     """Have nginx send this service's requests to the peers that were decided last; returns whether it confirmed that.
 
-    It is also False where nothing is unconfirmed, and where that takes other files of nginx than it serves: unless it
-    was refused those, and so serves the peers where it did before.
+    It is also False where nothing is unconfirmed, and where nginx may be serving files that don't take the peers from
+    here, or none. For which host and path it serves them is another question.
     """
     began = time.monotonic()
     with files.locked(_lock_path(state_dir, name)):
-        route, now = routes.route(state_dir, name), routes.served(state_dir, name)
-        if not route or not now or now.confirmed:
-            return False
-        is_there = now.at and now.at == routes.place(route, settings.mode) or routes.is_refused(
-            route, settings.mode, now) and is_balanced(settings.conf_dir, name)
-        if not is_there:
+        now = routes.served(state_dir, name)
+        if not now or now.confirmed or routes.served_mode(now) != "live":
             return False
         try:
             _set(settings.conf_dir, name, now.peers)
@@ -53,11 +49,6 @@ def store(settings: config.Nginx, state_dir: str, names: Iterable[str]) -> None:
                 written.append(_path(settings.conf_dir, name))
     if written:
         files.sync([*written, os.path.join(settings.conf_dir, _FOLDER)])  # many take little longer than one
-
-
-def is_balanced(conf_dir: str, name: str) -> bool:
-    """Whether nginx has an upstream of the service, and that takes its peers from here."""
-    return f'lictor.balance("{name}")' in (files.read(os.path.join(conf_dir, f"upstreams/lictor_{name}.conf")) or "")
 
 
 def is_stored(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> bool:

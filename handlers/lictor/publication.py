@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from lictor import config, errors, files, layout, live, log, nginx, routes, trial, upstream
+from lictor import config, errors, files, kept, layout, live, log, nginx, refusals, routes, trial, upstream
 
 
 def publish(settings: config.Config, suspects: Iterable[str] = ()) -> list[str]:
@@ -52,24 +52,39 @@ def check_live(settings: config.Config, there: config.Nginx) -> None:
 
 def _publish(settings: config.Config, there: config.Nginx, doubted: set[str]) -> list[str]:
     """In live mode a change of peers goes by itself, and by a reload only what that does not do."""
-    folder, is_live = settings.state_dir, there.mode == "live"
+    folder = settings.state_dir
     nginx.take_back(there.conf_dir)
     known = {name: route for name in routes.names(folder) if (route := routes.route(folder, name))}
     state = {name: now for name in known if (now := routes.served(folder, name))}
-    for name in doubted & state.keys() if is_live else ():
-        if state[name].confirmed and not live.is_stored(there.conf_dir, name, state[name].peers):
+    for name in doubted & state.keys():
+        if _has_lost_its_list(there, name, state[name]):
             routes.mark(folder, name, state[name], confirmed=False)
             state[name] = routes.served(folder, name) or state[name]
     followed = [name for name, now in state.items()
-                if is_live and not now.confirmed and live.publish(there, folder, name)]
+                if routes.served_mode(now) == "live" and not now.confirmed and live.publish(there, folder, name)]
     state.update({name: now for name in followed if (now := routes.served(folder, name))})
+    around = refusals.circumstances(settings, there)
+    resting = {name for name, now in state.items() if routes.is_refused(known[name], there.mode, now)
+               and (name not in doubted or refusals.rests(known[name], there.mode, now, around))}
+    unfit: set[str] = set()
     refused: set[str] = set()
-    wanted = _wanted(settings, there, known, state, doubted, refused)
+    asked = {name: now for name, now in state.items() if name not in resting}
+    wanted = _wanted(settings, there, known, asked, doubted, unfit)
     confirmed = [*followed]
     last = {name for name in wanted if routes.is_refused(known[name], there.mode, state[name])}
     for names in (wanted.keys() - last, last):  # what was refused before keeps nobody waiting
         confirmed += _bring(settings, there, known, state, {name: wanted[name] for name in sorted(names)}, refused)
-    return list(dict.fromkeys([*confirmed, *_keep(there, folder, known, state, refused)]))
+    for name in refused | unfit:
+        seen, place = state[name], routes.place(known[name], there.mode)
+        routes.mark(folder, name, seen, confirmed=seen.confirmed,
+                    **refusals.noted(seen, place, around if name in refused else ""))
+        state[name] = routes.served(folder, name) or seen
+    confirmed += kept.follow(settings, there, known, state, resting | refused | unfit)
+    return list(dict.fromkeys(confirmed))
+
+
+def _has_lost_its_list(there: config.Nginx, name: str, now: upstream.Served) -> bool:
+    return routes.served_mode(now) == "live" and now.confirmed and not live.is_stored(there.conf_dir, name, now.peers)
 
 
 def _bring(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
@@ -77,46 +92,30 @@ def _bring(settings: config.Config, there: config.Nginx, known: dict[str, dict[s
     """Have nginx serve these files; returns what it confirmed, and adds to `refused` what it would not have."""
     folder, is_live = settings.state_dir, there.mode == "live"
     valid = trial.valid(settings, there, wanted, refused)
-    for name in valid:
-        routes.mark(folder, name, state[name], confirmed=False, at="")
     if is_live:
         live.store(there, folder, [name for name, each in valid.items() if each.upstream])
-    aims = {name: state[name]._replace(at=routes.place(known[name], there.mode), refused="",
+    aims = {name: state[name]._replace(at=(routes.place(known[name], there.mode),), refused=(),
                                        confirmed=not is_live or known[name]["removed"]) for name in valid}
-    served = trial.serve(there, folder, aims, valid, refused)
+    served = trial.serve(there, folder, state, aims, valid, refused)
     return [name for name in served if aims[name].confirmed or live.publish(there, folder, name)]
 
 
-def _keep(there: config.Nginx, folder: str, known: dict[str, dict[str, Any]], state: dict[str, upstream.Served],
-          refused: set[str]) -> list[str]:
-    """Note what was refused: the files that were there stay, and follow the catalogue; returns what is confirmed."""
-    for name in refused:
-        now, place = state[name], routes.place(known[name], there.mode)
-        state[name] = now._replace(refused="" if place == now.at else place)
-        routes.mark(folder, name, now, confirmed=now.confirmed, at=now.at, refused=state[name].refused)
-    behind = sorted(name for name in refused if not state[name].confirmed)
-    if there.mode == "live":
-        return [name for name in behind if live.publish(there, folder, name)]
-    wanted = {name: each for name in behind if (each := layout.other_peers(there.conf_dir, name, state[name].peers))}
-    return trial.serve(there, folder, {name: state[name]._replace(confirmed=True) for name in wanted}, wanted, set())
-
-
 def _wanted(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
-            state: dict[str, upstream.Served], doubted: set[str], refused: set[str]) -> dict[str, layout.Wanted]:
-    """What is to be published: of those that are unconfirmed, or not in place as they should be."""
-    asked = [name for name, now in state.items() if name in doubted or not now.confirmed]
-    again = {name for name in asked if name not in doubted and routes.is_refused(known[name], there.mode, state[name])}
-    refused |= again  # without another try
+            state: dict[str, upstream.Served], doubted: set[str], unfit: set[str]) -> dict[str, layout.Wanted]:
+    """What is to be published: of those that are unconfirmed, or not in place as they should be. Adds to `unfit` what
+    lictor itself would not have."""
+    asked = [name for name, now in state.items()
+             if name in doubted or not now.confirmed or not routes.is_settled(known[name], there.mode, now)]
     has_own = bool(settings.templates_dir) and os.path.exists(os.path.join(settings.templates_dir, "upstream.conf.j2"))
     wanted = {name: each for name in asked
-              if name not in doubted and not has_own and state[name].at == routes.place(known[name], there.mode)
+              if name not in doubted and not has_own and routes.is_settled(known[name], there.mode, state[name])
               and (each := layout.other_peers(there.conf_dir, name, state[name].peers))}
-    others = [name for name in asked if name not in wanted and name not in again]
-    return {**wanted, **(_rendered(settings, there, known, state, others, refused) if others else {})}
+    others = [name for name in asked if name not in wanted]
+    return {**wanted, **(_rendered(settings, there, known, state, others, unfit) if others else {})}
 
 
 def _rendered(settings: config.Config, there: config.Nginx, known: dict[str, dict[str, Any]],
-              state: dict[str, upstream.Served], names: Iterable[str], refused: set[str]) -> dict[str, layout.Wanted]:
+              state: dict[str, upstream.Served], names: Iterable[str], unfit: set[str]) -> dict[str, layout.Wanted]:
     templates = trial.templates(settings, there)
     shared = templates.shared(there.conf_dir).items() if templates.live else ()  # else what lictor init wrote will do
     missing = {path: text for path, text in shared if files.read(os.path.join(there.conf_dir, path)) != text}
@@ -125,9 +124,10 @@ def _rendered(settings: config.Config, there: config.Nginx, known: dict[str, dic
         try:
             files_of = layout.wanted(there.conf_dir, templates, known, name, state[name].peers)
             files_of.files.update(missing)
-            if state[name].refused or not state[name].confirmed or not files_of.is_in_place(there.conf_dir):
+            if (state[name].refused or not state[name].confirmed or not files_of.is_in_place(there.conf_dir)
+                    or not routes.is_settled(known[name], there.mode, state[name])):
                 wanted[name] = files_of
         except errors.Refused as error:
             log.event("publish", service=name, outcome="refused", reason=error)
-            refused.add(name)
+            unfit.add(name)
     return wanted

@@ -139,9 +139,9 @@ def _follow(state_dir: str, name: str, seen: Sequence[model.Instance] | None, in
         decision = _decide(name, route, now, seen, index, connect)
         if now is None or decision.kind == "publish":
             log.event("route", service=name, outcome="publish", peers=len(decision.peers), reason=decision.reason)
-            before = now or upstream.Served((), ())
-            now = upstream.Served(decision.peers, decision.instances, generation=before.generation,
-                                  ailing=decision.ailing, at=before.at, refused=before.refused)
+            now = (now or upstream.Served((), ()))._replace(
+                peers=decision.peers, instances=decision.instances, ailing=decision.ailing, consul_index=0,
+                empty_since=None, confirmed=False)
             _note(state_dir, name, now, index)
         elif decision.kind == "hold":
             if now.empty_since is None:

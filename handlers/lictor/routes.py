@@ -35,11 +35,13 @@ def write_served(state_dir: str, name: str, now: upstream.Served) -> None:
 
 
 def mark(state_dir: str, name: str, seen: upstream.Served, **fields: object) -> None:
-    """Note in peers/NAME.json how far the publication is, unless another decision was taken meanwhile."""
+    """Note in peers/NAME.json how far the publication is; nothing is confirmed of another decision than was `seen`."""
     with files.locked(lock_path(state_dir, name)):
         now = served(state_dir, name)
-        if now and (now.peers, now.instances) == (seen.peers, seen.instances):
-            write_served(state_dir, name, now._replace(**fields))  # type: ignore[arg-type]
+        if now:
+            is_other = (now.peers, now.instances) != (seen.peers, seen.instances)
+            confirmed = {"confirmed": False} if is_other and "confirmed" in fields else {}
+            write_served(state_dir, name, now._replace(**{**fields, **confirmed}))  # type: ignore[arg-type]
 
 
 def place(route_of: dict[str, Any], mode: str) -> str:
@@ -47,9 +49,27 @@ def place(route_of: dict[str, Any], mode: str) -> str:
     return "" if route_of["removed"] else f"{mode} {route_of['host']}{route_of['path']}"
 
 
+def is_settled(route_of: dict[str, Any], mode: str, now: upstream.Served) -> bool:
+    """Whether nginx has confirmed the files of that mode, and nothing was put in their place since."""
+    return now.at == (place(route_of, mode),)
+
+
+def served_mode(now: upstream.Served) -> str:
+    """The mode of nginx's files, whichever of `at` it serves; "" where they differ in that, or it may have none."""
+    modes = {each.partition(" ")[0] for each in now.at}
+    return modes.pop() if len(modes) == 1 else ""
+
+
+def accepted(now: upstream.Served) -> tuple[str, str, str]:
+    """Mode, host and path of the files that nginx confirmed last; each "" when there are none."""
+    mode, _, rest = now.at[0].partition(" ")
+    host, slash, path = rest.partition("/")
+    return mode, host, slash + path
+
+
 def is_refused(route_of: dict[str, Any], mode: str, now: upstream.Served) -> bool:
     """Whether these files were refused, so that those of an earlier route have to follow the catalogue."""
-    return bool(now.refused) and now.refused == place(route_of, mode)
+    return place(route_of, mode) in now.refused
 
 
 def is_only_routed(state_dir: str, name: str) -> bool:

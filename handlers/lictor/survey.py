@@ -88,11 +88,13 @@ def _unconfirmed(settings: config.Config) -> list[str]:
     for name in routes.names(settings.state_dir) if settings.nginx else []:
         route_of, served = routes.route(settings.state_dir, name), routes.served(settings.state_dir, name)
         if route_of and served and settings.nginx and routes.is_refused(route_of, settings.nginx.mode, served):
-            place = f"{route_of['host']}{route_of['path']}"
-            texts.append(f"{name}: its route {place} is refused, so it is served as before; {process.LOG_NAME} in the "
+            what = "removal" if route_of["removed"] else f"route {route_of['host']}{route_of['path']}"
+            texts.append(f"{name}: its {what} is refused, so it is served as before; {process.LOG_NAME} in the "
                          "state folder says why")
         elif served and not served.confirmed:
             texts.append(f"{name}: nginx has not confirmed its upstream")
+        elif route_of and served and settings.nginx and not routes.is_settled(route_of, settings.nginx.mode, served):
+            texts.append(f"{name}: nginx has not confirmed its route")
     return texts
 
 

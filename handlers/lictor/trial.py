@@ -27,7 +27,7 @@ def valid(settings: config.Config, there: config.Nginx, wanted: dict[str, layout
     try:
         nginx.check(there, templates(settings, there).text(
             "check.conf.j2", run_dir=os.path.join(there.conf_dir, "run"),
-            upstreams=[each.upstream for each in texts], locations=[each.location for each in texts]))
+            upstreams=[each.upstream for each in texts], locations=[text for each in texts for text in each.locations]))
         return wanted
     except errors.Refused as error:
         if len(wanted) == 1:
@@ -40,42 +40,59 @@ def valid(settings: config.Config, there: config.Nginx, wanted: dict[str, layout
         return {}
 
 
-def serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Served],
+def serve(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Served], aims: dict[str, upstream.Served],
           wanted: dict[str, layout.Wanted], refused: set[str], *, is_to_blame: bool = False) -> list[str]:
     """Swap and reload; what nginx doesn't serve is rolled back, and tried again by halves if it `is_to_blame`. `state`
-    says what each is then: in live mode the peers are still to be confirmed."""
+    says what each is now, and `aims` what it is then: in live mode the peers are still to be confirmed."""
     if not wanted:
         return []
     began, listed = time.monotonic(), " ".join(wanted)
-    is_new = any(each.is_new_to_nginx(settings.conf_dir) for each in wanted.values())
-    nginx.swap(settings.conf_dir, _merged(wanted.values()))
+    new = [name for name, each in wanted.items() if each.is_new_to_nginx(settings.conf_dir)]
+    for name in wanted:
+        _begin(state_dir, name, state[name], aims[name])
+    nginx.swap(settings.conf_dir, layout.merged(settings.conf_dir, wanted.values()))
     try:
         generation = nginx.reload(settings)
     except errors.Unavailable as error:
-        if is_new and not _accepts(settings, unasked=False):  # it is not there, and might not start with them
-            nginx.take_back(settings.conf_dir)
+        if new and not _accepts(settings, unasked=False):  # it is not there, and might not start with them
+            _take_back(settings, state_dir, state, aims, wanted)
         else:
             nginx.settle(settings.conf_dir)
         log.event("publish", service=listed, outcome="waits", reason=error)
         return []
     except errors.Refused as error:
-        nginx.take_back(settings.conf_dir)
+        _take_back(settings, state_dir, state, aims, wanted)
         if not is_to_blame and not _accepts(settings, unasked=True):  # nor without what was taken back
             log.event("publish", service=listed, outcome="waits", reason=f"not for what is new: {error}")
             return []
         if len(wanted) > 1:
             return [name for half in _halves(wanted)
-                    for name in serve(settings, state_dir, state, half, refused, is_to_blame=True)]
+                    for name in serve(settings, state_dir, state, aims, half, refused, is_to_blame=True)]
         log.event("publish", service=listed, outcome="rolled-back", reason=error)
-        refused.update(wanted)
+        refused.update(new)  # other peers alone are nothing to refuse
         return []
     nginx.settle(settings.conf_dir)
     for name in wanted:
-        routes.mark(state_dir, name, state[name], confirmed=state[name].confirmed, generation=generation,
-                    at=state[name].at, refused=state[name].refused)
+        routes.mark(state_dir, name, state[name], confirmed=aims[name].confirmed, generation=generation,
+                    at=aims[name].at, refused=aims[name].refused)
     log.event("publish", service=listed, outcome="done", generation=generation,
               ms=round(1000 * (time.monotonic() - began)))
     return list(wanted)
+
+
+def _begin(state_dir: str, name: str, now: upstream.Served, aim: upstream.Served) -> None:
+    """From now on nginx may be serving either. Lists that it is served by go on being set and confirmed."""
+    begun = now if now.at[1:] and now.at[-1:] == aim.at else now._replace(at=now.at + aim.at)
+    unsure = {} if routes.served_mode(begun) == "live" else {"confirmed": False}
+    routes.mark(state_dir, name, now, at=begun.at, **unsure)
+
+
+def _take_back(settings: config.Nginx, state_dir: str, state: dict[str, upstream.Served],
+               aims: dict[str, upstream.Served], names: Iterable[str]) -> None:
+    nginx.take_back(settings.conf_dir)
+    for name in names:
+        if aims[name].at != state[name].at:  # else it is not settled: what lay there may be to blame, and is made anew
+            routes.mark(state_dir, name, state[name], at=state[name].at, confirmed=state[name].confirmed)
 
 
 def _halves(wanted: dict[str, layout.Wanted]) -> list[dict[str, layout.Wanted]]:
@@ -93,11 +110,3 @@ def _accepts(settings: config.Nginx, *, unasked: bool) -> bool:
         return True
     except errors.LictorError:
         return False
-
-
-def _merged(wanted: Iterable[layout.Wanted]) -> dict[str, str | None]:
-    """A file that one service needs stays, though another one left it."""
-    merged: dict[str, str | None] = {}
-    for each in wanted:
-        merged.update({path: text for path, text in each.files.items() if text or path not in merged})
-    return merged

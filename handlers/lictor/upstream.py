@@ -25,8 +25,13 @@ class Served(NamedTuple):
     confirmed: bool = False
     generation: int = 0
     ailing: tuple[InstanceId, ...] = ()  # were served, and are unfit: out of traffic as long as most are fit
-    at: str = ""  # mode, host and path for which nginx has confirmed its files; then other peers need no new location
-    refused: str = ""  # the same for which nginx, or lictor, would not have them: only a sweep tries that again
+    # Mode, host and path ("": none) of the files that nginx may be serving: those that it confirmed last, and after
+    # them any that were put in their place since and neither confirmed nor taken back.
+    at: tuple[str, ...] = ("",)
+    refused: tuple[str, ...] = ()  # the same of files that nginx, or lictor, would not have, those of the route first
+    refused_in: str = ""  # the circumstances, which may be to blame,
+    refused_times: int = 0  # how often in these,
+    refused_until: float = 0.0  # and when, in epoch seconds, a sweep tries it again if they stay; nothing else does
 
 
 class Decision(NamedTuple):
@@ -47,6 +52,7 @@ def served(table: Any) -> Served | None:
     """What peers/NAME.json holds; None when it is absent or damaged."""
     try:
         return Served(**{**table, "peers": tuple((address, port) for address, port in table["peers"]),
+                         "at": tuple(table.get("at", ())) or ("",), "refused": tuple(table.get("refused", ())),
                          **{key: tuple((node, service_id) for node, service_id in table.get(key, ()))
                             for key in ("instances", "ailing")}})
     except (TypeError, KeyError, ValueError):

@@ -51,7 +51,7 @@ def _nginx_ms(settings: config.Nginx, peers: int) -> float:
     wanted = layout.wanted(settings.conf_dir, templates, {"books": _ROUTE}, "books",
                            tuple(("127.0.0.1", 20000 + number) for number in range(peers)))
     text = templates.text("check.conf.j2", run_dir=os.path.join(settings.conf_dir, "run"),
-                          upstreams=[wanted.upstream], locations=[wanted.location])
+                          upstreams=[wanted.upstream], locations=wanted.locations)
     began = time.perf_counter()
     nginx.check(settings, text)
     checked = time.perf_counter()
