@@ -2,6 +2,7 @@
 confirmed. It looks at the whole state, not at what happened, so a publication that was cut short is simply done again.
 """
 
+import functools
 import os
 import tempfile
 import time
@@ -63,9 +64,9 @@ def _publish(settings: config.Config, there: config.Nginx, doubted: set[str]) ->
     followed = [name for name, now in state.items()
                 if routes.served_mode(now) == "live" and not now.confirmed and live.publish(there, folder, name)]
     state.update({name: now for name in followed if (now := routes.served(folder, name))})
-    around = refusals.circumstances(settings, there)
+    around = functools.cache(lambda: refusals.circumstances(settings, there))  # mostly, nobody asks
     resting = {name for name, now in state.items() if routes.is_refused(known[name], there.mode, now)
-               and (name not in doubted or refusals.rests(known[name], there.mode, now, around))}
+               and (name not in doubted or refusals.rests(known[name], there.mode, now, around()))}
     unfit: set[str] = set()
     refused: set[str] = set()
     asked = {name: now for name, now in state.items() if name not in resting}
@@ -77,7 +78,7 @@ def _publish(settings: config.Config, there: config.Nginx, doubted: set[str]) ->
     for name in refused | unfit:
         seen, place = state[name], routes.place(known[name], there.mode)
         routes.mark(folder, name, seen, confirmed=seen.confirmed,
-                    **refusals.noted(seen, place, around if name in refused else ""))
+                    **refusals.noted(seen, place, around() if name in refused else ""))
         state[name] = routes.served(folder, name) or seen
     confirmed += kept.follow(settings, there, known, state, resting | refused | unfit)
     return list(dict.fromkeys(confirmed))
