@@ -41,7 +41,7 @@ def test_apply_reads_yaml_as_the_readme_shows_it(lictor: Command, consul: Consul
 @pytest.mark.parametrize(("second", "said"), [
     ("name: [", "second.yaml: "),
     ("- a\n- b", "must hold a service's keys"),
-    ({**BOOKS, "name": "other", "replica": {}}, "unknown field `replica`; known are name, "),
+    ({**BOOKS, "name": "other", "replica": {}}, "unknown key replica; known are name, "),
     ({**BOOKS, "name": "other", "image": "a b"}, "image is 'a b'"),
     ({**BOOKS, "name": "other"}, "route is /books, which is that of books"),
     ({**BOOKS}, "name is 'books', as in another of these files"),

@@ -39,7 +39,7 @@ def test_the_count_is_the_key_or_the_last_good_one_or_the_initial_one(
 @pytest.mark.parametrize(("spec", "said"), [
     (b"{", "is no JSON"),
     (b"[]", "Expected `object`"),
-    (json.dumps({**SPEC, "imagee": "x"}).encode(), "unknown field `imagee`; known are name, engine"),
+    (json.dumps({**SPEC, "imagee": "x"}).encode(), "unknown key imagee; known are name, engine"),
     (json.dumps({**SPEC, "name": "other"}).encode(), "must be 'books'"),
     (b"\xff\xfe", "is no JSON"),
     (b"[" * 100_000, "is no JSON"),
@@ -117,7 +117,7 @@ def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
     ({"engine": "swarm", "placement": {"constraints": ["node.labels.zone=a"]}}, "holds 'node.labels.zone=a'; Swarm "),
     ({"engine": "swarm", "placement": {"constraints": ["node.role==manager; x"]}}, "constraints holds"),
     ({"engine": "swarm", "placement": {"spread": ["node.id"]}}, "spread holds 'node.id'; Swarm takes such as "),
-    ({"engine": "swarm", "placement": {"prefer": []}}, "unknown field `prefer`"),
+    ({"engine": "swarm", "placement": {"prefer": []}}, "unknown key placement.prefer"),
     ({"resources": {"memory": "much"}}, "is no amount of memory"),
     ({"resources": {"cpus": float("nan")}}, "cpus is nan"),
     ({"resources": {"cpus": -1}}, "cpus is -1"),

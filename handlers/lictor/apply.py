@@ -1,14 +1,13 @@
 """Writing what people want into KV: specs, counts, holds, tombstones. Nothing is written that would be refused."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
-from lictor import budget, catalog, desired, errors, keyspace, model, policy, retry, state, transaction
+from lictor import budget, catalog, desired, errors, keyspace, model, policy, retry, spec_file, state, transaction
 from lictor.catalog import Catalog
 
 _PATIENCE_S = 5.0
@@ -32,14 +31,11 @@ def read(paths: list[str], *, name: str | None = None, host: str | None = None) 
     for path in paths:
         try:
             with open(path, encoding="utf-8") as file:
-                table = policy.read_spec_file(file.read(), path)
+                table = spec_file.read(file.read(), path)
         except (OSError, UnicodeDecodeError) as error:
             raise errors.Refused(f"{path}: {error}") from error
         table = _renamed(table, name, host, path)
-        spec = policy.parse_spec(table, path)
-        if spec.env_files:
-            folder = os.path.dirname(os.path.abspath(path))
-            table = {**table, "env_file": [os.path.join(folder, each) for each in spec.env_files]}
+        spec_file.check(table, path)
         tables.append((path, table))
     return tables
 

@@ -3,11 +3,11 @@
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from lictor import amounts, errors, model
+from lictor import amounts, errors, mismatch, model
 from lictor.amounts import Duration, Memory
 from lictor.placement import Placement, require_possible
 from lictor.project import Project, check_project
@@ -23,9 +23,12 @@ _CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes"
 _PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
 _HOST = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
                    r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
+_HOST_PART, _PATH_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(  # as Docker's own grammar of references
+    rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*(?::[0-9]+)?/)?{_PATH_PART}(?:/{_PATH_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-f]{32,})?",
+    re.ASCII)
 _PORT = re.compile(r"(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})::)?(?P<port>\d{1,5})(?:/(?P<protocol>tcp|udp))?", re.ASCII)
-_UNKNOWN_KEY = re.compile("Object contains unknown field `[^`]*`")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
 
@@ -74,8 +77,9 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("exactly one of http and tcp is allowed")
         if self.http and (not _PATH.fullmatch(self.http) or len(self.http) > 255):
             raise ValueError(f"http is {self.http[:100]!r}; it must be a path such as /health")
-        if self.interval <= 0 or self.timeout <= 0:
-            raise ValueError("interval and timeout must be more than 0s")
+        for key, value in (("interval", self.interval), ("timeout", self.timeout)):
+            if value <= 0:
+                raise ValueError(f"{key} is {value:g}s; it must be more than 0s")
 
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,26 +225,12 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [self.env_file] if isinstance(self.env_file, str) else list(self.env_file)
 
 
-def read_spec_file(text: str, path: str) -> dict[str, Any]:
-    """A spec file (YAML or JSON) as a plain table, not yet validated; raises Refused with the line that is wrong."""
-    import yaml  # Consul has JSON
-
-    try:
-        table = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise errors.Refused(f"{path}: {' '.join(str(error).split())}") from error
-    if not isinstance(table, dict):
-        raise errors.Refused(f"{path}: holds {type(table).__name__}; it must hold a service's keys, as name: books")
-    return table
-
-
 def parse_spec(table: object, where: str) -> Spec:
     """Validate a spec; raises Refused naming `where`, the key, what was given and what is allowed."""
     try:
         return msgspec.convert(table, Spec, dec_hook=amounts.convert)
     except msgspec.ValidationError as error:
-        known = f"; known are {', '.join(Spec.__struct_fields__)}" if _UNKNOWN_KEY.fullmatch(str(error)) else ""
-        raise errors.Refused(f"{where}: {error}{known}") from error
+        raise errors.Refused(f"{where}: {mismatch.explained(str(error), table, Spec)}") from error
 
 
 def parse_replicas(text: str, limits: Replicas) -> int:
@@ -252,8 +242,9 @@ def parse_replicas(text: str, limits: Replicas) -> int:
 
 def parse_image(text: str) -> str:
     """An image's name; raises ValueError saying what is allowed."""
-    if not _IMAGE.fullmatch(text):
-        raise ValueError(f"image is {text[:100]!r}; it must be an image's name such as books-service:1.0")
+    if len(text) > 255 or not _IMAGE.fullmatch(text):
+        raise ValueError(f"image is {text[:100]!r}; it must be an image's name such as books-service:1.0, in lower "
+                         "case but for the tag")
     return text
 
 

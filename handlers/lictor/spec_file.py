@@ -1,0 +1,132 @@
+"""A spec as a person writes it into a file (YAML or JSON): read strictly, and brought into the one form that is stored.
+
+What could never work is refused here, with words that help. A spec that is in Consul already is only parsed: to refuse
+that for what it has always been would leave its service alone.
+"""
+
+import math
+import os
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+from lictor import errors, policy
+
+_VOLUME = re.compile(r"(?:(?P<source>/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]*):)?(?P<target>/[^:]+)(?::(?P<mode>[A-Za-z,]+))?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class _Loader(yaml.SafeLoader):
+    """A key that stands twice has one value that is not meant."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for each in keys:
+            if keys.count(each) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{each[:100]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read(text: str, path: str) -> dict[str, Any]:
+    """The table of a spec file, in the form that is stored, and still to be checked; raises Refused naming `path` and
+    what is wrong."""
+    loader = _Loader(text)
+    loader.name = path  # for the marks of its errors
+    try:
+        table = loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise errors.Refused(f"{path}: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise errors.Refused(f"{path}: brackets are nested too deeply") from error
+    finally:
+        loader.dispose()
+    if not isinstance(table, dict):
+        raise errors.Refused(f"{path}: holds {type(table).__name__}; it must hold a service's keys, as name: books")
+    try:
+        _refuse_odd(table, "")
+        return _in_one_form(table, os.path.dirname(os.path.abspath(path)))
+    except ValueError as error:
+        raise errors.Refused(f"{path}: {error}") from error
+
+
+def check(table: dict[str, Any], path: str) -> None:
+    """Raises Refused for what is no spec, or one that could never work; naming `path`, the key, and what is allowed."""
+    spec = policy.parse_spec(table, path)
+    release, heal, port = spec.release, spec.heal, spec.container_port
+    problems = {
+        f"heal.budget is {heal.budget}; it must be 0 or more": heal.budget < 0,
+        f"heal.per is {heal.per:g}s; it must be more than 0s": heal.per <= 0,
+        f"release.deadline is {release.deadline:g}s; it must be more than 0s": release.deadline <= 0,
+        f"release.healthy_for is {release.healthy_for:g}s; it must be within the deadline, {release.deadline:g}s":
+            release.healthy_for > release.deadline,
+        f"port is {spec.port!r}; a route, a check and a smoke path ask by TCP":
+            port is not None and port.protocol == "udp" and bool(spec.route or spec.check or release.smoke)}
+    for problem, is_so in problems.items():
+        if is_so:
+            raise errors.Refused(f"{path}: {problem}")
+
+
+def _refuse_odd(value: object, key: str) -> None:
+    """What YAML knows, and JSON, as which it is stored, does not."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"{key or 'it'} holds the key {name!r}; write it in quotes")
+            _refuse_odd(each, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for each in value:
+            _refuse_odd(each, key)
+    elif isinstance(value, float) and not math.isfinite(value) or not isinstance(value, str | int | float | None):
+        raise ValueError(f"{key} holds {str(value)[:100]!r}, which YAML takes for {type(value).__name__}; write it in "
+                         "quotes")
+    elif isinstance(value, str) and _SURROGATE.search(value):
+        raise ValueError(f"{key} holds {value[:100]!r}; it must be text that UTF-8 can hold")
+
+
+def _in_one_form(table: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Numbers where Compose takes them for texts, and paths from the file's own folder on."""
+    found = dict(table)
+    if _is_number(found.get("user")):
+        found["user"] = str(found["user"])
+    labels = found.get("labels")
+    if isinstance(labels, dict):
+        found["labels"] = {name: str(each) if _is_number(each) else each for name, each in labels.items()}
+    _refuse_bare_names(found.get("environment"))
+    if isinstance(found.get("env_file"), str):
+        found["env_file"] = [found["env_file"]]
+    for key, brought in (("env_file", _env_file), ("volumes", _volume)):
+        if isinstance(found.get(key), list):
+            found[key] = [brought(each, folder) if isinstance(each, str) else each for each in found[key]]
+    return found
+
+
+def _refuse_bare_names(environment: object) -> None:
+    """Compose passes its caller's value through; here the caller is whoever happens to start the container."""
+    if isinstance(environment, dict):
+        bare = [name for name, value in environment.items() if value is None]
+    else:
+        bare = [each for each in environment if isinstance(each, str) and "=" not in each] if isinstance(
+            environment, list) else []
+    if bare:
+        raise ValueError(f"environment.{bare[0]} has no value, and there is nobody's to pass through; write "
+                         f"{bare[0]}=VALUE, or {bare[0]}= for an empty one, or an env_file on the node")
+
+
+def _env_file(path: str, folder: str) -> str:
+    return os.path.join(folder, path)
+
+
+def _volume(text: str, folder: str) -> str:
+    source, colon, rest = text.partition(":")
+    if colon and source.startswith("."):
+        text = f"{os.path.normpath(os.path.join(folder, source))}:{rest}"
+    if not _VOLUME.fullmatch(text):
+        raise ValueError(f"volumes holds {text[:100]!r}; it must be SOURCE:/TARGET or SOURCE:/TARGET:MODE, the source "
+                         "a volume's name or a path")
+    return text
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,93 @@
+"""A spec as a person writes it: what is refused, and in which words; and what it is brought into."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lictor import apply, errors, policy, spec_file
+
+LEAST = "name: books\nimage: books:1\nport: 8080\n"
+
+
+def read(text: str) -> dict[str, Any]:
+    table = spec_file.read(LEAST + text, "/srv/books/books.yaml")
+    spec_file.check(table, "books.yaml")
+    json.dumps(table, allow_nan=False).encode()
+    return table
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("route: {path: /n, hots: a}", "unknown key route.hots; known are path, host"),
+    ("replicas: {least: 1}", "unknown key replicas.least; known are initial, min, max"),
+    ("project: {foldr: /srv}", "unknown key project.foldr; known are folder, file, name, service"),
+    ("hots: a", "unknown key hots; known are name, engine, "),
+    ("environment: {A: '1', DEBUG: true}", "environment.DEBUG is 'True' (bool); it must be int or float or str "),
+    ("environment: {A: '1', DEBUG: true}", "write it in quotes"),
+    ("environment: [1]", "environment[0] is '1' (int)"),
+    ("environment: [PATH]", "environment.PATH has no value, and there is nobody's to pass through; write PATH=VALUE"),
+    ("environment: {PATH: null}", "environment.PATH has no value"),
+    ("environment: {PATH: .nan}", "environment.PATH holds 'nan', which YAML takes for float; write it in quotes"),
+    ("environment: {PATH: -.inf}", "environment.PATH holds '-inf'"),
+    ("environment: !!set {A, B}", "environment holds "),
+    ("labels: {born: 2020-01-01}", "labels.born holds '2020-01-01', which YAML takes for date"),
+    ("labels: {1: a}", "labels holds the key 1; write it in quotes"),
+    ('labels: {a: "\\ud800"}', "labels.a holds '\\ud800'; it must be text that UTF-8 can hold"),
+    ("labels: {a: b, a: c}", 'a stands twice in "/srv/books/books.yaml", line 4'),
+    ("name: other", "name stands twice"),
+    ("check: {http: /, interval: 0s}", "interval is 0s; it must be more than 0s"),
+    ("check: {http: /, timeout: 0s}", "timeout is 0s; it must be more than 0s"),
+    ("heal: {budget: -1}", "heal.budget is -1; it must be 0 or more"),
+    ("heal: {per: 0s}", "heal.per is 0s; it must be more than 0s"),
+    ("release: {deadline: 0s, healthy_for: 0s}", "release.deadline is 0s; it must be more than 0s"),
+    ("release: {healthy_for: 2m}", "release.healthy_for is 120s; it must be within the deadline, 60s"),
+    ("volumes: [nonsense]", "volumes holds 'nonsense'; it must be SOURCE:/TARGET"),
+    ("volumes: ['data:relative']", "volumes holds 'data:relative'"),
+    ("user: true", "user is 'True' (bool); it must be str"),
+    ("x: [", 'in "/srv/books/books.yaml", line 4'),
+    (f"x: {'[' * 3000}", "brackets are nested too deeply"),
+])
+def test_what_is_wrong_is_said_with_its_key(text: str, said: str) -> None:
+    with pytest.raises(errors.Refused) as refused:
+        read(text)
+    assert said in str(refused.value) and str(refused.value).count("\n") == 0
+
+
+def test_an_image_that_is_a_number_is_shown() -> None:
+    with pytest.raises(errors.Refused, match=r"image is '1.0' \(float\); it must be str; write it in quotes"):
+        spec_file.check(spec_file.read("name: books\nimage: 1.0\n", "x.yaml"), "x.yaml")
+
+
+def test_a_port_without_tcp_cannot_be_asked() -> None:
+    for more in ("route: {path: /}", "check: {tcp: true}", "release: {smoke: /x}"):
+        with pytest.raises(errors.Refused, match="port is '8080/udp'; a route, a check and a smoke path ask by TCP"):
+            spec_file.check(spec_file.read(f"name: b\nimage: b:1\nport: 8080/udp\n{more}\n", "x.yaml"), "x.yaml")
+
+
+def test_numbers_and_paths_are_brought_into_one_form() -> None:
+    table = read("user: 1000\nlabels: {rank: 1}\nenvironment: {A: 1, B: ''}\nenv_file: books.env\n"
+                 "volumes: ['./data:/data', '../up:/up:ro', 'named:/named', '/abs:/abs', '/alone']\n")
+    assert (table["user"], table["labels"]) == ("1000", {"rank": "1"})
+    assert table["env_file"] == ["/srv/books/books.env"]
+    assert table["volumes"] == ["/srv/books/data:/data", "/srv/up:/up:ro", "named:/named", "/abs:/abs", "/alone"]
+    assert policy.parse_spec(table, "").environment_table == {"A": "1", "B": ""}
+
+
+def test_a_file_needs_no_name_of_its_own_when_it_is_given_one(tmp_path: Path) -> None:
+    path = tmp_path / "books.yaml"
+    path.write_text("image: books:1\n")
+    assert apply.read([str(path)], name="acme")[0][1]["name"] == "acme"
+
+
+@pytest.mark.parametrize("image", ["books", "books:1.0", "registry.example.com:5000/team/books-service:V1", "a__b/c-d",
+                                   f"books@sha256:{'a' * 64}", f"books:1@sha256:{'0' * 64}", "localhost/books"])
+def test_what_docker_takes_for_an_image_is_one(image: str) -> None:
+    assert policy.parse_image(image) == image
+
+
+@pytest.mark.parametrize("image", ["", "foo:bar:baz@@", "Foo/Bar:1", "books:", "/books", "books/", "a" * 256, "a b",
+                                   "books@sha256:12", "-books", "books:.1"])
+def test_what_docker_does_not_take_is_none(image: str) -> None:
+    with pytest.raises(ValueError, match="it must be an image's name"):
+        policy.parse_image(image)
