@@ -1,5 +1,6 @@
 """lictor-route end to end: real watches of a real Consul, a real nginx, and processes that are killed on the way."""
 
+import argparse
 import json
 import os
 import random
@@ -16,7 +17,8 @@ from lab.client import Client
 from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.nginx import Nginx
-from lictor import catalog, config, files, handler, nginx as lictor_nginx, process, render, route, routes, watches
+from lictor import (catalog, config, errors, files, handler, nginx as lictor_nginx, process, render, route, routes,
+                    watches)
 
 NAME = "books"
 PATH = "/api/v1/books"
@@ -352,3 +354,25 @@ def test_many_handlers_at_once_leave_one_state(node, backends):
     node.sweep()
     assert set(codes) <= {0, 75}
     assert node.served.confirmed and node.who_answers() == {"a", "b", "c"}
+
+
+def test_an_event_waits_for_the_leader_that_is_just_being_elected(node, backends, monkeypatch):
+    """Fewer than half are left, so that a consistent read has to show it too; at first nobody can answer that."""
+    node.register(*backends)
+    call = handler.Call(node.settings, None, argparse.Namespace())
+    monkeypatch.setattr(route, "_connect", lambda _token_file: catalog.connect(environ=node.consul.environ))
+    assert route.handle(call, NAME, node.payload(), 1, reconcile=lambda _: None) == 0
+    node.deregister(*backends[:2])
+    leaders = iter([errors.Unavailable("No cluster leader")] * 2)
+
+    class Electing:
+        """Consul's client; it keeps that without a leader there is an error, and soon after there is none."""
+
+        def health(self, service, *, consistent=False):
+            for each in leaders:
+                raise each
+            return catalog.connect(environ=node.consul.environ).health(service, consistent=consistent)
+
+    monkeypatch.setattr(route, "_connect", lambda _token_file: Electing())
+    assert route.handle(call, NAME, node.payload(), 2, reconcile=lambda _: None) == 0
+    assert node.who_answers() == {"c"} and next(leaders, None) is None

@@ -128,7 +128,8 @@ def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, cal
     consul.put("lictor/state/books", state.encode(state.State(spec=spec, replicas=2)))
     context = observe.Context(call.settings, catalogs.connect(), "node-1")
     assert {row.name: row.says.split(" (")[0] for row in report.status(context)} == {
-        "books": "held: its spec cannot be read", "other": "converging: spec's initial count is 1"}
+        "books": "held: its spec cannot be read",
+        "other": "node node-2, which acts for it, does not answer, or Consul has none of that name"}
 
 
 def test_status_says_what_cannot_be_known_and_what_is_refused(consul: Consul, call: handler.Call) -> None:

@@ -43,9 +43,7 @@ def status(context: Context) -> list[Status]:
         nodes = sorted(key.split("/")[2] for key, each in served.items()
                        if key.endswith(f"/{name}") and serving.pairs(each.value))
         if not wanted.removed or found and wanted.spec and wanted.spec.engine != "none":
-            says = _says(wanted, stored, found, images, nodes)
-            if not found and alive and wanted.spec and wanted.spec.node not in ("", *alive):
-                says = f"node {wanted.spec.node}, which acts for it, does not answer, or Consul has none of that name"
+            says = _says(wanted, stored, found, images, nodes, alive)
             rows.append(_status(wanted, found, nodes)._replace(says=says))
     rows = [row._replace(problems=row.problems + _same_route(row, rows, prefix)) for row in rows]
     return rows + [Status("?", 0, 0, 0, "", "", "", "", [], "refused", [each]) for each in strange]
@@ -61,8 +59,8 @@ def _status(wanted: desired.Desired, found: list[model.Instance], nodes: list[st
 
 
 def _says(wanted: desired.Desired, stored: state.State, found: list[model.Instance], images: set[str],
-          nodes: list[str]) -> str:
-    """What is the matter, the weightiest first."""
+          nodes: list[str], alive: frozenset[str]) -> str:
+    """What is the matter, the weightiest first. `alive`: nodes that Consul sees, none if we may not see any."""
     spec, serving = wanted.spec, _serving(found)
     if wanted.removed:
         return "being removed"
@@ -83,6 +81,8 @@ def _says(wanted: desired.Desired, stored: state.State, found: list[model.Instan
         return release
     if spec.port is None:
         return f"not in the catalogue, as it has no port; see `lictor plan {wanted.name}` there"
+    if not found and alive and spec.node not in ("", *alive):
+        return f"node {spec.node}, which acts for it, does not answer, or Consul has none of that name"
     if images - {spec.image}:
         return f"{', '.join(sorted(images))} runs, {spec.image} is asked for"
     if not len(serving) == wanted.replicas == len(found):

@@ -16,6 +16,7 @@ from lictor import errors, files, model, routes, upstream, watch
 if TYPE_CHECKING:
     from lictor import config, handler
 
+_PATIENCE_S = 5.0
 _HINT = -1  # a Consul index older than any: such news is acted upon only after a consistent read
 
 
@@ -54,7 +55,15 @@ def handle(call: "handler.Call", name: str, payload: bytes, consul_index: int, *
         raise errors.Refused(f"{settings.path} says that this node has no nginx; remove this watch")
     seen = watch.parse(payload)
     _log_skipped(name, seen.skipped)
-    if not _follow(settings.state_dir, name, seen.instances, consul_index, lambda: _connect(call.token_file)):
+    follow = functools.partial(_follow, settings.state_dir, name, seen.instances, consul_index,
+                               lambda: _connect(call.token_file))
+    try:
+        is_news = follow()
+    except errors.Unavailable:  # just now a leader is elected, say: until the next event or sweep would be long
+        from lictor import retry
+
+        is_news = retry.unavailable(follow, timeout_s=_PATIENCE_S)
+    if not is_news:
         return 0
     confirmed = _publish_peers(settings, name) or _publish(settings)
     if confirmed:
