@@ -33,6 +33,7 @@ class CountedWorld:
                         "smoke": r.choice(("", "/books"))}}
         self.keys = {"spec": msgspec.json.encode(self.spec)}
         self.scale(self.target)
+        self.surplus_after_s = r.choice((8.0, 20.0))  # a release has 15 s
         self.listed: set[str] = set()  # what nginx sends to
         self.kill_chance = self.fail_chance = self.long_chance = 0.0
         self.actions: tuple[plan.Action, ...] = ()
@@ -122,7 +123,7 @@ class CountedWorld:
         containers = counting.containers(wanted, self.state, counts, instances, self.now)
         others = {each.id for each in self.engine.tasks if each.color != wanted.color}
         seen = Observation(self.now, wanted, tuple(containers), instances, state=self.state, certain=certain,
-                           rules=config.Heal(99, 60.0, 8.0, 5.0), counts=counts,
+                           rules=config.Heal(99, 60.0, self.surplus_after_s, 5.0), counts=counts,
                            behind=(("node-1", True),) if others & self.listed else ())
         if certain and self.spec["release"]["smoke"] and self.state.rollout:
             seen = seen._replace(smoke={each.container.id: self._smoke(each.container.id)
@@ -212,5 +213,6 @@ class CountedWorld:
         self.engine.tasks = [each for each in self.engine.tasks
                              if each.color != action.color or self.engine.is_down(each)]
         self._maybe_killed()
-        self.state = memory.asked(self.state, action.color, None)
+        none = None if self.remembers else memory.Asked(0, action.release, self.now)
+        self.state = memory.asked(self.state, action.color, none)
         return True

@@ -6,6 +6,7 @@ import msgspec
 from counted_scene import BLUE, SPEC, TWO, decided, group, release_of, world
 from lictor import counted, counting, desired, model, plan
 from lictor.model import Group
+from lictor.observation import Observer
 from lictor.state import Asked, Deaths, State, telling
 from scene import NOW
 
@@ -58,6 +59,39 @@ def test_what_a_host_brings_back_of_the_other_colour_is_ended() -> None:
     for ago_s, expected in ((59, []), (60, ["scale books-green 0"])):
         asked["green"] = Asked(0, release_of("books:2"), NOW - ago_s)
         assert decided(world("books:1", 2, none, *crew, state={"asked": asked}, remembers=False)) == expected
+
+
+def test_an_engine_that_was_told_to_end_a_service_is_not_told_so_all_the_time() -> None:
+    """A host whose registrar is dead keeps what it has registered."""
+    for ago_s, expected in ((59, []), (60, ["retire books-blue"])):
+        asked = {"blue": Asked(0, release_of("books:1"), NOW - ago_s)}
+        seen = world("books:1", 2, (group("blue", 0, "books:1"),), *TWO, keys={"removed": b""}, remembers=False,
+                     state={"asked": asked})
+        assert decided(seen) == expected
+
+
+def test_instances_whose_port_only_their_playbook_knows_are_missed_too() -> None:
+    spec = {key: each for key, each in SPEC.items() if key not in ("port", "check")}
+    two = (group("blue", 2, "books:1", spec=spec),)
+    asked = {"blue": Asked(2, release_of("books:1", spec), NOW - 60)}
+    live = {"asked": asked, "live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec),
+            "color": "blue"}
+    keys = {"color": b"blue"}
+    lost = world("books:1", 2, two, "a blue passing", "b blue passing node-2!", spec=spec, state=live, keys=keys,
+                 remembers=False)
+    assert decided(lost) == ["scale books-blue 2"]
+    unseen = world("books:1", 2, two, spec=spec, state={**live, "proven": False}, keys=keys, remembers=False)
+    assert decided(unseen) == []
+
+
+def test_what_only_one_of_those_that_look_sees_is_not_remembered_as_a_doubt() -> None:
+    """The others would end it each time, and the grace begin anew; whom it concerns still heeds it."""
+    state = {"critical_since": {"a": NOW - 20}}
+    blind = world("books:1", 2, (BLUE,), "a blue critical", "b blue passing", state=state,
+                  observer=Observer(nginx_trouble="it does not answer"))
+    assert blind.state.doubt == "" and blind.state.told == []
+    (held,) = plan.plan(blind)
+    assert held.kind == "hold" and "nginx itself fails" in held.reason
 
 
 def test_a_colour_that_nobody_remembers_is_known_by_what_is_registered() -> None:

@@ -9,7 +9,7 @@ from counted_scene import BLUE, GREEN, NEW, ROLLING, SPEC, TWO, decided, group, 
 from lictor import memory, plan
 from lictor.model import Group
 from lictor.observation import Observation
-from lictor.state import Asked, Deaths, Rollout, telling
+from lictor.state import Asked, Deaths, Failure, Rollout, telling
 from scene import NOW
 
 
@@ -158,6 +158,41 @@ def test_a_release_fails_when_its_engine_does_not_end_what_it_replaces() -> None
     assert seen.state.rollout and decided(seen)[0] == "wait books"
     late = rolling(told, *crew, rollout=begun, now=NOW + 1)
     assert late.state.failed and "3 are there, 2 are wanted" in late.state.failed.why
+
+
+def test_who_scales_down_during_a_release_does_not_fail_it() -> None:
+    """Fewer are asked for only when that has stood for a while; until then as many run as were asked for."""
+    spec = {**ROLLING, "release": {**ROLLING["release"], "deadline": "30s"}}
+    new, old = release_of("books:2", spec), release_of("books:1", spec)
+    state = {"live": {**spec, "image": "books:1"}, "live_release": old, "asked": {"": Asked(3, new, NOW - 40)},
+             "surplus_since": NOW - 40,
+             "rollout": Rollout(new, NOW - 45, passing_since=NOW - 35, most=2, moved_at=NOW - 36)}
+    seen = world("books:2", 2, (group("", 3, "books:2", *"abc", spec=spec),),
+                 *(f"{each} - passing" for each in "abc"), spec=spec, state=state)
+    assert seen.state.rollout and decided(seen) == ["wait books"]
+
+
+def test_nobody_is_replaced_while_a_rolling_release_is_under_way() -> None:
+    spec = {**ROLLING, "release": {**ROLLING["release"], "deadline": "120s"}}
+    new = release_of("books:2", spec)
+    state = {"live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec), "passed": [],
+             "critical_since": dict.fromkeys("ab", NOW - 80), "asked": {"": Asked(2, new, NOW - 82)},
+             "rollout": Rollout(new, NOW - 85, most=2, moved_at=NOW - 82)}
+    seen = world("books:2", 2, (group("", 2, "books:2", *"ab", spec=spec),), "a - critical", "b - critical", spec=spec,
+                 state=state)
+    assert seen.state.rollout and decided(seen) and not [each for each in plan.plan(seen) if each.kind in plan.ACTS]
+
+
+def test_a_failed_release_runs_on_while_an_nginx_may_send_requests_to_it() -> None:
+    """It was live until just now, and asked for again."""
+    old, new = release_of("books:1"), release_of("books:2")
+    state = {"live": {**SPEC, "image": "books:2"}, "live_release": new, "color": "green",
+             "previous": {**SPEC, "image": "books:1"}, "previous_release": old, "switched_at": NOW - 20,
+             "failed": Failure(old, "books:1", "smoke path", NOW)}
+    both = (BLUE, GREEN)
+    assert decided(world("books:1", 2, both, *TWO, *NEW, state=state, behind=(("node-3", True),)))[0] == (
+        "wait books-blue")
+    assert decided(world("books:1", 2, both, *TWO, *NEW, state=state))[0] == "retire books-blue"
 
 
 def test_a_colour_with_others_in_it_does_not_go_live() -> None:

@@ -190,6 +190,19 @@ def test_one_that_became_ill_like_the_one_it_replaces_is_replaced_too(most: int,
     assert acts == expected
 
 
+def test_nobody_makes_room_where_the_breaker_is_open() -> None:
+    seen = scene(1, "unhealthy", "unhealthy", reserved="1", spec={"replicas": {"min": 0, "max": 2}},
+                 state={"breaker": Breaker(NOW - 5, "its budget is spent")})
+    assert not [each for each in plan.plan(seen) if each.kind in plan.ACTS]
+
+
+def test_one_that_is_well_and_drains_comes_back_for_one_that_is_ill() -> None:
+    seen = scene(1, "unhealthy", "draining passing", serving=frozenset({("node-1", "s1")}), in_flight={"c2": 1},
+                 spec={"replicas": {"min": 0, "max": 2}})
+    well = [each._replace(status="passing") if each.service_id == "s2" else each for each in seen.instances]
+    assert "undrain books-2" in decided(seen._replace(instances=tuple(well)))
+
+
 def reserved(count: int, *, service: str = "books", ago_s: float = 30) -> tuple[Reservation, ...]:
     return tuple(Reservation(service, f"x{number}", NOW - ago_s) for number in range(count))
 

@@ -248,9 +248,9 @@ def test_rolling_goes_one_at_a_time(crew: tuple[str, ...], limits: dict[str, int
 
 
 @pytest.mark.parametrize(("crew", "expected"), [
-    # the old ones that do not pass, so that nobody is left if the new ones go
-    (("1 books:1 critical", "2 books:1 critical", "3 books:2 passing"), ["hold books-1", "hold books-2"]),
-    (("1 books:1 passing", "2 books:1 critical", "3 books:2 passing"), ["hold books-2"]),
+    # an ill one goes first, so that another can come
+    (("1 books:1 critical", "2 books:1 critical", "3 books:2 passing"), ["drain books-1"]),
+    (("1 books:1 passing", "2 books:1 critical", "3 books:2 passing"), ["drain books-2"]),
     (("1 books:1 passing", "2 books:1 passing", "3 books:2 passing"), ["drain books-3"]),
     (("1 books:1 critical", "2 books:1 critical", "3 books:2 critical"), ["drain books-3"]),
     (("1 books:1 critical", "2 books:2 passing"), ["start books-3"]),  # it is ill, and replaced as at any time
@@ -263,6 +263,31 @@ def test_on_the_way_back_none_that_passes_goes_for_one_that_does_not(crew: tuple
     assert [each for each in decided(seen) if each != "hold"] == expected
     fewer = world(ROLLING, NEW, "1 books:1 critical", "2 books:2 passing", replicas=3, state=state)
     assert decided(fewer)[0] == "start books-3"  # nobody has to go for that
+
+
+@pytest.mark.parametrize(("crew", "count", "most", "expected"), [
+    (("1 books:1 critical", "2 books:2 critical"), 2, 2, "drain books-2"),  # no room beside the ill one
+    (("1 books:1 critical", "2 books:1 passing", "3 books:2 critical"), 3, 3, "drain books-3"),  # most are critical
+    (("1 books:1 critical", "2 books:2 critical", "3 books:2 critical"), 3, 4, "start books-4"),
+])
+def test_what_keeps_the_ill_does_not_keep_the_failed(crew: tuple[str, ...], count: int, most: int,
+                                                     expected: str) -> None:
+    spec = {**ROLLING, "replicas": {"min": 1, "initial": 2, "max": most}}
+    state = {"failed": Failure(release_of(spec, NEW), NEW, "it is late", NOW - 5),
+             "critical_since": {f"c{each}": NOW - 99 for each in range(3)},
+             "live": {**spec, "image": OLD}, "live_release": release_of(spec, OLD)}
+    seen = world(spec, NEW, *crew, replicas=count, state=state)
+    acts = [f"{each.kind} {each.container}" for each in plan.plan(seen) if each.kind in plan.ACTS]
+    assert acts == [expected] and any(each.kind == "hold" for each in plan.plan(seen))
+
+
+def test_an_ill_one_that_goes_on_the_way_back_is_taken_off_the_budget_and_by_judgement() -> None:
+    state = {"failed": Failure(release_of(ROLLING, NEW), NEW, "it is late", NOW - 5),
+             "critical_since": {"c1": NOW - 99}}
+    crew = ("1 books:1 passing", "2 books:1 critical", "3 books:2 passing")
+    drains = [each for each in plan.plan(world(ROLLING, NEW, *crew, state=state)) if each.kind == "drain"]
+    assert [each.replaces for each in drains] == ["c1"]
+    assert "confirm books-2" in decided(world(ROLLING, NEW, *crew, state=state, certain=False))
 
 
 def test_rolling_lets_a_newcomer_in_when_its_smoke_path_answers_and_then_an_old_one_goes() -> None:

@@ -93,6 +93,7 @@ def test_a_release_ends_entirely_whatever_comes(seed: int) -> None:
     world = simulate(seed)
     rest(world, REST_S)
     world.release("books:good-9")
+    world.scale(max(world.target - 1, 1))  # also while it comes up
     rest(world, RELEASE_S, "books:good-9")
     world.release("books:never-8")
     world.fail_chance = 1.0  # it cannot be told either; but that does not put off the way back

@@ -109,7 +109,7 @@ class World:
         """Nothing is done or waited for, nothing is kept any more, and every nginx is up to date."""
         kinds = {each.kind for each in self.actions}
         fit = {box.service_id: box.id for box in self.boxes if box.color == self.color and self.is_fit(box)}
-        return kinds <= {"hold"} and len(self.boxes) == self.target and all(
+        return kinds <= {"hold"} and not self.state.rollout and len(self.boxes) == self.target and all(
             nginx.listed == fit for nginx in self.nginxes)
 
     def tick(self, seconds: float = 1.0) -> None:

@@ -173,7 +173,9 @@ def _retire(context: Context, seen: Observation, action: plan.Action, lock: Fenc
     with _failures_counted(context, seen, action, lock):
         said = engines.COUNTING[spec.engine].remove(context.config, spec, color=action.color,
                                                     called_off=lock.lost if lock else None)
-    _remember_asked(context, seen, action.color, None, lock)
+    forgets = seen.counts is not None and not seen.counts.remembers
+    none = state.Asked(0, action.release, time.time()) if forgets else None
+    _remember_asked(context, seen, action.color, none, lock)
     return said
 
 

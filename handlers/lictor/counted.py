@@ -3,7 +3,7 @@
 from lictor import action, blue_green, judgement, release, rolling, starts
 from lictor.action import Action
 from lictor.model import Group, Instance, catalog_name
-from lictor.observation import Counts, Member, Observation, candidates, critical_for_s, group, members
+from lictor.observation import Counts, Member, Observation, critical_for_s, group, members
 from lictor.state import telling
 
 _TELLING_KINDS = ("scale", "redeploy", "retire")
@@ -34,8 +34,8 @@ def is_over(seen: Observation) -> bool:
 def due(seen: Observation) -> Member | None:
     """The ill one that is to be replaced next by this node: the longest critical, and none while others are on their
     way."""
-    counts, everyone = seen.counts, members(seen)
-    if counts is None or any(each.condition == "starting" for each in everyone):
+    counts, everyone, is_released = seen.counts, members(seen), seen.state.rollout and not seen.desired.color
+    if counts is None or is_released or any(each.condition == "starting" for each in everyone):
         return None
     if not len(everyone) <= seen.target <= len(everyone) + len(_out_of_sight(counts, seen)):
         return None
@@ -105,7 +105,8 @@ def _told_again(act: Action, there: Group, seen: Observation) -> list[Action]:
     assert spec is not None and counts is not None
     alive = [each for each in seen.instances if each.service == act.container and each.node_alive]
     too_many = not counts.remembers and act.color == seen.desired.color and len(alive) > act.number
-    if (len(alive) >= act.number or spec.port is None) and not there.gave_up and not too_many:
+    is_unseen = spec.port is None and not seen.state.proven  # nobody registers it
+    if (len(alive) >= act.number or is_unseen) and not there.gave_up and not too_many:
         return []
     said = f"{len(alive)} of {act.number} are there" + (f": {there.trouble}" if there.trouble else "")
     again_at = _told_again_at(act.color, seen)
@@ -157,12 +158,12 @@ def _over(there: Group, seen: Observation) -> list[Action]:
     wanted, failed, state = seen.desired, seen.state.failed, seen.state
     assert wanted.spec is not None and seen.counts is not None
     act = Action("retire", "", catalog_name(wanted.name, there.color), color=there.color, release=there.release)
-    if failed and failed.release == there.release:
-        return [act._replace(reason=f"its release failed: {failed.why}")]
     is_there = there.replicas > 0 or _lingers(there, seen)
     runs_on = blue_green.listed(seen) if is_there else None
     if runs_on:
         return [action.put_off(act, runs_on.why, runs_on.until)]
+    if failed and failed.release == there.release and (is_there or seen.counts.remembers):
+        return [act._replace(reason=f"its release failed: {failed.why}")]
     idle_at = state.switched_at + wanted.spec.drain  # connections on other nodes cannot be seen
     if is_there and seen.now < idle_at:
         return [act._replace(kind="wait", reason=f"{wanted.color} is live; what it answers yet may take a drain's time",
@@ -178,20 +179,20 @@ def _lingers(there: Group, seen: Observation) -> bool:
     """An engine that forgets was told to have none of it, and some are there again: a host has come back with them."""
     assert seen.counts is not None
     return not seen.counts.remembers and seen.now >= _told_again_at(there.color, seen) and any(
-        each.stands and each.container.color == there.color for each in candidates(seen))
+        each.color == there.color for each in seen.containers)
 
 
 def _told_again_at(color: str, seen: Observation) -> float:
     """An engine that forgets gets a deadline for what it was told, before it is told once more."""
-    assert seen.desired.spec is not None
-    asked = seen.state.asked.get(color)
-    return (asked.at if asked else 0.0) + seen.desired.spec.release.deadline
+    spec, asked = seen.desired.spec, seen.state.asked.get(color)
+    return (asked.at if asked else 0.0) + (spec.release.deadline if spec else 0.0)
 
 
 def _removed(counts: Counts, seen: Observation) -> list[Action]:
     return [action.confirmed(seen.certain, Action(
                 "retire", "it was removed", catalog_name(seen.desired.name, each.color), color=each.color,
-                release=each.release)) for each in counts.groups if each.replicas or counts.remembers]
+                release=each.release)) for each in counts.groups
+            if each.replicas or counts.remembers or _lingers(each, seen)]
 
 
 def _ill(counts: Counts, seen: Observation) -> list[Action]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from lictor.observation import Member, Observation, members
+from lictor.observation import Member, Observation, Observer, members
 from lictor.state import State
 
 MANY = 3  # of so few instances or services that fail together, the observer is suspected rather than they
@@ -54,6 +54,12 @@ def suspicion(seen: Observation) -> Doubt | None:
 def new_doubt(seen: Observation) -> Doubt | None:
     """What this observation itself gives a reason to doubt; data that may be wrong matters only to judgements."""
     return suspicion(seen) or (blindness(seen) if judged(seen) else None)
+
+
+def lasting(seen: Observation) -> Observation:
+    """What a doubt that is remembered rests on. Where several nodes look at a service, what only this one sees is none:
+    the others would end it each time, and the grace begin anew."""
+    return seen._replace(observer=Observer()) if seen.counts else seen
 
 
 def doubt(seen: Observation) -> Doubt | None:

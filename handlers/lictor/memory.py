@@ -18,7 +18,7 @@ _OF_WHO_TELLS = ("rollout", "failed", "live", "live_release", "proven", "previou
 
 def remember(seen: Observation) -> State:
     """The state after this observation; remembering it once more changes nothing."""
-    new_doubt, stored = doubt.new_doubt(seen), seen.state
+    new_doubt, stored = doubt.new_doubt(doubt.lasting(seen)), seen.state
     if seen.state.doubt and seen.certain and new_doubt is None:
         seen = seen._replace(state=msgspec.structs.replace(seen.state, doubt="", trusted_since=seen.now))
     seen = release.with_rollout(_with_passed(seen))
@@ -89,7 +89,7 @@ def causes(seen: Observation) -> dict[str, str]:
     if state.breaker:
         found["breaker"] = f"the breaker is open, hands off what runs: {state.breaker.why}"
     ripe = any(each.condition == "unhealthy" for each in members(seen))  # else it may pass within the grace
-    suspected = doubt.suspicion(seen) if ripe else None
+    suspected = doubt.suspicion(doubt.lasting(seen)) if ripe else None
     if suspected or HELD in state.told and state.doubt:
         found[HELD] = f"nothing is replaced: {suspected.why if suspected else state.doubt}"
     for number, deaths in state.deaths.items():

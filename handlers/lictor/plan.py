@@ -6,7 +6,7 @@ runs it next, after a crash as well, goes on from where the world is.
 
 from typing import NamedTuple
 
-from lictor import action, blue_green, counted, doubt, drain, judgement, release, rolling, starts
+from lictor import action, blue_green, breaker, counted, doubt, drain, judgement, release, rolling, starts
 from lictor.action import ACTS, Action
 from lictor.model import Container
 from lictor.observation import (START_UP_GRACE_S, WORST_FIRST, Member, Observation, critical_for_s, failed_to_pass,
@@ -118,8 +118,12 @@ def _count(everyone: list[Member], seen: Observation) -> list[Action]:
 
 
 def _rolling(everyone: list[Member], seen: Observation) -> list[Action]:
+    """On the way back an ill one of what is live is replaced as at any other time; what keeps it from that does not
+    keep the failed release from being taken away."""
     ill = due(seen)
-    return _replacement(ill, everyone, seen) if ill else rolling.actions(seen)
+    healing = _replacement(ill, everyone, seen) if ill else []
+    is_held = all(each.kind == "hold" for each in healing)
+    return [*healing, *rolling.actions(seen)] if is_held else healing
 
 
 def _replacement(ill: Member, everyone: list[Member], seen: Observation) -> list[Action]:
@@ -128,6 +132,9 @@ def _replacement(ill: Member, everyone: list[Member], seen: Observation) -> list
     assert spec is not None
     if obstacle:
         return [obstacle]
+    back = release.taken_back(everyone, seen)[:1]
+    if back:  # it is well, and drains
+        return back
     running = [each for each in everyone if each.condition != "gone"]
     if len(running) < spec.replicas.max:
         return starts.starts(everyone, seen, 1, f"to replace {ill.name}: {why}", release=release.goal(seen),
@@ -149,7 +156,8 @@ def _replaced(replaced: list[Member], staying: list[Member], seen: Observation) 
     if not replaced or any(each.condition in ("starting", "failing") for each in staying):
         return []
     spec, ill = seen.desired.spec, all(each.condition == "unhealthy" for each in staying)
-    makes_room = spec is not None and ill and len(replaced) + len(staying) >= spec.replicas.max
+    makes_room = (spec is not None and ill and len(replaced) + len(staying) >= spec.replicas.max
+                  and not breaker.obstacle(seen))
     serves_on = makes_room or any(each.condition == "healthy" for each in staying)
     return [_judged_to_leave(each, seen) if serves_on or failed_to_pass(each, seen) else action.held(
         doubt.Doubt("none of those that stay passes its check"), each, "drain it, replaced") for each in replaced]

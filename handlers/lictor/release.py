@@ -163,9 +163,10 @@ def is_told(seen: Observation, color: str) -> bool:
 
 
 def _are_too_many(seen: Observation) -> bool:
-    """With its engine, for longer than the release has to be: it ends what it replaces when the new ones pass."""
-    running, spec = seen.state.rollout, seen.desired.spec
-    return bool(seen.counts and running and spec and running.passing_since and len(_around(seen)) > seen.target
+    """More than its engine was told, for too long: it ends what it replaces when the new ones pass."""
+    running, spec, there = seen.state.rollout, seen.desired.spec, group(seen, seen.desired.release_color)
+    told = max(seen.target, there.replicas if there else 0)  # fewer are asked for only after a while
+    return bool(seen.counts and running and spec and running.passing_since and len(_around(seen)) > told
                 and seen.now >= running.passing_since + spec.release.deadline)
 
 

@@ -1,6 +1,6 @@
 """A service without colours whose instances are of two releases: one by one, towards the one that is wanted. Pure."""
 
-from lictor import action, doubt, release
+from lictor import action, doubt, judgement, release
 from lictor import starts as starting
 from lictor.action import Action
 from lictor.observation import WORST_FIRST, Member, Observation, is_replaced, members
@@ -24,6 +24,9 @@ def actions(seen: Observation) -> list[Action]:
     is_short = not seen.state.rollout and len(standing) < seen.target  # on the way back: then nobody has to go
     unready = [each for each in right if each.condition == "starting" or not each.passes and (
         seen.state.rollout or worst.condition == "healthy" and not is_short)]
+    if not seen.state.rollout and len(standing) > seen.target and unready and all(
+            each.condition == "unhealthy" for each in unready):
+        return [_leaves_ill(unready[0], seen)]
     if unready:
         return [_unready(each, seen) for each in unready]
     joining = _joining(right, seen)
@@ -68,6 +71,12 @@ def _unready(member: Member, seen: Observation) -> Action:
     if seen.state.rollout or member.until > seen.now:
         return action.on("wait", member, f"is {member.condition}; the next one comes when it passes", member.until)
     return action.on("hold", member, f"{_what(seen)}: it is {member.condition}, and what passes stays until it passes")
+
+
+def _leaves_ill(ill: Member, seen: Observation) -> Action:
+    """On the way back one more than wanted stands, and of what is live one is ill: that one goes, by judgement."""
+    return judgement.obstacle(ill, seen) or _step(action.leave(ill, f"{_what(seen)}: {judgement.reason(ill, seen)}")
+                                                  ._replace(replaces=ill.container.id), seen)
 
 
 def _next(worst: Member, standing: list[Member], seen: Observation) -> list[Action]:
