@@ -33,7 +33,10 @@ def read(text: str) -> dict[str, Any]:
     ("environment: !!set {A, B}", "environment holds "),
     ("labels: {born: 2020-01-01}", "labels.born holds '2020-01-01', which YAML takes for date"),
     ("labels: {1: a}", "labels holds the key 1; write it in quotes"),
-    ('labels: {a: "\\ud800"}', "labels.a holds '\\ud800'; it must be text that UTF-8 can hold"),
+    ('labels: {a: "\\ud800"}', "labels.a holds '\\ud800'; it must be text that UTF-8 can hold, without a zero byte"),
+    ('labels: {"\\ud800": a}', "labels holds the key '\\ud800'; it must be text that UTF-8 can hold"),
+    ('"\\ud800": a', "it holds the key '\\ud800'; it must be text"),
+    ('environment: {A: "x\\0y"}', "environment.A holds 'x\\x00y'; it must be text that UTF-8 can hold, without a zero"),
     ("labels: {a: b, a: c}", 'a stands twice in "/srv/books/books.yaml", line 4'),
     ("name: other", "name stands twice"),
     ("check: {http: /, interval: 0s}", "interval is 0s; it must be more than 0s"),
@@ -72,6 +75,20 @@ def test_numbers_and_paths_are_brought_into_one_form() -> None:
     assert table["env_file"] == ["/srv/books/books.env"]
     assert table["volumes"] == ["/srv/books/data:/data", "/srv/up:/up:ro", "named:/named", "/abs:/abs", "/alone"]
     assert policy.parse_spec(table, "").environment_table == {"A": "1", "B": ""}
+
+
+def test_json_may_write_one_character_as_two_halves() -> None:
+    text = json.dumps({"name": "books", "image": "books:1", "labels": {"\U0001f4da": "\U0001f600 and \ufeff"}})
+    assert "\\ud83d\\ude00" in text
+    table = spec_file.read(text, "books.json")
+    spec_file.check(table, "books.json")
+    assert table["labels"] == {"\U0001f4da": "\U0001f600 and \ufeff"}
+
+
+def test_what_is_checked_is_what_is_read_from_consul() -> None:
+    for odd in (float("nan"), "\ud800"):
+        with pytest.raises(errors.Refused, match="^x: cannot be stored as JSON: "):
+            spec_file.check({"name": "books", "image": "books:1", "labels": {"a": odd}}, "x")
 
 
 def test_a_file_needs_no_name_of_its_own_when_it_is_given_one(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def _spec(name: str, keys: Mapping[str, bytes], remembered: State, problems: lis
           where: str) -> tuple[dict[str, Any] | None, policy.Spec | None]:
     if "spec" in keys:
         try:
-            table = msgspec.json.decode(keys["spec"])  # stricter than json: no NaN, no half of a character
+            table = policy.read_spec(keys["spec"])
             spec = policy.parse_spec(table, where)
             problem = _problem(spec, name, remembered)
             if not problem:

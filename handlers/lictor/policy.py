@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -223,6 +223,11 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def env_files(self) -> list[str]:
         return [self.env_file] if isinstance(self.env_file, str) else list(self.env_file)
+
+
+def read_spec(text: str | bytes) -> Any:
+    """A stored spec, not yet validated; stricter than json: no NaN, no half of a character. Raises ValueError."""
+    return msgspec.json.decode(text)
 
 
 def parse_spec(table: object, where: str) -> Spec:

@@ -4,6 +4,8 @@ What could never work is refused here, with words that help. A spec that is in C
 that for what it has always been would leave its service alone.
 """
 
+import contextlib
+import json
 import math
 import os
 import re
@@ -15,11 +17,19 @@ import yaml
 from lictor import errors, policy
 
 _VOLUME = re.compile(r"(?:(?P<source>/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]*):)?(?P<target>/[^:]+)(?::(?P<mode>[A-Za-z,]+))?")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_TEXT = "it must be text that UTF-8 can hold, without a zero byte"
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 class _Loader(yaml.SafeLoader):
     """A key that stands twice has one value that is not meant."""
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """JSON writes one character beyond 16 bits as two halves, which YAML leaves apart."""
+        text = super().construct_scalar(node)
+        with contextlib.suppress(UnicodeDecodeError):
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        return text
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
@@ -53,7 +63,7 @@ def read(text: str, path: str) -> dict[str, Any]:
 
 def check(table: dict[str, Any], path: str) -> None:
     """Raises Refused for what is no spec, or one that could never work; naming `path`, the key, and what is allowed."""
-    spec = policy.parse_spec(table, path)
+    spec = policy.parse_spec(_as_stored(table, path), path)
     release, heal, port = spec.release, spec.heal, spec.container_port
     problems = {
         f"heal.budget is {heal.budget}; it must be 0 or more": heal.budget < 0,
@@ -68,12 +78,22 @@ def check(table: dict[str, Any], path: str) -> None:
             raise errors.Refused(f"{path}: {problem}")
 
 
+def _as_stored(table: dict[str, Any], path: str) -> object:
+    """What those read who find it in Consul, and they are stricter than who writes it."""
+    try:
+        return policy.read_spec(json.dumps(table, allow_nan=False))
+    except (ValueError, RecursionError) as error:
+        raise errors.Refused(f"{path}: cannot be stored as JSON: {error}") from error
+
+
 def _refuse_odd(value: object, key: str) -> None:
-    """What YAML knows, and JSON, as which it is stored, does not."""
+    """What YAML knows, and JSON, as which it is stored, does not; and what no program can be told."""
     if isinstance(value, dict):
         for name, each in value.items():
             if not isinstance(name, str):
                 raise ValueError(f"{key or 'it'} holds the key {name!r}; write it in quotes")
+            if _NOT_TEXT.search(name):
+                raise ValueError(f"{key or 'it'} holds the key {name[:100]!r}; {_TEXT}")
             _refuse_odd(each, f"{key}.{name}" if key else name)
     elif isinstance(value, list):
         for each in value:
@@ -81,8 +101,8 @@ def _refuse_odd(value: object, key: str) -> None:
     elif isinstance(value, float) and not math.isfinite(value) or not isinstance(value, str | int | float | None):
         raise ValueError(f"{key} holds {str(value)[:100]!r}, which YAML takes for {type(value).__name__}; write it in "
                          "quotes")
-    elif isinstance(value, str) and _SURROGATE.search(value):
-        raise ValueError(f"{key} holds {value[:100]!r}; it must be text that UTF-8 can hold")
+    elif isinstance(value, str) and _NOT_TEXT.search(value):
+        raise ValueError(f"{key} holds {value[:100]!r}; {_TEXT}")
 
 
 def _in_one_form(table: dict[str, Any], folder: str) -> dict[str, Any]:
