@@ -140,6 +140,14 @@ def test_memory_is_written_as_in_compose(text: object, size: int) -> None:
     assert policy.parse_spec({**SPEC, "resources": {"memory": text}}, "").resources.memory == size
 
 
+@pytest.mark.parametrize(("text", "table"), [
+    ("# of books\n\n A=1 \r\nB=x=y\nC=\n", {"A": "1", "B": "x=y", "C": ""}),
+    ("PATH\nA=1\n", {"A": "1"}),  # to empty PATH would leave the image without its programs
+])
+def test_env_files_are_read_as_docker_reads_them(text: str, table: dict[str, str]) -> None:
+    assert policy.parse_env_file(text) == table
+
+
 @pytest.mark.parametrize("text", [
     None, b"", b"null", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"failures": "many"}', b'{"passed": [1]}',
     b'"\xed\xa0\x80"',

@@ -265,9 +265,13 @@ def parse_port(value: int | str) -> Port:
 
 
 def parse_env_file(text: str) -> dict[str, str]:
-    """Docker's env-file format: NAME=value lines; empty lines and # comments are passed over."""
+    """Docker's env-file format: NAME=value lines; empty lines and # comments are passed over.
+
+    So is a NAME alone: Docker leaves it out when its caller has none of that name, and a service that is alive must not
+    be without a replacement for it.
+    """
     lines = [line.strip() for line in text.splitlines()]
-    return _table([line for line in lines if line and not line.startswith("#")])
+    return _table([line for line in lines if "=" in line and not line.startswith("#")])
 
 
 def _table(values: Mapping[str, object] | list[str]) -> dict[str, str]:

@@ -125,13 +125,16 @@ def _in_one_form(table: dict[str, Any], folder: str) -> dict[str, Any]:
 def _refuse_bare_names(environment: object) -> None:
     """Compose passes its caller's value through; here the caller is whoever happens to start the container."""
     if isinstance(environment, dict):
-        bare = [name for name, value in environment.items() if value is None]
+        pairs = [(name, "=" if value is not None else "") for name, value in environment.items()]
     else:
-        bare = [each for each in environment if isinstance(each, str) and "=" not in each] if isinstance(
+        pairs = [each.partition("=")[:2] for each in environment if isinstance(each, str)] if isinstance(
             environment, list) else []
-    if bare:
-        raise ValueError(f"environment.{bare[0]} has no value, and there is nobody's to pass through; write "
-                         f"{bare[0]}=VALUE, or {bare[0]}= for an empty one, or an env_file on the node")
+    for name, sign in pairs:
+        if not name:
+            raise ValueError("environment holds a value without a name; write NAME=VALUE")
+        if not sign:
+            raise ValueError(f"environment.{name[:100]} has no value, and there is nobody's to pass through; write "
+                             f"{name[:100]}=VALUE, or {name[:100]}= for an empty one, or an env_file on the node")
 
 
 def _env_file(path: str, folder: str) -> str:
