@@ -25,6 +25,14 @@ def read(text: str) -> dict[str, Any]:
     ("hots: a", "unknown key hots; known are name, engine, "),
     ("environment: {A: '1', DEBUG: true}", "environment.DEBUG is 'True' (bool); it must be int or float or str "),
     ("environment: {A: '1', DEBUG: true}", "write it in quotes"),
+    ("replicas: 3", "replicas is '3' (int); it must be object with keys of initial, min, max"),
+    ("route: /books", "route is '/books' (str); it must be object or null with keys of path, host"),
+    ("environment: {MODE: 0755}", "environment.MODE holds '0755', which YAML takes for 493; write it in quotes"),
+    ("environment: {VERSION: 1.10}", "environment.VERSION holds '1.10', which YAML takes for 1.1; write it in quotes"),
+    ("user: 33:33", "user holds '33:33', which YAML takes for 2013; write it in quotes"),
+    ("labels: {size: 1_000}", "labels.size holds '1_000', which YAML takes for 1000"),
+    ("logging: {options: {max-file: 0x10}}", "logging.options.max-file holds '0x10', which YAML takes for 16"),
+    ("logging: {options: {max-file: true}}", "logging.options.max-file is 'True' (bool); it must be str; write it in "),
     ("environment: [1]", "environment[0] is '1' (int)"),
     ("environment: [PATH]", "environment.PATH has no value, and there is nobody's to pass through; write PATH=VALUE"),
     ("environment: {PATH: null}", "environment.PATH has no value"),
@@ -63,6 +71,10 @@ def test_what_is_wrong_is_said_with_its_key(text: str, said: str) -> None:
 def test_an_image_that_is_a_number_is_shown() -> None:
     with pytest.raises(errors.Refused, match=r"image is '1.0' \(float\); it must be str; write it in quotes"):
         spec_file.check(spec_file.read("name: books\nimage: 1.0\n", "x.yaml"), "x.yaml")
+    with pytest.raises(errors.Refused, match="image holds '1.10', which YAML takes for 1.1; write it in quotes"):
+        spec_file.read("name: books\nimage: 1.10\n", "x.yaml")
+    with pytest.raises(errors.Refused, match="port holds '22:22', which YAML takes for 1342; write it in quotes"):
+        spec_file.read("name: books\nport: 22:22\n", "x.yaml")
 
 
 def test_a_port_without_tcp_cannot_be_asked() -> None:
@@ -72,9 +84,11 @@ def test_a_port_without_tcp_cannot_be_asked() -> None:
 
 
 def test_numbers_and_paths_are_brought_into_one_form() -> None:
-    table = read("user: 1000\nlabels: {rank: 1}\nenvironment: {A: 1, B: ''}\nenv_file: books.env\n"
+    table = read("user: 1000\nlabels: {rank: 1, alone: }\nlogging: {options: {max-file: 3, max-size: 10m}}\n"
+                 "resources: {cpus: 0.50}\nenvironment: {A: 1, B: ''}\nenv_file: books.env\n"
                  "volumes: ['./data:/data', '../up:/up:ro', 'named:/named', '/abs:/abs', '/alone']\n")
-    assert (table["user"], table["labels"]) == ("1000", {"rank": "1"})
+    assert (table["user"], table["labels"]) == ("1000", {"rank": "1", "alone": ""})
+    assert table["logging"] == {"options": {"max-file": "3", "max-size": "10m"}}
     assert table["env_file"] == ["/srv/books/books.env"]
     assert table["volumes"] == ["/srv/books/data:/data", "/srv/up:/up:ro", "named:/named", "/abs:/abs", "/alone"]
     assert policy.parse_spec(table, "").environment_table == {"A": "1", "B": ""}

@@ -4,58 +4,22 @@ What could never work is refused here, with words that help. A spec that is in C
 that for what it has always been would leave its service alone.
 """
 
-import contextlib
 import json
-import math
 import os
 import re
-from collections.abc import Hashable
 from typing import Any
 
-import yaml
-
-from lictor import errors, policy
+from lictor import errors, policy, strict_yaml
 
 _VOLUME = re.compile(r"(?:(?P<source>/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]*):)?(?P<target>/[^:]+)(?::(?P<mode>[A-Za-z,]+))?")
-_TEXT = "it must be text that UTF-8 can hold, without a zero byte"
-_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-
-
-class _Loader(yaml.SafeLoader):
-    """A key that stands twice has one value that is not meant."""
-
-    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        """JSON writes one character beyond 16 bits as two halves, which YAML leaves apart."""
-        text = super().construct_scalar(node)
-        with contextlib.suppress(UnicodeDecodeError):
-            return text.encode("utf-16", "surrogatepass").decode("utf-16")
-        return text
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        for each in keys:
-            if keys.count(each) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{each[:100]} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
+_AS_WRITTEN = ("image", "port", "user", "environment", "labels", "logging")  # taken as they are written, numbers too
 
 
 def read(text: str, path: str) -> dict[str, Any]:
     """The table of a spec file, in the form that is stored, and still to be checked; raises Refused naming `path` and
     what is wrong."""
-    loader = _Loader(text)
-    loader.name = path  # for the marks of its errors
+    table = strict_yaml.read(text, path, as_written=_AS_WRITTEN)
     try:
-        table = loader.get_single_data()
-    except yaml.YAMLError as error:
-        raise errors.Refused(f"{path}: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise errors.Refused(f"{path}: brackets are nested too deeply") from error
-    finally:
-        loader.dispose()
-    if not isinstance(table, dict):
-        raise errors.Refused(f"{path}: holds {type(table).__name__}; it must hold a service's keys, as name: books")
-    try:
-        _refuse_odd(table, "")
         return _in_one_form(table, os.path.dirname(os.path.abspath(path)))
     except ValueError as error:
         raise errors.Refused(f"{path}: {error}") from error
@@ -86,33 +50,16 @@ def _as_stored(table: dict[str, Any], path: str) -> object:
         raise errors.Refused(f"{path}: cannot be stored as JSON: {error}") from error
 
 
-def _refuse_odd(value: object, key: str) -> None:
-    """What YAML knows, and JSON, as which it is stored, does not; and what no program can be told."""
-    if isinstance(value, dict):
-        for name, each in value.items():
-            if not isinstance(name, str):
-                raise ValueError(f"{key or 'it'} holds the key {name!r}; write it in quotes")
-            if _NOT_TEXT.search(name):
-                raise ValueError(f"{key or 'it'} holds the key {name[:100]!r}; {_TEXT}")
-            _refuse_odd(each, f"{key}.{name}" if key else name)
-    elif isinstance(value, list):
-        for each in value:
-            _refuse_odd(each, key)
-    elif isinstance(value, float) and not math.isfinite(value) or not isinstance(value, str | int | float | None):
-        raise ValueError(f"{key} holds {str(value)[:100]!r}, which YAML takes for {type(value).__name__}; write it in "
-                         "quotes")
-    elif isinstance(value, str) and _NOT_TEXT.search(value):
-        raise ValueError(f"{key} holds {value[:100]!r}; {_TEXT}")
-
-
 def _in_one_form(table: dict[str, Any], folder: str) -> dict[str, Any]:
     """Numbers where Compose takes them for texts, and paths from the file's own folder on."""
     found = dict(table)
-    if _is_number(found.get("user")):
-        found["user"] = str(found["user"])
-    labels = found.get("labels")
-    if isinstance(labels, dict):
-        found["labels"] = {name: str(each) if _is_number(each) else each for name, each in labels.items()}
+    if "user" in found:
+        found["user"] = _text(found["user"])
+    if isinstance(found.get("labels"), dict):
+        found["labels"] = {name: "" if each is None else _text(each) for name, each in found["labels"].items()}
+    logging = found.get("logging")
+    if isinstance(logging, dict) and isinstance(logging.get("options"), dict):
+        found["logging"] = {**logging, "options": {name: _text(each) for name, each in logging["options"].items()}}
     _refuse_bare_names(found.get("environment"))
     if isinstance(found.get("env_file"), str):
         found["env_file"] = [found["env_file"]]
@@ -149,6 +96,10 @@ def _volume(text: str, folder: str) -> str:
         raise ValueError(f"volumes holds {text[:100]!r}; it must be SOURCE:/TARGET or SOURCE:/TARGET:MODE, the source "
                          "a volume's name or a path")
     return text
+
+
+def _text(value: object) -> object:
+    return str(value) if _is_number(value) else value
 
 
 def _is_number(value: object) -> bool:
