@@ -61,6 +61,14 @@ def test_the_image_key_wins_and_a_bad_one_does_not() -> None:
     assert (good.spec.image, bad.spec.image, len(bad.problems)) == ("books:2", "books:2", 1)
 
 
+@pytest.mark.parametrize(("engine", "image"), [("docker", "books:1"), ("webhook", "releases/V2")])
+def test_the_image_key_is_held_to_dockers_grammar_where_docker_gets_it(engine: str, image: str) -> None:
+    spec = {**SPEC, "engine": engine, "image": "books:1"}
+    wanted = desired.desired("books", {"spec": json.dumps(spec).encode(), "image": b"releases/V2"}, State())
+    assert wanted.spec and wanted.spec.image == image
+    assert len(wanted.problems) == (image == "books:1")
+
+
 def test_a_spec_that_is_gone_holds_and_a_tombstone_removes() -> None:
     gone = desired.desired("books", {}, State(spec=SPEC))
     assert gone.spec and "cannot be read" in gone.why_held and not gone.removed

@@ -56,6 +56,14 @@ def read(text: str) -> dict[str, Any]:
     ("heal: {per: 0s}", "heal.per is 0s; it must be more than 0s"),
     ("release: {deadline: 0s, healthy_for: 0s}", "release.deadline is 0s; it must be more than 0s"),
     ("release: {healthy_for: 2m}", "release.healthy_for is 120s; it must be within the deadline, 60s"),
+    ("drain: 8761h", "drain is 8761h; it must be at most 8760h"),
+    (f"check: {{http: /, interval: {'9' * 400}h}}", "check.interval is infh; it must be at most 8760h"),
+    ("release: {keep: 99999999h}", "release.keep is 1e+08h; it must be at most 8760h"),
+    ("resources: {memory: 64}", "resources.memory is 64 bytes; it must be within 4m..65536g, or 0 for no limit"),
+    ("resources: {memory: 65537g}", "bytes; it must be within 4m..65536g"),
+    ("volumes: ['a:/a']", "volumes holds 'a:/a'; it must be SOURCE:/TARGET or SOURCE:/TARGET:MODE"),
+    ("volumes: ['/a:/b:ro,quickly']", "volumes holds '/a:/b:ro,quickly'; it must be"),
+    ("env_file: ['']", "env_file is ''; it must be a file's path"),
     ("volumes: [nonsense]", "volumes holds 'nonsense'; it must be SOURCE:/TARGET"),
     ("volumes: ['data:relative']", "volumes holds 'data:relative'"),
     ("user: true", "user is 'True' (bool); it must be str"),
@@ -114,14 +122,42 @@ def test_a_file_needs_no_name_of_its_own_when_it_is_given_one(tmp_path: Path) ->
     assert apply.read([str(path)], name="acme")[0][1]["name"] == "acme"
 
 
+@pytest.mark.parametrize("text", ["env_file: books.env", "volumes: ['./data:/data']"])
+def test_a_relative_path_needs_a_folder(text: str) -> None:
+    with pytest.raises(errors.Refused, match="and there is no folder that this is relative to; write the whole path"):
+        spec_file.read(LEAST + text, "/dev/stdin")
+    assert spec_file.read(LEAST + "env_file: /srv/books.env", "/dev/stdin")["env_file"] == ["/srv/books.env"]
+
+
 @pytest.mark.parametrize("image", ["books", "books:1.0", "registry.example.com:5000/team/books-service:V1", "a__b/c-d",
-                                   f"books@sha256:{'a' * 64}", f"books:1@sha256:{'0' * 64}", "localhost/books"])
+                                   f"books@sha256:{'a' * 64}", f"books:1@sha512:{'0' * 128}", "localhost/books",
+                                   "books:_1"])
 def test_what_docker_takes_for_an_image_is_one(image: str) -> None:
-    assert policy.parse_image(image) == image
+    assert policy.parse_image(image, "docker") == image
 
 
 @pytest.mark.parametrize("image", ["", "foo:bar:baz@@", "Foo/Bar:1", "books:", "/books", "books/", "a" * 256, "a b",
-                                   "books@sha256:12", "-books", "books:.1"])
+                                   "books@sha256:12", "-books", "books:.1", "a___b", f"books@sha256:{'a' * 63}",
+                                   f"books@sha256:{'A' * 64}", f"books@md5:{'a' * 32}"])
 def test_what_docker_does_not_take_is_none(image: str) -> None:
     with pytest.raises(ValueError, match="it must be an image's name"):
-        policy.parse_image(image)
+        policy.parse_image(image, "docker")
+
+
+@pytest.mark.parametrize(("engine", "is_taken"), [("docker", False), ("swarm", False), ("command", True),
+                                                  ("webhook", True), ("none", True)])
+def test_only_docker_asks_for_its_own_grammar(engine: str, is_taken: bool) -> None:
+    table = {"name": "books", "engine": engine, "image": "releases/V2"}
+    if is_taken:
+        spec_file.check(table, "x")
+        return
+    with pytest.raises(errors.Refused, match="x: image is 'releases/V2'; .* in lower case but for the tag"):
+        spec_file.check(table, "x")
+
+
+@pytest.mark.parametrize("harmless", [
+    {"image": "Foo/Bar:1"}, {"heal": {"budget": -1, "per": "0s"}}, {"release": {"deadline": "0s"}}, {"drain": "99999h"},
+    {"resources": {"memory": 64}}, {"volumes": ["nonsense"]}, {"environment": ["PATH"]}, {"env_file": "books.env"},
+])
+def test_what_is_in_consul_already_is_read_as_ever(harmless: dict[str, Any]) -> None:
+    assert policy.parse_spec({"name": "books", "image": "books:1", "port": "8080/udp", **harmless}, "").name == "books"

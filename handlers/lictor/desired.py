@@ -144,7 +144,7 @@ def _image(keys: Mapping[str, bytes], remembered: State, spec: policy.Spec, prob
     if "image" not in keys or spec.engine == "none":
         return spec.image
     try:
-        return policy.parse_image(_text(keys["image"]))
+        return policy.parse_image(_text(keys["image"]), spec.engine)
     except ValueError as error:
         problems.append(f"{where}: {error}")
         return remembered.image or spec.image

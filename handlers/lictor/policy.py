@@ -24,10 +24,11 @@ _PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
 _HOST = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
                    r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
 _HOST_PART, _PATH_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_IMAGE = re.compile(  # as Docker's own grammar of references
+_IMAGE = re.compile(  # as Docker's own grammar of references, and the digests that it knows
     rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*(?::[0-9]+)?/)?{_PATH_PART}(?:/{_PATH_PART})*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-f]{32,})?",
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}))?",
     re.ASCII)
+_IMAGE_ELSEWHERE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
 _PORT = re.compile(r"(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})::)?(?P<port>\d{1,5})(?:/(?P<protocol>tcp|udp))?", re.ASCII)
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
@@ -173,7 +174,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.engine in (*DELEGATED, "compose"):
             self._refuse_container_keys()
         if self.engine != "none" and (self.image or self.engine not in DELEGATED):
-            parse_image(self.image)
+            _require_image(self.image)
         if self.port is not None:
             parse_port(self.port)
         check_project(self.project, engine=self.engine, strategy=self.release.strategy,
@@ -245,9 +246,10 @@ def parse_replicas(text: str, limits: Replicas) -> int:
     return int(text)
 
 
-def parse_image(text: str) -> str:
-    """An image's name; raises ValueError saying what is allowed."""
-    if len(text) > 255 or not _IMAGE.fullmatch(text):
+def parse_image(text: str, engine: str) -> str:
+    """A new image's name, as Docker takes it where Docker is to have it; raises ValueError saying what is allowed."""
+    _require_image(text)
+    if engine not in DELEGATED and not _IMAGE.fullmatch(text):
         raise ValueError(f"image is {text[:100]!r}; it must be an image's name such as books-service:1.0, in lower "
                          "case but for the tag")
     return text
@@ -272,6 +274,11 @@ def parse_env_file(text: str) -> dict[str, str]:
     """
     lines = [line.strip() for line in text.splitlines()]
     return _table([line for line in lines if "=" in line and not line.startswith("#")])
+
+
+def _require_image(text: str) -> None:
+    if not _IMAGE_ELSEWHERE.fullmatch(text):
+        raise ValueError(f"image is {text[:100]!r}; it must be an image's name such as books-service:1.0")
 
 
 def _table(values: Mapping[str, object] | list[str]) -> dict[str, str]:

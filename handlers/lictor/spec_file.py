@@ -7,11 +7,16 @@ that for what it has always been would leave its service alone.
 import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from lictor import errors, policy, strict_yaml
+from lictor.amounts import Duration, Memory
 
-_VOLUME = re.compile(r"(?:(?P<source>/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]*):)?(?P<target>/[^:]+)(?::(?P<mode>[A-Za-z,]+))?")
+_MODES = "ro|rw|z|Z|nocopy|r?(?:shared|slave|private)|consistent|cached|delegated"
+_VOLUME = re.compile(rf"(?:(?:/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?/[^:]+(?::(?:{_MODES})(?:,(?:{_MODES}))*)?")
+_LONGEST_H = 365 * 24
+_LEAST_MEMORY_M, _MOST_MEMORY_G = 4, 65536  # Docker makes no smaller container, and no machine has more
 _AS_WRITTEN = ("image", "port", "user", "environment", "labels", "logging")  # taken as they are written, numbers too
 
 
@@ -28,6 +33,34 @@ def read(text: str, path: str) -> dict[str, Any]:
 def check(table: dict[str, Any], path: str) -> None:
     """Raises Refused for what is no spec, or one that could never work; naming `path`, the key, and what is allowed."""
     spec = policy.parse_spec(_as_stored(table, path), path)
+    try:
+        if spec.image and spec.engine != "none":
+            policy.parse_image(spec.image, spec.engine)
+        for key, amount in _amounts(spec, ""):
+            _refuse_absurd(key, amount)
+        _refuse_impossible(spec)
+    except ValueError as error:
+        raise errors.Refused(f"{path}: {error}") from error
+
+
+def _amounts(of: Any, where: str) -> Iterator[tuple[str, Duration | Memory]]:
+    for key in of.__struct_fields__:
+        value = getattr(of, key)
+        if isinstance(value, Duration | Memory):
+            yield f"{where}{key}", value
+        elif hasattr(value, "__struct_fields__"):
+            yield from _amounts(value, f"{where}{key}.")
+
+
+def _refuse_absurd(key: str, amount: Duration | Memory) -> None:
+    if isinstance(amount, Duration) and amount > _LONGEST_H * 3600:
+        raise ValueError(f"{key} is {amount / 3600:g}h; it must be at most {_LONGEST_H}h")
+    if isinstance(amount, Memory) and amount and not _LEAST_MEMORY_M << 20 <= amount <= _MOST_MEMORY_G << 30:
+        raise ValueError(f"{key} is {str(amount)[:100]} bytes; it must be within {_LEAST_MEMORY_M}m.."
+                         f"{_MOST_MEMORY_G}g, or 0 for no limit")
+
+
+def _refuse_impossible(spec: policy.Spec) -> None:
     release, heal, port = spec.release, spec.heal, spec.container_port
     problems = {
         f"heal.budget is {heal.budget}; it must be 0 or more": heal.budget < 0,
@@ -39,7 +72,7 @@ def check(table: dict[str, Any], path: str) -> None:
             port is not None and port.protocol == "udp" and bool(spec.route or spec.check or release.smoke)}
     for problem, is_so in problems.items():
         if is_so:
-            raise errors.Refused(f"{path}: {problem}")
+            raise ValueError(problem)
 
 
 def _as_stored(table: dict[str, Any], path: str) -> object:
@@ -84,18 +117,28 @@ def _refuse_bare_names(environment: object) -> None:
                              f"{name[:100]}=VALUE, or {name[:100]}= for an empty one, or an env_file on the node")
 
 
-def _env_file(path: str, folder: str) -> str:
-    return os.path.join(folder, path)
+def _env_file(text: str, folder: str) -> str:
+    if not text:
+        raise ValueError("env_file is ''; it must be a file's path")
+    return _below(folder, text, "env_file")
 
 
 def _volume(text: str, folder: str) -> str:
     source, colon, rest = text.partition(":")
     if colon and source.startswith("."):
-        text = f"{os.path.normpath(os.path.join(folder, source))}:{rest}"
+        text = f"{os.path.normpath(_below(folder, source, 'volumes'))}:{rest}"
     if not _VOLUME.fullmatch(text):
         raise ValueError(f"volumes holds {text[:100]!r}; it must be SOURCE:/TARGET or SOURCE:/TARGET:MODE, the source "
-                         "a volume's name or a path")
+                         "a volume's name or a path, and the mode such as ro")
     return text
+
+
+def _below(folder: str, path: str, key: str) -> str:
+    """A path of the file's own folder; what is piped in has none."""
+    if not os.path.isabs(path) and (folder + "/").startswith(("/dev/", "/proc/")):
+        raise ValueError(f"{key} holds {path[:100]!r}, and there is no folder that this is relative to; write the "
+                         "whole path")
+    return os.path.join(folder, path)
 
 
 def _text(value: object) -> object:
