@@ -49,7 +49,13 @@ def read(text: str) -> dict[str, Any]:
     ('"\\ud800": a', "it holds the key '\\ud800'; it must be text"),
     ('environment: {A: "x\\0y"}', "environment.A holds 'x\\x00y'; it must be text that UTF-8 can hold, without a zero"),
     ("labels: {a: b, a: c}", 'a stands twice in "/srv/books/books.yaml", line 4'),
-    ("name: other", "name stands twice"),
+    ("labels: {a: b}\nname: other", 'name stands twice in "/srv/books/books.yaml", line 5, column 1'),
+    ("labels:\n  a: b\n  a: c", 'labels.a stands twice in "/srv/books/books.yaml", line 6, column 3'),
+    ("labels: {born: 2020-13-45}", 'is no timestamp; write it in quotes in "/srv/books/books.yaml", line 4, column 16'),
+    (f"labels: {{a: {'9' * 5000}}}", f"'{'9' * 100}' is no int; write it in quotes in "),
+    ("read_only: !!bool maybe", "'maybe' is no bool; write it in quotes in "),
+    ("labels: &a {b: *a}", "/srv/books/books.yaml: is nested too deeply, or holds itself"),
+    ("labels: {a: '\a'}", "/srv/books/books.yaml: line 4 holds '\\x07', which YAML does not allow"),
     ("check: {http: /, interval: 0s}", "interval is 0s; it must be more than 0s"),
     ("check: {http: /, timeout: 0s}", "timeout is 0s; it must be more than 0s"),
     ("heal: {budget: -1}", "heal.budget is -1; it must be 0 or more"),
@@ -68,7 +74,7 @@ def read(text: str) -> dict[str, Any]:
     ("volumes: ['data:relative']", "volumes holds 'data:relative'"),
     ("user: true", "user is 'True' (bool); it must be str"),
     ("x: [", 'in "/srv/books/books.yaml", line 4'),
-    (f"x: {'[' * 3000}", "brackets are nested too deeply"),
+    (f"x: {'[' * 3000}", "/srv/books/books.yaml: is nested too deeply, or holds itself"),
 ])
 def test_what_is_wrong_is_said_with_its_key(text: str, said: str) -> None:
     with pytest.raises(errors.Refused) as refused:

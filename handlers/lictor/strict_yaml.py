@@ -3,7 +3,7 @@
 import contextlib
 import math
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -16,8 +16,6 @@ _ALLOWED = "it must be text that UTF-8 can hold, without a zero byte"
 
 
 class _Loader(yaml.SafeLoader):
-    """A key that stands twice has one value that is not meant."""
-
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         """JSON writes one character beyond 16 bits as two halves, which YAML leaves apart."""
         text = super().construct_scalar(node)
@@ -25,12 +23,13 @@ class _Loader(yaml.SafeLoader):
             return text.encode("utf-16", "surrogatepass").decode("utf-16")
         return text
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        for each in keys:
-            if keys.count(each) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{each[:100]} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """PyYAML lets the errors of Python through when 2020-13-45 looks like a date, and is none."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, KeyError, AttributeError) as error:
+            raise _wrong(f"{str(node.value)[:100]!r} is no {node.tag.rpartition(':')[2]}; write it in quotes",
+                         node) from error
 
 
 def read(text: str, path: str, *, as_written: tuple[str, ...]) -> dict[str, Any]:
@@ -38,24 +37,46 @@ def read(text: str, path: str, *, as_written: tuple[str, ...]) -> dict[str, Any]
 
     Below the keys `as_written` a number is taken only if it will look the same as a text.
     """
-    loader = _Loader(text)
-    loader.name = path  # for the marks of its errors
     try:
+        loader = _Loader(text)
+        loader.name = path  # for the marks of its errors
         top = loader.get_single_node()
+        _refuse_twins(top, "")
         table = loader.construct_document(top) if top else None
         if not isinstance(table, dict):
             raise ValueError(f"holds {type(table).__name__}; it must hold a service's keys, as name: books")
         _refuse_odd(table, "")
         _refuse_rewritten(top, as_written, loader)
+    except yaml.reader.ReaderError as error:
+        where = f"{path}: line {text.count(chr(10), 0, error.position) + 1}"
+        raise errors.Refused(f"{where} holds {chr(error.character)!r}, which YAML does not allow") from error
     except yaml.YAMLError as error:
         raise errors.Refused(f"{path}: {' '.join(str(error).split())}") from error
     except ValueError as error:
         raise errors.Refused(f"{path}: {error}") from error
     except RecursionError as error:
-        raise errors.Refused(f"{path}: brackets are nested too deeply") from error
-    finally:
-        loader.dispose()
+        raise errors.Refused(f"{path}: is nested too deeply, or holds itself") from error
     return table
+
+
+def _wrong(what: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+
+
+def _refuse_twins(node: yaml.Node | None, where: str) -> None:
+    """A key that stands twice has one value that is not meant."""
+    if isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            _refuse_twins(each, where)
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, each in node.value:
+            named = f"{where}.{key.value}" if where else str(key.value)
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise _wrong(f"{named[:100]} stands twice", key)
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                seen.add(key.value)
+            _refuse_twins(each, named)
 
 
 def _refuse_odd(value: object, key: str) -> None:
