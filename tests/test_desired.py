@@ -61,6 +61,14 @@ def test_the_image_key_wins_and_a_bad_one_does_not() -> None:
     assert (good.spec.image, bad.spec.image, len(bad.problems)) == ("books:2", "books:2", 1)
 
 
+@pytest.mark.parametrize(("engine", "image"), [("docker", "books:1"), ("webhook", "releases/V2")])
+def test_the_image_key_is_held_to_dockers_grammar_where_docker_gets_it(engine: str, image: str) -> None:
+    spec = {**SPEC, "engine": engine, "image": "books:1"}
+    wanted = desired.desired("books", {"spec": json.dumps(spec).encode(), "image": b"releases/V2"}, State())
+    assert wanted.spec and wanted.spec.image == image
+    assert len(wanted.problems) == (image == "books:1")
+
+
 def test_a_spec_that_is_gone_holds_and_a_tombstone_removes() -> None:
     gone = desired.desired("books", {}, State(spec=SPEC))
     assert gone.spec and "cannot be read" in gone.why_held and not gone.removed
@@ -138,6 +146,14 @@ def test_durations_are_written_as_in_compose(text: str, seconds: float) -> None:
                                             ("10b", 10), (7, 7)])
 def test_memory_is_written_as_in_compose(text: object, size: int) -> None:
     assert policy.parse_spec({**SPEC, "resources": {"memory": text}}, "").resources.memory == size
+
+
+@pytest.mark.parametrize(("text", "table"), [
+    ("# of books\n\n A=1 \r\nB=x=y\nC=\n", {"A": "1", "B": "x=y", "C": ""}),
+    ("PATH\nA=1\n", {"A": "1"}),  # to empty PATH would leave the image without its programs
+])
+def test_env_files_are_read_as_docker_reads_them(text: str, table: dict[str, str]) -> None:
+    assert policy.parse_env_file(text) == table
 
 
 @pytest.mark.parametrize("text", [

@@ -21,12 +21,16 @@ _SPARE_S = 60.0  # beyond what the release itself may take: for the pull of an i
 
 def deploy(client: Catalog, prefix: str, name: str, image: str) -> Asked:
     """Ask for an image. If it has failed before it is tried again."""
-    try:
-        policy.parse_image(image)
-    except ValueError as error:
-        raise errors.Refused(f"{prefix}{name}/image: {error}") from error
-    return retry.unavailable(lambda: _ask(client, prefix, _releasable(client, prefix, name), image),
-                             timeout_s=_PATIENCE_S)
+    def ask() -> Asked:
+        there = _releasable(client, prefix, name)
+        assert there.wanted.spec is not None
+        try:
+            policy.parse_image(image, there.wanted.spec.engine)
+        except ValueError as error:
+            raise errors.Refused(f"{prefix}{name}/image: {error}") from error
+        return _ask(client, prefix, there, image)
+
+    return retry.unavailable(ask, timeout_s=_PATIENCE_S)
 
 
 def rollback(client: Catalog, prefix: str, name: str) -> Asked:

@@ -109,7 +109,7 @@ def _spec(name: str, keys: Mapping[str, bytes], remembered: State, problems: lis
           where: str) -> tuple[dict[str, Any] | None, policy.Spec | None]:
     if "spec" in keys:
         try:
-            table = msgspec.json.decode(keys["spec"])  # stricter than json: no NaN, no half of a character
+            table = policy.read_spec(keys["spec"])
             spec = policy.parse_spec(table, where)
             problem = _problem(spec, name, remembered)
             if not problem:
@@ -144,7 +144,7 @@ def _image(keys: Mapping[str, bytes], remembered: State, spec: policy.Spec, prob
     if "image" not in keys or spec.engine == "none":
         return spec.image
     try:
-        return policy.parse_image(_text(keys["image"]))
+        return policy.parse_image(_text(keys["image"]), spec.engine)
     except ValueError as error:
         problems.append(f"{where}: {error}")
         return remembered.image or spec.image

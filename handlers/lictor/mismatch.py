@@ -23,16 +23,18 @@ def explained(said: str, table: object, kind: type[msgspec.Struct]) -> str:
         return f"{key}: {what}" if key else what
     named, given = _given(table, key, kinds["given"])
     quoted = "str" in kinds["wanted"] and not isinstance(given, list | dict)
+    keys = _fields(kind, key)
     return (f"{named} is {str(given)[:100]!r} ({kinds['given']}); it must be {kinds['wanted'].replace(' | ', ' or ')}"
-            + ("; write it in quotes" if quoted else ""))
+            + (f" with keys of {', '.join(keys)}" if keys else "") + ("; write it in quotes" if quoted else ""))
 
 
 def _fields(kind: type[msgspec.Struct], key: str) -> tuple[str, ...]:
+    """The keys that are known below `key`; none where it holds no struct."""
     if not key:
         return kind.__struct_fields__
-    field = next(each for each in msgspec.structs.fields(kind) if each.name == key)
-    (inner,) = [each for each in typing.get_args(field.type) or (field.type,) if hasattr(each, "__struct_fields__")]
-    return tuple(inner.__struct_fields__)
+    types = [each.type for each in msgspec.structs.fields(kind) if each.name == key]
+    inner = [each for one in types for each in (typing.get_args(one) or (one,)) if hasattr(each, "__struct_fields__")]
+    return inner[0].__struct_fields__ if inner else ()
 
 
 def _given(table: Any, key: str, kind: str) -> tuple[str, object]:

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,10 +24,11 @@ _PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
 _HOST = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
                    r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
 _HOST_PART, _PATH_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_IMAGE = re.compile(  # as Docker's own grammar of references
+_IMAGE = re.compile(  # as Docker's own grammar of references, and the digests that it knows
     rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*(?::[0-9]+)?/)?{_PATH_PART}(?:/{_PATH_PART})*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-f]{32,})?",
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}))?",
     re.ASCII)
+_IMAGE_ELSEWHERE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
 _PORT = re.compile(r"(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})::)?(?P<port>\d{1,5})(?:/(?P<protocol>tcp|udp))?", re.ASCII)
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
@@ -173,7 +174,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.engine in (*DELEGATED, "compose"):
             self._refuse_container_keys()
         if self.engine != "none" and (self.image or self.engine not in DELEGATED):
-            parse_image(self.image)
+            _require_image(self.image)
         if self.port is not None:
             parse_port(self.port)
         check_project(self.project, engine=self.engine, strategy=self.release.strategy,
@@ -225,6 +226,11 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [self.env_file] if isinstance(self.env_file, str) else list(self.env_file)
 
 
+def read_spec(text: str | bytes) -> Any:
+    """A stored spec, not yet validated; stricter than json: no NaN, no half of a character. Raises ValueError."""
+    return msgspec.json.decode(text)
+
+
 def parse_spec(table: object, where: str) -> Spec:
     """Validate a spec; raises Refused naming `where`, the key, what was given and what is allowed."""
     try:
@@ -240,9 +246,10 @@ def parse_replicas(text: str, limits: Replicas) -> int:
     return int(text)
 
 
-def parse_image(text: str) -> str:
-    """An image's name; raises ValueError saying what is allowed."""
-    if len(text) > 255 or not _IMAGE.fullmatch(text):
+def parse_image(text: str, engine: str) -> str:
+    """A new image's name, as Docker takes it where Docker is to have it; raises ValueError saying what is allowed."""
+    _require_image(text)
+    if engine not in DELEGATED and not _IMAGE.fullmatch(text):
         raise ValueError(f"image is {text[:100]!r}; it must be an image's name such as books-service:1.0, in lower "
                          "case but for the tag")
     return text
@@ -260,9 +267,18 @@ def parse_port(value: int | str) -> Port:
 
 
 def parse_env_file(text: str) -> dict[str, str]:
-    """Docker's env-file format: NAME=value lines; empty lines and # comments are passed over."""
+    """Docker's env-file format: NAME=value lines; empty lines and # comments are passed over.
+
+    So is a NAME alone: Docker leaves it out when its caller has none of that name, and a service that is alive must not
+    be without a replacement for it.
+    """
     lines = [line.strip() for line in text.splitlines()]
-    return _table([line for line in lines if line and not line.startswith("#")])
+    return _table([line for line in lines if "=" in line and not line.startswith("#")])
+
+
+def _require_image(text: str) -> None:
+    if not _IMAGE_ELSEWHERE.fullmatch(text):
+        raise ValueError(f"image is {text[:100]!r}; it must be an image's name such as books-service:1.0")
 
 
 def _table(values: Mapping[str, object] | list[str]) -> dict[str, str]:
