@@ -71,18 +71,15 @@ def apply(client: Catalog, prefix: str, tables: list[tuple[str, dict[str, Any]]]
         _refuse_conflicts(spec, values, prefix, path)
         values[f"{own}spec"] = json.dumps(table).encode()
         changes.append((spec, old, table))
+    alive = client.alive_nodes()
     for spec, old, table in changes:
         client.commit(_operations(spec, old, table, entries, f"{prefix}{spec.name}/"))
         in_force = values.get(f"{prefix}{spec.name}/image", b"").decode("utf-8", "backslashreplace")
         wins = in_force and in_force != spec.image and old and old.image == spec.image
-        nobody = f"; but Consul sees no node {spec.node}, and no other acts for it" if _is_lost(client, spec) else ""
+        is_lost = alive and spec.node not in ("", *alive)  # who may see no node sees none
+        nobody = f"; but Consul sees no node {spec.node}, and no other acts for it" if is_lost else ""
         yield (f"{spec.name}: applied{f' on {spec.node}' if spec.node else ''}; {'updated' if old else 'new'}{nobody}"
                + (f"; the key {prefix}{spec.name}/image wins: {in_force}" if wins else ""))
-
-
-def _is_lost(client: Catalog, spec: policy.Spec) -> bool:
-    """Whether the node that is to act does not answer, or is none of Consul's; one that may see no node sees none."""
-    return bool(spec.node) and spec.node not in (client.alive_nodes() or (spec.node,))
 
 
 def _operations(spec: policy.Spec, old: policy.Spec | None, table: dict[str, Any], entries: dict[str, catalog.Entry],

@@ -83,8 +83,9 @@ def _told(seen: Observation, color: str, count: int, fingerprint: str) -> list[A
 
 def _patiently(act: Action, seen: Observation) -> Action:
     """An engine that could not be told is told again only after a while."""
-    failures = seen.state.deaths.get(telling(act.color))
-    again_at = starts.retry_at(seen.desired.name, telling(act.color), failures) if failures else 0.0
+    number = telling(act.color)
+    failures = seen.state.deaths.get(number)
+    again_at = starts.retry_at(seen.desired.name, number, failures) if failures else 0.0
     if act.kind not in _TELLING_KINDS or seen.now >= again_at:
         return act
     return act._replace(kind="wait", until=again_at, reason=f"backs off, as its engine failed: {act.reason}")
@@ -124,8 +125,9 @@ def _last_step(seen: Observation) -> list[Action]:
     if not seen.state.rollout:
         return []
     if rolling.is_under_way(seen) or len(everyone) != seen.target:
-        return [Action("wait", f"{len(release.newcomers(seen))} of {seen.target} are there, and "
-                       f"{len(everyone) - len(release.newcomers(seen))} others", seen.desired.name)]
+        new = len(release.newcomers(seen))
+        return [Action("wait", f"{new} of {seen.target} are there, and {len(everyone) - new} others",
+                       seen.desired.name)]
     late = [action.on("wait", each, f"is {each.condition}; the new release has to pass its checks", until=each.until)
             for each in everyone if not each.passes]
     if late or seen.now < rolling.passing_until(seen):

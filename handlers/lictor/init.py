@@ -1,9 +1,10 @@
 """`lictor init`: prepares this node once, says what it did and what is left to do; `--remove` takes it back."""
 
+import contextlib
 import glob
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from lictor import config, control, door, errors, files, handler, nginx, node, process, render, units, watches
@@ -11,7 +12,6 @@ from lictor.installed import Installed
 
 _UNITS = "/etc/systemd/system"
 _SNIPPET = "lictor.conf"
-_ROOT = "lictor init needs to be run as root"
 
 
 class Report(NamedTuple):
@@ -29,7 +29,7 @@ def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: 
     every path that is touched, not in what is written. Consul and Docker are where `environ` says.
     """
     has = node.detect(root)
-    try:
+    with _as_root():
         mine = Installed(root, force=force)
         with mine.saved():
             watch = config.Watch(door_kind or _present_door(mine, config_path), config_dir=has.consul_dir)
@@ -48,8 +48,6 @@ def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: 
                 mine.write(_drop_in(nginx_unit), units.nginx_drop_in(settings.nginx.conf_dir))
             if has.has_systemd:
                 _write_residents(mine, settings, token_file, has)
-    except OSError as error:
-        raise errors.Refused(f"{error}; {_ROOT}") from error
     todo = [*_nginx_todo(mine, settings, nginx_unit), *_residents_todo(mine, settings, has),
             *_agent_todo(settings, has, agent_changed)]
     if environment and not has.has_systemd:
@@ -59,10 +57,8 @@ def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: 
 
 def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root: str = "/") -> Report:
     """Take away what `run` wrote, unless it was changed since, or is still in use."""
-    try:
+    with _as_root():
         mine = Installed(root, force=force)
-    except OSError as error:
-        raise errors.Refused(f"{error}; {_ROOT}") from error
     if not mine.files:
         return Report(["nothing of lictor init's is on this node"], [])
     settings, has = _settings(mine, config_path), node.detect(root)
@@ -82,11 +78,8 @@ def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root:
     else:
         todo.append("restart the Consul agent once, which still runs the handlers" + (
             f": systemctl daemon-reload && systemctl restart {has.agent_unit}" if has.agent_unit else ""))
-    try:
-        with mine.saved():
-            mine.remove(keep)
-    except OSError as error:
-        raise errors.Refused(f"{error}; {_ROOT}") from error
+    with _as_root(), mine.saved():
+        mine.remove(keep)
     left = [each for each in (settings.nginx.conf_dir if settings.nginx else "", settings.state_dir)
             if each in mine.folders]
     if left and not keep:
@@ -95,6 +88,14 @@ def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root:
         todo.append("then, so that no release waits for this nginx: consul kv delete -recurse lictor/nodes/NODE/, "
                     "for NODE its name in Consul")
     return Report(mine.lines, todo)
+
+
+@contextlib.contextmanager
+def _as_root() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise errors.Refused(f"{error}; lictor init needs to be run as root") from error
 
 
 def _settings(mine: Installed, config_path: str) -> config.Config:

@@ -32,10 +32,11 @@ class Installed:
     def write(self, path: str, text: str, *, generated: bool = False, mode: int = 0o644) -> bool:
         """Write a file unless its owner changed it (`generated`: lictor will); returns whether anything changed."""
         there = files.read(self.path(path))
-        if there is not None and there != text and _digest(there) != self.files.get(path) and not self.force:
+        is_changed = there is not None and there != text and _digest(there) != self.files.get(path)
+        if is_changed and not self.force:
             self.lines.append(f"kept {path}: it has been changed (--force overwrites it)")
             return False
-        if there not in (None, text) and self.files.get(path) not in (_GENERATED, _digest(there or "")):
+        if is_changed and self.files.get(path) != _GENERATED:
             os.replace(self.path(path), self.path(f"{path}.bak"))
             self.lines.append(f"kept what was in {path} as {path}.bak")
         self.make_folder(os.path.dirname(path))

@@ -53,8 +53,7 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
         click.echo(json.dumps(actions, indent=2))
     else:
         for each in actions:
-            click.echo(printable(f"{each['service']}: {each['kind']} {each['container']}: {each['reason']}")
-                       .replace(" : ", ": "))
+            click.echo(_line(each["service"], each))
         if not actions:
             click.echo("nothing to do")
     sys.exit(3 if report.needs_work(actions) else 0)
@@ -80,7 +79,7 @@ def why(session: Session, name: str, as_json: bool) -> None:
         click.echo(report.told(record))
     click.echo(printable(f"now: {story['seen']}"))
     for each in story["now"]:
-        click.echo(printable(f"now: {each['kind']} {each['container']}: {each['reason']}").replace(" : ", ": "))
+        click.echo(_line("now", each))
     if not story["now"]:
         click.echo("now: nothing to do")
 
@@ -106,6 +105,10 @@ def replay_(file: Any, as_json: bool) -> None:
         click.echo(f"{report.moment(each.at)}  {each.service}" + (f"\n    then: {each.then}" if each.then else ""))
         for line in each.now or ["nothing to do"]:
             click.echo(f"    now:  {line}")
+
+
+def _line(head: str, action: dict[str, Any]) -> str:
+    return printable(f"{head}: {action['kind']} {action['container']}: {action['reason']}").replace(" : ", ": ")
 
 
 def _no_service(name: str) -> errors.Refused:
