@@ -21,7 +21,8 @@ from lictor.cli.session import Session
 def init_(session: Session, removing: bool, force: bool, door_kind: str | None) -> None:
     """Prepare this node, or take that back.
 
-    Writes settings, nginx's snippet, Consul's watches and units, and says what it did and what is left to do.
+    Writes settings, nginx's snippet, Consul's watches and units, and says what it did and what is left to do. Where
+    Consul and Docker are, as CONSUL_HTTP_ADDR, DOCKER_HOST and the like say now, it writes down for the handlers.
     """
     path = os.path.abspath(session.config_path or config.DEFAULT_PATH)
     done = init.remove(config_path=path, force=force) if removing else init.run(
