@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import pty
 import shutil
@@ -51,6 +52,13 @@ def test_nothing_moves_the_cursor_of_a_terminal(lictor: Command) -> None:
     for words in (("status",), ("deploy", "books-service", "books:2")):
         said = lictor(*words).stdout
         assert "\x1b" not in said and "a b?[31mred" in said, words
+
+
+def test_a_spec_may_be_piped_in(lictor: Command) -> None:
+    assert lictor("apply", "-", given=json.dumps(BOOKS)).returncode == 0
+    assert [each["name"] for each in lictor.status()] == ["books-service"]
+    refused = lictor("apply", "-", given=json.dumps({**BOOKS, "env_file": "books.env"}))
+    assert refused.returncode == 1 and "write the whole path" in refused.stderr
 
 
 def test_who_has_no_rights_on_this_node_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,6 +75,10 @@ def read(text: str) -> dict[str, Any]:
     ("user: true", "user is 'True' (bool); it must be str"),
     ("x: [", 'in "/srv/books/books.yaml", line 4'),
     (f"x: {'[' * 3000}", "/srv/books/books.yaml: is nested too deeply, or holds itself"),
+    ("x0: &x0 [1, 1]\n" + "\n".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]" for n in range(1, 40)),
+     "/srv/books/books.yaml: holds more than 10000 values, each alias counted as what it stands for"),
+    ("x0: &x0 {a: 1, b: 1}\n" + "\n".join(f"x{n}: &x{n} {{<<: [*x{n - 1}, *x{n - 1}]}}" for n in range(1, 40)),
+     "/srv/books/books.yaml: holds more than 10000 values, each alias counted as what it stands for"),
 ])
 def test_what_is_wrong_is_said_with_its_key(text: str, said: str) -> None:
     with pytest.raises(errors.Refused) as refused:

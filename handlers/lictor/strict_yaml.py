@@ -13,6 +13,7 @@ from lictor import errors
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _ALLOWED = "it must be text that UTF-8 can hold, without a zero byte"
+_MOST_VALUES = 10_000  # what Consul takes for one key is less
 
 
 class _Loader(yaml.SafeLoader):
@@ -41,6 +42,8 @@ def read(text: str, path: str, *, as_written: tuple[str, ...]) -> dict[str, Any]
         loader = _Loader(text)
         loader.name = path  # for the marks of its errors
         top = loader.get_single_node()
+        if _values(top, {}) > _MOST_VALUES:
+            raise ValueError(f"holds more than {_MOST_VALUES} values, each alias counted as what it stands for")
         _refuse_twins(top, "")
         table = loader.construct_document(top) if top else None
         if not isinstance(table, dict):
@@ -61,6 +64,17 @@ def read(text: str, path: str, *, as_written: tuple[str, ...]) -> dict[str, Any]
 
 def _wrong(what: str, node: yaml.Node) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+
+
+def _values(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """How many values it comes to: a few lines of aliases to aliases can stand for more than any memory holds."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 1  # for one that holds itself
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in node.value for each in pair]
+        known[id(node)] = 1 + sum(_values(each, known) for each in parts)
+    return known[id(node)]
 
 
 def _refuse_twins(node: yaml.Node | None, where: str) -> None:

@@ -21,9 +21,10 @@ class Command:
         os.makedirs(folder / "state" / "routes")
         self.environ = {**os.environ, **consul.environ, "LICTOR_CONFIG": str(settings)}
 
-    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """`given` is what it may read on stdin."""
         return subprocess.run(self._argv(*words), capture_output=True, text=True, timeout=60, env=self.environ,
-                              stdin=subprocess.DEVNULL)
+                              input=given)
 
     def begin(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Run it beside the test. It heeds SIGINT, though a shell in the background may have us ignore it."""

@@ -5,14 +5,16 @@ import click
 from lictor import apply as applying
 from lictor.cli.session import Session
 
+_STDIN = "/dev/stdin"
+
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE|-...")
 @click.option("--as", "name", metavar="NAME", help="Apply the one FILE under this name instead of its own.")
 @click.option("--host", metavar="HOST", help="With --as: the host of its route, instead of its own.")
 @click.pass_obj
 def apply(session: Session, files: tuple[str, ...], name: str | None, host: str | None) -> None:
-    """Write service specs (YAML or JSON) to Consul. All files are checked before the first is written.
+    """Write service specs (YAML or JSON) to Consul. All files are checked before the first is written; - is stdin.
 
     With --as and --host one FILE serves several customers, each a service of its own: its keys, containers, colour,
     count and route follow from the name. What else the FILE names, such as volumes, they share.
@@ -26,7 +28,7 @@ def apply(session: Session, files: tuple[str, ...], name: str | None, host: str 
         raise click.UsageError("--host goes with --as")
     if host == "":
         raise click.UsageError("--host is empty; without it the route keeps its own host")
-    tables = applying.read(list(files), name=name, host=host)
+    tables = applying.read([_STDIN if each == "-" else each for each in files], name=name, host=host)
     for line in applying.apply(session.client, session.settings.prefix, tables):
         click.echo(line)
 
