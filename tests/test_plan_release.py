@@ -290,6 +290,23 @@ def test_an_ill_one_that_goes_on_the_way_back_is_taken_off_the_budget_and_by_jud
     assert "confirm books-2" in decided(world(ROLLING, NEW, *crew, state=state, certain=False))
 
 
+@pytest.mark.parametrize(("crew", "most"), [
+    (("1 books:1 drained",), 1),  # it went in place
+    (("1 books:1 drained", "2 books:3 joining"), 2),  # beside what came of a release that was asked for in between
+])
+def test_one_that_is_well_again_and_the_last_that_passes_does_not_drain_for_a_release(crew: tuple[str, ...],
+                                                                                      most: int) -> None:
+    """Else it waits until no nginx lists it, the next one until it is gone, and the deadline of the release as well."""
+    spec = {**ROLLING, "replicas": {"min": 0, "initial": 1, "max": most}}
+    seen = world(spec, NEW, *crew, replicas=1, serving=frozenset({("node-1", "s0")}), in_flight={"c0": 0},
+                 idle_reads={"c0": 3})
+    assert seen.state.rollout and decided(seen) == ["undrain books-1"]
+    others = world({**spec, "replicas": {"min": 0, "max": 3}}, NEW, *crew, f"{len(crew) + 1} books:2 passing",
+                   replicas=1, serving=frozenset({("node-1", "s0"), ("node-1", f"s{len(crew)}")}),
+                   in_flight={"c0": 0}, idle_reads={"c0": 3})
+    assert "undrain books-1" not in decided(others)
+
+
 def test_rolling_lets_a_newcomer_in_when_its_smoke_path_answers_and_then_an_old_one_goes() -> None:
     spec = {**ROLLING, "release": {**ROLLING["release"], "smoke": "/books"}}
     old = ("1 books:1 passing", "2 books:1 passing")

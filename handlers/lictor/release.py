@@ -26,11 +26,18 @@ def goal(seen: Observation) -> str:
 
 
 def taken_back(everyone: list[Member], seen: Observation) -> list[Action]:
-    """Those that drain though they are well and wanted again, the last to have begun first."""
+    """Those that drain though they are well and wanted again, the last to have begun first. Where nobody passes, what
+    is live is wanted again during a release too: it would drain until no nginx lists it, and leave nobody to list."""
+    releases = {goal(seen)} if anyone_passes(seen) else {goal(seen), live_release(seen)}
     well = [each for each in everyone if each.condition == "draining" and each.instance
-            and each.instance.status != "critical" and each.container.release == goal(seen)]
+            and each.instance.status != "critical" and each.container.release in releases]
     return [action.on("undrain", each, f"wanted again: {seen.desired.why_replicas}")
             for each in sorted(well, key=lambda each: drain_mark(each.instance) or (0.0, ""), reverse=True)]
+
+
+def anyone_passes(seen: Observation) -> bool:
+    """Whether any of what is live, or is to take over from it without colours, gets traffic and passes."""
+    return any(each.condition == "healthy" for each in members(seen))
 
 
 def is_asked_for(seen: Observation) -> bool:

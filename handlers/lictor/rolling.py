@@ -34,7 +34,8 @@ def actions(seen: Observation) -> list[Action]:
         return joining
     if len(standing) > seen.target:
         return [_step(action.leave(worst, f"{_what(seen)}: {len(right)} of {seen.target} are there"), seen)]
-    back = release.taken_back(draining, seen)[:seen.target - len(standing)]
+    missing = seen.target - len(standing)
+    back = release.taken_back(draining, seen)[:missing if release.anyone_passes(seen) else max(missing, 1)]
     if back:
         return back
     if draining:
