@@ -203,6 +203,14 @@ def test_one_that_is_well_and_drains_comes_back_for_one_that_is_ill() -> None:
     assert "undrain books-2" in decided(seen._replace(instances=tuple(well)))
 
 
+def test_the_last_that_an_nginx_lists_is_of_use_when_one_of_its_registrations_passes() -> None:
+    seen = scene(1, "draining late", spec={"drain": "5s"}, serving=frozenset({("node-1", "s1")}))
+    stray = seen.instances[0]._replace(service_id="twin", maintenance=f"lictor: draining since {int(NOW) - 9}: x")
+    well = seen.instances[0]._replace(status="passing")
+    assert "wait books-1" in decided(seen._replace(instances=(well, stray)))
+    assert "remove books-1" in decided(seen)
+
+
 def reserved(count: int, *, service: str = "books", ago_s: float = 30) -> tuple[Reservation, ...]:
     return tuple(Reservation(service, f"x{number}", NOW - ago_s) for number in range(count))
 

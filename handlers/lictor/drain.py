@@ -16,7 +16,8 @@ def ending(member: Member, everyone: list[Member], seen: Observation, *, then: s
     served = is_listed(member, seen)
     if not served and connections == 0 and seen.idle_reads.get(member.container.id, 0) >= IDLE_READS:
         return action.on(then, member, f"drained: {why}")
-    is_of_use = member.instance.status != "critical"  # else it is worth no waiting that nginx still lists it
+    is_of_use = any(each.status != "critical" for each in seen.instances
+                    if each.container_id == member.container.id)  # else it is worth no waiting that it is listed
     is_last = is_of_use and served and seen.target > 0 and not any(
         _outlasts(each, member) and is_listed(each, seen) for each in everyone)
     if seen.now >= since + drain_s and not is_last:
