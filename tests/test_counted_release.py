@@ -7,6 +7,7 @@ import pytest
 
 from counted_scene import BLUE, GREEN, NEW, ROLLING, SPEC, TWO, decided, group, release_of, world
 from lictor import memory, plan
+from lictor.budget import Reservation
 from lictor.model import Group
 from lictor.observation import Observation
 from lictor.state import Asked, Deaths, Failure, Rollout, telling
@@ -181,6 +182,35 @@ def test_nobody_is_replaced_while_a_rolling_release_is_under_way() -> None:
     seen = world("books:2", 2, (group("", 2, "books:2", *"ab", spec=spec),), "a - critical", "b - critical", spec=spec,
                  state=state)
     assert seen.state.rollout and decided(seen) and not [each for each in plan.plan(seen) if each.kind in plan.ACTS]
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_the_ill_of_a_release_that_failed_are_its_engine_s_to_replace(remembers: bool) -> None:
+    """It is told of the way back once, and nothing of that is taken off the budget, nor opens the breaker."""
+    spec = {**ROLLING, "heal": {"grace": "10s", "budget": 1}, "release": {**ROLLING["release"], "deadline": "120s"}}
+    new, old = release_of("books:2", spec), release_of("books:1", spec)
+    state = {"live": {**spec, "image": "books:1"}, "live_release": old, "passed": [],
+             "critical_since": dict.fromkeys("ab", NOW - 120), "asked": {"": Asked(2, new, NOW - 121)},
+             "rollout": Rollout(new, NOW - 125, most=2, moved_at=NOW - 121)}
+    told = group("", 2, "books:2", *"ab", spec=spec)._replace(container_ids=("a", "b") if remembers else None)
+    crew, how = ("a - critical", "b - critical"), {"spec": spec, "remembers": remembers, "ends": remembers}
+    spent = (Reservation("books", "x", NOW - 30),)
+    for reservations in ((), spent):
+        late = world("books:2", 2, (told,), *crew, state=state, reservations=reservations, **how)
+        assert late.state.failed and not late.state.breaker and decided(late) == ["redeploy books 2", "hold "]
+    back = {**state, "rollout": None, "failed": late.state.failed}
+    for ago_s, expected in ((119, ["hold "]), (120, ["end s-a on node-1", "hold "])):
+        back["asked"] = {"": Asked(2, old, NOW - ago_s)}
+        seen = world("books:2", 2, (group("", 2, "books:1", spec=spec),), *crew, state=back, spec=spec)
+        assert decided(seen)[-len(expected):] == expected and len(decided(seen)) == len(expected)
+
+
+def test_an_engine_is_not_told_twice_at_once() -> None:
+    """What it did with the live colour is not known, and one is ill."""
+    asked = {"blue": Asked(2, "", NOW - 90, done=False)}
+    seen = world("books:1", 2, (Group("books", "blue", 2, "", "books:1", None),), "a blue critical", "b blue passing",
+                 state={"asked": asked, "critical_since": {"a": NOW - 20}}, remembers=False, ends=False)
+    assert decided(seen) == ["redeploy books-blue 2"]
 
 
 def test_a_failed_release_runs_on_while_an_nginx_may_send_requests_to_it() -> None:

@@ -22,7 +22,9 @@ def actions(seen: Observation) -> list[Action]:
         told += [*blue_green.color_key(seen), *_other_color(seen)]
     elif not told:
         told = _last_step(seen)
-    return [_patiently(each, seen) for each in (*told, *_ill(counts, seen))]
+    is_told = any(each.kind in action.ACTS for each in told)  # then not something else at once
+    ill = [each for each in _ill(counts, seen) if not is_told or each.kind not in _TELLING_KINDS]
+    return [_patiently(each, seen) for each in (*told, *ill)]
 
 
 def is_over(seen: Observation) -> bool:
@@ -40,8 +42,16 @@ def due(seen: Observation) -> Member | None:
     if not len(everyone) <= seen.target <= len(everyone) + len(_out_of_sight(counts, seen)):
         return None
     ill = [each for each in everyone if each.condition == "unhealthy" and each.instance
-           and (each.instance.node == counts.node if counts.ends else counts.tells)]
+           and (each.instance.node == counts.node if counts.ends else counts.tells) and not _is_on_its_way(each, seen)]
     return max(ill, key=lambda each: critical_for_s(each, seen), default=None)
+
+
+def _is_on_its_way(ill: Member, seen: Observation) -> bool:
+    """Not of what is live, on the way back from a release that failed, say: its engine replaces it by itself, as it is
+    yet to be told, or was told less than a deadline ago."""
+    goal, there = release.goal(seen), group(seen, seen.desired.color)
+    return there is not None and ill.container.release != goal and (
+        there.release != goal or seen.now < _told_again_at(there.color, seen))
 
 
 def registered(seen: Observation) -> int:
