@@ -4,7 +4,7 @@ import pytest
 
 import msgspec
 from counted_scene import BLUE, SPEC, TWO, decided, group, release_of, world
-from lictor import counted, counting, desired, model, plan
+from lictor import counted, counting, desired, memory, model, plan
 from lictor.model import Group
 from lictor.observation import Observer
 from lictor.state import Asked, Deaths, State, telling
@@ -92,6 +92,21 @@ def test_what_only_one_of_those_that_look_sees_is_not_remembered_as_a_doubt() ->
     assert blind.state.doubt == "" and blind.state.told == []
     (held,) = plan.plan(blind)
     assert held.kind == "hold" and "nginx itself fails" in held.reason
+
+
+def test_when_a_doubt_of_one_node_ends_the_grace_counts_anew_there_and_only_there() -> None:
+    """What failed with its nginx has to pass first; the others had no reason to wait."""
+    first = world("books:1", 2, (BLUE,), "a blue critical", "b blue passing", state={"critical_since": {"a": NOW - 20}},
+                  observer=Observer(nginx_trouble="it does not answer"))
+    assert first.counts and decided(first) == ["hold s-a on node-1"]
+    over = first._replace(observer=Observer())
+    for later_s, expected in ((5, []), (14, []), (15, ["end s-a on node-1"])):
+        over = over._replace(now=NOW + later_s)
+        over = over._replace(state=memory.remember(over))
+        assert decided(over) == expected and over.state.trusted_by == {"node-1": NOW + 5}
+    elsewhere = first._replace(counts=first.counts._replace(node="node-2", ends=False), observer=Observer())
+    elsewhere = elsewhere._replace(state=memory.remember(elsewhere))
+    assert elsewhere.state.trusted_by == {"node-1": 0.0} and decided(elsewhere) == ["redeploy books-blue 2"]
 
 
 def test_a_colour_that_nobody_remembers_is_known_by_what_is_registered() -> None:

@@ -19,6 +19,7 @@ _OF_WHO_TELLS = ("rollout", "failed", "live", "live_release", "proven", "previou
 def remember(seen: Observation) -> State:
     """The state after this observation; remembering it once more changes nothing."""
     new_doubt, stored = doubt.new_doubt(doubt.lasting(seen)), seen.state
+    seen = seen._replace(state=msgspec.structs.replace(stored, trusted_by=_trusted_by(seen, new_doubt)))
     if seen.state.doubt and seen.certain and new_doubt is None:
         seen = seen._replace(state=msgspec.structs.replace(seen.state, doubt="", trusted_since=seen.now))
     seen = release.with_rollout(_with_passed(seen))
@@ -98,6 +99,16 @@ def causes(seen: Observation) -> dict[str, str]:
             found[f"gave up {number}"] = (f"{name} failed {deaths.count} times, and the next try is only every "
                                           f"{starts.BACK_OFF_MAX_S / 60:g} minutes")
     return found
+
+
+def _trusted_by(seen: Observation, shared: doubt.Doubt | None) -> dict[str, float]:
+    """A doubt that only this node has is not others' to end, nor to heed; when it ends, the grace counts anew here."""
+    if not seen.counts:
+        return {}
+    node, old = seen.counts.node, {name: min(at, seen.now) for name, at in seen.state.trusted_by.items()}
+    if shared is None and doubt.new_doubt(seen):
+        return {**old, node: 0.0}
+    return {**old, node: seen.now} if old.get(node) == 0.0 else old
 
 
 def _is_new(stored: State, seen: Observation) -> bool:

@@ -174,5 +174,11 @@ def _member(container: Container, instance: Instance | None, seen: Observation) 
     if container.id not in seen.state.passed and seen.now < started_until:
         return Member(container, instance, "starting", started_until)
     grace_s = seen.desired.spec.heal.grace if seen.desired.spec else 0.0
-    judged_at = max(critical_since(container, seen), min(seen.state.trusted_since, seen.now)) + grace_s
+    judged_at = max(critical_since(container, seen), min(_trusted_since(seen), seen.now)) + grace_s
     return Member(container, instance, "unhealthy" if seen.now >= judged_at else "failing", judged_at)
+
+
+def _trusted_since(seen: Observation) -> float:
+    """When the last doubt ended, of all who look or of this node alone."""
+    own = seen.state.trusted_by.get(seen.counts.node, 0.0) if seen.counts else 0.0
+    return max(seen.state.trusted_since, own)

@@ -73,6 +73,7 @@ class State(msgspec.Struct, frozen=True):
     surplus_since: float = 0.0  # since when more run than are wanted; 0.0: no more than that
     doubt: str = ""  # why what is seen is not trusted; it ends with a consistent reading that gives no reason
     trusted_since: float = 0.0  # when the last doubt ended: from then on the grace counts anew
+    trusted_by: dict[str, float] = {}  # node -> the same of a doubt that it alone had; 0.0: it has it
     breaker: Breaker | None = None
     well_since: float = 0.0  # while the breaker is open: since when all is as desired; 0.0: it is not
     told: list[str] = []  # the causes that people have been told of, each once as long as it lasts
