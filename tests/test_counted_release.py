@@ -9,7 +9,7 @@ from counted_scene import BLUE, GREEN, NEW, ROLLING, SPEC, TWO, decided, group, 
 from lictor import memory, plan
 from lictor.budget import Reservation
 from lictor.model import Group
-from lictor.observation import Observation
+from lictor.observation import Observation, drain_text
 from lictor.state import Asked, Deaths, Failure, Rollout, telling
 from scene import NOW
 
@@ -159,6 +159,25 @@ def test_a_release_fails_when_its_engine_does_not_end_what_it_replaces() -> None
     assert seen.state.rollout and decided(seen)[0] == "wait books"
     late = rolling(told, *crew, rollout=begun, now=NOW + 1)
     assert late.state.failed and "3 are there, 2 are wanted" in late.state.failed.why
+
+
+def test_a_drain_that_does_not_end_does_not_put_off_a_release_for_ever() -> None:
+    """The registrar of its node died before it could take the registration back, say."""
+    told = (group("", 2, "books:2", "c", "d", spec=ROLLING),)
+    stale = rolling(told, "a - critical", "c - passing", "d - passing", rollout=BEGUN)
+    marked = tuple(each._replace(maintenance=drain_text(NOW - 5, "Swarm ends it")) if each.container_id == "a" else each
+                   for each in stale.instances)
+    state, held_up = BEGUN, []
+    for later_s in range(0, 301, 10):
+        seen = stale._replace(now=NOW + later_s, instances=marked, state=msgspec.structs.replace(
+            stale.state, rollout=state))
+        seen = seen._replace(state=memory.remember(seen))
+        if not seen.state.rollout:
+            break
+        state = seen.state.rollout
+        held_up += [later_s] if not state.moved_at else []
+    assert held_up and held_up[-1] == 30  # its drain, and the grace to stop
+    assert seen.state.failed and "3 are there, 2 are wanted" in seen.state.failed.why and later_s == 100
 
 
 def test_who_scales_down_during_a_release_does_not_fail_it() -> None:

@@ -183,8 +183,12 @@ def _around(seen: Observation) -> list[Member]:
 
 
 def _drains(wanted: str, seen: Observation) -> bool:
-    """Whether what it replaces, or what has its colour, still answers its last requests."""
-    return any(each.condition == "draining" and each.container.release != wanted for each in _around(seen))
+    """Whether what it replaces, or what has its colour, still answers its last requests. With its engine, only for as
+    long as it may: its registration may be left over."""
+    spec, marks = seen.desired.spec, [drain_mark(each.instance) for each in _around(seen)
+                                      if each.condition == "draining" and each.container.release != wanted]
+    return any(mark and spec and (not seen.counts or seen.now < mark[0] + spec.drain + spec.stop_grace_period)
+               for mark in marks)
 
 
 def _trouble(seen: Observation) -> str:
