@@ -192,6 +192,20 @@ def test_who_scales_down_during_a_release_does_not_fail_it() -> None:
     assert seen.state.rollout and decided(seen) == ["wait books"]
 
 
+@pytest.mark.parametrize(("stood_s", "fails"), [(62, False), (89, False), (90, True)])
+def test_an_engine_that_fails_when_it_is_asked_for_fewer_gets_a_deadline_for_that(stood_s: float, fails: bool) -> None:
+    """All pass, and have for long; its playbook breaks off once."""
+    spec = {**ROLLING, "release": {**ROLLING["release"], "deadline": "30s"}}
+    new, old = release_of("books:2", spec), release_of("books:1", spec)
+    state = {"live": {**spec, "image": "books:1"}, "live_release": old, "surplus_since": NOW - stood_s,
+             "asked": {"": Asked(3, new, NOW - 1, done=False)}, "deaths": {telling(""): Deaths(2, NOW)},
+             "rollout": Rollout(new, NOW - 99, passing_since=NOW - 95, most=2, moved_at=NOW - 96)}
+    seen = world("books:2", 2, (Group("books", "", 3, new, "books:2", None),), *(f"{each} - passing" for each in "abc"),
+                 spec=spec, remembers=False, ends=False, state=state)
+    assert bool(seen.state.failed) == fails
+    assert decided(seen) == (["redeploy books 3", "hold "] if fails else ["wait books"])
+
+
 def test_nobody_is_replaced_while_a_rolling_release_is_under_way() -> None:
     spec = {**ROLLING, "release": {**ROLLING["release"], "deadline": "120s"}}
     new = release_of("books:2", spec)

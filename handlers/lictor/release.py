@@ -158,7 +158,9 @@ def _late(seen: Observation) -> str:
         return f"{count} could be started {within}{_trouble(seen)}"
     if _are_too_many(seen):
         return f"{len(_around(seen))} are there, {seen.target} are wanted; the engine did not end the others {within}"
-    if not is_told(seen, seen.desired.release_color):
+    is_fewer = seen.state.surplus_since and not seen.desired.color  # that is asked for later than the release was
+    told_at = seen.state.surplus_since + seen.rules.surplus_after_s if is_fewer else 0.0
+    if not is_told(seen, seen.desired.release_color) and seen.now >= told_at + spec.release.deadline:
         return f"its engine did not end well what it was told {within}"
     return ""
 
