@@ -89,7 +89,7 @@ def test_what_only_one_of_those_that_look_sees_is_not_remembered_as_a_doubt() ->
     state = {"critical_since": {"a": NOW - 20}}
     blind = world("books:1", 2, (BLUE,), "a blue critical", "b blue passing", state=state,
                   observer=Observer(nginx_trouble="it does not answer"))
-    assert blind.state.doubt == "" and blind.state.told == []
+    assert blind.state.doubt == "" and blind.state.told == ["held on node-1"]
     (held,) = plan.plan(blind)
     assert held.kind == "hold" and "nginx itself fails" in held.reason
 
@@ -107,6 +107,20 @@ def test_when_a_doubt_of_one_node_ends_the_grace_counts_anew_there_and_only_ther
     elsewhere = first._replace(counts=first.counts._replace(node="node-2", ends=False), observer=Observer())
     elsewhere = elsewhere._replace(state=memory.remember(elsewhere))
     assert elsewhere.state.trusted_by == {"node-1": 0.0} and decided(elsewhere) == ["redeploy books-blue 2"]
+
+
+def test_a_person_is_told_once_of_what_one_node_doubts_whoever_looks() -> None:
+    blind = Observer(nginx_trouble="it does not answer")
+    seen = world("books:1", 2, (BLUE,), "a blue critical", "b blue passing", state={"critical_since": {"a": NOW - 20}},
+                 observer=blind)
+    assert memory.causes(seen) == {
+        "held on node-1": "nothing is replaced by node-1: nginx itself fails: it does not answer"}
+    for node, observer, told in (("node-2", Observer(), ["held on node-1"]), ("node-1", blind, ["held on node-1"]),
+                                 ("node-1", Observer(), []), ("node-2", Observer(), [])):
+        assert seen.counts
+        seen = seen._replace(counts=seen.counts._replace(node=node), observer=observer)
+        seen = seen._replace(state=memory.remember(seen))
+        assert seen.state.told == told
 
 
 def test_a_colour_that_nobody_remembers_is_known_by_what_is_registered() -> None:

@@ -93,12 +93,20 @@ def causes(seen: Observation) -> dict[str, str]:
     suspected = doubt.suspicion(doubt.lasting(seen)) if ripe else None
     if suspected or HELD in state.told and state.doubt:
         found[HELD] = f"nothing is replaced: {suspected.why if suspected else state.doubt}"
+    here, own = seen.counts.node if seen.counts else "", doubt.suspicion(seen) if ripe else None
+    for node in [each for each, since in state.trusted_by.items() if since == 0.0]:
+        if node == here and own or _held_on(node) in state.told:  # others go by what was told
+            found[_held_on(node)] = f"nothing is replaced by {node}: {own.why if own else 'it doubts what it sees'}"
     for number, deaths in state.deaths.items():
         if starts.back_off_s(deaths) >= starts.BACK_OFF_MAX_S:
             name = f"{seen.desired.catalog_name}-{number}" if number.isdigit() else "its engine"
             found[f"gave up {number}"] = (f"{name} failed {deaths.count} times, and the next try is only every "
                                           f"{starts.BACK_OFF_MAX_S / 60:g} minutes")
     return found
+
+
+def _held_on(node: str) -> str:
+    return f"{HELD} on {node}"
 
 
 def _trusted_by(seen: Observation, shared: doubt.Doubt | None) -> dict[str, float]:
