@@ -1,14 +1,16 @@
 """The bench judges its figures right, reads wrk right, and a short run of it measures and leaves nothing behind."""
 
+import argparse
 import json
 import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from lab.bench import __main__ as bench
 from lab.bench import latency, limits, load, template_double
 from lab.bench.peers import TEMPLATE
 from lab.leftovers import processes_naming
@@ -98,19 +100,31 @@ def test_the_double_renders_the_template_as_consul_template_does(entries: list[d
     assert template_double.rendered(contents, entries) == "\n".join(["upstream lictor_books {", *lines, "}", ""])
 
 
+def test_what_fails_does_not_take_the_other_figures_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(*_: object) -> None:
+        raise AssertionError("handlers are still at work")
+
+    rows = [{"what": "unchanged", "ratio": 1.5}]
+    monkeypatch.setattr(bench.storm, "measure", fails)
+    monkeypatch.setattr(bench.events, "measure", lambda *_: rows)
+    arguments = argparse.Namespace(part=["storm", "events"], only=None, quick=True, rounds=None, size=None)
+    parts, _, failed = bench.measured(str(tmp_path), arguments, cast(Any, None))
+    assert parts == {"events": rows} and failed == ["storm: handlers are still at work"]
+
+
 def test_a_short_run_measures_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     folder = tempfile.mkdtemp(prefix="bench-", dir="/tmp")  # short: a socket's path may have 107 bytes
     argv = [str(REPOSITORY / "scripts/bench"), "latency", "--quick", "--size", "1x3", "--rounds", "1",
             "--only", "script", "--json", str(path)]
-    bench = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                             text=True, env={**os.environ, "TMPDIR": folder})
+    running = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True, env={**os.environ, "TMPDIR": folder})
     try:
-        output, _ = bench.communicate(timeout=120)
+        output, _ = running.communicate(timeout=120)
     finally:
-        bench.terminate()
-        bench.wait(30)
-    assert bench.returncode in (0, 1), output
+        running.terminate()
+        running.wait(30)
+    assert running.returncode in (0, 1), output
     figures = json.loads(path.read_text())
     rows = {row["contender"]: row for row in figures["parts"]["latency"]}
     assert {"lictor script reload", "plain script"} <= rows.keys(), output

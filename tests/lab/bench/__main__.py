@@ -15,6 +15,7 @@ said, and not measured. Exit code 1: a limit does not hold.
 """
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lab.bench import events, field, latency, limits, load, plan, processes, report, resident, storm, sweeps, throughput
@@ -38,60 +40,76 @@ def main(argv: list[str] | None = None) -> int:
     folder = tempfile.mkdtemp(prefix="lictor-bench-")
     orphans = processes.Orphans()
     try:
-        parts, skipped = _measure(folder, arguments, orphans)
-    except AssertionError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+        parts, skipped, failed = measured(folder, arguments, orphans)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):  # it is ending already
             signal.signal(number, signal.SIG_IGN)
         orphans.kill()
         shutil.rmtree(folder, ignore_errors=True)
     verdicts = limits.judge(parts)
-    report.tell(parts, skipped, verdicts)
+    report.tell(parts, [*failed, *skipped], verdicts)
     print(f"\n{os.cpu_count()} CPUs; load before and after: {load_before[0]:.1f}, {os.getloadavg()[0]:.1f}; "
           f"{time.time() - began:.0f} s")
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump({"cpus": os.cpu_count(), "load_before": load_before, "load_after": os.getloadavg(),
-                       "quick": arguments.quick, "parts": parts, "not_measured": skipped,
+                       "quick": arguments.quick, "parts": parts, "not_measured": [*failed, *skipped],
                        "limits": [{**each._asdict(), "holds": each.holds} for each in verdicts]}, file, indent=2)
-    return 1 if any(each.holds is False for each in verdicts) else 0
+    return 1 if failed or any(each.holds is False for each in verdicts) else 0
 
 
-def _measure(folder: str, arguments: argparse.Namespace,
-             orphans: processes.Orphans) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
-    """The rows of each part, and a line for whatever could not be measured."""
-    chosen = plan.QUICK if arguments.quick else plan.FULL
-    if arguments.size:
-        chosen = chosen._replace(sizes=tuple(arguments.size))
-    if arguments.rounds:
-        chosen = chosen._replace(rounds=arguments.rounds)
+def measured(folder: str, arguments: argparse.Namespace,
+             orphans: processes.Orphans) -> tuple[dict[str, list[dict[str, Any]]], list[str], list[str]]:
+    """The rows of each part, and a line for whatever could not be measured, and for what failed."""
     present = field.present(arguments.only or ())
-    live = [each for each in present if each.name == "lictor http live"]
-    skipped = [f"{each.name}: {each.missing}" for each in field.everybody() if each.missing]
+    skipped, failed = [f"{each.name}: {each.missing}" for each in field.everybody() if each.missing], []
     parts: dict[str, list[dict[str, Any]]] = {}
+    for part, what, measure in _to_measure(folder, arguments, present, orphans):
+        lacks = _lacks(part, present)
+        if lacks:
+            skipped.append(f"{part}: {lacks}")
+            continue
+        try:
+            parts[part] = [*parts.get(part, []), *measure()]
+        except (AssertionError, OSError) as error:  # the others' figures are worth having all the same
+            print(f"bench: {what}: {error}", file=sys.stderr)
+            failed.append(f"{what}: {error}")
+    return parts, skipped, failed
+
+
+def _to_measure(folder: str, arguments: argparse.Namespace, present: Sequence[field.Entry],
+                orphans: processes.Orphans) -> Iterator[tuple[str, str, Callable[[], list[dict[str, Any]]]]]:
+    """Part, what of it, and what measures that; one after the other, as each has the machine to itself."""
+    chosen = plan.QUICK if arguments.quick else plan.FULL
+    rounds = arguments.rounds or chosen.rounds
+    without_scripts = [each for each in present if "script" not in each.name]
+    wholes: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "storm": lambda: storm.measure(folder, present, chosen, orphans),
+        "throughput": lambda: throughput.measure(folder, without_scripts, chosen, orphans),
+        "churn": lambda: throughput.churn(folder, _live(present), chosen, orphans),
+        "resident": lambda: resident.measure(folder, chosen, orphans),
+        "events": lambda: events.measure(os.path.join(folder, "e"), arguments.rounds or _EVENT_RUNS),
+        "sweep": lambda: sweeps.measure(os.path.join(folder, "w"), arguments.rounds or _SWEEP_RUNS),
+    }
     for part in arguments.part:
-        if part in ("throughput", "churn") and load.missing():
-            skipped.append(f"{part}: {load.missing()}")
-        elif part == "churn" and not live or part == "resident" and resident.VARIANT.missing():
-            skipped.append(f"{part}: there is no {'live mode' if part == 'churn' else 'http door'} to measure")
-        elif part == "latency":
-            parts[part] = latency.measure(folder, present, chosen, orphans)
-        elif part == "storm":
-            parts[part] = storm.measure(folder, present, chosen, orphans)
-        elif part == "throughput":
-            parts[part] = throughput.measure(folder, [each for each in present if "script" not in each.name], chosen,
-                                             orphans)
-        elif part == "churn":
-            parts[part] = throughput.churn(folder, live, chosen, orphans)
-        elif part == "resident":
-            parts[part] = resident.measure(folder, chosen, orphans)
-        elif part == "events":
-            parts[part] = events.measure(os.path.join(folder, "e"), arguments.rounds or _EVENT_RUNS)
-        else:
-            parts[part] = sweeps.measure(os.path.join(folder, "w"), arguments.rounds or _SWEEP_RUNS)
-    return parts, skipped
+        for number, size in enumerate(arguments.size or chosen.sizes if part == "latency" else ()):
+            yield part, f"{part}, {size}", functools.partial(
+                latency.measure, os.path.join(folder, f"l{number}"), present, size, rounds, orphans)
+        if part in wholes:
+            yield part, part, wholes[part]
+
+
+def _lacks(part: str, present: Sequence[field.Entry]) -> str:
+    """Why a part can't be measured; "" when it can."""
+    if part == "churn" and not _live(present):
+        return "there is no live mode to measure"
+    if part == "resident" and resident.VARIANT.missing():
+        return "there is no http door to measure"
+    return load.missing() if part in ("throughput", "churn") else ""
+
+
+def _live(present: Sequence[field.Entry]) -> list[field.Entry]:
+    return [each for each in present if each.name == "lictor http live"]
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

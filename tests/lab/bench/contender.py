@@ -1,15 +1,16 @@
 """Whoever keeps a proxy in line with the catalogue, as far as the bench has to know."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from lab.bench import processes
+from lab.bench import probe, processes
 from lab.bench.world import World
-from lab.daemon import Daemon
+from lab.daemon import Daemon, wait_for
 from lab.nginx import Nginx
 from lictor import files
 
+_START_LIMIT_S = 120.0
 _SNIPPET = """
 map $http_upgrade $connection_upgrade {{
     default upgrade;
@@ -41,8 +42,11 @@ class Contender(Protocol):
     name: str
     port: int  # of its proxy, on 127.0.0.1
 
-    def start(self, services: Sequence[str]) -> None:
-        """Serve what the catalogue has of these services, and follow it from now on."""
+    def prepare(self, services: Sequence[str]) -> None:
+        """Start, to serve what the catalogue has of these services and to follow it; watches wait for the agent."""
+
+    def wait_served(self, services: Sequence[str]) -> None:
+        """Until it does."""
 
     def stop(self) -> None:
         """End all of it; the world goes on."""
@@ -55,6 +59,15 @@ class Contender(Protocol):
 
     def reloads(self) -> int:
         """How often its proxy was reloaded so far."""
+
+
+def start(world: World, contenders: Mapping[Contender, Sequence[str]]) -> None:
+    """Each with its services. The agent is reloaded once for all, as then every watch of everybody fires."""
+    for each, services in contenders.items():
+        each.prepare(services)
+    world.reload()
+    for each, services in contenders.items():
+        each.wait_served(services)
 
 
 class Front:
@@ -99,3 +112,13 @@ class Front:
         full = os.path.join(self.nginx.conf_dir, path)
         os.makedirs(os.path.dirname(full), exist_ok=True)
         files.write_atomic(full, text, durable=False)
+
+
+def wait_served(port: int, services: Sequence[str]) -> None:
+    waiting = list(services)
+
+    def are_served() -> bool:
+        waiting[:] = [name for name in waiting if not probe.ask("127.0.0.1", port, f"/{name}")]
+        return not waiting
+
+    wait_for(are_served, "every service is served", _START_LIMIT_S)

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 from lab.bench import probe, processes
-from lab.bench.contender import Contender
+from lab.bench.contender import Contender, start
 from lab.bench.field import Entry
 from lab.bench.news import News
-from lab.bench.plan import Plan, Size
+from lab.bench.plan import Size
 from lab.bench.world import World
 
 _QUIET_S = 0.6  # six times what nginx lets its old workers go on for after a HUP
@@ -19,15 +19,10 @@ _BETWEEN_S = 0.5  # the next change meets no reload that has not ended, and no p
 _ANSWERS_UP_TO = 10  # one of many more instances is asked too seldom for its answers to tell when
 
 
-def measure(folder: str, entries: Sequence[Entry], plan: Plan, orphans: processes.Orphans) -> list[dict[str, Any]]:
-    """Rows of size, contender, and the medians and 95th percentiles of each figure."""
-    return [row for number, size in enumerate(plan.sizes)
-            for row in _size(os.path.join(folder, f"l{number}"), entries, size, plan.rounds, orphans)]
-
-
-def _size(folder: str, entries: Sequence[Entry], size: Size, rounds: int,
-          orphans: processes.Orphans) -> list[dict[str, Any]]:
-    """All contenders are on one agent, each with a service of its own that changes; the others are routed by all."""
+def measure(folder: str, entries: Sequence[Entry], size: Size, rounds: int,
+            orphans: processes.Orphans) -> list[dict[str, Any]]:
+    """Rows of size, contender, and the medians and 95th percentiles of each figure. All contenders are on one agent,
+    each with a service of its own that changes; the others are routed by all."""
     others = [f"other-{number:04}" for number in range(size.services - 1)]
     print(f"latency, {size}: {', '.join(each.name for each in entries)}; {rounds} rounds ...", flush=True)
     taken: dict[str, dict[str, list[float | None]]] = {}
@@ -36,11 +31,9 @@ def _size(folder: str, entries: Sequence[Entry], size: Size, rounds: int,
         own = [f"own-{number}" for number in range(len(entries))]
         world.fill(own, addresses[:size.instances], port)
         world.fill(others, addresses[:size.instances], port)
-        running: list[tuple[Contender, str]] = []
-        for number, (entry, service) in enumerate(zip(entries, own, strict=True)):
-            contender = entry.make(world, os.path.join(folder, f"c{number}"))
-            contender.start([service, *others])
-            running.append((contender, service))
+        running = [(entry.make(world, os.path.join(folder, f"c{number}")), service)
+                   for number, (entry, service) in enumerate(zip(entries, own, strict=True))]
+        start(world, {contender: [service, *others] for contender, service in running})
         for turn in range(rounds + 1):  # the first warms up
             shift = turn % len(running)
             for contender, service in running[shift:] + running[:shift]:

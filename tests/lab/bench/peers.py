@@ -7,13 +7,12 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from lab.bench import probe, processes, script_handler, template_double
-from lab.bench.contender import Front
+from lab.bench import processes, script_handler, template_double
+from lab.bench.contender import Front, wait_served
 from lab.bench.world import World
-from lab.daemon import Daemon, free_ports, wait_for
+from lab.daemon import Daemon, free_ports
 from lictor import files
 
-_START_LIMIT_S = 120.0
 TEMPLATE = """upstream lictor_NAME {
 {{- range service "NAME" }}
     server {{ .Address }}:{{ .Port }} max_fails=0;
@@ -35,21 +34,20 @@ class Script:
         self.port = self.front.nginx.port
         self.watches_path = os.path.join(world.consul.config_dir, f"{os.path.basename(folder)}.json")
 
-    def start(self, services: Sequence[str]) -> None:
+    def prepare(self, services: Sequence[str]) -> None:
         self.front.lay_out(services)
         self.front.start()
         files.write_atomic(self.watches_path, json.dumps({"watches": [
             {"type": "service", "service": name, "args": [sys.executable, script_handler.__file__, name,
                                                           self.file_of(name), self.front.nginx.pid_file]}
             for name in services]}))
-        self.world.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
-        self.world.rest()
-        _wait_served(self.port, services)
+
+    def wait_served(self, services: Sequence[str]) -> None:
+        wait_served(self.port, services)
 
     def stop(self) -> None:
         files.remove(self.watches_path)
-        self.world.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
-        self.world.rest()
+        self.world.reload()
         self.front.stop()
 
     def file_of(self, service: str) -> str:
@@ -84,7 +82,7 @@ class ConsulTemplate:
             return "not found: CONSUL_TEMPLATE=/path names its binary"
         return "" if os.access(path, os.X_OK) else f"not found: CONSUL_TEMPLATE={path} can't be run"
 
-    def start(self, services: Sequence[str]) -> None:
+    def prepare(self, services: Sequence[str]) -> None:
         self.front.lay_out(services)
         self.front.start()
         reload = os.path.join(self.folder, "reload")  # a string command needs no shell only when it is one word
@@ -96,7 +94,9 @@ class ConsulTemplate:
             "template": [{"contents": TEMPLATE.replace("NAME", name), "destination": self.file_of(name),
                           "command": reload} for name in services]}))
         self.daemon = self.world.run(self.command(settings), os.path.basename(self.folder))
-        _wait_served(self.port, services)
+
+    def wait_served(self, services: Sequence[str]) -> None:
+        wait_served(self.port, services)
 
     def command(self, settings_path: str) -> list[str]:
         return [os.environ["CONSUL_TEMPLATE"], "-config", settings_path]
@@ -147,7 +147,7 @@ class Traefik:
     def missing(cls) -> str:
         return "" if cls.binary() else "not found: pip install '.[bench]' brings it"
 
-    def start(self, services: Sequence[str]) -> None:
+    def prepare(self, _services: Sequence[str]) -> None:
         os.makedirs(self.folder)
         self.daemon = self.world.run([
             self.binary(), f"--entrypoints.web.address=127.0.0.1:{self.port}",
@@ -156,7 +156,9 @@ class Traefik:
             f"--providers.consulcatalog.endpoint.address={self.world.consul.address}",
             "--providers.consulcatalog.defaultrule=PathPrefix(`/{{ .Name }}`)",
         ], os.path.basename(self.folder))
-        _wait_served(self.port, services)
+
+    def wait_served(self, services: Sequence[str]) -> None:
+        wait_served(self.port, services)
 
     def stop(self) -> None:
         if self.daemon:
@@ -170,13 +172,3 @@ class Traefik:
 
     def reloads(self) -> int:
         return 0
-
-
-def _wait_served(port: int, services: Sequence[str]) -> None:
-    waiting = list(services)
-
-    def are_served() -> bool:
-        waiting[:] = [name for name in waiting if not probe.ask("127.0.0.1", port, f"/{name}")]
-        return not waiting
-
-    wait_for(are_served, "every service is served", _START_LIMIT_S)

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from lab.bench import latency, processes
+from lab.bench.contender import start
 from lab.bench.plan import Plan
 from lab.bench.variants import Lictor, Variant
 from lab.bench.world import World
@@ -30,7 +31,7 @@ def _measure(folder: str, count: int, posted: int, orphans: processes.Orphans) -
     with World(folder, orphans, addresses=_INSTANCES) as world:
         world.fill(services, world.backends.addresses, world.backends.ports[0])
         contender = Lictor(VARIANT, world, os.path.join(folder, "c"))
-        contender.start(services)
+        start(world, {contender: services})
         assert contender.serve
         reload = _reload(world, contender.serve.pid)
         before_mb = processes.resident_mb(contender.serve.pid)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.bench import probe, processes
-from lab.bench.contender import Contender
+from lab.bench.contender import Contender, start
 from lab.bench.field import Entry
 from lab.bench.plan import Plan
 from lab.bench.world import World
@@ -34,7 +34,7 @@ def measure(folder: str, entries: Sequence[Entry], plan: Plan, orphans: processe
         for turn in range(plan.storm_rounds):
             for number, entry in enumerate(entries):
                 contender = entry.make(world, os.path.join(world.folder, f"c{turn}-{number}"))
-                contender.start(services)
+                start(world, {contender: services})
                 taken[entry.name].append(_storm(world, contender, services, port, other))
                 contender.stop()
                 port, other = other, port

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from lab.bench import load, processes
-from lab.bench.contender import Contender, Front
+from lab.bench.contender import Contender, Front, start
 from lab.bench.field import Entry
 from lab.bench.plan import Plan
 from lab.bench.world import World
@@ -26,10 +26,10 @@ def measure(folder: str, entries: Sequence[Entry], plan: Plan, orphans: processe
     with World(os.path.join(folder, "t"), orphans, addresses=_INSTANCES) as world:
         world.fill([_SERVICE], world.backends.addresses, world.backends.ports[0])
         ports = {PLAIN: _plain(world)}
-        for number, entry in enumerate(entries):
-            contender = entry.make(world, os.path.join(world.folder, f"c{number}"))
-            contender.start([_SERVICE])
-            ports[entry.name] = contender.port
+        made = {each.name: each.make(world, os.path.join(world.folder, f"c{number}"))
+                for number, each in enumerate(entries)}
+        start(world, {each: [_SERVICE] for each in made.values()})
+        ports |= {name: each.port for name, each in made.items()}
         for turn in range(plan.load_rounds):
             shift = turn % len(names)
             for name in names[shift:] + names[:shift]:
@@ -49,7 +49,7 @@ def churn(folder: str, entries: Sequence[Entry], plan: Plan, orphans: processes.
         with World(os.path.join(folder, f"x{number}"), orphans, addresses=_INSTANCES + 1) as world:
             world.fill([_SERVICE], world.backends.addresses[:_INSTANCES], world.backends.ports[0])
             contender = entry.make(world, os.path.join(world.folder, "c"))
-            contender.start([_SERVICE])
+            start(world, {contender: [_SERVICE]})
             rows.append({"contender": entry.name, **_churn(world, contender, plan.churn_s)})
     return rows
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from lab.bench import processes
-from lab.bench.contender import Front
+from lab.bench.contender import Front, wait_served
 from lab.bench.probe import listens
 from lab.bench.world import World
 from lab.daemon import Daemon, free_ports, wait_for
@@ -65,7 +65,7 @@ class Lictor:
         self.watches_path = os.path.join(world.consul.config_dir, f"{os.path.basename(folder)}.json")
         self.serve: Daemon | None = None
 
-    def start(self, services: Sequence[str]) -> None:
+    def prepare(self, services: Sequence[str]) -> None:
         files.write_atomic(self.settings_path, _SETTINGS.format(
             state=self.state_dir, nginx=self.front.nginx, folder=self.folder, **self.variant._asdict(),
             http=_HTTP.format(folder=self.folder, port=free_ports(1)[0]) if self.variant.door == "http" else ""))
@@ -87,15 +87,15 @@ class Lictor:
         found = watches.routes(settings, {name: name for name in services}, ["--config", self.settings_path],
                                process.handler_argv, door.secret(settings))
         files.write_atomic(self.watches_path, watches.text({"watches": found["watches"]}))
-        self.world.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
-        self.world.rest()
+
+    def wait_served(self, services: Sequence[str]) -> None:
+        wait_served(self.port, services)
 
     def stop(self) -> None:
         files.remove(self.watches_path)
-        self.world.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
+        self.world.reload()
         if self.serve:
             self.serve.stop()
-        self.world.rest()
         self.front.stop()
 
     def file_of(self, service: str) -> str:

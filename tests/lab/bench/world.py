@@ -16,8 +16,8 @@ from lab.bench.backends import Backends
 from lab.consul import Consul
 from lab.daemon import Daemon, wait_for
 
-# Each watch of each contender is a connection of one client; Consul wants some descriptors beside them.
-_CONNECTIONS = min(50_000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100)
+_DESCRIPTORS = 100_000  # each watch of each contender takes two of the agent's, and four while it reloads
+_SPARE_DESCRIPTORS = 100  # of those, Consul wants some beside the connections of its clients
 _MEMORY = "/dev/shm"
 _QUIET_S = 0.3
 _REST_LIMIT_S = 600.0  # a thousand handlers run at once when their watches are new
@@ -30,10 +30,11 @@ class World:
         self.folder, self.orphans = folder, orphans
         os.makedirs(folder)
         self.backends = Backends(os.path.join(folder, "backends"), addresses)
+        connections = _allowed_descriptors() - _SPARE_DESCRIPTORS
         # It keeps data, as a dev agent's reload drops all services; in memory, as its disk is not what is measured.
         self._consul_folder = tempfile.mkdtemp(prefix="lictor-bench-", dir=_MEMORY if os.path.isdir(_MEMORY) else None)
         self.consul = Consul(self._consul_folder, keep_data=True,
-                             config={"limits": {"http_max_conns_per_client": _CONNECTIONS}})
+                             config={"limits": {"http_max_conns_per_client": connections}})
         self.daemons: list[Daemon] = []  # the contenders'
         self._connection = http.client.HTTPConnection("127.0.0.1", self.consul.http_port, timeout=60)
         self._is_open = False  # a request whose answer was not read yet
@@ -95,6 +96,11 @@ class World:
             if answer.status != 200:
                 raise OSError(f"the agent refuses it: {answer.status} {text[:200]}")
 
+    def reload(self) -> None:
+        """Have the agent read its watches anew, and wait until the handlers of all of them are at rest."""
+        self.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
+        self.rest()
+
     def rest(self, quiet_s: float = _QUIET_S) -> None:
         """Wait until no handler has been at work for that long."""
         deadline = time.monotonic() + _REST_LIMIT_S
@@ -118,3 +124,14 @@ class World:
         self.settle()
         self._connection.request("PUT", path, json.dumps(body) if body else None)
         self._is_open = True
+
+
+def _allowed_descriptors() -> int:
+    """As many as we may have, for what we start too: an agent that has none left drops events."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, _DESCRIPTORS)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+    except (ValueError, OSError):  # only root may have more than the hard limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
