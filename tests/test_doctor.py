@@ -10,7 +10,7 @@ from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.nginx import Nginx
-from lictor import config, delegation, doctor, process, watches
+from lictor import config, delegation, doctor, errors, node, process, watches
 from lictor import nginx as lictor_nginx
 
 MASTER = "11111111-1111-1111-1111-111111111111"
@@ -33,6 +33,27 @@ def settings(nginx: Nginx, tmp_path: Path) -> config.Config:
 def bad(findings: list[doctor.Finding]) -> dict[str, str]:
     assert all(finding.remedy for finding in findings if finding.ok is False), findings
     return {finding.name: finding.detail for finding in findings if finding.ok is False}
+
+
+def test_an_agent_that_may_open_too_little_loses_events(tmp_path: Path) -> None:
+    for pid, words, limit in ((7, "/usr/bin/consul agent -dev", 1024), (8, "consul kv get x", 10), (9, "nginx", 10)):
+        folder = tmp_path / "proc" / str(pid)
+        os.makedirs(folder)
+        (folder / "cmdline").write_text(words.replace(" ", "\0") + "\0")
+        (folder / "limits").write_text(f"Max cpu time   unlimited   unlimited\nMax open files   {limit}   4096\n")
+    os.makedirs(tmp_path / "proc/self")
+    os.makedirs(tmp_path / "proc/10")  # it has just ended
+    assert node.agents_descriptors(str(tmp_path)) == [1024]
+    settings = config.Config(watch=config.Watch(config_dir=str(tmp_path)))
+    for routes, ok in ((10, True), (100, False)):
+        names = {f"books-{number}": f"books-{number}" for number in range(routes)}
+        found = watches.routes(settings, names, [], lambda name: [name])
+        (tmp_path / watches.ROUTES_FILE).write_text(watches.text(found))
+        if ok:
+            assert doctor.descriptors(settings, [65536, 1024]).startswith("1024 for the agent")
+        else:
+            with pytest.raises(errors.Refused, match="may open 1024 files"):
+                doctor.descriptors(settings, [65536, 1024])
 
 
 def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings, docker: Docker, tmp_path, monkeypatch):

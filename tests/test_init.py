@@ -222,7 +222,7 @@ def test_systemd_accepts_the_units(root):
         assert not said
 
 
-def test_with_the_http_door_the_agent_stays_as_it_is_and_only_it_may_read_the_secret(root):
+def test_with_the_http_door_the_agent_gets_no_rights_and_only_it_may_read_the_secret(root):
     report = init.run(root=root, door_kind="http")
     there = contents(root)
     secret, mode, owner = there["/etc/lictor/secret"]
@@ -231,22 +231,36 @@ def test_with_the_http_door_the_agent_stays_as_it_is_and_only_it_may_read_the_se
     text, mode, owner = there["/etc/consul.d/lictor.json"]
     assert secret in text and (mode & 0o777, owner) == (0o640, os.getuid())
     assert os.stat(root + "/etc/consul.d/lictor.json").st_gid == agent.pw_gid
-    assert not os.path.exists(root + DROP_IN)
+    assert settings_of(there[DROP_IN][0]) == ["[Service]", "EnvironmentFile=-/etc/lictor/environment",
+                                              "LimitNOFILE=65536", "KillMode=process"]
     assert any("enable --now lictor-registrar.service lictor-serve.socket lictor-serve.service" in line
                for line in report.todo)
     assert "ListenStream=127.0.0.1:8899" in there["/etc/systemd/system/lictor-serve.socket"][0].splitlines()
     unit = there["/etc/systemd/system/lictor-serve.service"][0].splitlines()
     assert {"Type=notify", "User=daemon", "AmbientCapabilities=CAP_KILL", "CapabilityBoundingSet=CAP_KILL",
-            "ProtectSystem=strict", "Restart=always"} <= set(unit)
+            "ProtectSystem=strict", "Restart=always", "LimitNOFILE=65536"} <= set(unit)
     assert init.run(root=root).done == ["everything is in place"]  # the door and the secret stay
     assert contents(root) == there
     assert init.remove(root=root).done and not os.path.exists(root + "/etc/lictor")
 
 
+def test_who_goes_over_to_the_http_door_takes_the_rights_from_the_agent(root):
+    init.run(root=root)
+    assert "AmbientCapabilities=CAP_KILL" in settings_of(contents(root)[DROP_IN][0])
+    report = init.run(root=root, door_kind="http")
+    assert "AmbientCapabilities=CAP_KILL" not in settings_of(contents(root)[DROP_IN][0])
+    assert any("systemctl restart consul.service" in line for line in report.todo)
+
+
+def settings_of(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
 def test_the_drop_in_says_what_the_handlers_need():
-    text = units.agent_drop_in(config.Config(), "docker")
-    settings = [line for line in text.splitlines() if not line.startswith("#")]
-    assert settings == ["[Service]", "EnvironmentFile=-/etc/lictor/environment", "SupplementaryGroups=docker",
-                        "AmbientCapabilities=CAP_KILL",
-                        "ReadWritePaths=-/etc/consul.d -/etc/nginx/lictor -/var/lib/lictor", "KillMode=process"]
+    text = units.agent_drop_in(config.Config(), "consul", "docker")
+    assert "CAP_KILL" not in units.agent_drop_in(config.Config(), "", "docker")  # root may do that anyway
+    assert settings_of(text) == [
+        "[Service]", "EnvironmentFile=-/etc/lictor/environment", "LimitNOFILE=65536", "SupplementaryGroups=docker",
+        "AmbientCapabilities=CAP_KILL", "ReadWritePaths=-/etc/consul.d -/etc/nginx/lictor -/var/lib/lictor",
+        "KillMode=process"]
     assert watches.STATIC_FILE not in text

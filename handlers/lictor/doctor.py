@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lictor import (catalog, config, consul_settings, containers, control, delegation, door, errors, files, handler,
                     heartbeat, model, nginx, node, process, publication, sweep, transaction, units, watches)
@@ -165,6 +165,7 @@ def _consul(settings: config.Config, client: catalog.Catalog) -> list[Test]:
              "start the agent; CONSUL_HTTP_ADDR names it; the token needs agent:read"),
         Test("script checks", lambda: _script_checks(client), restart, "Consul"),
         Test("connections", lambda: _connections(settings, client), restart, "Consul"),
+        Test("descriptors", lambda: descriptors(settings, node.agents_descriptors("/")), restart),
         Test("timer", lambda: _timer(settings, client), restart + "; with ACLs its default token needs the policy "
              "agent", "Consul"),
         *(Test(f"may {what}", functools.partial(_allowed, ask), policy, "Consul") for what, ask in rights),
@@ -190,13 +191,28 @@ def _script_checks(client: catalog.Catalog) -> str:
 
 
 def _connections(settings: config.Config, client: catalog.Catalog) -> str:
-    written = files.read_json(os.path.join(settings.watch.config_dir, watches.ROUTES_FILE)) or {}
+    written = _written_routes(settings)
     allowed = max(int(client.agent_settings().get("HTTPMaxConnsPerClient", 0)),
                   written.get("limits", {}).get("http_max_conns_per_client", 0))
     needed = watches.connections_needed(len(written.get("watches", [])))
     if allowed < needed:
         raise errors.Refused(f"limits.http_max_conns_per_client is {allowed}; the watches and others need {needed}")
     return f"{allowed} for one client; {needed} are needed"
+
+
+def descriptors(settings: config.Config, allowed: list[int]) -> str:
+    """Of each agent that runs here: which of them loads our watches is not known."""
+    needed = watches.descriptors_needed(len(_written_routes(settings).get("watches", [])))
+    if not allowed:
+        raise Untested("no agent's process can be seen from here")
+    if min(allowed) < needed:
+        raise errors.Refused(f"the agent may open {min(allowed)} files and connections, and its watches need {needed} "
+                             "while they are reloaded; without, it loses events. LimitNOFILE is the unit's setting")
+    return f"{min(allowed)} for the agent; {needed} are needed while it reloads"
+
+
+def _written_routes(settings: config.Config) -> dict[str, Any]:
+    return files.read_json(os.path.join(settings.watch.config_dir, watches.ROUTES_FILE)) or {}
 
 
 def _timer(settings: config.Config, client: catalog.Catalog) -> str:

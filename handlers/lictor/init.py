@@ -141,8 +141,8 @@ def _configure_agent(mine: Installed, settings: config.Config, token_file: str, 
         changed |= mine.write(routes, watches.text(watches.routes(settings, {}, options, process.handler_argv)),
                               generated=True, mode=0o640)
         mine.own(routes, has.agent_user, 0o640)
-    if has.agent_unit and has.agent_user and not secret:
-        changed |= mine.write(_drop_in(has.agent_unit), units.agent_drop_in(settings, has.docker_group))
+    if has.agent_unit:
+        changed |= mine.write(_drop_in(has.agent_unit), units.agent_drop_in(settings, has.agent_user, has.docker_group))
     return changed
 
 
@@ -250,11 +250,8 @@ def _residents_todo(mine: Installed, settings: config.Config, has: node.Node) ->
         return [f"keep {name} running: {' '.join(process.handler_argv(name))}" for name in residents]
     asked = [units.REGISTRAR_UNIT, *([units.SERVE_SOCKET, units.SERVE_UNIT] if settings.watch.door == "http" else [])]
     missing = [unit for unit in asked if not os.path.lexists(_enabled_link(mine, unit))]
-    drop_in = _drop_in(has.agent_unit) if has.agent_unit else ""
     return [
         *([f"systemctl daemon-reload && systemctl enable --now {' '.join(missing)}"] if missing else []),
         *([f"systemctl disable --now {units.SERVE_SOCKET} {units.SERVE_UNIT}, which the other door has no use for"]
           if settings.watch.door == "script" and os.path.lexists(_enabled_link(mine, units.SERVE_UNIT)) else []),
-        *([f"rm {drop_in}, as the agent needs its rights no more"]
-          if settings.watch.door == "http" and drop_in in mine.files else []),
     ]

@@ -10,6 +10,7 @@ from lictor import config, files
 _UNIT_FOLDERS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
 _CONFIG_DIR = re.compile(r"-config-dir[= ]\"?(/[^\s\"]+)")
 _PID = re.compile(r"^\s*pid\s+([^;\s]+)\s*;", re.MULTILINE)
+_DESCRIPTORS = re.compile(r"^Max open files\s+(\d+)", re.MULTILINE)
 _OTHER_BINARIES = ("/usr/bin/nginx", "/usr/local/sbin/nginx", "/usr/local/nginx/sbin/nginx")
 _OTHER_MAINS = ("/usr/local/nginx/conf/nginx.conf", "/usr/local/etc/nginx/nginx.conf")
 _SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
@@ -42,6 +43,20 @@ def detect(root: str) -> Node:
         docker_group=_docker_group(root),
         has_systemd=os.path.isdir(f"{root}/etc/systemd/system"),
     )
+
+
+def agents_descriptors(root: str) -> list[int]:
+    """How many descriptors each Consul agent may have that runs here now."""
+    found: list[int] = []
+    for pid in filter(str.isdigit, os.listdir(f"{root.rstrip('/')}/proc")):
+        folder = f"{root.rstrip('/')}/proc/{pid}"
+        try:
+            argv = (files.read(f"{folder}/cmdline") or "").split("\0")
+            if os.path.basename(argv[0]) == "consul" and "agent" in argv[1:]:
+                found += map(int, _DESCRIPTORS.findall(files.read(f"{folder}/limits") or ""))
+        except OSError:  # it has just ended
+            continue
+    return found
 
 
 def _unit(root: str, name: str) -> str:

@@ -10,6 +10,7 @@ REGISTRAR_UNIT = "lictor-registrar.service"
 SERVE_UNIT = "lictor-serve.service"
 SERVE_SOCKET = "lictor-serve.socket"
 PENDING_CONNECTIONS = 1024  # an agent that reloads lets all its watches fire at once
+_DESCRIPTORS = 65536
 ENVIRONMENT = "/etc/lictor/environment"  # of the units and of the agent, which starts handlers
 _WHERE = ("CONSUL_HTTP_ADDR", "CONSUL_HTTP_SSL", "CONSUL_HTTP_SSL_VERIFY", "CONSUL_CACERT", "CONSUL_CAPATH",
           "CONSUL_CLIENT_CERT", "CONSUL_CLIENT_KEY", "CONSUL_TLS_SERVER_NAME",  # none that is a secret itself
@@ -80,26 +81,35 @@ def environment_file(environ: Mapping[str, str]) -> str:
                       "--token-file FILE init.", *lines, ""]) if lines else ""
 
 
-def agent_drop_in(settings: Config, docker_group: str) -> str:
-    """What goes beside Debian's unit of the agent, which runs as a user that may do nothing."""
-    group = ["# The handlers start and stop containers: Docker's socket belongs to this group.",
-             f"SupplementaryGroups={docker_group}"] if docker_group else []
+def agent_drop_in(settings: Config, user: str, docker_group: str) -> str:
+    """What goes beside the agent's unit; on Debian its `user` may do nothing. With the http door lictor-serve has the
+    rights, and the agent only runs the timer."""
     return "\n".join([
-        "# What lictor's handlers need: the agent starts them, so they have the agent's rights.",
-        "# Together this is worth as much as root: whoever may use Docker's socket can become root. So the agent must",
-        "# take scripts from its own files only: never set enable_script_checks.",
         "[Service]",
         _READ_IT,
-        *group,
-        *_signals(settings),
-        "# ProtectSystem=full makes /etc read-only; routes and generated watches are written there. The - lets the",
-        "# agent start without these folders.",
-        "ReadWritePaths=" + _written(settings),
+        "# Each watch takes some while the agent reloads. Of 1024, systemd's default, none is left at some hundred",
+        "# services, and then the agent loses events.",
+        f"LimitNOFILE={_DESCRIPTORS}",
+        *(_handlers_rights(settings, docker_group) if user and settings.watch.door == "script" else []),
         "# Handlers go on in the background after they have answered the agent. With control-group, the default, a",
         "# restart of the agent would end them between starting a container and recording that.",
         "KillMode=process",
         "",
     ])
+
+
+def _handlers_rights(settings: Config, docker_group: str) -> list[str]:
+    return [
+        "# What lictor's handlers need: the agent starts them, so they have the agent's rights.",
+        "# Together this is worth as much as root: whoever may use Docker's socket can become root. So the agent must",
+        "# take scripts from its own files only: never set enable_script_checks.",
+        *(["# The handlers start and stop containers: Docker's socket belongs to this group.",
+           f"SupplementaryGroups={docker_group}"] if docker_group else []),
+        *_signals(settings),
+        "# ProtectSystem=full makes /etc read-only; routes and generated watches are written there. The - lets the",
+        "# agent start without these folders.",
+        "ReadWritePaths=" + _written(settings),
+    ]
 
 
 def nginx_drop_in(conf_dir: str) -> str:
@@ -140,6 +150,8 @@ def serve(argv: list[str], settings: Config, agent_unit: str, user: str, docker_
         *_resident(argv, user, docker_group, watchdog="30s"),
         "# Threads that come and go would else leave a heap of memory each.",
         "Environment=MALLOC_ARENA_MAX=1",
+        "# An agent that reloads lets all its watches fire at once, and each is a connection.",
+        f"LimitNOFILE={_DESCRIPTORS}",
         *signals,
         *([f"CapabilityBoundingSet={'CAP_KILL' if signals else ''}"] if user else []),
         "ReadWritePaths=" + _written(settings),

@@ -16,6 +16,8 @@ CHECK_ID = "lictor-reconcile"
 SECRET_HEADER = "X-Lictor-Secret"
 _STATIC_WATCHES = 2
 _LEAST_CONNECTIONS = 1000  # Consul's own default is 200, watches included
+DESCRIPTORS_A_WATCH = 8  # 6.7 were seen with scripts, 3.3 with the http door
+_OTHER_DESCRIPTORS = 100
 _HTTP_TIMEOUT = "60s"  # a publication may have to wait for others, and for a second look at Consul
 
 # A watch that needs a leader fails while there is none, and is silent for up to three minutes then. What one that does
@@ -92,6 +94,12 @@ def is_handled(config: Config, watch: Mapping[str, Any], secret: str) -> bool:
 def connections_needed(route_count: int) -> int:
     """How many connections one client address must be allowed: four for each watch, so that others get through."""
     return 4 * (_STATIC_WATCHES + route_count)
+
+
+def descriptors_needed(route_count: int) -> int:
+    """How many the agent itself must be allowed: it is both ends of each watch, those that end and those that begin
+    overlap while it reloads, and then it starts a handler of each at once."""
+    return _OTHER_DESCRIPTORS + DESCRIPTORS_A_WATCH * (_STATIC_WATCHES + route_count)
 
 
 def text(settings: dict[str, Any]) -> str:

@@ -45,9 +45,6 @@ class Contender(Protocol):
     def prepare(self, services: Sequence[str]) -> None:
         """Start, to serve what the catalogue has of these services and to follow it; watches wait for the agent."""
 
-    def wait_served(self, services: Sequence[str]) -> None:
-        """Until it does."""
-
     def stop(self) -> None:
         """End all of it; the world goes on."""
 
@@ -67,7 +64,7 @@ def start(world: World, contenders: Mapping[Contender, Sequence[str]]) -> None:
         each.prepare(services)
     world.reload()
     for each, services in contenders.items():
-        each.wait_served(services)
+        _wait_served(each, services)
 
 
 class Front:
@@ -114,11 +111,13 @@ class Front:
         files.write_atomic(full, text, durable=False)
 
 
-def wait_served(port: int, services: Sequence[str]) -> None:
+def _wait_served(contender: Contender, services: Sequence[str]) -> None:
     waiting = list(services)
 
     def are_served() -> bool:
-        waiting[:] = [name for name in waiting if not probe.ask("127.0.0.1", port, f"/{name}")]
-        return not waiting
+        waiting[:] = [name for name in waiting if not probe.ask("127.0.0.1", contender.port, f"/{name}")]
+        if waiting:
+            raise AssertionError(f"{len(waiting)} are not, {waiting[0]} among them")
+        return True
 
-    wait_for(are_served, "every service is served", _START_LIMIT_S)
+    wait_for(are_served, f"{contender.name} serves every service", _START_LIMIT_S)

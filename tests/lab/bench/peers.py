@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lab.bench import processes, script_handler, template_double
-from lab.bench.contender import Front, wait_served
+from lab.bench.contender import Front
 from lab.bench.world import World
 from lab.daemon import Daemon, free_ports
 from lictor import files
@@ -41,9 +41,6 @@ class Script:
             {"type": "service", "service": name, "args": [sys.executable, script_handler.__file__, name,
                                                           self.file_of(name), self.front.nginx.pid_file]}
             for name in services]}))
-
-    def wait_served(self, services: Sequence[str]) -> None:
-        wait_served(self.port, services)
 
     def stop(self) -> None:
         files.remove(self.watches_path)
@@ -94,9 +91,6 @@ class ConsulTemplate:
             "template": [{"contents": TEMPLATE.replace("NAME", name), "destination": self.file_of(name),
                           "command": reload} for name in services]}))
         self.daemon = self.world.run(self.command(settings), os.path.basename(self.folder))
-
-    def wait_served(self, services: Sequence[str]) -> None:
-        wait_served(self.port, services)
 
     def command(self, settings_path: str) -> list[str]:
         return [os.environ["CONSUL_TEMPLATE"], "-config", settings_path]
@@ -156,9 +150,6 @@ class Traefik:
             f"--providers.consulcatalog.endpoint.address={self.world.consul.address}",
             "--providers.consulcatalog.defaultrule=PathPrefix(`/{{ .Name }}`)",
         ], os.path.basename(self.folder))
-
-    def wait_served(self, services: Sequence[str]) -> None:
-        wait_served(self.port, services)
 
     def stop(self) -> None:
         if self.daemon:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from lab.bench import processes
-from lab.bench.contender import Front, wait_served
+from lab.bench.contender import Front
 from lab.bench.probe import listens
 from lab.bench.world import World
 from lab.daemon import Daemon, free_ports, wait_for
@@ -87,9 +87,6 @@ class Lictor:
         found = watches.routes(settings, {name: name for name in services}, ["--config", self.settings_path],
                                process.handler_argv, door.secret(settings))
         files.write_atomic(self.watches_path, watches.text({"watches": found["watches"]}))
-
-    def wait_served(self, services: Sequence[str]) -> None:
-        wait_served(self.port, services)
 
     def stop(self) -> None:
         files.remove(self.watches_path)
