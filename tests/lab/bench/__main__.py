@@ -9,9 +9,10 @@ resident    memory of `lictor serve`, and what an unchanged event costs there
 events      what an event costs the script door
 sweep       what an idle sweep of 300 containers costs; only when it is named, as it takes root and a Docker engine
 
-Everyone is on one agent and has the same instances; rounds alternate. Consul keeps its data in memory where it can, so
-that no slow disk stands between a registration and the catalogue. What this lictor or this machine does not have is
-said, and not measured. Exit code 1: a limit does not hold.
+Everyone is on one agent and has the same instances; rounds alternate. With 1,000 services only as many at a time as the
+agent may open connections for; and Traefik, which acts on whatever changes, is by itself. Consul keeps its data in
+memory where it can, so that no slow disk stands between a registration and the catalogue. What this lictor or this
+machine does not have is said, and not measured. Exit code 1: a limit does not hold, or a part failed.
 """
 
 import argparse

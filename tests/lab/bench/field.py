@@ -13,6 +13,7 @@ class Entry(NamedTuple):
     name: str
     missing: str  # why it can't take part; "" when it can
     make: Callable[[World, str], Contender]
+    acts_on_all: bool = False  # on every change in the catalogue, whichever service it is routed for
 
 
 def _lictor(variant: Variant) -> Callable[[World, str], Contender]:
@@ -25,7 +26,7 @@ def everybody() -> list[Entry]:
         Entry(Script.name, "", Script),
         Entry(ConsulTemplate.name, ConsulTemplate.missing(), ConsulTemplate),
         Entry(ConsulTemplateDouble.name, ConsulTemplateDouble.missing(), ConsulTemplateDouble),
-        Entry(Traefik.name, Traefik.missing(), Traefik),
+        Entry(Traefik.name, Traefik.missing(), Traefik, acts_on_all=True),
     ]
 
 

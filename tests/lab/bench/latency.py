@@ -11,7 +11,8 @@ from lab.bench.contender import Contender, start
 from lab.bench.field import Entry
 from lab.bench.news import News
 from lab.bench.plan import Size
-from lab.bench.world import World
+from lab.bench.world import World, allowed_descriptors
+from lictor import watches
 
 _QUIET_S = 0.6  # six times what nginx lets its old workers go on for after a HUP
 _LIMIT_S = 20.0
@@ -21,16 +22,30 @@ _ANSWERS_UP_TO = 10  # one of many more instances is asked too seldom for its an
 
 def measure(folder: str, entries: Sequence[Entry], size: Size, rounds: int,
             orphans: processes.Orphans) -> list[dict[str, Any]]:
-    """Rows of size, contender, and the medians and 95th percentiles of each figure. All contenders are on one agent,
-    each with a service of its own that changes; the others are routed by all."""
-    others = [f"other-{number:04}" for number in range(size.services - 1)]
+    """Rows of size, contender, and the medians and 95th percentiles of each figure."""
     print(f"latency, {size}: {', '.join(each.name for each in entries)}; {rounds} rounds ...", flush=True)
+    return [row for number, together in enumerate(_groups(entries, size))
+            for row in _side_by_side(os.path.join(folder, str(number)), together, size, rounds, orphans)]
+
+
+def _groups(entries: Sequence[Entry], size: Size) -> list[Sequence[Entry]]:
+    """Who is measured side by side: as many as one agent has the descriptors for. Alone is whoever would be at work in
+    the rounds of the others."""
+    at_once = max(1, allowed_descriptors() // watches.descriptors_needed(size.services))
+    quiet = [each for each in entries if not each.acts_on_all]
+    return [*(quiet[first:first + at_once] for first in range(0, len(quiet), at_once)),
+            *([each] for each in entries if each.acts_on_all)]
+
+
+def _side_by_side(folder: str, entries: Sequence[Entry], size: Size, rounds: int,
+                  orphans: processes.Orphans) -> list[dict[str, Any]]:
+    """All are on one agent, each with a service of its own that changes; the others are routed by all."""
+    others = [f"other-{number:04}" for number in range(size.services - 1)]
     taken: dict[str, dict[str, list[float | None]]] = {}
     with World(folder, orphans, addresses=size.instances + 2) as world:
         addresses, port = world.backends.addresses, world.backends.ports[0]
         own = [f"own-{number}" for number in range(len(entries))]
-        world.fill(own, addresses[:size.instances], port)
-        world.fill(others, addresses[:size.instances], port)
+        world.fill([*own, *others], addresses[:size.instances], port)
         running = [(entry.make(world, os.path.join(folder, f"c{number}")), service)
                    for number, (entry, service) in enumerate(zip(entries, own, strict=True))]
         start(world, {contender: [service, *others] for contender, service in running})

@@ -8,6 +8,7 @@ from lab.bench import events, sweeps
 Row = Mapping[str, Any]
 Parts = Mapping[str, Sequence[Row]]
 _SMALL, _BIG = "1 x 3", "1000 x 3"
+_ANSWERS = (("first_new_ms", "first new answer"), ("last_old_ms", "last old answer"))
 _RELOAD_INTERVAL_S = 0.25
 _PEERS = ("consul-template", "consul-template's double")  # the second where the first can't be had
 
@@ -37,20 +38,27 @@ def judge(parts: Parts) -> list[Verdict]:
 
 
 def _latency(parts: Parts) -> Iterator[Verdict]:
+    """At each size, as a reload takes the longer the more services there are; of many instances no answers are timed.
+    """
     rows = parts["latency"]
-    for key, text in (("first_new_ms", "first new answer"), ("last_old_ms", "last old answer")):
-        def of(name: str, size: str = _SMALL, key: str = key) -> float | None:
-            return _value(rows, key, contender=name, size=size)
+    sizes = dict.fromkeys([_SMALL, *(row["size"] for row in rows if "first_new_ms" in row)])
+    for size in sizes:
+        yield from _latency_at(size, rows)
+    for key, text in _ANSWERS:
+        live = {size: _value(rows, key, contender="lictor http live", size=size) for size in (_SMALL, _BIG)}
+        yield Verdict(f"http live: {text}, with 1000 services of that with one", _ratio(live[_BIG], live[_SMALL]),
+                      at_most=1.5)
 
-        name = _peer(rows)
-        peer = of(name)
-        yield Verdict(f"http live: {text}, ms", of("lictor http live"), at_most=8)
-        yield Verdict(f"http live: {text}, times sooner than {name}", _ratio(peer, of("lictor http live")), at_least=10)
-        yield Verdict(f"http reload: {text}, of that of {name}", _ratio(of("lictor http reload"), peer), at_most=0.5)
-        yield Verdict(f"script reload: {text}, of that of {name}", _ratio(of("lictor script reload"), peer),
-                      at_most=1.2)
-        yield Verdict(f"http live: {text} with 1000 services of that with one",
-                      _ratio(of("lictor http live", _BIG), of("lictor http live")), at_most=1.5)
+
+def _latency_at(size: str, rows: Sequence[Row]) -> Iterator[Verdict]:
+    name = _peer(rows)
+    for key, text in _ANSWERS:
+        peer, live, reload, script = (_value(rows, key, contender=each, size=size) for each in (
+            name, "lictor http live", "lictor http reload", "lictor script reload"))
+        yield Verdict(f"{size}, http live: {text}, ms", live, at_most=8)
+        yield Verdict(f"{size}, http live: {text}, times sooner than {name}", _ratio(peer, live), at_least=10)
+        yield Verdict(f"{size}, http reload: {text}, of that of {name}", _ratio(reload, peer), at_most=0.5)
+        yield Verdict(f"{size}, script reload: {text}, of that of {name}", _ratio(script, peer), at_most=1.2)
 
 
 def _storm(parts: Parts) -> Iterator[Verdict]:
