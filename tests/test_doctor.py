@@ -45,7 +45,7 @@ def test_an_agent_that_may_open_too_little_loses_events(tmp_path: Path) -> None:
     os.makedirs(tmp_path / "proc/10")  # it has just ended
     assert node.agents_descriptors(str(tmp_path)) == [1024]
     settings = config.Config(watch=config.Watch(config_dir=str(tmp_path)))
-    for routes, ok in ((10, True), (100, False)):
+    for routes, ok in ((100, True), (200, False)):
         names = {f"books-{number}": f"books-{number}" for number in range(routes)}
         found = watches.routes(settings, names, [], lambda name: [name])
         (tmp_path / watches.ROUTES_FILE).write_text(watches.text(found))
