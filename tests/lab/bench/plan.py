@@ -25,5 +25,5 @@ class Plan(NamedTuple):
     posted: int  # events that it gets
 
 
-FULL = Plan(15, (Size(1, 3), Size(100, 3), Size(1000, 3), Size(1, 1000)), 200, 3, 5, 5, 60, 1000, 100_000)
+FULL = Plan(15, (Size(1, 3), Size(100, 3), Size(1000, 3), Size(1, 1000)), 200, 3, 2, 15, 60, 1000, 100_000)
 QUICK = Plan(3, (Size(1, 3), Size(20, 3)), 20, 1, 2, 1, 5, 20, 500)
