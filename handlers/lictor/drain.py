@@ -2,7 +2,7 @@
 
 from lictor import action
 from lictor.action import Action
-from lictor.observation import Member, Observation, drain_mark
+from lictor.observation import Member, Observation, drain_mark, registrations
 
 IDLE_READS = 3  # in a row, before a drained container counts as idle
 
@@ -16,8 +16,8 @@ def ending(member: Member, everyone: list[Member], seen: Observation, *, then: s
     served = is_listed(member, seen)
     if not served and connections == 0 and seen.idle_reads.get(member.container.id, 0) >= IDLE_READS:
         return action.on(then, member, f"drained: {why}")
-    is_of_use = any(each.status != "critical" for each in seen.instances
-                    if each.container_id == member.container.id)  # else it is worth no waiting that it is listed
+    # Else it is worth no waiting that nginx still lists it.
+    is_of_use = any(each.status != "critical" for each in registrations(member, seen))
     is_last = is_of_use and served and seen.target > 0 and not any(
         _outlasts(each, member) and is_listed(each, seen) for each in everyone)
     if seen.now >= since + drain_s and not is_last:
@@ -29,8 +29,7 @@ def ending(member: Member, everyone: list[Member], seen: Observation, *, then: s
 
 def is_listed(member: Member, seen: Observation) -> bool:
     """Whether the nginx of a live node may send requests to it."""
-    return any((each.node, each.service_id) in seen.serving for each in seen.instances
-               if each.container_id == member.container.id)
+    return any((each.node, each.service_id) in seen.serving for each in registrations(member, seen))
 
 
 def _outlasts(other: Member, member: Member) -> bool:

@@ -103,6 +103,11 @@ def candidates(seen: Observation) -> list[Member]:
     return _members(seen, [each for each in seen.containers if each.color != seen.desired.color])
 
 
+def registrations(member: Member, seen: Observation) -> list[Instance]:
+    """All of its container, of which `member.instance` is the one that speaks for it."""
+    return [each for each in seen.instances if each.container_id == member.container.id]
+
+
 def group(seen: Observation, color: str) -> Group | None:
     """What the engine was told of one colour; None: nothing."""
     return next((each for each in seen.counts.groups if each.color == color), None) if seen.counts else None

@@ -10,7 +10,7 @@ from lictor import action, blue_green, breaker, counted, doubt, drain, judgement
 from lictor.action import ACTS, Action
 from lictor.model import Container
 from lictor.observation import (START_UP_GRACE_S, WORST_FIRST, Member, Observation, critical_for_s, failed_to_pass,
-                                is_replaced, members)
+                                is_replaced, members, registrations)
 
 __all__ = ["ACTS", "Action"]
 
@@ -90,7 +90,7 @@ def _unproven(everyone: list[Member], seen: Observation) -> list[Action]:
             action.confirmed(seen.certain, action.on("remove", each, why))
             for each in _standing(everyone) if each.container.release != seen.desired.release
             and each.instance and each.container.id not in seen.state.passed and all(
-                one.status == "critical" for one in seen.instances if one.container_id == each.container.id)]
+                one.status == "critical" for one in registrations(each, seen))]
 
 
 def _leftovers(everyone: list[Member]) -> list[Action]:
