@@ -48,8 +48,9 @@ def detect(root: str) -> Node:
 def agents_descriptors(root: str) -> list[int]:
     """How many descriptors each Consul agent may have that runs here now."""
     found: list[int] = []
-    for pid in filter(str.isdigit, os.listdir(f"{root.rstrip('/')}/proc")):
-        folder = f"{root.rstrip('/')}/proc/{pid}"
+    processes = f"{root.rstrip('/')}/proc"
+    for pid in filter(str.isdigit, os.listdir(processes)):
+        folder = f"{processes}/{pid}"
         try:
             argv = (files.read(f"{folder}/cmdline") or "").split("\0")
             if os.path.basename(argv[0]) == "consul" and "agent" in argv[1:]:

@@ -13,7 +13,7 @@ from lictor import errors
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 _ALLOWED = "it must be text that UTF-8 can hold, without a zero byte"
-_MOST_VALUES = 10_000  # what Consul takes for one key is less
+_MOST_VALUES = 10_000  # no spec has nearly as many
 
 
 class _Loader(yaml.SafeLoader):

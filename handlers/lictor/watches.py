@@ -16,7 +16,7 @@ CHECK_ID = "lictor-reconcile"
 SECRET_HEADER = "X-Lictor-Secret"
 _STATIC_WATCHES = 2
 _LEAST_CONNECTIONS = 1000  # Consul's own default is 200, watches included
-DESCRIPTORS_A_WATCH = 8  # 6.7 were seen with scripts, 3.3 with the http door
+_DESCRIPTORS_A_WATCH = 8  # 6.7 were seen with scripts, 3.3 with the http door
 _OTHER_DESCRIPTORS = 100
 _HTTP_TIMEOUT = "60s"  # a publication may have to wait for others, and for a second look at Consul
 
@@ -99,7 +99,7 @@ def connections_needed(route_count: int) -> int:
 def descriptors_needed(route_count: int) -> int:
     """How many the agent itself must be allowed: it is both ends of each watch, those that end and those that begin
     overlap while it reloads, and then it starts a handler of each at once."""
-    return _OTHER_DESCRIPTORS + DESCRIPTORS_A_WATCH * (_STATIC_WATCHES + route_count)
+    return _OTHER_DESCRIPTORS + _DESCRIPTORS_A_WATCH * (_STATIC_WATCHES + route_count)
 
 
 def text(settings: dict[str, Any]) -> str:

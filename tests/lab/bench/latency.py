@@ -11,7 +11,7 @@ from lab.bench.contender import Contender, start
 from lab.bench.field import Entry
 from lab.bench.news import News
 from lab.bench.plan import Size
-from lab.bench.world import World, allowed_descriptors
+from lab.bench.world import World, raise_descriptor_limit
 from lictor import watches
 
 _QUIET_S = 0.6  # six times what nginx lets its old workers go on for after a HUP
@@ -31,7 +31,7 @@ def measure(folder: str, entries: Sequence[Entry], size: Size, rounds: int,
 def _groups(entries: Sequence[Entry], size: Size) -> list[Sequence[Entry]]:
     """Who is measured side by side: as many as one agent has the descriptors for. Alone is whoever would be at work in
     the rounds of the others."""
-    at_once = max(1, allowed_descriptors() // watches.descriptors_needed(size.services))
+    at_once = max(1, raise_descriptor_limit() // watches.descriptors_needed(size.services))
     quiet = [each for each in entries if not each.acts_on_all]
     return [*(quiet[first:first + at_once] for first in range(0, len(quiet), at_once)),
             *([each] for each in entries if each.acts_on_all)]

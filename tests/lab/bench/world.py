@@ -30,7 +30,7 @@ class World:
         self.folder, self.orphans = folder, orphans
         os.makedirs(folder)
         self.backends = Backends(os.path.join(folder, "backends"), addresses)
-        connections = allowed_descriptors() - _SPARE_DESCRIPTORS
+        connections = raise_descriptor_limit() - _SPARE_DESCRIPTORS
         # It keeps data, as a dev agent's reload drops all services; in memory, as its disk is not what is measured.
         self._consul_folder = tempfile.mkdtemp(prefix="lictor-bench-", dir=_MEMORY if os.path.isdir(_MEMORY) else None)
         self.consul = Consul(self._consul_folder, keep_data=True,
@@ -126,8 +126,8 @@ class World:
         self._is_open = True
 
 
-def allowed_descriptors() -> int:
-    """As many as we may have, for what we start too: an agent that has none left drops events."""
+def raise_descriptor_limit() -> int:
+    """Let us, and what we start, have as many as we may; returns how many. An agent with none left drops events."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max(soft, _DESCRIPTORS)
     try:
