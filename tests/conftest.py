@@ -19,6 +19,8 @@ HANDLERS = REPOSITORY / "handlers"
 
 E = TypeVar("E", bound=Docker)
 
+in_both_modes = pytest.mark.parametrize("mode", ["reload", "live"])
+
 
 def pytest_configure() -> None:
     if os.geteuid() == 0:  # who is not can run what needs no network
@@ -81,10 +83,17 @@ def nginx(tmp_path: Path) -> Iterator[Nginx]:
 
 
 @pytest.fixture
-def node(docker: Docker, tmp_path: Path) -> Iterator[Any]:
+def mode() -> str:
+    """How new peers reach nginx. LICTOR_MODE=live has every whole node's reach it so."""
+    from lab.node import MODE
+    return MODE
+
+
+@pytest.fixture
+def node(docker: Docker, tmp_path: Path, mode: str) -> Iterator[Any]:
     """A whole node, running: its Consul keeps its data over a restart."""
     from lab.node import Node
-    whole = Node(_folder(tmp_path, "node"), docker, keep_data=True)
+    whole = Node(_folder(tmp_path, "node"), docker, keep_data=True, mode=mode)
     try:
         yield whole.start()
     finally:

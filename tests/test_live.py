@@ -108,16 +108,17 @@ def route(settings, **changes):
         "empty_ok": False, "removed": False, **changes})
 
 
-def decide(settings, *ports):
+def decide(settings, *ports, weights=()):
     """What a decision leaves in the state folder."""
     before = routes.served(settings.state_dir, NAME) or upstream.Served((), ())
     routes.write_served(settings.state_dir, NAME, before._replace(
-        peers=tuple(("127.0.0.1", port) for port in ports), instances=tuple(("node-1", f"{port}") for port in ports),
-        confirmed=False))
+        peers=tuple(upstream.Peer("127.0.0.1", port, weight)
+                    for port, weight in zip(ports, weights or [1] * len(ports), strict=True)),
+        instances=tuple(("node-1", f"{port}") for port in ports), confirmed=False))
 
 
-def set_peers(settings, *ports):
-    decide(settings, *ports)
+def set_peers(settings, *ports, weights=()):
+    decide(settings, *ports, weights=weights)
     assert live.publish(settings.nginx, settings.state_dir, NAME)
 
 
@@ -163,12 +164,16 @@ def test_a_list_is_set_shown_and_refused_when_it_is_older(books, nginx):
             (f"{version}\n127.0.0.1 {a.port}\n", 200, "1 peers"), (f"{version - 1}\n", 409, str(version)),
             (f"{version}\n127.0.0.1 {a.port}", 400, "this is no list"), ("", 400, "this is no list"),
             (f"{version}\nlocalhost {a.port}\n", 400, "this is no list"), ("x\n", 400, "this is no list"),
+            (f"{version}\n127.0.0.1 {a.port} 0\n", 400, "this is no list"),
+            (f"{version}\n127.0.0.1 {a.port} x\n", 400, "this is no list"),
         ):
             assert ask(books, "PUT", "/live/books", text) == (status, said)
         assert ask(books, "GET", "/live/books") == (200, f"{version}\n127.0.0.1 {a.port} 0")
         assert who_answers(nginx) == {"a"}
-        assert ask(books, "PUT", "/live/books", f"{version + 1}\n127.0.0.1 {b.port}\n127.0.0.1 {a.port}\n")[0] == 200
-        assert who_answers(nginx) == {"a", "b"}
+        text = f"{version + 1}\n127.0.0.1 {b.port} 2\n127.0.0.1 {a.port}\n"
+        assert ask(books, "PUT", "/live/books", text)[0] == 200 and who_answers(nginx) == {"a", "b"}
+        shown = f"{version + 1}\n127.0.0.1 {b.port} 0 weight=2\n127.0.0.1 {a.port} 0"
+        wait_for(lambda: ask(books, "GET", "/live/books") == (200, shown), "all requests have ended")
     for method, path, status in (("GET", "/live/other", 404), ("DELETE", "/live/books", 405), ("GET", "/live/", 404)):
         assert ask(books, method, path)[0] == status
 
@@ -206,6 +211,19 @@ def test_a_peer_that_refuses_is_passed_over_for_a_while(books, nginx):
         set_peers(books, dead)
         assert nginx.get("/books")[0] == 502
     wait_for(lambda: in_flight(books, dead) == in_flight(books, a.port) == 0, "nothing is in flight")
+
+
+def test_what_one_that_is_passed_over_would_get_is_shared_out_by_weight(books, nginx):
+    dead, = free_ports(1)
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port, dead, b.port, weights=(3, 65535, 1))
+        answers = [nginx.get("/books") for _ in range(200)]
+        assert {status for status, _ in answers} == {200} and 1 <= len(retried(nginx)) < 20
+        shares = [sum(json.loads(body)["instance"] == each.name for _, body in answers) for each in (a, b)]
+        assert 140 <= shares[0] <= 160
+        set_peers(books, a.port, dead, b.port, weights=(1, 65535, 3))
+        answers = [nginx.get("/books") for _ in range(200)]
+        assert 140 <= sum(json.loads(body)["instance"] == "b" for _, body in answers) <= 160
 
 
 def test_what_a_peer_may_have_done_is_not_done_by_another(books, nginx):
@@ -283,6 +301,21 @@ def test_a_state_file_that_was_lost_is_written_again_by_a_sweep(books, nginx):
         os.unlink(path)
         assert publication.publish(books, [NAME]) == [NAME] and str(a.port) in files.read(path)
         assert routes.served(books.state_dir, NAME).confirmed and who_answers(nginx) == {"a"}
+
+
+def test_a_list_that_the_nginx_of_an_older_lictor_refuses_brings_what_can_read_it(books, nginx):
+    path = f"{nginx.conf_dir}/live.lua"
+    text = files.read(path)
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        files.write_atomic(path, text.replace(" ?(%d*)\\n)", "\\n)", 1))
+        old_workers = workers(nginx)
+        nginx.daemon.send(signal.SIGHUP)
+        wait_for(lambda: not workers(nginx) & old_workers, "the old workers have ended")
+        decide(books, a.port, b.port, weights=(2, 1))
+        assert not live.publish(books.nginx, books.state_dir, NAME) and who_answers(nginx) == {"a"}
+        assert publication.publish(books) == [NAME] and who_answers(nginx) == {"a", "b"}
+        assert files.read(path) == text
 
 
 def test_the_modes_follow_each_other_and_a_location_is_reloaded(books, nginx):

@@ -44,13 +44,14 @@ def put(settings, name, *ports, path="", host="", removed=False):
     """And what a first decision would."""
     put_route(settings, name, path=path or f"/{name}", host=host, removed=removed)
     routes.write_served(settings.state_dir, name, upstream.Served(
-        tuple(("127.0.0.1", port) for port in ports), tuple(("node-1", f"{name}-{port}") for port in ports)))
+        tuple(upstream.Peer("127.0.0.1", port) for port in ports),
+        tuple(("node-1", f"{name}-{port}") for port in ports)))
 
 
 def change_peers(settings, name, *ports):
     """What another decision leaves of a service that nginx serves already."""
     routes.write_served(settings.state_dir, name, routes.served(settings.state_dir, name)._replace(
-        peers=tuple(("127.0.0.1", port) for port in ports), confirmed=False))
+        peers=tuple(upstream.Peer("127.0.0.1", port) for port in ports), confirmed=False))
 
 
 def is_confirmed(settings, name):

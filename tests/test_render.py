@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from conftest import REPOSITORY
 from lictor import errors, render
+from lictor.upstream import Peer
 
 GOLDEN = REPOSITORY / "tests" / "data" / "nginx"
-PEERS = [("127.0.0.1", 32768), ("10.0.0.7", 8080), ("fd00::1", 8080)]
+PEERS = [Peer("127.0.0.1", 32768), Peer("10.0.0.7", 8080, 3), Peer("fd00::1", 8080)]
 TEMPLATES = render.Templates()
 
 
@@ -30,8 +31,9 @@ HOSTILE = ["x; } server { root /etc; } location /y", "x {", "x }", "x;", "$uri",
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_hostile_is_rendered(text):
-    for attempt in (lambda: TEMPLATES.upstream(text, PEERS), lambda: TEMPLATES.upstream("books", [(text, 80)]),
-                    lambda: TEMPLATES.upstream("books", [("10.0.0.1", text)]),
+    for attempt in (lambda: TEMPLATES.upstream(text, PEERS), lambda: TEMPLATES.upstream("books", [Peer(text, 80)]),
+                    lambda: TEMPLATES.upstream("books", [Peer("10.0.0.1", text)]),
+                    lambda: TEMPLATES.upstream("books", [Peer("10.0.0.1", 80, text)]),
                     lambda: TEMPLATES.location("books", "/" + text, empty=False), lambda: TEMPLATES.server(text, "/d")):
         with pytest.raises(errors.Refused):
             attempt()
@@ -41,7 +43,7 @@ def test_nothing_hostile_is_rendered(text):
 @settings(deadline=None)
 def test_a_rendered_upstream_holds_its_peers_and_nothing_else(address):
     try:
-        text = TEMPLATES.upstream("books", [(address, 80)])
+        text = TEMPLATES.upstream("books", [Peer(address, 80)])
     except errors.Refused:
         return
     assert set(address) <= set("10ab.:")
@@ -52,6 +54,7 @@ def test_a_rendered_upstream_holds_its_peers_and_nothing_else(address):
     ("upstream.conf.j2", "upstream other { server 10.0.0.1:80; }"),
     ("upstream.conf.j2", "upstream lictor_{{ name }} { server 10.0.0.9:80; }"),
     ("upstream.conf.j2", "upstream lictor_{{ name }} { server 10.0.0.1:80; include /etc/x; }"),
+    ("upstream.conf.j2", "upstream lictor_{{ name }} { server 10.0.0.1:80 max_fails=0 weight=2; }"),
     ("upstream.conf.j2", "upstream lictor_{{ name }} { server 10.0.0.1:80; } server { root /etc; }"),
     ("upstream.conf.j2", "upstream lictor_{{ name }} { server 10.0.0.1:80;"),
     ("upstream.conf.j2", "{% for x in servers %}"), ("upstream.conf.j2", "{{ unknown }}"), ("upstream.conf.j2", ""),
@@ -65,7 +68,7 @@ def test_a_users_template_that_gives_something_else_is_refused_by_name(template,
     (tmp_path / "templates" / template).write_text(body)
     templates = render.Templates(str(tmp_path / "templates"))
     with pytest.raises(errors.Refused, match=template):
-        {"upstream": lambda: templates.upstream("books", [("10.0.0.1", 80)]),
+        {"upstream": lambda: templates.upstream("books", [Peer("10.0.0.1", 80)]),
          "location": lambda: templates.location("books", "/books", empty=False),
          "server": lambda: templates.server("a.example.com", "/d")}[template.partition(".")[0]]()
 

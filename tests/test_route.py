@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from conftest import in_both_modes
 from lab.backend import Backend
 from lab.client import Client
 from lab.consul import Consul
@@ -78,14 +79,6 @@ class Node(NamedTuple):
         """Who has answered 20 requests; statuses other than 200 as they are."""
         answers = {self.nginx.get(PATH) for _ in range(20)}
         return {json.loads(body)["instance"] if status == 200 else status for status, body in answers}
-
-
-in_both_modes = pytest.mark.parametrize("mode", ["reload", "live"])
-
-
-@pytest.fixture
-def mode():
-    return "reload"
 
 
 @pytest.fixture
@@ -376,3 +369,22 @@ def test_an_event_waits_for_the_leader_that_is_just_being_elected(node, backends
     monkeypatch.setattr(route, "_connect", lambda _token_file: Electing())
     assert route.handle(call, NAME, node.payload(), 2, reconcile=lambda _: None) == 0
     assert node.who_answers() == {"c"} and next(leaders, None) is None
+
+
+@in_both_modes
+def test_each_gets_its_weight_at_its_status(node, backends):
+    a, b, c = backends
+    for each, passing in ((a, 5), (b, 2), (c, 1)):
+        node.consul.register({"Name": NAME, "ID": each.name, "Address": "127.0.0.1", "Port": each.port,
+                              "Weights": {"Passing": passing, "Warning": 0 if each is c else 1},
+                              "Check": {"TTL": "10m", "Status": "passing", "CheckID": each.name}})
+
+    def are_shares(*expected):
+        assert node.route(node.payload()).returncode == 0
+        answers = [json.loads(node.nginx.get(PATH)[1])["instance"] for _ in range(160)]
+        return all(abs(answers.count(each.name) - count) <= 5 for each, count in zip(backends, expected, strict=True))
+
+    wait_for(lambda: are_shares(100, 40, 20), "5, 2 and 1 eighth")
+    for each in (a, c):
+        node.set_status(each, "warning")
+    wait_for(lambda: are_shares(53, 107, 0), "one and two thirds, and nothing")

@@ -10,13 +10,13 @@ NOW_S = 1000.0
 
 
 def seen(number, *, status="passing", alive=True, maintenance=None, node="node-1", address=None, port=80,
-         service="books"):
+         service="books", weight=1):
     return model.Instance(node, f"books-{number}", service, f"10.0.0.{number}" if address is None else address, port,
-                          status, alive, maintenance, "")
+                          status, alive, maintenance, "", weight)
 
 
 def serving(*numbers, empty_since=None, ailing=()):
-    return upstream.Served(tuple((f"10.0.0.{number}", 80) for number in numbers),
+    return upstream.Served(tuple(upstream.Peer(f"10.0.0.{number}", 80) for number in numbers),
                            tuple(("node-1", f"books-{number}") for number in numbers), empty_since=empty_since,
                            ailing=tuple(("node-1", f"books-{number}") for number in ailing))
 
@@ -26,7 +26,7 @@ def decide(now, instances, *, certain=False, **route):
 
 
 def numbers(decision):
-    return [int(address.rpartition(".")[2]) for address, _ in decision.peers]
+    return [int(each.address.rpartition(".")[2]) for each in decision.peers]
 
 
 @pytest.mark.parametrize(("traffic", "fields", "receives"), [
@@ -38,6 +38,7 @@ def numbers(decision):
     ("healthy", {"address": "::ffff:127.0.0.1", "node": "node-2"}, False), ("healthy", {"address": "fd00::1"}, True),
     ("any", {"status": "critical"}, True), ("any", {"alive": False}, True), ("any", {"maintenance": "x"}, False),
     ("any", {"service": "books-green"}, False),
+    ("healthy", {"status": "warning", "weight": 0}, False), ("any", {"status": "warning", "weight": 0}, True),
 ])
 def test_who_receives_traffic(traffic, fields, receives):
     decision = decide(None, [seen(1, **fields)], traffic=traffic)
@@ -81,6 +82,31 @@ def test_who_receives_traffic(traffic, fields, receives):
 def test_decisions(now, instances, certain, kind, receiving):
     decision = decide(now, instances, certain=certain)
     assert (decision.kind, numbers(decision)) == (kind, receiving)
+
+
+@pytest.mark.parametrize(("weights", "status", "weight"), [
+    ({"Passing": 2, "Warning": 3}, "passing", 2), ({"Passing": 2, "Warning": 3}, "warning", 3),
+    ({"Passing": 2, "Warning": 3}, "critical", 2), ({"Passing": 3, "Warning": 0}, "warning", 0),
+    ({"Passing": 65535}, "passing", 65535), ({"Passing": 2}, "warning", 1), ({}, "passing", 1), (None, "passing", 1),
+    *[({"Passing": each}, "passing", 1) for each in (65536, -1, True, False, "9", 2.0, None, [2])],
+])
+def test_one_weighs_what_its_status_says_and_1_where_consul_would_refuse_that(weights, status, weight):
+    entry = {"Node": {"Node": "node-1"}, "Service": {"ID": "a", "Service": "books", "Port": 80, "Weights": weights},
+             "Checks": [{"CheckID": "service:a", "ServiceID": "a", "Status": status}]}
+    assert model.instance(entry).weight == weight
+
+
+def test_another_weight_alone_is_published_and_of_two_at_one_address_the_heavier_counts():
+    assert decide(serving(1), [seen(1, weight=2)])[:2] == ("publish", (("10.0.0.1", 80, 2),))
+    twins = [seen(1, weight=3), seen(2, address="10.0.0.1", weight=2)]
+    assert decide(serving(1), twins).peers == (("10.0.0.1", 80, 3),)
+
+
+def test_a_weight_of_0_at_warning_ends_traffic_as_in_consuls_mesh_but_not_that_of_all_at_once():
+    one, other = [seen(each, status="warning", weight=0) for each in (1, 2)]
+    assert (numbers(decide(serving(1, 2), [one, seen(2)])), numbers(decide(serving(2), [one, seen(2)]))) == ([2], [2])
+    panic = decide(serving(1, 2), [one, other])
+    assert (panic.kind, panic.peers) == ("unchanged", (("10.0.0.1", 80, 1), ("10.0.0.2", 80, 1)))
 
 
 @given(st.permutations(range(1, 6)), st.integers(1, 5), st.booleans())
@@ -131,6 +157,8 @@ def test_the_same_address_twice_is_one_peer_and_the_order_is_stable():
 
 def test_what_is_served_survives_its_file_and_a_damaged_one_is_none():
     now = serving(1, 2, empty_since=3.0, ailing=(3,))
+    without_weights = [[each.address, each.port] for each in now.peers]  # as before there were any
+    assert upstream.served({**now._asdict(), "peers": without_weights}) == now
     assert upstream.served({**now._asdict(), "peers": [list(each) for each in now.peers]}) == now
     for damaged in (None, [], {}, {"peers": 1, "instances": []}, {"peers": [[1]], "instances": []},
                     {"peers": [], "instances": [], "strange": 1}):
@@ -142,6 +170,7 @@ INSTANCES = st.lists(st.builds(
     maintenance=st.sampled_from([None, None, "x"]), node=st.sampled_from(["node-1", "node-2"]),
     address=st.one_of(st.none(), st.text(max_size=20), st.sampled_from(["127.0.0.1", "::1", "10.0.0.9"])),
     port=st.one_of(st.just(80), st.integers(), st.booleans(), st.text(max_size=5)),
+    weight=st.integers(0, 3),
     service=st.sampled_from(["books", "books", "books-green"])), max_size=8)
 
 
@@ -154,8 +183,8 @@ def test_whatever_is_seen(now, instances, certain, empty_ok):
     decision = decide(now, instances, certain=certain, empty_ok=empty_ok)
     turned = decide(now, instances[::-1], certain=certain, empty_ok=empty_ok)
     assert decision == turned._replace(refused=decision.refused)
-    assert all(type(port) is int and 0 < port < 65536 for _, port in decision.peers)
-    assert decision.peers == tuple(sorted(set(decision.peers)))
+    assert all(type(each) is int and 0 < each < 65536 for peer in decision.peers for each in peer[1:])
+    assert decision.peers == tuple(sorted({peer[:2]: peer for peer in decision.peers}.values()))
     if now is not None:
         assert decision.kind != "confirm" or not certain
         assert decision.peers or decision.kind in ("confirm", "unchanged") or empty_ok  # never empty in one step

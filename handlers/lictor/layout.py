@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lictor import errors, files, model, nginx_text, upstream
+from lictor import errors, files, nginx_text, upstream
 
 if TYPE_CHECKING:
     from lictor import render
@@ -62,7 +62,7 @@ def other_peers(conf_dir: str, name: str, peers: tuple[upstream.Peer, ...]) -> W
     templates; None where that can't be."""
     path = f"upstreams/lictor_{name}.conf"
     before = files.read(os.path.join(conf_dir, path)) or ""
-    text = nginx_text.with_servers(before, [model.host_port(address, port) for address, port in peers])
+    text = nginx_text.with_servers(before, [nginx_text.server(each) for each in peers])
     return Wanted(text, [], {path: text}) if text else None
 
 

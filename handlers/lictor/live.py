@@ -1,8 +1,8 @@
 """Live mode: a service's peers are set in the running nginx, by a PUT on its own socket, and nothing is reloaded.
 
-live/NAME.peers, below conf_dir, is written first: a version, which only rises, and one "ADDRESS PORT" a line. nginx
-reads it at each start and reload, and gets the very same text in between. A change of peers loads this and little else,
-and it looks at nothing but that one service.
+live/NAME.peers, below conf_dir, is written first: a version, which only rises, and one "ADDRESS PORT", or
+"ADDRESS PORT WEIGHT", a line. nginx reads it at each start and reload, and gets the very same text in between. A change
+of peers loads this and little else, and it looks at nothing but that one service.
 """
 
 import os
@@ -79,7 +79,8 @@ def _write(conf_dir: str, name: str, peers: Iterable[upstream.Peer], *, above: i
 
 
 def _lines(peers: Iterable[upstream.Peer]) -> str:
-    return "".join(f"{model.bracketed(address)} {port}\n" for address, port in peers)
+    return "".join(f"{model.bracketed(each.address)} {each.port}{'' if each.weight == 1 else f' {each.weight}'}\n"
+                   for each in peers)
 
 
 def _path(conf_dir: str, name: str) -> str:

@@ -38,6 +38,7 @@ class Instance(NamedTuple):
     node_alive: bool  # serfHealth is passing
     maintenance: str | None  # the reason given, "" when none was; None: not in maintenance
     container_id: str  # "" when it is no container that the registrar registered
+    weight: int = 1  # its share of the traffic beside others' at its status; Consul's 0 at warning is none
 
 
 class Container(NamedTuple):
@@ -82,7 +83,7 @@ def catalog_name(name: str, color: str) -> str:
 def instance(entry: dict[str, Any]) -> Instance:
     """One entry of a `service` payload or of /v1/health/service; raises ValueError when it has not that shape.
 
-    The values inside (address, port, meta) are as hostile as they came: `upstream.peer` validates them.
+    The values inside (address, port, meta) are as hostile as they came: `upstream.decide` validates them.
     """
     try:
         node, service, checks = entry["Node"], entry["Service"], entry["Checks"] or []
@@ -92,16 +93,18 @@ def instance(entry: dict[str, Any]) -> Instance:
             check.get("Notes") or "" for check in checks
             if check["CheckID"] in (MAINTENANCE_PREFIX + service_id, NODE_MAINTENANCE)
         ]
+        status = _worst([check["Status"] for check in own if not check["CheckID"].startswith(MAINTENANCE_PREFIX)])
         return Instance(
             node=node["Node"],
             service_id=service_id,
             service=service["Service"],
             address=service.get("Address") or node.get("Address") or "",
             port=service["Port"],
-            status=_worst([check["Status"] for check in own if not check["CheckID"].startswith(MAINTENANCE_PREFIX)]),
+            status=status,
             node_alive=all(check["Status"] == "passing" for check in checks if check["CheckID"] == SERF_HEALTH),
             maintenance=maintenance[0] if maintenance else None,
             container_id=str((service.get("Meta") or {}).get(META_CONTAINER, "")),
+            weight=_weight((service.get("Weights") or {}).get("Warning" if status == "warning" else "Passing")),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an instance as Consul reports it: {error!r}") from error
@@ -109,6 +112,11 @@ def instance(entry: dict[str, Any]) -> Instance:
 
 def _worst(statuses: list[str]) -> str:
     return "critical" if "critical" in statuses else "warning" if "warning" in statuses else "passing"
+
+
+def _weight(given: object) -> int:
+    """One that Consul would refuse counts as 1, as it does in Consul's own answers."""
+    return given if type(given) is int and 0 <= given <= 65535 else 1
 
 
 def host_port(address: str, port: int) -> str:

@@ -49,7 +49,7 @@ class Templates:
 
     def upstream(self, name: str, peers: Sequence[upstream.Peer]) -> str:
         """upstreams/lictor_NAME.conf; raises Refused when the text says anything else than these peers."""
-        servers = [model.host_port(address, port) for address, port in peers]
+        servers = [nginx_text.server(each) for each in peers]
         if not model.is_name(name) or not all(nginx_text.SERVER.fullmatch(each) for each in servers):
             raise errors.Refused(f"upstream {name[:100]!r} of {servers!r:.200} must not reach a configuration")
         balancer = set()
@@ -57,7 +57,8 @@ class Templates:
             balancer, servers = {"balancer_by_lua_block", f'lictor.balance("{name}")'}, []
         text = self.text("upstream.conf.j2", name=name, servers=servers)
         (head, directives), = _blocks(text, "upstream.conf.j2", only=["upstream"])
-        found = sorted(words[1] for words in directives if words[0] == "server" and len(words) > 1)
+        found = sorted(" ".join([*words[1:2], *(each for each in words[2:] if each.startswith("weight="))])
+                       for words in directives if words[0] == "server")
         used = {words[0] for words in directives} - _BALANCING
         unknown, expected = used ^ balancer ^ {"server"}, sorted(servers or [nginx_text.NO_PEER])
         if head != ["upstream", f"lictor_{name}"] or unknown or found != expected:

@@ -11,8 +11,15 @@ from lictor import model
 
 EMPTY_FOR_S = 60.0  # an agent's restart empties its node for a while
 
-Peer = tuple[str, int]
 InstanceId = tuple[str, str]  # node, service ID
+
+
+class Peer(NamedTuple):
+    """Where requests go, and with which weight: its share beside the other peers'."""
+
+    address: str
+    port: int
+    weight: int = 1
 
 
 class Served(NamedTuple):
@@ -51,7 +58,7 @@ class Decision(NamedTuple):
 def served(table: Any) -> Served | None:
     """What peers/NAME.json holds; None when it is absent or damaged."""
     try:
-        return Served(**{**table, "peers": tuple((address, port) for address, port in table["peers"]),
+        return Served(**{**table, "peers": tuple(Peer(*each) for each in table["peers"]),
                          "at": tuple(table.get("at", ())) or ("",), "refused": tuple(table.get("refused", ())),
                          **{key: tuple((node, service_id) for node, service_id in table.get(key, ()))
                             for key in ("instances", "ailing")}})
@@ -75,7 +82,8 @@ def decide(route: dict[str, Any], now: Served | None, instances: Sequence[model.
     receiving = eligible | ailing if panic else eligible
     reason = f"{len(eligible)} of {len(live)} instances are fit for traffic" + (
         f"; the {len(ailing)} unfit ones keep it too, because they are most" if panic else "")
-    target = Decision("publish", tuple(sorted({peers[each] for each in receiving})),
+    heaviest = {(each.address, each.port): each for each in sorted(peers[each] for each in receiving)}
+    target = Decision("publish", tuple(heaviest.values()),
                       tuple(sorted((each.node, each.service_id) for each in receiving)), reason, tuple(refused),
                       tuple(sorted((each.node, each.service_id) for each in ailing - receiving)))
     if now is None or now.peers == target.peers and now.instances == target.instances:
@@ -83,6 +91,12 @@ def decide(route: dict[str, Any], now: Served | None, instances: Sequence[model.
     if not certain and 2 * len(eligible) < len(known):
         return target._replace(kind="confirm")
     return target if target.peers else _without_peers(route, now, target, now_s)
+
+
+def peer(instance: model.Instance) -> Peer:
+    """Where requests to it go; raises ValueError for what may not stand in a configuration. 0 at warning is for whoever
+    has it all the same the least."""
+    return Peer(str(_address(instance.address)), _port(instance.port), max(instance.weight, 1))
 
 
 def _without_peers(route: dict[str, Any], now: Served, target: Decision, now_s: float) -> Decision:
@@ -101,17 +115,17 @@ def _reachable(live: list[model.Instance], this_node: str) -> tuple[dict[model.I
     peers, refused = {}, []
     for each in live:
         try:
-            address = _address(each.address)
-            if not address.is_loopback or each.node == this_node:
-                peers[each] = (str(address), _port(each.port))
+            found = peer(each)
+            if each.node == this_node or not ipaddress.ip_address(found.address).is_loopback:
+                peers[each] = found
         except ValueError as error:
             refused.append(f"instance {each.service_id[:100]!r} of node {each.node[:100]!r}: {error}")
     return peers, refused
 
 
 def _is_eligible(instance: model.Instance, traffic: str) -> bool:
-    fit = traffic == "any" or instance.status in ("passing", "warning") and instance.node_alive
-    return fit and instance.maintenance is None
+    is_well = instance.status in ("passing", "warning") and instance.node_alive and instance.weight > 0
+    return (traffic == "any" or is_well) and instance.maintenance is None
 
 
 def _address(given: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -11,18 +11,20 @@ from lab.consul import Consul
 from lab.daemon import Daemon, wait_for
 from lab.docker import Engine
 from lab.nginx import Nginx
-from lictor import config, files, process, routes, watches
+from lictor import config, files, process, render, routes, watches
 from lictor import nginx as lictor_nginx
 
 _SETTINGS = """
 state_dir = "{folder}/state"
 [nginx]
+mode = "{mode}"
 conf_dir = "{nginx.conf_dir}"
 main_conf = "{nginx.main_conf}"
 pid_file = "{nginx.pid_file}"
 [watch]
 config_dir = "{watch_dir}"
 """
+MODE = os.environ.get("LICTOR_MODE", "reload")  # how new peers reach nginx, where a test does not say
 QUICK = """
 [heal]
 surplus_after = "1s"
@@ -43,12 +45,13 @@ class Node:
     `timer` is its interval; without one only events count, and without `watches` the agent runs nothing of lictor's by
     itself. Without `registers` it runs no registrar, so that another node can have the engine's containers for itself;
     with `internal` the containers' own addresses are registered, which live on while Docker restarts. `settings` is
-    TOML that comes last in lictor.toml. A node that is a host has an `address`, in the network namespace `netns`.
+    TOML that comes last in lictor.toml; `mode` is how new peers reach nginx. A node that is a host has an `address`, in
+    the network namespace `netns`.
     """
 
     def __init__(self, folder: str, docker: Engine, *, timer: str = "15s", watches: bool = True,
                  registers: bool = True, internal: bool = False, settings: str = QUICK, address: str = "127.0.0.1",
-                 netns: str = "", **consul_options: Any) -> None:
+                 netns: str = "", mode: str = MODE, **consul_options: Any) -> None:
         self.folder, self.docker, self.timer = folder, docker, timer
         self.registers, self.internal = registers, internal
         for name in ("consul", "nginx", "state", "unwatched"):
@@ -57,7 +60,7 @@ class Node:
         self.nginx = Nginx(os.path.join(folder, "nginx"), address=address, netns=netns)
         self.watch_dir = self.consul.config_dir if watches else os.path.join(folder, "unwatched")
         self.settings_path = os.path.join(folder, "lictor.toml")
-        text = _SETTINGS.format(folder=folder, nginx=self.nginx, watch_dir=self.watch_dir) + settings
+        text = _SETTINGS.format(folder=folder, mode=mode, nginx=self.nginx, watch_dir=self.watch_dir) + settings
         files.write_atomic(self.settings_path, text)
         self.settings = config.load({"LICTOR_CONFIG": self.settings_path})
         self.registrar: Daemon | None = None
@@ -68,7 +71,8 @@ class Node:
 
     def install(self) -> None:
         """What `lictor init` writes: nginx's snippet, and the agent's watches and timer."""
-        lictor_nginx.prepare(self.nginx.conf_dir)
+        assert self.settings.nginx is not None
+        lictor_nginx.prepare(self.nginx.conf_dir, render.Templates(live=self.settings.nginx.mode == "live"))
         static = watches.static(self.settings, [], process.handler_argv)
         if self.timer:
             static["service"]["check"]["interval"] = self.timer

@@ -70,7 +70,7 @@ class Routed:
 
     def is_confirmed(self, name: str, port: int) -> bool:
         now = self.served(name)
-        return bool(now and now.confirmed and now.peers == (("127.0.0.1", port),))
+        return bool(now and now.confirmed and now.peers == (upstream.Peer("127.0.0.1", port),))
 
     def log(self) -> str:
         """What detached handlers have said."""

@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from lab.nginx import Nginx
-from lictor import config, files, handler, layout, nginx, process, render, routes
+from lictor import config, files, handler, layout, nginx, process, render, routes, upstream
 
 LIMITS = {"unchanged": 2.2, "changed": 1.6, "unchanged_of_1000": 1.1}
 _PAUSE_S = 0.4  # what a publication started has ended, and the next reload need not wait for the last one
@@ -49,7 +49,7 @@ def _nginx_ms(settings: config.Nginx, peers: int) -> float:
     """nginx's own part of one publication: parsing the changed files, and HUP until it answers the new generation."""
     templates = render.Templates()
     wanted = layout.wanted(settings.conf_dir, templates, {"books": _ROUTE}, "books",
-                           tuple(("127.0.0.1", 20000 + number) for number in range(peers)))
+                           tuple(upstream.Peer("127.0.0.1", 20000 + number) for number in range(peers)))
     text = templates.text("check.conf.j2", run_dir=os.path.join(settings.conf_dir, "run"),
                           upstreams=[wanted.upstream], locations=wanted.locations)
     began = time.perf_counter()
