@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from conftest import in_both_modes
 from lab.client import Client
 from lab.daemon import wait_for
 from lab.docker import Docker
@@ -41,6 +42,7 @@ def status(node: Node) -> dict[str, Any]:
     return dict(row)
 
 
+@in_both_modes
 def test_a_key_scales_up_and_down_and_a_request_in_flight_is_waited_for(node: Node) -> None:
     node.apply(route={"path": "/"})
     node.wait_served(*names(1))
@@ -66,6 +68,7 @@ def test_a_key_scales_up_and_down_and_a_request_in_flight_is_waited_for(node: No
     assert f"start {NAME}-3: replicas key is 3" in told and f"remove {NAME}-3: drained: replicas key is 1" in told
 
 
+@in_both_modes
 def test_what_dies_is_recreated_and_what_stays_critical_is_replaced(node: Node) -> None:
     node.apply(replicas={"initial": 2})
     node.wait_served(*names(1, 2))
@@ -118,6 +121,7 @@ def test_bad_counts_are_refused_and_the_last_good_one_stays(node: Node) -> None:
     assert (status(node)["desired"], status(node)["problems"]) == (2, [])
 
 
+@in_both_modes
 def test_hold_keeps_hands_off_and_removal_leaves_nothing(node: Node) -> None:
     node.apply(replicas={"initial": 2, "min": 0})
     node.wait_served(*names(1, 2))
@@ -135,6 +139,7 @@ def test_hold_keeps_hands_off_and_removal_leaves_nothing(node: Node) -> None:
     node.wait_served(*names(1))
 
 
+@in_both_modes
 def test_zero_replicas_answer_503_with_retry_after(node: Node) -> None:
     node.apply(replicas={"initial": 1, "min": 0})
     node.wait_served(*names(1))

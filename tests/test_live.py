@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,8 +18,8 @@ from lab.backend import Backend
 from lab.client import Client
 from lab.daemon import free_ports, wait_for
 from lab.nginx import Nginx
-from lictor import config, files, handler, live, nginx as lictor_nginx, publication, render, routes, survey, \
-    upstream
+from lictor import catalog, config, engines, files, handler, live, model, nginx as lictor_nginx, observation, observe, \
+    publication, render, routes, survey, upstream
 
 NAME = "books"
 
@@ -255,6 +256,45 @@ def test_what_is_in_flight_is_counted_until_it_ends(books, nginx):
         peer.free.set()
         assert [each.result()[0] for each in held] == [200] * 3
         wait_for(lambda: in_flight(books, peer.port) == in_flight(books, a.port) == 0, "they have ended")
+
+
+class Engine:
+    """In place of an engine, which sees no connection: two containers of books, on the node that asks."""
+
+    def __init__(self, connections):
+        self.connections = connections
+
+    def containers(self, service=None):
+        return [model.Container(f"c{number}", f"{NAME}-{number}", NAME, number, "", "books:1", "", "running", 1.0, 1.0,
+                                None) for number in (1, 2)]
+
+    def in_flight(self, container):
+        return self.connections
+
+
+@pytest.mark.parametrize(("connections", "seen"), [(0, [1, 0]), (None, [1, None]), (2, [2, 2])])
+def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books, nginx, consul, monkeypatch, connections, seen):
+    monkeypatch.setitem(engines.ENGINES, "docker", Engine(connections))
+    context = observe.Context(books, catalog.connect(environ=consul.environ), "node-1")
+    context.catalog.put(f"services/{NAME}/spec", json.dumps({"name": NAME, "image": "books:1", "port": "8080",
+                                                             "node": "node-1", "route": {"path": "/books"}}))
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, Backend("a") as a, ThreadPoolExecutor() as pool:
+        deaf_port = deaf.getsockname()[1]
+        for number, port in ((1, deaf_port), (2, a.port)):
+            context.catalog.register({"ID": f"s{number}", "Name": NAME, "Address": "127.0.0.1", "Port": port,
+                                      "Meta": {model.META_CONTAINER: f"c{number}"}})
+            context.catalog.set_maintenance(f"s{number}", observation.drain_text(time.time(), "x"))
+        set_peers(books, deaf_port)
+        with socket.create_connection(deaf.getsockname()):  # the only one that it has room for
+            asked = pool.submit(nginx.get, "/books")
+            wait_for(lambda: in_flight(books, deaf_port) == 1, "nginx has it")
+            set_peers(books, a.port)
+            in_flights = observe.one(context, NAME, {}).seen.in_flight
+            assert [in_flights[each] for each in ("c1", "c2")] == seen
+            assert asked.result()[0] in (502, 504)
+        wait_for(lambda: observe.one(context, NAME, {}).seen.in_flight["c1"] == connections, "it has ended")
+        nginx.stop()
+        assert observe.one(context, NAME, {}).seen.in_flight == {"c1": connections, "c2": connections}
 
 
 def test_what_ends_as_an_error_page_is_not_in_flight(books, nginx):

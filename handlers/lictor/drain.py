@@ -12,9 +12,9 @@ def ending(member: Member, everyone: list[Member], seen: Observation, *, then: s
     mark = drain_mark(member.instance)
     assert mark is not None and member.instance is not None
     (since, why), drain_s = mark, seen.desired.spec.drain if seen.desired.spec else 0.0
-    connections = seen.in_flight.get(member.container.id)
+    in_flight = seen.in_flight.get(member.container.id)
     served = is_listed(member, seen)
-    if not served and connections == 0 and seen.idle_reads.get(member.container.id, 0) >= IDLE_READS:
+    if not served and in_flight == 0 and seen.idle_reads.get(member.container.id, 0) >= IDLE_READS:
         return action.on(then, member, f"drained: {why}")
     # Else it is worth no waiting that nginx still lists it.
     is_of_use = any(each.status != "critical" for each in registrations(member, seen))
@@ -23,7 +23,8 @@ def ending(member: Member, everyone: list[Member], seen: Observation, *, then: s
     if seen.now >= since + drain_s and not is_last:
         return action.on(then, member, f"drained for {drain_s:g} s, as long as allowed: {why}")
     busy = "it is the last that an nginx lists" if is_last else "an nginx still lists it" if served else (
-        "it cannot be seen whether it is idle" if connections is None else f"{connections} connections to it are open")
+        "it cannot be seen whether it is idle" if in_flight is None else
+        f"{in_flight} connections or requests to it are open")
     return action.on("wait", member, f"drains: {busy}")
 
 

@@ -5,6 +5,7 @@ live/NAME.peers, below conf_dir, is written first: a version, which only rises, 
 of peers loads this and little else, and it looks at nothing but that one service.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -54,6 +55,19 @@ def store(settings: config.Nginx, state_dir: str, names: Iterable[str]) -> None:
 def is_stored(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> bool:
     """Whether the next start of nginx would find these peers."""
     return (files.read(_path(conf_dir, name)) or "").partition("\n")[2] == _lines(peers)
+
+
+def requests_at(conf_dir: str, name: str, instances: Iterable[model.Instance]) -> int:
+    """How many requests of this service nginx has at these instances, connected or about to be; 0 where it doesn't say:
+    it is not in live mode, or does not answer."""
+    count = 0
+    for each in instances:
+        with contextlib.suppress(OSError, ValueError):  # who has no such address was never sent any
+            peer = upstream.peer(each)
+            target = f"/live/{name}/{model.host_port(peer.address, peer.port)}"
+            _, said = control.ask(conf_dir, "GET", target, timeout_s=_TIMEOUT_S)
+            count += int(said)
+    return count
 
 
 def _set(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> None:

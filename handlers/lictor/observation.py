@@ -48,7 +48,7 @@ class Observation(NamedTuple):
     serving: frozenset[tuple[str, str]] = frozenset()  # (node, service ID) that the nginx of any live node lists
     behind: tuple[tuple[str, bool], ...] = ()  # nodes whose nginx lists a colour that is not live; is the node alive?
     smoke: Mapping[str, str] = {}  # container id -> what its smoke path said, "" when all was well; of a new release
-    in_flight: Mapping[str, int | None] = {}  # container id -> connections to its port, for those that drain
+    in_flight: Mapping[str, int | None] = {}  # container id -> connections and requests to it, if it drains
     idle_reads: Mapping[str, int] = {}  # container id -> how often in a row nothing was in flight
     state: State = State()
     certain: bool = False  # read from Consul's leader with its quorum, and the service's keys by name

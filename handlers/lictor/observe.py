@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor import (config, counting, desired, engines, errors, heartbeat, keyspace, memory, model, observation, plan,
-                    release, serving, smoke, state)
+from lictor import (config, counting, desired, engines, errors, heartbeat, keyspace, live, memory, model, observation,
+                    plan, release, serving, smoke, state)
 from lictor.catalog import Catalog, Entry
 from lictor.observation import Observation
 from lictor.surroundings import Surroundings
@@ -154,10 +154,10 @@ def _reading(context: Context, around: Surroundings, told: counting.Engines, wan
         now=now, desired=wanted, containers=tuple(containers), instances=tuple(found), state=stored,
         certain=certain, rules=context.config.heal, counts=counts))
     others = [each for each in observation.candidates(seen) if each.condition not in ("gone", "leaving")]
-    draining = [each.container for each in (*observation.members(seen), *others)
+    draining = [each for each in (*observation.members(seen), *others)
                 if each.condition == "draining" and not counts]
     if draining or others:
-        in_flight = {each.id: _engine(wanted).in_flight(each) for each in draining}
+        in_flight = {each.container.id: _in_flight(context, each, seen) for each in draining}
         serving, behind = served(context, wanted, found)
         seen = seen._replace(
             serving=serving, behind=behind, in_flight=in_flight,
@@ -167,6 +167,16 @@ def _reading(context: Context, around: Surroundings, told: counting.Engines, wan
         seen = seen._replace(smoke=smoke.ask(wanted.spec, release.newcomers(seen)))
     seen = seen._replace(state=memory.remember(seen))
     return Reading(seen, stored, remembered.modify_index if remembered else 0, plan.plan(seen))
+
+
+def _in_flight(context: Context, member: observation.Member, seen: Observation) -> int | None:
+    """Connections to it, as its engine sees them of all who ask; or what nginx counts here in live mode, where that is
+    more: it may have requests for it that are not connected yet."""
+    connections, there = _engine(seen.desired).in_flight(member.container), context.config.nginx
+    if there is None or there.mode != "live":
+        return connections
+    requests = live.requests_at(there.conf_dir, seen.desired.name, observation.registrations(member, seen))
+    return max(requests, connections or 0) or connections
 
 
 def served(context: Context, wanted: desired.Desired,
