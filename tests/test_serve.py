@@ -82,7 +82,7 @@ def test_as_many_slow_ones_as_are_handled_at_once_hold_up_no_other_for_long(
         listening.join(60)
     assert statuses == [202, 202, 202]
     free = 0
-    while server._slots.acquire(blocking=False):
+    while server.connections._slots.acquire(blocking=False):
         free += 1
     assert free == 2
 
@@ -96,8 +96,34 @@ def test_a_request_that_no_thread_can_be_had_for_takes_no_slot(
             for _ in range(3):
                 with pytest.raises(RuntimeError, match="can't start new thread"):
                     server.process_request(object(), ("127.0.0.1", 1))
-        assert server._slots.acquire(blocking=False) and server._slots.acquire(blocking=False)
+        slots = server.connections._slots
+        assert slots.acquire(blocking=False) and slots.acquire(blocking=False)
         server._threads.clear()  # type: ignore[attr-defined]
+
+
+def test_a_request_that_trickles_has_a_limit_and_one_that_takes_long_to_answer_has_none(
+        routed: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
+    going_on = threading.Event()
+    monkeypatch.setattr(serve, "_ARRIVAL_S", 0.3)
+    monkeypatch.setattr(serve.Server, "sweep", lambda *_: (202 if going_on.wait(60) else 500, "slow"))
+    with serve.Server(handler.Call(routed.settings, None, argparse.Namespace())) as server:
+        listening = threading.Thread(target=server.serve_forever, args=(0.05,))
+        listening.start()
+        statuses: list[int] = []
+        slow = threading.Thread(target=lambda: statuses.append(routed.post("/sweep")[0]))
+        slow.start()
+        with socket.create_connection(door.host_and_port(routed.settings), timeout=60) as trickling:
+            trickling.sendall(b"POST /sweep HTTP/1.1\r\n")
+            with contextlib.suppress(OSError):
+                for _ in range(1000):
+                    trickling.sendall(b"X: y\r\n")
+                    threading.Event().wait(0.05)
+            assert trickling.recv(1) == b""
+        going_on.set()
+        slow.join(60)
+        server.shutdown()
+        listening.join(60)
+    assert statuses == [202]
 
 
 def _refuse(_: threading.Thread) -> None:

@@ -18,11 +18,12 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from lictor import (config, door, errors, files, handler, log, model, process, publication, route, routes, serving,
-                    systemd, turns, units, watch, watches)
+from lictor import (config, connections, door, errors, files, handler, log, model, process, publication, route, routes,
+                    serving, systemd, turns, units, watch, watches)
 
 _ROUTE = "/route/"
 _CLIENT_TIMEOUT_S = 10
+_ARRIVAL_S = 20.0
 _AT_ONCE = 128
 _SLOT_WAIT_S = 0.5
 _TELL_EVERY_S = 0.25
@@ -69,7 +70,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
                              for name in ("lictor-scale", "lictor-heal")}
         address, given = door.host_and_port(call.settings), systemd.listening()
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self._slots, self._with_slot = threading.Semaphore(_AT_ONCE), set[Any]()
+        self.connections = connections.Connections(_AT_ONCE, _SLOT_WAIT_S, _ARRIVAL_S)
         super().__init__(address, _Request, bind_and_activate=given is None)
         if given:
             self.socket.close()
@@ -79,24 +80,18 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
                                      f"{given.getsockname()[:2]}; lictor init writes it anew")
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._slots.acquire(timeout=_SLOT_WAIT_S):  # else so many take long, which must not hold up the next
-            self._with_slot.add(request)
+        self.connections.begin(request)
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread could be started, which would have done it
-            self._give_back(request)
+            self.connections.end(request)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._give_back(request)
-
-    def _give_back(self, request: Any) -> None:
-        if request in self._with_slot:
-            self._with_slot.remove(request)
-            self._slots.release()
+            self.connections.end(request)
 
     def read_settings(self) -> None:
         path = self.call.settings.path
@@ -113,6 +108,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def service_actions(self) -> None:
         """Twice a second, as long as connections are taken."""
         systemd.notify(systemd.ALIVE)
+        self.connections.cut_late()
         path = self.call.settings.path
         if path and files.modified_ns(path) not in (0, self.settings_ns):
             self.read_settings()
@@ -205,6 +201,7 @@ class _Request(BaseHTTPRequestHandler):
         payload = self.rfile.read(int(length))
         if len(payload) < int(length):
             return 400, "the body is shorter than Content-Length says"
+        self.server.connections.has_come(self.connection)
         return act(payload, route.index(self.headers.get("X-Consul-Index", "")))
 
     def _action(self) -> Callable[[bytes, int], Outcome] | None:
