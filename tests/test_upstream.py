@@ -88,7 +88,7 @@ def test_decisions(now, instances, certain, kind, receiving):
     ({"Passing": 2, "Warning": 3}, "passing", 2), ({"Passing": 2, "Warning": 3}, "warning", 3),
     ({"Passing": 2, "Warning": 3}, "critical", 2), ({"Passing": 3, "Warning": 0}, "warning", 0),
     ({"Passing": 65535}, "passing", 65535), ({"Passing": 2}, "warning", 1), ({}, "passing", 1), (None, "passing", 1),
-    *[({"Passing": each}, "passing", 1) for each in (65536, -1, True, False, "9", 2.0, None, [2])],
+    *[({"Passing": each}, "passing", 1) for each in (0, 65536, -1, True, False, "9", 2.0, None, [2])],
 ])
 def test_one_weighs_what_its_status_says_and_1_where_consul_would_refuse_that(weights, status, weight):
     entry = {"Node": {"Node": "node-1"}, "Service": {"ID": "a", "Service": "books", "Port": 80, "Weights": weights},

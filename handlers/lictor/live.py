@@ -58,22 +58,22 @@ def is_stored(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> bool:
 
 
 def requests_at(conf_dir: str, name: str, instances: Iterable[model.Instance]) -> int:
-    """How many requests of this service nginx has at these instances, connected or about to be; 0 where it doesn't say:
-    it is not in live mode, or does not answer."""
+    """How many requests of this service nginx has at these instances, connected or about to be; 0 where it is not in
+    live mode. Raises Unavailable when it does not answer."""
     count = 0
     for each in instances:
-        with contextlib.suppress(OSError, ValueError):  # who has no such address was never sent any
+        with contextlib.suppress(ValueError):  # no number is said, or no address was ever sent to
             peer = upstream.peer(each)
             target = f"/live/{name}/{model.host_port(peer.address, peer.port)}"
-            _, said = control.ask(conf_dir, "GET", target, timeout_s=_TIMEOUT_S)
-            count += int(said)
+            count += int(_ask(conf_dir, "GET", target)[1])
     return count
 
 
 def _set(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> None:
-    status, said = _put(conf_dir, name, _write(conf_dir, name, peers))
+    target = f"/live/{name}"
+    status, said = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers))
     if status == _STALE and said.isdigit():  # whoever holds the lock has the latest: the file was lost, or the clock
-        status, said = _put(conf_dir, name, _write(conf_dir, name, peers, above=int(said)))
+        status, said = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers, above=int(said)))
     if status != _OK:
         raise errors.Unavailable(f"nginx does not take the peers: {status} {said[:200]}")
 
@@ -101,10 +101,10 @@ def _path(conf_dir: str, name: str) -> str:
     return os.path.join(conf_dir, _FOLDER, f"{name}.peers")
 
 
-def _put(conf_dir: str, name: str, text: str) -> tuple[int, str]:
+def _ask(conf_dir: str, method: str, target: str, text: str = "") -> tuple[int, str]:
     """Status and body of nginx's answer; raises Unavailable when there is none."""
     try:
-        return control.ask(conf_dir, "PUT", f"/live/{name}", text, timeout_s=_TIMEOUT_S)
+        return control.ask(conf_dir, method, target, text, timeout_s=_TIMEOUT_S)
     except OSError as error:
         raise errors.Unavailable(f"nginx does not answer on {control.path(conf_dir)}: {error}") from error
 

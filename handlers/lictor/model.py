@@ -104,7 +104,7 @@ def instance(entry: dict[str, Any]) -> Instance:
             node_alive=all(check["Status"] == "passing" for check in checks if check["CheckID"] == SERF_HEALTH),
             maintenance=maintenance[0] if maintenance else None,
             container_id=str((service.get("Meta") or {}).get(META_CONTAINER, "")),
-            weight=_weight((service.get("Weights") or {}).get("Warning" if status == "warning" else "Passing")),
+            weight=_weight(service.get("Weights") or {}, status),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an instance as Consul reports it: {error!r}") from error
@@ -114,9 +114,10 @@ def _worst(statuses: list[str]) -> str:
     return "critical" if "critical" in statuses else "warning" if "warning" in statuses else "passing"
 
 
-def _weight(given: object) -> int:
+def _weight(weights: dict[str, Any], status: str) -> int:
     """One that Consul would refuse counts as 1, as it does in Consul's own answers."""
-    return given if type(given) is int and 0 <= given <= 65535 else 1
+    given, least = (weights.get("Warning"), 0) if status == "warning" else (weights.get("Passing"), 1)
+    return given if type(given) is int and least <= given <= 65535 else 1
 
 
 def host_port(address: str, port: int) -> str:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor import (config, counting, desired, engines, errors, heartbeat, keyspace, live, memory, model, observation,
-                    plan, release, serving, smoke, state)
+from lictor import (config, counting, desired, engines, errors, heartbeat, keyspace, memory, model, observation, plan,
+                    release, serving, smoke, state)
 from lictor.catalog import Catalog, Entry
 from lictor.observation import Observation
 from lictor.surroundings import Surroundings
@@ -157,7 +157,7 @@ def _reading(context: Context, around: Surroundings, told: counting.Engines, wan
     draining = [each for each in (*observation.members(seen), *others)
                 if each.condition == "draining" and not counts]
     if draining or others:
-        in_flight = {each.container.id: _in_flight(context, each, seen) for each in draining}
+        in_flight = {each.container.id: _in_flight(around, each, seen) for each in draining}
         serving, behind = served(context, wanted, found)
         seen = seen._replace(
             serving=serving, behind=behind, in_flight=in_flight,
@@ -169,14 +169,12 @@ def _reading(context: Context, around: Surroundings, told: counting.Engines, wan
     return Reading(seen, stored, remembered.modify_index if remembered else 0, plan.plan(seen))
 
 
-def _in_flight(context: Context, member: observation.Member, seen: Observation) -> int | None:
-    """Connections to it, as its engine sees them of all who ask; or what nginx counts here in live mode, where that is
-    more: it may have requests for it that are not connected yet."""
-    connections, there = _engine(seen.desired).in_flight(member.container), context.config.nginx
-    if there is None or there.mode != "live":
-        return connections
-    requests = live.requests_at(there.conf_dir, seen.desired.name, observation.registrations(member, seen))
-    return max(requests, connections or 0) or connections
+def _in_flight(around: Surroundings, member: observation.Member, seen: Observation) -> int | None:
+    """Connections to it, as its engine sees them of all who ask; or the requests of this node's nginx, where they are
+    more: some may not be connected yet."""
+    connections = _engine(seen.desired).in_flight(member.container)
+    requests = around.requests_at(seen.desired.name, observation.registrations(member, seen))
+    return requests if requests > (connections or 0) else connections
 
 
 def served(context: Context, wanted: desired.Desired,

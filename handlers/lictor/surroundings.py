@@ -1,8 +1,9 @@
-"""What a judgement asks for beside the service itself: the observers, the other services, the budget."""
+"""What a judgement asks for beside the service itself: the observers, the other services, the budget, this nginx."""
 
 import functools
+from collections.abc import Iterable
 
-from lictor import budget, config, doubt, observer, state
+from lictor import budget, config, doubt, errors, live, model, observer, state
 from lictor.catalog import Catalog
 from lictor.observation import Observation, Observer
 
@@ -12,6 +13,7 @@ class Surroundings:
 
     def __init__(self, settings: config.Config, catalog: Catalog, node: str) -> None:
         self._settings, self._catalog, self._node = settings, catalog, node
+        self._counts_requests = settings.nginx is not None and settings.nginx.mode == "live"
 
     def complete(self, seen: Observation) -> Observation:
         """The observation with what else a decision about it needs; the costly part only when something is critical."""
@@ -23,6 +25,17 @@ class Surroundings:
         failing_too = doubt.failing_too(seen, self._states, self._node) if critical else ()
         return seen._replace(reservations=self._reservations, observer=nearby._replace(
             nginx_trouble=self._nginx_trouble, also_failing=failing_too))
+
+    def requests_at(self, name: str, instances: Iterable[model.Instance]) -> int:
+        """How many requests of this service the nginx of this node has at these instances, connected or about to be; 0
+        where it counts none. One that does not answer is waited for once."""
+        if not self._counts_requests or self._settings.nginx is None:
+            return 0
+        try:
+            return live.requests_at(self._settings.nginx.conf_dir, name, instances)
+        except errors.Unavailable:
+            self._counts_requests = False
+            return 0
 
     @functools.cached_property
     def _agent_age_s(self) -> float | None:
