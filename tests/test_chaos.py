@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -19,6 +20,8 @@ from lab.chaos.__main__ import schedule
 from lab.chaos.doing import Doing
 from lab.chaos.faults import FAULTS
 from lab.chaos.timeline import Access, Address, Deed, Done, Event, Failed, Outage, Sample, Standing
+from lab.daemon import wait_for
+from lab.docker import Docker
 from lab.leftovers import processes_naming
 from test_demo import REPOSITORY
 
@@ -207,6 +210,27 @@ def test_nginxs_log_is_read_also_where_it_tried_several(tmp_path: Path) -> None:
         Access(99.0, 101.0, 502, ("10.0.0.2:8080", "10.0.0.3:8080"), "/x?2"), Access(102.0, 102.0, 503, (), "/x?3")]
 
 
+def test_who_was_started_while_nobody_heard_of_it_is_found(docker: Docker) -> None:
+    label = "lictor.service=books-service"
+    unheard = docker.docker("run", "-d", "--name", "unheard", "--label", label, "books-service:1.0")
+    events = evidence.Events(docker.url)
+    events.start()
+    try:
+        wait_for(lambda: events.events, "it is found")
+        heard = docker.docker("run", "-d", "--name", "heard", "--label", label, "books-service:1.0")
+        docker.docker("restart", "-t", "0", "unheard")
+        wait_for(lambda: "restart" in [each.action for each in events.events], "all is told")
+        starts = {each.container: each.name for each in events.events if each.action == "start"}
+        assert starts == {unheard: "unheard", heard: "heard"}
+        assert {(each.container, each.service) for each in events.addresses if each.address} == {
+            (unheard, BOOKS), (heard, BOOKS)}
+        assert [each.started for each in verdict.lives(events.events, ())] == sorted(
+            max(each.at for each in events.events if each.container == container and each.action == "start")
+            for container in starts)
+    finally:
+        events.stop()
+
+
 def test_a_seed_decides_what_happens_and_every_fault_comes_before_any_comes_again() -> None:
     first, again, other = [[item for item, _ in zip(schedule(random.Random(seed)), range(2 * len(FAULTS)))]
                            for seed in (1, 1, 2)]
@@ -267,10 +291,12 @@ def test_a_short_run_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
     finally:
         chaos.terminate()
         chaos.wait(60)
+        left = os.listdir(folder)
+        shutil.rmtree(folder)
     assert chaos.returncode == 0, output
     summary = json.loads(summary_path.read_text())
     assert summary["violations"] == [] and summary["requests"] > 500
     assert sum(each["done"] for each in summary["faults"].values()) >= 4
     assert processes_naming(folder) == {} and folder not in Path("/proc/self/mounts").read_text()
     assert subprocess.run(["ip", "link", "show", f"lictor{chaos.pid}"], capture_output=True).returncode
-    os.rmdir(folder)  # which is empty
+    assert left == []

@@ -1,6 +1,7 @@
 """Reading what the programs themselves wrote down: nginx's access log, and Docker's events."""
 
 import contextlib
+import datetime
 import re
 import threading
 import time
@@ -18,6 +19,7 @@ _LINE = re.compile(
     r"(?P<took>\d+\.\d+) (?P<times>.+?) (?P<method>[A-Z]+) (?P<target>\S+) HTTP/\S+")
 _PORT = 8080
 _AGAIN_S = 0.1
+_LABEL = "lictor.service"
 
 
 def accesses(path: str) -> Iterator[Access]:
@@ -53,24 +55,37 @@ class Events:
         while not self._ending.is_set():
             with contextlib.suppress(docker.errors.DockerException, requests.RequestException, OSError, ValueError):
                 client = docker.APIClient(base_url=self.url, timeout=10)
+                self._take_forgotten(client)
                 stream: Any = client.events(since=int(self.since), decode=True,
-                                            filters={"type": "container", "label": "lictor.service"})
+                                            filters={"type": "container", "label": _LABEL})
                 for each in stream:  # those of the last second come again; Docker's daemon itself forgets at a restart
                     self._take(client, each)
             self._ending.wait(_AGAIN_S)
+
+    def _take_forgotten(self, client: Any) -> None:
+        """Who was started just before Docker's daemon was killed lives on, and its start may be told to nobody. One
+        that is told after all, of a moment later, is the same life."""
+        started = {each.container for each in self.events if each.action == "start"}
+        for listed in client.containers(filters={"label": _LABEL}):
+            if listed["Id"] not in started:
+                found = client.inspect_container(listed["Id"])
+                started_at = datetime.datetime.fromisoformat(found["State"]["StartedAt"]).timestamp()
+                named = {**found["Config"]["Labels"], "name": found["Name"].lstrip("/")}
+                self._take(client, {"timeNano": 1e9 * started_at, "Action": "start",
+                                    "Actor": {"ID": found["Id"], "Attributes": named}})
 
     def _take(self, client: Any, told: dict[str, Any]) -> None:
         at, container, action = told["timeNano"] / 1e9, told["Actor"]["ID"], told["Action"]
         if (at, container, action) in self._seen:
             return
         labels = told["Actor"]["Attributes"]
-        service = labels.get("lictor.service", "")
+        service = labels.get(_LABEL, "")
         address = _address(client, container) if action == "start" else ""  # if Docker dies now, it is all told again
         if address:
             self.addresses.append(Address(address, container, service, at))
         self.events.append(Event(at, container, action, labels.get("name", ""), service))
         self._seen.add((at, container, action))
-        self.since = at
+        self.since = max(self.since, at)
 
 
 def _address(client: Any, container: str) -> str:
