@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lictor import model, upstream
+from lictor import model, routes, upstream
 
 ROUTE = {"name": "books", "service": "books", "path": "/books", "host": "", "traffic": "healthy", "node": "node-1",
          "empty_ok": False, "removed": False}
@@ -153,6 +155,15 @@ def test_the_same_address_twice_is_one_peer_and_the_order_is_stable():
     twins = [seen(2), seen(1), seen(3, address="10.0.0.1")]
     assert numbers(decide(None, twins)) == [1, 2]
     assert decide(None, twins)[:3] == decide(None, twins[::-1])[:3]
+
+
+def test_a_weight_of_1_is_not_written_so_that_files_of_before_stay_as_they_are(tmp_path):
+    (tmp_path / "peers").mkdir()
+    now = serving(1)._replace(peers=(upstream.Peer("10.0.0.1", 80), upstream.Peer("10.0.0.2", 80, 3)))
+    routes.write_served(str(tmp_path), "books", now)
+    written = json.loads((tmp_path / "peers" / "books.json").read_text())
+    assert written["peers"] == [["10.0.0.1", 80], ["10.0.0.2", 80, 3]]
+    assert routes.served(str(tmp_path), "books") == now
 
 
 def test_what_is_served_survives_its_file_and_a_damaged_one_is_none():

@@ -31,7 +31,8 @@ def served(state_dir: str, name: str) -> upstream.Served | None:
 
 def write_served(state_dir: str, name: str, now: upstream.Served) -> None:
     """What a power cut takes of it is decided again, and a sweep compares it with what nginx has."""
-    files.write_json(_peers_path(state_dir, name), now._asdict(), durable=False)
+    peers = [each[:2] if each[2:] == (1,) else each for each in now.peers]
+    files.write_json(_peers_path(state_dir, name), {**now._asdict(), "peers": peers}, durable=False)
 
 
 def mark(state_dir: str, name: str, seen: upstream.Served, **fields: object) -> None:
