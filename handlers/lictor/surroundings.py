@@ -13,7 +13,7 @@ class Surroundings:
 
     def __init__(self, settings: config.Config, catalog: Catalog, node: str) -> None:
         self._settings, self._catalog, self._node = settings, catalog, node
-        self._counts_requests = settings.nginx is not None and settings.nginx.mode == "live"
+        self._counting = settings.nginx if settings.nginx and settings.nginx.mode == "live" else None
 
     def complete(self, seen: Observation) -> Observation:
         """The observation with what else a decision about it needs; the costly part only when something is critical."""
@@ -29,12 +29,12 @@ class Surroundings:
     def requests_at(self, name: str, instances: Iterable[model.Instance]) -> int:
         """How many requests of this service the nginx of this node has at these instances, connected or about to be; 0
         where it counts none. One that does not answer is waited for once."""
-        if not self._counts_requests or self._settings.nginx is None:
+        if self._counting is None:
             return 0
         try:
-            return live.requests_at(self._settings.nginx.conf_dir, name, instances)
+            return live.requests_at(self._counting.conf_dir, name, instances)
         except errors.Unavailable:
-            self._counts_requests = False
+            self._counting = None
             return 0
 
     @functools.cached_property

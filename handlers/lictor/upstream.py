@@ -96,7 +96,7 @@ def decide(route: dict[str, Any], now: Served | None, instances: Sequence[model.
 def peer(instance: model.Instance) -> Peer:
     """Where requests to it go; raises ValueError for what may not stand in a configuration. 0 at warning is for whoever
     has it all the same the least."""
-    return Peer(str(_address(instance.address)), _port(instance.port), max(instance.weight, 1))
+    return _peer_at(_address(instance.address), instance)
 
 
 def _without_peers(route: dict[str, Any], now: Served, target: Decision, now_s: float) -> Decision:
@@ -115,12 +115,16 @@ def _reachable(live: list[model.Instance], this_node: str) -> tuple[dict[model.I
     peers, refused = {}, []
     for each in live:
         try:
-            found = peer(each)
-            if each.node == this_node or not ipaddress.ip_address(found.address).is_loopback:
-                peers[each] = found
+            address = _address(each.address)
+            if not address.is_loopback or each.node == this_node:
+                peers[each] = _peer_at(address, each)
         except ValueError as error:
             refused.append(f"instance {each.service_id[:100]!r} of node {each.node[:100]!r}: {error}")
     return peers, refused
+
+
+def _peer_at(address: ipaddress.IPv4Address | ipaddress.IPv6Address, instance: model.Instance) -> Peer:
+    return Peer(str(address), _port(instance.port), max(instance.weight, 1))
 
 
 def _is_eligible(instance: model.Instance, traffic: str) -> bool:
