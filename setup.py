@@ -1,1 +1,3 @@
-from setuptools import setup; setup()  # noqa: E702  (pip needs this file; all settings are in setup.cfg)
+from setuptools import setup
+
+setup()  # pip needs this file; all settings are in setup.cfg

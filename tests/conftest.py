@@ -8,18 +8,13 @@ from typing import Any, TypeVar
 
 import pytest
 
-from lab import isolation
 from lab.consul import Consul
 from lab.docker import Docker
 from lab.nginx import Nginx
 from lab.swarm import Swarm
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-HANDLERS = REPOSITORY / "handlers"
+from support import isolation
 
 E = TypeVar("E", bound=Docker)
-
-in_both_modes = pytest.mark.parametrize("mode", ["reload", "live"])
 
 
 def pytest_configure() -> None:

@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 
-from lab.docker import Docker
-from lictor import containers, errors, model, policy, registration
+from lictor import errors, model
+from lictor.adapters import docker as containers
 from lictor.engines import compose as engine
 from lictor.engines import docker as docker_engine
+from lictor.registrar import registration
+from lictor.spec import service_spec
+
+from lab.docker import Docker
 
 SERVICES = """
 db:
@@ -66,8 +70,8 @@ class Project:
         self.file.write_text(text)
         (folder / ".env").write_text("DB_PORT=tcp://10.0.0.1:27017\n")
 
-    def spec(self, **keys: Any) -> policy.Spec:
-        return policy.parse_spec({
+    def spec(self, **keys: Any) -> service_spec.Spec:
+        return service_spec.parse_spec({
             "name": "books-service", "engine": "compose", "image": "books-service:1.0", "port": 8080,
             "project": {"folder": str(self.folder)}, "release": {"strategy": "blue-green"},
             "check": {"http": "/health"}, **keys}, "test")
@@ -190,8 +194,12 @@ def test_what_is_not_ours_is_neither_listed_nor_touched(modern: Project, docker:
     modern.file.write_text(modern.file.read_text().replace("  blue:", "  blue:\n    links: [db]"))
     by_hand = modern.up("blue")
     docker.docker("rm", "-f", *docker.docker("ps", "-q", "--filter", "label=com.docker.compose.service=db").split())
-    plain = docker_engine.start(policy.parse_spec({"name": "books-service", "image": "books-service:1.0"}, "test"),
-                                number=1, color="", release="r1")
+    plain = docker_engine.start(
+        service_spec.parse_spec({"name": "books-service", "image": "books-service:1.0"}, "test"),
+        number=1,
+        color="",
+        release="r1",
+    )
     other = docker.docker("run", "-d", "-l", "lictor.service=carts", "-l", "lictor.number=1", "-l",
                           "com.docker.compose.project=shop", "--name", "shop_carts_1", "mongo")
     not_ours = {by_hand, plain.id, other}

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
+from lictor import errors, model
+from lictor.adapters.docker import Client
+from lictor.engines import docker as engine
+from lictor.spec import service_spec
+
 from lab.daemon import wait_for
 from lab.docker import Docker
-from lab.registry import Registry
-from lictor import containers, errors, model, policy
-from lictor.engines import docker as engine
+from support.registry import Registry
 
 BOOKS = {"name": "books", "image": "books-service:1.0", "port": "127.0.0.1::8080"}
 
@@ -38,7 +41,7 @@ def network(docker: Docker) -> Iterator[str]:
 
 
 def start(number: int = 1, color: str = "", **keys: Any) -> model.Container:
-    return engine.start(policy.parse_spec({**BOOKS, **keys}, "test"), number=number, color=color, release="r1")
+    return engine.start(service_spec.parse_spec({**BOOKS, **keys}, "test"), number=number, color=color, release="r1")
 
 
 def inspect(docker: Docker, name: str, field: str) -> str:
@@ -71,7 +74,7 @@ def test_what_is_started_is_listed_until_it_is_removed(docker: Docker) -> None:
 
 
 def test_what_is_stopped_is_kept_and_started_again_for_the_same_release_only(docker: Docker) -> None:
-    spec = policy.parse_spec(BOOKS, "test")
+    spec = service_spec.parse_spec(BOOKS, "test")
     first = engine.start(spec, number=1, color="blue", release="r1")
     engine.stop(first, grace_s=0)
     assert [(each.id, each.status) for each in engine.containers("books")] == [(first.id, "exited")]
@@ -92,7 +95,7 @@ def test_all_are_seen_in_one_request_with_what_docker_s_list_shows_of_them(
     wait_for(lambda: engine.containers("books")[1].status == "exited", "it has ended")
     docker.docker("restart", "-t", "0", started.name)
     exact = engine.containers("books")
-    monkeypatch.setattr(containers.Client, "inspect", None)
+    monkeypatch.setattr(Client, "inspect", None)
     listed = engine.containers()
     assert [(each.name, each.status, each.exit_code) for each in listed] == [
         ("books-1", "running", None), ("books-2", "exited", 3), ("books-4", "created", None),
@@ -148,7 +151,7 @@ def test_every_key_of_the_spec_reaches_docker(docker: Docker, network: str, tmp_
 def test_labels_tell_the_registrar_and_a_user_cannot_change_that(check: Any, labels: dict[str, str]) -> None:
     users = {"SERVICE_NAME": "evil", "SERVICE_8080_NAME": "evil", "SERVICE_id": "x", "SERVICE_IGNORE": "1",
              "SERVICE_CHECK_TTL": "1h", "SERVICE_TAGS": "a,b", "team": ""}
-    spec = policy.parse_spec({**BOOKS, "labels": users, **({"check": check} if check else {})}, "test")
+    spec = service_spec.parse_spec({**BOOKS, "labels": users, **({"check": check} if check else {})}, "test")
     assert engine.definition(spec, "books-blue-3", number=3, color="blue", release="r1")["Labels"] == {
         "lictor.service": "books", "lictor.number": "3", "lictor.color": "blue", "lictor.release": "r1",
         "SERVICE_NAME": "books-blue", "SERVICE_8080_NAME": "books-blue", "SERVICE_TAGS": "a,b", "team": "", **labels}

@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 
+from lictor import errors, model
+from lictor.adapters import docker_swarm, heartbeat
+from lictor.engines import swarm as engine
+from lictor.spec import service_spec
+from lictor.spec.settings import Settings
+
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.swarm import Swarm
-from lictor import config, errors, heartbeat, model, policy, swarms
-from lictor.engines import swarm as engine
 
 BOOKS = {"name": "books", "engine": "swarm", "image": "books-service:1.0", "port": 8080}
-SETTINGS = config.Config()
+SETTINGS = Settings()
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +27,8 @@ def environ(swarm: Swarm, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(key, value)
 
 
-def spec(**keys: Any) -> policy.Spec:
-    return policy.parse_spec({**BOOKS, **keys}, "test")
+def spec(**keys: Any) -> service_spec.Spec:
+    return service_spec.parse_spec({**BOOKS, **keys}, "test")
 
 
 def scale(replicas: int, color: str = "", made_from: str = "r1", **keys: Any) -> str:
@@ -140,7 +144,7 @@ def test_what_swarm_is_told_beside_the_container() -> None:
     scale(0, "blue", stop_grace_period="1500ms", resources={"cpus": 0.5, "memory": "64m"}, release={
         "strategy": "blue-green", "healthy_for": "1500ms"}, placement={
             "constraints": ["node.role==manager"], "spread": ["node.labels.zone"]})
-    there = swarms.connect().service("books-blue")
+    there = docker_swarm.connect().service("books-blue")
     assert there
     told = there["Spec"]
     assert told["Labels"] == {"lictor.service": "books", "lictor.color": "blue", "lictor.release": "r1"}
@@ -184,7 +188,7 @@ def test_a_release_replaces_them_and_the_same_one_makes_them_anew(swarm: Swarm) 
 
 def test_who_comes_too_late_changes_nothing(swarm: Swarm) -> None:
     scale(0)
-    client = swarms.connect()
+    client = docker_swarm.connect()
     there = client.service("books")
     assert there
     scale(1)
@@ -258,7 +262,7 @@ def test_only_a_manager_can_be_told_anything(docker: Docker, tmp_path: Path, mon
     with pytest.raises(errors.Unavailable, match="not a swarm manager"):
         engine.groups()
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    settings = config.Config(state_dir=str(tmp_path))
+    settings = Settings(state_dir=str(tmp_path))
     assert not engine.acts_here(settings) and not engine.is_here(), "it only routes"
     heartbeat.write(settings)
     with pytest.raises(errors.Unavailable, match="No such file or directory"):

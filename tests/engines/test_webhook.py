@@ -12,12 +12,17 @@ from typing import Any
 
 import pytest
 
-from lab import jenkins as lab
-from lab.daemon import free_ports
-from lab.jenkins import Jenkins, Job
-from lictor import config, engines, errors, http_client, policy
+from lictor import errors
+from lictor.adapters import http
+from lictor.engines import protocols
+from lictor.spec import service_spec
+from lictor.spec import settings as config
 
-ENGINE = engines.COUNTING["webhook"]
+from lab.daemon import free_ports
+from support import jenkins as lab
+from support.jenkins import Jenkins, Job
+
+ENGINE = protocols.COUNTING["webhook"]
 JOBS = {
     "deploy-books": Job({"service_instances": "1", "service_image": ""}, log="".join(f"{n}\n" for n in range(50))),
     "deploy-plain": Job(None), "deploy-off": Job({}, disabled=True), "deploy-full": Job({}, refused=True),
@@ -89,25 +94,25 @@ def secret_file(path: Path, secret: str) -> Path:
 
 
 def settings(url: str, *, redeploy: Any = None, timeout: str = "20s", jenkins: Any = None,
-             **scale: Any) -> config.Config:
+             **scale: Any) -> config.Settings:
     table: dict[str, Any] = {"timeout": timeout, "scale": {"url": url, **scale}}
     table |= {key: value for key, value in (("redeploy", redeploy), ("jenkins", jenkins)) if value}
     return config.parse({"webhook": table}, "lictor.toml")
 
 
-def spec(name: str = "books", image: str = "") -> policy.Spec:
-    return policy.parse_spec({"name": name, "engine": "webhook", "image": image}, "books.yml")
+def spec(name: str = "books", image: str = "") -> service_spec.Spec:
+    return service_spec.parse_spec({"name": name, "engine": "webhook", "image": image}, "books.yml")
 
 
-def scale(given: config.Config, replicas: int = 3, *, name: str = "books", color: str = "", image: str = "") -> str:
+def scale(given: config.Settings, replicas: int = 3, *, name: str = "books", color: str = "", image: str = "") -> str:
     return ENGINE.scale(given, spec(name, image), color=color, replicas=replicas, release="r1")
 
 
 def test_a_node_acts_when_it_has_the_templates_and_nothing_is_remembered() -> None:
-    assert ENGINE.acts_here(settings("http://a/{name}/{replicas}")) and not ENGINE.acts_here(config.Config())
+    assert ENGINE.acts_here(settings("http://a/{name}/{replicas}")) and not ENGINE.acts_here(config.Settings())
     assert ENGINE.groups() is None
     with pytest.raises(errors.Refused, match="webhook.scale is not set on this node"):
-        scale(config.Config())
+        scale(config.Settings())
 
 
 def test_values_in_a_url_and_a_form_are_encoded(server: Server, tmp_path: Path) -> None:
@@ -186,20 +191,20 @@ def test_other_answers_are_refused_and_redirects_not_followed(server: Server, tm
 def test_what_was_not_received_is_sent_again_though_it_may_be_done_once_only(monkeypatch: pytest.MonkeyPatch) -> None:
     port, = free_ports(1)
     given = settings(f"http://127.0.0.1:{port}/{{name}}/{{replicas}}")
-    with pytest.raises(http_client.NotSent, match="webhook.scale: POST .*: .*Connection refused"):
-        scale(config.Config(webhook=given.webhook._replace(timeout_s=0.3)))
+    with pytest.raises(http.NotSent, match="webhook.scale: POST .*: .*Connection refused"):
+        scale(config.Settings(webhook=given.webhook._replace(timeout_s=0.3)))
     with contextlib.ExitStack() as stack:
         servers: list[Server] = []
-        exchange = http_client.exchange
+        exchange = http.exchange
 
-        def exchange_then_listen(*args: Any, **keys: Any) -> http_client.Answer:
+        def exchange_then_listen(*args: Any, **keys: Any) -> http.Answer:
             try:
                 return exchange(*args, **keys)
-            except http_client.NotSent:
+            except http.NotSent:
                 servers.append(stack.enter_context(Server(port)))
                 raise
 
-        monkeypatch.setattr(http_client, "exchange", exchange_then_listen)
+        monkeypatch.setattr(http, "exchange", exchange_then_listen)
         assert scale(given) == "200"
         assert len(servers) == 1 and len(servers[0].requests) == 1
 

@@ -12,10 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lictor import deploy as releasing
-from lictor import durations
+from lictor.cli import release_request
+from lictor.cli.release_progress import Asked, Newcomer, Outcome, Progress, printable
 from lictor.cli.session import OUT, Session
-from lictor.progress import Asked, Newcomer, Outcome, Progress, printable
+from lictor.spec import durations
 
 _EXIT_CODES = {"done": 0, "failed": 1, "superseded": 1, "timeout": 75, "unreachable": 75, "interrupted": 130}
 _SHOWN_CONTAINERS = 3  # of those that failed: they mostly say the same
@@ -56,7 +56,7 @@ def deploy(session: Session, name: str, image: str, wait: bool, timeout_s: float
     """
     _refuse_useless(wait, timeout_s)
     client, prefix = session.client, session.settings.prefix
-    _tell(session, releasing.deploy(client, prefix, name, image), wait, timeout_s, as_json)
+    _tell(session, release_request.deploy(client, prefix, name, image), wait, timeout_s, as_json)
 
 
 @click.command()
@@ -71,7 +71,7 @@ def rollback(session: Session, name: str, wait: bool, timeout_s: float | None, a
     """
     _refuse_useless(wait, timeout_s)
     client, prefix = session.client, session.settings.prefix
-    _tell(session, releasing.rollback(client, prefix, name), wait, timeout_s, as_json)
+    _tell(session, release_request.rollback(client, prefix, name), wait, timeout_s, as_json)
 
 
 def _refuse_useless(wait: bool, timeout_s: float | None) -> None:
@@ -103,7 +103,7 @@ def _watch(session: Session, asked: Asked, timeout_s: float, as_json: bool) -> O
     told: object = None
     outcome: Outcome | None = None
     with _shown(asked, timeout_s, as_json) as show:
-        for now in releasing.follow(session.client, session.settings.prefix, asked, timeout_s=timeout_s):
+        for now in release_request.follow(session.client, session.settings.prefix, asked, timeout_s=timeout_s):
             outcome = now.outcome
             if outcome is None:
                 news = now.stage, [(*each[:3], bool(each.detail)) for each in now.newcomers]  # outputs hold timings

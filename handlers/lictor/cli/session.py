@@ -13,8 +13,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from lictor import catalog, config, errors, observe, reconcile
-from lictor.progress import printable
+from lictor import errors
+from lictor.adapters.consul import client as catalog
+from lictor.cli.release_progress import printable
+from lictor.reconcile import loop, observe
+from lictor.spec import settings as config
 
 _PIPE_CLOSED = 128 + signal.SIGPIPE
 
@@ -37,16 +40,16 @@ class Session:
     token_file: str | None
 
     @functools.cached_property
-    def settings(self) -> config.Config:
+    def settings(self) -> config.Settings:
         return config.load({"LICTOR_CONFIG": self.config_path} if self.config_path else {})
 
     @property
-    def client(self) -> catalog.Catalog:
+    def client(self) -> catalog.Client:
         return catalog.connect(token_file=self.token_file)
 
     @property
     def context(self) -> observe.Context:
-        return reconcile.connect(self.settings, self.token_file)
+        return loop.connect(self.settings, self.token_file)
 
 
 class Explained(click.Group):

@@ -11,8 +11,10 @@ import os
 import re
 import tempfile
 
-from lictor import containers as docker
-from lictor import errors, files, labels, model, own_containers, policy, process, project
+from lictor import errors, model
+from lictor.adapters import docker, files, process
+from lictor.engines import labels, own_containers
+from lictor.spec import compose_project, service_spec
 
 FENCED = False  # as with docker: a container belongs to its node
 
@@ -33,7 +35,7 @@ def containers(service: str | None = None) -> list[model.Container]:
     return own_containers.containers(service, by_compose=True)
 
 
-def start(spec: policy.Spec, *, number: int, color: str, release: str, gated: bool = False) -> model.Container:
+def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gated: bool = False) -> model.Container:
     client = docker.connect()
     for each in _numbered(spec.name, color, number):
         if (each.status, each.release) != ("exited", release):
@@ -60,14 +62,14 @@ def _numbered(service: str, color: str, number: int) -> list[model.Container]:
     return [each for each in containers(service) if (each.color, each.number) == (color, number)]
 
 
-def _create(client: docker.Client, spec: policy.Spec, color: str, own_labels: dict[str, str]) -> None:
+def _create(client: docker.Client, spec: service_spec.Spec, color: str, own_labels: dict[str, str]) -> None:
     """Have Compose make one more than there are of the file's service, without starting any."""
     assert spec.project is not None
     paths = _paths(spec.project)
     text = files.read_needed(paths[0], "compose:")
     service = color or spec.project.service or spec.name
-    extension = project.extension(text, paths[0], service, {"image": spec.image, "labels": own_labels})
-    program = [*_program(project.is_version_1(text, paths[0])), "--project-directory", spec.project.folder,
+    extension = compose_project.extension(text, paths[0], service, {"image": spec.image, "labels": own_labels})
+    program = [*_program(compose_project.is_version_1(text, paths[0])), "--project-directory", spec.project.folder,
                *(["--project-name", spec.project.name] if spec.project.name else [])]
     argv = [*program, *(word for path in paths for word in ("--file", path))]
     alone = files.locked_folder(spec.project.folder, timeout_s=_CREATE_TIMEOUT_S)
@@ -87,18 +89,18 @@ def _is_instance(client: docker.Client, container_id: str) -> bool:
     return found is not None and found["Config"]["Labels"].get(_LABEL_ONE_OFF) != "True"
 
 
-def _paths(given: project.Project) -> list[str]:
+def _paths(given: compose_project.Project) -> list[str]:
     """The compose file, and what extends it: Compose reads that by itself only where it is told no file at all."""
     if given.file:
         return [os.path.join(given.folder, given.file)]
-    for name in project.FILES:
+    for name in compose_project.FILES:
         if os.path.exists(os.path.join(given.folder, name)):
             stem, _ = os.path.splitext(name)
             extending = [f"{stem}.override{each}" for each in (".yml", ".yaml")]
             found = [each for each in extending if os.path.exists(os.path.join(given.folder, each))]
             return [os.path.join(given.folder, each) for each in (name, *found[:1])]
     raise errors.Refused(f"compose: {given.folder} has no compose file on this node; looked for "
-                         f"{', '.join(project.FILES)}")
+                         f"{', '.join(compose_project.FILES)}")
 
 
 def _program(version_1: bool) -> list[str]:

@@ -4,8 +4,10 @@ import contextlib
 import math
 from typing import Any
 
-from lictor import containers as docker
-from lictor import errors, labels, model, own_containers, policy
+from lictor import errors, model
+from lictor.adapters import docker
+from lictor.engines import labels, own_containers
+from lictor.spec import service_spec
 
 FENCED = False  # a container belongs to its node, where a lock between processes is enough
 
@@ -19,7 +21,7 @@ def containers(service: str | None = None) -> list[model.Container]:
     return own_containers.containers(service, by_compose=False)
 
 
-def start(spec: policy.Spec, *, number: int, color: str, release: str, gated: bool = False) -> model.Container:
+def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gated: bool = False) -> model.Container:
     client = docker.connect()
     name = f"{model.catalog_name(spec.name, color)}-{number}"
     kept = client.inspect(name)
@@ -39,7 +41,7 @@ def start(spec: policy.Spec, *, number: int, color: str, release: str, gated: bo
     return own_containers.seen(client, container_id)
 
 
-def definition(spec: policy.Spec, name: str, *, number: int, color: str, release: str,
+def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, release: str,
                gated: bool = False) -> dict[str, Any]:
     """The body of the Engine API's `POST /containers/create`."""
     volumes = [each for each in spec.volumes if ":" not in each]

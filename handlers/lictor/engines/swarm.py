@@ -9,39 +9,43 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lictor import config, containers as docker, errors, heartbeat, inspection, labels, model, policy, swarms
-from lictor.process import CalledOff
+from lictor import errors, model
+from lictor.adapters import docker, docker_swarm, heartbeat
+from lictor.adapters.process import CalledOff
+from lictor.engines import inspection, labels
+from lictor.spec import service_spec
+from lictor.spec.settings import Settings
 
 _RESTART_DELAY_S = 2.0  # also before the replacement of one that lictor or a dead node ended
 _VOLUME = re.compile(r"(?:(?P<source>/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?(?P<target>/[^:]*)(?::(?P<options>[^:]*))?")
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 
 
-def acts_here(settings: config.Config) -> bool:
+def acts_here(settings: Settings) -> bool:
     try:
-        return swarms.connect().is_manager()
+        return docker_swarm.connect().is_manager()
     except errors.Unavailable:
-        if heartbeat.read(settings):
+        if heartbeat.read(settings.state_dir):
             raise
         return False  # no registrar ever ran here: it is no engine that is away, but a node that only routes
 
 
 def is_here() -> bool:
     try:
-        return swarms.connect().is_member()
+        return docker_swarm.connect().is_member()
     except errors.Unavailable:
         return False
 
 
 def groups(service: str | None = None) -> list[model.Group] | None:
-    client = swarms.connect()
+    client = docker_swarm.connect()
     label = model.LABEL_SERVICE if service is None else f"{model.LABEL_SERVICE}={service}"
     services = [each for each in client.services(label) if _is_named(each["Spec"])]
     tasks = client.tasks(label)
     return sorted(group(each, tasks) for each in services)
 
 
-def scale(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str,
+def scale(settings: Settings, spec: service_spec.Spec, *, color: str, replicas: int, release: str,
           called_off: CalledOff | None = None) -> str:
     client, there = _connect(spec.name, color)
     if there is None:
@@ -54,7 +58,7 @@ def scale(settings: config.Config, spec: policy.Spec, *, color: str, replicas: i
     return _update(client, there, wanted)  # which also has a paused update go on
 
 
-def redeploy(settings: config.Config, spec: policy.Spec, *, color: str, replicas: int, release: str,
+def redeploy(settings: Settings, spec: service_spec.Spec, *, color: str, replicas: int, release: str,
              called_off: CalledOff | None = None) -> str:
     client, there = _connect(spec.name, color)
     wanted = definition(spec, color=color, replicas=replicas, release=release)
@@ -65,7 +69,7 @@ def redeploy(settings: config.Config, spec: policy.Spec, *, color: str, replicas
     return _update(client, there, wanted)
 
 
-def remove(settings: config.Config, spec: policy.Spec, *, color: str, called_off: CalledOff | None = None) -> str:
+def remove(settings: Settings, spec: service_spec.Spec, *, color: str, called_off: CalledOff | None = None) -> str:
     client, there = _connect(spec.name, color)
     if there is None:
         return ""
@@ -114,7 +118,7 @@ def group(service: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> mod
         trouble=": ".join(filter(None, [_paused(service), missing])), gave_up=bool(_paused(service)))
 
 
-def definition(spec: policy.Spec, *, color: str, replicas: int, release: str) -> dict[str, Any]:
+def definition(spec: service_spec.Spec, *, color: str, replicas: int, release: str) -> dict[str, Any]:
     """The body of the Engine API's `POST /services/create`."""
     port = spec.container_port
     # One task at a time, and no further when a new one ends within the time; without a delay it would be through before
@@ -135,7 +139,7 @@ def definition(spec: policy.Spec, *, color: str, replicas: int, release: str) ->
                 "Preferences": [{"Spread": {"SpreadDescriptor": each}} for each in spec.placement.spread]},
             "Networks": [{"Target": each} for each in spec.networks],
             **({"LogDriver": {"Name": spec.logging.driver, "Options": spec.logging.options}}
-               if spec.logging != policy.Logging() else {}),
+               if spec.logging != service_spec.Logging() else {}),
         },
         "Mode": {"Replicated": {"Replicas": replicas}},
         "UpdateConfig": update,
@@ -145,7 +149,7 @@ def definition(spec: policy.Spec, *, color: str, replicas: int, release: str) ->
     }
 
 
-def _container(spec: policy.Spec, *, color: str, release: str) -> dict[str, Any]:
+def _container(spec: service_spec.Spec, *, color: str, release: str) -> dict[str, Any]:
     return {
         "Image": spec.image,
         "Labels": labels.describe(spec, color=color, release=release),
@@ -176,13 +180,13 @@ def _mount(volume: str) -> dict[str, Any]:
     return {**mount, "BindOptions": {"Propagation": next((each for each in _PROPAGATIONS if each in options), "")}}
 
 
-def _resources(spec: policy.Spec) -> dict[str, int]:
+def _resources(spec: service_spec.Spec) -> dict[str, int]:
     return {"NanoCPUs": round(spec.resources.cpus * 1e9), "MemoryBytes": int(spec.resources.memory)}
 
 
-def _connect(service: str, color: str) -> tuple[swarms.Client, dict[str, Any] | None]:
+def _connect(service: str, color: str) -> tuple[docker_swarm.Client, dict[str, Any] | None]:
     """With the Swarm service of the colour, if there is one; Refused when its name is taken by what is not ours."""
-    client = swarms.connect()
+    client = docker_swarm.connect()
     name = model.catalog_name(service, color)
     there = client.service(name)
     if there:
@@ -193,12 +197,12 @@ def _connect(service: str, color: str) -> tuple[swarms.Client, dict[str, Any] | 
     return client, there
 
 
-def _create(client: swarms.Client, wanted: dict[str, Any]) -> str:
+def _create(client: docker_swarm.Client, wanted: dict[str, Any]) -> str:
     client.create(wanted)
     return f"{wanted['Name']} is made"
 
 
-def _update(client: swarms.Client, there: Mapping[str, Any], wanted: dict[str, Any]) -> str:
+def _update(client: docker_swarm.Client, there: Mapping[str, Any], wanted: dict[str, Any]) -> str:
     client.update(there["ID"], wanted, version=there["Version"]["Index"])
     return f"{wanted['Name']} is updated"
 

@@ -1,0 +1,1 @@
+"""Consul: its HTTP API, its environment variables, its lock, its watches' payloads."""

@@ -1,0 +1,285 @@
+"""What lictor asks of Consul: health, key/values, sessions, transactions, and the local agent's registrations.
+
+Every method raises errors.Unavailable when Consul can't be reached, has no leader, or answers what can't be trusted;
+errors.Refused when it denies or rejects the request; errors.Conflict when somebody else was first.
+"""
+
+import base64
+import functools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from lictor import errors, model
+from lictor.adapters.consul import environment, transactions, transport
+
+T = TypeVar("T")
+
+_INSTANCE = ("Node", "Service", "Checks")  # the fields without which a row is not what was asked for
+_CHECK = ("Node", "CheckID", "ServiceID")
+_NODE = ("Node",)
+_SERVERS = "consul"
+_RELOAD_TIMEOUT_S = 60.0  # the agent answers after the reload, which takes seconds with many watches
+
+
+class Entry(NamedTuple):
+    """One key's value and indexes; `session` is the lock's holder, or empty."""
+
+    value: bytes
+    modify_index: int
+    create_index: int
+    session: str
+
+
+class Agent(NamedTuple):
+    """The agent that was asked; `address` is the one that other nodes know it by."""
+
+    name: str
+    address: str
+    datacenter: str
+    version: str
+
+
+def connect(*, token_file: str | None = None, environ: Mapping[str, str] = os.environ,
+            timeout_s: float = 5.0) -> "Client":
+    """Read CONSUL_HTTP_ADDR and the other variables of the consul command; nothing is sent yet.
+
+    `token_file` wins over CONSUL_HTTP_TOKEN_FILE, and that over CONSUL_HTTP_TOKEN.
+    """
+    settings = environment.read(environ, token_file)
+    return Client(transport.Consul(transport.Client(settings, timeout_s=timeout_s)))
+
+
+class Client:
+    """Consul, as one token sees it."""
+
+    def __init__(self, library: transport.Consul) -> None:
+        self._consul = library
+
+    def agent(self) -> Agent:
+        """The agent itself; needs agent:read."""
+        about = _expect(dict, self._consul.agent.self(), "the agent's description")
+        try:
+            settings = about["Config"]
+            return Agent(settings["NodeName"], about["Member"]["Addr"], settings["Datacenter"], settings["Version"])
+        except (KeyError, TypeError) as error:
+            raise errors.Unavailable(f"the agent's description is not what Consul answers: {error!r}") from error
+
+    def agent_settings(self) -> dict[str, Any]:
+        """What the agent was started with, under Consul's internal names; needs agent:read. A reload changes few."""
+        about = _expect(dict, self._consul.agent.self(), "the agent's description")
+        return _expect(dict, about.get("DebugConfig"), "the agent's settings")
+
+    def leader(self) -> str:
+        """HOST:PORT of the leading server."""
+        leader = _expect(str, self._consul.status.leader(), "the leader")
+        if not leader:
+            raise errors.Unavailable("Consul has no leader")
+        return leader
+
+    def health(self, service: str, *, consistent: bool = False) -> list[dict[str, Any]]:
+        """The instances of a service, shaped as in a `service` watch's payload.
+
+        [] also when the token may not read services, unless `consistent`: then that is Unavailable.
+        """
+        mode = [("consistent", "1")] if consistent else []
+        rows = self._rows(f"/v1/health/service/{service}", _INSTANCE, *mode)[1]
+        if consistent and not rows:
+            _require_sight(self._consul.catalog.services()[1])
+        return rows
+
+    def wait_health(self, service: str, *, index: int, wait_s: float) -> tuple[int, list[dict[str, Any]]]:
+        """Like `health`, once it has changed since `index` (0: at once) or `wait_s` is over; returns the next index."""
+        wait = f"{int(wait_s * 1000)}ms"
+        return self._rows(f"/v1/health/service/{service}", _INSTANCE, ("index", str(index)), ("wait", wait))
+
+    def everything(self) -> dict[str, list[dict[str, Any]]]:
+        """All instances by catalogue name, shaped as by `health`; Unavailable when the token may not read them."""
+        checks_index, checks = self._rows("/v1/health/state/any", _CHECK)
+        checks_by_owner: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for check in checks:
+            checks_by_owner.setdefault((check["Node"], check["ServiceID"]), []).append(check)
+        found: dict[str, list[dict[str, Any]]] = {}
+        for name in filter(_can_be_asked_for, (row["Node"] for row in self._rows("/v1/catalog/nodes", _NODE)[1])):
+            node, services = self._consul.http.get(_node_and_services, f"/v1/catalog/node/{name}")
+            for service in services:
+                own = checks_by_owner.get((name, ""), []) + checks_by_owner.get((name, service["ID"]), [])
+                found.setdefault(service["Service"], []).append({"Node": node, "Service": service, "Checks": own})
+        for name, entries in found.items():
+            # One that was registered after the checks were read would seem to have none, and so to be healthy.
+            if any(entry["Service"]["CreateIndex"] > checks_index for entry in entries):
+                found[name] = self.health(name)
+        _require_sight(found)
+        return found
+
+    def alive_nodes(self) -> frozenset[str]:
+        """The names of the nodes that Consul's own serfHealth calls passing."""
+        only = ("filter", f'CheckID == "{model.SERF_HEALTH}"')
+        rows = self._rows("/v1/health/state/passing", _CHECK, only)[1]
+        return frozenset(filter(_can_be_asked_for, (check["Node"] for check in rows)))
+
+    def get(self, key: str, *, consistent: bool = False) -> Entry | None:
+        """The entry of a key. None means that Consul said it is absent; a key that may not be read is Refused."""
+        found = self._entries(transactions.checked(key), *([("consistent", "1")] if consistent else []))
+        if found and key not in found:
+            raise errors.Unavailable(f"key {key} was asked for, and Consul answered {', '.join(found)}")
+        return found.get(key)
+
+    def tree(self, prefix: str, *, consistent: bool = False) -> dict[str, Entry]:
+        """All entries whose keys begin with `prefix`; {} also when the token may not read there: Consul answers alike.
+
+        Where that matters, `get` one key by name.
+        """
+        return self._entries(prefix, ("recurse", "1"), *([("consistent", "1")] if consistent else []))
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys alone that begin with `prefix`; [] also when the token may not read there."""
+        return self._consul.http.get(_key_names, f"/v1/kv/{prefix}", params=[("keys", "1")])
+
+    def put(self, key: str, value: str | bytes, *, cas: int | None = None) -> None:
+        """Write a key; with `cas` only if its ModifyIndex is that (0: if there is none), else Conflict."""
+        if not _expect(bool, self._consul.kv.put(transactions.checked(key), value, cas=cas), f"writing {key}"):
+            raise errors.Conflict(f"key {key} was not written: somebody else changed it first")
+
+    def delete(self, key: str, *, cas: int | None = None, recurse: bool = False) -> None:
+        """Delete a key (with `recurse` all that begin with it); one that is absent is deleted already."""
+        deleted = self._consul.kv.delete(transactions.checked(key), recurse=recurse, cas=cas)
+        if not _expect(bool, deleted, f"deleting {key}"):
+            raise errors.Conflict(f"key {key} was not deleted: somebody else changed it first")
+
+    def commit(self, operations: Sequence[transactions.Operation]) -> None:
+        """Carry out all operations (at most 64; made by `transaction`) or none; Conflict says which failed."""
+        _expect(dict, self._consul.txn.put(list(operations)), "the transaction's result")
+
+    def create_session(self, name: str, *, ttl_s: int = 15, lock_delay_s: int = 15) -> str:
+        """A session that ends when it is not renewed for one to two times `ttl_s`, and not sooner, as it would by the
+        checks of its node. The keys that it still holds then are deleted.
+        """
+        created = self._consul.session.create(name, checks=[], ttl=ttl_s, lock_delay=lock_delay_s, behavior="delete")
+        return _expect(str, created, "the new session")
+
+    def renew_session(self, session: str) -> None:
+        """Conflict means that it has ended, and its locks with it."""
+        self._consul.session.renew(session)
+
+    def destroy_session(self, session: str) -> None:
+        """End it; the locks it still holds stay closed for the lock delay, so `release` them first."""
+        self._consul.session.destroy(session)
+
+    def acquire(self, key: str, session: str, value: str | bytes) -> bool:
+        """Take the lock, or keep it, and write `value` to it; Conflict means that the session has ended."""
+        return _expect(bool, self._consul.kv.put(transactions.checked(key), value, acquire=session), f"locking {key}")
+
+    def release(self, key: str, session: str) -> bool:
+        """Let go of the lock and empty its value; False when the session does not hold it."""
+        return _expect(bool, self._consul.kv.put(transactions.checked(key), "", release=session), f"releasing {key}")
+
+    def local_services(self) -> dict[str, dict[str, Any]]:
+        """What is registered with this agent, by service ID."""
+        return _expect(dict, self._consul.agent.services(), "the agent's services")
+
+    def local_checks(self) -> dict[str, dict[str, Any]]:
+        """The checks of this agent, by check ID."""
+        return _expect(dict, self._consul.agent.checks(), "the agent's checks")
+
+    def register(self, definition: dict[str, Any]) -> None:
+        """Register a service with this agent: Name, ID, Address, Port, Tags, Meta, Check or Checks, as in Consul's
+        HTTP API. A service that is there is replaced; its maintenance, and a check no longer named, stay."""
+        self._put("/v1/agent/service/register", definition)
+
+    def deregister(self, service_id: str) -> None:
+        """Take a service off this agent; one that is absent is off already."""
+        self._consul.agent.service.deregister(service_id)
+
+    def set_maintenance(self, service_id: str, reason: str | None) -> None:
+        """Take a service of this agent out of traffic, or put it back (None)."""
+        enable = "false" if reason is None else "true"
+        if not self._consul.agent.service.maintenance(service_id, enable, reason):
+            raise errors.Refused(f"maintenance of {service_id}: this agent has no such service")
+
+    def update_ttl(self, check_id: str, status: str, output: str) -> None:
+        """Report passing, warning or critical for a TTL check of this agent; Refused when it has no such check."""
+        self._put(f"/v1/agent/check/update/{check_id}", {"Status": status, "Output": output})
+
+    def reload_agent(self) -> None:
+        """Make this agent read its configuration files again; all of its watches fire."""
+        self._put("/v1/agent/reload", None, timeout_s=_RELOAD_TIMEOUT_S)
+
+    def _rows(self, path: str, fields: tuple[str, ...], *params: tuple[str, Any]) -> tuple[int, list[dict[str, Any]]]:
+        return self._consul.http.get(functools.partial(_indexed_rows, fields), path, params=params)
+
+    def _entries(self, key: str, *params: tuple[str, Any]) -> dict[str, Entry]:
+        return self._consul.http.get(_entries_by_key, f"/v1/kv/{key}", params=params)
+
+    def _put(self, path: str, body: object, *, timeout_s: float = 0) -> None:
+        self._consul.http.put(_succeeded, path, data=json.dumps(body), timeout_s=timeout_s)
+
+
+def _can_be_asked_for(node: str) -> bool:
+    """Whoever may register in the catalogue can give a node any name; one that fits no path must stop nobody."""
+    return node.isprintable() and not {"", ".", ".."} & set(node.split("/"))
+
+
+def _require_sight(services: object) -> None:
+    """Consul answers a token without rights as if nothing were there; but its servers' own service always is."""
+    if _SERVERS not in _expect(dict, services, "the services"):
+        raise errors.Unavailable("the catalogue cannot be seen: does the token allow to read services and nodes?")
+
+
+def _entries_by_key(response: transport.Response) -> dict[str, Entry]:
+    """{} only if Consul itself says that there is none: with a 404 that names the index. (The library also takes a 404
+    of any web server, or an empty list, for that.)"""
+    if response.code == 404 and int(response.headers["X-Consul-Index"]):
+        return {}
+    rows = _json(response)
+    if not rows:
+        raise ValueError("no key, and no 404")
+    return {row["Key"]: Entry(base64.b64decode(row["Value"] or ""), row["ModifyIndex"], row["CreateIndex"],
+                              row.get("Session", "")) for row in rows}
+
+
+def _key_names(response: transport.Response) -> list[str]:
+    if response.code == 404 and int(response.headers["X-Consul-Index"]):
+        return []
+    return [str(key) for key in _expect(list, _json(response), "the keys")]
+
+
+def _indexed_rows(fields: tuple[str, ...], response: transport.Response) -> tuple[int, list[dict[str, Any]]]:
+    rows = _json(response)
+    if not isinstance(rows, list):
+        raise ValueError("not a list")
+    for row in rows:
+        _require_fields(row, fields)
+    return int(response.headers["X-Consul-Index"]), rows
+
+
+def _node_and_services(response: transport.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    answer = _json(response)
+    if answer is None:  # it has gone since the nodes were listed
+        return {}, []
+    services = list(answer["Services"].values())
+    for service in services:
+        _require_fields(service, ("ID", "Service", "CreateIndex"))
+    return answer["Node"], services
+
+
+def _json(response: transport.Response) -> Any:
+    _succeeded(response)
+    return json.loads(response.body)
+
+
+def _require_fields(row: object, fields: tuple[str, ...]) -> None:
+    if not isinstance(row, dict) or any(field not in row for field in fields):
+        raise ValueError(f"not an object with {', '.join(fields)}")
+
+
+def _succeeded(response: transport.Response) -> None:
+    if response.code != 200:
+        raise ValueError("not done")
+
+
+def _expect(kind: type[T], answer: object, what: str) -> T:
+    if not isinstance(answer, kind):
+        raise errors.Unavailable(f"{what}: Consul answers a {kind.__name__}, and this was {answer!r:.100}")
+    return answer

@@ -1,0 +1,50 @@
+"""The payload of a `service` watch: from bytes to instances. Pure."""
+
+import json
+from typing import Any, NamedTuple
+
+from lictor import errors, model
+
+LONGEST_BYTES = 64 * 1024 * 1024
+HINT = -1  # a Consul index older than any: such news is acted upon only after a consistent read
+
+
+class Payload(NamedTuple):
+    """What a watch reported. `skipped` says of each malformed entry which one it is, and why."""
+
+    instances: list[model.Instance]
+    skipped: list[str]
+
+
+def parse(payload: bytes) -> Payload:
+    """Raises Refused for anything but a list of instances: what can't be read is never taken for empty."""
+    if len(payload) > LONGEST_BYTES:
+        raise errors.Refused(f"the payload is refused: it has more than {LONGEST_BYTES} bytes")
+    try:
+        entries = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise errors.Refused(f"the payload is refused: it is not JSON: {error}") from error
+    if not isinstance(entries, list):
+        raise errors.Refused(f"the payload is refused: it holds a {type(entries).__name__}, not a list of instances")
+    return instances(entries)
+
+
+def instances(entries: list[Any]) -> Payload:
+    """The same for entries that were read from the health API; raises Refused when not a single one is sound."""
+    found = Payload([], [])
+    for number, entry in enumerate(entries, start=1):
+        try:
+            each = model.instance(entry)
+            if not all(isinstance(text, str) for text in (each.node, each.service_id, each.service)):
+                raise ValueError("node, ID and name of a service must be strings")
+            found.instances.append(each)
+        except ValueError as error:
+            found.skipped.append(f"entry {number} of {len(entries)}: {error}")
+    if entries and not found.instances:
+        raise errors.Refused(f"the payload is refused: {found.skipped[0]}")
+    return found
+
+
+def index(text: str) -> int:
+    """Consul's index, as it stands in the environment or a header; HINT where there is none."""
+    return int(text) if text.isascii() and text.isdigit() else HINT

@@ -1,0 +1,211 @@
+"""The Docker engine, by the one importer of its SDK. Every call has a time limit, and errors are lictor's own."""
+
+import contextlib
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import docker
+import docker.errors
+import docker.utils
+import docker.utils.json_stream
+
+from lictor import errors
+from lictor.adapters import log
+
+_FRAME_HEADER_BYTES = 8
+_EVENTS = ["start", "kill", "die", "rename", "health_status"]
+# Docker has status 500 for most that fails in a pull, and none for what fails after it has begun: the words must tell.
+_REFUSED_PULL = re.compile(r"not found|manifest unknown|no matching manifest|invalid reference|denied|unauthorized"
+                           r"|forbidden|no basic auth credentials", re.IGNORECASE)
+
+
+def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> "Client":
+    """Speak to the engine that DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH name, as the docker command does."""
+    return Client(connect_api(environ, timeout_s=timeout_s))
+
+
+def connect_api(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> Any:
+    """The same as the SDK's own client, for the modules that wrap other parts of it."""
+    try:
+        options = docker.utils.kwargs_from_env({**environ})
+    except docker.errors.TLSParameterError as error:
+        raise errors.Refused(f"DOCKER_CERT_PATH: {error.msg}") from error
+    with translated("connect"):
+        return docker.APIClient(**options, timeout=timeout_s)
+
+
+class Client:
+    """One engine. Containers are plain dicts as the Engine API writes them; `container` is an id or a name.
+
+    Everything raises Unavailable when the engine can't be reached or fails, Conflict when a name is taken or another
+    call is under way, Refused for what the engine will never accept; each with the engine's own reason.
+    """
+
+    def __init__(self, api: Any) -> None:
+        self._api = api  # a docker.APIClient, whose type stubs are too incomplete to help
+
+    def engine_id(self) -> str:
+        with translated("info"):
+            return str(self._api.info()["ID"])
+
+    def running(self) -> list[dict[str, Any]]:
+        """The short form (Id, Names, Labels, State, Status, Ports) of those that run, paused ones included."""
+        with translated("list"):
+            found: list[dict[str, Any]] = self._api.containers()
+            return found
+
+    def labelled(self, *labels: str) -> list[dict[str, Any]]:
+        """The short form of all containers, running or not, with all these labels: `key` or `key=value`."""
+        with translated("list"):
+            found: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": list(labels)})
+            return found
+
+    def inspect(self, container: str) -> dict[str, Any] | None:
+        """Everything about one; None when there is none."""
+        with translated(f"inspect {container}"):
+            try:
+                found: dict[str, Any] = self._api.inspect_container(container)
+                return found
+            except docker.errors.NotFound:
+                return None
+
+    def ensure_image(self, image: str, *, timeout_s: float) -> None:
+        """Pull an image that is not there, as the docker command would: with the credentials of ~/.docker/config.json,
+        or of DOCKER_CONFIG. Refused when the registry hasn't got it or won't give it to us."""
+        with translated(f"inspect {image}"):
+            try:
+                self._api.inspect_image(image)
+                return
+            except docker.errors.NotFound:
+                log.event("pull", image=image, outcome="started", reason="it is not on this node")
+        began = time.monotonic()
+        outcome = "failed"
+        try:
+            self._pull(image, timeout_s)
+            outcome = "done"
+        finally:
+            log.event("pull", image=image, outcome=outcome, ms=round((time.monotonic() - began) * 1000))
+
+    def _pull(self, image: str, timeout_s: float) -> None:
+        """The SDK pulls without any time limit: a thread of its own does that, and is left alone when time is up."""
+        import multiprocessing.pool  # takes a while to load, and an image is mostly there
+
+        with translated(f"pull {image}"), multiprocessing.pool.ThreadPool(1) as pool:
+            try:
+                said = pool.apply_async(self._api.pull, [image]).get(timeout_s)
+            except multiprocessing.TimeoutError as error:
+                raise errors.Unavailable(f"docker: pull {image}: not done within {timeout_s:g} s") from error
+            except docker.errors.APIError as error:
+                raise _not_pulled(image, error.explanation or str(error)) from error
+            messages: Iterator[Any] = docker.utils.json_stream.json_stream(said.split("\n"))
+            for each in messages:
+                if "error" in each:
+                    raise _not_pulled(image, each["error"])
+
+    def create(self, name: str, definition: dict[str, Any]) -> str:
+        """Create a container from the body of the Engine API's `POST /containers/create`; returns its id."""
+        with translated(f"create {name}"):
+            return str(self._api.create_container_from_config(definition, name)["Id"])
+
+    def connect_network(self, container: str, network: str) -> None:
+        with translated(f"connect {container} to {network}"):
+            self._api.connect_container_to_network(container, network)
+
+    def start(self, container: str) -> None:
+        with translated(f"start {container}"):
+            self._api.start(container)
+
+    def stop(self, container: str, *, grace_s: int) -> None:
+        """Ask it to end, and end it by force after `grace_s`; no matter if it has ended, or is gone."""
+        with translated(f"stop {container}"):
+            try:
+                self._api.stop(container, timeout=grace_s)
+            except docker.errors.NotFound:
+                pass
+
+    def remove(self, container: str) -> None:
+        """Remove it with its anonymous volumes, even while it runs; no matter if it is gone."""
+        with translated(f"remove {container}"):
+            try:
+                self._api.remove_container(container, v=True, force=True)
+            except docker.errors.NotFound:
+                pass
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # 409: somebody else is removing it just now
+                    raise
+
+    def kill(self, container: str, signal: str) -> None:
+        """Send a signal such as HUP to its first process."""
+        with translated(f"signal {container}"):
+            self._api.kill(container, signal)
+
+    def logs(self, container: str, *, lines: int) -> str:
+        """The last lines of stdout and stderr together."""
+        with translated(f"logs of {container}"):
+            return str(self._api.logs(container, tail=lines), "utf-8", "replace")
+
+    def execute(self, container: str, argv: list[str], *, timeout_s: float) -> tuple[int, str]:
+        """Run a program inside; returns its exit code, and stdout and stderr together."""
+        with translated(f"execute {argv[0]} in {container}"):
+            execution = self._api.exec_create(container, argv)["Id"]
+            stream = self._api.exec_start(execution, socket=True)
+            with contextlib.closing(getattr(stream, "_sock", stream)) as connection:
+                output = b"".join(_frames(_read_all(connection, timeout_s)))
+            code = self._api.exec_inspect(execution)["ExitCode"]
+        return (1 if code is None else int(code)), output.decode("utf-8", "replace")
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Listen from now on to starts, signals, ends, renamings and health changes; it ends when the engine goes away.
+
+        It waits without limit, so it belongs into a thread, with a client of its own.
+        """
+        with translated("events"):
+            stream: Iterator[dict[str, Any]] = self._api.events(
+                decode=True, filters={"type": "container", "event": _EVENTS})
+            return stream
+
+
+def _not_pulled(image: str, reason: str) -> errors.LictorError:
+    kind = errors.Refused if _REFUSED_PULL.search(reason) else errors.Unavailable
+    return kind(f"docker: pull {image}: {reason}")
+
+
+def _read_all(connection: socket.socket, timeout_s: float) -> bytes:
+    deadline = time.monotonic() + timeout_s
+    chunks: list[bytes] = []
+    while not chunks or chunks[-1]:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        chunks.append(connection.recv(65536))
+    return b"".join(chunks)
+
+
+def _frames(data: bytes) -> Iterator[bytes]:
+    """The engine sends output as frames: which stream, three zeros, four bytes of length, the bytes."""
+    while len(data) >= _FRAME_HEADER_BYTES:
+        end = _FRAME_HEADER_BYTES + int.from_bytes(data[4:_FRAME_HEADER_BYTES], "big")
+        yield data[_FRAME_HEADER_BYTES:end]
+        data = data[end:]
+
+
+@contextlib.contextmanager
+def translated(what: str) -> Iterator[None]:
+    """The SDK's errors as lictor's own, with the engine's reason."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        status, reason = error.status_code or 500, error.explanation or str(error)
+        kind = errors.Conflict if status == 409 else errors.Unavailable if status >= 500 else errors.Refused
+        raise kind(f"docker: {what}: {reason}") from error
+    except (docker.errors.DockerException, OSError) as error:
+        raise errors.Unavailable(f"docker: {what}: {_root(error)}") from error
+
+
+def _root(error: BaseException) -> BaseException:
+    """The system's own error, without the layers of the HTTP library around it."""
+    while error.__context__:
+        error = error.__context__
+    return error

@@ -1,0 +1,44 @@
+"""The command `lictor` that people type."""
+
+import os
+
+import click
+
+import lictor
+from lictor.cli import node, releases, services, status
+from lictor.cli.session import Explained, Session
+from lictor.spec import settings
+
+
+@click.group(cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(lictor.__version__)
+@click.option("--config", "config_path", metavar="FILE",
+              help=f"Settings; else $LICTOR_CONFIG, else {settings.DEFAULT_PATH}.")
+@click.option("--token-file", metavar="FILE", help="Holds the Consul token; else $CONSUL_HTTP_TOKEN or _FILE.")
+@click.pass_context
+def main(ctx: click.Context, config_path: str | None, token_file: str | None) -> None:
+    """Keep services at their desired number of healthy instances, with nginx following.
+
+    Consul is found as its own command finds it: $CONSUL_HTTP_ADDR and the other CONSUL_* variables; Docker by DOCKER_*.
+
+    \b
+    A first service:
+      lictor init                      prepare this node, once
+      lictor apply books-service.yaml  describe it
+      lictor scale books-service 3     or: consul kv put services/books-service/replicas 3
+      lictor deploy books-service books-service:2.0 --wait
+      lictor status                    how all are; lictor why books-service tells its story
+
+    Exit codes: 0 done or nothing to do, 1 refused or failed for good, 2 usage, 3 `plan` has something to do,
+    75 try again later, 130 interrupted, 141 nobody reads the output any more.
+
+    With --json, what fails prints nothing on stdout, and one line on stderr.
+    """
+    ctx.obj = Session(config_path or os.environ.get("LICTOR_CONFIG", ""), token_file)
+
+
+for _command in (services.apply, services.remove, services.scale, services.hold, services.resume,
+                 releases.deploy, releases.rollback,
+                 status.status, status.plan, status.why, status.replay_,
+                 node.init_, node.doctor_, node.watches_, node.serve_):
+    main.add_command(_command)

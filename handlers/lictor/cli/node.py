@@ -1,0 +1,84 @@
+"""The commands for the node itself: init, doctor, watches, serve."""
+
+import json
+import os
+import sys
+
+import click
+
+from lictor.adapters import process
+from lictor.cli.session import Session
+from lictor.cli.setup import doctor, init
+from lictor.events import agent_config, keys_watch, script
+from lictor.spec.settings import DEFAULT_PATH, DOORS
+
+
+@click.command("init")
+@click.option("--remove", "removing", is_flag=True, help="Take away what init wrote, but nothing changed since.")
+@click.option("--force", is_flag=True,
+              help="Overwrite, or remove, also what was changed since. What is overwritten is kept as FILE.bak.")
+@click.option("--door", "door_kind", type=click.Choice(DOORS),
+              help="How events come in: script (as before, or at first), or http for a resident lictor-serve.")
+@click.pass_obj
+def init_(session: Session, removing: bool, force: bool, door_kind: str | None) -> None:
+    """Prepare this node, or take that back.
+
+    Writes settings, nginx's snippet, Consul's watches and units, and says what it did and what is left to do. Where
+    Consul and Docker are, as CONSUL_HTTP_ADDR, DOCKER_HOST and the like say now, it writes down for the handlers.
+    """
+    path = os.path.abspath(session.config_path or DEFAULT_PATH)
+    done = init.remove(config_path=path, force=force) if removing else init.run(
+        config_path=path, token_file=session.token_file or "", force=force, door_kind=door_kind or "")
+    for line in done.done:
+        click.echo(line)
+    if done.todo:
+        click.echo("\nleft to do:")
+        for number, line in enumerate(done.todo, start=1):
+            click.echo(f"  {number}. {line}")
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
+@click.pass_obj
+def doctor_(session: Session, as_json: bool) -> None:
+    """Test what the handlers need here, and name remedies. Exit code 1: something is missing."""
+    findings = doctor.examine(session.settings, token_file=session.token_file)
+    if as_json:
+        click.echo(json.dumps([each._asdict() for each in findings], indent=2))
+    else:
+        for each in findings:
+            mark = {True: "ok  ", False: "FAIL", None: "?   "}[each.ok]
+            click.echo(f"{mark} {each.name}: {each.detail}" + (f"\n     remedy: {each.remedy}" if each.remedy else ""))
+    sys.exit(1 if any(each.ok is False for each in findings) else 0)
+
+
+@click.command("watches")
+@click.pass_obj
+def watches_(session: Session) -> None:
+    """Print the agent configuration that lictor writes.
+
+    That is the static file, and the watches on routed services.
+    """
+    settings = session.settings
+    options, secret = script.inherited(settings, session.token_file), f"(what {settings.watch.secret_file} holds)"
+    services = {
+        name: each["service"] for name, each in keys_watch.known_routes(settings).items() if not each["removed"]
+    }
+    for name, content in (
+        (agent_config.STATIC_FILE, agent_config.static(settings, options, process.handler_argv, secret)),
+        (agent_config.ROUTES_FILE, agent_config.routes(settings, services, options, process.handler_argv, secret)),
+    ):
+        click.echo(f"# {os.path.join(settings.watch.config_dir, name)}", err=True)
+        click.echo(agent_config.text(content), nl=False)
+
+
+@click.command("serve")
+@click.pass_obj
+def serve_(session: Session) -> None:
+    """Take what Consul's watches see over HTTP, all along.
+
+    For [watch] door = "http"; lictor init --door http writes a unit for it.
+    """
+    words = script.inherited(session.settings, session.token_file)
+    # It needs little of what we have loaded, and its threads need no heap each.
+    os.execve(sys.executable, [*process.handler_argv("lictor-serve"), *words], {**os.environ, "MALLOC_ARENA_MAX": "1"})

@@ -1,0 +1,78 @@
+"""The commands that say what is wanted: apply, remove, scale, hold, resume."""
+
+import click
+
+from lictor.cli import service_keys
+from lictor.cli.session import Session
+
+_STDIN = "/dev/stdin"
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE|-...")
+@click.option("--as", "name", metavar="NAME", help="Apply the one FILE under this name instead of its own.")
+@click.option("--host", metavar="HOST", help="With --as: the host of its route, instead of its own.")
+@click.pass_obj
+def apply(session: Session, files: tuple[str, ...], name: str | None, host: str | None) -> None:
+    """Write service specs (YAML or JSON) to Consul. All files are checked before the first is written; - is stdin.
+
+    With --as and --host one FILE serves several customers, each a service of its own: its keys, containers, colour,
+    count and route follow from the name. What else the FILE names, such as volumes, they share.
+
+    \b
+      lictor apply books.yaml --as acme-books --host acme.example.com
+    """
+    if name is not None and len(files) > 1:
+        raise click.UsageError("--as takes exactly one FILE")
+    if host is not None and name is None:
+        raise click.UsageError("--host goes with --as")
+    if host == "":
+        raise click.UsageError("--host is empty; without it the route keeps its own host")
+    tables = service_keys.read([_STDIN if each == "-" else each for each in files], name=name, host=host)
+    for line in service_keys.apply(session.client, session.settings.prefix, tables):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def remove(session: Session, name: str) -> None:
+    """Drain and remove all containers of a service, and its route. Applying it again brings it back."""
+    service_keys.remove(session.client, session.settings.prefix, name)
+    click.echo(f"{name}: is being removed")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("count", metavar="N|+N|-N")
+@click.pass_obj
+def scale(session: Session, name: str, count: str) -> None:
+    """Set the desired number of instances.
+
+    It is 3, or +1 and -1 from what is desired now. What runs beyond that is drained once it has been a surplus for a
+    minute, or for as long as [heal] surplus_after in the settings says.
+    """
+    target = service_keys.scale(session.client, session.settings.prefix, name, count)
+    click.echo(f"{name}: {target} desired")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("why", default="by hand")
+@click.pass_obj
+def hold(session: Session, name: str, why: str) -> None:
+    """Keep hands off a service. It is still observed and explained, and nginx still follows it."""
+    service_keys.hold(session.client, session.settings.prefix, name, why)
+    click.echo(f"{name}: held; `lictor resume {name}` ends that")
+
+
+@click.command()
+@click.argument("name")
+@click.pass_obj
+def resume(session: Session, name: str) -> None:
+    """End a hold, and close the breaker.
+
+    What the service has used of the replacement budget is given back, and starts back off no more.
+    """
+    ended = service_keys.resume(session.client, session.settings.prefix, name)
+    click.echo(f"{name}: {', '.join(ended) or 'nothing was held, and no breaker open'}")

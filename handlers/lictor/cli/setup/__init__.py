@@ -1,0 +1,1 @@
+"""Preparing a node for lictor, and diagnosing it."""

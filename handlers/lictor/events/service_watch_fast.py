@@ -1,0 +1,46 @@
+"""The first stage of a `service` event: if nginx serves the payload already, the handler ends here.
+
+This is the commonest event. It may cost little more than Python and json, so this module and all that it imports need
+the standard library only; `service_watch` is imported once something has changed.
+"""
+
+import os
+import sys
+import time
+
+from lictor import errors
+from lictor.adapters import files
+from lictor.adapters.consul import payload
+from lictor.routing import peers, route_store
+
+
+def main(description: str, argv: list[str] | None = None) -> int:
+    """Handle one `service` payload on stdin; an exit code. Arguments: NAME [--state-dir DIR] [--config FILE] ..."""
+    words = sys.argv[1:] if argv is None else argv
+    text = None
+    if words[1:2] == ["--state-dir"]:  # as the generated watches call it
+        text = sys.stdin.buffer.read(payload.LONGEST_BYTES + 1)
+        if changes_nothing(words[0], "".join(words[2:3]), text):
+            return 0
+    from lictor.events import service_watch
+
+    return service_watch.main(description, words, text)
+
+
+def changes_nothing(name: str, state_dir: str, text: bytes) -> bool:
+    """Whether nginx has confirmed all that the payload asks for. What is wrong is explained by the second stage."""
+    try:
+        seen = payload.parse(text)
+        with files.locked(route_store.lock_path(state_dir, name)):
+            route, now = route_store.route(state_dir, name), route_store.served(state_dir, name)
+            if not route or not now or not now.confirmed or seen.skipped:
+                return False
+            decision = peers.decide(route, now, seen.instances, now_s=time.time(), certain=False)
+            if decision.kind != "unchanged" or decision.refused:
+                return False
+            route_store.note_unchanged(
+                state_dir, name, now, decision, payload.index(os.environ.get("CONSUL_INDEX", ""))
+            )
+            return True
+    except (errors.Refused, OSError):
+        return False

@@ -1,0 +1,1 @@
+"""The loop for one service: observe, plan, act, record, under its lock."""

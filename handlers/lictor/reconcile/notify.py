@@ -1,0 +1,35 @@
+"""Tells somebody what a person should see: a command or a webhook gets the record. Healing never fails over it."""
+
+import json
+from typing import Any
+
+from lictor.adapters import http, log, process
+from lictor.adapters.consul import environment
+from lictor.spec.settings import Notify, Settings
+
+_LIMIT_S = 10.0
+
+
+def tell(settings: Settings, record: dict[str, Any]) -> None:
+    """Send the record, as JSON, to whom `[notify]` names; what goes wrong is logged, and never raised."""
+    notify = settings.notify
+    if notify is None:
+        return
+    try:
+        text = json.dumps(record)
+        if notify.command:
+            process.run([*notify.command], timeout_s=_LIMIT_S, stdin=text)
+        else:
+            _post(notify, text)
+    except Exception as error:  # whatever it is, it must not stop the healing that it tells of
+        log.event("notify", outcome="failed", reason=str(error) or repr(error))
+    else:
+        log.event("notify", outcome="done")
+
+
+def _post(notify: Notify, text: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    if notify.token_file:
+        headers["Authorization"] = f"Bearer {environment.read_token(notify.token_file)}"
+    answer = http.exchange("POST", notify.url, headers=headers, body=text.encode(), timeout_s=_LIMIT_S)
+    http.refuse_failure(answer)

@@ -1,0 +1,1 @@
+"""Docker -> catalogue: the resident that registers this node's containers."""

@@ -1,0 +1,71 @@
+"""What the nginx of each node serves, as that node says in Consul: drains wait for it. It is all that a node does for a
+service which it only routes, so it loads neither Docker nor the planner."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+
+from lictor import errors
+from lictor.adapters import files, log
+from lictor.adapters.consul import client as catalog
+from lictor.adapters.consul import transactions
+from lictor.routing import route_store
+
+PREFIX = "lictor/nodes/"
+_AT_ONCE = 64  # operations in one of Consul's transactions,
+_AT_ONCE_BYTES = 200_000  # whose request may have 512 kB
+
+
+def tell(client: catalog.Client, state_dir: str, node: str, names: Iterable[str]) -> None:
+    """Say which instances of these services this node's nginx serves now, as far as that is not known already. Conflict
+    when an earlier word of ours, which was long on its way, has come in between: the next one mends that."""
+    asked = list(names)
+    with files.locked(os.path.join(state_dir, "locks", ":served.lock")):  # so that older news never comes last
+        texts = {f"{PREFIX}{node}/{name}": json.dumps({"instances": now.instances}).encode()
+                 for name in asked if (now := route_store.served(state_dir, name)) and now.confirmed}
+        news = _news(client, f"{PREFIX}{node}/", texts)
+        for batch in _batches({key: texts[key] for key in news}):
+            if len(batch) == 1:
+                client.put(*batch[0], cas=news[batch[0][0]])
+            else:
+                client.commit([transactions.cas(key, text, news[key]) for key, text in batch])
+
+
+def report(state_dir: str, token_file: str | None, names: Iterable[str]) -> int:
+    """The same where nobody waits for it: what fails is logged, and left to the timer. An exit code."""
+    asked = sorted(names)
+    try:
+        client = catalog.connect(token_file=token_file)
+        tell(client, state_dir, client.agent().name, asked)
+        return 0
+    except errors.LictorError as error:
+        log.event("serving", service=" ".join(asked), outcome="failed", reason=error)
+        return error.exit_code
+
+
+def pairs(value: bytes) -> list[tuple[str, str]] | None:
+    """What lictor/nodes/NODE/NAME says: node and id of each instance; None for anything that lictor did not write."""
+    try:
+        return [(str(node), str(service_id)) for node, service_id in json.loads(value)["instances"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _news(client: catalog.Client, prefix: str, texts: dict[str, bytes]) -> dict[str, int]:
+    """The keys of those that Consul does not hold already; of each the index that it has there."""
+    known = client.tree(prefix) if len(texts) > 1 else {key: entry for key in texts if (entry := client.get(key))}
+    return {key: known[key].modify_index if key in known else 0 for key, text in texts.items()
+            if key not in known or known[key].value != text}
+
+
+def _batches(texts: dict[str, bytes]) -> Iterator[list[tuple[str, bytes]]]:
+    batch: list[tuple[str, bytes]] = []
+    size = 0
+    for key, text in texts.items():
+        if batch and (len(batch) == _AT_ONCE or size + len(text) > _AT_ONCE_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append((key, text))
+        size += len(text)
+    if batch:
+        yield batch

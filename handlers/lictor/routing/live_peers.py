@@ -1,0 +1,117 @@
+"""Live mode: a service's peers are set in the running nginx, by a PUT on its own socket, and nothing is reloaded.
+
+live/NAME.peers, below conf_dir, is written first: a version, which only rises, and one "ADDRESS PORT", or
+"ADDRESS PORT WEIGHT", a line. nginx reads it at each start and reload, and gets the very same text in between. A change
+of peers loads this and little else, and it looks at nothing but that one service.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+
+from lictor import errors, model
+from lictor.adapters import files, log
+from lictor.routing import nginx_socket, route_store
+from lictor.routing import peers as upstream
+from lictor.spec.settings import Nginx
+
+_FOLDER = "live"  # below conf_dir
+_TIMEOUT_S = 2.0
+_OK, _STALE = 200, 409
+
+
+def publish(settings: Nginx, state_dir: str, name: str) -> bool:
+    """Have nginx send this service's requests to the peers that were decided last; returns whether it confirmed that.
+
+    It is also False where nothing is unconfirmed, and where nginx may be serving files that don't take the peers from
+    here, or none. For which host and path it serves them is another question.
+    """
+    began = time.monotonic()
+    with files.locked(_lock_path(state_dir, name)):
+        now = route_store.served(state_dir, name)
+        if not now or now.confirmed or route_store.served_mode(now) != "live":
+            return False
+        try:
+            _set(settings.conf_dir, name, now.peers)
+        except errors.Unavailable as error:
+            log.event("publish", service=name, outcome="waits", reason=error)
+            return False
+        route_store.mark(state_dir, name, now, confirmed=True)
+    log.event("publish", service=name, outcome="done", peers=len(now.peers),
+              ms=round(1000 * (time.monotonic() - began)))
+    return True
+
+
+def store(settings: Nginx, state_dir: str, names: Iterable[str]) -> None:
+    """Write the peers that were decided last to where the next reload finds them."""
+    written = []
+    for name in names:
+        with files.locked(_lock_path(state_dir, name)):
+            now = route_store.served(state_dir, name)
+            if now:
+                _write(settings.conf_dir, name, now.peers, durable=False)
+                written.append(_path(settings.conf_dir, name))
+    if written:
+        files.sync([*written, os.path.join(settings.conf_dir, _FOLDER)])  # many take little longer than one
+
+
+def is_stored(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> bool:
+    """Whether the next start of nginx would find these peers."""
+    return (files.read(_path(conf_dir, name)) or "").partition("\n")[2] == _lines(peers)
+
+
+def requests_at(conf_dir: str, name: str, instances: Iterable[model.Instance]) -> int:
+    """How many requests of this service nginx has at these instances, connected or about to be; 0 where it is not in
+    live mode. Raises Unavailable when it does not answer."""
+    count = 0
+    for each in instances:
+        with contextlib.suppress(ValueError):  # no number is said, or no address was ever sent to
+            peer = upstream.peer(each)
+            target = f"/live/{name}/{model.host_port(peer.address, peer.port)}"
+            count += int(_ask(conf_dir, "GET", target)[1])
+    return count
+
+
+def _set(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> None:
+    target = f"/live/{name}"
+    status, said = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers))
+    if status == _STALE and said.isdigit():  # whoever holds the lock has the latest: the file was lost, or the clock
+        status, said = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers, above=int(said)))
+    if status != _OK:
+        raise errors.Unavailable(f"nginx does not take the peers: {status} {said[:200]}")
+
+
+def _write(conf_dir: str, name: str, peers: Iterable[upstream.Peer], *, above: int = 0, durable: bool = True) -> str:
+    """Write the state file unless it says that already; returns its text."""
+    path = _path(conf_dir, name)
+    before = files.read(path) or ""
+    digits, _, present = before.partition("\n")
+    version = int(digits) if digits.isascii() and digits.isdigit() else 0
+    lines = _lines(peers)
+    if present == lines and version > above:
+        return before
+    text = f"{max(version + 1, above + 1, time.time_ns() // 1000)}\n{lines}"
+    files.write_atomic(path, text, durable=durable)
+    return text
+
+
+def _lines(peers: Iterable[upstream.Peer]) -> str:
+    return "".join(f"{model.bracketed(each.address)} {each.port}{'' if each.weight == 1 else f' {each.weight}'}\n"
+                   for each in peers)
+
+
+def _path(conf_dir: str, name: str) -> str:
+    return os.path.join(conf_dir, _FOLDER, f"{name}.peers")
+
+
+def _ask(conf_dir: str, method: str, target: str, text: str = "") -> tuple[int, str]:
+    """Status and body of nginx's answer; raises Unavailable when there is none."""
+    try:
+        return nginx_socket.ask(conf_dir, method, target, text, timeout_s=_TIMEOUT_S)
+    except OSError as error:
+        raise errors.Unavailable(f"nginx does not answer on {nginx_socket.path(conf_dir)}: {error}") from error
+
+
+def _lock_path(state_dir: str, name: str) -> str:
+    return os.path.join(state_dir, "locks", f"live:{name}.lock")  # no service's name has a colon

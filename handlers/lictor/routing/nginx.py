@@ -1,0 +1,290 @@
+"""This node's nginx, on the host or in a container that mounts conf_dir: validate, swap files, signal, confirm.
+
+nginx swallows a configuration that it refuses: the signal succeeds and the old workers stay. So each change of files
+comes with a new generation number, which nginx itself answers on a unix socket once it serves those files.
+"""
+
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from lictor import errors
+from lictor.adapters import files, process
+from lictor.routing import nginx_socket
+from lictor.spec.settings import LEAST_RELOAD_INTERVAL_S, Nginx
+
+if TYPE_CHECKING:
+    from lictor.routing.templates import Templates
+
+_FOLDERS = ("upstreams", "locations", "servers", "live", "run")
+_LONGEST_SOCKET_PATH = 107
+_WORKER = rb"worker process\0*$"  # one that goes is titled "worker process is shutting down"
+_TEST_TIMEOUT_S = 30.0
+_CONFIRM_TIMEOUT_S = 10.0  # a reload of thousands of upstreams takes three
+_LEAST_ASKED = 8
+_ASK_WHY_AFTER_S = 1.0
+_RETIRE_TIMEOUT_S = 1.0
+_STARTING_S = 5.0  # a socket this young may not be listened on yet
+
+
+def prepare(conf_dir: str, templates: "Templates | None" = None) -> list[str]:
+    """Make conf_dir what nginx.conf can include, and return the files that changed. What is served stays as it is."""
+    socket_path = nginx_socket.path(conf_dir)
+    if len(os.fsencode(socket_path)) > _LONGEST_SOCKET_PATH:
+        raise errors.Refused(f"nginx.conf_dir is {conf_dir!r}; a socket below it may have {_LONGEST_SOCKET_PATH} "
+                             f"bytes, and {socket_path} has more")
+    for folder in _FOLDERS:
+        os.makedirs(os.path.join(conf_dir, folder), exist_ok=True)
+    os.chmod(os.path.join(conf_dir, "run"), 0o750)  # nginx gives its sockets mode 0666
+    shared = (templates or _own_templates()).shared(conf_dir)
+    changed = [path for name, text in shared.items() if files.write_atomic(path := os.path.join(conf_dir, name), text)]
+    if not os.path.exists(_generation_path(conf_dir)):
+        _stamp(conf_dir)
+    return changed
+
+
+def _own_templates() -> "Templates":
+    from lictor.routing.templates import Templates  # with Jinja2, which most who come here do without
+
+    return Templates()
+
+
+def check(settings: Nginx, text: str) -> None:
+    """Have nginx parse a whole synthetic configuration, apart from the live one; raises Refused with nginx's reason."""
+    path = os.path.join(settings.conf_dir, "run", "check.conf")
+    files.write_atomic(path, text, durable=False)
+    _test(settings, path)
+
+
+def swap(conf_dir: str, wanted: Mapping[str, str | None]) -> None:
+    """Write the files (None: remove it), which are paths below conf_dir. What the differing ones held stays known, to
+    others too, until settle() or take_back(): nginx itself could not start with what it refuses.
+    """
+    before = {path: text for path in wanted if (text := files.read(os.path.join(conf_dir, path))) != wanted[path]}
+    if before:
+        files.write_json(_before_path(conf_dir), before, durable=False)
+        _replace(conf_dir, {path: wanted[path] for path in before})
+
+
+def settle(conf_dir: str) -> None:
+    """What was swapped in stays."""
+    files.remove(_before_path(conf_dir))
+
+
+def take_back(conf_dir: str) -> None:
+    """Put back what the last swap replaced, unless it was settled; whoever did it may have been killed since."""
+    before = files.read_json(_before_path(conf_dir))
+    if isinstance(before, dict):
+        _replace(conf_dir, before)
+    settle(conf_dir)
+
+
+def reload(settings: Nginx) -> int:
+    """Make nginx serve the files as they are, and return their generation, which nginx has confirmed.
+
+    Waits until a reload is allowed again. Raises Unavailable when nginx isn't running or may not be signalled (files
+    that were swapped may stay), and Refused when it runs but doesn't serve them: then they have to go.
+    """
+    generation = _stamped(settings.conf_dir)
+    if answered(settings.conf_dir) == generation:
+        # Whoever sent the HUP was killed, and nginx may yet have to retire old workers.
+        time.sleep(LEAST_RELOAD_INTERVAL_S)
+        return generation
+    time.sleep(turn_in_s(settings))
+    files.touch(_reloaded_path(settings.conf_dir), time.time_ns())
+    with ExitStack() as held:
+        old_workers = _hup_container(settings.container) if settings.container else _hup_host(settings.pid_file, held)
+        _confirm(settings, generation, connections=max(_LEAST_ASKED, 2 * len(old_workers)))
+        _retire(old_workers)
+    return generation
+
+
+def turn_in_s(settings: Nginx) -> float:
+    """How long it is until a reload is allowed again."""
+    since_s = (time.time_ns() - files.modified_ns(_reloaded_path(settings.conf_dir))) / 1e9
+    return max(0.0, settings.reload_min_interval_s - since_s) if since_s >= 0 else 0.0  # the clock was set back
+
+
+def answered(conf_dir: str) -> int | None:
+    """The generation that nginx says it serves; None when there is no answer."""
+    return max(_answers(conf_dir, connections=1), default=None)
+
+
+def clean(settings: Nginx) -> list[str]:
+    """Remove what killed processes left behind; returns the paths.
+
+    A nginx that was killed leaves its socket, and can then not be started again before that is gone.
+    """
+    found = [folder for folder, _, _ in os.walk(settings.conf_dir)]
+    stale = [path for folder in found for path in files.remove_stale_temporaries(folder, older_than_s=60)]
+    path = nginx_socket.path(settings.conf_dir)
+    try:
+        if time.time() - os.stat(path).st_mtime > _STARTING_S:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(1)
+                connection.connect(path)
+    except ConnectionRefusedError:
+        files.remove(path)
+        stale.append(path)
+    except OSError:
+        pass  # there is none, or it is not ours to judge
+    return stale
+
+
+def can_check_main_conf(settings: Nginx) -> bool:
+    """Only root can read all that it names: logs, the pid file, keys. For others nginx would refuse it in any case."""
+    return bool(settings.container) or os.geteuid() == 0
+
+
+def check_main_conf(settings: Nginx) -> None:
+    """Have nginx parse the user's whole configuration; raises Refused with nginx's reason."""
+    _test(settings, settings.main_conf)
+
+
+def _test(settings: Nginx, path: str) -> None:
+    argv = [settings.binary, "-t", "-q", "-c", path]
+    if settings.container:
+        from lictor.adapters import docker  # the Docker SDK takes longer to load than a publication takes
+
+        code, output = docker.connect().execute(settings.container, argv, timeout_s=_TEST_TIMEOUT_S)
+        if code:
+            raise errors.Refused(f"nginx refuses it: {_reason(output)}")
+        return
+    try:
+        process.run(argv, timeout_s=_TEST_TIMEOUT_S)
+    except errors.CommandFailed as error:
+        raise errors.Refused(f"nginx refuses it: {_reason(error.stderr or str(error))}") from error
+
+
+def _reason(output: str) -> str:
+    lines = re.findall(r"\[emerg\] (?:\d+#\d+: )?(.*)", output) or output.splitlines()[-1:]
+    return "; ".join(lines)
+
+
+def _hup_container(container: str) -> dict[int, int]:
+    from lictor.adapters import docker  # as above
+
+    client = docker.connect()
+    if not ((client.inspect(container) or {}).get("State") or {}).get("Running"):
+        raise errors.Unavailable(f"nginx's container {container} is not running")
+    client.kill(container, "HUP")
+    return {}  # the workers are in another pid namespace
+
+
+def _hup_host(pid_file: str, held: ExitStack) -> dict[int, int]:
+    """Signal the master; returns the workers that it had, as pid -> pidfd, which `held` will close."""
+    text = (files.read(pid_file) or "").strip()
+    master = _hold(int(text), held) if text.isdigit() else None
+    if master is None or not _is_titled(int(text), b"master process"):
+        raise errors.Unavailable(f"nginx is not running: {pid_file} names no nginx master process")
+    children = [int(each) for each in (files.read(f"/proc/{text}/task/{text}/children") or "").split()]
+    workers = {pid: pidfd for pid in children if (pidfd := _hold(pid, held)) is not None and _is_titled(pid, _WORKER)}
+    try:
+        signal.pidfd_send_signal(master, signal.SIGHUP)
+    except PermissionError as error:
+        raise errors.Unavailable(f"nginx (pid {text}) may not be signalled by user id {os.geteuid()}; run lictor-route "
+                                 "as root or as the user of nginx's master process") from error
+    except ProcessLookupError as error:
+        raise errors.Unavailable(f"nginx (pid {text}) has just ended") from error
+    return workers
+
+
+def _hold(pid: int, held: ExitStack) -> int | None:
+    """A pidfd, which can't come to mean another process; None when there is no such process."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (OSError, OverflowError):
+        return None
+    held.callback(os.close, descriptor)
+    return descriptor
+
+
+def _is_titled(pid: int, title: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return bool(re.match(rb"[a-z]+: " + title, file.read()))
+    except OSError:
+        return False
+
+
+def _retire(workers: dict[int, int]) -> None:
+    """Return when the old workers accept nothing more: at once by a QUIT of ours, or when nginx itself has sent it."""
+    deadline = time.monotonic() + (_RETIRE_TIMEOUT_S if workers else LEAST_RELOAD_INTERVAL_S)
+    for pidfd in workers.values():
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
+        except OSError:
+            pass  # already gone
+    while time.monotonic() < deadline and (not workers or any(_is_titled(pid, _WORKER) for pid in workers)):
+        time.sleep(0.001)
+
+
+def _answers(conf_dir: str, *, connections: int) -> set[int]:
+    try:
+        answers = nginx_socket.ask_at_once(conf_dir, "GET", "/generation", connections=connections, timeout_s=1)
+    except OSError:
+        return set()
+    return {int(digits) for _, digits in answers if digits.isdigit()}
+
+
+def _confirm(settings: Nginx, generation: int, *, connections: int) -> None:
+    """`connections`: more than there are old workers, which would answer for the new ones as long as they are idle."""
+    began = time.monotonic()
+    asked_why = False
+    while generation not in _answers(settings.conf_dir, connections=connections):
+        waited_s = time.monotonic() - began
+        if waited_s > _ASK_WHY_AFTER_S and not asked_why and can_check_main_conf(settings):
+            _test(settings, settings.main_conf)
+            asked_why = True
+        if waited_s > _CONFIRM_TIMEOUT_S:
+            raise errors.Refused(
+                f"nginx did not answer generation {generation} on {nginx_socket.path(settings.conf_dir)} "
+                f"within {_CONFIRM_TIMEOUT_S:.0f} s; does {settings.main_conf} include lictor.conf?"
+            )
+        time.sleep(0.002)
+
+
+def _stamp(conf_dir: str) -> None:
+    """Write a generation that was never answered before, not even by an nginx older than conf_dir."""
+    generation = max(_stamped(conf_dir) + 1, int(time.time()))
+    files.write_atomic(_generation_path(conf_dir), f'location = /generation {{ return 200 "{generation}"; }}\n',
+                       durable=False)  # a power cut ends the nginx that it could be mistaken for, too
+
+
+def _stamped(conf_dir: str) -> int:
+    found = re.search(r'"(\d+)"', files.read(_generation_path(conf_dir)) or "", re.ASCII)
+    return int(found[1]) if found else 0
+
+
+def _replace(conf_dir: str, texts: Mapping[str, str | None]) -> None:
+    """The generation is new before the first file and again after the last, so that nothing half-way is ever confirmed.
+    """
+    _stamp(conf_dir)
+    _put({os.path.join(conf_dir, path): text for path, text in texts.items()})
+    _stamp(conf_dir)
+
+
+def _put(texts: Mapping[str, str | None]) -> None:
+    """What is new comes first: a file may be removed only when none needs it any more."""
+    new = {path: text for path, text in texts.items() if text is not None}
+    for path in new:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    files.write_all(new)
+    files.sync({os.path.dirname(path) for path, text in texts.items() if text is None and files.remove(path)})
+
+
+def _generation_path(conf_dir: str) -> str:
+    return os.path.join(conf_dir, "generation.conf")
+
+
+def _before_path(conf_dir: str) -> str:
+    return os.path.join(conf_dir, "run", "before.json")
+
+
+def _reloaded_path(conf_dir: str) -> str:
+    return os.path.join(conf_dir, "run", "reloaded")  # its time is that of the last HUP

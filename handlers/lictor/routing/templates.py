@@ -1,0 +1,146 @@
+"""From a service's route and peers to nginx's configuration, by templates that users may override; and a second look
+at the text, because nginx itself accepts whatever a hostile value would smuggle in."""
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jinja2
+
+from lictor import errors, model
+from lictor.adapters import files
+from lictor.routing import conf_text
+from lictor.routing.peers import Peer
+
+HEADER = conf_text.MARK + ", and written anew without asking; what it says is decided by templates/{template}.\n"
+
+_TOKEN = re.compile(r"""
+    \s+ | \#[^\n]* | (?P<sign>[{};]) |
+    (?P<word> "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | (?:\\.|\$\{[^}]*\}|[^\s{};\\])+ )
+    """, re.DOTALL | re.VERBOSE)
+_PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
+_HOST = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
+_BALANCING = {"zone", "least_conn", "ip_hash", "hash", "random", "keepalive", "keepalive_requests", "keepalive_time",
+              "keepalive_timeout"}
+
+
+class Templates:
+    """The templates in force: those in the user's folder, else those that came with lictor."""
+
+    def __init__(self, folder: str = "", *, live: bool = False) -> None:
+        self.live = live
+        folders = [*([folder] if folder else []), _default_folder()]
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(folders), undefined=jinja2.StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+
+    def text(self, template: str, **values: Any) -> str:
+        """Raises Refused, naming the template, when it can't be rendered."""
+        try:
+            body = self._environment.get_template(template).render(live=self.live, **values)
+        except jinja2.TemplateError as error:
+            raise errors.Refused(f"templates/{template}: {type(error).__name__}: {error}") from error
+        return HEADER.format(template=template) + body
+
+    def shared(self, conf_dir: str) -> dict[str, str]:
+        """What all services need, by path below conf_dir."""
+        names = ["lictor.conf", "live.lua"] if self.live else ["lictor.conf"]
+        return {name: self.text(f"{name}.j2", conf_dir=conf_dir) for name in names}
+
+    def upstream(self, name: str, peers: Sequence[Peer]) -> str:
+        """upstreams/lictor_NAME.conf; raises Refused when the text says anything else than these peers."""
+        servers = [conf_text.server(each) for each in peers]
+        if not model.is_name(name) or not all(conf_text.SERVER.fullmatch(each) for each in servers):
+            raise errors.Refused(f"upstream {name[:100]!r} of {servers!r:.200} must not reach a configuration")
+        balancer = set()
+        if self.live:  # the peers are not in the file
+            balancer, servers = {"balancer_by_lua_block", f'lictor.balance("{name}")'}, []
+        text = self.text("upstream.conf.j2", name=name, servers=servers)
+        (head, directives), = _blocks(text, "upstream.conf.j2", only=["upstream"])
+        found = sorted(" ".join([*words[1:2], *(each for each in words[2:] if each.startswith("weight="))])
+                       for words in directives if words[0] == "server")
+        used = {words[0] for words in directives} - _BALANCING
+        unknown, expected = used ^ balancer ^ {"server"}, sorted(servers or [conf_text.NO_PEER])
+        if head != ["upstream", f"lictor_{name}"] or unknown or found != expected:
+            raise errors.Refused(f"templates/upstream.conf.j2: for {name} it must give one upstream lictor_{name} of "
+                                 f"{[*expected, *sorted(balancer)]}; it gives {' '.join(head)} of {found} "
+                                 f"{sorted(unknown)}")
+        return text
+
+    def location(self, name: str, path: str, *, empty: bool) -> str:
+        """The location that nginx takes requests at; raises Refused for a hostile path, or another location."""
+        if not _PATH.fullmatch(path) or len(path) > 255 or {".", ".."} & set(path.split("/")):
+            raise errors.Refused(f"path {path[:100]!r} must not reach a configuration")
+        text = self.text("location.conf.j2", name=name, path=path, empty=empty)
+        for head, _ in _blocks(text, "location.conf.j2", only=["location"]):
+            if head[-1] != path:
+                raise errors.Refused(f"templates/location.conf.j2: location {head[-1]} is not at {path}")
+        if self.live and f"http://lictor_{name}" in text and "lictor.leave()" not in text:
+            raise errors.Refused("templates/location.conf.j2: in live mode it needs what the one that came with lictor "
+                                 "has for that, log_by_lua_block { lictor.leave(); } above all")
+        return text
+
+    def server(self, host: str, folder: str) -> str:
+        """The server of a host, which includes the locations in `folder`; raises Refused for a hostile host."""
+        if not _HOST.fullmatch(host):
+            raise errors.Refused(f"host {host[:100]!r} must not reach a configuration")
+        text = self.text("server.conf.j2", host=host, folder=folder)
+        _blocks(text, "server.conf.j2", only=["server"])
+        return text
+
+
+@functools.lru_cache(maxsize=2)
+def _templates(folder: str, live: bool, _folder_ns: int) -> Templates:
+    return Templates(folder, live=live)
+
+
+def templates(folder: str, *, live: bool) -> Templates:
+    """As Templates, but those of the last time where nobody has come or gone since; what was edited is read again."""
+    return _templates(folder, live, files.modified_ns(folder))
+
+
+def _default_folder() -> str:
+    """The folder in a checkout, else where it was installed to."""
+    checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    beside = os.path.join(checkout, "templates")
+    return beside if os.path.isdir(beside) else os.path.join(sys.prefix, "share", "lictor", "templates")
+
+
+def _blocks(text: str, template: str, *, only: Iterable[str]) -> list[tuple[list[str], list[list[str]]]]:
+    """The outermost blocks, each with its head and the directives inside it; raises Refused for anything else there."""
+    blocks: list[tuple[list[str], list[list[str]]]] = []
+    words: list[str] = []
+    depth = 0
+    for token in _tokens(text, template):
+        if token not in "{};":
+            words.append(token)
+        elif token == "{" and words and (depth or words[0] in only):
+            if depth:
+                blocks[-1][1].append(words)
+            else:
+                blocks.append((words, []))
+            words, depth = [], depth + 1
+        elif token == ";" and words and depth:
+            blocks[-1][1].append(words)
+            words = []
+        elif token == "}" and not words and depth:
+            depth -= 1
+        else:
+            raise errors.Refused(f"templates/{template}: stray {' '.join([*words, token])!r:.100}")
+    if depth or words or not blocks:
+        raise errors.Refused(f"templates/{template}: it must give nothing but {' or '.join(only)} blocks, closed")
+    return blocks
+
+
+def _tokens(text: str, template: str) -> Iterator[str]:
+    position = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if not match:
+            raise errors.Refused(f"templates/{template}: cannot be read at {text[position:position + 40]!r}")
+        position = match.end()
+        if match.lastgroup:
+            yield match[match.lastgroup]

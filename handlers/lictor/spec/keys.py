@@ -1,0 +1,73 @@
+"""The keys below services/, and what this node last saw of them (keys.json in the state folder). Imported by handlers
+that start often, so it imports little."""
+
+import base64
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from lictor import model
+from lictor.adapters import files
+from lictor.spec.settings import Settings
+
+CACHE = "keys.json"
+NAMES = ("spec", "replicas", "image", "color", "hold", "removed")
+
+
+class Key(NamedTuple):
+    """One key as the watch delivers it."""
+
+    modify_index: int
+    value: bytes
+
+
+class Known(NamedTuple):
+    """What the last run left in keys.json; `watching` are the services of the watches that the agent runs."""
+
+    consul_index: int
+    keys: dict[str, Key]
+    watching: dict[str, str]
+    refused: dict[str, str]  # service -> why its route is not in force, though its spec is sound
+
+
+def by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
+    """Group the keys below `prefix` by service; also the problems: keys that are no service's, or unknown ones."""
+    grouped: dict[str, dict[str, bytes]] = {}
+    problems = []
+    for key, value in sorted(entries.items()):
+        name, _, rest = key.removeprefix(prefix).partition("/")
+        if not key.startswith(prefix) or not rest and not name:
+            continue
+        if not model.is_name(name):
+            problems.append(f"{key[:200]!r}: {name[:100]!r} is no service's name; keys are {prefix}NAME/KEY")
+        elif rest in NAMES:
+            grouped.setdefault(name, {})[rest] = value
+        elif rest:
+            problems.append(f"{key[:200]!r}: unknown key; known below {prefix}{name}/ are {', '.join(NAMES)}")
+    return grouped, problems
+
+
+def changes(known: Mapping[str, Key], now: Mapping[str, Key], prefix: str) -> set[str]:
+    """The services with a key that is new, other or gone."""
+    differing = {key for key in known.keys() | now.keys() if known.get(key) != now.get(key)}
+    return set(by_service(dict.fromkeys(differing, b""), prefix)[0])
+
+
+def services(settings: Settings) -> set[str]:
+    """The names of all services that this node knows of."""
+    return changes({}, read(settings).keys, settings.prefix)
+
+
+def read(settings: Settings) -> Known:
+    """A cache that is absent or damaged means a fresh one: then all keys are new."""
+    try:
+        cached = files.read_json(os.path.join(settings.state_dir, CACHE))
+        keys = {key: Key(index, base64.b64decode(value)) for key, (index, value) in cached["keys"].items()}
+        return Known(int(cached["consul_index"]), keys, dict(cached["watching"]), dict(cached["refused"]))
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return Known(0, {}, {}, {})
+
+
+def write(settings: Settings, known: Known) -> None:
+    keys = {key: [each.modify_index, base64.b64encode(each.value).decode()] for key, each in known.keys.items()}
+    files.write_json(os.path.join(settings.state_dir, CACHE), {**known._asdict(), "keys": keys})

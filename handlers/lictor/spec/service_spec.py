@@ -1,0 +1,292 @@
+"""What users ask for: the service spec and the keys beside it, validated. Pure."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from lictor import errors, model
+from lictor.spec import quantities, validation_errors
+from lictor.spec.compose_project import Project, check_project
+from lictor.spec.placement import Placement, require_possible
+from lictor.spec.quantities import Duration, Memory
+
+ENGINES = ("docker", "compose", "swarm", "command", "webhook", "none")
+ON_ONE_NODE = ("docker", "compose")  # lictor itself starts and ends each instance there
+DELEGATED = ("command", "webhook")  # these tell another tool, which has the rest of what an instance is made from
+STRATEGIES = ("rolling", "blue-green")
+MAX_REPLICAS = 500
+_CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
+                   "read_only", "cap_drop", "logging", "resources")
+
+_PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
+_HOST = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+                   r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
+_HOST_PART, _PATH_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(  # as Docker's own grammar of references, and the digests that it knows
+    rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*(?::[0-9]+)?/)?{_PATH_PART}(?:/{_PATH_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}))?",
+    re.ASCII)
+_IMAGE_ELSEWHERE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
+_PORT = re.compile(r"(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})::)?(?P<port>\d{1,5})(?:/(?P<protocol>tcp|udp))?", re.ASCII)
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
+
+
+def _one_of(key: str, given: str, allowed: tuple[str, ...]) -> None:
+    if given not in allowed:
+        raise ValueError(f"{key} is {given[:100]!r}; this version knows {', '.join(allowed)}")
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where nginx takes requests for the service."""
+
+    path: str
+    host: str = ""
+
+    def __post_init__(self) -> None:
+        if not _PATH.fullmatch(self.path) or len(self.path) > 255 or {".", ".."} & set(self.path.split("/")):
+            raise ValueError(f"path is {self.path[:100]!r}; it must begin with a slash and hold only letters, digits "
+                             "and ._~- between slashes")
+        if self.host and not _HOST.fullmatch(self.host):
+            raise ValueError(f"host is {self.host[:100]!r}; it must be a host name in lower case")
+
+
+class Replicas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many instances: at first, at least, at most."""
+
+    initial: int = 1
+    min: int = 0
+    max: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min <= self.initial <= self.max <= MAX_REPLICAS:
+            raise ValueError(f"min {self.min}, initial {self.initial}, max {self.max}; they must not descend, "
+                             f"and lie within 0..{MAX_REPLICAS}")
+
+
+class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How Consul asks an instance whether it is well: one of http (a path) and tcp (true)."""
+
+    http: str = ""
+    tcp: bool = False
+    interval: Duration = Duration(10)
+    timeout: Duration = Duration(5)
+
+    def __post_init__(self) -> None:
+        if bool(self.http) == self.tcp:
+            raise ValueError("exactly one of http and tcp is allowed")
+        if self.http and (not _PATH.fullmatch(self.http) or len(self.http) > 255):
+            raise ValueError(f"http is {self.http[:100]!r}; it must be a path such as /health")
+        for key, value in (("interval", self.interval), ("timeout", self.timeout)):
+            if value <= 0:
+                raise ValueError(f"{key} is {value:g}s; it must be more than 0s")
+
+
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a new image takes over."""
+
+    strategy: str = "rolling"
+    healthy_for: Duration = Duration(3)
+    deadline: Duration = Duration(60)
+    smoke: str = ""
+    keep: Duration = Duration(600)
+
+    def __post_init__(self) -> None:
+        _one_of("strategy", self.strategy, STRATEGIES)
+        if self.smoke and (not _PATH.fullmatch(self.smoke) or len(self.smoke) > 255):
+            raise ValueError(f"smoke is {self.smoke[:100]!r}; it must be a path such as /api/v1/books")
+
+
+class Heal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When an instance counts as unhealthy, and how many may be replaced in which time."""
+
+    grace: Duration = Duration(10)
+    budget: int = 3
+    per: Duration = Duration(600)
+
+
+class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one instance may use; 0 means no limit."""
+
+    cpus: float = 0.0
+    memory: Memory = Memory(0)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cpus <= 1024:  # nor what is no number at all
+            raise ValueError(f"cpus is {self.cpus!r}; it must be within 0..1024")
+
+
+class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Docker's log driver and its options."""
+
+    driver: str = ""
+    options: dict[str, str] = {}
+
+
+class Port(NamedTuple):
+    """The container's port, and the address of the node that it is published on ("" is every address)."""
+
+    number: int
+    protocol: str
+    publish_address: str
+
+
+class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service spec; container keys have Compose's names and forms. Made by `parse_spec` only."""
+
+    name: str
+    engine: str = "docker"
+    node: str = ""
+    project: Project | None = None
+    image: str = ""
+    port: int | str | None = None
+    route: Route | None = None
+    replicas: Replicas = Replicas()
+    check: Check | None = None
+    environment: dict[str, str | int | float | None] | list[str] = {}
+    env_file: str | list[str] = []
+    command: str | list[str] = []
+    entrypoint: str | list[str] = []
+    volumes: list[str] = []
+    networks: list[str] = []
+    labels: dict[str, str] | list[str] = {}
+    user: str = ""
+    read_only: bool = False
+    cap_drop: list[str] = []
+    stop_grace_period: Duration = Duration(10)
+    logging: Logging = Logging()
+    resources: Resources = Resources()
+    placement: Placement = Placement()
+    release: Release = Release()
+    heal: Heal = Heal()
+    drain: Duration = Duration(30)
+    traffic: str = "healthy"
+
+    def __post_init__(self) -> None:
+        if not model.is_name(self.name):
+            raise ValueError(f"name is {self.name[:100]!r}; it must be 1 to 63 of a-z 0-9 _ . -, with a letter or "
+                             "digit at both ends")
+        if self.node and not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", self.node, re.ASCII):
+            raise ValueError(f"node is {self.node[:100]!r}; it must be a node's name in Consul")
+        _one_of("engine", self.engine, ENGINES)
+        _one_of("traffic", self.traffic, ("healthy", "any"))
+        if self.engine in (*DELEGATED, "compose"):
+            self._refuse_container_keys()
+        if self.engine != "none" and (self.image or self.engine not in DELEGATED):
+            _require_image(self.image)
+        if self.port is not None:
+            parse_port(self.port)
+        check_project(self.project, engine=self.engine, strategy=self.release.strategy,
+                      publish_address=self.container_port.publish_address if self.container_port else "")
+        if self.route and self.engine not in ("none", *DELEGATED) and self.port is None:
+            raise ValueError("route needs a port: which one of the container takes the requests?")
+        for key, value in (("command", self.command), ("entrypoint", self.entrypoint)):
+            try:
+                _words(value)
+            except ValueError as error:
+                raise ValueError(f"{key} is {value[:100]!r}: {error}; quote it as for a shell") from error
+        for prefix, owner in (("lictor.", "lictor"), ("com.docker.swarm.", "Swarm")):
+            reserved = [key for key in self.label_table if key.startswith(prefix)]
+            if reserved:
+                raise ValueError(f"labels: {reserved[0]!r} is {owner}'s own; labels must not begin with {prefix!r}")
+        if self.engine == "swarm":
+            require_possible(self.name, self.container_port and self.container_port.publish_address)
+        elif self.placement != Placement():
+            raise ValueError(f"placement is for engine swarm; this one's engine is {self.engine}")
+
+    def _refuse_container_keys(self) -> None:
+        for key in _CONTAINER_KEYS:
+            if getattr(self, key) and getattr(self, key) not in (Logging(), Resources()):
+                raise ValueError(f"{key} is for containers that lictor makes; it must not be given with the engine "
+                                 f"{self.engine}{' but in the compose file' if self.engine == 'compose' else ''}")
+
+    @property
+    def container_port(self) -> Port | None:
+        return None if self.port is None else parse_port(self.port)
+
+    @property
+    def label_table(self) -> dict[str, str]:
+        return _table(self.labels)
+
+    @property
+    def environment_table(self) -> dict[str, str]:
+        return _table(self.environment)
+
+    @property
+    def command_words(self) -> list[str]:
+        return _words(self.command)
+
+    @property
+    def entrypoint_words(self) -> list[str]:
+        return _words(self.entrypoint)
+
+    @property
+    def env_files(self) -> list[str]:
+        return [self.env_file] if isinstance(self.env_file, str) else list(self.env_file)
+
+
+def read_spec(text: str | bytes) -> Any:
+    """A stored spec, not yet validated; stricter than json: no NaN, no half of a character. Raises ValueError."""
+    return msgspec.json.decode(text)
+
+
+def parse_spec(table: object, where: str) -> Spec:
+    """Validate a spec; raises Refused naming `where`, the key, what was given and what is allowed."""
+    try:
+        return msgspec.convert(table, Spec, dec_hook=quantities.convert)
+    except msgspec.ValidationError as error:
+        raise errors.Refused(f"{where}: {validation_errors.explained(str(error), table, Spec)}") from error
+
+
+def parse_replicas(text: str, limits: Replicas) -> int:
+    """A desired count as it stands in KV; raises ValueError saying what is allowed."""
+    if not _DECIMAL.fullmatch(text.strip(" \t\r\n")) or not limits.min <= int(text) <= limits.max:
+        raise ValueError(f"is {text[:40]!r}; it must be a whole number within {limits.min}..{limits.max}")
+    return int(text)
+
+
+def parse_image(text: str, engine: str) -> str:
+    """A new image's name, as Docker takes it where Docker is to have it; raises ValueError saying what is allowed."""
+    _require_image(text)
+    if engine not in DELEGATED and not _IMAGE.fullmatch(text):
+        raise ValueError(f"image is {text[:100]!r}; it must be an image's name such as books-service:1.0, in lower "
+                         "case but for the tag")
+    return text
+
+
+def parse_port(value: int | str) -> Port:
+    """Compose's short form: CONTAINER or IP::CONTAINER, with /udp or /tcp behind; raises ValueError."""
+    match = _PORT.fullmatch(str(value))
+    if isinstance(value, bool) or not match or not 1 <= int(match["port"]) <= 65535:
+        raise ValueError(f"port is {value!r}; it must be 1 to 65535, or such as 127.0.0.1::8080 to publish it on one "
+                         "address only")
+    if match["ip"] and any(int(part) > 255 for part in match["ip"].split(".")):
+        raise ValueError(f"port is {value!r}; {match['ip']} is no IPv4 address")
+    return Port(int(match["port"]), match["protocol"] or "tcp", match["ip"] or "")
+
+
+def parse_env_file(text: str) -> dict[str, str]:
+    """Docker's env-file format: NAME=value lines; empty lines and # comments are passed over.
+
+    So is a NAME alone: Docker leaves it out when its caller has none of that name, and a service that is alive must not
+    be without a replacement for it.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    return _table([line for line in lines if "=" in line and not line.startswith("#")])
+
+
+def _require_image(text: str) -> None:
+    if not _IMAGE_ELSEWHERE.fullmatch(text):
+        raise ValueError(f"image is {text[:100]!r}; it must be an image's name such as books-service:1.0")
+
+
+def _table(values: Mapping[str, object] | list[str]) -> dict[str, str]:
+    if isinstance(values, list):
+        return dict(each.partition("=")[::2] for each in values)
+    return {key: "" if value is None else str(value) for key, value in values.items()}
+
+
+def _words(value: str | list[str]) -> list[str]:
+    return shlex.split(value) if isinstance(value, str) else list(value)

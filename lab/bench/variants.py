@@ -1,0 +1,121 @@
+"""lictor itself, by the door that events come in and the mode in which nginx follows: a row for each."""
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from lictor.adapters import files, process
+from lictor.adapters.consul import client
+from lictor.events import agent_config, script
+from lictor.events import http_door as door
+from lictor.planner import desired, service_state
+from lictor.routing import follow, nginx
+from lictor.spec import settings as config
+
+from lab.bench import processes
+from lab.bench.contender import Front
+from lab.bench.probe import listens
+from lab.bench.world import World
+from lab.daemon import Daemon, free_ports, wait_for
+
+_SETTINGS = """
+state_dir = "{state}"
+[nginx]
+mode = "{mode}"
+conf_dir = "{nginx.conf_dir}"
+main_conf = "{nginx.main_conf}"
+pid_file = "{nginx.pid_file}"
+[watch]
+door = "{door}"
+config_dir = "{folder}"
+{http}
+"""
+_HTTP = """
+address = "127.0.0.1:{port}"
+secret_file = "{folder}/secret"
+"""
+
+_AS_ITS_UNIT = {"MALLOC_ARENA_MAX": "1"}
+
+
+class Variant(NamedTuple):
+    door: str
+    mode: str
+
+    @property
+    def name(self) -> str:
+        return f"lictor {self.door} {self.mode}"
+
+    def missing(self) -> str:
+        """Why this lictor can't be run so; "" when it can."""
+        lacks = [f"the {what} {value}" for what, value, known in
+                 (("door", self.door, config.DOORS), ("mode", self.mode, config.MODES)) if value not in known]
+        return f"this lictor has not {' and '.join(lacks)} yet" if lacks else ""
+
+
+VARIANTS = (Variant("script", "reload"), Variant("http", "reload"), Variant("script", "live"), Variant("http", "live"))
+
+
+class Lictor:
+    """Without KV and timer: the routes are laid down as lictor-scale would, and watched as it would have them watched.
+    Somebody else runs the services (engine none), as with the peers."""
+
+    def __init__(self, variant: Variant, world: World, folder: str) -> None:
+        self.name, self.variant, self.world, self.folder = variant.name, variant, world, folder
+        self.front = Front(world, os.path.join(folder, "nginx"))
+        self.port = self.front.nginx.port
+        self.state_dir = os.path.join(folder, "state")
+        self.settings_path = os.path.join(folder, "lictor.toml")
+        self.watches_path = os.path.join(world.consul.config_dir, f"{os.path.basename(folder)}.json")
+        self.serve: Daemon | None = None
+
+    def prepare(self, services: Sequence[str]) -> None:
+        files.write_atomic(self.settings_path, _SETTINGS.format(
+            state=self.state_dir, nginx=self.front.nginx, folder=self.folder, **self.variant._asdict(),
+            http=_HTTP.format(folder=self.folder, port=free_ports(1)[0]) if self.variant.door == "http" else ""))
+        settings = config.load({"LICTOR_CONFIG": self.settings_path})
+        for each in script.FOLDERS:
+            os.makedirs(os.path.join(self.state_dir, each))
+        nginx.prepare(self.front.nginx.conf_dir)
+        self.front.start()
+        for name in services:
+            files.write_json(os.path.join(self.state_dir, "routes", f"{name}.json"),
+                             _route(name, self.world.consul.node))
+        with open(os.path.join(self.folder, "start.log"), "w", encoding="utf-8") as file, \
+                contextlib.redirect_stderr(file):
+            follow.refresh(settings, services, client.connect(environ=self.world.consul.environ))
+        if self.variant.door == "http":
+            self.serve = self.world.run([*process.handler_argv("lictor-serve"), "--config", self.settings_path],
+                                        f"{os.path.basename(self.folder)}-serve", _AS_ITS_UNIT)
+            wait_for(lambda: listens(*door.host_and_port(settings)), "lictor serve listens")
+        found = agent_config.routes(settings, {name: name for name in services}, ["--config", self.settings_path],
+                               process.handler_argv, door.secret(settings))
+        files.write_atomic(self.watches_path, agent_config.text({"watches": found["watches"]}))
+
+    def stop(self) -> None:
+        files.remove(self.watches_path)
+        self.world.reload()
+        if self.serve:
+            self.serve.stop()
+        self.front.stop()
+
+    def file_of(self, service: str) -> str:
+        return (self.front.upstream_file(service) if self.variant.mode == "reload"
+                else os.path.join(self.front.nginx.conf_dir, "live", f"{service}.peers"))
+
+    def cpu_s(self) -> float:
+        return (self.front.cpu_s() + self.world.handlers_s()
+                + (processes.tree_s(self.serve.pid) if self.serve else 0.0))
+
+    def reloads(self) -> int:
+        return self.front.reloads()
+
+
+def _route(name: str, node: str) -> dict[str, Any]:
+    spec = {"name": name, "engine": "none", "route": {"path": f"/{name}"}}
+    wanted = desired.desired(name, {"spec": json.dumps(spec).encode()}, service_state.State())
+    found = desired.route(wanted, node)
+    assert found, wanted.problems
+    return {**found, "empty_ok": False}  # nobody asked for none

@@ -1,0 +1,163 @@
+"""The world that a chaos run hurts: a Consul server, a node that is its client, Docker, three services, their clients.
+
+Everything lives below one folder and in one throw-away Docker engine; `close` takes all of it down again.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from lab.chaos.evidence import Events
+from lab.chaos.timeline import Deed, Outage
+from lab.client import Client
+from lab.consul import Consul
+from lab.daemon import wait_for
+from lab.docker import Docker
+from lab.node import BOOKS, Node
+
+SERVICES = {"/api/v1/books": "books-service", "/api/v1/authors": "authors-service", "/api/v1/orders": "orders-service"}
+WANTED = 3
+DRAIN_S = 10
+SERVICE_BUDGET = {"grace": "2s", "budget": 50, "per": "10m"}
+FLEET_BUDGET = {"budget": 200, "per": "10m"}
+MASTER = "5e6c0f0e-0000-4000-8000-000000000002"
+TOKEN = "5e6c0f0e-0000-4000-8000-000000000003"  # the node's
+COMING_UP_S = 120.0  # on a loaded machine
+
+_IMAGE = "lictor-chaos:1.0"
+_POLICIES = ("agent", "lictor", "lictor-reconcile", "lictor-registrar", "lictor-route", "lictor-scale")
+_RULES = Path(__file__).resolve().parents[2] / "consul.d/acl"
+_STATE_SIZE = "32m"
+_ACL: dict[str, Any] = {"enabled": True, "default_policy": "deny", "token_ttl": "1s", "policy_ttl": "1s",
+                        "enable_key_list_policy": True}
+
+
+class World:
+    """`deeds`, `nginx_away` and `docker_away` are what the verdict has to know of what we did."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.closing = contextlib.ExitStack()
+        self.docker = Docker(folder)
+        self.closing.callback(self.docker.stop)
+        self.server = Consul(self.path("server"), node="server", token=MASTER,
+                             config={"acl": {**_ACL, "tokens": {"master": MASTER, "agent": MASTER}}})
+        self.closing.callback(self.server.stop)
+        heal = f"[heal]\nbudget = {FLEET_BUDGET['budget']}\nper = \"{FLEET_BUDGET['per']}\""  # else as users have it
+        self.node = Node(self.path("node"), self.docker, join=self.server.serf_port, internal=True,
+                         settings=heal,
+                         config={"acl": {**_ACL, "tokens": {"default": TOKEN, "agent": MASTER}}})
+        self.closing.callback(self._stop_node)
+        self.events = Events(self.docker.url)
+        self.clients: dict[str, Client] = {}
+        self.deeds: list[Deed] = []
+        self.nginx_away: list[Outage] = []
+        self.docker_away: list[Outage] = []
+        self.choosing = threading.Lock()
+        self.hurt: set[str] = set()  # ids of the containers that we hurt, and that have not recovered
+        self.docker_stays = threading.Lock()  # held by whoever could not undo its fault without Docker
+        self.ending = threading.Event()  # faults end early, and undo what they did
+        self.token: dict[str, Any] = {}
+
+    def path(self, *names: str) -> str:
+        """A path below the folder; its last folder is made."""
+        path = os.path.join(self.folder, *names)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def start(self) -> None:
+        _bring_loopback_up()
+        self.docker.start(wait=False)
+        self.server.start(wait=False)
+        self.docker.wait_ready(COMING_UP_S)
+        self.docker.build_books(_IMAGE)
+        for number, service in enumerate(SERVICES.values()):
+            self._make_network(service, f"{self.docker.bridge}-{number}")
+        self.events.start()
+        self.closing.callback(self.events.stop)
+        self._make_token()
+        self._mount_state()
+        self.node.start(COMING_UP_S)
+        for path, service in SERVICES.items():
+            self._apply(service, path)
+        for path, service in SERVICES.items():
+            wait_for(lambda path=path, service=service: self.node.served(path=path) == {  # type: ignore[misc]
+                f"{service}-{number}" for number in range(1, WANTED + 1)}, f"nginx serves {service}", COMING_UP_S)
+            client = Client(self.node.nginx.port, path, pause_s=0.05, tag=service, service=service)
+            self.clients[service] = self.closing.enter_context(client)
+
+    def close(self) -> None:
+        """Take everything down, whatever of it stands."""
+        self.ending.set()
+        self.closing.close()
+
+    def _make_token(self) -> None:
+        wait_for(lambda: self.server.request("GET", "/v1/acl/policies"), "the server's ACLs are up", COMING_UP_S)
+        policies = [self.server.request("PUT", "/v1/acl/policy", {
+            "Name": name, "Rules": (_RULES / f"{name}.hcl").read_text(encoding="utf-8")}) for name in _POLICIES]
+        self.token = self.server.request("PUT", "/v1/acl/token", {
+            "SecretID": TOKEN, "Description": "the node's", "Policies": [{"ID": each["ID"]} for each in policies]})
+
+    def _make_network(self, service: str, bridge: str) -> None:
+        """One of its own, for Docker gives the address of a container that died to the next one: while nginx cannot
+        follow, because Consul or its own disk is away, requests would go to an instance of another service."""
+        self.docker.docker("network", "create", "-o", f"com.docker.network.bridge.name={bridge}", service)
+        self.closing.callback(subprocess.run, ["ip", "link", "del", bridge], capture_output=True)
+
+    def _mount_state(self) -> None:
+        """The state folder is a small disk of its own, which can be filled."""
+        path = self.path("node", "state")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_STATE_SIZE},mode=750", "lictor-chaos", path], check=True)
+        self.closing.callback(subprocess.run, ["umount", "-l", path], capture_output=True)
+
+    def _apply(self, service: str, path: str) -> None:
+        """The image answers for /api/v1/books only; the others get that file under their own name."""
+        answer_too = f"busybox mkdir -p /www/api/v1; busybox ln -sf books /www{path}; exec busybox sh /bin/serve"
+        command = {} if path in BOOKS["route"].values() else {"command": ["/bin/busybox", "sh", "-c", answer_too]}
+        self.node.write_and_apply({
+            **BOOKS, "name": service, "image": _IMAGE, "route": {"path": path}, "heal": SERVICE_BUDGET, **command,
+            "networks": [service],
+            "replicas": {"initial": WANTED, "min": 1, "max": 6}, "drain": f"{DRAIN_S}s",
+        })
+        self.node.consul.request("PUT", f"/v1/kv/services/{service}/replicas", str(WANTED), token=MASTER)
+
+    def _stop_node(self) -> None:
+        self.node.stop()
+        deadline = time.monotonic() + 10
+        while (left := self.node.handler_pids()) and time.monotonic() < deadline:  # one may have started another
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+
+    def ask_agent(self, path: str) -> Any:
+        """Ask the node's agent, whatever our token is worth there; raises OSError."""
+        return self.node.consul.request("GET", path, token=MASTER, timeout_s=3)
+
+    def containers(self) -> list[dict[str, str]]:
+        """Lictor's containers that run, the paused ones too: id, name, service, number, status."""
+        words = ["ps", "--no-trunc", "--filter", "label=lictor.service", "--format",
+                 '{"id":"{{.ID}}","name":"{{.Names}}","service":"{{.Label "lictor.service"}}",'
+                 '"number":"{{.Label "lictor.number"}}","status":"{{.State}}"}']
+        return [json.loads(line) for line in self.docker.docker(*words, timeout_s=10).splitlines()]
+
+    def passing(self, service: str) -> set[str]:
+        """The ids of the node's containers that pass in the catalogue; of what else it has there, the service ID."""
+        found = self.ask_agent(f"/v1/health/service/{service}?passing") or []
+        return {each["Service"].get("Meta", {}).get("lictor-container", each["Service"]["ID"]) for each in found
+                if each["Node"]["Node"] == self.node.consul.node}
+
+    def answering(self, service: str, within_s: float = 2.0) -> set[str]:
+        """The instances (NAME/BOOT) that the clients got answers of."""
+        return self.clients[service].answered_since(time.monotonic() - within_s)
+
+
+def _bring_loopback_up() -> None:
+    """In a network namespace of its own it is down at first."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)

@@ -1,0 +1,117 @@
+"""A real Consul agent: on loopback a dev server, a server with a data folder or a client that joins it; or a host's."""
+
+import base64
+import json
+import os
+import signal
+import urllib.error
+import urllib.request
+from typing import Any
+
+from lictor.adapters import files
+
+from lab.daemon import Daemon, free_ports, wait_for
+from lab.netns import inside
+
+
+class Consul:
+    """One agent. `config` is merged into its configuration; files put into `config_dir` are read on `reload()`.
+
+    It forgets everything when it stops, unless `keep_data`. A client is given the server's `serf_port` as `join`.
+    Where `config` names the `data_dir`, it says everything. With `netns` it is asked in that network namespace.
+    """
+
+    def __init__(self, folder: str, *, node: str = "node-1", config: dict[str, Any] | None = None,
+                 keep_data: bool = False, join: int | None = None, token: str = "", netns: str = "") -> None:
+        self.folder, self.node, self.token, self.keep_data, self.join = folder, node, token, keep_data, join
+        self.config, self.netns = config or {}, netns
+        self.config_dir = os.path.join(folder, "consul.d")
+        os.makedirs(self.config_dir, exist_ok=True)
+        free = dict(zip(("http", "server", "serf_lan"), free_ports(3), strict=True))
+        ports = {**free, "serf_wan": -1, "dns": -1, "grpc": -1, **self.config.get("ports", {})}
+        self.http_port, self.server_port, self.serf_port = (int(ports[each]) for each in free)
+        self.address = f"127.0.0.1:{self.http_port}"
+        base: dict[str, Any] = {
+            "node_name": node, "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "enable_local_script_checks": True,
+            "limits": {"http_max_conns_per_client": 2000}, "disable_update_check": True, "leave_on_terminate": False,
+            "performance": {"raft_multiplier": 1},
+        }
+        files.write_atomic(os.path.join(folder, "agent.json"), json.dumps({**base, **self.config, "ports": ports}))
+        self.daemon: Daemon | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What makes the consul command and lictor's handlers speak to this agent."""
+        return {"CONSUL_HTTP_ADDR": self.address, **({"CONSUL_HTTP_TOKEN": self.token} if self.token else {})}
+
+    @property
+    def argv(self) -> list[str]:
+        argv = ["consul", "agent", "-config-file", os.path.join(self.folder, "agent.json"),
+                "-config-dir", self.config_dir]
+        if self.join:
+            argv += ["-retry-join", f"127.0.0.1:{self.join}", "-data-dir", os.path.join(self.folder, "data")]
+        elif self.keep_data:
+            argv += ["-server", "-bootstrap", "-data-dir", os.path.join(self.folder, "data")]
+        elif "data_dir" not in self.config:
+            argv += ["-dev"]
+        return argv
+
+    def start(self, *, wait: bool = True, env: dict[str, str] | None = None) -> "Consul":
+        self.daemon = Daemon(self.argv, os.path.join(self.folder, "consul.log"), env)
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, timeout_s: float = 30) -> None:
+        wait_for(lambda: self.request("GET", "/v1/status/leader") and self._node_is_known(),
+                 f"{self.node} knows a leader on {self.address}", timeout_s)
+
+    def _node_is_known(self) -> bool:
+        """With its own health: before that, Consul takes no session of it."""
+        checks: list[dict[str, Any]] = self.request("GET", f"/v1/health/node/{self.node}?stale") or []
+        return bool(self.token) or any(each["CheckID"] == "serfHealth" for each in checks)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self.daemon:
+            self.daemon.stop(number)
+
+    def reload(self) -> None:
+        self.request("PUT", "/v1/agent/reload")
+
+    def request(self, method: str, path: str, body: object = None, token: str | None = None, *,
+                timeout_s: float = 15) -> Any:
+        """Ask the HTTP API; a JSON answer is parsed, None stands for 404; other refusals raise OSError."""
+        data = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else (
+            json.dumps(body).encode() if body is not None else None)
+        request = urllib.request.Request(f"http://{self.address}{path}", data=data, method=method)
+        if self.token or token:
+            request.add_header("X-Consul-Token", token if token is not None else self.token)
+        try:
+            with inside(self.netns), urllib.request.urlopen(request, timeout=timeout_s) as answer:
+                text = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise OSError(f"{method} {path}: {error.code} {error.read().decode()[:200]}") from error
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    def put(self, key: str, value: str | bytes) -> None:
+        """Write a key, however strange its name: a transaction carries it where a path would not."""
+        data = value if isinstance(value, bytes) else value.encode()
+        operation = {"Verb": "set", "Key": key, "Value": base64.b64encode(data).decode()}
+        self.request("PUT", "/v1/txn", [{"KV": operation}])
+
+    def get(self, key: str) -> str | None:
+        answer: str | None = self.request("GET", f"/v1/kv/{key}?raw")
+        return answer if answer is None or isinstance(answer, str) else json.dumps(answer)
+
+    def register(self, service: dict[str, Any]) -> None:
+        """Register with the local agent; keys as in Consul's HTTP API (Name, ID, Address, Port, Meta, Check)."""
+        self.request("PUT", "/v1/agent/service/register", service)
+
+    def passing(self, name: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.request("GET", f"/v1/health/service/{name}?passing") or []
+        return found

@@ -1,0 +1,1 @@
+"""Three hosts on one machine: `scripts/lab`."""

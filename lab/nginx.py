@@ -1,0 +1,87 @@
+"""A real nginx, set up as a user's would be who includes what lictor writes."""
+
+import os
+import signal
+import urllib.error
+import urllib.request
+
+from lictor.adapters import files
+
+from lab.daemon import Daemon, free_ports, wait_for
+from lab.netns import inside
+
+_MAIN_CONF = """
+include /etc/nginx/modules-enabled/*.conf;
+user root;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log notice;
+worker_processes 2;
+worker_shutdown_timeout 60s;
+events {{ worker_connections 1024; }}
+http {{
+    log_format timed '$msec $status $upstream_addr $upstream_status $request_time $upstream_response_time $request';
+    access_log {folder}/access.log timed;
+    client_body_temp_path {folder}/tmp/body;
+    proxy_temp_path {folder}/tmp/proxy;
+    fastcgi_temp_path {folder}/tmp/fastcgi;
+    uwsgi_temp_path {folder}/tmp/uwsgi;
+    scgi_temp_path {folder}/tmp/scgi;
+    server {{
+        listen {listen};
+        include {conf_dir}/locations/*.conf;
+        location = /nginx-is-up {{ return 200 "up"; }}
+    }}
+    include {conf_dir}/lictor.conf;
+}}
+"""
+
+
+class Nginx:
+    """`conf_dir` is lictor's own folder, `main_conf`, `pid_file` and `port` are the user's nginx.
+
+    On loopback it has a free port; in the network namespace `netns` it listens on `address`, port 80.
+    """
+
+    def __init__(self, folder: str, *, address: str = "127.0.0.1", netns: str = "") -> None:
+        self.folder, self.netns = folder, netns
+        self.conf_dir = os.path.join(folder, "lictor")
+        self.main_conf = os.path.join(folder, "nginx.conf")
+        self.pid_file = os.path.join(folder, "nginx.pid")
+        self.port = 80 if netns else free_ports(1)[0]
+        self.url = f"http://{address}:{self.port}"
+        for each in (self.conf_dir, os.path.join(folder, "tmp")):
+            os.makedirs(each, exist_ok=True)
+        text = _MAIN_CONF.format(folder=folder, conf_dir=self.conf_dir, listen=f"{address}:{self.port}")
+        files.write_atomic(self.main_conf, text)
+        self.daemon: Daemon | None = None
+
+    @property
+    def argv(self) -> list[str]:
+        return ["/usr/sbin/nginx", "-c", self.main_conf, "-g", "daemon off;"]
+
+    @property
+    def reload_argv(self) -> list[str]:
+        """What nginx's own documentation has people call."""
+        return ["/usr/sbin/nginx", "-c", self.main_conf, "-s", "reload"]
+
+    def start(self, timeout_s: float = 30) -> "Nginx":
+        """Start it; lictor's snippet (`lictor.conf` in `conf_dir`) must be there, as it must be for a user's nginx."""
+        self.daemon = Daemon(self.argv, os.path.join(self.folder, "nginx.out"))
+        wait_for(self.is_up, f"nginx answers on {self.url}", timeout_s)
+        return self
+
+    def is_up(self) -> bool:
+        return self.get("/nginx-is-up")[0] == 200
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self.daemon:
+            self.daemon.stop(number)
+
+    def get(self, path: str, host: str = "") -> tuple[int, str]:
+        """One request on a fresh connection: status and body."""
+        request = urllib.request.Request(self.url + path, headers={"Host": host} if host else {})
+        try:
+            with inside(self.netns), urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()

@@ -1,0 +1,95 @@
+"""The CONSUL_* variables, one by one; that they lead to Consul is shown by test_consul_http."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lictor import errors
+from lictor.adapters.consul import environment
+
+SECRET = "5f8b1c9e-secret"
+
+
+@pytest.mark.parametrize("given, ssl, address", [
+    ("", "", "http://127.0.0.1:8500"),
+    ("consul.example.com:8501", "", "http://consul.example.com:8501"),
+    ("consul.example.com", "", "http://consul.example.com:80"),
+    ("http://10.0.0.1:1/", "false", "http://10.0.0.1:1"),
+    ("10.0.0.1:1", "true", "https://10.0.0.1:1"),
+    ("http://10.0.0.1:1", "1", "https://10.0.0.1:1"),
+    ("https://10.0.0.1:1", "0", "https://10.0.0.1:1"),
+    ("https://consul.example.com", "", "https://consul.example.com:443"),
+    ("[::1]:8500", "", "http://[::1]:8500"),
+    ("https://[fe80::1]", "", "https://[fe80::1]:443"),
+    ("unix:///run/consul.sock", "true", "unix:///run/consul.sock"),
+])
+def test_every_form_of_address_is_understood(given: str, ssl: str, address: str) -> None:
+    settings = environment.read({"CONSUL_HTTP_ADDR": given, "CONSUL_HTTP_SSL": ssl}, None)
+    assert str(settings.address) == address
+    assert (settings.tls is not None) == address.startswith("https:")
+
+
+@pytest.mark.parametrize("variable, given", [
+    *(("CONSUL_HTTP_ADDR", each) for each in (
+        "ftp://host:1", "host:", "host:0", "host:65536", "host:８５００", "::1:8500", "[::1", "host:1/path", "a b:1",
+        "host:1\r\nX: y", "unix://relative", "://host:1", "a://b://c", "http://", "http://host:1?token=x")),
+    *(("CONSUL_HTTP_SSL", each) for each in ("yes", "on", "TRue")),
+    ("CONSUL_HTTP_SSL_VERIFY", "no"), ("CONSUL_CACERT", "/nowhere.pem"), ("CONSUL_CAPATH", "/nowhere"),
+    ("CONSUL_CLIENT_CERT", "/only-one.pem"), ("CONSUL_CLIENT_KEY", "/only-one.pem"),
+    ("CONSUL_HTTP_TOKEN", "two words"), ("CONSUL_HTTP_TOKEN", "injected\r\nX-Other: 1"), ("CONSUL_HTTP_TOKEN", "ü"),
+])
+def test_a_bad_value_is_refused_by_the_name_of_its_variable(variable: str, given: str) -> None:
+    with pytest.raises(errors.Refused, match=variable) as caught:
+        environment.read({"CONSUL_HTTP_ADDR": "https://localhost:1", variable: given}, None)
+    assert variable != "CONSUL_HTTP_TOKEN" or given not in str(caught.value)
+
+
+def test_a_password_in_the_address_is_not_repeated() -> None:
+    with pytest.raises(errors.Refused) as caught:
+        environment.read({"CONSUL_HTTP_ADDR": f"http://me:{SECRET}@host:1"}, None)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_user_and_password_become_a_header() -> None:
+    headers = environment.read({"CONSUL_HTTP_AUTH": "me:pass:word"}, None).headers
+    assert headers == {"Authorization": "Basic bWU6cGFzczp3b3Jk"}
+
+
+def test_a_token_file_wins_and_is_read_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    explicit, named = tmp_path / "explicit", tmp_path / "named"
+    for path, token in ((explicit, f" {SECRET}\n"), (named, "named\n")):
+        path.touch(0o600)
+        path.write_text(token)
+    environ = {"CONSUL_HTTP_TOKEN": "plain"}
+
+    def token(path: Path | None = None) -> str:
+        return environment.read(environ, str(path) if path else None).headers["X-Consul-Token"]
+
+    assert token() == "plain"
+    environ["CONSUL_HTTP_TOKEN_FILE"] = str(named)
+    assert token() == "named"
+    assert token(explicit) == SECRET
+    explicit.write_text("renewed")
+    assert token(explicit) == "renewed"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_token_file_that_everybody_can_read_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "token"
+    path.write_text(SECRET)
+    os.chmod(path, 0o644)
+    assert environment.read({}, str(path)).headers == {"X-Consul-Token": SECRET}
+    warned = capsys.readouterr().err
+    assert str(path) in warned and "warning=" in warned and SECRET not in warned
+
+
+@pytest.mark.parametrize("content", [None, "", "\n", "two\nlines", "\udcff"])
+def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content.encode("utf-8", "surrogateescape"))
+        path.chmod(0o600)
+    with pytest.raises(errors.Refused, match=str(path)) as caught:
+        environment.read({"CONSUL_HTTP_TOKEN": "not instead"}, str(path))
+    assert "lines" not in str(caught.value)

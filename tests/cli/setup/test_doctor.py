@@ -1,0 +1,262 @@
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from lictor import errors
+from lictor.adapters import process
+from lictor.cli.setup import detect, doctor
+from lictor.events import agent_config
+from lictor.routing import nginx as lictor_nginx
+from lictor.spec import delegation_settings
+from lictor.spec import settings as config
+
+from lab.consul import Consul
+from lab.daemon import wait_for
+from lab.docker import Docker
+from lab.nginx import Nginx
+from support.paths import REPOSITORY
+
+MASTER = "11111111-1111-1111-1111-111111111111"
+
+
+@pytest.fixture
+def settings(nginx: Nginx, tmp_path: Path) -> config.Settings:
+    """A node on which everything that files and nginx can give is in place."""
+    state_dir, config_dir = tmp_path / "state", tmp_path / "consul" / "consul.d"
+    state_dir.mkdir()
+    config_dir.mkdir(parents=True)
+    lictor_nginx.prepare(nginx.conf_dir)
+    nginx.start()
+    (state_dir / "registrar.json").write_text(json.dumps({"at": time.time(), "engine": "x", "registered": 3}))
+    there = config.Nginx(conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file)
+    return config.Settings(path="/etc/lictor/lictor.toml", state_dir=str(state_dir), nginx=there,
+                         watch=config.Watch(config_dir=str(config_dir)))
+
+
+def bad(findings: list[doctor.Finding]) -> dict[str, str]:
+    assert all(finding.remedy for finding in findings if finding.ok is False), findings
+    return {finding.name: finding.detail for finding in findings if finding.ok is False}
+
+
+def test_an_agent_that_may_open_too_little_loses_events(tmp_path: Path) -> None:
+    for pid, words, limit in ((7, "/usr/bin/consul agent -dev", 1024), (8, "consul kv get x", 10), (9, "nginx", 10)):
+        folder = tmp_path / "proc" / str(pid)
+        os.makedirs(folder)
+        (folder / "cmdline").write_text(words.replace(" ", "\0") + "\0")
+        (folder / "limits").write_text(f"Max cpu time   unlimited   unlimited\nMax open files   {limit}   4096\n")
+    os.makedirs(tmp_path / "proc/self")
+    os.makedirs(tmp_path / "proc/10")  # it has just ended
+    assert detect.agents_descriptors(str(tmp_path)) == [1024]
+    settings = config.Settings(watch=config.Watch(config_dir=str(tmp_path)))
+    for routes, ok in ((100, True), (200, False)):
+        names = {f"books-{number}": f"books-{number}" for number in range(routes)}
+        found = agent_config.routes(settings, names, [], lambda name: [name])
+        (tmp_path / agent_config.ROUTES_FILE).write_text(agent_config.text(found))
+        if ok:
+            assert doctor.descriptors(settings, [65536, 1024]).startswith("1024 for the agent")
+        else:
+            with pytest.raises(errors.Refused, match="may open 1024 files"):
+                doctor.descriptors(settings, [65536, 1024])
+
+
+def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings, docker: Docker, tmp_path, monkeypatch):
+    """The timer's program is one that answers at once; everything else is what lictor writes."""
+    consul = Consul(str(tmp_path / "consul"))
+    static = agent_config.static(settings, [], lambda name: ["/bin/echo", name])
+    static["service"]["check"]["interval"] = "1s"
+    for file_name, table in {
+        agent_config.STATIC_FILE: static,
+        agent_config.ROUTES_FILE: agent_config.routes(settings, {}, [], process.handler_argv),
+    }.items():
+        Path(settings.watch.config_dir, file_name).write_text(agent_config.text(table))
+    for name, value in {**docker.environ, **consul.environ}.items():
+        monkeypatch.setenv(name, value)
+    try:
+        consul.start()
+        wait_for(lambda: consul.passing("lictor"), "the timer has answered")
+        before = state_of(consul)
+        findings = doctor.examine(settings)
+        assert bad(findings) == {}
+        assert {each.name for each in findings} >= {"Consul", "timer", "connections", "may lock", "nginx generation",
+                                                    "Docker", "registrar", "conf_dir"}
+        assert state_of(consul) == before
+    finally:
+        consul.stop()
+
+
+def state_of(consul: Consul) -> list[object]:
+    return [consul.request("GET", path) for path in ("/v1/kv/?keys", "/v1/session/list", "/v1/catalog/services")]
+
+
+def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_that_failed_is(settings, tmp_path,
+                                                                                             monkeypatch):
+    consul = Consul(str(tmp_path / "consul"))
+    static = agent_config.static(settings, [], lambda name: ["/bin/sh", "-c", "echo books: wait books-1; exit 1"])
+    static["service"]["check"]["interval"] = "1s"
+    Path(settings.watch.config_dir, agent_config.STATIC_FILE).write_text(agent_config.text(static))
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
+
+    def timer(**last_sweep: object) -> doctor.Finding:
+        record = {"at": time.time(), "services": 1, "problems": [], **last_sweep}  # as sweep writes it
+        Path(settings.state_dir, "summary.json").write_text(json.dumps(record))
+        return next(each for each in doctor.examine(settings) if each.name == "timer")
+    try:
+        consul.start()
+        assert timer(pending=[]).ok is not False
+        wait_for(lambda: timer(pending=[]).detail == "books: wait books-1", "the timer has answered")
+        assert timer(pending=["books: wait books-1"]).ok
+        assert timer(pending=["nginx does not follow the catalogue: read-only file system"]).ok is False
+        assert timer(error="no rights").detail == "warning: books: wait books-1"
+        assert timer(pending=[], at=0.0).ok is False
+    finally:
+        consul.stop()
+
+
+def test_a_node_on_which_nothing_works_gets_a_remedy_for_each_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    nothing = str(tmp_path / "nothing")
+    there = config.Nginx(conf_dir=nothing, main_conf=nothing, pid_file=nothing)
+    findings = doctor.examine(config.Settings(state_dir=nothing, nginx=there, watch=config.Watch(config_dir=nothing)))
+    assert set(bad(findings)) == {"state_dir", "conf_dir", "config_dir", "Consul", "nginx", "Docker",
+                                  "registrar"}
+    assert "not tested: Consul comes first" in [finding.detail for finding in findings if finding.ok is None]
+
+
+def test_a_resident_door_that_nobody_opens_is_a_finding(settings, tmp_path):
+    watch = settings.watch._replace(door="http", address="127.0.0.1:1", secret_file=str(tmp_path / "secret"))
+    (tmp_path / "state" / "locks").mkdir()
+    assert "refused" in bad(doctor.examine(settings._replace(watch=watch)))["serve"]
+
+
+def test_a_malformed_setting_of_consul_is_a_finding(settings, monkeypatch):
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "http://[::1")
+    assert "CONSUL_HTTP_ADDR" in bad(doctor.examine(settings))["Consul"]
+
+
+def test_an_agent_as_debian_starts_it_lacks_flags_and_the_timer(settings, tmp_path, monkeypatch):
+    consul = Consul(str(tmp_path / "consul"), config={"enable_local_script_checks": False, "limits": {}})
+    routes = agent_config.routes(settings, {f"s{i}": f"s{i}" for i in range(300)}, [], process.handler_argv)
+    Path(settings.watch.config_dir, "unloaded").write_text(agent_config.text({**routes, "limits": {}}))
+    try:
+        consul.start()
+        os.rename(
+            Path(settings.watch.config_dir, "unloaded"), Path(settings.watch.config_dir, agent_config.ROUTES_FILE)
+        )
+        monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
+        found = bad(doctor.examine(settings))
+        assert "enable_local_script_checks is off" in found["script checks"]
+        assert "is 200; the watches and others need 1208" in found["connections"]
+        assert "no check lictor-reconcile" in found["timer"]
+    finally:
+        consul.stop()
+
+
+def test_each_missing_right_of_a_token_is_named(settings, tmp_path, monkeypatch):
+    config_of_acl = {"acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": MASTER, "agent": MASTER}}}
+    consul = Consul(str(tmp_path / "consul"), config=config_of_acl, token=MASTER)
+    rules = 'agent_prefix "" { policy = "read" } key_prefix "services/" { policy = "read" }'
+    try:
+        consul.start()
+        wait_for(lambda: consul.request("GET", "/v1/acl/policies"), "ACLs are up")
+        consul.request("PUT", "/v1/acl/policy", {"Name": "few", "Rules": rules})
+        token = consul.request("PUT", "/v1/acl/token", {"Policies": [{"Name": "few"}]})["SecretID"]
+        (tmp_path / "token").write_text(token)
+        monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
+        findings = doctor.examine(settings, token_file=str(tmp_path / "token"))
+        denied = {name for name, detail in bad(findings).items() if "permission denied" in detail}
+        assert denied == {"may write services/", "may read lictor/", "may write lictor/", "may write services",
+                          "may lock"}
+        assert token not in str(findings)
+        rules = (REPOSITORY / "consul.d/acl/lictor-reconcile.hcl").read_text()
+        consul.request("PUT", "/v1/acl/policy", {"Name": "all", "Rules": rules})
+        token = consul.request("PUT", "/v1/acl/token", {"Policies": [{"Name": "all"}]})["SecretID"]
+        (tmp_path / "token").write_text(token)
+        assert not [each for each in bad(doctor.examine(settings, token_file=str(tmp_path / "token")))
+                    if each.startswith("may ")]
+    finally:
+        consul.stop()
+
+
+def test_nginx_without_our_snippet_is_found(settings, nginx: Nginx, monkeypatch):
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
+    nginx.stop()
+    text = Path(nginx.main_conf).read_text()
+    Path(nginx.main_conf).write_text(text.replace(f"include {nginx.conf_dir}/lictor.conf;", ""))
+    nginx.start()
+    assert "does not answer" in bad(doctor.examine(settings))["nginx generation"]
+    Path(nginx.main_conf).write_text("nonsense")
+    assert "unexpected end of file" in bad(doctor.examine(settings))["nginx configuration"]
+
+
+def test_live_mode_without_the_lua_module_is_found(settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
+    live = settings._replace(path=str(tmp_path / "lictor.toml"), nginx=settings.nginx._replace(mode="live"))
+    assert "live mode" in {each.name for each in doctor.examine(live) if each.ok}
+    (tmp_path / "templates").mkdir()
+    told = (REPOSITORY / "templates" / "check.conf.j2").read_text()
+    (tmp_path / "templates" / "check.conf.j2").write_text(told.replace("include /etc", "# include /etc"))
+    assert 'unknown directive "balancer_by_lua_block"' in bad(doctor.examine(live))["live mode"]
+
+
+@pytest.mark.parametrize("text", ["[]", '{"at": "soon"}', "{", "7"])
+def test_damaged_state_is_a_finding_and_no_error(settings, text):
+    for name in ("registrar.json", "summary.json"):
+        Path(settings.state_dir, name).write_text(text)
+    assert bad(doctor.examine(settings))["registrar"] == "it has never run here"
+    assert not doctor._sweeps(settings)
+
+
+@pytest.mark.parametrize(("notify", "ok", "said"), [
+    (None, True, "nobody is told"),
+    (config.Notify(command=("sh", "-c", "exit 1")), True, "a command is told"),  # which is not run for a test
+    (config.Notify(command=("/not/there",)), False, "/not/there is not there"),
+    (config.Notify(url="http://127.0.0.1:9/"), True, "a webhook is told"),
+    (config.Notify(url="http://127.0.0.1:9/", token_file="/not/there"), False, "/not/there"),
+])
+def test_whom_to_notify_is_tested_without_telling_anybody(settings, notify, ok, said):
+    [finding] = [each for each in doctor.examine(settings._replace(notify=notify)) if each.name == "notify"]
+    assert (finding.ok, said in finding.detail) == (ok, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "ok", "said"),
+    [
+        (
+            {"command": delegation_settings.Command(("sh", "-c", "exit 1", "{name}"))},
+            True,
+            "sh is told how many are wanted",
+        ),
+        ({"command": delegation_settings.Command(("sh",), ("/not/there",))}, False, "/not/there is not there"),
+        (
+            {"webhook": delegation_settings.Webhook(delegation_settings.Request("http://127.0.0.1:9/"))},
+            True,
+            "a webhook is told",
+        ),
+        (
+            {
+                "webhook": delegation_settings.Webhook(
+                    delegation_settings.Request("http://127.0.0.1:9/", headers_files=(("A", "/not/there"),))
+                )
+            },
+            False,
+            "/not/there",
+        ),
+        (
+            {
+                "webhook": delegation_settings.Webhook(
+                    delegation_settings.Request("http://127.0.0.1:9/"),
+                    jenkins=delegation_settings.Jenkins("http://127.0.0.1:9/", "lictor", "/not/there"),
+                )
+            },
+            False,
+            "/not/there",
+        ),
+    ],
+)
+def test_who_is_told_how_many_are_wanted_is_tested_without_telling_anybody(settings, given, ok, said):
+    [finding] = [each for each in doctor.examine(settings._replace(**given)) if each.name in given]
+    assert (finding.ok, said in finding.detail) == (ok, True)

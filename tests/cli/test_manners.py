@@ -1,0 +1,141 @@
+"""The command `lictor` where things are not as they should be: bad input, a narrow terminal, no rights, no reader."""
+
+import errno
+import fcntl
+import json
+import os
+import pty
+import shutil
+import struct
+import termios
+from pathlib import Path
+
+import pytest
+
+from lictor import errors
+from lictor.cli import session
+from lictor.cli.setup import init
+from lictor.events import script
+from lictor.spec import settings as config
+
+from lab.consul import Consul
+from support.command import Command
+
+BOOKS = {"name": "books-service", "image": "registry.example.com/team/books-service:1.0", "port": 8080,
+         "route": {"path": "/api/v1/books", "host": "books.example.com"}}
+
+
+@pytest.fixture
+def lictor(consul: Consul, tmp_path: Path) -> Command:
+    return Command(consul, tmp_path)
+
+
+def test_a_narrow_terminal_shows_what_matters(lictor: Command) -> None:
+    lictor("apply", lictor.file("books.json", BOOKS))
+    lictor("hold", "books-service", "until Monday")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    running = lictor.begin("status", stdout=theirs)
+    os.close(theirs)
+    text = b""
+    try:
+        while more := os.read(ours, 65536):
+            text += more
+    except OSError:  # so Linux says that nobody writes there any more
+        pass
+    finally:
+        os.close(ours)
+    assert running.wait(timeout=60) == 0
+    heads, first = text.decode().splitlines()[:2]
+    assert "PASSING" in heads and "STATE" in heads and first.startswith("books-service  0/1 ") and "held:" in first
+
+
+def test_nothing_moves_the_cursor_of_a_terminal(lictor: Command) -> None:
+    lictor("apply", lictor.file("books.json", BOOKS))
+    lictor("hold", "books-service", "a\nb\x1b[31mred")
+    for words in (("status",), ("deploy", "books-service", "books:2")):
+        said = lictor(*words).stdout
+        assert "\x1b" not in said and "a b?[31mred" in said, words
+
+
+def test_a_spec_may_be_piped_in(lictor: Command) -> None:
+    assert lictor("apply", "-", given=json.dumps(BOOKS)).returncode == 0
+    assert [each["name"] for each in lictor.status()] == ["books-service"]
+    refused = lictor("apply", "-", given=json.dumps({**BOOKS, "env_file": "books.env"}))
+    assert refused.returncode == 1 and "write the whole path" in refused.stderr
+
+
+def test_who_has_no_rights_on_this_node_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, session.explained():
+        raise PermissionError(errno.EACCES, "Permission denied", "/var/lib/lictor/agent.json")
+    assert ended.value.code == 75
+    assert capsys.readouterr().err == "lictor: [Errno 13] Permission denied: '/var/lib/lictor/agent.json'\n"
+
+
+def test_before_a_handler_has_run_there_are_watches_without_routes(lictor: Command) -> None:
+    shutil.rmtree(lictor.folder / "state")
+    done = lictor("watches")
+    assert done.returncode == 0 and '"keyprefix"' in done.stdout
+
+
+def test_who_has_seen_enough_may_stop_reading(lictor: Command) -> None:
+    lictor("apply", lictor.file("books.json", BOOKS))
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    running = lictor.begin("status", stdout=ours)
+    os.close(ours)
+    assert running.communicate(timeout=60)[1] == "" and running.returncode == 141
+
+
+def test_what_the_terminal_cannot_show_is_shown_somehow(lictor: Command) -> None:
+    lictor("apply", lictor.file("books.json", BOOKS))
+    lictor("hold", "books-service", "bis Mönchengladbach")
+    lictor.environ["PYTHONIOENCODING"] = "ascii"
+    assert "bis M\\xf6nchengladbach" in lictor("status").stdout
+    done = lictor("hold", "books-service", os.fsdecode(b"\xff\xfe"))
+    assert done.returncode == 1 and "it must be UTF-8" in done.stderr
+
+
+def test_a_service_whose_spec_is_refused_can_be_held_and_removed(lictor: Command, consul: Consul) -> None:
+    consul.put("services/books/spec", '{"name": "books", "x[red]": 1}')
+    for words in (("scale", "books", "1"), ("deploy", "books", "books:2")):
+        done = lictor(*words)
+        assert done.returncode == 1 and "services/books/spec: " in done.stderr and "x[red]" in done.stderr, words
+    assert lictor("hold", "books").returncode == 0 and lictor("resume", "books").stdout == "books: no longer held\n"
+    assert lictor("remove", "books").returncode == 0 and consul.get("services/books/removed") == ""
+
+
+def test_who_acts_for_a_service_is_said_also_when_nobody_does(lictor: Command) -> None:
+    lictor("apply", lictor.file("jobs.json", {"name": "jobs", "engine": "command", "image": "jobs:1", "port": 80}))
+    assert "a node with [command] in its settings acts for it, and this one, node-1, has none" in (
+        lictor("plan", "jobs").stdout)
+    done = lictor("apply", lictor.file("books.json", {**BOOKS, "node": "node-l"}))
+    assert "but Consul sees no node node-l, and no other acts for it" in done.stdout
+    assert "node node-l, which acts for it, does not answer, or Consul has none of that name" in (
+        lictor("status").stdout)
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    (b"prefix = \"\xff\"\n", "can't decode byte"), (b"prefix = 1", "prefix is 1"), (None, "there is no file")])
+def test_settings_that_cannot_be_read_are_named(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "lictor.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(errors.Refused, match=f"{path}.*{said}" if content else f"{said} {path}"):
+        config.load({"LICTOR_CONFIG": str(path)})
+
+
+def test_paths_given_from_a_folder_hold_in_every_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lictor.toml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    settings = config.load({"LICTOR_CONFIG": "lictor.toml"})
+    assert script.inherited(settings, "token") == [
+        "--config", str(tmp_path / "lictor.toml"), "--token-file", str(tmp_path / "token")]
+
+
+def test_only_root_prepares_a_node_and_others_are_told_so(tmp_path: Path) -> None:
+    (tmp_path / "etc/lictor").mkdir(parents=True)
+    (tmp_path / "etc/lictor/installed.json").mkdir()  # cannot be read, as little as by somebody without rights
+    for of_it in (init.run, init.remove):
+        with pytest.raises(errors.Refused, match="lictor init needs to be run as root"):
+            of_it(root=str(tmp_path))

@@ -1,0 +1,115 @@
+"""How far a release is: from what Consul shows to words and outcomes."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from lictor.cli import release_progress
+from lictor.cli.release_progress import Asked, Glance, Outcome
+from lictor.planner import desired
+from lictor.planner.service_state import Breaker, Failure, Rollout, State
+
+from support.scene import SPEC
+
+BLUE_GREEN = {"release": {"strategy": "blue-green", "smoke": "/books"}}
+
+
+def wanted(image: str, spec: dict[str, Any] | None = None, **keys: bytes) -> desired.Desired:
+    text = msgspec.json.encode({**SPEC, **(spec or {})})
+    return desired.desired("books", {"spec": text, "image": image.encode(), **keys}, State())
+
+
+NEW, OLD = wanted("books:2").release, wanted("books:1").release
+ASKED = Asked("books", "books:2", NEW, "", 0.0, 60.0)
+FAILED = Failure(NEW, "books:2", "it\x1b died", 1.0)
+
+
+def glance(entries: list[dict[str, Any]] | None = None, now: desired.Desired | None = None,
+           **remembered: Any) -> Glance:
+    stored = State(**{"live_release": OLD, "live": {"image": "books:1"}, **remembered})
+    return Glance(now or wanted("books:2"), stored, entries or [])
+
+
+def entry(service: str, image: str, *, number: int = 1, status: str = "passing", alive: bool = True,
+          maintenance: str | None = None) -> dict[str, Any]:
+    checks = [{"CheckID": "serfHealth", "Status": "passing" if alive else "critical"},
+              {"CheckID": "c", "ServiceID": f"s{number}", "Status": status, "Output": f"{status}\n\x1b"}]
+    if maintenance is not None:
+        checks.append({"CheckID": f"_service_maintenance:s{number}", "ServiceID": f"s{number}", "Status": "critical",
+                       "Notes": maintenance})
+    return {"Node": {"Node": "node-1", "Address": "10.0.0.1"}, "Checks": checks, "Service": {
+        "ID": f"s{number}", "Service": service, "Port": 80, "Meta": {"lictor-image": image} if image else None}}
+
+
+@pytest.mark.parametrize(("seen", "kind", "why"), [
+    (glance(), None, ""),
+    (glance(live_release=NEW), "done", ""),
+    (glance(live_release=NEW, rollout=Rollout(OLD, 1.0)), None, ""),  # what it replaces has not been given up yet
+    (glance(failed=FAILED), "failed", "it? died; books:1 runs on"),
+    (glance(failed=FAILED, rollout=Rollout(NEW, 1.0)), None, ""),
+    (glance(failed=msgspec.structs.replace(FAILED, release=OLD)), None, ""),
+    (glance(now=wanted("books:3")), "superseded", "books:3 is asked for now"),
+    (glance(now=wanted("books:2", {"user": "me"})), "superseded", "its spec asks for books:2 made in another way now"),
+    (glance(now=wanted("books:2", removed=b"")), "superseded", "the service is being removed"),
+])
+def test_outcome(seen: Glance, kind: str | None, why: str) -> None:
+    found = release_progress.outcome(ASKED, seen)
+    assert found == (Outcome(kind, why) if kind else None)
+
+
+@pytest.mark.parametrize(("seen", "said"), [
+    (glance(), "waits for node-1 to begin"),
+    (glance(now=wanted("books:2", hold=b"Monday")), "held: the hold key is set (Monday)"),
+    (glance(doubt="most are critical"), "held: most are critical"),
+    (glance(breaker=Breaker(1.0, "3 were replaced")), "the breaker is open: 3 were replaced"),
+    (glance(rollout=Rollout(OLD, 1.0)), "another release is being ended first"),
+    (glance([entry("books", "books:2"), entry("books", "books:1", number=2)], rollout=Rollout(NEW, 1.0)),
+     "1 of 1 new instances pass"),
+    (glance(rollout=Rollout(NEW, 1.0, 2.0)), "all new instances pass, and have to for 3 s"),
+    (glance(now=wanted("books:2", BLUE_GREEN), rollout=Rollout(NEW, 1.0, 2.0)),
+     "all new instances pass, and have to for 3 s; then /books has to answer"),
+    (glance(live_release=NEW), "books:2 is live"),
+])
+def test_stage(seen: Glance, said: str) -> None:
+    assert release_progress.stage(ASKED, seen) == said
+
+
+@pytest.mark.parametrize(("given", "condition", "detail"), [
+    (entry("books", "books:2"), "passes", ""),
+    (entry("books", "books:2", status="critical"), "critical", "critical ?"),
+    (entry("books", "books:2", status="warning"), "warning", "warning ?"),
+    (entry("books", "books:2", maintenance="by hand"), "in maintenance", "by hand"),
+    (entry("books", "books:2", alive=False), "on a node that does not answer", ""),
+])
+def test_what_an_instance_waits_for(given: dict[str, Any], condition: str, detail: str) -> None:
+    assert release_progress.newcomers(ASKED, glance([given])) == (
+        release_progress.Newcomer("s1", "node-1", condition, detail),
+    )
+
+
+def test_new_are_those_of_the_new_image_and_before_the_switch_of_the_other_colour() -> None:
+    entries = [entry("books-blue", "books:1"), entry("books-blue", "books:2", number=2),
+               entry("books-green", "books:2", number=3), entry("books-green", "books:1", number=4),
+               entry("books-green", "", number=5)]
+    before = glance(entries, wanted("books:2", BLUE_GREEN), rollout=Rollout(NEW, 1.0))
+    assert [each.service_id for each in release_progress.newcomers(ASKED, before)] == ["s3"]
+    after = glance(entries, wanted("books:2", BLUE_GREEN, color=b"green"), live_release=NEW)
+    assert [each.service_id for each in release_progress.newcomers(ASKED, after)] == ["s3"]
+
+
+def test_last_words_are_of_this_release_and_tell_who_has_not_ended() -> None:
+    def record(at: float, kind: str, container: str, outcome: str = "done", detail: str = "") -> dict[str, Any]:
+        return {"at": at, "kind": kind, "container": container, "outcome": outcome, "detail": detail}
+
+    records = [
+        record(5, "remove", "books-green-1", detail="of an earlier one"), record(11, "start", "books-green-1"),
+        record(12, "start", "books-blue-4"), record(13, "start", "books-green-2"), record(14, "start", "books-green-3"),
+        record(15, "start", "books-green-4", "failed", "no such image"),
+        record(16, "remove", "books-green-1", detail="no database\n"), record(17, "remove", "books-green-2", "started"),
+        record(18, "stop", "books-green-3"), record(19, "redeploy", "", "failed", "the playbook's last line"),
+        {"at": 0.0, "outcome": "damaged"},
+    ]
+    assert release_progress.last_words(records, 10.0, "books-green") == (
+        {"books-green-4": "no such image", "books-green-1": "no database", "redeploy": "the playbook's last line"},
+        ["books-green-2"])

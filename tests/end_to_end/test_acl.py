@@ -1,0 +1,112 @@
+"""The policies of consul.d/acl on a Consul that denies by default: enough for each handler, and no more."""
+
+import json
+import os
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from lictor.events import agent_config
+from lictor.spec.settings import Settings
+
+from lab.consul import Consul
+from lab.daemon import wait_for
+from support.paths import REPOSITORY
+
+MASTER = "11111111-1111-1111-1111-111111111111"
+POLICIES = {path.stem: path for path in sorted((REPOSITORY / "consul.d/acl").glob("*.hcl"))}
+
+REQUESTS = {
+    "read desired": ("GET", "/v1/kv/services/?recurse", ""),
+    "write desired": ("PUT", "/v1/kv/services/books/replicas", "3"),
+    "read lictor's": ("GET", "/v1/kv/lictor/?recurse", ""),
+    "write lictor's": ("PUT", "/v1/kv/lictor/history/books/2", "{}"),
+    "write other keys": ("PUT", "/v1/kv/other", "1"),
+    "read instances": ("GET", "/v1/health/service/books", ""),
+    "close a breaker": ("PUT", "/v1/kv/lictor/state/books", "{}"),
+    "give back the budget": ("PUT", "/v1/kv/lictor/budget", "[]"),
+    "register": ("PUT", "/v1/agent/service/register", '{"Name": "books"}'),
+    "register lictor": ("PUT", "/v1/agent/service/register", '{"Name": "lictor"}'),
+    "put into maintenance": ("PUT", "/v1/agent/service/maintenance/books?enable=false", ""),
+    "read agent": ("GET", "/v1/agent/self", ""),
+    "reload agent": ("PUT", "/v1/agent/reload", ""),
+    "lock": ("PUT", "/v1/session/create", '{"Name": "lictor"}'),
+    "change policies": ("GET", "/v1/acl/policies", ""),
+}
+ALLOWED = {
+    "agent": {"read desired", "read instances", "register lictor"},
+    "lictor": {"read desired", "write desired", "read lictor's", "close a breaker", "give back the budget",
+               "read instances", "read agent"},
+    "lictor-heal": set(),
+    "lictor-reconcile": {"read desired", "write desired", "read lictor's", "write lictor's", "close a breaker",
+                         "give back the budget", "read instances",
+                         "register", "register lictor", "put into maintenance", "read agent", "reload agent", "lock"},
+    "lictor-registrar": {"read instances", "register", "register lictor", "put into maintenance", "read agent"},
+    "lictor-route": {"read instances"},
+    "lictor-scale": {"read desired", "read instances", "read agent", "reload agent"},
+}
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """A Consul that denies by default, without a token of its own, and a token for each policy."""
+    config = {"acl": {"enabled": True, "default_policy": "deny", "enable_key_list_policy": True,
+                      "tokens": {"master": MASTER, "agent": MASTER}}}
+    consul = Consul(str(tmp_path_factory.mktemp("consul")), config=config, token=MASTER, keep_data=True)
+    try:
+        consul.start()
+        wait_for(lambda: consul.request("GET", "/v1/acl/policies"), "ACLs are up")
+        consul.register({"Name": "books", "Port": 1})
+        consul.put("services/books/spec", "{}")
+        consul.put("lictor/history/books/1", "{}")
+        made = {}
+        for name, path in POLICIES.items():
+            command(consul, "policy", "create", "-name", name, "-rules", f"@{path}")
+            made[name] = command(consul, "token", "create", "-policy-name", name, "-format", "json")
+        yield consul, {name: made[name].split('"SecretID": "')[1][:36] for name in made}
+    finally:
+        consul.stop()
+
+
+def command(consul: Consul, *words: str) -> str:
+    return subprocess.run(["consul", "acl", *words], env={**os.environ, **consul.environ}, text=True, check=True,
+                          capture_output=True, timeout=30).stdout
+
+
+def test_there_is_a_policy_for_everyone():
+    assert set(POLICIES) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("name", sorted(ALLOWED))
+def test_a_policy_allows_what_is_needed_and_nothing_else(tokens, name):
+    consul, secrets = tokens
+    allowed = {what for what, request in REQUESTS.items() if passes(consul, secrets[name], *request)}
+    assert allowed == ALLOWED[name]
+
+
+def passes(consul: Consul, secret: str, method: str, path: str, body: str) -> bool:
+    """Whether something comes back: Consul answers some forbidden reads as if nothing were there."""
+    request = urllib.request.Request(f"http://{consul.address}{path}", data=body.encode() or None, method=method,
+                                     headers={"X-Consul-Token": secret})
+    try:
+        with urllib.request.urlopen(request, timeout=15) as answer:
+            return bool(method == "PUT" or answer.read().strip() not in (b"[]", b"null"))
+    except urllib.error.HTTPError as error:
+        assert error.code in (403, 404), error.read()
+        return False
+
+
+def test_watches_and_the_timer_work_with_the_agents_token(tokens, tmp_path: Path):
+    consul, secrets = tokens
+    argv = ["/bin/sh", "-c", f'cat > "{tmp_path}/$0.tmp" && mv "{tmp_path}/$0.tmp" "{tmp_path}/$0"']
+    settings = agent_config.static(Settings(), [], lambda name: [*argv, name])
+    settings["service"]["check"]["interval"] = "1s"
+    (Path(consul.config_dir) / agent_config.STATIC_FILE).write_text(agent_config.text(settings))
+    default = {"acl": {"tokens": {"default": secrets["agent"]}}}
+    (Path(consul.config_dir) / "tokens.json").write_text(json.dumps(default))
+    consul.reload()
+    wait_for(lambda: "services/books/spec" in (tmp_path / "lictor-scale").read_text(), "the watch may read the keys")
+    wait_for(lambda: consul.passing("lictor"), "the timer's service is registered and passes")

@@ -1,0 +1,205 @@
+"""Releases on the real programs, under load: the new one serves entirely, or the old one does, and no request fails."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lictor.planner import service_state
+
+from lab.client import Client
+from lab.docker import Docker
+from lab.node import BOOKS, Node
+
+NAME = "books-service"
+PATH = "/api/v1/books"
+BLUE_GREEN: dict[str, Any] = {"strategy": "blue-green", "healthy_for": "1s", "deadline": "60s", "smoke": PATH,
+                              "keep": "10m"}
+ROLLING = {**BLUE_GREEN, "strategy": "rolling"}
+
+
+@pytest.fixture(scope="module")
+def images(docker_engine: Docker) -> None:
+    for version in ("2.0", "3.0"):
+        docker_engine.build_books(f"{NAME}:{version}", version)
+    for breaks in ("start", "health", "books"):
+        docker_engine.build_books(f"{NAME}:no-{breaks}", "bad", breaks)
+
+
+@pytest.fixture
+def node(docker: Docker, images: None, tmp_path: Path) -> Iterator[Node]:
+    whole = Node(str(tmp_path / "node"), docker, timer="5s", keep_data=True)
+    try:
+        yield whole.start()
+    finally:
+        whole.stop()
+
+
+def remembered(node: Node) -> service_state.State:
+    return service_state.decode((node.consul.get(f"{service_state.KEY_PREFIX}{NAME}") or "{}").encode())
+
+
+def color(node: Node) -> str:
+    return node.consul.get(f"services/{NAME}/color") or ""
+
+
+def versions(node: Node) -> set[str]:
+    """Of those that answer a dozen requests."""
+    return {json.loads(body)["version"] if status == 200 else f"status {status}"
+            for status, body in (node.nginx.get(PATH) for _ in range(12))}
+
+
+def release(node: Node, version: str) -> None:
+    node.consul.put(f"services/{NAME}/image", f"{NAME}:{version}")
+
+
+def wait_released(node: Node, version: str, *running: str) -> None:
+    """It is live, nginx serves nothing else, and these containers run."""
+    node.wait_for(lambda: (remembered(node).live or {}).get("image") == f"{NAME}:{version}" and not
+                  remembered(node).rollout, f"{version} is live", 60)
+    node.wait_for(lambda: versions(node) == {version}, f"nginx serves {version}")
+    node.wait_for(lambda: node.docker.containers("status=running") == sorted(running), f"{running} run", 60)
+
+
+def blue_green(*numbers: int, of: str) -> list[str]:
+    return [f"{NAME}-{of}-{number}" for number in numbers]
+
+
+def test_blue_green_changes_the_colour_and_goes_back_in_seconds(node: Node) -> None:
+    node.apply(release=BLUE_GREEN, replicas={"initial": 2, "min": 1, "max": 4})
+    node.wait_served(*blue_green(1, 2, of="blue"))
+    kept = node.docker.docker("ps", "-q", "--no-trunc").split()
+    with Client(node.nginx.port, PATH) as client:
+        done = node.run("deploy", NAME, f"{NAME}:2.0", "--wait", timeout_s=90)
+        assert done.returncode == 0, done.stdout + done.stderr
+        wait_released(node, "2.0", *blue_green(1, 2, of="green"))
+        assert color(node) == "green"
+        assert node.docker.containers() == blue_green(1, 2, of="blue") + blue_green(1, 2, of="green")
+        done = node.run("rollback", NAME, "--wait", timeout_s=90)
+        assert done.returncode == 0, done.stdout + done.stderr
+        wait_released(node, "1.0", *blue_green(1, 2, of="blue"))
+        assert color(node) == "blue"
+    assert client.failures == [] and client.requests > 100
+    assert sorted(node.docker.docker("ps", "-q", "--no-trunc").split()) == sorted(kept)
+    failed = node.run("deploy", NAME, f"{NAME}:no-start", "--wait", timeout_s=90)
+    assert failed.returncode == 1 and "no database to be found" in failed.stdout + failed.stderr, failed
+
+
+def test_rolling_replaces_one_at_a_time(node: Node) -> None:
+    node.apply(release=ROLLING, replicas={"initial": 3, "min": 1, "max": 4})
+    node.wait_served(f"{NAME}-1", f"{NAME}-2", f"{NAME}-3")
+    began = int(time.time())
+    with Client(node.nginx.port, PATH) as client:
+        release(node, "2.0")
+        node.wait_for(lambda: versions(node) == {"1.0", "2.0"}, "both serve together", 60)
+        node.wait_for(lambda: (remembered(node).live or {}).get("image") == f"{NAME}:2.0", "2.0 is live", 90)
+        node.wait_for(lambda: versions(node) == {"2.0"} and len(node.docker.containers()) == 3, "only 2.0 serves")
+    assert client.failures == [] and client.requests > 100
+    starts = node.docker.docker("events", "--since", str(began), "--until", "0s", "--filter", "event=start",
+                                "--filter", f"image={NAME}:2.0", "--format", "{{.Actor.ID}}")
+    assert len(starts.splitlines()) == 3
+
+
+@pytest.mark.parametrize(("strategy", "breaks", "reason", "printed"), [
+    ("blue-green", "start", "exit code 3", "no database to be found"),
+    ("rolling", "health", "not all passed within 6 s", "health is not what it was"),
+    ("blue-green", "books", f"smoke path {PATH}", "answers 404"),
+    ("rolling", "books", f"smoke path {PATH}", "answers 404"),
+])
+def test_a_bad_release_changes_nothing_and_says_why(node: Node, strategy: str, breaks: str, reason: str,
+                                                    printed: str) -> None:
+    node.apply(release={**BLUE_GREEN, "strategy": strategy, "deadline": "6s"},
+               replicas={"initial": 2, "min": 1, "max": 4})
+    old = blue_green(1, 2, of="blue") if strategy == "blue-green" else [f"{NAME}-1", f"{NAME}-2"]
+    node.wait_served(*old)
+    before = node.docker.docker("ps", "-q", "--no-trunc")
+    with Client(node.nginx.port, PATH) as client:
+        release(node, f"no-{breaks}")
+        node.wait_for(lambda: remembered(node).failed, "the release has failed", 60)
+        node.wait_for(lambda: node.docker.containers() == old, "only the old ones are left", 60)
+        node.wait_for(lambda: node.run("plan", NAME).stdout.count("the release of") == 1, "the plan says so")
+        assert versions(node) == {"1.0"}
+    assert client.failures == [] and node.docker.docker("ps", "-q", "--no-trunc") == before
+    assert color(node) == ("blue" if strategy == "blue-green" else "")
+    told = node.run("why", NAME).stdout
+    assert f"release failed: the release of {NAME}:no-{breaks} failed: " in told and reason in told and printed in told
+    release(node, "2.0")
+    node.wait_for(lambda: (remembered(node).live or {}).get("image") == f"{NAME}:2.0", "the next one is live", 90)
+    assert not remembered(node).failed
+
+
+def test_the_newer_image_wins_and_the_count_is_followed_meanwhile(node: Node) -> None:
+    node.apply(release=BLUE_GREEN, replicas={"initial": 2, "min": 1, "max": 4})
+    node.wait_served(*blue_green(1, 2, of="blue"))
+    with Client(node.nginx.port, PATH) as client:
+        release(node, "2.0")
+        node.wait_for(lambda: f"{NAME}-green-1" in node.docker.containers(), "2.0 is under way")
+        release(node, "3.0")
+        node.consul.put(f"services/{NAME}/replicas", "3")
+        wait_released(node, "3.0", *blue_green(1, 2, 3, of="green"))
+    assert client.failures == []
+    assert node.consul.get(f"services/{NAME}/replicas") == "3"
+
+
+def test_a_routing_node_that_is_down_is_named_and_the_old_colour_runs_on(node: Node) -> None:
+    node.apply(release={**BLUE_GREEN, "deadline": "5s"})
+    node.wait_served(f"{NAME}-blue-1")
+    (listed,) = node.consul.passing(f"{NAME}-blue")
+    record = f"lictor/nodes/node-9/{NAME}"
+    node.consul.put(record, json.dumps({"instances": [["node-1", listed["Service"]["ID"]]]}))
+    release(node, "2.0")
+    both = [f"{NAME}-blue-1", f"{NAME}-green-1"]
+    wait_released(node, "2.0", *both)
+    node.wait_for(lambda: "keeps running beside green: the nginx of node-9 (does not answer) may still send requests"
+                  in node.run("plan", NAME).stdout, "node-9 is named", 30)
+    assert node.docker.containers("status=running") == both
+    node.consul.request("DELETE", f"/v1/kv/{record}")
+    node.wait_for(lambda: node.docker.containers("status=running") == [f"{NAME}-green-1"], "blue is stopped, and kept")
+    assert node.docker.containers() == both
+
+
+def test_a_compose_project_is_scaled_and_released_from_its_unchanged_file(node: Node, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    file = folder / "docker-compose.yml"
+    text = "".join(f"  {each}: {{image: '{NAME}:1.0', ports: [8080]}}\n" for each in ("blue", "green"))
+    file.write_text(f"version: '3.4'\nservices:\n{text}")
+    before = file.read_text()
+    node.write_and_apply({key: value for key, value in BOOKS.items() if key not in ("port", "stop_grace_period")} | {
+        "engine": "compose", "project": {"folder": str(folder)}, "port": 8080,
+        "release": {**BLUE_GREEN, "deadline": "15s"}})
+    node.wait_for(lambda: versions(node) == {"1.0"}, "1.0 is served", 60)
+    with Client(node.nginx.port, PATH) as client:
+        node.consul.put(f"services/{NAME}/replicas", "2")
+        node.wait_for(lambda: len(node.consul.passing(f"{NAME}-blue")) == 2, "there are two", 60)
+        done = node.run("deploy", NAME, f"{NAME}:2.0", "--wait", timeout_s=90)
+        assert done.returncode == 0, done.stdout + done.stderr
+        node.wait_for(lambda: versions(node) == {"2.0"} and len(node.consul.passing(f"{NAME}-green")) == 2, "2.0", 60)
+        done = node.run("deploy", NAME, f"{NAME}:no-books", "--wait", timeout_s=90)
+        assert done.returncode == 1 and "answers 404" in done.stdout + done.stderr
+        assert versions(node) == {"2.0"}
+    assert client.failures == [] and client.requests > 100
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize("strategy", ["blue-green", "rolling"])
+def test_releases_in_a_row_under_load(node: Node, strategy: str) -> None:
+    """LICTOR_RELEASES=20 has twenty; three are enough to see that a colour is used again."""
+    node.apply(release={**BLUE_GREEN, "strategy": strategy}, replicas={"initial": 2, "min": 1, "max": 4})
+    node.wait_for(lambda: versions(node) == {"1.0"}, "the first one serves")
+    with Client(node.nginx.port, PATH) as client:
+        for number in range(int(os.environ.get("LICTOR_RELEASES", "3"))):
+            _one_of_many(node, "23"[number % 2] + ".0")
+    print(f"{client.requests} requests, {client.resets_of_reused} resets of reused connections")
+    assert client.failures == []
+
+
+def _one_of_many(node: Node, version: str) -> None:
+    release(node, version)
+    node.wait_for(lambda: (remembered(node).live or {}).get("image") == f"{NAME}:{version}", f"{version} is live", 90)
+    node.wait_for(lambda: versions(node) == {version}, f"nginx serves {version}")
+    assert node.docker.docker("ps", "--format", "{{.Image}}").split().count(f"{NAME}:{version}") == 2

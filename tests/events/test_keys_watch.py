@@ -1,0 +1,176 @@
+"""From keys to routes and watches on one node, against a real Consul agent; what is left there may be damaged."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lictor import errors
+from lictor.adapters import process
+from lictor.events import agent_config, keys_watch, script
+from lictor.routing import nginx
+from lictor.spec import keys as keyspace
+from lictor.spec import settings as config
+
+from lab.consul import Consul
+
+SPEC = {"image": "books:1", "port": 8080, "node": "node-1", "route": {"path": "/books"},
+        "replicas": {"initial": 2, "min": 0}}
+
+
+class Here:
+    """This node's settings and agent, and a shorthand for what a change of the keys leads to."""
+
+    def __init__(self, consul: Consul, folder: Path) -> None:
+        self.consul, self.state = consul, folder / "state"
+        for each in script.FOLDERS:
+            (self.state / each).mkdir(parents=True)
+        path = folder / "lictor.toml"
+        path.write_text(f'state_dir = "{self.state}"\n[nginx]\nconf_dir = "{folder}/nginx"\n'
+                        f'pid_file = "{folder}/nginx.pid"\n[watch]\nconfig_dir = "{consul.config_dir}"\n')
+        settings = config.load({"LICTOR_CONFIG": str(path)})
+        assert settings.nginx
+        nginx.prepare(settings.nginx.conf_dir)
+        self.call = script.Call(settings, None, argparse.Namespace())
+        self.watches = Path(consul.config_dir) / agent_config.ROUTES_FILE
+
+    def put(self, name: str, **changes: Any) -> None:
+        self.consul.put(f"services/{name}/spec", json.dumps({"name": name, **SPEC, **changes}))
+
+    def follow(self) -> set[str]:
+        return keys_watch.follow(self.call, keys_watch.current(keys_watch.catalog.connect(), "services/"), None)
+
+    def route(self, name: str) -> dict[str, Any]:
+        return keys_watch.known_routes(self.call.settings)[name]
+
+
+@pytest.fixture
+def here(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
+    monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    yield Here(consul, tmp_path)
+
+
+def test_a_route_follows_its_spec_and_goes_with_it(here: Here) -> None:
+    here.put("books")
+    assert here.follow() == {"books"} and here.follow() == set()
+    here.put("books", route={"path": "/other"})
+    here.follow()
+    assert (here.route("books")["path"], here.route("books")["removed"]) == ("/other", False)
+    here.consul.put("services/books/spec", "{")
+    here.follow()
+    assert here.route("books")["path"] == "/other" and not here.route("books")["removed"]
+    here.put("books", route=None)
+    here.follow()
+    assert here.route("books")["removed"]
+
+
+def test_whether_empty_is_true_outlives_the_replicas_key(here: Here) -> None:
+    here.put("books", replicas={"initial": 0})
+    here.consul.put("services/books/replicas", "3")
+    here.follow()
+    here.consul.request("DELETE", "/v1/kv/services/books/replicas")
+    here.follow()
+    assert not here.route("books")["empty_ok"]  # deleting it keeps the count of 3
+    here.consul.put("services/books/replicas", "0")
+    here.follow()
+    here.consul.put("services/books/replicas", "none")
+    here.follow()
+    assert here.route("books")["empty_ok"]
+    here.put("books", replicas={"initial": 1, "min": 1})
+    here.follow()
+    assert not here.route("books")["empty_ok"]
+
+
+def test_a_place_that_is_taken_is_refused_until_it_is_free(here: Here) -> None:
+    here.put("books")
+    here.follow()
+    here.put("author")
+    here.follow()
+    assert keys_watch.known_routes(here.call.settings).keys() == {"books"}
+    (refused,) = keys_watch.refused(here.call.settings)
+    assert "services/author/spec: route is /books, which is that of books" in refused
+    here.put("books", route={"path": "/other"})
+    assert here.follow() == {"author", "books"}
+    assert (here.route("author")["path"], here.route("books")["path"]) == ("/books", "/other")
+    assert keys_watch.refused(here.call.settings) == [] and here.follow() == set()
+
+
+def route(path: str, *, removed: bool = False) -> dict[str, Any]:
+    return {"host": "", "path": path, "removed": removed}
+
+
+@pytest.mark.parametrize(("before", "after", "refused"), [
+    ({"b": "/x"}, {"a": "/x"}, {"a"}),  # who has had it keeps it
+    ({}, {"a": "/x", "b": "/x"}, {"b"}),
+    ({"b": "/x"}, {"a": "/x", "b": "/y"}, set()),  # both in one go
+    ({"a": "/y", "b": "/x"}, {"a": "/x", "b": "/y"}, set()),
+    ({"b": "/x", "c": "/y"}, {"a": "/x", "b": "/y"}, {"a", "b"}),  # b stays where it was
+])
+def test_no_two_routes_have_one_place(before: dict[str, str], after: dict[str, str], refused: set[str]) -> None:
+    had, asked = ({name: route(path) for name, path in each.items()} for each in (before, after))
+    assert keys_watch.without_doubles(had, asked).keys() == refused
+    places = [each["path"] for each in {**had, **asked}.values()]
+    assert len(set(places)) == len(places) and not refused & asked.keys()
+
+
+@pytest.mark.parametrize("damage", ["[]", "{", '{"keys": {"a": 1}}'])
+def test_what_is_damaged_is_made_anew(here: Here, damage: str) -> None:
+    here.put("books")
+    here.follow()
+    keys_watch.watch(here.call)
+    for each in (here.state / "routes" / "books.json", here.state / "keys.json"):
+        each.write_text(damage)
+        here.follow()
+        keys_watch.watch(here.call)
+        assert here.route("books")["path"] == "/books"
+        assert keyspace.services(here.call.settings) == {"books"}
+
+
+def test_an_agent_that_cannot_reload_delays_the_watches_alone(here: Here) -> None:
+    broken = Path(here.consul.config_dir) / "other.json"
+    broken.write_text("{")
+    here.put("books")
+    assert here.follow() == {"books"}
+    with pytest.raises(errors.LictorError):
+        keys_watch.watch(here.call)
+    broken.unlink()
+    assert here.follow() == set()
+    keys_watch.watch(here.call)
+    assert [each["service"] for each in json.loads(here.watches.read_text())["watches"]] == ["books"]
+
+
+def test_watches_that_init_wrote_afresh_are_filled_in_again(here: Here) -> None:
+    here.put("books")
+    here.follow()
+    keys_watch.watch(here.call)
+    written = here.watches.read_text()
+    here.watches.write_text(agent_config.text(agent_config.routes(here.call.settings, {}, [], process.handler_argv)))
+    keys_watch.watch(here.call)
+    assert here.watches.read_text() == written
+    here.watches.unlink()  # as `lictor init --remove` does
+    keys_watch.watch(here.call)
+    assert not here.watches.exists()
+
+
+def test_an_event_older_than_what_was_read_changes_nothing_back(here: Here) -> None:
+    here.put("books")
+    old = keys_watch.current(keys_watch.catalog.connect(), "services/")
+    here.put("books", route={"path": "/other"})
+    here.follow()
+    assert keys_watch.follow(here.call, old, old["services/books/spec"].modify_index) == set()
+    assert here.route("books")["path"] == "/other"
+
+
+def test_a_late_event_and_no_right_to_read_lose_no_service(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.put("books")
+    here.follow()
+    keys = keys_watch.current(keys_watch.catalog.connect(), "services/")
+    keys_watch.follow(here.call, keys, 1000)
+    here.consul.request("DELETE", "/v1/kv/services/?recurse")  # 404, as without rights
+    with pytest.raises(errors.Unavailable, match="no key below services/ can be seen"):
+        keys_watch.follow(here.call, {**keys, "services/books/hold": keyspace.Key(99, b"")}, 99)
+    assert keyspace.services(here.call.settings) == {"books"}

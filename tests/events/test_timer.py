@@ -1,0 +1,212 @@
+"""The timer: what the check says, what a sweep costs, and what must not stop it."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lictor import errors
+from lictor.adapters import files, heartbeat
+from lictor.adapters.consul import client as catalogs
+from lictor.adapters.consul import transport
+from lictor.cli import status_report
+from lictor.events import script, survey, timer
+from lictor.planner import service_state
+from lictor.reconcile import history, observe
+from lictor.spec import settings
+
+from lab.consul import Consul
+from support.paths import HANDLERS
+
+SPEC = {"image": "books:1", "port": 8080, "node": "node-2", "route": {"path": "/books"}}
+
+
+@pytest.fixture
+def call(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> script.Call:
+    """A node with an agent and without nginx; Docker is not asked as long as no service is this node's."""
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
+    for each in script.FOLDERS:
+        (tmp_path / "state" / each).mkdir(parents=True)
+    return script.Call(settings.Settings(state_dir=str(tmp_path / "state"), nginx=None), None, argparse.Namespace())
+
+
+def put(consul: Consul, name: str, **changes: Any) -> None:
+    spec = {"name": name, **SPEC, "route": {"path": f"/{name}"}, **changes}
+    consul.put(f"services/{name}/spec", json.dumps(spec))
+
+
+@pytest.mark.parametrize(("summary", "says", "code"), [
+    (None, "no sweep has ended yet", 1),
+    ({"at": 90.0, "services": 7, "problems": [], "pending": []}, "7 services as desired", 0),
+    ({"at": 90.0, "services": 7, "problems": [], "pending": ["books: start books-1: x"]}, "books: start books-1: x", 1),
+    ({"at": 90.0, "services": 7, "problems": ["bad"], "pending": ["books: start"]}, "bad", 2),
+    ({"at": 90.0, "error": "Consul has no leader"}, "Consul has no leader (10 s ago)", 1),
+    ({"at": 10.0, "services": 7, "problems": [], "pending": []},
+     "the last sweep ended 90 s ago; see lictor.log in the state folder", 1),
+])
+def test_the_check_says_how_it_is(summary: dict[str, Any] | None, says: str, code: int) -> None:
+    assert timer.say(summary, 100.0) == (says, code)
+
+
+@pytest.mark.parametrize("damage", ["[]", "3", '{"at": "noon"}', '{"at": 1.0}', "{"])
+def test_a_damaged_record_is_none(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "summary.json").write_text(damage)
+    assert timer.read(settings.Settings(state_dir=str(tmp_path))) is None
+
+
+def test_the_answer_needs_no_library() -> None:
+    """Consul starts it every 15 s on every node; consul and docker alone would cost 350 ms."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys; from lictor.events import script, timer; print(*sys.modules)"],
+        cwd=HANDLERS,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert not {"consul", "docker", "jinja2", "msgspec", "requests", "tenacity", "yaml"} & set(told)
+
+
+def test_a_node_without_docker_only_routes_what_runs_on_a_swarm(
+        consul: Consul, call: script.Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    put(consul, "books", engine="swarm", node="")
+    assert survey.look(call) == survey.Survey([], 0, [], [])
+    heartbeat.write(call.settings.state_dir)  # a registrar has been here, so the engine is only away
+    with pytest.raises(errors.Unavailable, match=r"nowhere|No such file"):
+        survey.look(call)
+
+
+def test_a_sweep_asks_ten_times_at_most_however_many_services_there_are(
+        consul: Consul, call: script.Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        put(consul, f"books-{number}")
+        consul.register({"Name": f"books-{number}", "Port": 80, "Check": {"TTL": "60s", "Status": "passing"}})
+        consul.put(f"lictor/state/books-{number}", "{}")
+    survey.look(call)
+    asked = []
+    ask = transport.Client._ask
+    monkeypatch.setattr(transport.Client, "_ask", lambda *each, **more: asked.append(each) or ask(*each, **more))
+    survey.look(call)
+    assert len(asked) <= 10
+
+
+def test_bad_input_is_told_by_the_node_concerned_or_else_by_all(consul: Consul, call: script.Call) -> None:
+    put(consul, "elsewhere")
+    consul.put("services/elsewhere/replicas", "many")
+    consul.put("services/unheard/spec", "{")
+    put(consul, "routed", engine="none", image="", node="")
+    consul.put("services/routed/replicas", "many")
+    assert [each.split(": ")[:2] for each in survey.look(call).problems] == [
+        ["routed", "services/routed/replicas"], ["unheard", "services/unheard/spec"]]
+
+
+def test_what_is_damaged_or_refused_stops_no_sweep(consul: Consul, call: script.Call) -> None:
+    put(consul, "books")
+    put(consul, "twin", route={"path": "/books"})
+    folder = Path(call.settings.state_dir)
+    for name in ("registrar.json", "summary.json", "keys.json", "peers/books.json", "routes/books.json"):
+        (folder / name).write_text("[1]")
+    consul.put("lictor/state/books", "[" * 50_000)
+    consul.put("lictor/nodes/node-1/books", "[]")
+    consul.put("lictor/history/books/1", "[")
+    assert timer.run(call) == 0
+    assert timer.say(timer.read(call.settings), time.time()) == (
+        "twin: services/twin/spec: route is /books, which is that of books; two services cannot have the same", 2)
+    context = observe.Context(call.settings, catalogs.connect(), "node-1")
+    assert [(row.name, row.served_by) for row in status_report.status(context)] == [("books", []), ("twin", [])]
+    assert "damaged" in status_report.told(status_report.why(context, "books")["history"][0])
+
+
+def test_nodes_with_names_that_fit_no_path_stop_no_sweep(consul: Consul, call: script.Call) -> None:
+    put(consul, "books")
+    for name in ("..", "a/../b", "a//b", "/", "a\n"):
+        consul.request("PUT", "/v1/catalog/register", {
+            "Node": name, "Address": "10.0.0.9", "Service": {"Service": "books", "ID": "x"},
+            "Check": {"CheckID": "serfHealth", "Name": "serf", "Status": "passing"}})
+    assert survey.look(call).pending == []
+    context = observe.Context(call.settings, catalogs.connect(), "node-1")
+    assert observe.served(context, observe.one(context, "books", {}).seen.desired, []) == (frozenset(), ())
+
+
+def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, call: script.Call) -> None:
+    put(consul, "other")
+    spec = {"name": "books", **SPEC}
+    consul.put("lictor/state/books", service_state.encode(service_state.State(spec=spec, replicas=2)))
+    context = observe.Context(call.settings, catalogs.connect(), "node-1")
+    assert {row.name: row.says.split(" (")[0] for row in status_report.status(context)} == {
+        "books": "held: its spec cannot be read",
+        "other": "node node-2, which acts for it, does not answer, or Consul has none of that name"}
+
+
+def test_status_says_what_cannot_be_known_and_what_is_refused(consul: Consul, call: script.Call) -> None:
+    put(consul, "portless", port=None, route=None)
+    put(consul, "books")
+    put(consul, "twin", route={"path": "/books"})
+    consul.put("services/unheard/spec", "{")
+    put(consul, "gone", engine="none", image="", node="")
+    consul.put("services/gone/removed", "")
+    consul.register({"Name": "gone", "Port": 80})
+    rows = {row.name: row for row in status_report.status(observe.Context(call.settings, catalogs.connect(), "node-1"))}
+    assert rows.keys() == {"portless", "books", "twin", "unheard"}
+    assert rows["portless"].says.startswith("not in the catalogue, as it has no port")
+    assert rows["unheard"].says == "refused"
+    assert "route is /books, which twin asks for too" in rows["books"].problems[0]
+
+
+def test_containers_left_on_a_node_that_the_spec_no_longer_names_are_told_of(consul: Consul,
+                                                                             call: script.Call) -> None:
+    put(consul, "books")
+    consul.register({"Name": "books", "Port": 80, "Meta": {"lictor-container": "c1"}})
+    assert survey.look(call).pending == [
+        "books: 1 of its containers run here, though its spec's node is node-2; nobody removes them"]
+
+
+def test_keys_that_vanish_are_not_believed(consul: Consul, call: script.Call) -> None:
+    put(consul, "books")
+    timer.run(call)
+    consul.request("DELETE", "/v1/kv/services/?recurse")
+    with pytest.raises(errors.Unavailable, match="no key below services/ can be seen"):
+        timer.run(call)
+    assert "can be seen" in timer.say(timer.read(call.settings), time.time())[0]
+
+
+def test_leftovers_of_killed_processes_go(call: script.Call) -> None:
+    stale = Path(call.settings.state_dir) / "routes" / ".books.json.1.tmp"
+    stale.write_text("")
+    os.utime(stale, (0, 0))
+    survey.look(call)
+    assert not stale.exists()
+
+
+def test_a_state_folder_that_is_full_stops_no_sweep(consul: Consul, call: script.Call,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    put(consul, "books")
+    timer.run(call)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "write_json", full)
+    assert timer.run(call) == 0
+
+
+def test_a_history_holds_a_hundred_records_whatever_they_are(consul: Consul, call: script.Call) -> None:
+    client = catalogs.connect()
+    for number in range(103):
+        history.note(client, "books", {"kind": "refused", "reason": str(number)})
+    kept = history.read(client, "books")
+    assert [each["reason"] for each in kept] == [str(number) for number in range(3, 103)]
+
+
+@pytest.mark.parametrize(("record", "said"), [
+    ({"at": 0, "outcome": "started", "kind": "drain"}, "-> its end is not recorded"),
+    ({"at": 0, "outcome": "done", "detail": "\x1b[2J\nfine"}, "| ?[2J"),
+])
+def test_a_record_is_told_truly_and_harmlessly(record: dict[str, Any], said: str) -> None:
+    assert said in status_report.told(record)

@@ -1,0 +1,326 @@
+"""The planner's rules of a release as tables; whole releases are followed in test_whole_releases."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from lictor import model
+from lictor.planner import desired, next_state, observation, plan
+from lictor.planner.observation import Observation
+from lictor.planner.service_state import Deaths, Failure, State
+
+from support.scene import NOW, SPEC
+
+BLUE_GREEN: dict[str, Any] = {
+    **SPEC, "release": {"strategy": "blue-green", "healthy_for": "3s", "deadline": "60s", "keep": "10m"}}
+ROLLING: dict[str, Any] = {**SPEC, "release": {**BLUE_GREEN["release"], "strategy": "rolling"}}
+OLD, NEW = "books:1", "books:2"
+
+
+def wanted(spec: dict[str, Any], image: str, state: State, replicas: int = 2, **keys: bytes) -> desired.Desired:
+    given = {"spec": msgspec.json.encode(spec), "replicas": str(replicas).encode(), "image": image.encode(), **keys}
+    if spec["release"]["strategy"] == "blue-green":
+        given.setdefault("color", (state.color or "blue").encode())
+    return desired.desired("books", given, state)
+
+
+def release_of(spec: dict[str, Any], image: str) -> str:
+    return wanted(spec, image, State()).release
+
+
+def world(spec: dict[str, Any], asked: str, *crew: str, now: float = NOW, state: dict[str, Any] | None = None,
+          replicas: int = 2, keys: dict[str, bytes] | None = None, **fields: Any) -> Observation:
+    """Of each of the crew: `NUMBER IMAGE [COLOR] CONDITION`, the condition being passing, critical, kept (stopped long
+    ago), died (a second ago), created, drained (for long, and idle) or joining. What is live is books:1, in blue."""
+    color = "blue" if spec["release"]["strategy"] == "blue-green" else ""
+    remembered = State(**{"live": {**spec, "image": OLD}, "live_release": release_of(spec, OLD), "proven": True,
+                          "color": color, "passed": [f"c{each}" for each in range(9)], **(state or {})})
+    containers, instances = [], []
+    for position, words in enumerate(crew):
+        number, image, *rest = words.split()
+        own, condition = (rest[0] if len(rest) == 2 else ""), rest[-1]
+        status = {"kept": "exited", "died": "exited", "created": "created"}.get(condition, "running")
+        started = now - (5000 if condition != "died" else -0.5)
+        name = model.catalog_name("books", own)
+        containers.append(model.Container(f"c{position}", f"{name}-{number}", "books", int(number), own, image,
+                                          release_of(spec, image), status, started, started,
+                                          137 if status == "exited" else None))
+        if status == "running":
+            mark = f"{observation.DRAINING}{int(now - 99)}: it is over" if condition == "drained" else (
+                model.JOINING if condition == "joining" else None)
+            health = "critical" if condition == "critical" else "passing"
+            instances.append(model.Instance("node-1", f"s{position}", name, "127.0.0.1", 32000 + position, health, True,
+                                            mark, f"c{position}"))
+    seen = Observation(now, wanted(spec, asked, remembered, replicas, **(keys or {})), tuple(containers),
+                       tuple(instances), state=remembered, **{"certain": True, **fields})
+    return seen._replace(state=next_state.remember(seen))
+
+
+def later(seen: Observation, after_s: float, **fields: Any) -> Observation:
+    """The same again after a while, with what was remembered."""
+    seen = seen._replace(now=seen.now + after_s, **fields)
+    return seen._replace(state=next_state.remember(seen))
+
+
+def decided(seen: Observation) -> list[str]:
+    return [f"{each.kind} {each.container}".strip() for each in plan.plan(seen)]
+
+
+BLUE = ("1 books:1 blue passing", "2 books:1 blue passing")
+
+
+@pytest.mark.parametrize(("crew", "expected"), [
+    # as many as are live, in the other colour; those that were kept of this very release first
+    ((), ["start books-green-1", "start books-green-2"]),
+    (("1 books:2 green passing",), ["start books-green-2"]),
+    (("2 books:2 green kept",), ["start books-green-2", "start books-green-1"]),
+    # what a start that was cut short has left, or another release, goes first
+    (("1 books:2 green created",), ["remove books-green-1", "start books-green-1", "start books-green-2"]),
+    (("1 books:0 green kept",), ["remove books-green-1", "start books-green-1", "start books-green-2"]),
+    (("1 books:0 green passing",), ["drain books-green-1", "wait books-green-1"]),
+    # what drains of this very release is wanted again
+    (("1 books:2 green drained",), ["undrain books-green-1"]),
+    (("1 books:2 green passing", "2 books:2 green critical"), ["wait books-green-2"]),
+    # all pass, but for less than healthy_for
+    (("1 books:2 green passing", "2 books:2 green passing"), ["wait books-green"]),
+    # scaled down meanwhile: what serves nobody yet goes at once
+    (("1 books:2 green passing", "2 books:2 green passing", "3 books:2 green passing"), ["remove books-green-3"]),
+])
+def test_blue_green_brings_up_the_other_colour(crew: tuple[str, ...], expected: list[str]) -> None:
+    assert decided(world(BLUE_GREEN, NEW, *BLUE, *crew)) == expected
+
+
+def test_the_switch_waits_for_healthy_for_a_consistent_reading_and_the_smoke_path() -> None:
+    spec = {**BLUE_GREEN, "release": {**BLUE_GREEN["release"], "smoke": "/books"}}
+    seen = world(spec, NEW, *BLUE, "1 books:2 green passing", "2 books:2 green passing")
+    assert decided(seen) == ["wait books-green"]
+    assert decided(later(seen, 4, certain=False)) == ["confirm books-green"]
+    assert decided(later(seen, 4, smoke={"c2": "", "c3": "answers 500"})) == ["wait books-green"]
+    good = later(seen, 4, smoke={"c2": "", "c3": ""})
+    assert decided(good) == ["switch books-green"]
+    after = next_state.switched(good)
+    assert (after.color, after.live_release, after.previous_release) == (
+        "green", release_of(spec, NEW), release_of(spec, OLD))
+
+
+SWITCHED = {"color": "green", "live": {**BLUE_GREEN, "image": NEW}, "live_release": release_of(BLUE_GREEN, NEW),
+            "previous": {**BLUE_GREEN, "image": OLD}, "previous_release": release_of(BLUE_GREEN, OLD),
+            "switched_at": NOW}
+GREEN = "1 books:2 green passing"
+
+
+@pytest.mark.parametrize(("blue", "after_s", "behind", "expected"), [
+    ("passing", 5, (), ["drain books-blue-1"]),
+    # an nginx may still send requests: a node that is alive, or one that does not answer
+    ("passing", 5, (("node-2", True),), ["wait books-blue-1"]),
+    ("passing", 61, (("node-2", False),), ["hold books-blue-1"]),
+    ("drained", 5, (), ["stop books-blue-1"]),
+    # kept stopped, and then no longer
+    ("kept", 599, (), []),
+    ("kept", 601, (), ["remove books-blue-1"]),
+])
+def test_what_was_live_is_drained_stopped_kept_and_removed(blue: str, after_s: float, behind: tuple[Any, ...],
+                                                           expected: list[str]) -> None:
+    seen = world(BLUE_GREEN, NEW, GREEN, f"1 books:1 blue {blue}", replicas=1, now=NOW + after_s, state=SWITCHED,
+                 behind=behind, in_flight={"c1": 0}, idle_reads={"c1": 3})
+    assert decided(seen) == expected
+
+
+def test_a_colour_changed_by_hand_is_put_back() -> None:
+    seen = world(BLUE_GREEN, NEW, GREEN, replicas=1, state=SWITCHED, keys={"color": b"blue"})
+    (action,) = plan.plan(seen)
+    assert (action.kind, action.color) == ("switch", "green")
+    assert "only lictor writes this key" in seen.desired.problems[0]
+
+
+@pytest.mark.parametrize(("spec", "crew", "after_s", "why"), [
+    (BLUE_GREEN, (*BLUE, "1 books:2 green died"), 1, "books-green-1 is exited with exit code 137"),
+    (BLUE_GREEN, (*BLUE, "1 books:2 green critical", "2 books:2 green passing"), 61, "not all passed within 60 s"),
+    (BLUE_GREEN, (*BLUE, "1 books:2 green passing"), 61, "only 1 of 2 could be started within 60 s"),
+    (BLUE_GREEN, BLUE, 61, "no instance could be started within 60 s"),
+    (BLUE_GREEN, (*BLUE, "1 books:2 green critical", "2 books:2 green passing"), 59, ""),
+    (ROLLING, ("1 books:1 passing", "2 books:1 passing", "3 books:2 died"), 1, "books-3 is exited"),
+    (ROLLING, ("1 books:1 passing", "2 books:1 passing", "3 books:2 critical"), 61, "not all passed"),
+])
+def test_a_release_fails(spec: dict[str, Any], crew: tuple[str, ...], after_s: float, why: str) -> None:
+    seen = later(world(spec, NEW, *crew), after_s)
+    assert bool(seen.state.failed) == bool(why) == (seen.state.rollout is None)
+    assert why in (seen.state.failed.why if seen.state.failed else "")
+    if seen.state.failed:
+        assert seen.state.live_release == release_of(spec, OLD) and next_state.RELEASE_FAILED in seen.state.told
+
+
+def test_a_release_fails_when_the_other_colour_does_not_get_free() -> None:
+    """A node that once routed the service, say, and will never say that it lists it no more."""
+    in_the_way, behind = (*BLUE, "1 books:0 green passing"), (("node-2", True),)
+    seen = world(BLUE_GREEN, NEW, *in_the_way, behind=behind)
+    assert decided(later(seen, 59)) == ["hold books-green-1", "wait books-green-1"]
+    late = later(seen, 61)
+    assert late.state.failed and "green is not free, as the nginx of node-2" in late.state.failed.why
+
+
+@pytest.mark.parametrize(("spec", "crew"), [
+    (BLUE_GREEN, (*BLUE, "1 books:0 green drained")),
+    (ROLLING, ("1 books:1 drained", "2 books:1 passing", "3 books:2 passing")),
+])
+def test_the_deadline_does_not_count_while_others_answer_their_last_requests(spec: dict[str, Any],
+                                                                             crew: tuple[str, ...]) -> None:
+    seen = later(world(spec, NEW, *crew), 61)
+    assert seen.state.rollout and not seen.state.failed
+    gone = seen._replace(containers=tuple(each for each in seen.containers if each.color != "green" and (
+        spec is BLUE_GREEN or each.number != 1)))
+    assert later(later(gone, 10), 59).state.rollout and later(later(gone, 10), 60).state.failed
+
+
+def test_time_on_hold_counts_neither_for_a_release_nor_against_it() -> None:
+    begun = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green passing", "2 books:2 green passing").state
+    held = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing", now=NOW + 50,
+                 state=msgspec.structs.asdict(begun), keys={"hold": b"until Monday"})
+    after = later(world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing", now=NOW + 99,
+                        state=msgspec.structs.asdict(held.state)), 59)
+    assert after.state.rollout and not after.state.failed and later(after, 1).state.failed
+    all_new = ("1 books:2 passing", "2 books:2 passing")
+    begun = world(ROLLING, NEW, *all_new).state
+    still = world(ROLLING, NEW, *all_new, now=NOW + 9, state=msgspec.structs.asdict(begun), keys={"hold": b""})
+    assert begun.rollout and still.state.rollout and still.state.live_release == release_of(ROLLING, OLD)
+    passing = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green passing", "2 books:2 green passing", now=NOW + 99,
+                    state=msgspec.structs.asdict(held.state))
+    assert decided(passing) == ["wait books-green"] and decided(later(passing, 4)) == ["switch books-green"]
+
+
+FAILED = {"failed": Failure(release_of(BLUE_GREEN, NEW), NEW, "it died", NOW - 5)}
+
+
+def test_what_has_failed_is_removed_and_not_tried_again_until_something_changes() -> None:
+    seen = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green passing", state=FAILED)
+    assert [each.kind for each in plan.plan(seen)] == ["remove", "hold"]
+    other = world(BLUE_GREEN, "books:3", *BLUE, state=FAILED)
+    assert other.state.failed is None and decided(other) == ["start books-green-1", "start books-green-2"]
+    assert decided(world(BLUE_GREEN, OLD, *BLUE, state=FAILED)) == []
+
+
+def test_a_new_release_does_not_back_off_from_what_it_may_mend() -> None:
+    """Its own deadline runs meanwhile, and the number that keeps dying may be the one that it starts with."""
+    old = ("1 books:1 passing", "2 books:1 passing")
+    loops = {"deaths": {"1": Deaths(9, NOW - 5), "3": Deaths(2, NOW - 5)}}
+    assert decided(world(ROLLING, NEW, *old, state=loops)) == ["start books-3"]
+    first = world(ROLLING, NEW, *old)
+    died = world(ROLLING, NEW, *old, "3 books:2 died", state={
+        "rollout": first.state.rollout, "passed": ["c0", "c1"]}, now=NOW + 1)
+    assert died.state.failed and died.state.deaths == {}
+    # ... but once it is live, as nothing else ran when it was asked for, it does back off
+    alone = world(ROLLING, NEW, replicas=0, state={"passed": []})
+    assert alone.state.live_release == release_of(ROLLING, NEW)
+    again = world(ROLLING, NEW, "1 books:2 died", state={
+        "live_release": alone.state.live_release, "proven": False, "passed": [], "failed": died.state.failed})
+    assert again.state.deaths
+    refused = next_state.failed(first.state, "3", NOW + 1)
+    assert decided(later(first._replace(state=refused), 2)) == ["wait books-3"]
+
+
+def test_another_first_release_does_not_back_off_either() -> None:
+    alone = world(ROLLING, NEW, "1 books:1 died", state={
+        "live": {**ROLLING, "image": OLD}, "live_release": release_of(ROLLING, OLD), "proven": False, "passed": [],
+        "lost": ["c0"], "deaths": {"1": Deaths(9, NOW - 5)}})
+    assert alone.state.deaths == {} and alone.state.live_release == release_of(ROLLING, NEW)
+
+
+def test_what_has_failed_does_not_go_live_by_scaling_to_nothing_and_back() -> None:
+    failed = {"failed": Failure(release_of(ROLLING, NEW), NEW, "it died", NOW - 5)}
+    none = world(ROLLING, NEW, replicas=0, state=failed)
+    assert none.state.failed and none.state.live_release == release_of(ROLLING, OLD)
+    back = world(ROLLING, NEW, replicas=1, state={**failed, "live": none.state.live})
+    assert [(each.kind, each.release) for each in plan.plan(back)] == [
+        ("start", release_of(ROLLING, OLD)), ("hold", "")]
+
+
+@pytest.mark.parametrize(("crew", "limits", "expected"), [
+    (("1 books:1 passing", "2 books:1 passing"), {}, ["start books-3"]),
+    (("1 books:1 passing", "2 books:1 passing", "3 books:2 critical"), {}, ["wait books-3"]),
+    (("1 books:1 passing", "2 books:1 passing", "3 books:2 passing"), {}, ["wait books-1"]),  # for healthy_for
+    (("1 books:1 drained", "2 books:1 passing", "3 books:2 passing"), {}, ["remove books-1", "wait books-1"]),
+    # where replicas.max leaves no room one goes first, as long as enough others pass
+    (("1 books:1 passing", "2 books:1 passing"), {"max": 2, "min": 1}, ["drain books-1"]),
+    (("1 books:1 passing", "2 books:1 passing"), {"max": 2, "min": 2, "initial": 2}, ["hold books-1"]),
+])
+def test_rolling_goes_one_at_a_time(crew: tuple[str, ...], limits: dict[str, int], expected: list[str]) -> None:
+    spec = {**ROLLING, "replicas": {**SPEC["replicas"], **limits}}
+    assert decided(world(spec, NEW, *crew, in_flight={"c0": 0}, idle_reads={"c0": 3})) == expected
+
+
+@pytest.mark.parametrize(("crew", "expected"), [
+    # an ill one goes first, so that another can come
+    (("1 books:1 critical", "2 books:1 critical", "3 books:2 passing"), ["drain books-1"]),
+    (("1 books:1 passing", "2 books:1 critical", "3 books:2 passing"), ["drain books-2"]),
+    (("1 books:1 passing", "2 books:1 passing", "3 books:2 passing"), ["drain books-3"]),
+    (("1 books:1 critical", "2 books:1 critical", "3 books:2 critical"), ["drain books-3"]),
+    (("1 books:1 critical", "2 books:2 passing"), ["start books-3"]),  # it is ill, and replaced as at any time
+])
+def test_on_the_way_back_none_that_passes_goes_for_one_that_does_not(crew: tuple[str, ...],
+                                                                     expected: list[str]) -> None:
+    state = {"failed": Failure(release_of(ROLLING, NEW), NEW, "it is late", NOW - 5),
+             "critical_since": {f"c{each}": NOW - 99 for each in range(3)}}
+    seen = world(ROLLING, NEW, *crew, state=state)
+    assert [each for each in decided(seen) if each != "hold"] == expected
+    fewer = world(ROLLING, NEW, "1 books:1 critical", "2 books:2 passing", replicas=3, state=state)
+    assert decided(fewer)[0] == "start books-3"  # nobody has to go for that
+
+
+@pytest.mark.parametrize(("crew", "count", "most", "expected"), [
+    (("1 books:1 critical", "2 books:2 critical"), 2, 2, "drain books-2"),  # no room beside the ill one
+    (("1 books:1 critical", "2 books:1 passing", "3 books:2 critical"), 3, 3, "drain books-3"),  # most are critical
+    (("1 books:1 critical", "2 books:2 critical", "3 books:2 critical"), 3, 4, "start books-4"),
+])
+def test_what_keeps_the_ill_does_not_keep_the_failed(crew: tuple[str, ...], count: int, most: int,
+                                                     expected: str) -> None:
+    spec = {**ROLLING, "replicas": {"min": 1, "initial": 2, "max": most}}
+    state = {"failed": Failure(release_of(spec, NEW), NEW, "it is late", NOW - 5),
+             "critical_since": {f"c{each}": NOW - 99 for each in range(3)},
+             "live": {**spec, "image": OLD}, "live_release": release_of(spec, OLD)}
+    seen = world(spec, NEW, *crew, replicas=count, state=state)
+    acts = [f"{each.kind} {each.container}" for each in plan.plan(seen) if each.kind in plan.ACTS]
+    assert acts == [expected] and any(each.kind == "hold" for each in plan.plan(seen))
+
+
+def test_an_ill_one_that_goes_on_the_way_back_is_taken_off_the_budget_and_by_judgement() -> None:
+    state = {"failed": Failure(release_of(ROLLING, NEW), NEW, "it is late", NOW - 5),
+             "critical_since": {"c1": NOW - 99}}
+    crew = ("1 books:1 passing", "2 books:1 critical", "3 books:2 passing")
+    drains = [each for each in plan.plan(world(ROLLING, NEW, *crew, state=state)) if each.kind == "drain"]
+    assert [each.replaces for each in drains] == ["c1"]
+    assert "confirm books-2" in decided(world(ROLLING, NEW, *crew, state=state, certain=False))
+
+
+@pytest.mark.parametrize(("crew", "most"), [
+    (("1 books:1 drained",), 1),  # it went in place
+    (("1 books:1 drained", "2 books:3 joining"), 2),  # beside what came of a release that was asked for in between
+])
+def test_one_that_is_well_again_and_the_last_that_passes_does_not_drain_for_a_release(crew: tuple[str, ...],
+                                                                                      most: int) -> None:
+    """Else it waits until no nginx lists it, the next one until it is gone, and the deadline of the release as well."""
+    spec = {**ROLLING, "replicas": {"min": 0, "initial": 1, "max": most}}
+    seen = world(spec, NEW, *crew, replicas=1, serving=frozenset({("node-1", "s0")}), in_flight={"c0": 0},
+                 idle_reads={"c0": 3})
+    assert seen.state.rollout and decided(seen) == ["undrain books-1"]
+    others = world({**spec, "replicas": {"min": 0, "max": 3}}, NEW, *crew, f"{len(crew) + 1} books:2 passing",
+                   replicas=1, serving=frozenset({("node-1", "s0"), ("node-1", f"s{len(crew)}")}),
+                   in_flight={"c0": 0}, idle_reads={"c0": 3})
+    assert "undrain books-1" not in decided(others)
+
+
+def test_rolling_lets_a_newcomer_in_when_its_smoke_path_answers_and_then_an_old_one_goes() -> None:
+    spec = {**ROLLING, "release": {**ROLLING["release"], "smoke": "/books"}}
+    old = ("1 books:1 passing", "2 books:1 passing")
+    joining = world(spec, NEW, *old, "3 books:2 joining")
+    assert decided(later(joining, 4, smoke={"c2": "answers 404"})) == ["wait books-3"]
+    assert decided(later(joining, 4, smoke={"c2": ""})) == ["admit books-3"]
+    assert decided(later(world(spec, NEW, *old, "3 books:2 passing"), 4, smoke={"c2": ""})) == ["drain books-1"]
+    assert decided(later(joining, 61, certain=False)) == ["confirm books-3", "confirm"]
+    failed = later(joining, 61, smoke={"c2": "answers 404"}).state.failed
+    assert failed and failed.why == "smoke path /books: books-3 answers 404"
+
+
+def test_a_service_that_is_held_gets_no_release() -> None:
+    seen = world(BLUE_GREEN, NEW, *BLUE, keys={"hold": b""})
+    assert seen.state.rollout is None and {each.kind for each in plan.plan(seen)} <= {"hold"}

@@ -1,0 +1,68 @@
+"""The smoke path, asked of real sockets."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from lictor import model
+from lictor.planner.observation import Member
+from lictor.reconcile import smoke_test
+from lictor.spec import service_spec
+
+SPEC = service_spec.parse_spec({"name": "books", "image": "books:1", "node": "n", "port": 8080, "route": {"path": "/b"},
+                          "release": {"smoke": "/books"}}, "books.yml")
+
+
+@contextlib.contextmanager
+def answering(*pieces: bytes) -> Iterator[int]:
+    """A server that answers each connection with these pieces, the last of them over and over until it is closed."""
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(4096)
+                    for each in pieces[:-1]:
+                        connection.sendall(each)
+                    while pieces[-1] and not over.wait(0.05):
+                        connection.sendall(pieces[-1])
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            over.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def ask(port: int) -> str:
+    container = model.Container("c1", "books-1", "books", 1, "", "books:1", "r", "running", 0.0, 0.0, None)
+    instance = model.Instance("n", "s1", "books", "127.0.0.1", port, "passing", True, None, "c1")
+    return smoke_test.ask(SPEC, [Member(container, instance, "healthy")])["c1"]
+
+
+@pytest.mark.parametrize(("pieces", "said"), [
+    ((b"HTTP/1.1 204 No Content\r\n\r\n", b""), ""),
+    ((b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", b""), "answers 404"),
+    ((b"HTTP/1.1 301 Moved\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", b""), "answers 301"),
+    ((b"what?\r\n\r\n", b""), "does not answer: no HTTP answer"),
+    ((b"HTTP/1.1 200 OK\r\nX: ", b"x"), "does not answer: no answer within 0.5 s"),
+])
+def test_only_a_2xx_within_the_time_is_well(pieces: tuple[bytes, ...], said: str,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoke_test, "_TIMEOUT_S", 0.5)
+    with answering(*pieces) as port:
+        found = ask(port)
+    assert found.startswith(said) and bool(found) == bool(said)
+
+
+def test_nobody_there_is_no_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert "Connection refused" in ask(port)

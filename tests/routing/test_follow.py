@@ -1,0 +1,396 @@
+"""lictor-route end to end: real watches of a real Consul, a real nginx, and processes that are killed on the way."""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import pytest
+
+from lictor import errors
+from lictor.adapters import files, process
+from lictor.adapters.consul import client as catalog
+from lictor.events import agent_config, script
+from lictor.routing import follow, route_store, templates
+from lictor.routing import nginx as lictor_nginx
+from lictor.spec import settings as config
+
+from lab.client import Client
+from lab.consul import Consul
+from lab.daemon import wait_for
+from lab.nginx import Nginx
+from support.backend import Backend
+from support.modes import in_both_modes
+
+NAME = "books"
+PATH = "/api/v1/books"
+
+
+class Node(NamedTuple):
+    consul: Consul
+    nginx: Nginx
+    settings: config.Settings
+    environ: dict[str, str]
+
+    def register(self, *backends, name=NAME, prefix=""):
+        for each in backends:
+            self.consul.register({"Name": name, "ID": prefix + each.name, "Address": "127.0.0.1", "Port": each.port,
+                                  "Check": {"TTL": "10m", "Status": "passing", "CheckID": each.name}})
+
+    def set_status(self, backend, status):
+        self.consul.request("PUT", f"/v1/agent/check/update/{backend.name}", {"Status": status})
+
+    def deregister(self, *backends):
+        for each in backends:
+            self.consul.request("PUT", f"/v1/agent/service/deregister/{each.name}")
+
+    def wait_passing(self, count):
+        wait_for(lambda: len(self.consul.passing(NAME)) == count, f"{count} instances pass")
+
+    def payload(self):
+        return json.dumps(self.consul.request("GET", f"/v1/health/service/{NAME}")).encode()
+
+    def route(self, payload, *, index=""):
+        """Run the handler as Consul does; the finished process."""
+        return subprocess.run(self.argv, input=payload, capture_output=True, timeout=60,
+                              env={**self.environ, "CONSUL_INDEX": index})
+
+    @property
+    def argv(self):
+        return [*process.handler_argv("lictor-route"), NAME, "--state-dir", self.settings.state_dir]
+
+    def sweep(self):
+        client = catalog.connect(environ=self.consul.environ)
+        follow.sweep(self.settings, client.everything(), client)
+
+    def want(self, **changes):
+        files.write_json(f"{self.settings.state_dir}/routes/{NAME}.json", {
+            "name": NAME, "service": NAME, "path": PATH, "host": "", "traffic": "healthy", "node": "node-1",
+            "empty_ok": False, "removed": False, **changes})
+
+    def refresh(self, **changes):
+        self.want(**changes)
+        follow.refresh(self.settings, [NAME], catalog.connect(environ=self.consul.environ))
+
+    @property
+    def served(self):
+        return route_store.served(self.settings.state_dir, NAME)
+
+    def who_answers(self):
+        """Who has answered 20 requests; statuses other than 200 as they are."""
+        answers = {self.nginx.get(PATH) for _ in range(20)}
+        return {json.loads(body)["instance"] if status == 200 else status for status, body in answers}
+
+
+@pytest.fixture
+def node(tmp_path, consul: Consul, nginx: Nginx, mode: str) -> Node:
+    """Routes `books`, which nobody has seen yet; Consul runs no watch."""
+    state_dir = str(tmp_path / "state")
+    for folder in script.FOLDERS:
+        os.makedirs(os.path.join(state_dir, folder))
+    (tmp_path / "lictor.toml").write_text(
+        f'state_dir = "{state_dir}"\n[nginx]\nmode = "{mode}"\nconf_dir = "{nginx.conf_dir}"\n'
+        f'main_conf = "{nginx.main_conf}"\npid_file = "{nginx.pid_file}"\n')
+    lictor_nginx.prepare(nginx.conf_dir, templates.Templates(live=mode == "live"))
+    nginx.start()
+    environ = {**os.environ, **consul.environ, "LICTOR_CONFIG": str(tmp_path / "lictor.toml")}
+    made = Node(consul, nginx, config.load(environ), environ)
+    made.want()
+    return made
+
+
+@pytest.fixture
+def backends():
+    with ExitStack() as stack:
+        yield [stack.enter_context(Backend(name)) for name in ("a", "b", "c")]
+
+
+@in_both_modes
+def test_nginx_follows_a_watch(node, backends, tmp_path):
+    a, b, c = backends
+    settings = agent_config.routes(node.settings, {NAME: NAME}, ["--config", node.settings.path], process.handler_argv)
+    with open(f"{node.consul.config_dir}/watches.json", "w", encoding="utf-8") as file:
+        file.write(agent_config.text(settings))
+    node.consul.stop()
+    node.consul.start(env=node.environ)
+    wait_for(lambda: node.who_answers() == {503}, "there is none yet")
+    node.register(a)
+    wait_for(lambda: node.who_answers() == {"a"}, "the first serves")
+    node.register(b, c)
+    wait_for(lambda: node.who_answers() == {"a", "b", "c"}, "all serve")
+    node.set_status(b, "critical")
+    wait_for(lambda: node.who_answers() == {"a", "c"}, "the critical one is out")
+    node.consul.request("PUT", f"/v1/agent/service/maintenance/{a.name}?enable=true&reason=x")
+    wait_for(lambda: node.who_answers() == {"c"}, "the one in maintenance is out")
+    node.set_status(c, "critical")
+    wait_for(lambda: node.consul.passing(NAME) == [], "none passes")
+    wait_for(lambda: node.who_answers() == {"b", "c"}, "better the ailing ones that were served than none")
+    told = '{"instances": [["node-1", "b"], ["node-1", "c"]]}'
+    wait_for(lambda: node.consul.get(f"lictor/nodes/node-1/{NAME}") == told,
+             "the reconcile that was started has told the others")
+
+
+@in_both_modes
+def test_an_event_that_changes_nothing_ends_at_once_and_other_peers_load_neither_consul_nor_jinja(node, backends, mode):
+    node.register(*backends[:2])
+    assert node.route(node.payload(), index="7").returncode == 0
+    before = node.served
+    assert before.confirmed and before.consul_index == 7 and len(before.peers) == 2
+
+    def loaded(payload):
+        done = subprocess.run([sys.executable, "-X", "importtime", *node.argv[1:]], input=payload, capture_output=True,
+                              env={**node.environ, "CONSUL_INDEX": "8"}, timeout=60)
+        assert done.returncode == 0
+        return {line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines() if "import time:" in line}
+
+    expensive = {"argparse", "tomllib", "subprocess", "dataclasses"}
+    never = {"consul", "docker", "jinja2", "msgspec", "tenacity", "requests", "yaml"}
+    unchanged = loaded(node.payload())
+    assert not unchanged & (expensive | never)
+    ours = {each.removeprefix("lictor.") for each in unchanged if each.startswith("lictor.")}
+    assert ours == {"errors", "files", "model", "route", "routes", "upstream", "watch"}
+    assert node.served == before._replace(consul_index=8)
+    node.register(backends[2])
+    assert not loaded(node.payload()) & never
+    assert len(node.served.peers) == 3 and node.served.confirmed
+
+
+def test_what_is_no_payload_changes_nothing(node, backends):
+    node.register(backends[0])
+    node.route(node.payload())
+    before = node.served
+    for payload in (b"", b"null", b"{}", b"[7]", b"\xff", b"[" * 9999):
+        done = node.route(payload)
+        assert done.returncode == 1 and b"the payload is refused" in done.stderr and done.stderr.count(b"\n") == 1
+    assert node.served == before and node.who_answers() == {"a"}
+
+
+def test_hostile_instances_are_skipped_by_name_and_the_others_stay(node, backends):
+    node.register(*backends)
+    hostile = json.loads(node.payload())
+    values = [("Address", "1.2.3.4; } server { root /etc; }"), ("Address", "../../etc"), ("Address", "x" * 10_000),
+              ("Address", "１.2.3.4"), ("Port", True), ("Port", "80; return 204"), ("Port", 70000)]
+    extra = []
+    for number, (key, value) in enumerate(values):
+        entry = json.loads(json.dumps(hostile[0]))
+        entry["Service"] |= {key: value, "ID": f"evil-{number}", "Meta": {"x": "$host; }\n{"}, "Tags": ["; } {"]}
+        extra.append(entry)
+    done = node.route(json.dumps([*extra, {"Node": 1}, *hostile]).encode(), index="9")
+    assert done.returncode == 0
+    for number in range(len(values)):
+        assert f"evil-{number}" in done.stderr.decode()
+    assert "entry 8 of 11" in done.stderr.decode()
+    assert node.who_answers() == {"a", "b", "c"}
+    upstream_file = files.read(f"{node.nginx.conf_dir}/upstreams/lictor_{NAME}.conf")
+    assert upstream_file.count("server ") == 3 and "evil" not in upstream_file
+    before = node.served
+    alone = node.route(json.dumps(extra).encode(), index="10")  # fewer, so Consul itself is asked, and knows better
+    assert alone.returncode == 0 and node.served._replace(consul_index=9) == before
+
+
+def test_none_is_held_for_a_minute_then_answers_503_until_one_is_back(node, backends, capsys):
+    node.register(*backends[:2])
+    node.route(node.payload())
+    node.deregister(*backends[:2])
+    assert b"outcome=hold" in node.route(b"[]").stderr
+    assert b"outcome=hold" not in node.route(b"[]").stderr  # said once
+    assert node.who_answers() == {"a", "b"}
+    node.sweep()
+    assert node.who_answers() == {"a", "b"}
+    route_store.write_served(node.settings.state_dir, NAME, node.served._replace(empty_since=time.time() - 61))
+    node.sweep()
+    assert node.who_answers() == {503}
+    node.register(backends[2])
+    node.sweep()  # an event that was missed
+    assert node.who_answers() == {"c"}
+    assert capsys.readouterr().err.count("outcome=publish") == 2
+
+
+def test_an_empty_payload_is_not_believed_when_consul_knows_better_or_is_away(node, backends):
+    node.register(*backends)
+    node.route(node.payload())
+    before = node.served
+    assert node.route(b"[]").returncode == 0
+    assert node.served == before
+    node.consul.stop()
+    done = node.route(b"[]")
+    assert done.returncode == 75 and b"outcome=failed" in done.stderr
+    assert node.served == before and node.who_answers() == {"a", "b", "c"}
+
+
+def test_late_news_is_checked_against_consul(node, backends):
+    node.register(*backends[:2])
+    stale = node.payload()
+    node.register(backends[2])
+    node.route(node.payload(), index="20")
+    node.route(node.payload(), index="5")  # says nothing new, and makes the next one no newer
+    node.route(stale, index="10")
+    assert node.who_answers() == {"a", "b", "c"}
+
+
+def test_a_changed_route_moves_and_goes(node, backends):
+    node.register(*backends[:1])
+    node.register(backends[1], name="books-green")
+    node.refresh()
+    assert node.who_answers() == {"a"}
+    node.refresh(service="books-green")
+    assert node.who_answers() == {"b"}
+    node.refresh(service="books-green", path="/other")
+    assert node.nginx.get(PATH)[0] == 404 and node.nginx.get("/other")[0] == 200
+    node.deregister(backends[1])
+    node.refresh(service="books-green", path="/other", empty_ok=True)
+    assert node.nginx.get("/other")[0] == 503
+    node.refresh(removed=True)
+    assert node.nginx.get("/other")[0] == 404
+    assert not any(names for folder in ("upstreams", "locations", "servers")
+                   for _, _, names in os.walk(f"{node.nginx.conf_dir}/{folder}"))
+
+
+@in_both_modes
+def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node, backends, capsys, mode):
+    """The user's own server has the location already, which nginx hears of only from the whole configuration."""
+    a, b, c = backends
+    node.register(a)
+    node.refresh()
+    main_conf = files.read(node.nginx.main_conf)
+    taken = "location /taken { return 204; } location = "
+    files.write_atomic(node.nginx.main_conf, main_conf.replace("location = ", taken, 1))
+    node.refresh(path="/taken")
+    assert node.who_answers() == {"a"} and "rolled-back" in capsys.readouterr().err
+    node.register(b)
+    done = node.route(node.payload())
+    assert (done.returncode, node.who_answers()) == (0, {"a", "b"}), done.stderr
+    assert node.served.confirmed and node.served.refused == (f"{mode} /taken",)
+    node.register(c, name="other")
+    files.write_json(f"{node.settings.state_dir}/routes/other.json", {
+        "name": "other", "service": "other", "path": "/other", "host": "", "traffic": "healthy", "node": "node-1",
+        "empty_ok": False, "removed": False})
+    follow.refresh(node.settings, ["other"], catalog.connect(environ=node.consul.environ))
+    assert "rolled-back" not in capsys.readouterr().err and node.nginx.get("/other")[0] == 200
+    node.sweep()
+    assert "rolled-back" not in capsys.readouterr().err and node.who_answers() == {"a", "b"}
+    route_store.write_served(node.settings.state_dir, NAME, node.served._replace(refused_until=time.time()))
+    node.sweep()  # which alone tries it again, after a minute
+    assert "rolled-back" in capsys.readouterr().err and node.who_answers() == {"a", "b"}
+    files.write_atomic(node.nginx.main_conf, main_conf)
+    node.sweep()
+    assert node.nginx.get(PATH)[0] == 404 and node.nginx.get("/taken")[0] == 200
+    assert node.served.confirmed and not node.served.refused
+
+
+def test_where_the_users_own_configuration_is_refused_no_route_is_to_blame(node, backends, capsys):
+    node.register(backends[0])
+    node.refresh()
+    main_conf = files.read(node.nginx.main_conf)
+    files.write_atomic(node.nginx.main_conf, main_conf + "nonsense;")
+    node.refresh(path="/other")
+    assert "not for what is new" in capsys.readouterr().err and not node.served.refused
+    files.write_atomic(node.nginx.main_conf, main_conf)
+    node.sweep()
+    assert node.nginx.get("/other")[0] == 200 and node.served.confirmed
+
+
+def test_killed_at_any_point_it_converges_at_the_next_sweep(node, backends):
+    """What a killed one leaves is valid for nginx, and one sweep later nginx serves what Consul says."""
+    a, b, c = backends
+    node.register(a, b, c)
+    node.route(node.payload())
+    random.seed(1)
+    for number in range(15):
+        (node.deregister if number % 2 else node.register)(c)
+        node.wait_passing(3 - number % 2)
+        killed = subprocess.Popen(node.argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=node.environ)
+        killed.stdin.write(node.payload())
+        killed.stdin.close()
+        try:
+            killed.wait(random.uniform(0.01, 0.25))
+        except subprocess.TimeoutExpired:
+            killed.kill()
+            killed.wait()
+        subprocess.run(["nginx", "-t", "-q", "-c", node.nginx.main_conf], check=True)
+        node.sweep()
+        assert node.served.confirmed
+        assert node.who_answers() == ({"a", "b"} if number % 2 else {"a", "b", "c"})
+
+
+@in_both_modes
+def test_no_request_fails_while_the_peers_change_20_times(node, backends, mode):
+    node.register(*backends)
+    node.route(node.payload())
+    generations = set()
+    with Client(node.nginx.port, PATH, fresh=2, pause_s=0.005) as client:
+        for number in range(20):
+            status = "passing" if number % 2 else "critical"
+            node.set_status(backends[2], status)
+            node.wait_passing(2 + number % 2)
+            assert node.route(node.payload()).returncode == 0
+            generations.add(node.served.generation)
+    assert client.failures == []
+    assert len(generations) == (1 if mode == "live" else 20)
+    assert client.requests > 100 and len(client.last_answer) == 3
+
+
+def test_many_handlers_at_once_leave_one_state(node, backends):
+    a, b, c = backends
+    node.register(a)
+    first = node.payload()
+    node.register(b, c)
+    second = node.payload()
+    running = []
+    for number in range(12):
+        running.append(subprocess.Popen(node.argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        env={**node.environ, "CONSUL_INDEX": str(number)}))
+        running[-1].stdin.write(first if number % 2 else second)
+        running[-1].stdin.close()
+    codes = [each.wait(60) for each in running]
+    for each in running:
+        each.stderr.close()
+    node.sweep()
+    assert set(codes) <= {0, 75}
+    assert node.served.confirmed and node.who_answers() == {"a", "b", "c"}
+
+
+def test_an_event_waits_for_the_leader_that_is_just_being_elected(node, backends, monkeypatch):
+    """Fewer than half are left, so that a consistent read has to show it too; at first nobody can answer that."""
+    node.register(*backends)
+    call = script.Call(node.settings, None, argparse.Namespace())
+    monkeypatch.setattr(follow, "_connect", lambda _token_file: catalog.connect(environ=node.consul.environ))
+    assert follow.handle(call, NAME, node.payload(), 1, reconcile=lambda _: None) == 0
+    node.deregister(*backends[:2])
+    leaders = iter([errors.Unavailable("No cluster leader")] * 2)
+
+    class Electing:
+        """Consul's client; it keeps that without a leader there is an error, and soon after there is none."""
+
+        def health(self, service, *, consistent=False):
+            for each in leaders:
+                raise each
+            return catalog.connect(environ=node.consul.environ).health(service, consistent=consistent)
+
+    monkeypatch.setattr(follow, "_connect", lambda _token_file: Electing())
+    assert follow.handle(call, NAME, node.payload(), 2, reconcile=lambda _: None) == 0
+    assert node.who_answers() == {"c"} and next(leaders, None) is None
+
+
+@in_both_modes
+def test_each_gets_its_weight_at_its_status(node, backends):
+    a, b, c = backends
+    for each, passing in ((a, 5), (b, 2), (c, 1)):
+        node.consul.register({"Name": NAME, "ID": each.name, "Address": "127.0.0.1", "Port": each.port,
+                              "Weights": {"Passing": passing, "Warning": 0 if each is c else 1},
+                              "Check": {"TTL": "10m", "Status": "passing", "CheckID": each.name}})
+
+    def are_shares(*expected):
+        assert node.route(node.payload()).returncode == 0
+        answers = [json.loads(node.nginx.get(PATH)[1])["instance"] for _ in range(160)]
+        return all(abs(answers.count(each.name) - count) <= 5 for each, count in zip(backends, expected, strict=True))
+
+    wait_for(lambda: are_shares(100, 40, 20), "5, 2 and 1 eighth")
+    for each in (a, c):
+        node.set_status(each, "warning")
+    wait_for(lambda: are_shares(53, 107, 0), "one and two thirds, and nothing")

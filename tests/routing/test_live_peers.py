@@ -1,0 +1,518 @@
+"""Live mode with a real nginx and its Lua module: whom requests go to, and what survives what."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from lictor import model
+from lictor.adapters import files
+from lictor.adapters.consul import client as catalog
+from lictor.engines import protocols
+from lictor.events import script, survey
+from lictor.planner import observation
+from lictor.reconcile import observe
+from lictor.routing import live_peers, nginx_socket, peers, publish, route_store, templates
+from lictor.routing import nginx as lictor_nginx
+from lictor.spec import settings as config
+
+from lab.client import Client
+from lab.daemon import free_ports, wait_for
+from lab.nginx import Nginx
+from support.backend import Backend
+from support.paths import REPOSITORY
+
+NAME = "books"
+
+
+class Peer(ThreadingHTTPServer):
+    """A backend that keeps connections: POST is cut off unanswered, and GET of .../held is answered once `free`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        peer = self
+        self.connections, self.requests, self.free = 0, [], threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self):
+                peer.connections += 1
+                super().setup()
+
+            def do_GET(self):
+                peer.requests.append(self.path)
+                if self.path.endswith("held"):
+                    peer.free.wait(30)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def do_POST(self):
+                peer.requests.append(self.path)
+                self.close_connection = True
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.port = self.server_address[1]
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.free.set()
+        self.shutdown()
+        self.server_close()
+
+
+class Socket(http.client.HTTPConnection):
+    def __init__(self, conf_dir: str) -> None:
+        super().__init__("lictor", timeout=10)
+        self.path = f"{conf_dir}/run/generation.sock"
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+@pytest.fixture
+def settings(tmp_path, nginx: Nginx) -> config.Settings:
+    """nginx runs in live mode, and routes books, whose list it was never given."""
+    for folder in script.FOLDERS:
+        os.makedirs(tmp_path / "state" / folder)
+    lictor_nginx.prepare(nginx.conf_dir, templates.Templates(live=True))
+    with open(nginx.main_conf, encoding="utf-8") as file:
+        text = file.read()
+    with open(nginx.main_conf, "w", encoding="utf-8") as file:  # as users do, and the request's context is lost there
+        file.write(text.replace("location = ", "error_page 504 /nginx-is-up; location = "))
+    nginx.start()
+    made = config.Settings(str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=config.Nginx(
+        mode="live", conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
+    route(made)
+    return made
+
+
+@pytest.fixture
+def books(settings, nginx) -> config.Settings:
+    """The location is there, and has no peer."""
+    decide(settings)
+    assert publish.publish(settings) == [NAME]
+    return settings
+
+
+def route(settings, **changes):
+    files.write_json(f"{settings.state_dir}/routes/{NAME}.json", {
+        "name": NAME, "service": NAME, "path": "/books", "host": "", "traffic": "healthy", "node": "node-1",
+        "empty_ok": False, "removed": False, **changes})
+
+
+def decide(settings, *ports, weights=()):
+    """What a decision leaves in the state folder."""
+    before = route_store.served(settings.state_dir, NAME) or peers.Served((), ())
+    route_store.write_served(settings.state_dir, NAME, before._replace(
+        peers=tuple(peers.Peer("127.0.0.1", port, weight)
+                    for port, weight in zip(ports, weights or [1] * len(ports), strict=True)),
+        instances=tuple(("node-1", f"{port}") for port in ports), confirmed=False))
+
+
+def set_peers(settings, *ports, weights=()):
+    decide(settings, *ports, weights=weights)
+    assert live_peers.publish(settings.nginx, settings.state_dir, NAME)
+
+
+def ask(settings, method, path, body=None):
+    connection = Socket(settings.nginx.conf_dir)
+    connection.request(method, path, body)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode().strip()
+
+
+def in_flight(settings, port):
+    return int(ask(settings, "GET", f"/live/{NAME}/127.0.0.1:{port}")[1])
+
+
+def workers(nginx):
+    with open(f"/proc/{nginx.daemon.pid}/task/{nginx.daemon.pid}/children", encoding="utf-8") as file:
+        return set(file.read().split())
+
+
+def who_answers(nginx):
+    answers = {nginx.get("/books") for _ in range(20)}
+    return {json.loads(body)["instance"] if status == 200 else status for status, body in answers}
+
+
+def add_to_location(settings, line):
+    """The user's own template has it too."""
+    template = (REPOSITORY / "templates" / "location.conf.j2").read_text()
+    assert "proxy_connect_timeout" in template
+    os.makedirs(settings.templates_dir, exist_ok=True)
+    files.write_atomic(f"{settings.templates_dir}/location.conf.j2",
+                       template.replace("proxy_connect_timeout", f"{line} proxy_connect_timeout"))
+
+
+def retried(nginx):
+    """Lines of the access log with two peers in them."""
+    return [line for line in (files.read(f"{nginx.folder}/access.log") or "").splitlines() if ", " in line]
+
+
+def test_a_list_is_set_shown_and_refused_when_it_is_older(books, nginx):
+    version = 1 + int(ask(books, "GET", "/live/books")[1].split()[0])
+    with Backend("a") as a, Backend("b") as b:
+        for text, status, said in (
+            (f"{version}\n127.0.0.1 {a.port}\n", 200, "1 peers"), (f"{version - 1}\n", 409, str(version)),
+            (f"{version}\n127.0.0.1 {a.port}", 400, "this is no list"), ("", 400, "this is no list"),
+            (f"{version}\nlocalhost {a.port}\n", 400, "this is no list"), ("x\n", 400, "this is no list"),
+            (f"{version}\n127.0.0.1 {a.port} 0\n", 400, "this is no list"),
+            (f"{version}\n127.0.0.1 {a.port} x\n", 400, "this is no list"),
+        ):
+            assert ask(books, "PUT", "/live/books", text) == (status, said)
+        assert ask(books, "GET", "/live/books") == (200, f"{version}\n127.0.0.1 {a.port} 0")
+        assert who_answers(nginx) == {"a"}
+        text = f"{version + 1}\n127.0.0.1 {b.port} 2\n127.0.0.1 {a.port}\n"
+        assert ask(books, "PUT", "/live/books", text)[0] == 200 and who_answers(nginx) == {"a", "b"}
+        shown = f"{version + 1}\n127.0.0.1 {b.port} 0 weight=2\n127.0.0.1 {a.port} 0"
+        wait_for(lambda: ask(books, "GET", "/live/books") == (200, shown), "all requests have ended")
+    for method, path, status in (("GET", "/live/other", 404), ("DELETE", "/live/books", 405), ("GET", "/live/", 404)):
+        assert ask(books, method, path)[0] == status
+
+
+def test_a_location_of_the_users_own_follows_the_list_too(books, nginx):
+    text = files.read(nginx.main_conf) or ""
+    files.write_atomic(nginx.main_conf, text.replace(
+        "location = ", f"location /mine {{ proxy_pass http://lictor_{NAME}; }} location = ", 1))
+    nginx.daemon.send(signal.SIGHUP)
+    with Backend("a") as a, Backend("b") as b:
+        for each in (a, b, a):
+            set_peers(books, each.port)
+            expected = (200, f'{{"instance": "{each.name}", "boot": "1"}}')
+            wait_for(lambda expected=expected: all(nginx.get("/mine") == expected for _ in range(10)), each.name, 10)
+
+
+def test_without_peers_it_is_503_with_retry_after(books, nginx):
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port)
+    for ports in ((), (9,), ()):
+        set_peers(books, *ports)
+        connection.request("GET", "/books")
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.getheader("Retry-After")) == ((502, None) if ports else (503, "5"))
+
+
+def test_a_peer_that_refuses_is_passed_over_for_a_while(books, nginx):
+    dead, = free_ports(1)
+    with Backend("a") as a:
+        set_peers(books, dead, a.port)
+        assert [nginx.get("/books")[0] for _ in range(40)] == [200] * 40
+        assert 1 <= len(retried(nginx)) < 20  # each second one would have met it
+        before = len(retried(nginx))
+        wait_for(lambda: nginx.get("/books") and len(retried(nginx)) > before, "it is tried again")
+        set_peers(books, dead)
+        assert nginx.get("/books")[0] == 502
+    wait_for(lambda: in_flight(books, dead) == in_flight(books, a.port) == 0, "nothing is in flight")
+
+
+def test_what_one_that_is_passed_over_would_get_is_shared_out_by_weight(books, nginx):
+    dead, = free_ports(1)
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port, dead, b.port, weights=(3, 65535, 1))
+        answers = [nginx.get("/books") for _ in range(200)]
+        assert {status for status, _ in answers} == {200} and 1 <= len(retried(nginx)) < 100
+        shares = [sum(json.loads(body)["instance"] == each.name for _, body in answers) for each in (a, b)]
+        assert 140 <= shares[0] <= 160
+        set_peers(books, a.port, dead, b.port, weights=(1, 65535, 3))
+        answers = [nginx.get("/books") for _ in range(200)]
+        assert 140 <= sum(json.loads(body)["instance"] == "b" for _, body in answers) <= 160
+
+
+def test_what_a_peer_may_have_done_is_not_done_by_another(books, nginx):
+    with Peer() as one, Peer() as other:
+        set_peers(books, one.port, other.port)
+        connection = http.client.HTTPConnection("127.0.0.1", nginx.port)
+        connection.request("POST", "/books", b"x")
+        assert connection.getresponse().status == 502
+        assert len(one.requests + other.requests) == 1
+        wait_for(lambda: in_flight(books, one.port) == in_flight(books, other.port) == 0, "nothing is in flight")
+
+
+def test_connections_to_a_peer_are_kept(books, nginx):
+    with Peer() as peer:
+        set_peers(books, peer.port)
+        assert {nginx.get("/books")[0] for _ in range(30)} == {200}
+        assert len(peer.requests) == 30 and peer.connections < 15
+
+
+def test_what_is_in_flight_is_counted_until_it_ends(books, nginx):
+    with Peer() as peer, Backend("a") as a, ThreadPoolExecutor() as pool:
+        set_peers(books, peer.port)
+        held = [pool.submit(nginx.get, "/books/held") for _ in range(3)]
+        wait_for(lambda: in_flight(books, peer.port) == 3, "three are held")
+        set_peers(books, a.port)
+        assert who_answers(nginx) == {"a"}
+        os.kill(nginx.daemon.pid, signal.SIGHUP)
+        assert in_flight(books, peer.port) == 3
+        peer.free.set()
+        assert [each.result()[0] for each in held] == [200] * 3
+        wait_for(lambda: in_flight(books, peer.port) == in_flight(books, a.port) == 0, "they have ended")
+
+
+class Engine:
+    """In place of an engine, which sees no connection: two containers of books, on the node that asks."""
+
+    def __init__(self, connections):
+        self.connections = connections
+
+    def containers(self, service=None):
+        return [model.Container(f"c{number}", f"{NAME}-{number}", NAME, number, "", "books:1", "", "running", 1.0, 1.0,
+                                None) for number in (1, 2)]
+
+    def in_flight(self, container):
+        return self.connections
+
+
+@pytest.mark.parametrize(("connections", "seen"), [(0, [1, 0]), (None, [1, None]), (2, [2, 2])])
+def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books, nginx, consul, monkeypatch, connections, seen):
+    monkeypatch.setitem(protocols.ENGINES, "docker", Engine(connections))
+    context = observe.Context(books, catalog.connect(environ=consul.environ), "node-1")
+    context.catalog.put(f"services/{NAME}/spec", json.dumps({"name": NAME, "image": "books:1", "port": "8080",
+                                                             "node": "node-1", "route": {"path": "/books"}}))
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, Backend("a") as a, ThreadPoolExecutor() as pool:
+        deaf_port = deaf.getsockname()[1]
+        for service_id, container, port in (("s1", "c1", 9), ("s2", "c1", deaf_port), ("s3", "c2", a.port)):
+            context.catalog.register({"ID": service_id, "Name": NAME, "Address": "127.0.0.1", "Port": port,
+                                      "Meta": {model.META_CONTAINER: container}})
+            context.catalog.set_maintenance(service_id, observation.drain_text(time.time(), "x"))
+        set_peers(books, deaf_port)
+        with socket.create_connection(deaf.getsockname()):  # the only one that it has room for
+            asked = pool.submit(nginx.get, "/books")
+            wait_for(lambda: in_flight(books, deaf_port) == 1, "nginx has it")
+            set_peers(books, a.port)
+            in_flights = observe.one(context, NAME, {}).seen.in_flight
+            assert [in_flights[each] for each in ("c1", "c2")] == seen
+            assert asked.result()[0] in (502, 504)
+        wait_for(lambda: observe.one(context, NAME, {}).seen.in_flight["c1"] == connections, "it has ended")
+        nginx.stop()
+        asked_again, ask = [], nginx_socket.ask
+        monkeypatch.setattr(
+            nginx_socket, "ask", lambda *args, **kwargs: asked_again.append(args) or ask(*args, **kwargs)
+        )
+        assert observe.one(context, NAME, {}).seen.in_flight == {"c1": connections, "c2": connections}
+        assert len(asked_again) == 1  # else one that hangs would be waited for again and again
+
+
+def test_subrequests_whose_end_nobody_learns_are_not_counted(books, nginx):
+    text = files.read(nginx.main_conf) or ""
+    files.write_atomic(nginx.main_conf, text.replace("location = ", (
+        f"location /mine {{ auth_request /asked; mirror /asked; proxy_pass http://lictor_{NAME}; }}"
+        f"location = /asked {{ internal; proxy_pass http://lictor_{NAME}/books; }} location = "), 1))
+    nginx.daemon.send(signal.SIGHUP)
+    with Backend("a") as a:
+        set_peers(books, a.port)
+        wait_for(lambda: nginx.get("/mine")[0] == 200, "it is there")
+        assert {nginx.get(path)[0] for path in 20 * ("/mine", "/books")} == {200}
+        wait_for(lambda: in_flight(books, a.port) == 0, "nothing is in flight")
+
+
+def test_what_ends_as_an_error_page_is_not_in_flight(books, nginx):
+    """Its request is redirected, so another location ends it."""
+    add_to_location(books, "proxy_read_timeout 100ms;")
+    with Peer() as peer:
+        decide(books, peer.port)
+        assert publish.publish(books, [NAME]) == [NAME]
+        assert nginx.get("/books/held") == (504, "up")
+        wait_for(lambda: in_flight(books, peer.port) == 0, "it has ended")
+
+
+def test_lists_survive_a_reload_a_restart_and_a_publication_without_nginx(books, nginx):
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        before = ask(books, "GET", "/live/books")
+        old_workers = workers(nginx)
+        os.kill(nginx.daemon.pid, signal.SIGHUP)
+        wait_for(lambda: not workers(nginx) & old_workers, "the old workers have ended")
+        assert ask(books, "GET", "/live/books") == before and who_answers(nginx) == {"a"}
+        nginx.stop()
+        decide(books, a.port, b.port)
+        assert not live_peers.publish(books.nginx, books.state_dir, NAME)
+        assert not route_store.served(books.state_dir, NAME).confirmed
+        nginx.start()
+        assert who_answers(nginx) == {"a", "b"}
+        old_workers = workers(nginx)
+        assert publish.publish(books) == [NAME]  # as the timer does
+        assert route_store.served(books.state_dir, NAME).confirmed and workers(nginx) == old_workers
+
+
+def test_a_lost_state_file_and_a_clock_that_was_turned_back_do_not_block(books, nginx):
+    with Backend("a") as a:
+        ask(books, "PUT", "/live/books", f"{2**52}\n")
+        os.unlink(f"{books.nginx.conf_dir}/live/books.peers")
+        set_peers(books, a.port)
+        assert ask(books, "GET", "/live/books")[1].split()[0] == str(2**52 + 1) and who_answers(nginx) == {"a"}
+
+
+def test_a_state_file_that_was_lost_is_written_again_by_a_sweep(books, nginx):
+    path = f"{books.nginx.conf_dir}/live/books.peers"
+    with Backend("a") as a:
+        set_peers(books, a.port)
+        os.unlink(path)
+        assert publish.publish(books, [NAME]) == [NAME] and str(a.port) in files.read(path)
+        assert route_store.served(books.state_dir, NAME).confirmed and who_answers(nginx) == {"a"}
+
+
+def test_a_list_that_the_nginx_of_an_older_lictor_refuses_brings_what_can_read_it(books, nginx):
+    path = f"{nginx.conf_dir}/live.lua"
+    text = files.read(path)
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        files.write_atomic(path, text.replace(" ?(%d*)\\n)", "\\n)", 1))
+        old_workers = workers(nginx)
+        nginx.daemon.send(signal.SIGHUP)
+        wait_for(lambda: not workers(nginx) & old_workers, "the old workers have ended")
+        decide(books, a.port, b.port, weights=(2, 1))
+        assert not live_peers.publish(books.nginx, books.state_dir, NAME) and who_answers(nginx) == {"a"}
+        assert publish.publish(books) == [NAME] and who_answers(nginx) == {"a", "b"}
+        assert files.read(path) == text
+
+
+def test_the_modes_follow_each_other_and_a_location_is_reloaded(books, nginx):
+    reloaded = books._replace(nginx=books.nginx._replace(mode="reload"))
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        assert publish.publish(reloaded, [NAME]) == [NAME] and who_answers(nginx) == {"a"}
+        assert "balancer" not in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+        decide(books, b.port)
+        assert publish.publish(reloaded) == [NAME] and who_answers(nginx) == {"b"}
+        lictor_nginx.prepare(nginx.conf_dir)  # as lictor init does
+        assert publish.publish(books, [NAME]) == [NAME] and who_answers(nginx) == {"b"}
+        generation = route_store.served(books.state_dir, NAME).generation
+        assert publish.publish(books, [NAME]) == []
+        route(books, path="/other")
+        decide(books, a.port)
+        assert publish.publish(books) == [NAME]
+        assert nginx.get("/books")[0] == 404 and json.loads(nginx.get("/other")[1])["instance"] == "a"
+        assert route_store.served(books.state_dir, NAME).generation > generation
+        route(books, removed=True)
+        decide(books)
+        assert publish.publish(books) == [NAME] and nginx.get("/other")[0] == 404
+        assert os.listdir(f"{nginx.conf_dir}/live") == []
+
+
+def make_unsignalled(settings, nginx):
+    """lictor may not signal nginx; here it doesn't find it."""
+    return settings._replace(nginx=settings.nginx._replace(pid_file=f"{nginx.folder}/none"))
+
+
+def make_broken(settings, nginx):
+    """The user's own configuration is no good."""
+    files.write_atomic(nginx.main_conf, files.read(nginx.main_conf) + "nonsense;")
+    return settings
+
+
+@pytest.mark.parametrize("hinder", [make_unsignalled, make_broken])
+@pytest.mark.parametrize("move", ["/other", "/books"])
+def test_peers_are_followed_while_other_files_wait_for_nginx(books, nginx, hinder, move):
+    main_conf = files.read(nginx.main_conf)
+    with Backend("a") as a, Backend("b") as b, Backend("c") as c:
+        set_peers(books, a.port)
+        route(books, path=move)
+        add_to_location(books, "proxy_read_timeout 7s;")
+        hindered = hinder(books, nginx)
+        assert publish.publish(hindered, [NAME]) == []
+        set_peers(hindered, b.port)  # as an event does
+        assert who_answers(nginx) == {"b"}
+        decide(hindered, c.port)
+        assert publish.publish(hindered, [NAME]) == [NAME]  # as a sweep does
+        assert who_answers(nginx) == {"c"} and route_store.served(books.state_dir, NAME).confirmed
+        assert any("has not confirmed its route" in each for each in survey._unconfirmed(hindered))
+        files.write_atomic(nginx.main_conf, main_conf)
+        assert publish.publish(books, [NAME]) == [NAME] and survey._unconfirmed(books) == []
+        assert json.loads(nginx.get(move)[1])["instance"] == "c"
+        assert "proxy_read_timeout 7s" in files.read(f"{nginx.conf_dir}/locations/books.conf")
+
+
+def test_peers_are_followed_after_a_publication_that_was_killed(books, nginx, monkeypatch):
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        route(books, path="/other")
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(lictor_nginx, "reload", killed)
+            publish.publish(books, [NAME])
+        set_peers(books, b.port)
+        assert who_answers(nginx) == {"b"}
+        assert publish.publish(books, [NAME]) == [NAME] and json.loads(nginx.get("/other")[1])["instance"] == "b"
+
+
+def killed(_):
+    raise KeyboardInterrupt
+
+
+def test_no_peers_are_confirmed_where_nginx_may_have_no_location(settings, nginx):
+    hindered = make_unsignalled(settings, nginx)
+    with Backend("a") as a:
+        decide(settings, a.port)
+        for _ in range(2):
+            assert publish.publish(hindered, [NAME]) == []
+            assert not live_peers.publish(settings.nginx, settings.state_dir, NAME) and nginx.get("/books")[0] == 404
+        assert publish.publish(settings, [NAME]) == [NAME] and who_answers(nginx) == {"a"}
+        route(settings, removed=True)
+        decide(settings)
+        assert publish.publish(hindered, [NAME]) == [NAME]  # as no request is sent to anyone
+        assert nginx.get("/books")[0] == 503 and not route_store.served(settings.state_dir, NAME).confirmed
+        nginx.stop()
+        nginx.start()
+        route(settings)
+        decide(settings, a.port)
+        assert publish.publish(hindered, [NAME]) == [] and nginx.get("/books")[0] == 404
+        assert publish.publish(settings, [NAME]) == [NAME] and who_answers(nginx) == {"a"}
+
+
+def test_no_peers_are_confirmed_where_nginx_may_have_them_in_its_files(books, nginx):
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        reloaded = make_unsignalled(books, nginx)
+        assert publish.publish(reloaded._replace(nginx=reloaded.nginx._replace(mode="reload")), [NAME]) == []
+        nginx.stop()
+        nginx.start()
+        decide(books, b.port)
+        assert not live_peers.publish(books.nginx, books.state_dir, NAME) and who_answers(nginx) == {"a"}
+        assert publish.publish(books, [NAME]) == [NAME] and who_answers(nginx) == {"b"}
+
+
+@pytest.mark.parametrize("mode", ["reload", "live"])
+def test_where_the_other_mode_is_refused_the_files_that_are_there_follow_in_their_own(books, nginx, mode):
+    before, after = [books._replace(nginx=books.nginx._replace(mode=each))
+                     for each in (mode, "live" if mode == "reload" else "reload")]
+    with Backend("a") as a, Backend("b") as b:
+        decide(before, a.port)
+        assert publish.publish(before, [NAME]) == [NAME]
+        add_to_location(after, f"{{% if live == {mode != 'live'} %}} nonsense; {{% endif %}}")
+        assert publish.publish(after, [NAME]) == []
+        for ports, who in (((b.port,), {"b"}), ((), {503}), ((a.port, b.port), {"a", "b"})):
+            decide(after, *ports)
+            assert publish.publish(after) == [NAME] and who_answers(nginx) == who
+            assert publish.publish(after, [NAME]) == [] and route_store.served(after.state_dir, NAME).confirmed
+
+
+def test_no_request_fails_while_peers_change_all_the_time(books, nginx):
+    with ExitStack() as stack:
+        ports = [stack.enter_context(Backend(name)).port for name in ("a", "b", "c")]
+        set_peers(books, *ports)
+        before, old_workers = route_store.served(books.state_dir, NAME).generation, workers(nginx)
+        client = stack.enter_context(Client(nginx.port, "/books", pause_s=0.001))
+        for number in range(150):
+            set_peers(books, *ports[:number % 3], *ports[1 + number % 3:])
+        wait_for(lambda: client.requests > 300, "there was some load")
+        assert client.failures == [] and client.resets_of_reused == 0 and len(client.last_answer) == 3
+    assert route_store.served(books.state_dir, NAME).generation == before == lictor_nginx.answered(nginx.conf_dir)
+    assert workers(nginx) <= old_workers

@@ -1,0 +1,527 @@
+"""Publications to a real nginx, from what is written into the state folder."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from lictor import errors
+from lictor.adapters import files
+from lictor.events import script, survey
+from lictor.routing import nginx as lictor_nginx
+from lictor.routing import peers, publish, route_store, templates
+from lictor.spec import settings as config
+
+from lab.daemon import Daemon, wait_for
+from lab.docker import Docker
+from lab.nginx import Nginx
+from support.backend import Backend
+from support.paths import REPOSITORY
+
+TEMPLATE = (REPOSITORY / "templates" / "location.conf.j2").read_text()
+HOST_TEMPLATE = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; include {{{{ folder }}}}/*.conf; }}"
+
+
+@pytest.fixture
+def settings(tmp_path, nginx: Nginx) -> config.Settings:
+    """nginx runs with lictor's snippet, and a host's server listens where the user's own does."""
+    for folder in script.FOLDERS:
+        os.makedirs(tmp_path / "state" / folder)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "server.conf.j2").write_text(HOST_TEMPLATE.format(port=nginx.port))
+    lictor_nginx.prepare(nginx.conf_dir)
+    nginx.start()
+    return config.Settings(str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=config.Nginx(
+        conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
+
+
+def put_route(settings, name, *, path, host="", removed=False):
+    """What lictor-scale would leave in the state folder."""
+    files.write_json(f"{settings.state_dir}/routes/{name}.json", {
+        "name": name, "service": name, "path": path, "host": host, "traffic": "healthy", "node": "node-1",
+        "empty_ok": False, "removed": removed})
+
+
+def put(settings, name, *ports, path="", host="", removed=False):
+    """And what a first decision would."""
+    put_route(settings, name, path=path or f"/{name}", host=host, removed=removed)
+    route_store.write_served(settings.state_dir, name, peers.Served(
+        tuple(peers.Peer("127.0.0.1", port) for port in ports),
+        tuple(("node-1", f"{name}-{port}") for port in ports)))
+
+
+def change_peers(settings, name, *ports):
+    """What another decision leaves of a service that nginx serves already."""
+    route_store.write_served(settings.state_dir, name, route_store.served(settings.state_dir, name)._replace(
+        peers=tuple(peers.Peer("127.0.0.1", port) for port in ports), confirmed=False))
+
+
+def is_confirmed(settings, name):
+    return route_store.served(settings.state_dir, name).confirmed
+
+
+def written(nginx):
+    """Every file that lictor wrote for services."""
+    return {os.path.relpath(os.path.join(folder, name), nginx.conf_dir)
+            for below in ("upstreams", "locations", "servers")
+            for folder, _, names in os.walk(os.path.join(nginx.conf_dir, below)) for name in names}
+
+
+def workers(nginx):
+    with open(f"/proc/{nginx.daemon.pid}/task/{nginx.daemon.pid}/children", encoding="utf-8") as file:
+        return set(file.read().split())
+
+
+def test_prepare_changes_nothing_the_second_time(tmp_path):
+    conf_dir = str(tmp_path / "lictor")
+    assert lictor_nginx.prepare(conf_dir) == [f"{conf_dir}/lictor.conf"]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "lictor").rglob("*")}
+    assert lictor_nginx.prepare(conf_dir) == []
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "lictor").rglob("*")}
+    with pytest.raises(errors.Refused, match="107 bytes"):
+        lictor_nginx.prepare(str(tmp_path / ("x" * 100)))
+
+
+def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(settings, nginx):
+    old_workers = workers(nginx)
+    with Backend("a") as one:
+        put(settings, "books", one.port)
+        put(settings, "shelves")
+        assert publish.publish(settings) == ["books", "shelves"]
+        assert nginx.get("/books") == (200, '{"instance": "a", "boot": "1"}')
+    assert nginx.get("/shelves")[0] == 503
+    assert is_confirmed(settings, "books") and is_confirmed(settings, "shelves")
+    assert route_store.served(settings.state_dir, "books").generation == lictor_nginx.answered(nginx.conf_dir)
+    wait_for(lambda: not workers(nginx) & old_workers, "the old workers have ended")
+    assert publish.publish(settings) == []
+
+
+def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(settings, nginx, tmp_path):
+    asked, binary = tmp_path / "asked", tmp_path / "nginx-that-tells"
+    binary.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nexec nginx "$@"\n')
+    binary.chmod(0o755)
+    settings = settings._replace(nginx=settings.nginx._replace(binary=str(binary), reload_min_interval_s=0.2))
+    with Backend("a") as one, Backend("b") as two:
+        for ports, times in (((one.port,), 1), ((two.port,), 1), ((one.port, two.port), 1), ((), 2), ((two.port,), 3)):
+            put(settings, "books", *ports)
+            assert publish.publish(settings) == ["books"]
+            assert asked.read_text().count("check.conf") == times, ports
+        assert nginx.get("/books") == (200, '{"instance": "b", "boot": "1"}')
+
+
+def test_an_empty_service_answers_503_with_retry_after(settings, nginx):
+    put(settings, "books")
+    publish.publish(settings)
+    answer = subprocess.run(["curl", "-si", nginx.url + "/books"], capture_output=True, text=True).stdout
+    assert " 503 " in answer and "\nRetry-After: 5" in answer
+
+
+def make_clash(nginx):
+    """The user has a location of his own, /nginx-is-up/x, which only the whole configuration shows; the text before."""
+    with open(nginx.main_conf, encoding="utf-8") as file:
+        text = file.read()
+    with open(nginx.main_conf, "w", encoding="utf-8") as file:
+        file.write(text.replace("location = ", "location /nginx-is-up/x { return 204; } location = "))
+    return text
+
+
+def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings, nginx, capsys):
+    put(settings, "books", 8001)
+    publish.publish(settings)
+    before = {path: files.read(f"{nginx.conf_dir}/{path}") for path in written(nginx)}
+    put(settings, "books", 8002)
+    put(settings, "clash", 8003, path="/nginx-is-up/x")
+    text = make_clash(nginx)
+    assert publish.publish(settings) == ["books"]
+    assert "outcome=rolled-back" in (log := capsys.readouterr().err) and "duplicate location" in log
+    assert not is_confirmed(settings, "clash")
+    assert written(nginx) == set(before)
+    assert "127.0.0.1:8002" in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+    with open(nginx.main_conf, "w", encoding="utf-8") as file:
+        file.write(text)
+    assert publish.publish(settings) == []
+    assert publish.publish(settings, ["books", "clash"]) == ["clash"]  # as the timer does, once the cause is gone
+
+
+def move_to_clash(settings, nginx, name, host):
+    """The route is moved to where the user has a location of his own, which only the whole configuration shows."""
+    if host:
+        template = f"{settings.templates_dir}/server.conf.j2"
+        text = files.read(template)
+        files.write_atomic(template, text.replace("server {", "server { location /taken { return 204; }"))
+    else:
+        make_clash(nginx)
+    put_route(settings, name, path="/taken" if host else "/nginx-is-up/x", host=host)
+
+
+def move_to_nonsense(settings, nginx, name, host):
+    """The route is moved, and its template is no good any more, but for the earlier one."""
+    files.write_atomic(f"{settings.templates_dir}/location.conf.j2", "{% if path == '/y' %}x{% endif %}" + TEMPLATE)
+    put_route(settings, name, path="/y", host=host)
+
+
+@pytest.mark.parametrize("host", ["", "books.example.com"])
+@pytest.mark.parametrize("move", [move_to_clash, move_to_nonsense])
+@pytest.mark.parametrize("counts", [(0, 1, 2, 0), (1, 0, 2)])
+def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(settings, nginx, host, move, counts):
+    with Backend("a") as a, Backend("b") as b:
+        ports = a.port, b.port
+        put(settings, "books", *ports[:counts[0]], host=host)
+        assert publish.publish(settings) == ["books"]
+        move(settings, nginx, "books", host)
+        assert publish.publish(settings, ["books"]) == []
+        for count in counts[1:]:
+            change_peers(settings, "books", *ports[:count])
+            assert publish.publish(settings) == ["books"] and is_confirmed(settings, "books")
+            assert {nginx.get("/books", host=host)[0] for _ in range(4)} == {200 if count else 503}
+            text = files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+            assert [f":{port} " in text for port in ports] == [number < count for number in range(2)]
+        assert route_store.served(settings.state_dir, "books").refused
+        put_route(settings, "books", path="/z", host=host)
+        assert publish.publish(settings, ["books"]) == ["books"]
+        assert nginx.get("/books", host=host)[0] == 404 and nginx.get("/z", host=host)[0] == (200 if count else 503)
+
+
+def test_what_had_waited_when_a_route_was_refused_is_not_what_nginx_has_accepted(settings, nginx):
+    hindered = settings._replace(nginx=settings.nginx._replace(pid_file=f"{nginx.folder}/none"))
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "books", a.port)
+        assert publish.publish(settings) == ["books"]
+        put_route(settings, "books", path="/waits")
+        assert publish.publish(hindered, ["books"]) == []
+        move_to_clash(settings, nginx, "books", "")
+        assert publish.publish(settings, ["books"]) == ["books"]  # the peers are
+        assert '"a"' in nginx.get("/books")[1] and nginx.get("/waits")[0] == 404
+        change_peers(settings, "books", b.port)
+        assert publish.publish(settings) == ["books"] and '"b"' in nginx.get("/books")[1]
+
+
+@pytest.mark.parametrize("moved_to", ["/books", "/moved"])
+def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings, nginx, capsys, moved_to):
+    path = f"{settings.templates_dir}/location.conf.j2"
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "books", a.port)
+        assert publish.publish(settings) == ["books"]
+        files.write_atomic(path, TEMPLATE.replace("proxy_pass", "nonsense; proxy_pass"))
+        put_route(settings, "books", path=moved_to)
+        assert publish.publish(settings, ["books"]) == []
+        for ports, status in (((), 502), ((b.port,), 200), ((), 502), ((a.port, b.port), 200)):
+            change_peers(settings, "books", *ports)
+            assert publish.publish(settings, ["books"]) == ["books"]
+            assert {nginx.get("/books")[0] for _ in range(4)} == {status}
+        capsys.readouterr()
+        change_peers(settings, "books")
+        assert publish.publish(settings) == ["books"] and "refused" not in capsys.readouterr().err
+        files.write_atomic(path, TEMPLATE)
+        assert publish.publish(settings, ["books"]) == ["books"] and nginx.get(moved_to)[0] == 503
+
+
+def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(settings, nginx, monkeypatch):
+    put(settings, "books", 8001)
+    publish.publish(settings)
+    before = written(nginx)
+    make_clash(nginx)
+    put(settings, "clash", 8003, path="/nginx-is-up/x")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(lictor_nginx, "reload", killed)
+        publish.publish(settings)
+    assert written(nginx) > before
+    change_peers(settings, "books", 8002)
+    assert publish.publish(settings) == ["books"]
+    assert written(nginx) == before
+    lictor_nginx.check_main_conf(settings.nginx)
+
+
+def killed(_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_what_nginx_could_not_start_with_is_taken_back_while_it_is_down(settings, nginx, monkeypatch, user):
+    put(settings, "books", 8001)
+    publish.publish(settings)
+    make_clash(nginx)
+    nginx.stop()
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    put(settings, "clash", 8003, path="/nginx-is-up/x")
+    assert publish.publish(settings) == []
+    nginx.start()
+    change_peers(settings, "books", 8002)
+    assert publish.publish(settings) == ["books"]
+
+
+def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(settings, nginx, monkeypatch):
+    """As the agent's user would, to whom nginx says that it may not open its pid file."""
+    monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    put(settings, "books", 8001)
+    unreadable = settings.nginx._replace(main_conf=f"{nginx.folder}/none")
+    assert publish.publish(settings._replace(nginx=unreadable)) == ["books"]
+
+
+def test_a_service_whose_own_files_are_no_good_is_left_out(settings, nginx, tmp_path, capsys):
+    (tmp_path / "templates" / "location.conf.j2").write_text(
+        "location {{ path }} { {% if name == 'bad' %}no_such_directive on;{% endif %} return 204; }")
+    (tmp_path / "templates" / "upstream.conf.j2").write_text(
+        "upstream {{ 'x' if name == 'odd' else 'lictor_' + name }} { server 127.0.0.1:9 down; }")
+    for name in ("bad", "good", "odd"):
+        put(settings, name)
+    assert publish.publish(settings) == ["good"]
+    log = capsys.readouterr().err
+    assert 'service=bad outcome=refused reason="nginx refuses it: unknown directive' in log
+    assert "service=odd outcome=refused" in log
+    assert nginx.get("/good")[0] == 204
+
+
+def test_without_nginx_the_files_wait_and_are_confirmed_once_it_runs(settings, nginx, capsys):
+    nginx.stop()
+    put(settings, "books")
+    assert publish.publish(settings) == []
+    assert "nginx is not running" in capsys.readouterr().err
+    nginx.start()
+    old_workers = workers(nginx)
+    assert publish.publish(settings) == ["books"]
+    assert workers(nginx) == old_workers  # what it serves needed no reload
+
+
+def test_a_pid_file_that_names_another_process_signals_nobody(settings, nginx, tmp_path, capsys):
+    bystander = Daemon(["sleep", "60"], str(tmp_path / "sleep.log"))
+    try:
+        with open(nginx.pid_file, "w", encoding="utf-8") as file:
+            file.write(str(bystander.pid))
+        put(settings, "books")
+        assert publish.publish(settings) == []
+        assert bystander.running and "names no nginx master process" in capsys.readouterr().err
+    finally:
+        bystander.stop()
+
+
+def test_nginx_starts_again_after_a_kill_once_its_socket_is_cleaned_away(settings, nginx):
+    put(settings, "books")
+    publish.publish(settings)
+    for pid in [nginx.daemon.pid, *map(int, workers(nginx))]:
+        os.kill(pid, signal.SIGKILL)
+    nginx.stop()
+    leftovers = [f"{nginx.conf_dir}/run/generation.sock", f"{nginx.conf_dir}/upstreams/.x.conf.1.tmp"]
+    open(leftovers[1], "w", encoding="utf-8").close()
+    for path in leftovers:
+        os.utime(path, (1, 1))
+    cleaned = []
+    wait_for(lambda: cleaned.extend(lictor_nginx.clean(settings.nginx)) or len(cleaned) > 1, "both are cleaned away")
+    assert sorted(cleaned) == sorted(leftovers)
+    nginx.start()
+    assert lictor_nginx.clean(settings.nginx) == []
+    assert nginx.get("/books")[0] == 503
+
+
+def test_services_of_one_host_share_a_server_and_leave_no_trace(settings, nginx):
+    with Backend("a") as one, Backend("b") as two:
+        put(settings, "a", one.port, path="/x", host="books.example.com")
+        put(settings, "b", two.port, path="/y", host="books.example.com")
+        publish.publish(settings)
+        assert '"a"' in nginx.get("/x", host="books.example.com")[1]
+        assert '"b"' in nginx.get("/y", host="books.example.com")[1]
+        assert nginx.get("/x")[0] == 404
+        put(settings, "a", one.port, path="/z")
+        put(settings, "b", removed=True)
+        publish.publish(settings)
+        assert '"a"' in nginx.get("/z")[1]
+    assert written(nginx) == {"upstreams/lictor_a.conf", "locations/a.conf"}
+
+
+def change_nothing(settings, nginx):
+    pass
+
+
+def change_main_conf(settings, nginx):
+    files.write_atomic(nginx.main_conf, files.read(nginx.main_conf) + "\n")
+
+
+def change_what_it_includes(settings, nginx):
+    files.write_atomic(f"{nginx.folder}/mine/x.conf", "# nothing\n")
+
+
+def change_template(settings, nginx):
+    files.write_atomic(f"{settings.templates_dir}/location.conf.j2", TEMPLATE + "\n")
+
+
+def change_route(settings, nginx):
+    put_route(settings, "books", path="/y")
+
+
+def let_time_pass(settings, nginx):
+    now = route_store.served(settings.state_dir, "books")
+    route_store.write_served(settings.state_dir, "books", now._replace(refused_until=time.time() - 1))
+
+
+def turn_the_clock_back(settings, nginx):
+    now = route_store.served(settings.state_dir, "books")
+    route_store.write_served(settings.state_dir, "books", now._replace(refused_until=now.refused_until + 86400))
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+@pytest.mark.parametrize(("change", "is_tried"), [
+    (change_nothing, False), (change_main_conf, True), (change_what_it_includes, True), (change_template, True),
+    (change_route, True), (let_time_pass, True), (turn_the_clock_back, True)])
+def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings, nginx, monkeypatch, capsys, user, change,
+                                                                 is_tried):
+    monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 1)
+    monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", 0)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "books", a.port)
+        assert publish.publish(settings) == ["books"]
+        text = files.read(nginx.main_conf)
+        files.write_atomic(nginx.main_conf, text.replace(
+            "location = ", "include mine/*.conf; location /x { return 204; } location /y { return 204; } location = "))
+        put_route(settings, "books", path="/x")
+        assert publish.publish(settings, ["books"]) == [] and "rolled-back" in capsys.readouterr().err
+        os.makedirs(f"{nginx.folder}/mine", exist_ok=True)
+        change(settings, nginx)
+        assert publish.publish(settings, ["books"]) == []
+        assert ("rolled-back" in capsys.readouterr().err) is is_tried
+        assert publish.publish(settings, ["books"]) == [] and "rolled-back" not in capsys.readouterr().err
+        change_peers(settings, "books", b.port)
+        assert publish.publish(settings) == ["books"] and '"b"' in nginx.get("/books")[1]
+        files.write_atomic(nginx.main_conf, text)
+        assert publish.publish(settings, ["books"]) == ["books"]
+        assert nginx.get("/books")[0] == 404 and not route_store.served(settings.state_dir, "books").refused
+
+
+def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings, nginx, capsys):
+    """The user's own location names the upstream."""
+    text = files.read(nginx.main_conf)
+    with Backend("a") as a:
+        put(settings, "books", a.port)
+        assert publish.publish(settings) == ["books"]
+        files.write_atomic(nginx.main_conf, text.replace(
+            "location = ", "location /mine { proxy_pass http://lictor_books; } location = "))
+        put_route(settings, "books", path="/books", removed=True)
+        change_peers(settings, "books")
+        assert publish.publish(settings, ["books"]) == ["books"] and "rolled-back" in capsys.readouterr().err
+        assert nginx.get("/books")[0] == 503
+        assert publish.publish(settings, ["books"]) == [] and "rolled-back" not in capsys.readouterr().err
+        assert "its removal is refused" in survey._unconfirmed(settings)[0]
+    files.write_atomic(nginx.main_conf, text)
+    assert publish.publish(settings, ["books"]) == ["books"] and written(nginx) == set()
+
+
+@pytest.mark.parametrize("leaves", [{"removed": True}, {"path": "/z"}, {"path": "/z", "host": "shelves.example.com"}])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_hosts_server_stays_as_long_as_a_refused_service_has_its_location_there(settings, nginx, leaves, at_once):
+    host, server = "books.example.com", f"{nginx.conf_dir}/servers/books.example.com.conf"
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "a", a.port, path="/x", host=host)
+        put(settings, "b", b.port, path="/y", host=host)
+        assert publish.publish(settings) == ["a", "b"]
+        put_route(settings, "b", path="/nginx-is-up/x")
+        text = make_clash(nginx)
+        if not at_once:
+            assert publish.publish(settings, ["b"]) == []
+        put(settings, "a", a.port, **leaves)
+        assert publish.publish(settings, ["a", "b"]) == ["a"]
+        assert route_store.served(settings.state_dir, "b").refused and '"b"' in nginx.get("/y", host=host)[1]
+        files.write_atomic(nginx.main_conf, text)
+        assert publish.publish(settings, ["a", "b"]) == ["b"]
+        assert '"b"' in nginx.get("/nginx-is-up/x")[1] and not os.path.exists(server)
+
+
+def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings, nginx, capsys):
+    own = f"{nginx.conf_dir}/locations/mine.conf"
+    with open(own, "w", encoding="utf-8") as file:
+        file.write("location = /mine { return 204; }")
+    put(settings, "b", path="/same")
+    publish.publish(settings)
+    put(settings, "a", path="/same")
+    put(settings, "mine", removed=True)
+    assert publish.publish(settings, ["a", "b", "mine"]) == ["a", "mine"]
+    assert "service=b outcome=refused" in capsys.readouterr().err
+    assert written(nginx) == {"upstreams/lictor_a.conf", "upstreams/lictor_b.conf", "locations/a.conf",
+                              "locations/mine.conf"}
+    assert nginx.get("/mine")[0] == 204
+
+
+def test_a_file_that_was_lost_or_edited_is_mended(settings, nginx):
+    put(settings, "books")
+    publish.publish(settings)
+    os.remove(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+    assert publish.publish(settings) == []
+    assert publish.publish(settings, ["books"]) == ["books"]
+    assert os.path.exists(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+
+
+def test_other_peers_are_put_into_the_file_that_is_there_and_a_sweep_compares_it_with_the_template(settings, nginx):
+    path = f"{nginx.conf_dir}/upstreams/lictor_books.conf"
+    put(settings, "books", 9001)
+    publish.publish(settings)
+    edited = files.read(path).replace("upstream lictor_", "# by hand\nupstream lictor_")
+    files.write_atomic(path, edited)
+    change_peers(settings, "books", 9001, 9002)
+    assert publish.publish(settings) == ["books"]
+    assert "# by hand" in files.read(path) and "server 127.0.0.1:9002" in files.read(path)
+    assert publish.publish(settings, ["books"]) == ["books"]
+    assert "# by hand" not in files.read(path) and "server 127.0.0.1:9002" in files.read(path)
+    files.write_atomic(path, edited.replace("server", "swerve"))
+    change_peers(settings, "books", 9003)
+    assert publish.publish(settings) == []  # nginx refuses the rest of it, so that next time the template is asked
+    assert publish.publish(settings) == ["books"] and "server 127.0.0.1:9003" in files.read(path)
+
+
+def test_a_users_own_template_is_asked_about_other_peers_too(settings, nginx, tmp_path):
+    (tmp_path / "templates" / "upstream.conf.j2").write_text("""upstream lictor_{{ name }} {
+{% if servers|length > 1 %}
+    least_conn;
+{% endif %}
+{% for server in servers %}
+    server {{ server }};
+{% endfor %}
+}""")
+    put(settings, "books", 9001)
+    publish.publish(settings)
+    change_peers(settings, "books", 9001, 9002)
+    assert publish.publish(settings) == ["books"]
+    assert "least_conn" in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+
+
+def test_nginx_in_a_container(settings, nginx, docker: Docker, tmp_path, monkeypatch):
+    """FROM scratch with this machine's nginx; it shares the folder and this machine's network."""
+    nginx.stop()
+    monkeypatch.setenv("DOCKER_HOST", docker.url)
+    build_nginx(docker, str(tmp_path / "image"))
+    docker.docker("run", "-d", "--name", "proxy", "--network", "host", "-v", f"{nginx.folder}:{nginx.folder}",
+                  "lab-nginx", "/usr/sbin/nginx", "-c", nginx.main_conf, "-g", "daemon off;")
+    wait_for(lambda: nginx.get("/nginx-is-up")[0] == 200, "nginx answers in its container")
+    inside = settings._replace(nginx=settings.nginx._replace(container="proxy", pid_file="/nonexistent"))
+    with Backend("a") as one:
+        put(inside, "books", one.port)
+        assert publish.publish(inside) == ["books"]
+        assert nginx.get("/books") == (200, '{"instance": "a", "boot": "1"}')
+    docker.docker("stop", "-t", "5", "proxy")
+    put(inside, "books", 8001)
+    assert publish.publish(inside) == []
+
+
+def build_nginx(docker: Docker, folder: str) -> None:
+    libraries = subprocess.run(["ldd", "/usr/sbin/nginx"], capture_output=True, text=True, check=True).stdout
+    needed = ["/usr/sbin/nginx", "/etc/passwd", "/etc/group",
+              *(word for word in libraries.split() if word.startswith("/"))]
+    for path in needed:
+        os.makedirs(folder + os.path.dirname(path), exist_ok=True)
+        shutil.copy(path, folder + path)
+    for path in ("/var/log/nginx", "/var/lib/nginx"):
+        os.makedirs(folder + path)
+    with open(f"{folder}/Dockerfile", "w", encoding="utf-8") as file:
+        file.write("FROM scratch\n" + "COPY . /\n")
+    docker.docker("build", "-q", "-t", "lab-nginx", folder)
+
+
+def test_the_check_is_apart_from_the_live_nginx(settings, nginx):
+    """It would bind, log to, or write the pid file of, the live one if any of its own settings were missing."""
+    pid = files.read(nginx.pid_file)
+    text = templates.Templates().text("check.conf.j2", run_dir=f"{nginx.conf_dir}/run", upstreams=[], locations=["#"])
+    lictor_nginx.check(settings.nginx, text)
+    assert files.read(nginx.pid_file) == pid
+    assert sorted(os.listdir(f"{nginx.conf_dir}/run")) == ["check", "check.conf", "check.pid", "generation.sock"]

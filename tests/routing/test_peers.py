@@ -1,0 +1,205 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lictor import model
+from lictor.routing import peers, route_store
+
+ROUTE = {"name": "books", "service": "books", "path": "/books", "host": "", "traffic": "healthy", "node": "node-1",
+         "empty_ok": False, "removed": False}
+NOW_S = 1000.0
+
+
+def seen(number, *, status="passing", alive=True, maintenance=None, node="node-1", address=None, port=80,
+         service="books", weight=1):
+    return model.Instance(node, f"books-{number}", service, f"10.0.0.{number}" if address is None else address, port,
+                          status, alive, maintenance, "", weight)
+
+
+def serving(*numbers, empty_since=None, ailing=()):
+    return peers.Served(tuple(peers.Peer(f"10.0.0.{number}", 80) for number in numbers),
+                           tuple(("node-1", f"books-{number}") for number in numbers), empty_since=empty_since,
+                           ailing=tuple(("node-1", f"books-{number}") for number in ailing))
+
+
+def decide(now, instances, *, certain=False, **route):
+    return peers.decide({**ROUTE, **route}, now, instances, now_s=NOW_S, certain=certain)
+
+
+def numbers(decision):
+    return [int(each.address.rpartition(".")[2]) for each in decision.peers]
+
+
+@pytest.mark.parametrize(("traffic", "fields", "receives"), [
+    ("healthy", {"status": "passing"}, True), ("healthy", {"status": "warning"}, True),
+    ("healthy", {"status": "critical"}, False), ("healthy", {"alive": False}, False),
+    ("healthy", {"maintenance": "x"}, False), ("healthy", {"maintenance": ""}, False),
+    ("healthy", {"service": "books-green"}, False), ("healthy", {"address": "127.0.0.1", "node": "node-2"}, False),
+    ("healthy", {"address": "127.0.0.1"}, True), ("healthy", {"address": "::1", "node": "node-2"}, False),
+    ("healthy", {"address": "::ffff:127.0.0.1", "node": "node-2"}, False), ("healthy", {"address": "fd00::1"}, True),
+    ("any", {"status": "critical"}, True), ("any", {"alive": False}, True), ("any", {"maintenance": "x"}, False),
+    ("any", {"service": "books-green"}, False),
+    ("healthy", {"status": "warning", "weight": 0}, False), ("any", {"status": "warning", "weight": 0}, True),
+])
+def test_who_receives_traffic(traffic, fields, receives):
+    decision = decide(None, [seen(1, **fields)], traffic=traffic)
+    assert (decision.kind, bool(decision.peers)) == ("publish", receives)
+
+
+@pytest.mark.parametrize(("now", "instances", "certain", "kind", "receiving"), [
+    # what is served already
+    (serving(1, 2), [seen(2), seen(1)], False, "unchanged", [1, 2]),
+    (serving(), [], False, "unchanged", []),
+    # more, or other ones
+    (None, [seen(1)], False, "publish", [1]),
+    (None, [], False, "publish", []),
+    (serving(1), [seen(1), seen(2), seen(3)], False, "publish", [1, 2, 3]),
+    (serving(), [seen(1)], False, "publish", [1]),
+    # fewer: half is believed, less than that only when it is certain
+    (serving(1, 2), [seen(1)], False, "publish", [1]),
+    (serving(1, 2, 3), [seen(1)], False, "confirm", [1]),
+    (serving(1, 2, 3), [seen(1)], True, "publish", [1]),
+    (serving(1, 2), [seen(3), seen(4)], False, "publish", [3, 4]),
+    # panic: the unfit ones stay where they are most, but never come in
+    (serving(1, 2), [seen(1, status="critical"), seen(2)], False, "publish", [2]),
+    (serving(1, 2), [seen(1, status="critical"), seen(2, alive=False)], False, "unchanged", [1, 2]),
+    (serving(1, 2, 3), [seen(1), seen(2, status="critical"), seen(3, alive=False)], False, "unchanged", [1, 2, 3]),
+    (serving(1, 2, 3), [seen(1), seen(2, status="critical"), seen(3, maintenance="x")], True, "publish", [1]),
+    (serving(1), [seen(1), seen(2, status="critical"), seen(3, status="critical")], False, "unchanged", [1]),
+    (serving(1), [seen(1, status="critical"), seen(2, status="critical")], False, "unchanged", [1]),
+    (serving(1, 2), [seen(1, status="critical"), seen(3)], False, "publish", [3]),
+    # but those that were served before, and left as they became unfit
+    (serving(3, ailing=(1, 2)), [seen(each, status="critical") for each in (1, 2, 3, 4)], True, "publish", [1, 2, 3]),
+    (serving(2, 3, ailing=(1,)), [seen(1, alive=False), seen(2), seen(3)], False, "unchanged", [2, 3]),
+    (serving(2, ailing=(1,)), [seen(1, maintenance="x"), seen(2, status="critical")], False, "unchanged", [2]),
+    # none: held, because empty is not believed yet
+    (serving(1, 2), [], False, "confirm", []),
+    (serving(1, 2), [], True, "hold", [1, 2]),
+    (serving(1, 2), [seen(1, maintenance="x")], True, "hold", [1, 2]),
+    (serving(1, empty_since=NOW_S - 59), [], True, "hold", [1]),
+    (serving(1, empty_since=NOW_S - 60), [], False, "confirm", []),
+    (serving(1, empty_since=NOW_S - 60), [], True, "publish", []),
+])
+def test_decisions(now, instances, certain, kind, receiving):
+    decision = decide(now, instances, certain=certain)
+    assert (decision.kind, numbers(decision)) == (kind, receiving)
+
+
+@pytest.mark.parametrize(("weights", "status", "weight"), [
+    ({"Passing": 2, "Warning": 3}, "passing", 2), ({"Passing": 2, "Warning": 3}, "warning", 3),
+    ({"Passing": 2, "Warning": 3}, "critical", 2), ({"Passing": 3, "Warning": 0}, "warning", 0),
+    ({"Passing": 65535}, "passing", 65535), ({"Passing": 2}, "warning", 1), ({}, "passing", 1), (None, "passing", 1),
+    *[({"Passing": each}, "passing", 1) for each in (0, 65536, -1, True, False, "9", 2.0, None, [2])],
+])
+def test_one_weighs_what_its_status_says_and_1_where_consul_would_refuse_that(weights, status, weight):
+    entry = {"Node": {"Node": "node-1"}, "Service": {"ID": "a", "Service": "books", "Port": 80, "Weights": weights},
+             "Checks": [{"CheckID": "service:a", "ServiceID": "a", "Status": status}]}
+    assert model.instance(entry).weight == weight
+
+
+def test_another_weight_alone_is_published_and_of_two_at_one_address_the_heavier_counts():
+    assert decide(serving(1), [seen(1, weight=2)])[:2] == ("publish", (("10.0.0.1", 80, 2),))
+    twins = [seen(1, weight=3), seen(2, address="10.0.0.1", weight=2)]
+    assert decide(serving(1), twins).peers == (("10.0.0.1", 80, 3),)
+
+
+def test_a_weight_of_0_at_warning_ends_traffic_as_in_consuls_mesh_but_not_that_of_all_at_once():
+    one, other = [seen(each, status="warning", weight=0) for each in (1, 2)]
+    assert (numbers(decide(serving(1, 2), [one, seen(2)])), numbers(decide(serving(2), [one, seen(2)]))) == ([2], [2])
+    panic = decide(serving(1, 2), [one, other])
+    assert (panic.kind, panic.peers) == ("unchanged", (("10.0.0.1", 80, 1), ("10.0.0.2", 80, 1)))
+
+
+@given(st.permutations(range(1, 6)), st.integers(1, 5), st.booleans())
+@settings(deadline=None)
+def test_those_that_fail_one_by_one_end_as_if_at_once(order, count, certain):
+    now = serving(1, 2, 3, 4, 5)
+    for failed in range(1, count + 1):
+        instances = [seen(each, status="critical" if each in order[:failed] else "passing") for each in range(1, 6)]
+        at_once = decide(serving(1, 2, 3, 4, 5), instances, certain=certain)
+        decision = decide(now, instances, certain=certain)
+        assert (decision.peers, decision.ailing) == (at_once.peers, at_once.ailing)
+        now = peers.Served(decision.peers, decision.instances, ailing=decision.ailing)
+
+
+def test_one_that_is_gone_and_comes_back_was_never_served():
+    now = serving(2, 3, ailing=(1,))
+    decision = decide(now, [seen(2), seen(3)])
+    assert (decision.kind, decision.ailing) == ("unchanged", ())
+
+
+def test_an_empty_catalogue_is_true_at_once_when_replicas_is_0_or_the_service_is_removed():
+    assert decide(serving(1), [], certain=True, empty_ok=True)[:2] == ("publish", ())
+    assert decide(serving(1), [seen(1)], removed=True)[:2] == ("publish", ())
+    assert decide(serving(), [seen(1)], removed=True).kind == "unchanged"
+
+
+@pytest.mark.parametrize("fields", [
+    {"address": address} for address in (
+        "", "books.example.com", "10.0.0.1;", "10.0.0.01", "１0.0.0.1", "0.0.0.0", "::", "224.0.0.1", "fe80::1%eth0",
+        "10.0.0.1\n", " 10.0.0.1", "10.0.0.1/32", "[::1]", "unix:/run/docker.sock", "x" * 10_000, 167772161, None,
+        ["10.0.0.1"])
+] + [{"port": port} for port in (0, -1, 65536, True, "80", "8０", 80.0, None, [80], 10**30)])
+def test_a_hostile_address_or_port_is_refused_by_name_and_the_others_stay(fields):
+    bad = seen(1)._replace(**fields)
+    decision = decide(serving(2), [bad, seen(2)])
+    assert (decision.kind, numbers(decision)) == ("unchanged", [2])
+    assert len(decision.refused) == 1 and "'books-1' of node 'node-1'" in decision.refused[0]
+    assert len(decision.refused[0]) < 400
+    held = decide(serving(2, empty_since=1.0), [bad], certain=True)
+    assert (held.kind, numbers(held)) == ("hold", [2])
+
+
+def test_the_same_address_twice_is_one_peer_and_the_order_is_stable():
+    twins = [seen(2), seen(1), seen(3, address="10.0.0.1")]
+    assert numbers(decide(None, twins)) == [1, 2]
+    assert decide(None, twins)[:3] == decide(None, twins[::-1])[:3]
+
+
+def test_a_weight_of_1_is_not_written_so_that_files_of_before_stay_as_they_are(tmp_path):
+    (tmp_path / "peers").mkdir()
+    now = serving(1)._replace(peers=(peers.Peer("10.0.0.1", 80), peers.Peer("10.0.0.2", 80, 3)))
+    route_store.write_served(str(tmp_path), "books", now)
+    written = json.loads((tmp_path / "peers" / "books.json").read_text())
+    assert written["peers"] == [["10.0.0.1", 80], ["10.0.0.2", 80, 3]]
+    assert route_store.served(str(tmp_path), "books") == now
+
+
+def test_what_is_served_survives_its_file_and_a_damaged_one_is_none():
+    now = serving(1, 2, empty_since=3.0, ailing=(3,))
+    without_weights = [[each.address, each.port] for each in now.peers]  # as before there were any
+    assert peers.served({**now._asdict(), "peers": without_weights}) == now
+    assert peers.served({**now._asdict(), "peers": [list(each) for each in now.peers]}) == now
+    for damaged in (None, [], {}, {"peers": 1, "instances": []}, {"peers": [[1]], "instances": []},
+                    {"peers": [], "instances": [], "strange": 1}):
+        assert peers.served(damaged) is None
+
+
+INSTANCES = st.lists(st.builds(
+    seen, st.integers(1, 6), status=st.sampled_from(["passing", "warning", "critical"]), alive=st.booleans(),
+    maintenance=st.sampled_from([None, None, "x"]), node=st.sampled_from(["node-1", "node-2"]),
+    address=st.one_of(st.none(), st.text(max_size=20), st.sampled_from(["127.0.0.1", "::1", "10.0.0.9"])),
+    port=st.one_of(st.just(80), st.integers(), st.booleans(), st.text(max_size=5)),
+    weight=st.integers(0, 3),
+    service=st.sampled_from(["books", "books", "books-green"])), max_size=8)
+
+
+SERVED = st.one_of(st.none(), st.sets(st.integers(1, 6)).map(lambda some: serving(*sorted(some))))
+
+
+@given(SERVED, INSTANCES, st.booleans(), st.booleans())
+@settings(deadline=None)
+def test_whatever_is_seen(now, instances, certain, empty_ok):
+    decision = decide(now, instances, certain=certain, empty_ok=empty_ok)
+    turned = decide(now, instances[::-1], certain=certain, empty_ok=empty_ok)
+    assert decision == turned._replace(refused=decision.refused)
+    assert all(type(each) is int and 0 < each < 65536 for peer in decision.peers for each in peer[1:])
+    assert decision.peers == tuple(sorted({peer[:2]: peer for peer in decision.peers}.values()))
+    if now is not None:
+        assert decision.kind != "confirm" or not certain
+        assert decision.peers or decision.kind in ("confirm", "unchanged") or empty_ok  # never empty in one step
+        if decision.kind == "publish":
+            after = peers.Served(decision.peers, decision.instances, ailing=decision.ailing)
+            assert decide(after, instances, certain=certain, empty_ok=empty_ok).kind == "unchanged"

@@ -1,0 +1,101 @@
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lictor import errors
+from lictor.routing import templates as render
+from lictor.routing.peers import Peer
+
+from support.paths import REPOSITORY
+
+GOLDEN = REPOSITORY / "tests" / "data" / "nginx"
+PEERS = [Peer("127.0.0.1", 32768), Peer("10.0.0.7", 8080, 3), Peer("fd00::1", 8080)]
+TEMPLATES = render.Templates()
+
+
+@pytest.mark.parametrize(("file_name", "text"), [
+    ("lictor.conf", TEMPLATES.text("lictor.conf.j2", conf_dir="/etc/nginx/lictor")),
+    ("upstream.conf", TEMPLATES.upstream("books-service", PEERS)),
+    ("upstream-empty.conf", TEMPLATES.upstream("books-service", [])),
+    ("location.conf", TEMPLATES.location("books-service", "/api/v1/books", empty=False)),
+    ("location-empty.conf", TEMPLATES.location("books-service", "/api/v1/books", empty=True)),
+    ("server.conf", TEMPLATES.server("books.example.com", "/etc/nginx/lictor/servers/books.example.com.d")),
+])
+def test_golden_configurations(file_name, text):
+    assert text == (GOLDEN / file_name).read_text()
+
+
+HOSTILE = ["x; } server { root /etc; } location /y", "x {", "x }", "x;", "$uri", "../x", "x\n}", "x y", '"x"', "x#",
+           "ｘ", "x" * 10_000, "\\", "x\0"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_hostile_is_rendered(text):
+    for attempt in (lambda: TEMPLATES.upstream(text, PEERS), lambda: TEMPLATES.upstream("books", [Peer(text, 80)]),
+                    lambda: TEMPLATES.upstream("books", [Peer("10.0.0.1", text)]),
+                    lambda: TEMPLATES.upstream("books", [Peer("10.0.0.1", 80, text)]),
+                    lambda: TEMPLATES.location("books", "/" + text, empty=False), lambda: TEMPLATES.server(text, "/d")):
+        with pytest.raises(errors.Refused):
+            attempt()
+
+
+@given(st.text(st.sampled_from("ab10.:/;{}\"'\\ \n#$~"), min_size=1, max_size=30))
+@settings(deadline=None)
+def test_a_rendered_upstream_holds_its_peers_and_nothing_else(address):
+    try:
+        text = TEMPLATES.upstream("books", [Peer(address, 80)])
+    except errors.Refused:
+        return
+    assert set(address) <= set("10ab.:")
+    assert text.count("{") == text.count("}") == 1
+
+
+@pytest.mark.parametrize(("template", "body"), [
+    ("upstream.conf.j2", "upstream other { server 10.0.0.1:80; }"),
+    ("upstream.conf.j2", "upstream lictor_{{ name }} { server 10.0.0.9:80; }"),
+    ("upstream.conf.j2", "upstream lictor_{{ name }} { server 10.0.0.1:80; include /etc/x; }"),
+    ("upstream.conf.j2", "upstream lictor_{{ name }} { server 10.0.0.1:80 max_fails=0 weight=2; }"),
+    ("upstream.conf.j2", "upstream lictor_{{ name }} { server 10.0.0.1:80; } server { root /etc; }"),
+    ("upstream.conf.j2", "upstream lictor_{{ name }} { server 10.0.0.1:80;"),
+    ("upstream.conf.j2", "{% for x in servers %}"), ("upstream.conf.j2", "{{ unknown }}"), ("upstream.conf.j2", ""),
+    ("location.conf.j2", "location /other { return 200; }"),
+    ("location.conf.j2", "proxy_pass http://lictor_{{ name }};"),
+    ("location.conf.j2", "location {{ path }} { return 200; } } server { listen 81;"),
+    ("server.conf.j2", "upstream x { server 10.0.0.1:80; }"),
+])
+def test_a_users_template_that_gives_something_else_is_refused_by_name(template, body, tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / template).write_text(body)
+    templates = render.Templates(str(tmp_path / "templates"))
+    with pytest.raises(errors.Refused, match=template):
+        {"upstream": lambda: templates.upstream("books", [Peer("10.0.0.1", 80)]),
+         "location": lambda: templates.location("books", "/books", empty=False),
+         "server": lambda: templates.server("a.example.com", "/d")}[template.partition(".")[0]]()
+
+
+def test_a_users_template_wins_over_ours(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "location.conf.j2").write_text(
+        'location {{ path }} { if ($arg_x = "a;}{") { return 403; } proxy_pass http://lictor_{{ name }}; }')
+    templates = render.Templates(str(tmp_path / "templates"))
+    assert 'if ($arg_x = "a;}{")' in templates.location("books", "/books", empty=False)
+    assert templates.upstream("books", PEERS) == TEMPLATES.upstream("books", PEERS)
+
+
+def test_templates_that_are_kept_are_read_again_when_they_change(tmp_path):
+    folder = tmp_path / "templates"
+
+    def said():
+        return render.templates(str(folder), live=False).text("server.conf.j2", host="x", folder="/y")
+    ours = said()
+    folder.mkdir()
+    os.utime(folder, ns=(1, 1))
+    assert said() == ours and render.templates(str(folder), live=False) is render.templates(str(folder), live=False)
+    own = folder / "server.conf.j2"
+    own.write_text("server { listen 1; }")
+    assert said().endswith("server { listen 1; }")
+    own.write_text("server { listen 2; }")
+    os.utime(own, ns=(2, 2))
+    assert said().endswith("server { listen 2; }")

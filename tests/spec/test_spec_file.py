@@ -1,0 +1,178 @@
+"""A spec as a person writes it: what is refused, and in which words; and what it is brought into."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lictor import errors
+from lictor.cli import service_keys
+from lictor.spec import service_spec, spec_file
+
+LEAST = "name: books\nimage: books:1\nport: 8080\n"
+
+
+def read(text: str) -> dict[str, Any]:
+    table = spec_file.read(LEAST + text, "/srv/books/books.yaml")
+    spec_file.check(table, "books.yaml")
+    json.dumps(table, allow_nan=False).encode()
+    return table
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("route: {path: /n, hots: a}", "unknown key route.hots; known are path, host"),
+    ("replicas: {least: 1}", "unknown key replicas.least; known are initial, min, max"),
+    ("project: {foldr: /srv}", "unknown key project.foldr; known are folder, file, name, service"),
+    ("hots: a", "unknown key hots; known are name, engine, "),
+    ("environment: {A: '1', DEBUG: true}", "environment.DEBUG is 'True' (bool); it must be int or float or str "),
+    ("environment: {A: '1', DEBUG: true}", "write it in quotes"),
+    ("replicas: 3", "replicas is '3' (int); it must be object with keys of initial, min, max"),
+    ("route: /books", "route is '/books' (str); it must be object or null with keys of path, host"),
+    ("environment: {MODE: 0755}", "environment.MODE holds '0755', which YAML takes for 493; write it in quotes"),
+    ("environment: {VERSION: 1.10}", "environment.VERSION holds '1.10', which YAML takes for 1.1; write it in quotes"),
+    ("user: 33:33", "user holds '33:33', which YAML takes for 2013; write it in quotes"),
+    ("labels: {size: 1_000}", "labels.size holds '1_000', which YAML takes for 1000"),
+    ("logging: {options: {max-file: 0x10}}", "logging.options.max-file holds '0x10', which YAML takes for 16"),
+    ("logging: {options: {max-file: true}}", "logging.options.max-file is 'True' (bool); it must be str; write it in "),
+    ("environment: [1]", "environment[0] is '1' (int)"),
+    ("environment: [PATH]", "environment.PATH has no value, and there is nobody's to pass through; write PATH=VALUE"),
+    ("environment: {PATH: null}", "environment.PATH has no value"),
+    ("environment: ['']", "environment holds a value without a name; write NAME=VALUE"),
+    ("environment: ['=x']", "environment holds a value without a name"),
+    ("environment: {'': x}", "environment holds a value without a name"),
+    ("environment: {PATH: .nan}", "environment.PATH holds 'nan', which YAML takes for float; write it in quotes"),
+    ("environment: {PATH: -.inf}", "environment.PATH holds '-inf'"),
+    ("environment: !!set {A, B}", "environment holds "),
+    ("labels: {born: 2020-01-01}", "labels.born holds '2020-01-01', which YAML takes for date"),
+    ("labels: {1: a}", "labels holds the key 1; write it in quotes"),
+    ('labels: {a: "\\ud800"}', "labels.a holds '\\ud800'; it must be text that UTF-8 can hold, without a zero byte"),
+    ('labels: {"\\ud800": a}', "labels holds the key '\\ud800'; it must be text that UTF-8 can hold"),
+    ('"\\ud800": a', "it holds the key '\\ud800'; it must be text"),
+    ('environment: {A: "x\\0y"}', "environment.A holds 'x\\x00y'; it must be text that UTF-8 can hold, without a zero"),
+    ("labels: {a: b, a: c}", 'a stands twice in "/srv/books/books.yaml", line 4'),
+    ("labels: {a: b}\nname: other", 'name stands twice in "/srv/books/books.yaml", line 5, column 1'),
+    ("labels:\n  a: b\n  a: c", 'labels.a stands twice in "/srv/books/books.yaml", line 6, column 3'),
+    ("labels: {born: 2020-13-45}", 'is no timestamp; write it in quotes in "/srv/books/books.yaml", line 4, column 16'),
+    (f"labels: {{a: {'9' * 5000}}}", f"'{'9' * 100}' is no int; write it in quotes in "),
+    ("read_only: !!bool maybe", "'maybe' is no bool; write it in quotes in "),
+    ("labels: &a {b: *a}", "/srv/books/books.yaml: is nested too deeply, or holds itself"),
+    ("labels: {a: '\a'}", "/srv/books/books.yaml: line 4 holds '\\x07', which YAML does not allow"),
+    ("check: {http: /, interval: 0s}", "interval is 0s; it must be more than 0s"),
+    ("check: {http: /, timeout: 0s}", "timeout is 0s; it must be more than 0s"),
+    ("heal: {budget: -1}", "heal.budget is -1; it must be 0 or more"),
+    ("heal: {per: 0s}", "heal.per is 0s; it must be more than 0s"),
+    ("release: {deadline: 0s, healthy_for: 0s}", "release.deadline is 0s; it must be more than 0s"),
+    ("release: {healthy_for: 2m}", "release.healthy_for is 120s; it must be within the deadline, 60s"),
+    ("drain: 8761h", "drain is 8761h; it must be at most 8760h"),
+    (f"check: {{http: /, interval: {'9' * 400}h}}", "check.interval is infh; it must be at most 8760h"),
+    ("release: {keep: 99999999h}", "release.keep is 1e+08h; it must be at most 8760h"),
+    ("resources: {memory: 64}", "resources.memory is 64 bytes; it must be within 4m..65536g, or 0 for no limit"),
+    ("resources: {memory: 65537g}", "bytes; it must be within 4m..65536g"),
+    ("volumes: ['a:/a']", "volumes holds 'a:/a'; it must be SOURCE:/TARGET or SOURCE:/TARGET:MODE"),
+    ("volumes: ['/a:/b:ro,quickly']", "volumes holds '/a:/b:ro,quickly'; it must be"),
+    ("env_file: ['']", "env_file is ''; it must be a file's path"),
+    ("volumes: [nonsense]", "volumes holds 'nonsense'; it must be SOURCE:/TARGET"),
+    ("volumes: ['data:relative']", "volumes holds 'data:relative'"),
+    ("user: true", "user is 'True' (bool); it must be str"),
+    ("x: [", 'in "/srv/books/books.yaml", line 4'),
+    (f"x: {'[' * 3000}", "/srv/books/books.yaml: is nested too deeply, or holds itself"),
+    ("x0: &x0 [1, 1]\n" + "\n".join(f"x{n}: &x{n} [*x{n - 1}, *x{n - 1}]" for n in range(1, 40)),
+     "/srv/books/books.yaml: holds more than 10000 values, each alias counted as what it stands for"),
+    ("x0: &x0 {a: 1, b: 1}\n" + "\n".join(f"x{n}: &x{n} {{<<: [*x{n - 1}, *x{n - 1}]}}" for n in range(1, 40)),
+     "/srv/books/books.yaml: holds more than 10000 values, each alias counted as what it stands for"),
+])
+def test_what_is_wrong_is_said_with_its_key(text: str, said: str) -> None:
+    with pytest.raises(errors.Refused) as refused:
+        read(text)
+    assert said in str(refused.value) and str(refused.value).count("\n") == 0
+
+
+def test_an_image_that_is_a_number_is_shown() -> None:
+    with pytest.raises(errors.Refused, match=r"image is '1.0' \(float\); it must be str; write it in quotes"):
+        spec_file.check(spec_file.read("name: books\nimage: 1.0\n", "x.yaml"), "x.yaml")
+    with pytest.raises(errors.Refused, match="image holds '1.10', which YAML takes for 1.1; write it in quotes"):
+        spec_file.read("name: books\nimage: 1.10\n", "x.yaml")
+    with pytest.raises(errors.Refused, match="port holds '22:22', which YAML takes for 1342; write it in quotes"):
+        spec_file.read("name: books\nport: 22:22\n", "x.yaml")
+
+
+def test_a_port_without_tcp_cannot_be_asked() -> None:
+    for more in ("route: {path: /}", "check: {tcp: true}", "release: {smoke: /x}"):
+        with pytest.raises(errors.Refused, match="port is '8080/udp'; a route, a check and a smoke path ask by TCP"):
+            spec_file.check(spec_file.read(f"name: b\nimage: b:1\nport: 8080/udp\n{more}\n", "x.yaml"), "x.yaml")
+
+
+def test_numbers_and_paths_are_brought_into_one_form() -> None:
+    table = read("user: 1000\nlabels: {rank: 1, alone: }\nlogging: {options: {max-file: 3, max-size: 10m}}\n"
+                 "resources: {cpus: 0.50}\nenvironment: {A: 1, B: ''}\nenv_file: books.env\n"
+                 "volumes: ['./data:/data', '../up:/up:ro', 'named:/named', '/abs:/abs', '/alone']\n")
+    assert (table["user"], table["labels"]) == ("1000", {"rank": "1", "alone": ""})
+    assert table["logging"] == {"options": {"max-file": "3", "max-size": "10m"}}
+    assert table["env_file"] == ["/srv/books/books.env"]
+    assert table["volumes"] == ["/srv/books/data:/data", "/srv/up:/up:ro", "named:/named", "/abs:/abs", "/alone"]
+    assert service_spec.parse_spec(table, "").environment_table == {"A": "1", "B": ""}
+
+
+def test_json_may_write_one_character_as_two_halves() -> None:
+    text = json.dumps({"name": "books", "image": "books:1", "labels": {"\U0001f4da": "\U0001f600 and \ufeff"}})
+    assert "\\ud83d\\ude00" in text
+    table = spec_file.read(text, "books.json")
+    spec_file.check(table, "books.json")
+    assert table["labels"] == {"\U0001f4da": "\U0001f600 and \ufeff"}
+
+
+def test_what_is_checked_is_what_is_read_from_consul() -> None:
+    for odd in (float("nan"), "\ud800"):
+        with pytest.raises(errors.Refused, match="^x: cannot be stored as JSON: "):
+            spec_file.check({"name": "books", "image": "books:1", "labels": {"a": odd}}, "x")
+
+
+def test_a_file_needs_no_name_of_its_own_when_it_is_given_one(tmp_path: Path) -> None:
+    path = tmp_path / "books.yaml"
+    path.write_text("image: books:1\n")
+    assert service_keys.read([str(path)], name="acme")[0][1]["name"] == "acme"
+
+
+@pytest.mark.parametrize("text", ["env_file: books.env", "volumes: ['./data:/data']"])
+def test_a_relative_path_needs_a_folder(text: str) -> None:
+    with pytest.raises(errors.Refused, match="and there is no folder that this is relative to; write the whole path"):
+        spec_file.read(LEAST + text, "/dev/stdin")
+    assert spec_file.read(LEAST + "env_file: /srv/books.env", "/dev/stdin")["env_file"] == ["/srv/books.env"]
+
+
+@pytest.mark.parametrize("image", ["books", "books:1.0", "registry.example.com:5000/team/books-service:V1", "a__b/c-d",
+                                   f"books@sha256:{'a' * 64}", f"books:1@sha512:{'0' * 128}", "localhost/books",
+                                   "books:_1"])
+def test_what_docker_takes_for_an_image_is_one(image: str) -> None:
+    assert service_spec.parse_image(image, "docker") == image
+
+
+@pytest.mark.parametrize("image", ["", "foo:bar:baz@@", "Foo/Bar:1", "books:", "/books", "books/", "a" * 256, "a b",
+                                   "books@sha256:12", "-books", "books:.1", "a___b", f"books@sha256:{'a' * 63}",
+                                   f"books@sha256:{'A' * 64}", f"books@md5:{'a' * 32}"])
+def test_what_docker_does_not_take_is_none(image: str) -> None:
+    with pytest.raises(ValueError, match="it must be an image's name"):
+        service_spec.parse_image(image, "docker")
+
+
+@pytest.mark.parametrize(("engine", "is_taken"), [("docker", False), ("swarm", False), ("command", True),
+                                                  ("webhook", True), ("none", True)])
+def test_only_docker_asks_for_its_own_grammar(engine: str, is_taken: bool) -> None:
+    table = {"name": "books", "engine": engine, "image": "releases/V2"}
+    if is_taken:
+        spec_file.check(table, "x")
+        return
+    with pytest.raises(errors.Refused, match="x: image is 'releases/V2'; .* in lower case but for the tag"):
+        spec_file.check(table, "x")
+
+
+@pytest.mark.parametrize("harmless", [
+    {"image": "Foo/Bar:1"}, {"heal": {"budget": -1, "per": "0s"}}, {"release": {"deadline": "0s"}}, {"drain": "99999h"},
+    {"resources": {"memory": 64}}, {"volumes": ["nonsense"]}, {"environment": ["PATH"]}, {"env_file": "books.env"},
+])
+def test_what_is_in_consul_already_is_read_as_ever(harmless: dict[str, Any]) -> None:
+    assert (
+        service_spec.parse_spec({"name": "books", "image": "books:1", "port": "8080/udp", **harmless}, "").name
+        == "books"
+    )

@@ -1,0 +1,91 @@
+"""A node that routes a number of services, with a real nginx: what lictor-scale and Consul would do, a test does."""
+
+import http.client
+import json
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from lictor.adapters import files, process
+from lictor.events import agent_config, http_door, script
+from lictor.routing import nginx as lictor_nginx
+from lictor.routing import peers, route_store
+from lictor.spec import settings
+
+from lab.daemon import Daemon, free_ports, wait_for
+from lab.nginx import Nginx
+
+
+class Routed:
+    """It routes `names`, of which nobody has seen an instance yet. `consul` is its address; away by default."""
+
+    def __init__(self, folder: str, nginx: Nginx, names: Sequence[str], *, interval: str = "250ms",
+                 consul: str = "127.0.0.1:9", config_dir: str = "/nowhere") -> None:
+        self.folder, self.nginx, self.state_dir = folder, nginx, os.path.join(folder, "state")
+        for each in script.FOLDERS:
+            os.makedirs(os.path.join(self.state_dir, each))
+        for name in names:
+            files.write_json(f"{self.state_dir}/routes/{name}.json", {
+                "name": name, "service": name, "path": f"/{name}", "host": "", "traffic": "healthy", "node": "node-1",
+                "empty_ok": False, "removed": False})
+        path = os.path.join(folder, "lictor.toml")
+        files.write_atomic(path, (
+            f'state_dir = "{self.state_dir}"\n[nginx]\nconf_dir = "{nginx.conf_dir}"\n'
+            f'main_conf = "{nginx.main_conf}"\npid_file = "{nginx.pid_file}"\nreload_min_interval = "{interval}"\n'
+            f'[watch]\ndoor = "http"\naddress = "127.0.0.1:{free_ports(1)[0]}"\nsecret_file = "{folder}/secret"\n'
+            f'config_dir = "{config_dir}"\n'))
+        self.environ = {**os.environ, "CONSUL_HTTP_ADDR": consul, "CONSUL_INDEX": "1", "LICTOR_CONFIG": path}
+        self.settings = settings.load(self.environ)
+        lictor_nginx.prepare(nginx.conf_dir)
+        nginx.start()
+
+    def event(self, name: str, port: int) -> subprocess.Popen[bytes]:
+        """Start the handler as Consul does, with one instance on `port`."""
+        running = subprocess.Popen([*process.handler_argv("lictor-route"), name, "--state-dir", self.state_dir],
+                                   stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environ)
+        assert running.stdin
+        running.stdin.write(payload(name, port))
+        running.stdin.close()
+        running.stdin = None  # communicate would flush it
+        return running
+
+    def serve(self, **environ: str) -> Daemon:
+        """lictor-serve, answering."""
+        daemon = Daemon(process.handler_argv("lictor-serve"), f"{self.folder}/serve.log", {**self.environ, **environ})
+        wait_for(lambda: self.post("/alive")[0] == 200, "lictor-serve answers")
+        return daemon
+
+    def post(self, path: str, body: bytes = b"", index: int = 1, **headers: str) -> tuple[int, str]:
+        """As the agent posts it; `headers` take the place of its own, with _ for -."""
+        given = {"X-Consul-Index": str(index), agent_config.SECRET_HEADER: http_door.secret(self.settings),
+                 **{name.replace("_", "-"): value for name, value in headers.items()}}
+        connection = http.client.HTTPConnection(*http_door.host_and_port(self.settings), timeout=60)
+        try:
+            connection.request("POST", path, body, given)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def served(self, name: str) -> peers.Served | None:
+        return route_store.served(self.state_dir, name)
+
+    def is_confirmed(self, name: str, port: int) -> bool:
+        now = self.served(name)
+        return bool(now and now.confirmed and now.peers == (peers.Peer("127.0.0.1", port),))
+
+    def log(self) -> str:
+        """What detached handlers have said."""
+        return files.read(os.path.join(self.state_dir, process.LOG_NAME)) or ""
+
+    def reloads(self) -> int:
+        return len(re.findall("signal 1 .SIGHUP. received", files.read(f"{self.nginx.folder}/error.log") or ""))
+
+
+def payload(name: str, port: int) -> bytes:
+    entry: dict[str, Any] = {
+        "Node": {"Node": "node-1", "Address": "127.0.0.1"}, "Service": {"ID": name, "Service": name, "Port": port},
+        "Checks": [{"Node": "node-1", "CheckID": "serfHealth", "Status": "passing", "ServiceID": ""}]}
+    return json.dumps([entry]).encode()

@@ -1,0 +1,61 @@
+"""Observations for the planner's tests: one container for each word, numbered from 1, the lowest number the oldest."""
+
+from typing import Any
+
+import msgspec
+
+from lictor import model
+from lictor.planner import budget, desired, observation
+from lictor.planner.service_state import State
+
+NOW = 1_000_000.0
+SPEC: dict[str, Any] = {
+    "name": "books", "image": "books:1", "port": 8080, "node": "node-1", "check": {"http": "/health"},
+    "replicas": {"min": 0, "max": 9}, "heal": {"grace": "10s"}, "drain": "30s"}
+
+
+def wanted(replicas: int, keys: dict[str, bytes] | None = None, spec: dict[str, Any] | None = None) -> desired.Desired:
+    text = msgspec.json.encode({**SPEC, **(spec or {})})
+    return desired.desired("books", {"spec": text, "replicas": str(replicas).encode(), **(keys or {})}, State())
+
+
+RELEASE = wanted(1).release
+
+
+def scene(replicas: int, *conditions: str, keys: dict[str, bytes] | None = None, spec: dict[str, Any] | None = None,
+          reserved: str = "", **fields: Any) -> observation.Observation:
+    """A consistent reading in which a surplus has stood for long; `reserved`: the numbers of those that are being
+    replaced, one digit each. The words:
+
+    passing, warning, critical (since now), unhealthy (longer than the grace), maintenance (by hand), gone, draining;
+    `young` was started 5 s ago, `never` has not passed yet, `late` has drained for longer than allowed;
+    unregistered, vanished (was registered once), absent (a number without a container).
+    """
+    containers, instances = [], []
+    critical_since, passed = {}, []
+    for number, condition in enumerate(conditions, start=1):
+        if condition == "absent":
+            continue
+        name, container_id, service_id = f"books-{number}", f"c{number}", f"s{number}"
+        started_at = NOW - (5 if "young" in condition else 5000 - number)
+        status = "exited" if condition.startswith("gone") else "running"
+        containers.append(model.Container(container_id, name, "books", number, "", "books:1", RELEASE, status,
+                                          started_at, started_at, 137 if status == "exited" else None))
+        if "never" not in condition and "young" not in condition and "unregistered" not in condition:
+            passed.append(container_id)
+        if condition in ("unregistered", "unregistered young", "vanished") or status == "exited":
+            continue
+        if condition.startswith("unhealthy"):
+            critical_since[container_id] = NOW - 20 + number / 10
+        began = int(NOW - 31 if "late" in condition else NOW - 1)
+        maintenance = f"{observation.DRAINING}{began}: scale" if "draining" in condition else (
+            "by hand" if condition == "maintenance" else None)
+        health = condition.split()[0] if condition.startswith(("passing", "warning")) else "critical"
+        instances.append(model.Instance("node-1", service_id, "books", "127.0.0.1", 32000 + number, health, True,
+                                        maintenance, container_id))
+    remembered = State(**{"critical_since": critical_since, "passed": passed, "proven": True, "live": SPEC,
+                          "surplus_since": NOW - 1000, **fields.pop("state", {})})
+    reservations = tuple(budget.Reservation("books", f"c{digit}", NOW - 30) for digit in reserved)
+    defaults = {"certain": True, "reservations": reservations}
+    return observation.Observation(NOW, wanted(replicas, keys, spec), tuple(containers), tuple(instances),
+                                   state=remembered, **{**defaults, **fields})

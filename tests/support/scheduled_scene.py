@@ -1,0 +1,66 @@
+"""Observations of a service whose engine is told only how many there should be, for the planner's tables."""
+
+from typing import Any
+
+import msgspec
+
+from lictor import model
+from lictor.model import Group
+from lictor.planner import desired, next_state, plan
+from lictor.planner.observation import Counts, Observation
+from lictor.planner.service_state import State
+from lictor.reconcile import scheduler_view
+
+from support.scene import NOW
+
+SPEC: dict[str, Any] = {
+    "name": "books", "engine": "swarm", "image": "books:1", "port": 8080, "check": {"http": "/health"},
+    "replicas": {"min": 0, "max": 9}, "heal": {"grace": "10s"}, "drain": "30s",
+    "release": {"strategy": "blue-green", "healthy_for": "3s", "deadline": "60s", "keep": "10m"}}
+ROLLING = {**SPEC, "release": {**SPEC["release"], "strategy": "rolling"}}
+
+
+def release_of(image: str, spec: dict[str, Any] = SPEC) -> str:
+    return desired.desired("books", {"spec": msgspec.json.encode(spec), "image": image.encode()}, State()).release
+
+
+def group(color: str, replicas: int, image: str, *ids: str, trouble: str = "", spec: dict[str, Any] = SPEC,
+          gave_up: bool = False) -> Group:
+    return Group("books", color, replicas, release_of(image, spec), image, ids, trouble, gave_up)
+
+
+def world(asked: str, count: int, groups: tuple[Group, ...], *crew: str, spec: dict[str, Any] = SPEC,
+          state: dict[str, Any] | None = None, keys: dict[str, bytes] | None = None, remembers: bool = True,
+          ends: bool = True, tells: bool = True, now: float = NOW, **fields: Any) -> Observation:
+    """Of each of the crew: `ID COLOR STATUS [NODE]`, a node that does not answer with `!`; what is live is books:1, in
+    blue."""
+    color = "blue" if spec is SPEC else ""
+    remembered = State(**{"live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec),
+                          "proven": True, "color": color, "passed": [each.split()[0] for each in crew],
+                          **(state or {})})
+    instances = []
+    for words in crew:
+        container_id, own, status, node, *_ = [*words.split(), "node-1"]
+        name = model.catalog_name("books", "" if own == "-" else own)
+        instances.append(model.Instance(node.rstrip("!"), f"s-{container_id}", name, "10.0.0.1", 32000, status,
+                                        "!" not in node, None, container_id))
+    given = {"spec": msgspec.json.encode(spec), "replicas": str(count).encode(), "image": asked.encode(),
+             **(keys or {})}
+    if color:
+        given.setdefault("color", remembered.color.encode())
+    wanted = desired.desired("books", given, remembered)
+    counts = Counts("node-1", tells, ends, remembers, groups)
+    seen = Observation(now, wanted, tuple(scheduler_view.containers(wanted, remembered, counts, instances, now)),
+                       tuple(instances), state=remembered, counts=counts, **{"certain": True, **fields})
+    return seen._replace(state=next_state.remember(seen))
+
+
+def decided(seen: Observation) -> list[str]:
+    return [f"{each.kind} {each.container}" + (f" {each.number}" if each.kind in ("scale", "redeploy") else "")
+            for each in plan.plan(seen)]
+
+
+BLUE = group("blue", 2, "books:1", "a", "b")
+TWO = ("a blue passing", "b blue passing")
+GREEN = group("green", 2, "books:2", "c", "d")
+NEW = ("c green passing", "d green passing")
