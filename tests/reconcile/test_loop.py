@@ -15,6 +15,7 @@ from lictor.adapters.consul import client
 from lictor.events import script
 from lictor.planner import budget, observation, service_state
 from lictor.reconcile import act, history, loop, observe
+from lictor.reconcile.context import Context
 from lictor.routing import announce
 from lictor.spec import service_spec
 from lictor.spec.settings import Heal, Settings
@@ -28,12 +29,12 @@ PLAIN = service_spec.parse_spec(SPEC, "")
 
 
 @pytest.fixture
-def context(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[observe.Context]:
+def context(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     for each in script.FOLDERS:
         (tmp_path / "state" / each).mkdir(parents=True)
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     settings = Settings(state_dir=str(tmp_path / "state"), nginx=None, heal=Heal(surplus_after_s=0.1))
-    yield observe.Context(settings, client.connect(), "node-1")
+    yield Context(settings, client.connect(), "node-1")
 
 
 @pytest.fixture
@@ -43,34 +44,34 @@ def engine(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> Docker:
     return docker
 
 
-def put(context: observe.Context, **changes: Any) -> None:
-    context.catalog.put("services/books/spec", json.dumps({**SPEC, **changes}))
+def put(context: Context, **changes: Any) -> None:
+    context.client.put("services/books/spec", json.dumps({**SPEC, **changes}))
 
 
-def told(context: observe.Context) -> list[str]:
+def told(context: Context) -> list[str]:
     return [f"{each['kind']} {each.get('container', '')} {each['outcome']}"
-            for each in history.read(context.catalog, "books")]
+            for each in history.read(context.client, "books")]
 
 
-def test_a_service_without_a_port_is_brought_up_and_down(context: observe.Context, engine: Docker) -> None:
+def test_a_service_without_a_port_is_brought_up_and_down(context: Context, engine: Docker) -> None:
     put(context, replicas={"initial": 2})
     loop.converge(context, "books")
     assert engine.containers("status=running") == ["books-1", "books-2"]
-    context.catalog.put("services/books/removed", "")
+    context.client.put("services/books/removed", "")
     loop.converge(context, "books")
     assert engine.containers() == []
-    assert context.catalog.tree("services/books/").keys() == {"services/books/removed"}
-    assert context.catalog.get("lictor/state/books") is None
+    assert context.client.tree("services/books/").keys() == {"services/books/removed"}
+    assert context.client.get("lictor/state/books") is None
 
 
-def test_what_is_applied_again_while_it_is_forgotten_stays(context: observe.Context) -> None:
+def test_what_is_applied_again_while_it_is_forgotten_stays(context: Context) -> None:
     put(context)
     with pytest.raises(errors.Conflict):
         loop._forget(context, "books")
-    assert context.catalog.tree("services/books/").keys() == {"services/books/spec"}
+    assert context.client.tree("services/books/").keys() == {"services/books/spec"}
 
 
-def test_one_that_cannot_be_removed_keeps_no_other_from_being_started(context: observe.Context,
+def test_one_that_cannot_be_removed_keeps_no_other_from_being_started(context: Context,
                                                                       engine: Docker) -> None:
     put(context, replicas={"initial": 1})
     engine.docker("create", "--name", "books-9", "--label", "lictor.service=books", "--label", "lictor.number=x",
@@ -83,7 +84,7 @@ def test_one_that_cannot_be_removed_keeps_no_other_from_being_started(context: o
     assert sorted(told(context)) == ["remove books-9 failed", "start books-1 done"]
 
 
-def test_what_was_seen_long_ago_is_looked_at_again_before_the_second_act(context: observe.Context,
+def test_what_was_seen_long_ago_is_looked_at_again_before_the_second_act(context: Context,
                                                                          engine: Docker) -> None:
     put(context, replicas={"initial": 2})
     reading = observe.one(context, "books", {})
@@ -92,37 +93,37 @@ def test_what_was_seen_long_ago_is_looked_at_again_before_the_second_act(context
     assert engine.containers() == ["books-1"]
 
 
-def test_an_env_file_that_cannot_be_read_is_a_failed_start_with_its_reason(context: observe.Context, engine: Docker,
+def test_an_env_file_that_cannot_be_read_is_a_failed_start_with_its_reason(context: Context, engine: Docker,
                                                                            tmp_path: Path) -> None:
     put(context, env_file=str(tmp_path))
     with pytest.raises(errors.Refused, match="env_file .* cannot be read on this node"):
         loop.converge(context, "books")
-    (record,) = history.read(context.catalog, "books")
+    (record,) = history.read(context.client, "books")
     assert record["outcome"] == "failed" and str(tmp_path) in record["detail"]
-    entry = context.catalog.get("lictor/state/books")
+    entry = context.client.get("lictor/state/books")
     assert entry and service_state.decode(entry.value).deaths["1"].count == 2
 
 
 @pytest.mark.parametrize("live", [{"name": "other", "image": "x"}, {"name": "books", "imagee": "x"}, {}, None])
-def test_a_damaged_memory_of_what_runs_gives_way_to_the_spec(context: observe.Context, live: dict[str, Any]) -> None:
+def test_a_damaged_memory_of_what_runs_gives_way_to_the_spec(context: Context, live: dict[str, Any]) -> None:
     wanted = observe.desired.desired("books", {"spec": json.dumps(SPEC).encode()}, service_state.State())
     assert act.live_spec(observation.Observation(0.0, wanted, state=service_state.State(live=live))) == PLAIN
 
 
-def test_only_names_of_services_become_paths(context: observe.Context) -> None:
+def test_only_names_of_services_become_paths(context: Context) -> None:
     with pytest.raises(errors.Refused, match="NAME is '../x'"):
-        loop.run(context.config, None, ["../x"])
+        loop.run(context.settings, None, ["../x"])
 
 
-def test_no_services_name_is_that_of_a_lock_of_our_own(context: observe.Context) -> None:
-    ours = {each for each in os.listdir(os.path.join(context.config.state_dir, "locks"))}
-    announce.tell(context.catalog, context.config.state_dir, context.node, [])
-    ours |= set(os.listdir(os.path.join(context.config.state_dir, "locks")))
+def test_no_services_name_is_that_of_a_lock_of_our_own(context: Context) -> None:
+    ours = {each for each in os.listdir(os.path.join(context.settings.state_dir, "locks"))}
+    announce.tell(context.client, context.settings.state_dir, context.node, [])
+    ours |= set(os.listdir(os.path.join(context.settings.state_dir, "locks")))
     assert ours and not [each for each in ours if model.is_name(each.removesuffix(".lock"))]
 
 
-def test_who_finds_the_lock_taken_leaves_word(context: observe.Context, engine: Docker) -> None:
-    lock = os.path.join(context.config.state_dir, "locks", "books.lock")
+def test_who_finds_the_lock_taken_leaves_word(context: Context, engine: Docker) -> None:
+    lock = os.path.join(context.settings.state_dir, "locks", "books.lock")
     with files.locked(lock):
         put(context, replicas={"initial": 1})
         loop.converge(context, "books")
@@ -138,18 +139,18 @@ def test_who_finds_the_lock_taken_leaves_word(context: observe.Context, engine: 
     assert not os.path.exists(lock.replace(".lock", ".again"))
 
 
-def test_what_nginx_serves_is_unknown_when_nodes_cannot_be_seen_or_a_word_is_damaged(context: observe.Context) -> None:
+def test_what_nginx_serves_is_unknown_when_nodes_cannot_be_seen_or_a_word_is_damaged(context: Context) -> None:
     found = [model.Instance("node-1", "s1", "books", "127.0.0.1", 80, "passing", True, None, "c1")]
-    wait_for(context.catalog.alive_nodes, "the node is alive")
+    wait_for(context.client.alive_nodes, "the node is alive")
     wanted = observe.desired.desired("books", {"spec": json.dumps(SPEC).encode()}, service_state.State())
     assert observe.served(context, wanted, found) == (frozenset(), ())
-    context.catalog.put("lictor/nodes/node-1/books", '{"instances": 3}')
+    context.client.put("lictor/nodes/node-1/books", '{"instances": 3}')
     assert observe.served(context, wanted, found) == ({("node-1", "s1")}, ())
     with pytest.raises(errors.Unavailable, match="not among the nodes that are alive"):
         observe.served(context._replace(node="node-9"), wanted, found)
 
 
-def test_a_container_is_judged_by_its_own_nodes_registration_alone(context: observe.Context, consul: Consul,
+def test_a_container_is_judged_by_its_own_nodes_registration_alone(context: Context, consul: Consul,
                                                                    engine: Docker) -> None:
     put(context, port=8080)
     reconcile_once = observe.one(context, "books", {})
@@ -170,7 +171,7 @@ def register(consul: Consul, container: model.Container, status: str) -> None:
                       if each["ServiceID"] == container.name] == [status], f"it is {status}")
 
 
-def ill(context: observe.Context, consul: Consul) -> model.Container:
+def ill(context: Context, consul: Consul) -> model.Container:
     """The only container, which has passed its check, and fails it now."""
     put(context, port=8080, heal={"grace": "0s"})
     loop._step(context, observe.one(context, "books", {}))
@@ -185,11 +186,11 @@ def starts(reading: observe.Reading) -> list[str]:
     return [each.container for each in reading.actions if each.kind == "start"]
 
 
-def test_a_replacement_that_was_reserved_and_not_begun_is_made_once(context: observe.Context, consul: Consul,
+def test_a_replacement_that_was_reserved_and_not_begun_is_made_once(context: Context, consul: Consul,
                                                                     engine: Docker) -> None:
     container = ill(context, consul)
     reserved = budget.Reservation("books", container.id, observe.one(context, "books", {}).seen.now)
-    context.catalog.put(budget.KEY, budget.encode([reserved], reserved.at))
+    context.client.put(budget.KEY, budget.encode([reserved], reserved.at))
     reading = observe.settled(context, "books", {})
     assert starts(reading) == ["books-2"] and loop._step(context, reading)
     assert starts(observe.settled(context, "books", {})) == []
@@ -200,15 +201,15 @@ def test_a_replacement_that_was_reserved_and_not_begun_is_made_once(context: obs
     assert told(context) == ["start books-1 done", "start books-2 done", "drain books-1 done", "remove books-1 done"]
 
 
-def test_a_budget_that_another_took_from_meanwhile_is_no_start_that_failed(context: observe.Context, consul: Consul,
+def test_a_budget_that_another_took_from_meanwhile_is_no_start_that_failed(context: Context, consul: Consul,
                                                                            engine: Docker) -> None:
     ill(context, consul)
     reading = observe.settled(context, "books", {})
     assert starts(reading) == ["books-2"]
     other = budget.Reservation("other", "c1", reading.seen.now)
-    context.catalog.put(budget.KEY, budget.encode([other], other.at))
+    context.client.put(budget.KEY, budget.encode([other], other.at))
     with pytest.raises(errors.Conflict, match="the budget is not what it was"):
         loop._step(context, reading)
-    entry = context.catalog.get("lictor/state/books")
+    entry = context.client.get("lictor/state/books")
     assert entry and service_state.decode(entry.value).deaths == {}
     assert starts(observe.settled(context, "books", {})) == ["books-2"]

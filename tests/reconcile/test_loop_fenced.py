@@ -16,6 +16,7 @@ from lictor.engines import protocols
 from lictor.events import script
 from lictor.planner import service_state
 from lictor.reconcile import history, loop, observe
+from lictor.reconcile.context import Context
 from lictor.spec import service_spec
 from lictor.spec.settings import Heal, Settings
 
@@ -70,7 +71,7 @@ class Cluster:
 
 
 @pytest.fixture
-def contexts(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[observe.Context]]:
+def contexts(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Context]]:
     """Two that may both act: of one name, as `docker` services belong to one node, but with no lock file in common."""
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     monkeypatch.setattr(lock, "_LOCK_DELAY_S", 1)
@@ -80,7 +81,7 @@ def contexts(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         for each in script.FOLDERS:
             (tmp_path / name / each).mkdir(parents=True)
         settings = Settings(state_dir=str(tmp_path / name), nginx=None, heal=Heal(surplus_after_s=0.1))
-        made.append(observe.Context(settings, client.connect(), "node-1"))
+        made.append(Context(settings, client.connect(), "node-1"))
     yield made
     assert consul.request("GET", f"/v1/kv/{lock.LOCKS}?keys") is None
     assert consul.request("GET", "/v1/session/list?consistent") == []
@@ -92,10 +93,10 @@ def share(monkeypatch: pytest.MonkeyPatch, *, fenced: bool) -> Cluster:
     return cluster
 
 
-def converge_at_once(contexts: list[observe.Context], cluster: Cluster) -> None:
+def converge_at_once(contexts: list[Context], cluster: Cluster) -> None:
     """Both decide on the same observation, before either acts; what is remembered already keeps none of them back."""
     reading = observe.one(contexts[0], "books", {})
-    contexts[0].catalog.put(STATE, service_state.encode(reading.seen.state))
+    contexts[0].client.put(STATE, service_state.encode(reading.seen.state))
     barrier, met = threading.Barrier(len(contexts), timeout=60), threading.local()
 
     def meet() -> None:
@@ -111,25 +112,25 @@ def converge_at_once(contexts: list[observe.Context], cluster: Cluster) -> None:
         each.join()
 
 
-def records(context: observe.Context) -> list[tuple[str, str]]:
-    return [(each["container"], each["outcome"]) for each in history.read(context.catalog, "books")]
+def records(context: Context) -> list[tuple[str, str]]:
+    return [(each["container"], each["outcome"]) for each in history.read(context.client, "books")]
 
 
-def test_two_at_once_start_nothing_twice(contexts: list[observe.Context], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_at_once_start_nothing_twice(contexts: list[Context], monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = share(monkeypatch, fenced=True)
     converge_at_once(contexts, cluster)
     assert cluster.started == ["books-1", "books-2"]
     assert records(contexts[0]) == [("books-1", "done"), ("books-2", "done")]
 
 
-def test_without_the_lock_they_would(contexts: list[observe.Context], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_lock_they_would(contexts: list[Context], monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = share(monkeypatch, fenced=False)
     converge_at_once(contexts, cluster)
     assert sorted(cluster.started) == ["books-1", "books-1", "books-2", "books-2"]
 
 
 @pytest.mark.parametrize(("lost_on", "started"), [("on_look", []), ("on_start", ["books-1"])])
-def test_who_loses_the_lock_on_the_way_does_no_more(lost_on: str, started: list[str], contexts: list[observe.Context],
+def test_who_loses_the_lock_on_the_way_does_no_more(lost_on: str, started: list[str], contexts: list[Context],
                                                     consul: Consul, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = share(monkeypatch, fenced=True)
 
@@ -149,5 +150,5 @@ def test_who_loses_the_lock_on_the_way_does_no_more(lost_on: str, started: list[
         return len(cluster.there) == 2
     wait_for(taken_over, "the lock delay is over, and the other one goes on", 60)
     assert cluster.started == ["books-1", "books-2"]
-    entry = contexts[1].catalog.get(STATE)
+    entry = contexts[1].client.get(STATE)
     assert entry and service_state.decode(entry.value).deaths == {}  # a lost lock is no start that failed

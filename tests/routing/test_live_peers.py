@@ -20,6 +20,7 @@ from lictor.engines import protocols
 from lictor.events import script, survey
 from lictor.planner import observation
 from lictor.reconcile import observe
+from lictor.reconcile.context import Context
 from lictor.routing import live_peers, nginx_socket, peers, publish, route_store, templates
 from lictor.routing import nginx as lictor_nginx
 from lictor.spec import settings as config
@@ -284,15 +285,15 @@ class Engine:
 @pytest.mark.parametrize(("connections", "seen"), [(0, [1, 0]), (None, [1, None]), (2, [2, 2])])
 def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books, nginx, consul, monkeypatch, connections, seen):
     monkeypatch.setitem(protocols.ENGINES, "docker", Engine(connections))
-    context = observe.Context(books, catalog.connect(environ=consul.environ), "node-1")
-    context.catalog.put(f"services/{NAME}/spec", json.dumps({"name": NAME, "image": "books:1", "port": "8080",
+    context = Context(books, catalog.connect(environ=consul.environ), "node-1")
+    context.client.put(f"services/{NAME}/spec", json.dumps({"name": NAME, "image": "books:1", "port": "8080",
                                                              "node": "node-1", "route": {"path": "/books"}}))
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, Backend("a") as a, ThreadPoolExecutor() as pool:
         deaf_port = deaf.getsockname()[1]
         for service_id, container, port in (("s1", "c1", 9), ("s2", "c1", deaf_port), ("s3", "c2", a.port)):
-            context.catalog.register({"ID": service_id, "Name": NAME, "Address": "127.0.0.1", "Port": port,
+            context.client.register({"ID": service_id, "Name": NAME, "Address": "127.0.0.1", "Port": port,
                                       "Meta": {model.META_CONTAINER: container}})
-            context.catalog.set_maintenance(service_id, observation.drain_text(time.time(), "x"))
+            context.client.set_maintenance(service_id, observation.drain_text(time.time(), "x"))
         set_peers(books, deaf_port)
         with socket.create_connection(deaf.getsockname()):  # the only one that it has room for
             asked = pool.submit(nginx.get, "/books")

@@ -16,7 +16,7 @@ from rich.console import Console
 from lictor import errors
 from lictor.adapters.consul import client as catalog
 from lictor.cli.release_progress import printable
-from lictor.reconcile import loop, observe
+from lictor.reconcile.context import Context, connect
 from lictor.spec import settings as config
 
 _PIPE_CLOSED = 128 + signal.SIGPIPE
@@ -48,8 +48,8 @@ class Session:
         return catalog.connect(token_file=self.token_file)
 
     @property
-    def context(self) -> observe.Context:
-        return loop.connect(self.settings, self.token_file)
+    def context(self) -> Context:
+        return connect(self.settings, self.token_file)
 
 
 class Explained(click.Group):

@@ -8,7 +8,7 @@ from lictor.cli import release_progress
 from lictor.events import keys_watch
 from lictor.planner import desired, plan, service_state
 from lictor.reconcile import act, history, observe
-from lictor.reconcile.observe import Context
+from lictor.reconcile.context import Context
 from lictor.routing import announce as serving
 from lictor.spec import keys as keyspace
 from lictor.spec import service_spec
@@ -33,12 +33,12 @@ class Status(NamedTuple):
 
 def status(context: Context) -> list[Status]:
     """All services; removed ones only as long as something of them is left."""
-    keys = {key: each.value for key, each in keys_watch.current(context.catalog, context.config.prefix).items()}
-    prefix = context.config.prefix
+    keys = {key: each.value for key, each in keys_watch.current(context.client, context.settings.prefix).items()}
+    prefix = context.settings.prefix
     grouped, strange = keyspace.by_service(keys, prefix)
-    entries = context.catalog.everything()
-    remembered = context.catalog.tree(service_state.KEY_PREFIX)
-    served, alive = context.catalog.tree(serving.PREFIX), context.catalog.alive_nodes()
+    entries = context.client.everything()
+    remembered = context.client.tree(service_state.KEY_PREFIX)
+    served, alive = context.client.tree(serving.PREFIX), context.client.alive_nodes()
     rows = []
     for name in observe.names(grouped, remembered):
         entry = remembered.get(f"{service_state.KEY_PREFIX}{name}")
@@ -147,7 +147,7 @@ def why(context: Context, name: str) -> dict[str, Any]:
     reading = observe.one(context, name, {})
     seen = act.describe(reading.seen) if observe.acts_here(context, reading.seen.desired) else (
         f"from {context.node}, {len(reading.seen.instances)} registered instances")
-    return {"service": name, "history": history.read(context.catalog, name), "seen": seen,
+    return {"service": name, "history": history.read(context.client, name), "seen": seen,
             "now": what_now(context, name)}
 
 

@@ -9,7 +9,8 @@ from lictor import errors
 from lictor.adapters import files, heartbeat, log, process
 from lictor.events import keys_watch, script
 from lictor.planner import plan, scheduled
-from lictor.reconcile import loop, observe
+from lictor.reconcile import observe
+from lictor.reconcile.context import connect
 from lictor.reconcile.observe import Reading
 from lictor.routing import announce, follow, nginx, route_store
 from lictor.spec import keys as keyspace
@@ -30,18 +31,18 @@ def look(call: script.Call) -> Survey:
     settings = call.settings
     # First, as a nginx that was killed cannot start again before, and Consul may be away.
     trouble = _tried("leftovers stay", lambda: _clean(settings))
-    context = loop.connect(settings, call.token_file)
-    entries = context.catalog.everything()
-    keys = keys_watch.current(context.catalog, settings.prefix)
+    context = connect(settings, call.token_file)
+    entries = context.client.everything()
+    keys = keys_watch.current(context.client, settings.prefix)
     if not keys and keyspace.services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
     trouble += [
         *_tried("routes do not follow their keys", lambda: keys_watch.follow(call, keys, None)),
         *_tried("watches do not follow the routes", lambda: keys_watch.watch(call)),
-        *_tried("nginx does not follow the catalogue", lambda: follow.sweep(settings, entries, context.catalog)),
+        *_tried("nginx does not follow the catalogue", lambda: follow.sweep(settings, entries, context.client)),
         *_tried("the others are not told what nginx serves",
-                lambda: announce.tell(context.catalog, settings.state_dir, context.node,
+                lambda: announce.tell(context.client, settings.state_dir, context.node,
                                      route_store.names(settings.state_dir))),
     ]
     readings = observe.everything(context, entries, {key: each.value for key, each in keys.items()})

@@ -13,7 +13,7 @@ from lictor.engines import protocols
 from lictor.planner import budget, desired, next_state, observation, plan, service_state
 from lictor.planner.observation import Observation
 from lictor.reconcile import history
-from lictor.reconcile.observe import Context
+from lictor.reconcile.context import Context
 from lictor.spec import service_spec
 
 _LOG_LINES = 20
@@ -28,7 +28,7 @@ def carry_out(context: Context, seen: Observation, action: plan.Action, lock: Fe
     name = seen.desired.name
     if action.replaces:
         _reserve(context, seen, action.replaces)
-    begun = history.begin(context.catalog, seen, {
+    begun = history.begin(context.client, seen, {
         "node": context.node, "kind": action.kind, "container": action.container, "reason": action.reason,
         "seen": describe(seen)}, fence=lock)
     outcome, detail = "failed", "it broke off"
@@ -44,7 +44,7 @@ def carry_out(context: Context, seen: Observation, action: plan.Action, lock: Fe
         ms = round((time.monotonic() - began) * 1000)
         log.event(action.kind, service=name, container=action.container, reason=action.reason, outcome=outcome,
                   detail=detail if outcome == "failed" else None, ms=ms)
-        history.finish(context.catalog, begun, {"outcome": outcome, "ms": ms, "detail": detail[:4000]}, fence=lock)
+        history.finish(context.client, begun, {"outcome": outcome, "ms": ms, "detail": detail[:4000]}, fence=lock)
 
 
 def last_words(seen: Observation, container_id: str) -> str:
@@ -70,12 +70,12 @@ def describe(seen: Observation) -> str:
 
 def _reserve(context: Context, seen: Observation, container_id: str) -> None:
     """Take one replacement off the budget, before it is begun; Conflict when somebody else changed the budget since."""
-    entry = context.catalog.get(budget.KEY, consistent=True)
+    entry = context.client.get(budget.KEY, consistent=True)
     reservations = budget.decode(entry.value if entry else None)
     if set(reservations) - set(seen.reservations):
         raise errors.Conflict("the budget is not what it was when this was decided")
     mine = budget.Reservation(seen.desired.name, container_id, seen.now)
-    context.catalog.put(budget.KEY, budget.encode([*reservations, mine], seen.now),
+    context.client.put(budget.KEY, budget.encode([*reservations, mine], seen.now),
                         cas=entry.modify_index if entry else 0)
 
 
@@ -100,7 +100,7 @@ def _count_failure(context: Context, seen: Observation, action: plan.Action, num
     """A start that the engine refuses is a failure like a death: the next try backs off. Of a release under way it is
     the end, unless the engine, or the image's registry, could only not be reached."""
     key, now = f"{service_state.KEY_PREFIX}{seen.desired.name}", time.time()
-    entry = context.catalog.get(key)
+    entry = context.client.get(key)
     old = service_state.decode(entry.value if entry else None)
     is_of_rollout = old.rollout is not None and old.rollout.release == action.release
     if is_of_rollout and isinstance(error, errors.Refused):
@@ -109,19 +109,19 @@ def _count_failure(context: Context, seen: Observation, action: plan.Action, num
         return
     else:
         new = next_state.failed(old, number, now)
-    fence.put(context.catalog, lock, key, service_state.encode(new), entry.modify_index if entry else 0)
+    fence.put(context.client, lock, key, service_state.encode(new), entry.modify_index if entry else 0)
 
 
 def _drain(context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
     paused = [each for each in seen.instances if each.service_id == action.service_id and each.maintenance is not None]
     if paused:  # by hand: Consul keeps the first reason, and ours could not be seen
-        context.catalog.set_maintenance(action.service_id, None)
-    context.catalog.set_maintenance(action.service_id, observation.drain_text(seen.now, action.reason))
+        context.client.set_maintenance(action.service_id, None)
+    context.client.set_maintenance(action.service_id, observation.drain_text(seen.now, action.reason))
     return ""
 
 
 def _let_in(context: Context, _seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
-    context.catalog.set_maintenance(action.service_id, None)
+    context.client.set_maintenance(action.service_id, None)
     return ""
 
 
@@ -144,8 +144,8 @@ def _remove(_context: Context, seen: Observation, action: plan.Action, _lock: Fe
 def _switch(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
     """The colour's key and what lictor remembers of it change together, or not at all."""
     name, state_key = seen.desired.name, f"{service_state.KEY_PREFIX}{seen.desired.name}"
-    color_key = f"{context.config.prefix}{name}/color"
-    color, remembered = context.catalog.get(color_key, consistent=True), context.catalog.get(state_key, consistent=True)
+    color_key = f"{context.settings.prefix}{name}/color"
+    color, remembered = context.client.get(color_key, consistent=True), context.client.get(state_key, consistent=True)
     if (color.value.decode("utf-8", "backslashreplace")[:40] if color else "") != seen.desired.color_key:
         raise errors.Conflict(f"{color_key} is not what it was when this was decided")
     operations = [transactions.cas(color_key, action.color, color.modify_index if color else 0)]
@@ -154,7 +154,7 @@ def _switch(context: Context, seen: Observation, action: plan.Action, lock: Fenc
             raise errors.Conflict(f"{state_key} is not what it was when this was decided")
         operations.append(transactions.cas(state_key, service_state.encode(next_state.switched(seen)),
                                           remembered.modify_index if remembered else 0))
-    fence.commit(context.catalog, lock, operations)
+    fence.commit(context.client, lock, operations)
     return f"{action.color} is live"
 
 
@@ -169,7 +169,7 @@ def _scale(context: Context, seen: Observation, action: plan.Action, lock: Fence
             context, seen, action.color, next_state.begun(seen.state, action, spec.image, time.time()), lock
         )
     with _failures_counted(context, seen, action, lock):
-        said = tell(context.config, _with_env_files(spec), color=action.color, replicas=action.number,
+        said = tell(context.settings, _with_env_files(spec), color=action.color, replicas=action.number,
                     release=action.release, called_off=lock.lost if lock else None)
     done = service_state.Asked(action.number, action.release, time.time(), image=spec.image)
     _remember_asked(context, seen, action.color, done, lock)
@@ -179,7 +179,7 @@ def _scale(context: Context, seen: Observation, action: plan.Action, lock: Fence
 def _retire(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
     spec = _spec_of(seen, action.release)
     with _failures_counted(context, seen, action, lock):
-        said = protocols.COUNTING[spec.engine].remove(context.config, spec, color=action.color,
+        said = protocols.COUNTING[spec.engine].remove(context.settings, spec, color=action.color,
                                                     called_off=lock.lost if lock else None)
     forgets = seen.counts is not None and not seen.counts.remembers
     none = service_state.Asked(0, action.release, time.time()) if forgets else None
@@ -214,9 +214,9 @@ def _end(_context: Context, seen: Observation, action: plan.Action, _lock: Fence
 def _remember_asked(context: Context, seen: Observation, color: str, asked: service_state.Asked | None,
                     lock: Fence | None) -> None:
     key = f"{service_state.KEY_PREFIX}{seen.desired.name}"
-    entry = context.catalog.get(key)
+    entry = context.client.get(key)
     new = next_state.asked(service_state.decode(entry.value if entry else None), color, asked)
-    fence.put(context.catalog, lock, key, service_state.encode(new), entry.modify_index if entry else 0)
+    fence.put(context.client, lock, key, service_state.encode(new), entry.modify_index if entry else 0)
 
 
 def _spec_of(seen: Observation, release: str) -> service_spec.Spec:

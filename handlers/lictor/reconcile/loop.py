@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from lictor import errors, model
-from lictor.adapters import log, retry
-from lictor.adapters.consul import client as catalog
+from lictor.adapters import log
 from lictor.adapters.consul import lock as fence
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.lock import Fence
@@ -16,7 +15,8 @@ from lictor.planner import next_state, plan, service_state
 from lictor.planner import scheduled as counted
 from lictor.planner.observation import Observation
 from lictor.reconcile import act, history, notify, observe, observer_health, process_lock
-from lictor.reconcile.observe import Context, Reading
+from lictor.reconcile.context import Context, connect
+from lictor.reconcile.observe import Reading
 from lictor.routing import announce
 from lictor.spec.settings import Settings
 
@@ -29,12 +29,6 @@ _FRESH_S = 5.0  # what was seen longer ago is looked at again before the next ac
 _AT_ONCE = 8
 _AT_MOST_DELETED = 60  # Consul's transactions hold 64 operations
 _AGENT_RESTART_S = 10.0
-
-
-def connect(settings: Settings, token_file: str | None, *, patience_s: float = 0.0) -> Context:
-    """Find out which node this is; an agent that is just restarting is given `patience_s` to answer."""
-    client = catalog.connect(token_file=token_file)
-    return Context(settings, client, retry.unavailable(client.agent, timeout_s=patience_s).name)
 
 
 def run(settings: Settings, token_file: str | None, names: Iterable[str]) -> int:
@@ -63,7 +57,7 @@ def _run_one(context: Context, name: str) -> int:
 
 def converge(context: Context, name: str) -> None:
     """Act until nothing is left to do, unless another process already does: then it will look once more."""
-    state_dir = context.config.state_dir
+    state_dir = context.settings.state_dir
     while True:
         process_lock.leave_marker(state_dir, name)
         with process_lock.lock(state_dir, name) as held:
@@ -79,9 +73,9 @@ def _converge_locked(context: Context, name: str) -> None:
     idle_reads: dict[str, int] = {}
     while (calm_s := time.monotonic() - acted_at) < _PATIENCE_S:
         if process_lock.take_marker(
-            context.config.state_dir, name
+            context.settings.state_dir, name
         ):  # whoever left it may have changed what nginx serves
-            announce.tell(context.catalog, context.config.state_dir, context.node, [name])
+            announce.tell(context.client, context.settings.state_dir, context.node, [name])
         reading = _observed(context, name, idle_reads)
         if not observe.acts_here(context, reading.seen.desired):
             return
@@ -106,7 +100,7 @@ def _observed(context: Context, name: str, idle_reads: Mapping[str, int]) -> Rea
     except errors.Conflict:
         raise
     except errors.Unavailable:
-        observer_health.note_unreadable(context.config, name)
+        observer_health.note_unreadable(context.settings, name)
         raise
 
 
@@ -118,7 +112,7 @@ def _needs_fence(reading: Reading) -> bool:
 def _step_fenced(context: Context, reading: Reading) -> bool:
     """Under the lock in Consul all is seen afresh; while another node holds it, that one does what there is to do."""
     name = reading.seen.desired.name
-    with fence.held(context.catalog, name, node=context.node) as lock:
+    with fence.held(context.client, name, node=context.node) as lock:
         return lock is not None and _step(context, _observed(context, name, reading.seen.idle_reads), lock)
 
 
@@ -130,7 +124,7 @@ def _step(context: Context, reading: Reading, lock: Fence | None = None) -> bool
         return False
     if seen.state != reading.stored:
         fence.put(
-            context.catalog,
+            context.client,
             lock,
             f"{service_state.KEY_PREFIX}{seen.desired.name}",
             service_state.encode(seen.state),
@@ -176,32 +170,32 @@ def _tell(context: Context, reading: Reading, words: Mapping[str, str]) -> None:
     seen, before = reading.seen, reading.stored
     name = seen.desired.name
     for problem in set(seen.state.refused) - set(before.refused):
-        history.note(context.catalog, name, {"kind": "refused", "node": context.node, "reason": problem})
+        history.note(context.client, name, {"kind": "refused", "node": context.node, "reason": problem})
     for cause, text in next_state.causes(seen).items():
         if cause not in before.told:
             record = {"kind": cause, "node": context.node, "reason": text, "seen": act.describe(seen),
                       "detail": words.get(cause, "")}
-            history.note(context.catalog, name, record, seen=seen)
-            notify.tell(context.config, {"service": name, "at": round(seen.now, 3), **record})
+            history.note(context.client, name, record, seen=seen)
+            notify.tell(context.settings, {"service": name, "at": round(seen.now, 3), **record})
     for cause in set(before.told) - set(seen.state.told):
-        history.note(context.catalog, name, {"kind": cause, "node": context.node, "reason": "this is over"}, seen=seen)
+        history.note(context.client, name, {"kind": cause, "node": context.node, "reason": "this is over"}, seen=seen)
 
 
 def _forget(context: Context, name: str) -> None:
     """The tombstone stays for the nodes that were away; all other keys of a removed service go, unless it was applied
     again meanwhile: then this is a Conflict."""
-    own = f"{context.config.prefix}{name}/"
-    keys = context.catalog.tree(own)
+    own = f"{context.settings.prefix}{name}/"
+    keys = context.client.tree(own)
     tombstone = keys.pop(f"{own}removed", None)
     if tombstone is None:
         raise errors.Conflict(f"{own}removed is gone: somebody wants it again")
     if keys:
-        context.catalog.commit([transactions.cas(f"{own}removed", tombstone.value, tombstone.modify_index),
+        context.client.commit([transactions.cas(f"{own}removed", tombstone.value, tombstone.modify_index),
                                 *(transactions.delete_cas(key, each.modify_index)
                                   for key, each in list(keys.items())[:_AT_MOST_DELETED])])
-    if context.catalog.get(f"{service_state.KEY_PREFIX}{name}"):
-        context.catalog.delete(f"{service_state.KEY_PREFIX}{name}")
-        history.note(context.catalog, name, {"kind": "removed", "node": context.node,
+    if context.client.get(f"{service_state.KEY_PREFIX}{name}"):
+        context.client.delete(f"{service_state.KEY_PREFIX}{name}")
+        history.note(context.client, name, {"kind": "removed", "node": context.node,
                                              "reason": "lictor remove", "seen": "no container is left"})
 
 

@@ -6,24 +6,15 @@ from typing import Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import heartbeat
-from lictor.adapters.consul.client import Client as Catalog
 from lictor.adapters.consul.client import Entry
 from lictor.engines import protocols
 from lictor.planner import desired, next_state, observation, plan, release, service_state
 from lictor.planner.observation import Observation
 from lictor.reconcile import scheduler_view, smoke_test
+from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_facts import Surroundings
 from lictor.routing import announce as serving
 from lictor.spec import keys as keyspace
-from lictor.spec import settings as config
-
-
-class Context(NamedTuple):
-    """Where we are: this node's settings, its Consul agent, and its name in the catalogue."""
-
-    config: config.Settings
-    catalog: Catalog
-    node: str
 
 
 class Reading(NamedTuple):
@@ -40,8 +31,8 @@ def acts_here(context: Context, wanted: desired.Desired) -> bool:
     engine = wanted.spec.engine if wanted.spec else ""
     if engine in protocols.COUNTING:
         if engine in protocols.ENDING:
-            return heartbeat.read(context.config.state_dir) is not None or protocols.ENDING[engine].is_here()
-        return protocols.COUNTING[engine].acts_here(context.config)
+            return heartbeat.read(context.settings.state_dir) is not None or protocols.ENDING[engine].is_here()
+        return protocols.COUNTING[engine].acts_here(context.settings)
     return wanted.spec is not None and engine in protocols.ENGINES and wanted.spec.node == context.node
 
 
@@ -77,17 +68,17 @@ def lost_node(seen: Observation, node: str) -> str:
 def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: bool = False) -> Reading:
     """Observe one service afresh; `certain`: consistently, and what makes a surplus by name. `idle_reads` are those of
     the reading before, by container id."""
-    prefix = f"{context.config.prefix}{name}/"
+    prefix = f"{context.settings.prefix}{name}/"
     keys = {key.removeprefix(prefix): entry.value
-            for key, entry in context.catalog.tree(prefix, consistent=certain).items()}
+            for key, entry in context.client.tree(prefix, consistent=certain).items()}
     if certain:
         _require_by_name(context, prefix, keys)
-    remembered = context.catalog.get(f"{service_state.KEY_PREFIX}{name}")
+    remembered = context.client.get(f"{service_state.KEY_PREFIX}{name}")
     wanted = _desired(context, name, keys, remembered)
-    entries = [entry for each in wanted.catalog_names for entry in context.catalog.health(each, consistent=certain)]
+    entries = [entry for each in wanted.catalog_names for entry in context.client.health(each, consistent=certain)]
     containers = _engine(wanted).containers(name) if _places_here(context, wanted) else []
-    around = Surroundings(context.config, context.catalog, context.node)
-    told = scheduler_view.Engines(context.config, context.node, name)
+    around = Surroundings(context.settings, context.client, context.node)
+    told = scheduler_view.Engines(context.settings, context.node, name)
     return _reading(context, around, told, wanted, remembered, instances(entries), containers, idle_reads,
                     certain=certain)
 
@@ -107,14 +98,14 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
     Services of which no key can be seen any more are among them, as long as something of them is remembered. Whoever
     acts on it observes that one service again, under its lock.
     """
-    prefix = context.config.prefix
+    prefix = context.settings.prefix
     grouped, _ = keyspace.by_service(keys, prefix)
-    remembered = context.catalog.tree(service_state.KEY_PREFIX)
+    remembered = context.client.tree(service_state.KEY_PREFIX)
     all_wanted = [_desired(context, name, grouped.get(name, {}), remembered.get(f"{service_state.KEY_PREFIX}{name}"))
                   for name in names(grouped, remembered)]
     containers = _all_containers(context, all_wanted)
-    around = Surroundings(context.config, context.catalog, context.node)
-    told = scheduler_view.Engines(context.config, context.node)
+    around = Surroundings(context.settings, context.client, context.node)
+    told = scheduler_view.Engines(context.settings, context.node)
     return {
         wanted.name: _reading(context, around, told, wanted, remembered.get(f"{service_state.KEY_PREFIX}{wanted.name}"),
                               instances(entry for each in wanted.catalog_names for entry in entries.get(each, [])),
@@ -136,14 +127,14 @@ def instances(entries: Iterable[dict[str, Any]]) -> list[model.Instance]:
 
 def _desired(context: Context, name: str, values: Mapping[str, bytes], remembered: Entry | None) -> desired.Desired:
     return desired.desired(
-        name, values, service_state.decode(remembered.value if remembered else None), context.config.prefix
+        name, values, service_state.decode(remembered.value if remembered else None), context.settings.prefix
     )
 
 
 def _require_by_name(context: Context, prefix: str, keys: Mapping[str, bytes]) -> None:
     """A listing leaves out what may not be read, and says nothing; a key that is asked for by name does."""
     for key in ("spec", "removed"):
-        entry = context.catalog.get(f"{prefix}{key}", consistent=True)
+        entry = context.client.get(f"{prefix}{key}", consistent=True)
         if (entry.value if entry else None) != keys.get(key):
             raise errors.Conflict(f"key {prefix}{key} is not what the listing says: it changes just now")
 
@@ -161,7 +152,7 @@ def _reading(context: Context, around: Surroundings, told: scheduler_view.Engine
         containers = scheduler_view.containers(wanted, stored, counts, found, now)
     seen = around.complete(Observation(
         now=now, desired=wanted, containers=tuple(containers), instances=tuple(found), state=stored,
-        certain=certain, rules=context.config.heal, counts=counts))
+        certain=certain, rules=context.settings.heal, counts=counts))
     others = [each for each in observation.candidates(seen) if each.condition not in ("gone", "leaving")]
     draining = [each for each in (*observation.members(seen), *others)
                 if each.condition == "draining" and not counts]
@@ -190,13 +181,13 @@ def served(context: Context, wanted: desired.Desired,
            found: list[model.Instance]) -> tuple[frozenset[tuple[str, str]], tuple[tuple[str, bool], ...]]:
     """What the nginx of each live node said it serves of this service; and the nodes, each with whether it is alive,
     that said so of a colour that is not live. Of a node whose word is damaged: everything."""
-    alive, pairs, behind = context.catalog.alive_nodes(), set[tuple[str, str]](), []
+    alive, pairs, behind = context.client.alive_nodes(), set[tuple[str, str]](), []
     if context.node not in alive:
         raise errors.Unavailable(f"{context.node} is not among the nodes that are alive, so which nginx serves "
                                  f"{wanted.name} is unknown: does the token allow to read nodes?")
     others = {(each.node, each.service_id) for each in found if each.service != wanted.catalog_name}
     for node in sorted({*alive, *_once_routing(context, wanted)} if wanted.color else alive):
-        entry = context.catalog.get(f"{serving.PREFIX}{node}/{wanted.name}")
+        entry = context.client.get(f"{serving.PREFIX}{node}/{wanted.name}")
         listed = serving.pairs(entry.value) if entry else []
         said = {(each.node, each.service_id) for each in found} if listed is None else set(listed)
         pairs |= said if node in alive else set()
@@ -206,7 +197,7 @@ def served(context: Context, wanted: desired.Desired,
 
 def _once_routing(context: Context, wanted: desired.Desired) -> list[str]:
     """The nodes that have ever routed the service, and may do so still though Consul does not see them."""
-    return [node for key in context.catalog.keys(serving.PREFIX)
+    return [node for key in context.client.keys(serving.PREFIX)
             if (node := key.removeprefix(serving.PREFIX).removesuffix(f"/{wanted.name}")) and "/" not in node]
 
 
