@@ -5,6 +5,7 @@ import os
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ ALLOWED = {
 
 
 @pytest.fixture(scope="module")
-def tokens(tmp_path_factory):
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Consul, dict[str, str]]]:
     """A Consul that denies by default, without a token of its own, and a token for each policy."""
     config = {"acl": {"enabled": True, "default_policy": "deny", "enable_key_list_policy": True,
                       "tokens": {"master": MASTER, "agent": MASTER}}}
@@ -76,12 +77,12 @@ def command(consul: Consul, *words: str) -> str:
                           capture_output=True, timeout=30).stdout
 
 
-def test_there_is_a_policy_for_everyone():
+def test_there_is_a_policy_for_everyone() -> None:
     assert set(POLICIES) == set(ALLOWED)
 
 
 @pytest.mark.parametrize("name", sorted(ALLOWED))
-def test_a_policy_allows_what_is_needed_and_nothing_else(tokens, name):
+def test_a_policy_allows_what_is_needed_and_nothing_else(tokens: tuple[Consul, dict[str, str]], name: str) -> None:
     consul, secrets = tokens
     allowed = {what for what, request in REQUESTS.items() if passes(consul, secrets[name], *request)}
     assert allowed == ALLOWED[name]
@@ -99,7 +100,8 @@ def passes(consul: Consul, secret: str, method: str, path: str, body: str) -> bo
         return False
 
 
-def test_watches_and_the_timer_work_with_the_agents_token(tokens, tmp_path: Path):
+def test_watches_and_the_timer_work_with_the_agents_token(tokens: tuple[Consul, dict[str, str]],
+                                                          tmp_path: Path) -> None:
     consul, secrets = tokens
     argv = ["/bin/sh", "-c", f'cat > "{tmp_path}/$0.tmp" && mv "{tmp_path}/$0.tmp" "{tmp_path}/$0"']
     settings = agent_config.static(Settings(), [], lambda name: [*argv, name])

@@ -1,5 +1,8 @@
 import os
 import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,11 +27,11 @@ def installed(name: str) -> list[str]:
     (agent_config.STATIC_FILE, agent_config.static(Settings(), [], installed)),
     (agent_config.ROUTES_FILE, agent_config.routes(Settings(), {"books-service": "books-service-blue"}, [], installed)),
 ])
-def test_the_example_files_are_what_is_generated(file_name, settings):
+def test_the_example_files_are_what_is_generated(file_name: str, settings: dict[str, Any]) -> None:
     assert (REPOSITORY / "consul.d" / file_name).read_text() == agent_config.text(settings)
 
 
-def test_every_handler_gets_the_options_and_absolute_paths():
+def test_every_handler_gets_the_options_and_absolute_paths() -> None:
     options = ["--config", "/tmp/other.toml", "--token-file", "/etc/lictor/token"]
     static = agent_config.static(Settings(), options, installed)
     routes = agent_config.routes(Settings(), {"books": "books-green"}, options, installed)
@@ -37,7 +40,7 @@ def test_every_handler_gets_the_options_and_absolute_paths():
         assert handler["args"][1].startswith("/opt/lictor/bin/lictor-")
 
 
-def test_with_the_http_door_the_watches_call_and_the_timer_stays_a_script():
+def test_with_the_http_door_the_watches_call_and_the_timer_stays_a_script() -> None:
     here = Settings(watch=Watch(door="http", address="127.0.0.1:7777"))
     static = agent_config.static(here, [], installed, "s3cret")
     called = [
@@ -56,19 +59,21 @@ def test_with_the_http_door_the_watches_call_and_the_timer_stays_a_script():
     assert not agent_config.is_handled(here, agent_config.static(Settings(), [], installed)["watches"][0], "s3cret")
 
 
-def test_the_connection_limit_grows_with_the_watches():
+def test_the_connection_limit_grows_with_the_watches() -> None:
     limits = [agent_config.routes(Settings(), {f"s{i}": f"s{i}" for i in range(count)}, [], installed)["limits"]
               for count in (0, 200, 300)]
     assert limits == [{"http_max_conns_per_client": limit} for limit in (1000, 1000, 1208)]
 
 
-def test_order_of_the_services_does_not_change_the_bytes():
+def test_order_of_the_services_does_not_change_the_bytes() -> None:
     names = {f"s{i}": f"s{i}" for i in range(20)}
     assert (agent_config.text(agent_config.routes(Settings(), names, [], installed))
             == agent_config.text(agent_config.routes(Settings(), dict(reversed(names.items())), [], installed)))
 
 
-def test_an_agent_runs_the_handlers_and_outgrows_its_connection_limit_by_a_reload(consul: Consul, tmp_path):
+def test_an_agent_runs_the_handlers_and_outgrows_its_connection_limit_by_a_reload(
+        consul: Consul, tmp_path: Path,
+) -> None:
     """The agent is started with Consul's own 200 connections, then given 250 watches."""
     consul.stop()
     consul = Consul(str(tmp_path / "consul"), config={"enable_local_script_checks": False, "limits": {}})
@@ -97,7 +102,7 @@ def test_an_agent_runs_the_handlers_and_outgrows_its_connection_limit_by_a_reloa
         consul.stop()
 
 
-def recorder(folder):
+def recorder(folder: Path) -> Callable[[str], list[str]]:
     """Handlers that leave their input in `folder`, in a file named after their first argument."""
     def argv_of(name: str) -> list[str]:
         path = folder / name

@@ -83,17 +83,17 @@ def told(capfd: pytest.CaptureFixture[str], **settings: Any) -> str:
     return lines[0].removeprefix("action=notify outcome=")
 
 
-def test_without_settings_nobody_is_told(capfd):
+def test_without_settings_nobody_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     notify.tell(Settings(), RECORD)
     assert capfd.readouterr().err == ""
 
 
-def test_a_command_gets_the_record_on_stdin(capfd, tmp_path):
+def test_a_command_gets_the_record_on_stdin(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert told(capfd, command=("tee", str(tmp_path / "told"))) == "done"
     assert json.loads((tmp_path / "told").read_text()) == RECORD
 
 
-def test_a_command_that_does_not_read_is_told_all_the_same(capfd):
+def test_a_command_that_does_not_read_is_told_all_the_same(capfd: pytest.CaptureFixture[str]) -> None:
     notify.tell(Settings(notify=Notify(command=("true",))), {"reason": "x" * 1_000_000})
     assert capfd.readouterr().err == "action=notify outcome=done\n"
 
@@ -103,28 +103,31 @@ def test_a_command_that_does_not_read_is_told_all_the_same(capfd):
     (("/nowhere/page",), 'failed reason="/nowhere/page: exit code 127: '),
     (("page\0me",), 'failed reason="embedded null byte"'),
 ])
-def test_a_command_that_fails_is_logged(capfd, command, reason):
+def test_a_command_that_fails_is_logged(capfd: pytest.CaptureFixture[str], command: tuple[str, ...],
+                                        reason: str) -> None:
     assert told(capfd, command=command).startswith(reason)
 
 
-def test_a_command_that_hangs_is_ended(capfd, monkeypatch):
+def test_a_command_that_hangs_is_ended(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "_LIMIT_S", 0.3)
     assert told(capfd, command=("sleep", "600")) == 'failed reason="sleep: ran out of time: no output"'
 
 
-def test_what_is_no_json_is_logged_too(capfd):
+def test_what_is_no_json_is_logged_too(capfd: pytest.CaptureFixture[str]) -> None:
     notify.tell(Settings(notify=Notify(command=("true",))), {"at": object()})
     assert "outcome=failed" in capfd.readouterr().err
 
 
-def test_the_record_is_posted_with_the_token(capfd, webhook, token_file):
+def test_the_record_is_posted_with_the_token(capfd: pytest.CaptureFixture[str], webhook: Webhook,
+                                             token_file: str) -> None:
     assert told(capfd, url=f"{webhook.url}/200/hook?to=me", token_file=token_file) == "done"
     (path, headers, body), = webhook.requests
     assert (path, body) == ("/200/hook?to=me", RECORD)
     assert headers["Authorization"] == f"Bearer {TOKEN}" and headers["Content-Type"] == "application/json"
 
 
-def test_the_token_is_read_each_time_and_without_one_none_is_sent(capfd, webhook, token_file):
+def test_the_token_is_read_each_time_and_without_one_none_is_sent(capfd: pytest.CaptureFixture[str], webhook: Webhook,
+                                                                  token_file: str) -> None:
     assert told(capfd, url=f"{webhook.url}/204", token_file=token_file) == "done"
     Path(token_file).write_text("another")
     assert told(capfd, url=f"{webhook.url}/204", token_file=token_file) == "done"
@@ -134,7 +137,9 @@ def test_the_token_is_read_each_time_and_without_one_none_is_sent(capfd, webhook
 
 
 @pytest.mark.parametrize("content", [None, "", "two words", "ü", f"{TOKEN}\nX-Injected: 1"])
-def test_a_token_file_that_cannot_be_used_is_logged_and_nothing_is_sent(capfd, webhook, tmp_path, content):
+def test_a_token_file_that_cannot_be_used_is_logged_and_nothing_is_sent(capfd: pytest.CaptureFixture[str],
+                                                                        webhook: Webhook, tmp_path: Path,
+                                                                        content: str | None) -> None:
     path = tmp_path / "bad.token"
     if content is not None:
         path.write_text(content)
@@ -144,13 +149,15 @@ def test_a_token_file_that_cannot_be_used_is_logged_and_nothing_is_sent(capfd, w
 
 
 @pytest.mark.parametrize("status", [302, 307, 404, 500])
-def test_an_answer_that_is_no_success_is_logged_and_not_followed(capfd, webhook, token_file, status):
+def test_an_answer_that_is_no_success_is_logged_and_not_followed(capfd: pytest.CaptureFixture[str], webhook: Webhook,
+                                                                 token_file: str, status: int) -> None:
     said = told(capfd, url=f"{webhook.url}/{status}/hook-that-is-secret", token_file=token_file)
     assert said.startswith(f'failed reason="the answer is {status},') and "hook-that-is-secret" not in said
     assert len(webhook.requests) == 1
 
 
-def test_proxies_of_the_environment_are_not_used(capfd, webhook, monkeypatch):
+def test_proxies_of_the_environment_are_not_used(capfd: pytest.CaptureFixture[str], webhook: Webhook,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert told(capfd, url=f"{webhook.url}/200") == "done"
@@ -159,20 +166,22 @@ def test_proxies_of_the_environment_are_not_used(capfd, webhook, monkeypatch):
 @pytest.mark.parametrize("answer", [b"", b"\x00\xff" * 40 + b"\r\n", f"220 {TOKEN} ready\r\n".encode(),
                                     b"HTTP/1.1 9999 x\r\n\r\n", b"HTTP/1.1 " + b"2" * 100_000,
                                     b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 1000 + b"\r\n"])
-def test_an_answer_that_is_not_http_is_logged(capfd, token_file, answer):
+def test_an_answer_that_is_not_http_is_logged(capfd: pytest.CaptureFixture[str], token_file: str,
+                                              answer: bytes) -> None:
     with Peer(answer) as peer:
         said = told(capfd, url=peer.url, token_file=token_file)
     assert said.startswith('failed reason="no HTTP answer: ') or "Connection reset" in said
 
 
-def test_a_server_that_is_away_is_logged(capfd):
+def test_a_server_that_is_away_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # and does not listen
         assert "Connection refused" in told(capfd, url=f"http://127.0.0.1:{unused.getsockname()[1]}/")
 
 
 @pytest.mark.parametrize("trickle", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"])
-def test_a_server_that_never_comes_to_an_end_is_left(capfd, monkeypatch, token_file, trickle):
+def test_a_server_that_never_comes_to_an_end_is_left(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+                                                     token_file: str, trickle: bytes) -> None:
     monkeypatch.setattr(notify, "_LIMIT_S", 0.5)
     with Peer(trickle, again_every_s=0.1) as peer:
         said = told(capfd, url=peer.url, token_file=token_file)
@@ -181,7 +190,8 @@ def test_a_server_that_never_comes_to_an_end_is_left(capfd, monkeypatch, token_f
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
-def test_a_certificate_that_nobody_vouches_for_is_refused(capfd, tmp_path, token_file, monkeypatch):
+def test_a_certificate_that_nobody_vouches_for_is_refused(capfd: pytest.CaptureFixture[str], tmp_path: Path,
+                                                          token_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out",
                     certificate, "-subj", "/CN=hook", "-addext", "subjectAltName=IP:127.0.0.1"],

@@ -7,16 +7,18 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from lictor import errors
+from lictor import errors, model
 from lictor.adapters import files, process
 from lictor.adapters.consul import client as catalog
 from lictor.events import agent_config, script
-from lictor.routing import follow, route_store, templates
+from lictor.routing import follow, peers, route_store, templates
 from lictor.routing import nginx as lictor_nginx
 from lictor.spec import settings as config
 
@@ -37,58 +39,58 @@ class Node(NamedTuple):
     settings: config.Settings
     environ: dict[str, str]
 
-    def register(self, *backends, name=NAME, prefix=""):
+    def register(self, *backends: Backend, name: str = NAME, prefix: str = "") -> None:
         for each in backends:
             self.consul.register({"Name": name, "ID": prefix + each.name, "Address": "127.0.0.1", "Port": each.port,
                                   "Check": {"TTL": "10m", "Status": "passing", "CheckID": each.name}})
 
-    def set_status(self, backend, status):
+    def set_status(self, backend: Backend, status: str) -> None:
         self.consul.request("PUT", f"/v1/agent/check/update/{backend.name}", {"Status": status})
 
-    def deregister(self, *backends):
+    def deregister(self, *backends: Backend) -> None:
         for each in backends:
             self.consul.request("PUT", f"/v1/agent/service/deregister/{each.name}")
 
-    def wait_passing(self, count):
+    def wait_passing(self, count: int) -> None:
         wait_for(lambda: len(self.consul.passing(NAME)) == count, f"{count} instances pass")
 
-    def payload(self):
+    def payload(self) -> bytes:
         return json.dumps(self.consul.request("GET", f"/v1/health/service/{NAME}")).encode()
 
-    def route(self, payload, *, index=""):
+    def route(self, payload: bytes, *, index: str = "") -> subprocess.CompletedProcess[bytes]:
         """Run the handler as Consul does; the finished process."""
         return subprocess.run(self.argv, input=payload, capture_output=True, timeout=60,
                               env={**self.environ, "CONSUL_INDEX": index})
 
     @property
-    def argv(self):
+    def argv(self) -> list[str]:
         return [*process.handler_argv("lictor-route"), NAME, "--state-dir", self.settings.state_dir]
 
-    def sweep(self):
+    def sweep(self) -> None:
         client = catalog.connect(environ=self.consul.environ)
         follow.sweep(self.settings, client.everything(), client)
 
-    def want(self, **changes):
+    def want(self, **changes: object) -> None:
         files.write_json(f"{self.settings.state_dir}/routes/{NAME}.json", {
             "name": NAME, "service": NAME, "path": PATH, "host": "", "traffic": "healthy", "node": "node-1",
             "empty_ok": False, "removed": False, **changes})
 
-    def refresh(self, **changes):
+    def refresh(self, **changes: object) -> None:
         self.want(**changes)
         follow.refresh(self.settings, [NAME], catalog.connect(environ=self.consul.environ))
 
     @property
-    def served(self):
+    def served(self) -> peers.Served | None:
         return route_store.served(self.settings.state_dir, NAME)
 
-    def who_answers(self):
+    def who_answers(self) -> set[str | int]:
         """Who has answered 20 requests; statuses other than 200 as they are."""
         answers = {self.nginx.get(PATH) for _ in range(20)}
         return {json.loads(body)["instance"] if status == 200 else status for status, body in answers}
 
 
 @pytest.fixture
-def node(tmp_path, consul: Consul, nginx: Nginx, mode: str) -> Node:
+def node(tmp_path: Path, consul: Consul, nginx: Nginx, mode: str) -> Node:
     """Routes `books`, which nobody has seen yet; Consul runs no watch."""
     state_dir = str(tmp_path / "state")
     for folder in script.FOLDERS:
@@ -105,13 +107,13 @@ def node(tmp_path, consul: Consul, nginx: Nginx, mode: str) -> Node:
 
 
 @pytest.fixture
-def backends():
+def backends() -> Iterator[list[Backend]]:
     with ExitStack() as stack:
         yield [stack.enter_context(Backend(name)) for name in ("a", "b", "c")]
 
 
 @in_both_modes
-def test_nginx_follows_a_watch(node, backends, tmp_path):
+def test_nginx_follows_a_watch(node: Node, backends: list[Backend], tmp_path: Path) -> None:
     a, b, c = backends
     settings = agent_config.routes(node.settings, {NAME: NAME}, ["--config", node.settings.path], process.handler_argv)
     with open(f"{node.consul.config_dir}/watches.json", "w", encoding="utf-8") as file:
@@ -136,13 +138,15 @@ def test_nginx_follows_a_watch(node, backends, tmp_path):
 
 
 @in_both_modes
-def test_an_event_that_changes_nothing_ends_at_once_and_other_peers_load_neither_consul_nor_jinja(node, backends, mode):
+def test_an_event_that_changes_nothing_ends_at_once_and_other_peers_load_neither_consul_nor_jinja(
+        node: Node, backends: list[Backend], mode: str,
+) -> None:
     node.register(*backends[:2])
     assert node.route(node.payload(), index="7").returncode == 0
     before = node.served
     assert before.confirmed and before.consul_index == 7 and len(before.peers) == 2
 
-    def loaded(payload):
+    def loaded(payload: bytes) -> set[str]:
         done = subprocess.run([sys.executable, "-X", "importtime", *node.argv[1:]], input=payload, capture_output=True,
                               env={**node.environ, "CONSUL_INDEX": "8"}, timeout=60)
         assert done.returncode == 0
@@ -160,7 +164,7 @@ def test_an_event_that_changes_nothing_ends_at_once_and_other_peers_load_neither
     assert len(node.served.peers) == 3 and node.served.confirmed
 
 
-def test_what_is_no_payload_changes_nothing(node, backends):
+def test_what_is_no_payload_changes_nothing(node: Node, backends: list[Backend]) -> None:
     node.register(backends[0])
     node.route(node.payload())
     before = node.served
@@ -170,7 +174,7 @@ def test_what_is_no_payload_changes_nothing(node, backends):
     assert node.served == before and node.who_answers() == {"a"}
 
 
-def test_hostile_instances_are_skipped_by_name_and_the_others_stay(node, backends):
+def test_hostile_instances_are_skipped_by_name_and_the_others_stay(node: Node, backends: list[Backend]) -> None:
     node.register(*backends)
     hostile = json.loads(node.payload())
     values = [("Address", "1.2.3.4; } server { root /etc; }"), ("Address", "../../etc"), ("Address", "x" * 10_000),
@@ -193,7 +197,8 @@ def test_hostile_instances_are_skipped_by_name_and_the_others_stay(node, backend
     assert alone.returncode == 0 and node.served._replace(consul_index=9) == before
 
 
-def test_none_is_held_for_a_minute_then_answers_503_until_one_is_back(node, backends, capsys):
+def test_none_is_held_for_a_minute_then_answers_503_until_one_is_back(node: Node, backends: list[Backend],
+                                                                      capsys: pytest.CaptureFixture[str]) -> None:
     node.register(*backends[:2])
     node.route(node.payload())
     node.deregister(*backends[:2])
@@ -211,7 +216,8 @@ def test_none_is_held_for_a_minute_then_answers_503_until_one_is_back(node, back
     assert capsys.readouterr().err.count("outcome=publish") == 2
 
 
-def test_an_empty_payload_is_not_believed_when_consul_knows_better_or_is_away(node, backends):
+def test_an_empty_payload_is_not_believed_when_consul_knows_better_or_is_away(node: Node,
+                                                                              backends: list[Backend]) -> None:
     node.register(*backends)
     node.route(node.payload())
     before = node.served
@@ -223,7 +229,7 @@ def test_an_empty_payload_is_not_believed_when_consul_knows_better_or_is_away(no
     assert node.served == before and node.who_answers() == {"a", "b", "c"}
 
 
-def test_late_news_is_checked_against_consul(node, backends):
+def test_late_news_is_checked_against_consul(node: Node, backends: list[Backend]) -> None:
     node.register(*backends[:2])
     stale = node.payload()
     node.register(backends[2])
@@ -233,7 +239,7 @@ def test_late_news_is_checked_against_consul(node, backends):
     assert node.who_answers() == {"a", "b", "c"}
 
 
-def test_a_changed_route_moves_and_goes(node, backends):
+def test_a_changed_route_moves_and_goes(node: Node, backends: list[Backend]) -> None:
     node.register(*backends[:1])
     node.register(backends[1], name="books-green")
     node.refresh()
@@ -252,7 +258,9 @@ def test_a_changed_route_moves_and_goes(node, backends):
 
 
 @in_both_modes
-def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node, backends, capsys, mode):
+def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node: Node, backends: list[Backend],
+                                                                        capsys: pytest.CaptureFixture[str],
+                                                                        mode: str) -> None:
     """The user's own server has the location already, which nginx hears of only from the whole configuration."""
     a, b, c = backends
     node.register(a)
@@ -283,7 +291,8 @@ def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node, ba
     assert node.served.confirmed and not node.served.refused
 
 
-def test_where_the_users_own_configuration_is_refused_no_route_is_to_blame(node, backends, capsys):
+def test_where_the_users_own_configuration_is_refused_no_route_is_to_blame(node: Node, backends: list[Backend],
+                                                                           capsys: pytest.CaptureFixture[str]) -> None:
     node.register(backends[0])
     node.refresh()
     main_conf = files.read(node.nginx.main_conf)
@@ -295,7 +304,7 @@ def test_where_the_users_own_configuration_is_refused_no_route_is_to_blame(node,
     assert node.nginx.get("/other")[0] == 200 and node.served.confirmed
 
 
-def test_killed_at_any_point_it_converges_at_the_next_sweep(node, backends):
+def test_killed_at_any_point_it_converges_at_the_next_sweep(node: Node, backends: list[Backend]) -> None:
     """What a killed one leaves is valid for nginx, and one sweep later nginx serves what Consul says."""
     a, b, c = backends
     node.register(a, b, c)
@@ -319,7 +328,7 @@ def test_killed_at_any_point_it_converges_at_the_next_sweep(node, backends):
 
 
 @in_both_modes
-def test_no_request_fails_while_the_peers_change_20_times(node, backends, mode):
+def test_no_request_fails_while_the_peers_change_20_times(node: Node, backends: list[Backend], mode: str) -> None:
     node.register(*backends)
     node.route(node.payload())
     generations = set()
@@ -335,7 +344,7 @@ def test_no_request_fails_while_the_peers_change_20_times(node, backends, mode):
     assert client.requests > 100 and len(client.last_answer) == 3
 
 
-def test_many_handlers_at_once_leave_one_state(node, backends):
+def test_many_handlers_at_once_leave_one_state(node: Node, backends: list[Backend]) -> None:
     a, b, c = backends
     node.register(a)
     first = node.payload()
@@ -355,7 +364,8 @@ def test_many_handlers_at_once_leave_one_state(node, backends):
     assert node.served.confirmed and node.who_answers() == {"a", "b", "c"}
 
 
-def test_an_event_waits_for_the_leader_that_is_just_being_elected(node, backends, monkeypatch):
+def test_an_event_waits_for_the_leader_that_is_just_being_elected(node: Node, backends: list[Backend],
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer than half are left, so that a consistent read has to show it too; at first nobody can answer that."""
     node.register(*backends)
     call = script.Call(node.settings, None, argparse.Namespace())
@@ -367,7 +377,7 @@ def test_an_event_waits_for_the_leader_that_is_just_being_elected(node, backends
     class Electing:
         """Consul's client; it keeps that without a leader there is an error, and soon after there is none."""
 
-        def health(self, service, *, consistent=False):
+        def health(self, service: str, *, consistent: bool = False) -> list[model.Instance]:
             for each in leaders:
                 raise each
             return catalog.connect(environ=node.consul.environ).health(service, consistent=consistent)
@@ -378,14 +388,14 @@ def test_an_event_waits_for_the_leader_that_is_just_being_elected(node, backends
 
 
 @in_both_modes
-def test_each_gets_its_weight_at_its_status(node, backends):
+def test_each_gets_its_weight_at_its_status(node: Node, backends: list[Backend]) -> None:
     a, b, c = backends
     for each, passing in ((a, 5), (b, 2), (c, 1)):
         node.consul.register({"Name": NAME, "ID": each.name, "Address": "127.0.0.1", "Port": each.port,
                               "Weights": {"Passing": passing, "Warning": 0 if each is c else 1},
                               "Check": {"TTL": "10m", "Status": "passing", "CheckID": each.name}})
 
-    def are_shares(*expected):
+    def are_shares(*expected: int) -> bool:
         assert node.route(node.payload()).returncode == 0
         answers = [json.loads(node.nginx.get(PATH)[1])["instance"] for _ in range(160)]
         return all(abs(answers.count(each.name) - count) <= 5 for each, count in zip(backends, expected, strict=True))

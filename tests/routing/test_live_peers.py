@@ -7,9 +7,11 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +28,7 @@ from lictor.routing import nginx as lictor_nginx
 from lictor.spec import settings as config
 
 from lab.client import Client
+from lab.consul import Consul
 from lab.daemon import free_ports, wait_for
 from lab.nginx import Nginx
 from support.backend import Backend
@@ -46,11 +49,11 @@ class Peer(ThreadingHTTPServer):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def setup(self):
+            def setup(self) -> None:
                 peer.connections += 1
                 super().setup()
 
-            def do_GET(self):
+            def do_GET(self) -> None:
                 peer.requests.append(self.path)
                 if self.path.endswith("held"):
                     peer.free.wait(30)
@@ -58,21 +61,21 @@ class Peer(ThreadingHTTPServer):
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def do_POST(self):
+            def do_POST(self) -> None:
                 peer.requests.append(self.path)
                 self.close_connection = True
 
-            def log_message(self, *_):
+            def log_message(self, *_: object) -> None:
                 pass
 
         super().__init__(("127.0.0.1", 0), Handler)
         self.port = self.server_address[1]
 
-    def __enter__(self):
+    def __enter__(self) -> "Peer":
         threading.Thread(target=self.serve_forever, daemon=True).start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.free.set()
         self.shutdown()
         self.server_close()
@@ -83,13 +86,13 @@ class Socket(http.client.HTTPConnection):
         super().__init__("lictor", timeout=10)
         self.path = f"{conf_dir}/run/generation.sock"
 
-    def connect(self):
+    def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(self.path)
 
 
 @pytest.fixture
-def settings(tmp_path, nginx: Nginx) -> config.Settings:
+def settings(tmp_path: Path, nginx: Nginx) -> config.Settings:
     """nginx runs in live mode, and routes books, whose list it was never given."""
     for folder in script.FOLDERS:
         os.makedirs(tmp_path / "state" / folder)
@@ -106,20 +109,20 @@ def settings(tmp_path, nginx: Nginx) -> config.Settings:
 
 
 @pytest.fixture
-def books(settings, nginx) -> config.Settings:
+def books(settings: config.Settings, nginx: Nginx) -> config.Settings:
     """The location is there, and has no peer."""
     decide(settings)
     assert publish.publish(settings) == [NAME]
     return settings
 
 
-def route(settings, **changes):
+def route(settings: config.Settings, **changes: object) -> None:
     files.write_json(f"{settings.state_dir}/routes/{NAME}.json", {
         "name": NAME, "service": NAME, "path": "/books", "host": "", "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": False, **changes})
 
 
-def decide(settings, *ports, weights=()):
+def decide(settings: config.Settings, *ports: int, weights: Sequence[int] = ()) -> None:
     """What a decision leaves in the state folder."""
     before = route_store.served(settings.state_dir, NAME) or peers.Served((), ())
     route_store.write_served(settings.state_dir, NAME, before._replace(
@@ -128,33 +131,33 @@ def decide(settings, *ports, weights=()):
         instances=tuple(("node-1", f"{port}") for port in ports), confirmed=False))
 
 
-def set_peers(settings, *ports, weights=()):
+def set_peers(settings: config.Settings, *ports: int, weights: Sequence[int] = ()) -> None:
     decide(settings, *ports, weights=weights)
     assert live_peers.publish(settings.nginx, settings.state_dir, NAME)
 
 
-def ask(settings, method, path, body=None):
+def ask(settings: config.Settings, method: str, path: str, body: str | None = None) -> tuple[int, str]:
     connection = Socket(settings.nginx.conf_dir)
     connection.request(method, path, body)
     answer = connection.getresponse()
     return answer.status, answer.read().decode().strip()
 
 
-def in_flight(settings, port):
+def in_flight(settings: config.Settings, port: int) -> int:
     return int(ask(settings, "GET", f"/live/{NAME}/127.0.0.1:{port}")[1])
 
 
-def workers(nginx):
+def workers(nginx: Nginx) -> set[str]:
     with open(f"/proc/{nginx.daemon.pid}/task/{nginx.daemon.pid}/children", encoding="utf-8") as file:
         return set(file.read().split())
 
 
-def who_answers(nginx):
+def who_answers(nginx: Nginx) -> set[str | int]:
     answers = {nginx.get("/books") for _ in range(20)}
     return {json.loads(body)["instance"] if status == 200 else status for status, body in answers}
 
 
-def add_to_location(settings, line):
+def add_to_location(settings: config.Settings, line: str) -> None:
     """The user's own template has it too."""
     template = (REPOSITORY / "templates" / "location.conf.j2").read_text()
     assert "proxy_connect_timeout" in template
@@ -163,12 +166,12 @@ def add_to_location(settings, line):
                        template.replace("proxy_connect_timeout", f"{line} proxy_connect_timeout"))
 
 
-def retried(nginx):
+def retried(nginx: Nginx) -> list[str]:
     """Lines of the access log with two peers in them."""
     return [line for line in (files.read(f"{nginx.folder}/access.log") or "").splitlines() if ", " in line]
 
 
-def test_a_list_is_set_shown_and_refused_when_it_is_older(books, nginx):
+def test_a_list_is_set_shown_and_refused_when_it_is_older(books: config.Settings, nginx: Nginx) -> None:
     version = 1 + int(ask(books, "GET", "/live/books")[1].split()[0])
     with Backend("a") as a, Backend("b") as b:
         for text, status, said in (
@@ -189,7 +192,7 @@ def test_a_list_is_set_shown_and_refused_when_it_is_older(books, nginx):
         assert ask(books, method, path)[0] == status
 
 
-def test_a_location_of_the_users_own_follows_the_list_too(books, nginx):
+def test_a_location_of_the_users_own_follows_the_list_too(books: config.Settings, nginx: Nginx) -> None:
     text = files.read(nginx.main_conf) or ""
     files.write_atomic(nginx.main_conf, text.replace(
         "location = ", f"location /mine {{ proxy_pass http://lictor_{NAME}; }} location = ", 1))
@@ -201,7 +204,7 @@ def test_a_location_of_the_users_own_follows_the_list_too(books, nginx):
             wait_for(lambda expected=expected: all(nginx.get("/mine") == expected for _ in range(10)), each.name, 10)
 
 
-def test_without_peers_it_is_503_with_retry_after(books, nginx):
+def test_without_peers_it_is_503_with_retry_after(books: config.Settings, nginx: Nginx) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", nginx.port)
     for ports in ((), (9,), ()):
         set_peers(books, *ports)
@@ -211,7 +214,7 @@ def test_without_peers_it_is_503_with_retry_after(books, nginx):
         assert (answer.status, answer.getheader("Retry-After")) == ((502, None) if ports else (503, "5"))
 
 
-def test_a_peer_that_refuses_is_passed_over_for_a_while(books, nginx):
+def test_a_peer_that_refuses_is_passed_over_for_a_while(books: config.Settings, nginx: Nginx) -> None:
     dead, = free_ports(1)
     with Backend("a") as a:
         set_peers(books, dead, a.port)
@@ -224,7 +227,7 @@ def test_a_peer_that_refuses_is_passed_over_for_a_while(books, nginx):
     wait_for(lambda: in_flight(books, dead) == in_flight(books, a.port) == 0, "nothing is in flight")
 
 
-def test_what_one_that_is_passed_over_would_get_is_shared_out_by_weight(books, nginx):
+def test_what_one_that_is_passed_over_would_get_is_shared_out_by_weight(books: config.Settings, nginx: Nginx) -> None:
     dead, = free_ports(1)
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port, dead, b.port, weights=(3, 65535, 1))
@@ -237,7 +240,7 @@ def test_what_one_that_is_passed_over_would_get_is_shared_out_by_weight(books, n
         assert 140 <= sum(json.loads(body)["instance"] == "b" for _, body in answers) <= 160
 
 
-def test_what_a_peer_may_have_done_is_not_done_by_another(books, nginx):
+def test_what_a_peer_may_have_done_is_not_done_by_another(books: config.Settings, nginx: Nginx) -> None:
     with Peer() as one, Peer() as other:
         set_peers(books, one.port, other.port)
         connection = http.client.HTTPConnection("127.0.0.1", nginx.port)
@@ -247,14 +250,14 @@ def test_what_a_peer_may_have_done_is_not_done_by_another(books, nginx):
         wait_for(lambda: in_flight(books, one.port) == in_flight(books, other.port) == 0, "nothing is in flight")
 
 
-def test_connections_to_a_peer_are_kept(books, nginx):
+def test_connections_to_a_peer_are_kept(books: config.Settings, nginx: Nginx) -> None:
     with Peer() as peer:
         set_peers(books, peer.port)
         assert {nginx.get("/books")[0] for _ in range(30)} == {200}
         assert len(peer.requests) == 30 and peer.connections < 15
 
 
-def test_what_is_in_flight_is_counted_until_it_ends(books, nginx):
+def test_what_is_in_flight_is_counted_until_it_ends(books: config.Settings, nginx: Nginx) -> None:
     with Peer() as peer, Backend("a") as a, ThreadPoolExecutor() as pool:
         set_peers(books, peer.port)
         held = [pool.submit(nginx.get, "/books/held") for _ in range(3)]
@@ -271,19 +274,21 @@ def test_what_is_in_flight_is_counted_until_it_ends(books, nginx):
 class Engine:
     """In place of an engine, which sees no connection: two containers of books, on the node that asks."""
 
-    def __init__(self, connections):
+    def __init__(self, connections: int | None) -> None:
         self.connections = connections
 
-    def containers(self, service=None):
+    def containers(self, service: str | None = None) -> list[model.Container]:
         return [model.Container(f"c{number}", f"{NAME}-{number}", NAME, number, "", "books:1", "", "running", 1.0, 1.0,
                                 None) for number in (1, 2)]
 
-    def in_flight(self, container):
+    def in_flight(self, container: model.Container) -> int | None:
         return self.connections
 
 
 @pytest.mark.parametrize(("connections", "seen"), [(0, [1, 0]), (None, [1, None]), (2, [2, 2])])
-def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books, nginx, consul, monkeypatch, connections, seen):
+def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books: config.Settings, nginx: Nginx, consul: Consul,
+                                                              monkeypatch: pytest.MonkeyPatch, connections: int | None,
+                                                              seen: list[int | None]) -> None:
     monkeypatch.setitem(protocols.ENGINES, "docker", Engine(connections))
     context = Context(books, catalog.connect(environ=consul.environ), "node-1")
     context.client.put(f"services/{NAME}/spec", json.dumps({"name": NAME, "image": "books:1", "port": "8080",
@@ -312,7 +317,7 @@ def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books, nginx, cons
         assert len(asked_again) == 1  # else one that hangs would be waited for again and again
 
 
-def test_subrequests_whose_end_nobody_learns_are_not_counted(books, nginx):
+def test_subrequests_whose_end_nobody_learns_are_not_counted(books: config.Settings, nginx: Nginx) -> None:
     text = files.read(nginx.main_conf) or ""
     files.write_atomic(nginx.main_conf, text.replace("location = ", (
         f"location /mine {{ auth_request /asked; mirror /asked; proxy_pass http://lictor_{NAME}; }}"
@@ -325,7 +330,7 @@ def test_subrequests_whose_end_nobody_learns_are_not_counted(books, nginx):
         wait_for(lambda: in_flight(books, a.port) == 0, "nothing is in flight")
 
 
-def test_what_ends_as_an_error_page_is_not_in_flight(books, nginx):
+def test_what_ends_as_an_error_page_is_not_in_flight(books: config.Settings, nginx: Nginx) -> None:
     """Its request is redirected, so another location ends it."""
     add_to_location(books, "proxy_read_timeout 100ms;")
     with Peer() as peer:
@@ -335,7 +340,7 @@ def test_what_ends_as_an_error_page_is_not_in_flight(books, nginx):
         wait_for(lambda: in_flight(books, peer.port) == 0, "it has ended")
 
 
-def test_lists_survive_a_reload_a_restart_and_a_publication_without_nginx(books, nginx):
+def test_lists_survive_a_reload_a_restart_and_a_publication_without_nginx(books: config.Settings, nginx: Nginx) -> None:
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
         before = ask(books, "GET", "/live/books")
@@ -354,7 +359,7 @@ def test_lists_survive_a_reload_a_restart_and_a_publication_without_nginx(books,
         assert route_store.served(books.state_dir, NAME).confirmed and workers(nginx) == old_workers
 
 
-def test_a_lost_state_file_and_a_clock_that_was_turned_back_do_not_block(books, nginx):
+def test_a_lost_state_file_and_a_clock_that_was_turned_back_do_not_block(books: config.Settings, nginx: Nginx) -> None:
     with Backend("a") as a:
         ask(books, "PUT", "/live/books", f"{2**52}\n")
         os.unlink(f"{books.nginx.conf_dir}/live/books.peers")
@@ -362,7 +367,7 @@ def test_a_lost_state_file_and_a_clock_that_was_turned_back_do_not_block(books, 
         assert ask(books, "GET", "/live/books")[1].split()[0] == str(2**52 + 1) and who_answers(nginx) == {"a"}
 
 
-def test_a_state_file_that_was_lost_is_written_again_by_a_sweep(books, nginx):
+def test_a_state_file_that_was_lost_is_written_again_by_a_sweep(books: config.Settings, nginx: Nginx) -> None:
     path = f"{books.nginx.conf_dir}/live/books.peers"
     with Backend("a") as a:
         set_peers(books, a.port)
@@ -371,7 +376,9 @@ def test_a_state_file_that_was_lost_is_written_again_by_a_sweep(books, nginx):
         assert route_store.served(books.state_dir, NAME).confirmed and who_answers(nginx) == {"a"}
 
 
-def test_a_list_that_the_nginx_of_an_older_lictor_refuses_brings_what_can_read_it(books, nginx):
+def test_a_list_that_the_nginx_of_an_older_lictor_refuses_brings_what_can_read_it(
+        books: config.Settings, nginx: Nginx,
+) -> None:
     path = f"{nginx.conf_dir}/live.lua"
     text = files.read(path)
     with Backend("a") as a, Backend("b") as b:
@@ -386,7 +393,7 @@ def test_a_list_that_the_nginx_of_an_older_lictor_refuses_brings_what_can_read_i
         assert files.read(path) == text
 
 
-def test_the_modes_follow_each_other_and_a_location_is_reloaded(books, nginx):
+def test_the_modes_follow_each_other_and_a_location_is_reloaded(books: config.Settings, nginx: Nginx) -> None:
     reloaded = books._replace(nginx=books.nginx._replace(mode="reload"))
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
@@ -409,12 +416,12 @@ def test_the_modes_follow_each_other_and_a_location_is_reloaded(books, nginx):
         assert os.listdir(f"{nginx.conf_dir}/live") == []
 
 
-def make_unsignalled(settings, nginx):
+def make_unsignalled(settings: config.Settings, nginx: Nginx) -> config.Settings:
     """lictor may not signal nginx; here it doesn't find it."""
     return settings._replace(nginx=settings.nginx._replace(pid_file=f"{nginx.folder}/none"))
 
 
-def make_broken(settings, nginx):
+def make_broken(settings: config.Settings, nginx: Nginx) -> config.Settings:
     """The user's own configuration is no good."""
     files.write_atomic(nginx.main_conf, files.read(nginx.main_conf) + "nonsense;")
     return settings
@@ -422,7 +429,9 @@ def make_broken(settings, nginx):
 
 @pytest.mark.parametrize("hinder", [make_unsignalled, make_broken])
 @pytest.mark.parametrize("move", ["/other", "/books"])
-def test_peers_are_followed_while_other_files_wait_for_nginx(books, nginx, hinder, move):
+def test_peers_are_followed_while_other_files_wait_for_nginx(
+        books: config.Settings, nginx: Nginx, hinder: Callable[[config.Settings, Nginx], config.Settings], move: str,
+) -> None:
     main_conf = files.read(nginx.main_conf)
     with Backend("a") as a, Backend("b") as b, Backend("c") as c:
         set_peers(books, a.port)
@@ -442,7 +451,8 @@ def test_peers_are_followed_while_other_files_wait_for_nginx(books, nginx, hinde
         assert "proxy_read_timeout 7s" in files.read(f"{nginx.conf_dir}/locations/books.conf")
 
 
-def test_peers_are_followed_after_a_publication_that_was_killed(books, nginx, monkeypatch):
+def test_peers_are_followed_after_a_publication_that_was_killed(books: config.Settings, nginx: Nginx,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
         route(books, path="/other")
@@ -454,11 +464,11 @@ def test_peers_are_followed_after_a_publication_that_was_killed(books, nginx, mo
         assert publish.publish(books, [NAME]) == [NAME] and json.loads(nginx.get("/other")[1])["instance"] == "b"
 
 
-def killed(_):
+def killed(_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_no_peers_are_confirmed_where_nginx_may_have_no_location(settings, nginx):
+def test_no_peers_are_confirmed_where_nginx_may_have_no_location(settings: config.Settings, nginx: Nginx) -> None:
     hindered = make_unsignalled(settings, nginx)
     with Backend("a") as a:
         decide(settings, a.port)
@@ -478,7 +488,7 @@ def test_no_peers_are_confirmed_where_nginx_may_have_no_location(settings, nginx
         assert publish.publish(settings, [NAME]) == [NAME] and who_answers(nginx) == {"a"}
 
 
-def test_no_peers_are_confirmed_where_nginx_may_have_them_in_its_files(books, nginx):
+def test_no_peers_are_confirmed_where_nginx_may_have_them_in_its_files(books: config.Settings, nginx: Nginx) -> None:
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
         reloaded = make_unsignalled(books, nginx)
@@ -491,7 +501,9 @@ def test_no_peers_are_confirmed_where_nginx_may_have_them_in_its_files(books, ng
 
 
 @pytest.mark.parametrize("mode", ["reload", "live"])
-def test_where_the_other_mode_is_refused_the_files_that_are_there_follow_in_their_own(books, nginx, mode):
+def test_where_the_other_mode_is_refused_the_files_that_are_there_follow_in_their_own(
+        books: config.Settings, nginx: Nginx, mode: str,
+) -> None:
     before, after = [books._replace(nginx=books.nginx._replace(mode=each))
                      for each in (mode, "live" if mode == "reload" else "reload")]
     with Backend("a") as a, Backend("b") as b:
@@ -505,7 +517,7 @@ def test_where_the_other_mode_is_refused_the_files_that_are_there_follow_in_thei
             assert publish.publish(after, [NAME]) == [] and route_store.served(after.state_dir, NAME).confirmed
 
 
-def test_no_request_fails_while_peers_change_all_the_time(books, nginx):
+def test_no_request_fails_while_peers_change_all_the_time(books: config.Settings, nginx: Nginx) -> None:
     with ExitStack() as stack:
         ports = [stack.enter_context(Backend(name)).port for name in ("a", "b", "c")]
         set_peers(books, *ports)

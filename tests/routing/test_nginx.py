@@ -5,6 +5,9 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +29,7 @@ HOST_TEMPLATE = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; 
 
 
 @pytest.fixture
-def settings(tmp_path, nginx: Nginx) -> config.Settings:
+def settings(tmp_path: Path, nginx: Nginx) -> config.Settings:
     """nginx runs with lictor's snippet, and a host's server listens where the user's own does."""
     for folder in script.FOLDERS:
         os.makedirs(tmp_path / "state" / folder)
@@ -38,14 +41,15 @@ def settings(tmp_path, nginx: Nginx) -> config.Settings:
         conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
 
 
-def put_route(settings, name, *, path, host="", removed=False):
+def put_route(settings: config.Settings, name: str, *, path: str, host: str = "", removed: bool = False) -> None:
     """What lictor-scale would leave in the state folder."""
     files.write_json(f"{settings.state_dir}/routes/{name}.json", {
         "name": name, "service": name, "path": path, "host": host, "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": removed})
 
 
-def put(settings, name, *ports, path="", host="", removed=False):
+def put(settings: config.Settings, name: str, *ports: int, path: str = "", host: str = "",
+        removed: bool = False) -> None:
     """And what a first decision would."""
     put_route(settings, name, path=path or f"/{name}", host=host, removed=removed)
     route_store.write_served(settings.state_dir, name, peers.Served(
@@ -53,29 +57,29 @@ def put(settings, name, *ports, path="", host="", removed=False):
         tuple(("node-1", f"{name}-{port}") for port in ports)))
 
 
-def change_peers(settings, name, *ports):
+def change_peers(settings: config.Settings, name: str, *ports: int) -> None:
     """What another decision leaves of a service that nginx serves already."""
     route_store.write_served(settings.state_dir, name, route_store.served(settings.state_dir, name)._replace(
         peers=tuple(peers.Peer("127.0.0.1", port) for port in ports), confirmed=False))
 
 
-def is_confirmed(settings, name):
+def is_confirmed(settings: config.Settings, name: str) -> bool:
     return route_store.served(settings.state_dir, name).confirmed
 
 
-def written(nginx):
+def written(nginx: Nginx) -> set[str]:
     """Every file that lictor wrote for services."""
     return {os.path.relpath(os.path.join(folder, name), nginx.conf_dir)
             for below in ("upstreams", "locations", "servers")
             for folder, _, names in os.walk(os.path.join(nginx.conf_dir, below)) for name in names}
 
 
-def workers(nginx):
+def workers(nginx: Nginx) -> set[str]:
     with open(f"/proc/{nginx.daemon.pid}/task/{nginx.daemon.pid}/children", encoding="utf-8") as file:
         return set(file.read().split())
 
 
-def test_prepare_changes_nothing_the_second_time(tmp_path):
+def test_prepare_changes_nothing_the_second_time(tmp_path: Path) -> None:
     conf_dir = str(tmp_path / "lictor")
     assert lictor_nginx.prepare(conf_dir) == [f"{conf_dir}/lictor.conf"]
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "lictor").rglob("*")}
@@ -85,7 +89,8 @@ def test_prepare_changes_nothing_the_second_time(tmp_path):
         lictor_nginx.prepare(str(tmp_path / ("x" * 100)))
 
 
-def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(settings, nginx):
+def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(settings: config.Settings,
+                                                                            nginx: Nginx) -> None:
     old_workers = workers(nginx)
     with Backend("a") as one:
         put(settings, "books", one.port)
@@ -99,7 +104,8 @@ def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(sett
     assert publish.publish(settings) == []
 
 
-def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(settings, nginx, tmp_path):
+def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(settings: config.Settings, nginx: Nginx,
+                                                                                tmp_path: Path) -> None:
     asked, binary = tmp_path / "asked", tmp_path / "nginx-that-tells"
     binary.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nexec nginx "$@"\n')
     binary.chmod(0o755)
@@ -112,14 +118,14 @@ def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(
         assert nginx.get("/books") == (200, '{"instance": "b", "boot": "1"}')
 
 
-def test_an_empty_service_answers_503_with_retry_after(settings, nginx):
+def test_an_empty_service_answers_503_with_retry_after(settings: config.Settings, nginx: Nginx) -> None:
     put(settings, "books")
     publish.publish(settings)
     answer = subprocess.run(["curl", "-si", nginx.url + "/books"], capture_output=True, text=True).stdout
     assert " 503 " in answer and "\nRetry-After: 5" in answer
 
 
-def make_clash(nginx):
+def make_clash(nginx: Nginx) -> str:
     """The user has a location of his own, /nginx-is-up/x, which only the whole configuration shows; the text before."""
     with open(nginx.main_conf, encoding="utf-8") as file:
         text = file.read()
@@ -128,7 +134,8 @@ def make_clash(nginx):
     return text
 
 
-def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings, nginx, capsys):
+def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings: config.Settings, nginx: Nginx,
+                                                               capsys: pytest.CaptureFixture[str]) -> None:
     put(settings, "books", 8001)
     publish.publish(settings)
     before = {path: files.read(f"{nginx.conf_dir}/{path}") for path in written(nginx)}
@@ -146,7 +153,7 @@ def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings, nginx, 
     assert publish.publish(settings, ["books", "clash"]) == ["clash"]  # as the timer does, once the cause is gone
 
 
-def move_to_clash(settings, nginx, name, host):
+def move_to_clash(settings: config.Settings, nginx: Nginx, name: str, host: str) -> None:
     """The route is moved to where the user has a location of his own, which only the whole configuration shows."""
     if host:
         template = f"{settings.templates_dir}/server.conf.j2"
@@ -157,7 +164,7 @@ def move_to_clash(settings, nginx, name, host):
     put_route(settings, name, path="/taken" if host else "/nginx-is-up/x", host=host)
 
 
-def move_to_nonsense(settings, nginx, name, host):
+def move_to_nonsense(settings: config.Settings, nginx: Nginx, name: str, host: str) -> None:
     """The route is moved, and its template is no good any more, but for the earlier one."""
     files.write_atomic(f"{settings.templates_dir}/location.conf.j2", "{% if path == '/y' %}x{% endif %}" + TEMPLATE)
     put_route(settings, name, path="/y", host=host)
@@ -166,7 +173,10 @@ def move_to_nonsense(settings, nginx, name, host):
 @pytest.mark.parametrize("host", ["", "books.example.com"])
 @pytest.mark.parametrize("move", [move_to_clash, move_to_nonsense])
 @pytest.mark.parametrize("counts", [(0, 1, 2, 0), (1, 0, 2)])
-def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(settings, nginx, host, move, counts):
+def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(
+        settings: config.Settings, nginx: Nginx, host: str, move: Callable[[config.Settings, Nginx, str, str], None],
+        counts: tuple[int, ...],
+) -> None:
     with Backend("a") as a, Backend("b") as b:
         ports = a.port, b.port
         put(settings, "books", *ports[:counts[0]], host=host)
@@ -185,7 +195,9 @@ def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(s
         assert nginx.get("/books", host=host)[0] == 404 and nginx.get("/z", host=host)[0] == (200 if count else 503)
 
 
-def test_what_had_waited_when_a_route_was_refused_is_not_what_nginx_has_accepted(settings, nginx):
+def test_what_had_waited_when_a_route_was_refused_is_not_what_nginx_has_accepted(
+        settings: config.Settings, nginx: Nginx,
+) -> None:
     hindered = settings._replace(nginx=settings.nginx._replace(pid_file=f"{nginx.folder}/none"))
     with Backend("a") as a, Backend("b") as b:
         put(settings, "books", a.port)
@@ -200,7 +212,9 @@ def test_what_had_waited_when_a_route_was_refused_is_not_what_nginx_has_accepted
 
 
 @pytest.mark.parametrize("moved_to", ["/books", "/moved"])
-def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings, nginx, capsys, moved_to):
+def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings: config.Settings, nginx: Nginx,
+                                                                    capsys: pytest.CaptureFixture[str],
+                                                                    moved_to: str) -> None:
     path = f"{settings.templates_dir}/location.conf.j2"
     with Backend("a") as a, Backend("b") as b:
         put(settings, "books", a.port)
@@ -219,7 +233,8 @@ def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings, ng
         assert publish.publish(settings, ["books"]) == ["books"] and nginx.get(moved_to)[0] == 503
 
 
-def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(settings, nginx, monkeypatch):
+def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(settings: config.Settings, nginx: Nginx,
+                                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     put(settings, "books", 8001)
     publish.publish(settings)
     before = written(nginx)
@@ -235,12 +250,14 @@ def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(se
     lictor_nginx.check_main_conf(settings.nginx)
 
 
-def killed(_):
+def killed(_: object) -> None:
     raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("user", [0, 1000])
-def test_what_nginx_could_not_start_with_is_taken_back_while_it_is_down(settings, nginx, monkeypatch, user):
+def test_what_nginx_could_not_start_with_is_taken_back_while_it_is_down(settings: config.Settings, nginx: Nginx,
+                                                                        monkeypatch: pytest.MonkeyPatch,
+                                                                        user: int) -> None:
     put(settings, "books", 8001)
     publish.publish(settings)
     make_clash(nginx)
@@ -253,7 +270,8 @@ def test_what_nginx_could_not_start_with_is_taken_back_while_it_is_down(settings
     assert publish.publish(settings) == ["books"]
 
 
-def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(settings, nginx, monkeypatch):
+def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(settings: config.Settings, nginx: Nginx,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     """As the agent's user would, to whom nginx says that it may not open its pid file."""
     monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", -1)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -262,7 +280,8 @@ def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(setting
     assert publish.publish(settings._replace(nginx=unreadable)) == ["books"]
 
 
-def test_a_service_whose_own_files_are_no_good_is_left_out(settings, nginx, tmp_path, capsys):
+def test_a_service_whose_own_files_are_no_good_is_left_out(settings: config.Settings, nginx: Nginx, tmp_path: Path,
+                                                           capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "templates" / "location.conf.j2").write_text(
         "location {{ path }} { {% if name == 'bad' %}no_such_directive on;{% endif %} return 204; }")
     (tmp_path / "templates" / "upstream.conf.j2").write_text(
@@ -276,7 +295,8 @@ def test_a_service_whose_own_files_are_no_good_is_left_out(settings, nginx, tmp_
     assert nginx.get("/good")[0] == 204
 
 
-def test_without_nginx_the_files_wait_and_are_confirmed_once_it_runs(settings, nginx, capsys):
+def test_without_nginx_the_files_wait_and_are_confirmed_once_it_runs(settings: config.Settings, nginx: Nginx,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:
     nginx.stop()
     put(settings, "books")
     assert publish.publish(settings) == []
@@ -287,7 +307,8 @@ def test_without_nginx_the_files_wait_and_are_confirmed_once_it_runs(settings, n
     assert workers(nginx) == old_workers  # what it serves needed no reload
 
 
-def test_a_pid_file_that_names_another_process_signals_nobody(settings, nginx, tmp_path, capsys):
+def test_a_pid_file_that_names_another_process_signals_nobody(settings: config.Settings, nginx: Nginx, tmp_path: Path,
+                                                              capsys: pytest.CaptureFixture[str]) -> None:
     bystander = Daemon(["sleep", "60"], str(tmp_path / "sleep.log"))
     try:
         with open(nginx.pid_file, "w", encoding="utf-8") as file:
@@ -299,7 +320,8 @@ def test_a_pid_file_that_names_another_process_signals_nobody(settings, nginx, t
         bystander.stop()
 
 
-def test_nginx_starts_again_after_a_kill_once_its_socket_is_cleaned_away(settings, nginx):
+def test_nginx_starts_again_after_a_kill_once_its_socket_is_cleaned_away(settings: config.Settings,
+                                                                         nginx: Nginx) -> None:
     put(settings, "books")
     publish.publish(settings)
     for pid in [nginx.daemon.pid, *map(int, workers(nginx))]:
@@ -317,7 +339,7 @@ def test_nginx_starts_again_after_a_kill_once_its_socket_is_cleaned_away(setting
     assert nginx.get("/books")[0] == 503
 
 
-def test_services_of_one_host_share_a_server_and_leave_no_trace(settings, nginx):
+def test_services_of_one_host_share_a_server_and_leave_no_trace(settings: config.Settings, nginx: Nginx) -> None:
     with Backend("a") as one, Backend("b") as two:
         put(settings, "a", one.port, path="/x", host="books.example.com")
         put(settings, "b", two.port, path="/y", host="books.example.com")
@@ -332,32 +354,32 @@ def test_services_of_one_host_share_a_server_and_leave_no_trace(settings, nginx)
     assert written(nginx) == {"upstreams/lictor_a.conf", "locations/a.conf"}
 
 
-def change_nothing(settings, nginx):
+def change_nothing(settings: config.Settings, nginx: Nginx) -> None:
     pass
 
 
-def change_main_conf(settings, nginx):
+def change_main_conf(settings: config.Settings, nginx: Nginx) -> None:
     files.write_atomic(nginx.main_conf, files.read(nginx.main_conf) + "\n")
 
 
-def change_what_it_includes(settings, nginx):
+def change_what_it_includes(settings: config.Settings, nginx: Nginx) -> None:
     files.write_atomic(f"{nginx.folder}/mine/x.conf", "# nothing\n")
 
 
-def change_template(settings, nginx):
+def change_template(settings: config.Settings, nginx: Nginx) -> None:
     files.write_atomic(f"{settings.templates_dir}/location.conf.j2", TEMPLATE + "\n")
 
 
-def change_route(settings, nginx):
+def change_route(settings: config.Settings, nginx: Nginx) -> None:
     put_route(settings, "books", path="/y")
 
 
-def let_time_pass(settings, nginx):
+def let_time_pass(settings: config.Settings, nginx: Nginx) -> None:
     now = route_store.served(settings.state_dir, "books")
     route_store.write_served(settings.state_dir, "books", now._replace(refused_until=time.time() - 1))
 
 
-def turn_the_clock_back(settings, nginx):
+def turn_the_clock_back(settings: config.Settings, nginx: Nginx) -> None:
     now = route_store.served(settings.state_dir, "books")
     route_store.write_served(settings.state_dir, "books", now._replace(refused_until=now.refused_until + 86400))
 
@@ -366,8 +388,11 @@ def turn_the_clock_back(settings, nginx):
 @pytest.mark.parametrize(("change", "is_tried"), [
     (change_nothing, False), (change_main_conf, True), (change_what_it_includes, True), (change_template, True),
     (change_route, True), (let_time_pass, True), (turn_the_clock_back, True)])
-def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings, nginx, monkeypatch, capsys, user, change,
-                                                                 is_tried):
+def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings: config.Settings, nginx: Nginx,
+                                                                 monkeypatch: pytest.MonkeyPatch,
+                                                                 capsys: pytest.CaptureFixture[str], user: int,
+                                                                 change: Callable[[config.Settings, Nginx], None],
+                                                                 is_tried: bool) -> None:
     monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 1)
     monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", 0)
     monkeypatch.setattr(os, "geteuid", lambda: user)
@@ -391,7 +416,8 @@ def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings, nginx
         assert nginx.get("/books")[0] == 404 and not route_store.served(settings.state_dir, "books").refused
 
 
-def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings, nginx, capsys):
+def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings: config.Settings, nginx: Nginx,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:
     """The user's own location names the upstream."""
     text = files.read(nginx.main_conf)
     with Backend("a") as a:
@@ -411,7 +437,9 @@ def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings, n
 
 @pytest.mark.parametrize("leaves", [{"removed": True}, {"path": "/z"}, {"path": "/z", "host": "shelves.example.com"}])
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_hosts_server_stays_as_long_as_a_refused_service_has_its_location_there(settings, nginx, leaves, at_once):
+def test_a_hosts_server_stays_as_long_as_a_refused_service_has_its_location_there(
+        settings: config.Settings, nginx: Nginx, leaves: dict[str, Any], at_once: bool,
+) -> None:
     host, server = "books.example.com", f"{nginx.conf_dir}/servers/books.example.com.conf"
     with Backend("a") as a, Backend("b") as b:
         put(settings, "a", a.port, path="/x", host=host)
@@ -429,7 +457,8 @@ def test_a_hosts_server_stays_as_long_as_a_refused_service_has_its_location_ther
         assert '"b"' in nginx.get("/nginx-is-up/x")[1] and not os.path.exists(server)
 
 
-def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings, nginx, capsys):
+def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings: config.Settings, nginx: Nginx,
+                                                                        capsys: pytest.CaptureFixture[str]) -> None:
     own = f"{nginx.conf_dir}/locations/mine.conf"
     with open(own, "w", encoding="utf-8") as file:
         file.write("location = /mine { return 204; }")
@@ -444,7 +473,7 @@ def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings
     assert nginx.get("/mine")[0] == 204
 
 
-def test_a_file_that_was_lost_or_edited_is_mended(settings, nginx):
+def test_a_file_that_was_lost_or_edited_is_mended(settings: config.Settings, nginx: Nginx) -> None:
     put(settings, "books")
     publish.publish(settings)
     os.remove(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
@@ -453,7 +482,9 @@ def test_a_file_that_was_lost_or_edited_is_mended(settings, nginx):
     assert os.path.exists(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
 
 
-def test_other_peers_are_put_into_the_file_that_is_there_and_a_sweep_compares_it_with_the_template(settings, nginx):
+def test_other_peers_are_put_into_the_file_that_is_there_and_a_sweep_compares_it_with_the_template(
+        settings: config.Settings, nginx: Nginx,
+) -> None:
     path = f"{nginx.conf_dir}/upstreams/lictor_books.conf"
     put(settings, "books", 9001)
     publish.publish(settings)
@@ -470,7 +501,8 @@ def test_other_peers_are_put_into_the_file_that_is_there_and_a_sweep_compares_it
     assert publish.publish(settings) == ["books"] and "server 127.0.0.1:9003" in files.read(path)
 
 
-def test_a_users_own_template_is_asked_about_other_peers_too(settings, nginx, tmp_path):
+def test_a_users_own_template_is_asked_about_other_peers_too(settings: config.Settings, nginx: Nginx,
+                                                             tmp_path: Path) -> None:
     (tmp_path / "templates" / "upstream.conf.j2").write_text("""upstream lictor_{{ name }} {
 {% if servers|length > 1 %}
     least_conn;
@@ -486,7 +518,8 @@ def test_a_users_own_template_is_asked_about_other_peers_too(settings, nginx, tm
     assert "least_conn" in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
 
 
-def test_nginx_in_a_container(settings, nginx, docker: Docker, tmp_path, monkeypatch):
+def test_nginx_in_a_container(settings: config.Settings, nginx: Nginx, docker: Docker, tmp_path: Path,
+                              monkeypatch: pytest.MonkeyPatch) -> None:
     """FROM scratch with this machine's nginx; it shares the folder and this machine's network."""
     nginx.stop()
     monkeypatch.setenv("DOCKER_HOST", docker.url)
@@ -518,7 +551,7 @@ def build_nginx(docker: Docker, folder: str) -> None:
     docker.docker("build", "-q", "-t", "lab-nginx", folder)
 
 
-def test_the_check_is_apart_from_the_live_nginx(settings, nginx):
+def test_the_check_is_apart_from_the_live_nginx(settings: config.Settings, nginx: Nginx) -> None:
     """It would bind, log to, or write the pid file of, the live one if any of its own settings were missing."""
     pid = files.read(nginx.pid_file)
     text = templates.Templates().text("check.conf.j2", run_dir=f"{nginx.conf_dir}/run", upstreams=[], locations=["#"])

@@ -1,4 +1,7 @@
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,23 +15,25 @@ ROUTE = {"name": "books", "service": "books", "path": "/books", "host": "", "tra
 NOW_S = 1000.0
 
 
-def seen(number, *, status="passing", alive=True, maintenance=None, node="node-1", address=None, port=80,
-         service="books", weight=1):
+def seen(number: int, *, status: str = "passing", alive: bool = True, maintenance: str | None = None,
+         node: str = "node-1", address: str | None = None, port: int = 80, service: str = "books",
+         weight: int = 1) -> model.Instance:
     return model.Instance(node, f"books-{number}", service, f"10.0.0.{number}" if address is None else address, port,
                           status, alive, maintenance, "", weight)
 
 
-def serving(*numbers, empty_since=None, ailing=()):
+def serving(*numbers: int, empty_since: float | None = None, ailing: Sequence[int] = ()) -> peers.Served:
     return peers.Served(tuple(peers.Peer(f"10.0.0.{number}", 80) for number in numbers),
                            tuple(("node-1", f"books-{number}") for number in numbers), empty_since=empty_since,
                            ailing=tuple(("node-1", f"books-{number}") for number in ailing))
 
 
-def decide(now, instances, *, certain=False, **route):
+def decide(now: peers.Served | None, instances: list[model.Instance], *, certain: bool = False,
+           **route: object) -> peers.Decision:
     return peers.decide({**ROUTE, **route}, now, instances, now_s=NOW_S, certain=certain)
 
 
-def numbers(decision):
+def numbers(decision: peers.Decision) -> list[int]:
     return [int(each.address.rpartition(".")[2]) for each in decision.peers]
 
 
@@ -43,7 +48,7 @@ def numbers(decision):
     ("any", {"service": "books-green"}, False),
     ("healthy", {"status": "warning", "weight": 0}, False), ("any", {"status": "warning", "weight": 0}, True),
 ])
-def test_who_receives_traffic(traffic, fields, receives):
+def test_who_receives_traffic(traffic: str, fields: dict[str, Any], receives: bool) -> None:
     decision = decide(None, [seen(1, **fields)], traffic=traffic)
     assert (decision.kind, bool(decision.peers)) == ("publish", receives)
 
@@ -82,7 +87,8 @@ def test_who_receives_traffic(traffic, fields, receives):
     (serving(1, empty_since=NOW_S - 60), [], False, "confirm", []),
     (serving(1, empty_since=NOW_S - 60), [], True, "publish", []),
 ])
-def test_decisions(now, instances, certain, kind, receiving):
+def test_decisions(now: peers.Served | None, instances: list[model.Instance], certain: bool, kind: str,
+                   receiving: list[int]) -> None:
     decision = decide(now, instances, certain=certain)
     assert (decision.kind, numbers(decision)) == (kind, receiving)
 
@@ -93,19 +99,20 @@ def test_decisions(now, instances, certain, kind, receiving):
     ({"Passing": 65535}, "passing", 65535), ({"Passing": 2}, "warning", 1), ({}, "passing", 1), (None, "passing", 1),
     *[({"Passing": each}, "passing", 1) for each in (0, 65536, -1, True, False, "9", 2.0, None, [2])],
 ])
-def test_one_weighs_what_its_status_says_and_1_where_consul_would_refuse_that(weights, status, weight):
+def test_one_weighs_what_its_status_says_and_1_where_consul_would_refuse_that(weights: object, status: str,
+                                                                              weight: int) -> None:
     entry = {"Node": {"Node": "node-1"}, "Service": {"ID": "a", "Service": "books", "Port": 80, "Weights": weights},
              "Checks": [{"CheckID": "service:a", "ServiceID": "a", "Status": status}]}
     assert model.instance(entry).weight == weight
 
 
-def test_another_weight_alone_is_published_and_of_two_at_one_address_the_heavier_counts():
+def test_another_weight_alone_is_published_and_of_two_at_one_address_the_heavier_counts() -> None:
     assert decide(serving(1), [seen(1, weight=2)])[:2] == ("publish", (("10.0.0.1", 80, 2),))
     twins = [seen(1, weight=3), seen(2, address="10.0.0.1", weight=2)]
     assert decide(serving(1), twins).peers == (("10.0.0.1", 80, 3),)
 
 
-def test_a_weight_of_0_at_warning_ends_traffic_as_in_consuls_mesh_but_not_that_of_all_at_once():
+def test_a_weight_of_0_at_warning_ends_traffic_as_in_consuls_mesh_but_not_that_of_all_at_once() -> None:
     one, other = [seen(each, status="warning", weight=0) for each in (1, 2)]
     assert (numbers(decide(serving(1, 2), [one, seen(2)])), numbers(decide(serving(2), [one, seen(2)]))) == ([2], [2])
     panic = decide(serving(1, 2), [one, other])
@@ -114,7 +121,7 @@ def test_a_weight_of_0_at_warning_ends_traffic_as_in_consuls_mesh_but_not_that_o
 
 @given(st.permutations(range(1, 6)), st.integers(1, 5), st.booleans())
 @settings(deadline=None)
-def test_those_that_fail_one_by_one_end_as_if_at_once(order, count, certain):
+def test_those_that_fail_one_by_one_end_as_if_at_once(order: list[int], count: int, certain: bool) -> None:
     now = serving(1, 2, 3, 4, 5)
     for failed in range(1, count + 1):
         instances = [seen(each, status="critical" if each in order[:failed] else "passing") for each in range(1, 6)]
@@ -124,13 +131,13 @@ def test_those_that_fail_one_by_one_end_as_if_at_once(order, count, certain):
         now = peers.Served(decision.peers, decision.instances, ailing=decision.ailing)
 
 
-def test_one_that_is_gone_and_comes_back_was_never_served():
+def test_one_that_is_gone_and_comes_back_was_never_served() -> None:
     now = serving(2, 3, ailing=(1,))
     decision = decide(now, [seen(2), seen(3)])
     assert (decision.kind, decision.ailing) == ("unchanged", ())
 
 
-def test_an_empty_catalogue_is_true_at_once_when_replicas_is_0_or_the_service_is_removed():
+def test_an_empty_catalogue_is_true_at_once_when_replicas_is_0_or_the_service_is_removed() -> None:
     assert decide(serving(1), [], certain=True, empty_ok=True)[:2] == ("publish", ())
     assert decide(serving(1), [seen(1)], removed=True)[:2] == ("publish", ())
     assert decide(serving(), [seen(1)], removed=True).kind == "unchanged"
@@ -142,7 +149,7 @@ def test_an_empty_catalogue_is_true_at_once_when_replicas_is_0_or_the_service_is
         "10.0.0.1\n", " 10.0.0.1", "10.0.0.1/32", "[::1]", "unix:/run/docker.sock", "x" * 10_000, 167772161, None,
         ["10.0.0.1"])
 ] + [{"port": port} for port in (0, -1, 65536, True, "80", "8０", 80.0, None, [80], 10**30)])
-def test_a_hostile_address_or_port_is_refused_by_name_and_the_others_stay(fields):
+def test_a_hostile_address_or_port_is_refused_by_name_and_the_others_stay(fields: dict[str, Any]) -> None:
     bad = seen(1)._replace(**fields)
     decision = decide(serving(2), [bad, seen(2)])
     assert (decision.kind, numbers(decision)) == ("unchanged", [2])
@@ -152,13 +159,13 @@ def test_a_hostile_address_or_port_is_refused_by_name_and_the_others_stay(fields
     assert (held.kind, numbers(held)) == ("hold", [2])
 
 
-def test_the_same_address_twice_is_one_peer_and_the_order_is_stable():
+def test_the_same_address_twice_is_one_peer_and_the_order_is_stable() -> None:
     twins = [seen(2), seen(1), seen(3, address="10.0.0.1")]
     assert numbers(decide(None, twins)) == [1, 2]
     assert decide(None, twins)[:3] == decide(None, twins[::-1])[:3]
 
 
-def test_a_weight_of_1_is_not_written_so_that_files_of_before_stay_as_they_are(tmp_path):
+def test_a_weight_of_1_is_not_written_so_that_files_of_before_stay_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "peers").mkdir()
     now = serving(1)._replace(peers=(peers.Peer("10.0.0.1", 80), peers.Peer("10.0.0.2", 80, 3)))
     route_store.write_served(str(tmp_path), "books", now)
@@ -167,7 +174,7 @@ def test_a_weight_of_1_is_not_written_so_that_files_of_before_stay_as_they_are(t
     assert route_store.served(str(tmp_path), "books") == now
 
 
-def test_what_is_served_survives_its_file_and_a_damaged_one_is_none():
+def test_what_is_served_survives_its_file_and_a_damaged_one_is_none() -> None:
     now = serving(1, 2, empty_since=3.0, ailing=(3,))
     without_weights = [[each.address, each.port] for each in now.peers]  # as before there were any
     assert peers.served({**now._asdict(), "peers": without_weights}) == now
@@ -191,7 +198,8 @@ SERVED = st.one_of(st.none(), st.sets(st.integers(1, 6)).map(lambda some: servin
 
 @given(SERVED, INSTANCES, st.booleans(), st.booleans())
 @settings(deadline=None)
-def test_whatever_is_seen(now, instances, certain, empty_ok):
+def test_whatever_is_seen(now: peers.Served | None, instances: list[model.Instance], certain: bool,
+                          empty_ok: bool) -> None:
     decision = decide(now, instances, certain=certain, empty_ok=empty_ok)
     turned = decide(now, instances[::-1], certain=certain, empty_ok=empty_ok)
     assert decision == turned._replace(refused=decision.refused)

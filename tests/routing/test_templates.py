@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ TEMPLATES = render.Templates()
     ("location-empty.conf", TEMPLATES.location("books-service", "/api/v1/books", empty=True)),
     ("server.conf", TEMPLATES.server("books.example.com", "/etc/nginx/lictor/servers/books.example.com.d")),
 ])
-def test_golden_configurations(file_name, text):
+def test_golden_configurations(file_name: str, text: str) -> None:
     assert text == (GOLDEN / file_name).read_text()
 
 
@@ -32,7 +33,7 @@ HOSTILE = ["x; } server { root /etc; } location /y", "x {", "x }", "x;", "$uri",
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_nothing_hostile_is_rendered(text):
+def test_nothing_hostile_is_rendered(text: str) -> None:
     for attempt in (lambda: TEMPLATES.upstream(text, PEERS), lambda: TEMPLATES.upstream("books", [Peer(text, 80)]),
                     lambda: TEMPLATES.upstream("books", [Peer("10.0.0.1", text)]),
                     lambda: TEMPLATES.upstream("books", [Peer("10.0.0.1", 80, text)]),
@@ -43,7 +44,7 @@ def test_nothing_hostile_is_rendered(text):
 
 @given(st.text(st.sampled_from("ab10.:/;{}\"'\\ \n#$~"), min_size=1, max_size=30))
 @settings(deadline=None)
-def test_a_rendered_upstream_holds_its_peers_and_nothing_else(address):
+def test_a_rendered_upstream_holds_its_peers_and_nothing_else(address: str) -> None:
     try:
         text = TEMPLATES.upstream("books", [Peer(address, 80)])
     except errors.Refused:
@@ -65,7 +66,8 @@ def test_a_rendered_upstream_holds_its_peers_and_nothing_else(address):
     ("location.conf.j2", "location {{ path }} { return 200; } } server { listen 81;"),
     ("server.conf.j2", "upstream x { server 10.0.0.1:80; }"),
 ])
-def test_a_users_template_that_gives_something_else_is_refused_by_name(template, body, tmp_path):
+def test_a_users_template_that_gives_something_else_is_refused_by_name(template: str, body: str,
+                                                                       tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / template).write_text(body)
     templates = render.Templates(str(tmp_path / "templates"))
@@ -75,7 +77,7 @@ def test_a_users_template_that_gives_something_else_is_refused_by_name(template,
          "server": lambda: templates.server("a.example.com", "/d")}[template.partition(".")[0]]()
 
 
-def test_a_users_template_wins_over_ours(tmp_path):
+def test_a_users_template_wins_over_ours(tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "location.conf.j2").write_text(
         'location {{ path }} { if ($arg_x = "a;}{") { return 403; } proxy_pass http://lictor_{{ name }}; }')
@@ -84,10 +86,10 @@ def test_a_users_template_wins_over_ours(tmp_path):
     assert templates.upstream("books", PEERS) == TEMPLATES.upstream("books", PEERS)
 
 
-def test_templates_that_are_kept_are_read_again_when_they_change(tmp_path):
+def test_templates_that_are_kept_are_read_again_when_they_change(tmp_path: Path) -> None:
     folder = tmp_path / "templates"
 
-    def said():
+    def said() -> str:
         return render.templates(str(folder), live=False).text("server.conf.j2", host="x", folder="/y")
     ours = said()
     folder.mkdir()

@@ -134,7 +134,7 @@ def index_of(client: catalog.Client, key: str) -> int:
     return entry.modify_index if entry else 0
 
 
-def test_one_holds_it_and_the_next_gets_it_at_once(agent, client):
+def test_one_holds_it_and_the_next_gets_it_at_once(agent: Consul, client: catalog.Client) -> None:
     with lock.held(client, "web", node="node-1") as mine:
         assert mine
         with lock.held(client, "web", node="node-2") as theirs:
@@ -150,7 +150,7 @@ def test_one_holds_it_and_the_next_gets_it_at_once(agent, client):
             mine.check()
 
 
-def test_of_many_at_once_never_two_are_in(client):
+def test_of_many_at_once_never_two_are_in(client: catalog.Client) -> None:
     inside, most = [0], [0]
     counting = threading.Lock()
 
@@ -177,7 +177,7 @@ def test_of_many_at_once_never_two_are_in(client):
     assert len(through_it) == 6 and most == [1]
 
 
-def test_people_see_who_holds_it_and_consul_knows_the_limits(agent, client):
+def test_people_see_who_holds_it_and_consul_knows_the_limits(agent: Consul, client: catalog.Client) -> None:
     with lock.held(client, "web", node="node-7"):
         about = json.loads(agent.get(LOCK) or "")
         session, = agent.request("GET", "/v1/session/list?consistent")
@@ -186,7 +186,7 @@ def test_people_see_who_holds_it_and_consul_knows_the_limits(agent, client):
     assert not session.get("Checks") and not session.get("NodeChecks")  # a node's own check would end it sooner
 
 
-def test_a_write_needs_the_index_that_was_read(client):
+def test_a_write_needs_the_index_that_was_read(client: catalog.Client) -> None:
     with lock.held(client, "web", node="node-1") as mine:
         mine.put(GUARDED, "1", 0)
         first = index_of(client, GUARDED)
@@ -198,7 +198,7 @@ def test_a_write_needs_the_index_that_was_read(client):
         assert entry and entry.value == b"\x00\xff"
 
 
-def test_a_body_that_raises_lets_go(agent, client):
+def test_a_body_that_raises_lets_go(agent: Consul, client: catalog.Client) -> None:
     with pytest.raises(ZeroDivisionError), lock.held(client, "web", node="node-1") as mine:
         assert mine and 1 / 0
     assert (keys(agent, "lictor/locks/"), sessions(agent)) == ([], [])
@@ -208,7 +208,8 @@ def test_a_body_that_raises_lets_go(agent, client):
             assert theirs is None and 1 / 0
 
 
-def test_without_a_renewal_nothing_is_done_after_ten_seconds(client, clock, monkeypatch):
+def test_without_a_renewal_nothing_is_done_after_ten_seconds(client: catalog.Client, clock: list[float],
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_RENEW_EVERY_S", 3600.0)
     with lock.held(client, "web", node="node-1") as mine:
         clock[0] += 10
@@ -225,7 +226,8 @@ def test_without_a_renewal_nothing_is_done_after_ten_seconds(client, clock, monk
         assert entry and entry.value == b"1"
 
 
-def test_renewals_keep_it_and_failing_ones_do_not(consul, clock, monkeypatch):
+def test_renewals_keep_it_and_failing_ones_do_not(consul: Consul, clock: list[float],
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_RENEW_EVERY_S", 0.05)
     monkeypatch.setattr(lock, "_RETRY_AFTER_S", 0.05)
 
@@ -243,7 +245,9 @@ def test_renewals_keep_it_and_failing_ones_do_not(consul, clock, monkeypatch):
     assert (keys(consul, "lictor/locks/"), sessions(consul)) == ([], [])
 
 
-def test_who_learns_that_the_session_has_ended_stops(agent, client, monkeypatch, capfd):
+def test_who_learns_that_the_session_has_ended_stops(agent: Consul, client: catalog.Client,
+                                                     monkeypatch: pytest.MonkeyPatch,
+                                                     capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(lock, "_RENEW_EVERY_S", 0.05)
     monkeypatch.setattr(lock, "_LOCK_DELAY_S", 1)
     with lock.held(client, "web", node="node-1") as mine:
@@ -257,7 +261,8 @@ def test_who_learns_that_the_session_has_ended_stops(agent, client, monkeypatch,
     wait_for(lambda: is_free(client), "the lock delay is over")
 
 
-def test_a_holder_that_was_frozen_writes_nothing_after_another_took_over(agent, client, child):
+def test_a_holder_that_was_frozen_writes_nothing_after_another_took_over(agent: Consul, client: catalog.Client,
+                                                                         child: Child) -> None:
     assert child.put(0) == "written"
     child.process.send_signal(signal.SIGSTOP)
     agent.request("PUT", f"/v1/session/destroy/{holder(agent)}")  # as when its time has run out
@@ -278,7 +283,8 @@ def test_a_holder_that_was_frozen_writes_nothing_after_another_took_over(agent, 
     assert agent.get(GUARDED) == "parent"
 
 
-def test_a_holder_that_was_killed_leaves_nothing_once_its_session_ends(agent, client, child):
+def test_a_holder_that_was_killed_leaves_nothing_once_its_session_ends(agent: Consul, client: catalog.Client,
+                                                                       child: Child) -> None:
     assert child.put(0) == "written"
     child.end()
     agent.request("PUT", f"/v1/session/destroy/{holder(agent)}")
@@ -288,7 +294,7 @@ def test_a_holder_that_was_killed_leaves_nothing_once_its_session_ends(agent, cl
     wait_for(lambda: is_free(client), "the lock delay is over")
 
 
-def test_a_consul_that_is_away_at_the_end_raises_nothing(consul, capfd):
+def test_a_consul_that_is_away_at_the_end_raises_nothing(consul: Consul, capfd: pytest.CaptureFixture[str]) -> None:
     with lock.held(catalog.connect(environ=consul.environ, timeout_s=1), "web", node="node-1") as mine:
         consul.stop()
         with pytest.raises(errors.Unavailable):
@@ -296,7 +302,7 @@ def test_a_consul_that_is_away_at_the_end_raises_nothing(consul, capfd):
     assert f"action=unlock lock={LOCK} outcome=failed" in capfd.readouterr().err
 
 
-def test_a_consul_that_is_away_at_the_end_hides_no_error_of_the_body(consul):
+def test_a_consul_that_is_away_at_the_end_hides_no_error_of_the_body(consul: Consul) -> None:
     client = catalog.connect(environ=consul.environ, timeout_s=1)
     with pytest.raises(ZeroDivisionError), lock.held(client, "web", node="node-1") as mine:
         consul.stop()

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -6,7 +7,7 @@ from lictor import errors
 from lictor.adapters.consul import payload as watch
 
 
-def entry(service_id="books-1"):
+def entry(service_id: object = "books-1") -> dict[str, Any]:
     return {"Node": {"Node": "node-1", "Address": "10.0.0.1"}, "Checks": [],
             "Service": {"ID": service_id, "Service": "books", "Address": "", "Port": 8080}}
 
@@ -17,19 +18,19 @@ def entry(service_id="books-1"):
     (b"[null]", "entry 1 of 1"), (b'[{"Node": {}}, 7]', "entry 1 of 2"),
     (b" " * (watch.LONGEST_BYTES + 1), "bytes"),
 ])
-def test_what_is_no_payload_is_refused_and_never_taken_for_empty(payload, reason):
+def test_what_is_no_payload_is_refused_and_never_taken_for_empty(payload: bytes, reason: str) -> None:
     with pytest.raises(errors.Refused, match=reason):
         watch.parse(payload)
 
 
-def test_an_empty_list_is_empty():
+def test_an_empty_list_is_empty() -> None:
     assert watch.parse(b"[]\n") == ([], [])
 
 
 @pytest.mark.parametrize("bad", [
     7, None, [], {"Node": {}}, {**entry(), "Checks": 1}, {**entry(), "Checks": ["x"]}, entry(["a"]), entry(None),
 ])
-def test_a_malformed_entry_is_skipped_and_named(bad):
+def test_a_malformed_entry_is_skipped_and_named(bad: object) -> None:
     seen = watch.parse(json.dumps([entry("books-1"), bad, entry("books-2")]).encode())
     assert [each.service_id for each in seen.instances] == ["books-1", "books-2"]
     assert len(seen.skipped) == 1 and seen.skipped[0].startswith("entry 2 of 3: ")

@@ -2,6 +2,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,9 @@ def test_an_agent_that_may_open_too_little_loses_events(tmp_path: Path) -> None:
                 doctor.descriptors(settings, [65536, 1024])
 
 
-def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings, docker: Docker, tmp_path, monkeypatch):
+def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings: config.Settings, docker: Docker,
+                                                                   tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     """The timer's program is one that answers at once; everything else is what lictor writes."""
     consul = Consul(str(tmp_path / "consul"))
     static = agent_config.static(settings, [], lambda name: ["/bin/echo", name])
@@ -91,8 +94,9 @@ def state_of(consul: Consul) -> list[object]:
     return [consul.request("GET", path) for path in ("/v1/kv/?keys", "/v1/session/list", "/v1/catalog/services")]
 
 
-def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_that_failed_is(settings, tmp_path,
-                                                                                             monkeypatch):
+def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_that_failed_is(
+        settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
     consul = Consul(str(tmp_path / "consul"))
     static = agent_config.static(settings, [], lambda name: ["/bin/sh", "-c", "echo books: wait books-1; exit 1"])
     static["service"]["check"]["interval"] = "1s"
@@ -115,7 +119,8 @@ def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_th
         consul.stop()
 
 
-def test_a_node_on_which_nothing_works_gets_a_remedy_for_each_line(tmp_path, monkeypatch):
+def test_a_node_on_which_nothing_works_gets_a_remedy_for_each_line(tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     nothing = str(tmp_path / "nothing")
@@ -126,18 +131,19 @@ def test_a_node_on_which_nothing_works_gets_a_remedy_for_each_line(tmp_path, mon
     assert "not tested: Consul comes first" in [finding.detail for finding in findings if finding.ok is None]
 
 
-def test_a_resident_door_that_nobody_opens_is_a_finding(settings, tmp_path):
+def test_a_resident_door_that_nobody_opens_is_a_finding(settings: config.Settings, tmp_path: Path) -> None:
     watch = settings.watch._replace(door="http", address="127.0.0.1:1", secret_file=str(tmp_path / "secret"))
     (tmp_path / "state" / "locks").mkdir()
     assert "refused" in bad(doctor.examine(settings._replace(watch=watch)))["serve"]
 
 
-def test_a_malformed_setting_of_consul_is_a_finding(settings, monkeypatch):
+def test_a_malformed_setting_of_consul_is_a_finding(settings: config.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "http://[::1")
     assert "CONSUL_HTTP_ADDR" in bad(doctor.examine(settings))["Consul"]
 
 
-def test_an_agent_as_debian_starts_it_lacks_flags_and_the_timer(settings, tmp_path, monkeypatch):
+def test_an_agent_as_debian_starts_it_lacks_flags_and_the_timer(settings: config.Settings, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
     consul = Consul(str(tmp_path / "consul"), config={"enable_local_script_checks": False, "limits": {}})
     routes = agent_config.routes(settings, {f"s{i}": f"s{i}" for i in range(300)}, [], process.handler_argv)
     Path(settings.watch.config_dir, "unloaded").write_text(agent_config.text({**routes, "limits": {}}))
@@ -155,7 +161,8 @@ def test_an_agent_as_debian_starts_it_lacks_flags_and_the_timer(settings, tmp_pa
         consul.stop()
 
 
-def test_each_missing_right_of_a_token_is_named(settings, tmp_path, monkeypatch):
+def test_each_missing_right_of_a_token_is_named(settings: config.Settings, tmp_path: Path,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
     config_of_acl = {"acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": MASTER, "agent": MASTER}}}
     consul = Consul(str(tmp_path / "consul"), config=config_of_acl, token=MASTER)
     rules = 'agent_prefix "" { policy = "read" } key_prefix "services/" { policy = "read" }'
@@ -181,7 +188,8 @@ def test_each_missing_right_of_a_token_is_named(settings, tmp_path, monkeypatch)
         consul.stop()
 
 
-def test_nginx_without_our_snippet_is_found(settings, nginx: Nginx, monkeypatch):
+def test_nginx_without_our_snippet_is_found(settings: config.Settings, nginx: Nginx,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
     nginx.stop()
     text = Path(nginx.main_conf).read_text()
@@ -192,7 +200,8 @@ def test_nginx_without_our_snippet_is_found(settings, nginx: Nginx, monkeypatch)
     assert "unexpected end of file" in bad(doctor.examine(settings))["nginx configuration"]
 
 
-def test_live_mode_without_the_lua_module_is_found(settings, tmp_path, monkeypatch):
+def test_live_mode_without_the_lua_module_is_found(settings: config.Settings, tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
     live = settings._replace(path=str(tmp_path / "lictor.toml"), nginx=settings.nginx._replace(mode="live"))
     assert "live mode" in {each.name for each in doctor.examine(live) if each.ok}
@@ -203,7 +212,7 @@ def test_live_mode_without_the_lua_module_is_found(settings, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("text", ["[]", '{"at": "soon"}', "{", "7"])
-def test_damaged_state_is_a_finding_and_no_error(settings, text):
+def test_damaged_state_is_a_finding_and_no_error(settings: config.Settings, text: str) -> None:
     for name in ("registrar.json", "summary.json"):
         Path(settings.state_dir, name).write_text(text)
     assert bad(doctor.examine(settings))["registrar"] == "it has never run here"
@@ -217,7 +226,8 @@ def test_damaged_state_is_a_finding_and_no_error(settings, text):
     (config.Notify(url="http://127.0.0.1:9/"), True, "a webhook is told"),
     (config.Notify(url="http://127.0.0.1:9/", token_file="/not/there"), False, "/not/there"),
 ])
-def test_whom_to_notify_is_tested_without_telling_anybody(settings, notify, ok, said):
+def test_whom_to_notify_is_tested_without_telling_anybody(settings: config.Settings, notify: config.Notify | None,
+                                                          ok: bool, said: str) -> None:
     [finding] = [each for each in doctor.examine(settings._replace(notify=notify)) if each.name == "notify"]
     assert (finding.ok, said in finding.detail) == (ok, True)
 
@@ -257,6 +267,8 @@ def test_whom_to_notify_is_tested_without_telling_anybody(settings, notify, ok, 
         ),
     ],
 )
-def test_who_is_told_how_many_are_wanted_is_tested_without_telling_anybody(settings, given, ok, said):
+def test_who_is_told_how_many_are_wanted_is_tested_without_telling_anybody(settings: config.Settings,
+                                                                           given: dict[str, Any], ok: bool,
+                                                                           said: str) -> None:
     [finding] = [each for each in doctor.examine(settings._replace(**given)) if each.name in given]
     assert (finding.ok, said in finding.detail) == (ok, True)

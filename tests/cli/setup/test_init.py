@@ -57,7 +57,7 @@ def lines(report: init.Report) -> str:
     return "\n".join([*report.done, *report.todo])
 
 
-def test_everything_is_written_and_what_is_left_to_do_is_said(root):
+def test_everything_is_written_and_what_is_left_to_do_is_said(root: str) -> None:
     report = init.run(root=root, token_file="/etc/lictor/token")
     there = contents(root)
     assert tomllib.loads(there[TOML][0])["nginx"] == {"pid_file": "/run/web.pid"}
@@ -72,7 +72,7 @@ def test_everything_is_written_and_what_is_left_to_do_is_said(root):
         assert said in "\n".join(report.todo)
 
 
-def test_the_agents_user_may_write_where_the_handlers_do_and_replace_nothing_else(root):
+def test_the_agents_user_may_write_where_the_handlers_do_and_replace_nothing_else(root: str) -> None:
     init.run(root=root)
 
     def as_agent(*argv: str) -> int:
@@ -89,7 +89,7 @@ def test_the_agents_user_may_write_where_the_handlers_do_and_replace_nothing_els
         assert as_agent("sh", "-c", f"echo > {root}/{path}") != 0
 
 
-def test_a_second_run_changes_nothing_and_repairs_what_is_gone(root):
+def test_a_second_run_changes_nothing_and_repairs_what_is_gone(root: str) -> None:
     init.run(root=root)
     before = contents(root)
     assert init.run(root=root).done == ["everything is in place"]
@@ -98,7 +98,7 @@ def test_a_second_run_changes_nothing_and_repairs_what_is_gone(root):
     assert init.run(root=root).done == [f"wrote {DROP_IN}"]
 
 
-def test_a_changed_file_is_kept_and_obeyed_unless_forced(root):
+def test_a_changed_file_is_kept_and_obeyed_unless_forced(root: str) -> None:
     init.run(root=root)
     Path(root + TOML).write_text('prefix = "apps/"\n')
     report = init.run(root=root)
@@ -109,7 +109,7 @@ def test_a_changed_file_is_kept_and_obeyed_unless_forced(root):
     assert '"prefix": "services/"' in contents(root)["/etc/consul.d/lictor.json"][0]
 
 
-def test_another_door_is_not_put_into_settings_that_were_changed(root):
+def test_another_door_is_not_put_into_settings_that_were_changed(root: str) -> None:
     init.run(root=root)
     Path(root + TOML).write_text('prefix = "apps/"\n')
     with pytest.raises(errors.Refused, match=f'{TOML} has been changed.*write door = "http" under .watch. there'):
@@ -118,7 +118,7 @@ def test_another_door_is_not_put_into_settings_that_were_changed(root):
     assert "wrote /etc/systemd/system/lictor-serve.service" in init.run(root=root, door_kind="http").done
 
 
-def test_the_handlers_find_consul_where_init_found_it_but_are_told_no_secret(root):
+def test_the_handlers_find_consul_where_init_found_it_but_are_told_no_secret(root: str) -> None:
     init.run(root=root, environ={"CONSUL_HTTP_ADDR": "https://10.0.0.1:8501", "CONSUL_CACERT": "/etc/my ca.pem",
                                  "CONSUL_HTTP_TOKEN": "5e-c2e7", "CONSUL_HTTP_AUTH": "me:5e-c2e7"})
     text = contents(root)["/etc/lictor/environment"][0]
@@ -131,14 +131,14 @@ def test_the_handlers_find_consul_where_init_found_it_but_are_told_no_secret(roo
     assert not os.path.exists(root + "/etc/lictor/environment")
 
 
-def test_a_file_that_was_there_before_is_not_ours(root):
+def test_a_file_that_was_there_before_is_not_ours(root: str) -> None:
     Path(root + "/etc/consul.d/lictor.json").write_text("{}")
     assert "kept /etc/consul.d/lictor.json" in lines(init.run(root=root))
     init.remove(root=root)
     assert contents(root)["/etc/consul.d/lictor.json"][0] == "{}"
 
 
-def test_remove_leaves_the_machine_as_it_was(root):
+def test_remove_leaves_the_machine_as_it_was(root: str) -> None:
     before = contents(root)
     init.run(root=root)
     Path(root + "/etc/consul.d/lictor-watches.json").write_text("{}")  # as lictor-scale does
@@ -149,7 +149,7 @@ def test_remove_leaves_the_machine_as_it_was(root):
     assert init.remove(root=root).done == ["nothing of lictor init's is on this node"]
 
 
-def test_remove_keeps_what_was_changed_and_says_so(root):
+def test_remove_keeps_what_was_changed_and_says_so(root: str) -> None:
     init.run(root=root)
     Path(root + "/var/lib/lictor/routes/books.json").write_text("{}")
     with open(root + DROP_IN, "a", encoding="utf-8") as file:
@@ -163,7 +163,7 @@ def test_remove_keeps_what_was_changed_and_says_so(root):
     assert f"removed {DROP_IN}" in init.remove(root=root, force=True).done
 
 
-def test_remove_keeps_what_is_in_use(root):
+def test_remove_keeps_what_is_in_use(root: str) -> None:
     init.run(root=root)
     Path(root + "/etc/nginx/nginx.conf").write_text("http { include /etc/nginx/lictor/lictor.conf; }\n")
     enabled = Path(root + "/etc/systemd/system/multi-user.target.wants/lictor-registrar.service")
@@ -180,26 +180,26 @@ def test_remove_keeps_what_is_in_use(root):
     assert not os.path.exists(root + "/etc/lictor")
 
 
-def test_the_settings_file_shows_every_default():
+def test_the_settings_file_shows_every_default() -> None:
     shown = [line.lstrip("#").split("  #")[0] for line in
              unit_files.settings_file(settings.Nginx(), settings.Watch()).splitlines()[1:]]
     assert settings.parse(tomllib.loads("\n".join(shown))) == settings.Settings()
 
 
-def test_a_node_without_nginx_and_systemd_routes_nothing_and_is_told_what_to_run(tmp_path):
+def test_a_node_without_nginx_and_systemd_routes_nothing_and_is_told_what_to_run(tmp_path: Path) -> None:
     report = init.run(root=str(tmp_path))
     assert settings.parse(tomllib.loads((tmp_path / "etc/lictor/lictor.toml").read_text())).nginx is None
     assert not (tmp_path / "etc/nginx").exists()
     assert any("keep lictor-registrar running" in line for line in report.todo)
 
 
-def test_an_nginx_that_systemd_does_not_start_is_somebody_elses_to_clean_up_for(root):
+def test_an_nginx_that_systemd_does_not_start_is_somebody_elses_to_clean_up_for(root: str) -> None:
     os.unlink(root + "/lib/systemd/system/nginx.service")
     assert any("rm -f /etc/nginx/lictor/run/generation.sock" in line for line in init.run(root=root).todo)
     assert not os.path.exists(root + NGINX_DROP_IN)
 
 
-def test_a_nginx_that_was_killed_starts_again_after_what_its_drop_in_does(nginx: Nginx):
+def test_a_nginx_that_was_killed_starts_again_after_what_its_drop_in_does(nginx: Nginx) -> None:
     lictor_nginx.prepare(nginx.conf_dir)
     daemon = nginx.start().daemon
     assert daemon
@@ -213,7 +213,7 @@ def test_a_nginx_that_was_killed_starts_again_after_what_its_drop_in_does(nginx:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
-def test_systemd_accepts_the_units(root):
+def test_systemd_accepts_the_units(root: str) -> None:
     init.run(root=root, door_kind="http")
     unit_dir = Path(root) / "etc/systemd/system"
     for name in ("consul.service", "nginx.service"):
@@ -226,7 +226,7 @@ def test_systemd_accepts_the_units(root):
         assert not said
 
 
-def test_with_the_http_door_the_agent_gets_no_rights_and_only_it_may_read_the_secret(root):
+def test_with_the_http_door_the_agent_gets_no_rights_and_only_it_may_read_the_secret(root: str) -> None:
     report = init.run(root=root, door_kind="http")
     there = contents(root)
     secret, mode, owner = there["/etc/lictor/secret"]
@@ -248,7 +248,7 @@ def test_with_the_http_door_the_agent_gets_no_rights_and_only_it_may_read_the_se
     assert init.remove(root=root).done and not os.path.exists(root + "/etc/lictor")
 
 
-def test_who_goes_over_to_the_http_door_takes_the_rights_from_the_agent(root):
+def test_who_goes_over_to_the_http_door_takes_the_rights_from_the_agent(root: str) -> None:
     init.run(root=root)
     assert "AmbientCapabilities=CAP_KILL" in settings_of(contents(root)[DROP_IN][0])
     report = init.run(root=root, door_kind="http")
@@ -260,7 +260,7 @@ def settings_of(text: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
-def test_the_drop_in_says_what_the_handlers_need():
+def test_the_drop_in_says_what_the_handlers_need() -> None:
     text = unit_files.agent_drop_in(settings.Settings(), "consul", "docker")
     assert "CAP_KILL" not in unit_files.agent_drop_in(settings.Settings(), "", "docker")  # root may do that anyway
     assert settings_of(text) == [
