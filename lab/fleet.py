@@ -58,7 +58,7 @@ class Fleet:
                 counter.requests.clear()
                 code, cpu_s, wall_s = self._sweep({"CONSUL_HTTP_ADDR": counter.address})
                 measured.append(Sweep(cpu_s, wall_s, list(counter.requests)))
-                text, status = timer.say(timer.read(self.node.settings), time.time())
+                text, status = timer.judge(timer.read(self.node.settings), time.time())
                 if (code, status, text) != (0, timer.PASSING, f"{len(self.specs)} services as desired"):
                     raise OSError(f"the sweep was not idle: exit code {code}, {text}")
         return measured[1:]

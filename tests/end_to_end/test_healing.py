@@ -173,7 +173,7 @@ def test_over_budget_the_breaker_opens_and_resume_closes_it(paged: Paged) -> Non
         break_health(node, names(2)[0])
         spent = "its budget is spent: 1 of 1 replaced within 10 min"
         wait_for(lambda: check(node)[0] == "critical", "the check is critical", LONG_S)
-        assert f"{NAME}: the breaker is open, as {spent}" in check(node)[1]
+        assert f"{NAME}: the breaker is open: {spent}" in check(node)[1]
         wait_sweeps(node, 2)
         assert ids(node) == before
         told = why(node)

@@ -43,16 +43,17 @@ def put(consul: Consul, name: str, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize(("summary", "says", "code"), [
-    (None, "no sweep has ended yet", 1),
-    ({"at": 90.0, "services": 7, "problems": [], "pending": []}, "7 services as desired", 0),
-    ({"at": 90.0, "services": 7, "problems": [], "pending": ["books: start books-1: x"]}, "books: start books-1: x", 1),
-    ({"at": 90.0, "services": 7, "problems": ["bad"], "pending": ["books: start"]}, "bad", 2),
-    ({"at": 90.0, "error": "Consul has no leader"}, "Consul has no leader (10 s ago)", 1),
-    ({"at": 10.0, "services": 7, "problems": [], "pending": []},
-     "the last sweep ended 90 s ago; see lictor.log in the state folder", 1),
+    (None, "unknown: no sweep has ended yet", 1),
+    ({"at": 90.0, "services": 7, "problems": [], "pending": [], "trouble": []}, "7 services as desired", 0),
+    ({"at": 90.0, "services": 7, "problems": [], "pending": ["books: start books-1: x"], "trouble": ["no nginx"]},
+     "books: start books-1: x\nno nginx", 1),
+    ({"at": 90.0, "services": 7, "problems": ["bad"], "pending": ["books: start"], "trouble": []}, "bad", 2),
+    ({"at": 90.0, "error": "Consul has no leader"}, "unknown: the last sweep failed 10 s ago: Consul has no leader", 1),
+    ({"at": 10.0, "services": 7, "problems": [], "pending": [], "trouble": []},
+     "stale: the last sweep ended 90 s ago. lictor.log in the state folder may hold the reason", 1),
 ])
 def test_the_check_says_how_it_is(summary: dict[str, Any] | None, says: str, code: int) -> None:
-    assert timer.say(summary, 100.0) == (says, code)
+    assert timer.judge(summary, 100.0) == (says, code)
 
 
 @pytest.mark.parametrize("damage", ["[]", "3", '{"at": "noon"}', '{"at": 1.0}', "{"])
@@ -77,7 +78,7 @@ def test_a_node_without_docker_only_routes_what_runs_on_a_swarm(
         consul: Consul, call: script.Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     put(consul, "books", engine="swarm", node="")
-    assert survey.look(call) == survey.Survey([], 0, [], [])
+    assert survey.look(call) == survey.Survey([], 0, [], [], [])
     heartbeat.write(call.settings.state_dir)  # a registrar has been here, so the engine is only away
     with pytest.raises(errors.Unavailable, match=r"nowhere|No such file"):
         survey.look(call)
@@ -116,8 +117,8 @@ def test_what_is_damaged_or_refused_stops_no_sweep(consul: Consul, call: script.
     consul.put("lictor/state/books", "[" * 50_000)
     consul.put("lictor/nodes/node-1/books", "[]")
     consul.put("lictor/history/books/1", "[")
-    assert timer.run(call) == 0
-    assert timer.say(timer.read(call.settings), time.time()) == (
+    assert survey.sweep(call) == 0
+    assert timer.judge(timer.read(call.settings), time.time()) == (
         "twin: services/twin/spec: route is /books, which is that of books; two services cannot have the same", 2)
     context = Context(call.settings, catalogs.connect(), "node-1")
     assert [(row.name, row.served_by) for row in status_report.status(context)] == [("books", []), ("twin", [])]
@@ -170,11 +171,11 @@ def test_containers_left_on_a_node_that_the_spec_no_longer_names_are_told_of(con
 
 def test_keys_that_vanish_are_not_believed(consul: Consul, call: script.Call) -> None:
     put(consul, "books")
-    timer.run(call)
+    survey.sweep(call)
     consul.request("DELETE", "/v1/kv/services/?recurse")
     with pytest.raises(errors.Unavailable, match="no key below services/ can be seen"):
-        timer.run(call)
-    assert "can be seen" in timer.say(timer.read(call.settings), time.time())[0]
+        survey.sweep(call)
+    assert "can be seen" in timer.judge(timer.read(call.settings), time.time())[0]
 
 
 def test_leftovers_of_killed_processes_go(call: script.Call) -> None:
@@ -188,13 +189,13 @@ def test_leftovers_of_killed_processes_go(call: script.Call) -> None:
 def test_a_state_folder_that_is_full_stops_no_sweep(consul: Consul, call: script.Call,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     put(consul, "books")
-    timer.run(call)
+    survey.sweep(call)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "write_json", full)
-    assert timer.run(call) == 0
+    assert survey.sweep(call) == 0
 
 
 def test_a_history_holds_a_hundred_records_whatever_they_are(consul: Consul, call: script.Call) -> None:

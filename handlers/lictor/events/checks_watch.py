@@ -1,4 +1,4 @@
-"""What a critical check leads to: a reconcile of the services concerned, which judges by what it sees itself."""
+"""The `checks` watch: critical checks lead to a reconcile of the services concerned."""
 
 import json
 
@@ -8,19 +8,23 @@ from lictor.events import script
 from lictor.spec import keys
 
 
+def main(description: str) -> int:
+    return script.main(script.parser(description), run)
+
+
 def run(call: script.Call) -> int:
-    """Handle one payload of the `checks` watch: all checks that are critical now."""
+    """Handle one payload on stdin, which holds all checks that are critical at present."""
     try:
-        found = {check["ServiceName"] for check in json.loads(script.payload()) or [] if check["ServiceName"]}
+        critical = {check["ServiceName"] for check in json.loads(script.payload()) or [] if check["ServiceName"]}
     except (ValueError, KeyError, TypeError) as error:
         raise errors.Refused(f"stdin holds no checks payload of a Consul watch: {error!r}") from error
-    names = concerned(found, keys.services(call.settings))
+    names = services_behind(critical, keys.services(call.settings))
     if names:
         process.spawn_handler("lictor-reconcile", [*call.inherited, *names], state_dir=call.settings.state_dir)
     return 0
 
 
-def concerned(found: set[str], known: set[str]) -> list[str]:
-    """The services of ours behind names in the catalogue: the name itself, or the name with a colour."""
-    return sorted(name for name in known if any(model.catalog_name(name, color) in found
-                                                for color in ("", *model.COLORS)))
+def services_behind(catalog_names: set[str], services: set[str]) -> list[str]:
+    """Name lictor's services behind names in the catalogue: such a name is the service's, or ends with a colour."""
+    return sorted(name for name in services
+                  if any(model.catalog_name(name, color) in catalog_names for color in ("", *model.COLORS)))

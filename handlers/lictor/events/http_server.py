@@ -21,7 +21,7 @@ from typing import Any
 from lictor import errors, model
 from lictor.adapters import files, log, process, systemd
 from lictor.adapters.consul.payload import LONGEST_BYTES, index
-from lictor.events import agent_config, coalesce, connection_limits, http_door, service_watch
+from lictor.events import agent_config, coalesce, connection_limits, http_door, script, service_watch
 from lictor.events.script import Call
 from lictor.routing import announce, publish, route_store
 from lictor.spec import settings as config
@@ -37,6 +37,10 @@ _IMPORTED_BEFOREHAND = publish
 
 Outcome = tuple[int, str]
 News = tuple[bytes, int]  # a watch's payload, and Consul's index
+
+
+def main(description: str) -> int:
+    return script.main(script.parser(description), run)
 
 
 def run(call: Call) -> int:

@@ -21,6 +21,10 @@ from lictor.spec.settings import Settings
 _LOCK = ":scale.lock"  # no service's name has a colon
 
 
+def main(description: str) -> int:
+    return script.main(script.parser(description), run)
+
+
 def run(call: script.Call) -> int:
     """Handle one `keyprefix` payload. No key at all is not believed: no rights looks the same."""
     keys = parse(script.payload())

@@ -1,36 +1,58 @@
-"""Looking at everything in bulk: mends what events missed, and finds the services that need work on this node."""
+"""The sweep, second stage of the timer: it observes all services in bulk, mends what events missed, and reconciles the
+services that need work on this node."""
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from lictor import errors
 from lictor.adapters import files, heartbeat, log, process
-from lictor.events import keys_watch, script
+from lictor.events import keys_watch, script, timer
 from lictor.planner import plan, scheduled
-from lictor.reconcile import observe
-from lictor.reconcile.context import connect
+from lictor.reconcile import loop, observe, observer_health
+from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.routing import announce, follow, nginx, route_store
 from lictor.spec import keys as keyspace
-from lictor.spec.settings import Settings
+from lictor.spec.settings import Nginx, Settings
+
+_LOCK = ":sweep.lock"  # no service's name has a colon
+_LEFTOVER_AFTER_S = 60
 
 
 class Survey(NamedTuple):
-    """`todo` and `services` (a count) are of those that this node acts for; the texts are for people."""
+    """The result of one sweep; the texts are for people."""
 
-    todo: list[str]
-    services: int
-    problems: list[str]  # bad input that stands
-    pending: list[str]  # what is to be done, waits, is held, or is not as it should be
+    todo: list[str]  # the services to reconcile now
+    services: int  # the number of services that this node acts for
+    problems: list[str]  # refused input that stands, and open breakers
+    pending: list[str]  # of services: to be done, waiting, on hold, or not as desired
+    trouble: list[str]  # of this node: parts of its own work that failed
+
+
+def sweep(call: script.Call) -> int:
+    """Sweep once, unless another sweep is under way. A sweep that fails records why, and changes nothing."""
+    settings = call.settings
+    with files.locked(os.path.join(settings.state_dir, "locks", _LOCK), wait=False) as is_held:
+        if not is_held:
+            return 0
+        try:
+            survey = look(call)
+        except (errors.LictorError, OSError) as error:
+            if isinstance(error, errors.Unavailable):
+                observer_health.note_unreadable(settings)
+            timer.record(settings, error=str(error))
+            raise
+        timer.record(settings, **survey._asdict())
+    return loop.run(settings, call.token_file, survey.todo) if survey.todo else 0
 
 
 def look(call: script.Call) -> Survey:
-    """Mend routes and watches, then observe all services; raises what makes the whole picture unreliable."""
+    """Mend routes and watches, then observe all services; raises LictorError if no picture can be relied on."""
     settings = call.settings
-    # First, as a nginx that was killed cannot start again before, and Consul may be away.
-    trouble = _tried("leftovers stay", lambda: _clean(settings))
+    # Leftovers go first: a nginx that was killed cannot start again before, and Consul may be away.
+    trouble = _attempt("leftovers stay", lambda: _clean(settings))
     context = connect(settings, call.token_file)
     entries = context.client.everything()
     keys = keys_watch.current(context.client, settings.prefix)
@@ -38,30 +60,24 @@ def look(call: script.Call) -> Survey:
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
     trouble += [
-        *_tried("routes do not follow their keys", lambda: keys_watch.follow(call, keys, None)),
-        *_tried("watches do not follow the routes", lambda: keys_watch.watch(call)),
-        *_tried("nginx does not follow the catalogue", lambda: follow.sweep(settings, entries, context.client)),
-        *_tried("the others are not told what nginx serves",
-                lambda: announce.tell(context.client, settings.state_dir, context.node,
-                                     route_store.names(settings.state_dir))),
+        *_attempt("routes do not follow their keys", lambda: keys_watch.follow(call, keys, None)),
+        *_attempt("watches do not follow the routes", lambda: keys_watch.watch(call)),
+        *_attempt("nginx does not follow the catalogue", lambda: follow.sweep(settings, entries, context.client)),
+        *_attempt("other nodes do not hear what nginx serves",
+                  lambda: announce.tell(context.client, settings.state_dir, context.node,
+                                        route_store.names(settings.state_dir))),
     ]
-    readings = observe.everything(context, entries, {key: each.value for key, each in keys.items()})
-    mine = {name: each for name, each in readings.items() if observe.acts_here(context, each.seen.desired)}
-    problems = [f"{name}: {problem}" for name, each in readings.items()
-                if observe.concerns(each.seen.desired, context.node) for problem in each.seen.desired.problems]
-    problems += keys_watch.refused(settings)
-    problems += [f"{name}: the breaker is open, as {each.seen.state.breaker.why}; `lictor why {name}` tells more, "
-                 f"`lictor resume {name}` closes it" for name, each in mine.items() if each.seen.state.breaker]
-    pending = [text for name, each in mine.items() for text in _pending(name, each)]
-    strays = [f"{name}: {stray}" for name, each in readings.items()
-              if (stray := observe.stray(context, each.seen))]
-    lost = [f"{name}: {why}" for name, each in readings.items() if (why := observe.lost_node(each.seen, context.node))]
-    pending += strays + lost + trouble + _unconfirmed(settings) + _registrar_is_late(settings, bool(mine))
-    return Survey([name for name, each in mine.items() if _needs_work(each)], len(mine), problems, pending)
+    readings = observe.everything(context, entries, {key: entry.value for key, entry in keys.items()})
+    own = {name: reading for name, reading in readings.items() if observe.acts_here(context, reading.seen.desired)}
+    if own:
+        trouble += _registrar_trouble(settings)
+    return Survey([name for name, reading in own.items() if _needs_work(reading)], len(own),
+                  _problems(context, readings, own), _pending(context, readings, own), trouble)
 
 
-def _tried(failed: str, step: Callable[[], object]) -> list[str]:
-    """What does not go well is told; an agent that will not reload, or a full disk, is no reason to heal nothing."""
+def _attempt(failed: str, step: Callable[[], object]) -> list[str]:
+    """Run one step; its failure is reported, because an agent that does not reload must not keep services from being
+    healed."""
     try:
         step()
         return []
@@ -70,45 +86,71 @@ def _tried(failed: str, step: Callable[[], object]) -> list[str]:
         return [f"{failed}: {error}"]
 
 
-def _needs_work(reading: Reading) -> bool:
-    """Also when there is only something to remember, and perhaps to tell people."""
-    finished = reading.seen.desired.removed and not reading.seen.containers and scheduled.is_over(reading.seen)
-    return finished or reading.seen.state != reading.stored or any(
-        each.kind in (*plan.ACTS, "confirm", "wait") for each in reading.actions)
-
-
-def _pending(name: str, reading: Reading) -> list[str]:
-    told = [f"{name}: {each.kind} {each.container}: {each.reason}".replace(" : ", ": ") for each in reading.actions]
-    why_held = reading.seen.desired.why_held
-    return told or ([f"{name}: hold: {why_held}"] if why_held else [])
-
-
 def _clean(settings: Settings) -> None:
-    stale = [path for folder in ("", *script.FOLDERS) for path in
-             files.remove_stale_temporaries(os.path.join(settings.state_dir, folder), older_than_s=60)]
+    stale = [path for folder in ("", *script.FOLDERS) for path in files.remove_stale_temporaries(
+        os.path.join(settings.state_dir, folder), older_than_s=_LEFTOVER_AFTER_S)]
     for path in stale + (nginx.clean(settings.nginx) if settings.nginx else []):
         log.event("clean", path=path, reason="a process that was killed left it")
 
 
+def _needs_work(reading: Reading) -> bool:
+    """Decide whether a reconcile is due, be it only to keep a new state and to notify people of it."""
+    observation = reading.seen
+    is_finished = observation.desired.removed and not observation.containers and scheduled.is_over(observation)
+    return is_finished or observation.state != reading.stored or any(
+        action.kind in (*plan.ACTS, "confirm", "wait") for action in reading.actions)
+
+
+def _problems(context: Context, readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> list[str]:
+    return [
+        *(f"{name}: {problem}" for name, reading in readings.items()
+          if observe.concerns(reading.seen.desired, context.node) for problem in reading.seen.desired.problems),
+        *keys_watch.refused(context.settings),
+        *(f"{name}: the breaker is open: {reading.seen.state.breaker.why}. Running containers are left alone; "
+          f"`lictor why {name}` shows the evidence, `lictor resume {name}` closes it"
+          for name, reading in own.items() if reading.seen.state.breaker),
+    ]
+
+
+def _pending(context: Context, readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> list[str]:
+    elsewhere = [*((name, observe.stray(context, reading.seen)) for name, reading in readings.items()),
+                 *((name, observe.lost_node(reading.seen, context.node)) for name, reading in readings.items())]
+    return [*(text for name, reading in own.items() for text in _undone(name, reading)),
+            *(f"{name}: {text}" for name, text in elsewhere if text),
+            *_unconfirmed(context.settings)]
+
+
+def _undone(name: str, reading: Reading) -> list[str]:
+    why_held = reading.seen.desired.why_held
+    actions = [f"{name}: {action.kind} {action.container}: {action.reason}".replace(" : ", ": ")
+               for action in reading.actions]
+    return actions or ([f"{name}: hold: {why_held}"] if why_held else [])
+
+
 def _unconfirmed(settings: Settings) -> list[str]:
-    texts = []
-    for name in route_store.names(settings.state_dir) if settings.nginx else []:
-        route_of, served = route_store.route(settings.state_dir, name), route_store.served(settings.state_dir, name)
-        if route_of and served and settings.nginx and route_store.is_refused(route_of, settings.nginx.mode, served):
-            what = "removal" if route_of["removed"] else f"route {route_of['host']}{route_of['path']}"
-            texts.append(f"{name}: its {what} is refused, so it is served as before; {process.LOG_NAME} in the "
-                         "state folder says why")
-        elif served and not served.confirmed:
-            texts.append(f"{name}: nginx has not confirmed its upstream")
-        elif (
-            route_of and served and settings.nginx and not route_store.is_settled(route_of, settings.nginx.mode, served)
-        ):
-            texts.append(f"{name}: nginx has not confirmed its route")
-    return texts
-
-
-def _registrar_is_late(settings: Settings, needed: bool) -> list[str]:
-    beat = heartbeat.read(settings.state_dir)
-    if not needed or beat and time.time() - beat["at"] < heartbeat.LATE_S:
+    """Explain what nginx refuses, or does not serve yet."""
+    if not settings.nginx:
         return []
-    return ["lictor-registrar gives no sign of life: containers are not registered; is it running?"]
+    texts = {name: _unserved(settings, settings.nginx, name) for name in route_store.names(settings.state_dir)}
+    return [f"{name}: {text}" for name, text in texts.items() if text]
+
+
+def _unserved(settings: Settings, nginx_settings: Nginx, name: str) -> str:
+    route, served = route_store.route(settings.state_dir, name), route_store.served(settings.state_dir, name)
+    if served and route and route_store.is_refused(route, nginx_settings.mode, served):
+        what = "removal" if route["removed"] else f"route {route['host']}{route['path']}"
+        return (f"its {what} is refused: {process.LOG_NAME} in the state folder holds the reason. nginx serves it as "
+                "before")
+    if served and not served.confirmed:
+        return "nginx has not confirmed its upstream"
+    if served and route and not route_store.is_settled(route, nginx_settings.mode, served):
+        return "nginx has not confirmed its route"
+    return ""
+
+
+def _registrar_trouble(settings: Settings) -> list[str]:
+    beat = heartbeat.read(settings.state_dir)
+    if beat and time.time() - beat["at"] < heartbeat.LATE_S:
+        return []
+    return ["lictor-registrar is silent: it has written no heartbeat lately. New containers are not registered; is it "
+            "running?"]

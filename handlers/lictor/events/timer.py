@@ -1,6 +1,7 @@
-"""The timer: every 15 s it has everything looked at, and says how this node is.
+"""The timer's first stage: it answers Consul's check from what the last sweep recorded, and starts the next sweep.
 
-Consul's check waits for the answer, so whatever only a sweep needs is imported where it is used.
+Consul waits for that answer, so this module needs the standard library and the settings only. Each second stage is one
+late import: `survey` sweeps, `loop` reconciles, `announce` serves the services that this node only routes.
 """
 
 import os
@@ -14,24 +15,43 @@ from lictor.reconcile import observer_health, process_lock
 from lictor.routing import route_store
 from lictor.spec.settings import Settings
 
-STALE_S = 60.0
-_SUMMARY = "summary.json"  # in the state folder
-_LOCK = ":sweep.lock"  # no service's name has a colon
+STALE_S = 60.0  # four intervals of the check
 PASSING, WARNING, CRITICAL = 0, 1, 2
+_SUMMARY = "summary.json"  # in the state folder
+_LISTS = ("problems", "pending", "trouble")
 
 
 def main(description: str) -> int:
-    """lictor-reconcile: answer the check, sweep (--sweep), or reconcile the services that are named; an exit code."""
+    """Answer the check, sweep (--sweep), or reconcile the services that are named; returns an exit code."""
     options = script.parser(description)
     options.add_argument("names", nargs="*", metavar="NAME", help="a service to reconcile now")
-    options.add_argument("--sweep", action="store_true", help="look at everything once, and reconcile what needs it")
-    return script.main(options, lambda call: run(call) if call.arguments.sweep else (
-        reconcile(call, call.arguments.names) if call.arguments.names else answer(call)))
+    options.add_argument("--sweep", action="store_true", help="observe all services once, and reconcile what needs it")
+    return script.main(options, _run)
+
+
+def _run(call: script.Call) -> int:
+    if call.arguments.sweep:
+        from lictor.events import survey
+
+        return survey.sweep(call)
+    return reconcile(call, call.arguments.names) if call.arguments.names else answer(call)
+
+
+def answer(call: script.Call) -> int:
+    """Print the check's output, and start the next sweep in the background; returns the check's status."""
+    observer_health.note_agent(call.settings)
+    _start_sweep(call)
+    text, status = judge(read(call.settings), time.time())
+    print(text)
+    return status
 
 
 def reconcile(call: script.Call, names: list[str]) -> int:
-    """Events come in swarms, and mostly find a process at work, or are of services that others act for: it costs little
-    to leave them to that one, or to tell those."""
+    """Reconcile these services, as far as this process is needed for it; returns the worst exit code.
+
+    Events come in swarms. A service on which another process works is left to that process, by a marker. Of a service
+    that this node only routes, the other nodes are told what nginx serves.
+    """
     state_dir = call.settings.state_dir
     only_routed = {name for name in names if model.is_name(name) and route_store.is_only_routed(state_dir, name)}
     code = 0
@@ -39,26 +59,57 @@ def reconcile(call: script.Call, names: list[str]) -> int:
         from lictor.routing import announce
 
         code = announce.report(state_dir, call.token_file, only_routed)
-    here = [name for name in names if name not in only_routed and not (
+    own = [name for name in names if name not in only_routed and not (
         model.is_name(name) and process_lock.is_left_to_another(state_dir, name))]
-    if not here:
-        return code
-    from lictor.reconcile import loop  # as a sweep does: who needs none of this is answered at once
+    if own:
+        from lictor.reconcile import loop
 
-    return max(code, loop.run(call.settings, call.token_file, here))
-
-
-def answer(call: script.Call) -> int:
-    """Answer Consul's check from what the last sweep recorded, and start the next one beside us."""
-    observer_health.note_agent(call.settings)
-    _start(call)
-    text, code = say(read(call.settings), time.time())
-    print(text)
+        code = max(code, loop.run(call.settings, call.token_file, own))
     return code
 
 
-def _start(call: script.Call) -> None:
-    """By lictor-serve where that is the door: it may have rights that the agent, which started us, has not."""
+def read(settings: Settings) -> dict[str, Any] | None:
+    """Read what the last sweep recorded: `at` (epoch seconds) with `error`, or with the fields of a Survey.
+
+    None: no sweep has ended yet, or its record is damaged.
+    """
+    summary = files.read_json(os.path.join(settings.state_dir, _SUMMARY))
+    is_sound = isinstance(summary, dict) and isinstance(summary.get("at"), float) and (
+        "error" in summary or {"services", *_LISTS} <= summary.keys())
+    return summary if is_sound else None
+
+
+def record(settings: Settings, **fields: object) -> None:
+    """Record how a sweep ended."""
+    try:
+        files.write_json(os.path.join(settings.state_dir, _SUMMARY), {"at": time.time(), **fields}, durable=False)
+    except OSError as error:  # a full disk must not keep a sweep from healing; the check calls the record stale
+        log.event("sweep", outcome="not recorded", reason=error)
+
+
+def judge(summary: dict[str, Any] | None, now_s: float) -> tuple[str, int]:
+    """Turn a record into the check's output and status.
+
+    Bad input that stands is critical. A service that converges or is held, trouble of this node, and a stale record are
+    a warning.
+    """
+    if summary is None:
+        return "unknown: no sweep has ended yet", WARNING
+    age_s = now_s - summary["at"]
+    if summary.get("error"):
+        return f"unknown: the last sweep failed {age_s:.0f} s ago: {summary['error']}", WARNING
+    if summary["problems"]:
+        return "\n".join(summary["problems"]), CRITICAL
+    if age_s > STALE_S:
+        return (f"stale: the last sweep ended {age_s:.0f} s ago. {process.LOG_NAME} in the state folder may hold the "
+                "reason"), WARNING
+    if summary["pending"] or summary["trouble"]:
+        return "\n".join([*summary["pending"], *summary["trouble"]]), WARNING
+    return f"{summary['services']} services as desired", PASSING
+
+
+def _start_sweep(call: script.Call) -> None:
+    """Start it by lictor-serve, where that is the door: its unit may have rights that the agent has not."""
     if call.settings.watch.door == "http":
         from lictor.events import http_door
 
@@ -67,55 +118,3 @@ def _start(call: script.Call) -> None:
         except errors.LictorError as error:
             log.event("sweep", outcome="without lictor-serve", reason=error)
     process.spawn_handler("lictor-reconcile", [*call.inherited, "--sweep"], state_dir=call.settings.state_dir)
-
-
-def read(settings: Settings) -> dict[str, Any] | None:
-    """What the last sweep recorded; None when none has ended yet, or its record is damaged."""
-    summary = files.read_json(os.path.join(settings.state_dir, _SUMMARY))
-    sound = isinstance(summary, dict) and isinstance(summary.get("at"), float) and (
-        "error" in summary or {"services", "problems", "pending"} <= summary.keys())
-    return summary if sound else None
-
-
-def say(summary: dict[str, Any] | None, now: float) -> tuple[str, int]:
-    """The check's output and status. Bad input that stands is critical; converging, held or stale is a warning."""
-    if summary is None:
-        return "no sweep has ended yet", WARNING
-    age_s = now - summary["at"]
-    if summary.get("error"):
-        return f"{summary['error']} ({age_s:.0f} s ago)", WARNING
-    if summary["problems"]:
-        return "\n".join(summary["problems"]), CRITICAL
-    if age_s > STALE_S:
-        return f"the last sweep ended {age_s:.0f} s ago; see {process.LOG_NAME} in the state folder", WARNING
-    if summary["pending"]:
-        return "\n".join(summary["pending"]), WARNING
-    return f"{summary['services']} services as desired", PASSING
-
-
-def run(call: script.Call) -> int:
-    """One sweep, unless another is under way. One that fails leaves everything as it is, and says why."""
-    from lictor.events import survey
-    from lictor.reconcile import loop
-
-    settings = call.settings
-    with files.locked(os.path.join(settings.state_dir, "locks", _LOCK), wait=False) as held:
-        if not held:
-            return 0
-        try:
-            found = survey.look(call)
-        except (errors.LictorError, OSError) as error:
-            if isinstance(error, errors.Unavailable):
-                observer_health.note_unreadable(settings)
-            _record(settings, {"at": time.time(), "error": str(error)})
-            raise
-        _record(settings, {"at": time.time(), "services": found.services, "problems": found.problems,
-                           "pending": found.pending})
-    return loop.run(settings, call.token_file, found.todo) if found.todo else 0
-
-
-def _record(settings: Settings, summary: dict[str, Any]) -> None:
-    try:
-        files.write_json(os.path.join(settings.state_dir, _SUMMARY), summary, durable=False)
-    except OSError as error:  # a full disk must not keep a sweep from healing; the check says that it is stale
-        log.event("sweep", outcome="not recorded", reason=error)

@@ -50,6 +50,10 @@ class _View(NamedTuple):
     failed: bool = False  # it ended, and its registration is to stay
 
 
+def main(description: str) -> int:
+    return script.main(parser(description), run)
+
+
 def parser(description: str) -> argparse.ArgumentParser:
     """The options of lictor-registrar: registrator's, with two dashes."""
     options = script.parser(description)

@@ -104,7 +104,7 @@ def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_th
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
 
     def timer(**last_sweep: object) -> doctor.Finding:
-        record = {"at": time.time(), "services": 1, "problems": [], **last_sweep}  # as sweep writes it
+        record = {"at": time.time(), "services": 1, "problems": [], "pending": [], "trouble": [], **last_sweep}
         Path(settings.state_dir, "summary.json").write_text(json.dumps(record))
         return next(each for each in doctor.examine(settings) if each.name == "timer")
     try:
@@ -112,7 +112,7 @@ def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_th
         assert timer(pending=[]).ok is not False
         wait_for(lambda: timer(pending=[]).detail == "books: wait books-1", "the timer has answered")
         assert timer(pending=["books: wait books-1"]).ok
-        assert timer(pending=["nginx does not follow the catalogue: read-only file system"]).ok is False
+        assert timer(trouble=["nginx does not follow the catalogue: read-only file system"]).ok is False
         assert timer(error="no rights").detail == "warning: books: wait books-1"
         assert timer(pending=[], at=0.0).ok is False
     finally:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from lictor import errors, model
+from lictor import errors
 from lictor.adapters import docker, files, heartbeat, process
 from lictor.adapters.consul import client as catalog
 from lictor.adapters.consul import environment, transactions
@@ -238,11 +238,10 @@ def _timer(settings: Settings, client: catalog.Client) -> str:
 
 
 def _sweeps(settings: Settings) -> bool:
-    """Whether all that the last sweep has to say is about services: such lines begin with the name of one."""
+    """Decide whether sweeps work: the last one ended lately, and had no trouble of the node to report."""
     last = timer.read(settings)
-    if last is None or "error" in last or time.time() - last["at"] > timer.STALE_S:
-        return False
-    return all(model.is_name(line.partition(":")[0]) for line in last["pending"])
+    return last is not None and "error" not in last and not last["trouble"] and (
+        time.time() - last["at"] <= timer.STALE_S)
 
 
 def _nginx(there: Nginx) -> list[Test]:
