@@ -110,7 +110,7 @@ def next_line(following: subprocess.Popen[str], having: str) -> str:
 
 def test_a_release_is_followed_until_every_nginx_lists_it(lictor: Command, books: Service) -> None:
     for node in ("node-1", "node-2"):  # node-2 is unknown to Consul's catalogue: it cannot be waited for
-        books.consul.put(f"lictor/nodes/{node}/{books.name}", '{"instances": []}')
+        books.consul.put(f"lictor/nodes/{books.name}/{node}", '{"instances": []}')
     following = lictor.begin("deploy", books.name, "books:2", "--wait")
     assert following.stdout
     assert following.stdout.readline() == (
@@ -126,7 +126,7 @@ def test_a_release_is_followed_until_every_nginx_lists_it(lictor: Command, books
     next_line(following, "s: all new instances pass, and have to for 3 s\n")
     books.switch("books:2", "green")
     next_line(following, "s: books:2 is live; waits for nginx on node-1\n")
-    books.consul.put(f"lictor/nodes/node-1/{books.name}", json.dumps({"instances": [["node-1", service_id]]}))
+    books.consul.put(f"lictor/nodes/{books.name}/node-1", json.dumps({"instances": [["node-1", service_id]]}))
     assert ended(following) == (0, f"{books.name}: books:2 is live\n", (
         "warning: nginx does not list all new instances yet on node-2 (it does not answer)\n"))
 

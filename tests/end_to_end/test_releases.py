@@ -149,7 +149,7 @@ def test_a_routing_node_that_is_down_is_named_and_the_old_colour_runs_on(node: N
     node.apply(release={**BLUE_GREEN, "deadline": "5s"})
     node.wait_served(f"{NAME}-blue-1")
     (listed,) = node.consul.passing(f"{NAME}-blue")
-    record = f"lictor/nodes/node-9/{NAME}"
+    record = f"lictor/nodes/{NAME}/node-9"
     node.consul.put(record, json.dumps({"instances": [["node-1", listed["Service"]["ID"]]]}))
     release(node, "2.0")
     both = [f"{NAME}-blue-1", f"{NAME}-green-1"]

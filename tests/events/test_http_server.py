@@ -296,7 +296,7 @@ def test_an_agent_with_http_watches_is_followed_and_its_timer_when_nobody_serves
         consul.register({"Name": "books", "ID": "two", "Address": "127.0.0.1", "Port": two.port})
         wait_for(lambda: who_answers(nginx) == {"one", "two"}, "the watch leads to the second")
         told = '{"instances": [["node-1", "one"], ["node-1", "two"]]}'
-        wait_for(lambda: consul.get("lictor/nodes/node-1/books") == told, "the others are told")
+        wait_for(lambda: consul.get("lictor/nodes/books/node-1") == told, "the others are told")
         wait_for(lambda: consul.passing("lictor"), "sweeps are started through it")
         assert "without lictor-serve" not in routed.log()
         daemon.stop(signal.SIGKILL)

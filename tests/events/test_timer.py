@@ -115,7 +115,7 @@ def test_what_is_damaged_or_refused_stops_no_sweep(consul: Consul, call: script.
     for name in ("registrar.json", "summary.json", "keys.json", "peers/books.json", "routes/books.json"):
         (folder / name).write_text("[1]")
     consul.put("lictor/state/books", "[" * 50_000)
-    consul.put("lictor/nodes/node-1/books", "[]")
+    consul.put("lictor/nodes/books/node-1", "[]")
     consul.put("lictor/history/books/1", "[")
     assert survey.sweep(call) == 0
     assert timer.judge(timer.read(call.settings), time.time()) == (

@@ -144,7 +144,7 @@ def test_what_nginx_serves_is_unknown_when_nodes_cannot_be_seen_or_a_word_is_dam
     wait_for(context.client.alive_nodes, "the node is alive")
     wanted = observe.desired.desired("books", {"spec": json.dumps(SPEC).encode()}, service_state.State())
     assert observe.served(context, wanted, found) == (frozenset(), ())
-    context.client.put("lictor/nodes/node-1/books", '{"instances": 3}')
+    context.client.put("lictor/nodes/books/node-1", '{"instances": 3}')
     assert observe.served(context, wanted, found) == ({("node-1", "s1")}, ())
     with pytest.raises(errors.Unavailable, match="not among the nodes that are alive"):
         observe.served(context._replace(node="node-9"), wanted, found)

@@ -33,7 +33,7 @@ def serve(state_dir: str, name: str, *ids: str, confirmed: bool = True, acts: bo
 
 
 def told(consul: Consul, name: str) -> list[tuple[str, str]] | None:
-    text = consul.get(f"lictor/nodes/node-1/{name}")
+    text = consul.get(f"lictor/nodes/{name}/node-1")
     return None if text is None else announce.pairs(text.encode())
 
 
@@ -44,7 +44,7 @@ def test_only_news_that_nginx_has_confirmed_are_told(consul: Consul, state_dir: 
         serve(state_dir, name, f"{name}-1")
     serve(state_dir, "late", "late-1", confirmed=False)
     serve(state_dir, "huge", *(f"huge-{number:04}" for number in range(7_000)))  # more than a transaction holds
-    consul.put("lictor/nodes/node-1/s7", "damaged")
+    consul.put("lictor/nodes/s7/node-1", "damaged")
     announce.tell(client, state_dir, "node-1", [*names, "late", "huge", "unknown"])
     assert all(told(consul, name) == [("node-1", f"{name}-1")] for name in names)
     assert told(consul, "late") is told(consul, "unknown") is None and len(told(consul, "huge") or []) == 7_000
@@ -55,7 +55,7 @@ def test_only_news_that_nginx_has_confirmed_are_told(consul: Consul, state_dir: 
     announce.tell(client, state_dir, "node-1", names)
     announce.tell(client, state_dir, "node-1", ["s5"])
     after = client.tree("lictor/nodes/")
-    written = {key.rpartition("/")[2] for key in after if after[key] != before.get(key)}
+    written = {key.split("/")[2] for key in after if after[key] != before.get(key)}
     assert written == {"s3", "s4"}
     assert told(consul, "s3") == [] and told(consul, "s4") == [("node-1", "s4-1"), ("node-1", "s4-2")]
 
@@ -72,7 +72,7 @@ def test_an_earlier_word_that_comes_late_is_not_the_last(names: list[str], consu
 
         def news_then_late(*given: Any) -> dict[str, int]:
             found = news(*given)
-            consul.put("lictor/nodes/node-1/books", '{"instances": [["node-1", "old"]]}')
+            consul.put("lictor/nodes/books/node-1", '{"instances": [["node-1", "old"]]}')
             return found
         patch.setattr(announce, "_news", news_then_late)
         with pytest.raises(errors.Conflict):

@@ -133,7 +133,7 @@ def test_nginx_follows_a_watch(node: Node, backends: list[Backend], tmp_path: Pa
     wait_for(lambda: node.consul.passing(NAME) == [], "none passes")
     wait_for(lambda: node.who_answers() == {"b", "c"}, "better the ailing ones that were served than none")
     told = '{"instances": [["node-1", "b"], ["node-1", "c"]]}'
-    wait_for(lambda: node.consul.get(f"lictor/nodes/node-1/{NAME}") == told,
+    wait_for(lambda: node.consul.get(f"lictor/nodes/{NAME}/node-1") == told,
              "the reconcile that was started has told the others")
 
 

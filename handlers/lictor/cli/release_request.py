@@ -195,9 +195,10 @@ def _behind(client: Catalog, seen: Glance) -> dict[str, bool]:
     wanted, behind = seen.wanted, {}
     alive = client.alive_nodes()
     found = observe.instances(seen.entries)
-    for key, entry in client.tree(announce.PREFIX).items():
-        node, _, name = key.removeprefix(announce.PREFIX).partition("/")
-        route = desired.route(wanted, node) if name == wanted.name else None
+    prefix = f"{announce.PREFIX}{wanted.name}/"
+    for key, entry in client.tree(prefix).items():
+        node = key.removeprefix(prefix)
+        route = desired.route(wanted, node)
         if route:
             due = peers.decide(route, None, found, now_s=time.time(), certain=True).instances
             if set(due) - set(announce.pairs(entry.value) or ()):

@@ -9,7 +9,7 @@ from lictor.events import keys_watch
 from lictor.planner import desired, plan, service_state
 from lictor.reconcile import act, history, observe
 from lictor.reconcile.context import Context
-from lictor.routing import announce as serving
+from lictor.routing import announce
 from lictor.spec import keys as keyspace
 from lictor.spec import service_spec
 
@@ -38,17 +38,20 @@ def status(context: Context) -> list[Status]:
     grouped, strange = keyspace.by_service(keys, prefix)
     entries = context.client.everything()
     remembered = context.client.tree(service_state.KEY_PREFIX)
-    served, alive = context.client.tree(serving.PREFIX), context.client.alive_nodes()
+    alive, served_by = context.client.alive_nodes(), dict[str, list[str]]()
+    for key, entry in sorted(context.client.tree(announce.PREFIX).items()):
+        name, _, node = key.removeprefix(announce.PREFIX).partition("/")
+        if announce.pairs(entry.value):
+            served_by.setdefault(name, []).append(node)
     rows = []
     for name in observe.names(grouped, remembered):
-        entry = remembered.get(f"{service_state.KEY_PREFIX}{name}")
-        stored = service_state.decode(entry.value if entry else None)
+        state = remembered.get(f"{service_state.KEY_PREFIX}{name}")
+        stored = service_state.decode(state.value if state else None)
         wanted = desired.desired(name, grouped.get(name, {}), stored, prefix)
         own = entries.get(wanted.catalog_name, [])
         found = observe.instances(own)
         images = {str((each["Service"].get("Meta") or {}).get(model.META_IMAGE, "")) for each in own} - {""}
-        nodes = sorted(key.split("/")[2] for key, each in served.items()
-                       if key.endswith(f"/{name}") and serving.pairs(each.value))
+        nodes = served_by.get(name, [])
         if not wanted.removed or found and wanted.spec and wanted.spec.engine != "none":
             says = _says(wanted, stored, found, images, nodes, alive)
             rows.append(_status(wanted, found, nodes)._replace(says=says))

@@ -124,7 +124,7 @@ def listed(seen: Observation) -> self_preservation.Doubt | None:
         return self_preservation.Doubt(f"{said}; {seen.desired.color} is live", deadline_at)
     return self_preservation.Doubt(
         f"keeps running beside {seen.desired.color}: {said}; of one that routes no more, delete the key "
-        f"lictor/nodes/NODE/{seen.desired.name}"
+        f"lictor/nodes/{seen.desired.name}/NODE"
     )
 
 

@@ -186,19 +186,24 @@ def served(context: Context, wanted: desired.Desired,
         raise errors.Unavailable(f"{context.node} is not among the nodes that are alive, so which nginx serves "
                                  f"{wanted.name} is unknown: does the token allow to read nodes?")
     others = {(each.node, each.service_id) for each in found if each.service != wanted.catalog_name}
-    for node in sorted({*alive, *_once_routing(context, wanted)} if wanted.color else alive):
-        entry = context.client.get(f"{serving.PREFIX}{node}/{wanted.name}")
-        listed = serving.pairs(entry.value) if entry else []
+    for node, value in _announced(context, wanted.name).items():
+        if node not in alive and not wanted.color:
+            continue
+        listed = serving.pairs(value)
         said = {(each.node, each.service_id) for each in found} if listed is None else set(listed)
         pairs |= said if node in alive else set()
         behind += [(node, node in alive)] if said & others else []
     return frozenset(pairs), tuple(behind)
 
 
-def _once_routing(context: Context, wanted: desired.Desired) -> list[str]:
-    """The nodes that have ever routed the service, and may do so still though Consul does not see them."""
-    return [node for key in context.client.keys(serving.PREFIX)
-            if (node := key.removeprefix(serving.PREFIX).removesuffix(f"/{wanted.name}")) and "/" not in node]
+def _announced(context: Context, name: str) -> dict[str, bytes]:
+    """Read what each node said of the service, by node; also nodes that may route it still though Consul does not see
+    them. An empty listing may be one without rights; a key that is asked for by name then says so."""
+    prefix = f"{serving.PREFIX}{name}/"
+    listed = context.client.tree(prefix)
+    if not listed:
+        context.client.get(f"{prefix}{context.node}")
+    return {key.removeprefix(prefix): entry.value for key, entry in sorted(listed.items())}
 
 
 def _all_containers(context: Context, all_wanted: list[desired.Desired]) -> dict[str, list[model.Container]]:

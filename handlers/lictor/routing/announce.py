@@ -11,7 +11,7 @@ from lictor.adapters.consul import client as catalog
 from lictor.adapters.consul import transactions
 from lictor.routing import route_store
 
-PREFIX = "lictor/nodes/"
+PREFIX = "lictor/nodes/"  # and then SERVICE/NODE
 _AT_ONCE = 64  # operations in one of Consul's transactions,
 _AT_ONCE_BYTES = 200_000  # whose request may have 512 kB
 
@@ -21,9 +21,9 @@ def tell(client: catalog.Client, state_dir: str, node: str, names: Iterable[str]
     when an earlier word of ours, which was long on its way, has come in between: the next one mends that."""
     asked = list(names)
     with files.locked(os.path.join(state_dir, "locks", ":served.lock")):  # so that older news never comes last
-        texts = {f"{PREFIX}{node}/{name}": json.dumps({"instances": now.instances}).encode()
+        texts = {f"{PREFIX}{name}/{node}": json.dumps({"instances": now.instances}).encode()
                  for name in asked if (now := route_store.served(state_dir, name)) and now.confirmed}
-        news = _news(client, f"{PREFIX}{node}/", texts)
+        news = _news(client, texts)
         for batch in _batches({key: texts[key] for key in news}):
             if len(batch) == 1:
                 client.put(*batch[0], cas=news[batch[0][0]])
@@ -44,16 +44,20 @@ def report(state_dir: str, token_file: str | None, names: Iterable[str]) -> int:
 
 
 def pairs(value: bytes) -> list[tuple[str, str]] | None:
-    """What lictor/nodes/NODE/NAME says: node and id of each instance; None for anything that lictor did not write."""
+    """What lictor/nodes/NAME/NODE says: node and id of each instance; None for anything that lictor did not write."""
     try:
         return [(str(node), str(service_id)) for node, service_id in json.loads(value)["instances"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _news(client: catalog.Client, prefix: str, texts: dict[str, bytes]) -> dict[str, int]:
-    """The keys of those that Consul does not hold already; of each the index that it has there."""
-    known = client.tree(prefix) if len(texts) > 1 else {key: entry for key in texts if (entry := client.get(key))}
+def _news(client: catalog.Client, texts: dict[str, bytes]) -> dict[str, int]:
+    """The keys of those that Consul does not hold already; of each the index that it has there.
+
+    More than one costs one listing of what all nodes have said: a cache of what this node wrote would not notice a key
+    that was deleted, or a Consul that was restored from a snapshot, and drains rely on these keys.
+    """
+    known = client.tree(PREFIX) if len(texts) > 1 else {key: entry for key in texts if (entry := client.get(key))}
     return {key: known[key].modify_index if key in known else 0 for key, text in texts.items()
             if key not in known or known[key].value != text}
 

@@ -159,7 +159,7 @@ def test_remove_keeps_what_was_changed_and_says_so(root: str) -> None:
     assert "left /var/lib/lictor: it is not empty" in done
     todo = init.remove(root=root).todo
     assert any(line.endswith("rm -r /var/lib/lictor") for line in todo)
-    assert any("consul kv delete -recurse lictor/nodes/NODE/" in line for line in todo)
+    assert any("lictor/nodes/ | grep '/NODE$' | xargs -rn1 consul kv delete" in line for line in todo)
     assert f"removed {DROP_IN}" in init.remove(root=root, force=True).done
 
 

@@ -92,8 +92,8 @@ def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root:
     if left and not keep:
         todo.append(f"then, as what the handlers left there is of no use to others: rm -r {' '.join(left)}")
     if settings.nginx and not keep:
-        todo.append("then, so that no release waits for this nginx: consul kv delete -recurse lictor/nodes/NODE/, "
-                    "for NODE its name in Consul")
+        todo.append("then, so that no release waits for this nginx, for NODE its name in Consul: consul kv get -keys "
+                    "-separator= lictor/nodes/ | grep '/NODE$' | xargs -rn1 consul kv delete")
     return Report(mine.lines, todo)
 
 
