@@ -10,7 +10,7 @@ from typing import Any
 from lictor.adapters import files, process
 from lictor.events import agent_config as watches
 from lictor.routing import nginx, route_store, templates
-from lictor.spec import settings as config
+from lictor.spec.settings import load_settings
 
 from lab.consul import Consul
 from lab.daemon import Daemon, wait_for
@@ -65,7 +65,7 @@ class Node:
         self.settings_path = os.path.join(folder, "lictor.toml")
         text = _SETTINGS.format(folder=folder, mode=mode, nginx=self.nginx, watch_dir=self.watch_dir) + settings
         files.write_atomic(self.settings_path, text)
-        self.settings = config.load({"LICTOR_CONFIG": self.settings_path})
+        self.settings = load_settings({"LICTOR_CONFIG": self.settings_path})
         self.registrar: Daemon | None = None
 
     @property

@@ -21,7 +21,8 @@ from lictor.events import script
 from lictor.routing import conf_files, nginx, route_store
 from lictor.routing.peers import Peer
 from lictor.routing.templates import Templates
-from lictor.spec import settings as config
+from lictor.spec.settings import Nginx as NginxSettings
+from lictor.spec.settings import load_settings
 
 from lab.nginx import Nginx
 
@@ -51,7 +52,7 @@ def _timed_ms(argv: list[str], stdin: bytes, environ: dict[str, str]) -> float:
     return 1000 * (time.perf_counter() - began)
 
 
-def _nginx_ms(settings: config.Nginx, peers: int) -> float:
+def _nginx_ms(settings: NginxSettings, peers: int) -> float:
     """nginx's own part of one publication: parsing the changed files, and HUP until it answers the new generation."""
     templates = Templates()
     wanted = conf_files.wanted(settings.conf_dir, templates, {"books": _ROUTE}, "books",
@@ -89,7 +90,7 @@ def _medians(folder: str, runs: int) -> dict[str, float]:
     # Bytecode is cached as an installation has it; Consul is away, so what a handler starts ends soon.
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     environ |= {"LICTOR_CONFIG": settings_path, "CONSUL_HTTP_ADDR": "127.0.0.1:9", "CONSUL_INDEX": "1"}
-    settings = config.load(environ)
+    settings = load_settings(environ)
     assert settings.nginx
     event, event_of_many = ([*process.handler_argv("lictor-route"), "books", "--state-dir", each]
                             for each in (state_dir, os.path.join(folder, "many")))

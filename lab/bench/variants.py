@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from lictor.adapters import files, process
-from lictor.adapters.consul import client
+from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, script
 from lictor.events import http_door as door
 from lictor.planner import desired, service_state
 from lictor.routing import follow, nginx
-from lictor.spec import settings as config
+from lictor.spec.settings import DOORS, MODES, load_settings
 
 from lab.bench import processes
 from lab.bench.contender import Front
@@ -51,7 +51,7 @@ class Variant(NamedTuple):
     def missing(self) -> str:
         """Why this lictor can't be run so; "" when it can."""
         lacks = [f"the {what} {value}" for what, value, known in
-                 (("door", self.door, config.DOORS), ("mode", self.mode, config.MODES)) if value not in known]
+                 (("door", self.door, DOORS), ("mode", self.mode, MODES)) if value not in known]
         return f"this lictor has not {' and '.join(lacks)} yet" if lacks else ""
 
 
@@ -75,7 +75,7 @@ class Lictor:
         files.write_atomic(self.settings_path, _SETTINGS.format(
             state=self.state_dir, nginx=self.front.nginx, folder=self.folder, **self.variant._asdict(),
             http=_HTTP.format(folder=self.folder, port=free_ports(1)[0]) if self.variant.door == "http" else ""))
-        settings = config.load({"LICTOR_CONFIG": self.settings_path})
+        settings = load_settings({"LICTOR_CONFIG": self.settings_path})
         for each in script.FOLDERS:
             os.makedirs(os.path.join(self.state_dir, each))
         nginx.prepare(self.front.nginx.conf_dir)
@@ -85,7 +85,7 @@ class Lictor:
                              _route(name, self.world.consul.node))
         with open(os.path.join(self.folder, "start.log"), "w", encoding="utf-8") as file, \
                 contextlib.redirect_stderr(file):
-            follow.refresh(settings, services, client.connect(environ=self.world.consul.environ))
+            follow.refresh(settings, services, Client.connect(environ=self.world.consul.environ))
         if self.variant.door == "http":
             self.serve = self.world.run([*process.handler_argv("lictor-serve"), "--config", self.settings_path],
                                         f"{os.path.basename(self.folder)}-serve", _AS_ITS_UNIT)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lictor import errors
-from lictor.adapters import docker as containers
+from lictor.adapters.docker import connect
 
 from lab.daemon import wait_for
 from lab.docker import Docker
@@ -14,7 +14,7 @@ from lab.docker import Docker
 
 def test_execute_returns_code_and_output_and_has_a_time_limit(docker: Docker) -> None:
     docker.docker("run", "-d", "--name", "one", "books-service:1.0")
-    client = containers.connect(docker.environ)
+    client = connect(docker.environ)
     script = "echo out; echo err >&2; exit 3"
     code, output = client.execute("one", ["/bin/busybox", "sh", "-c", script], timeout_s=20)
     assert (code, sorted(output.split())) == (3, ["err", "out"])
@@ -34,7 +34,7 @@ def test_execute_returns_code_and_output_and_has_a_time_limit(docker: Docker) ->
 
 
 def test_a_pull_has_a_time_limit(docker: Docker) -> None:
-    client = containers.connect(docker.environ)
+    client = connect(docker.environ)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         image = f"127.0.0.1:{silent.getsockname()[1]}/books:1"
         with pytest.raises(errors.Unavailable, match=f"pull {image}: not done within 0.5 s"):
@@ -44,7 +44,7 @@ def test_a_pull_has_a_time_limit(docker: Docker) -> None:
 def test_a_signal_reaches_the_first_process_and_absence_is_none(docker: Docker) -> None:
     docker.docker("run", "-d", "--name", "one", "--entrypoint", "/bin/busybox", "books-service:1.0", "sh", "-c",
                   "trap 'echo reloaded' HUP; echo ready; while :; do busybox sleep 0.1; done")
-    client = containers.connect(docker.environ)
+    client = connect(docker.environ)
     wait_for(lambda: "ready" in client.logs("one", lines=9), "it runs")
     client.kill("one", "HUP")
     wait_for(lambda: "reloaded" in client.logs("one", lines=9), "it was told")
@@ -65,4 +65,4 @@ def test_a_signal_reaches_the_first_process_and_absence_is_none(docker: Docker) 
 ])
 def test_what_is_wrong_with_the_connection_is_said(environ: dict[str, str], reason: str) -> None:
     with pytest.raises(errors.LictorError, match=reason):
-        containers.connect(environ, timeout_s=5)
+        connect(environ, timeout_s=5)

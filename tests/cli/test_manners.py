@@ -16,7 +16,7 @@ from lictor import errors
 from lictor.cli import session
 from lictor.cli.setup import init
 from lictor.events import script
-from lictor.spec import settings as config
+from lictor.spec.settings import load_settings
 
 from lab.consul import Consul
 from support.command import Command
@@ -122,13 +122,13 @@ def test_settings_that_cannot_be_read_are_named(tmp_path: Path, content: bytes |
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(errors.Refused, match=f"{path}.*{said}" if content else f"{said} {path}"):
-        config.load({"LICTOR_CONFIG": str(path)})
+        load_settings({"LICTOR_CONFIG": str(path)})
 
 
 def test_paths_given_from_a_folder_hold_in_every_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lictor.toml").write_text("")
     monkeypatch.chdir(tmp_path)
-    settings = config.load({"LICTOR_CONFIG": "lictor.toml"})
+    settings = load_settings({"LICTOR_CONFIG": "lictor.toml"})
     assert script.inherited(settings, "token") == [
         "--config", str(tmp_path / "lictor.toml"), "--token-file", str(tmp_path / "token")]
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lictor.adapters.consul import client as catalog
+from lictor.adapters.consul.client import Client
 from lictor.cli import release_request
 from lictor.cli.release_progress import Asked
 from lictor.planner import desired, service_state
@@ -300,7 +300,7 @@ def test_status_tells_of_a_release_and_of_the_live_color(lictor: Command, books:
 
 def test_a_consul_that_stays_away_ends_the_following(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release_request, "_UNREACHABLE_S", -1.0)
-    client = catalog.connect(environ={"CONSUL_HTTP_ADDR": "127.0.0.1:9"})
+    client = Client.connect(environ={"CONSUL_HTTP_ADDR": "127.0.0.1:9"})
     asked = Asked("books", "books:2", "release", "", 0.0, 60.0)
     last, = release_request.follow(client, "services/", asked, timeout_s=60)
     assert last.outcome and last.outcome.kind == "unreachable" and "127.0.0.1:9" in last.outcome.why

@@ -21,10 +21,10 @@ QUICK_RELEASE: dict[str, Any] = {"healthy_for": "500ms", "deadline": "20s", "smo
 # the registrar has a service reconciled of which an instance ends, and that one must not take this work away.
 _KILLED = """
 import contextlib, os, signal, sys
-from lictor.adapters import docker as containers, files
-from lictor.adapters.consul import client as catalog
+from lictor.adapters import docker, files
+from lictor.adapters.consul.client import Client
 from lictor.reconcile import act, loop as reconcile, process_lock as busy
-from lictor.spec import settings as config
+from lictor.spec.settings import load_settings
 
 image, kind, number, moment = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 count, inside = 0, False
@@ -32,7 +32,7 @@ count, inside = 0, False
 @contextlib.contextmanager
 def waited_for(state_dir, name):
     with files.locked(os.path.join(state_dir, "locks", f"{name}.lock"), wait=True) as held:
-        catalog.connect(token_file=None).put(f"services/{name}/image", image)
+        Client.connect(token_file=None).put(f"services/{name}/image", image)
         yield held
 
 def die():
@@ -62,8 +62,8 @@ def dying_inside(original):
 busy.lock = waited_for
 act._ACTS[kind] = dying(act._ACTS[kind])
 for name in ("create", "stop"):
-    setattr(containers.Client, name, dying_inside(getattr(containers.Client, name)))
-reconcile.run(config.load(), None, ["books-service"])
+    setattr(docker.Client, name, dying_inside(getattr(docker.Client, name)))
+reconcile.run(load_settings(), None, ["books-service"])
 """
 
 TABLES = [  # each on a node of its own, as they take long

@@ -10,7 +10,7 @@ import pytest
 from lictor import errors
 from lictor.engines import protocols
 from lictor.spec import service_spec
-from lictor.spec import settings as config
+from lictor.spec.settings import Settings, parse_settings
 
 from lab.consul import Consul
 from lab.daemon import wait_for
@@ -22,23 +22,23 @@ ANSIBLE = [f"{sys.prefix}/bin/ansible-playbook", "-i", "localhost,", str(PLAYBOO
            "-e", "service_instances={replicas}"]
 
 
-def settings(*scale: str, **keys: Any) -> config.Settings:
-    return config.parse({"command": {"scale": list(scale), **keys}}, "lictor.toml")
+def settings(*scale: str, **keys: Any) -> Settings:
+    return parse_settings({"command": {"scale": list(scale), **keys}}, "lictor.toml")
 
 
 def spec(**keys: Any) -> service_spec.Spec:
     return service_spec.parse_spec({"name": "books", "engine": "command", **keys}, "books.yml")
 
 
-def scale(given: config.Settings, replicas: int = 2, *, color: str = "", **keys: Any) -> str:
+def scale(given: Settings, replicas: int = 2, *, color: str = "", **keys: Any) -> str:
     return ENGINE.scale(given, spec(**keys), color=color, replicas=replicas, release="r1")
 
 
 def test_a_node_acts_when_it_has_the_templates_and_nothing_is_remembered() -> None:
-    assert ENGINE.acts_here(settings("scale", "{name}", "{replicas}")) and not ENGINE.acts_here(config.Settings())
+    assert ENGINE.acts_here(settings("scale", "{name}", "{replicas}")) and not ENGINE.acts_here(Settings())
     assert ENGINE.groups() is None and ENGINE.groups("books") is None
     with pytest.raises(errors.Refused, match="command.scale is not set on this node"):
-        scale(config.Settings())
+        scale(Settings())
 
 
 def test_a_playbook_scales_and_releases_and_removes_what_consul_then_knows(

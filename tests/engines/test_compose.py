@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lictor import errors, model
-from lictor.adapters import docker as containers
+from lictor.adapters.docker import connect
 from lictor.engines import compose as engine
 from lictor.engines import docker as docker_engine
 from lictor.registrar import registration
@@ -120,7 +120,7 @@ def second_image(docker: Docker) -> Iterator[str]:
 
 
 def inspect(container: str) -> dict[str, Any]:
-    found = containers.connect().inspect(container)
+    found = connect().inspect(container)
     assert found
     return found
 

@@ -16,7 +16,7 @@ from lictor import errors
 from lictor.adapters import http
 from lictor.engines import protocols
 from lictor.spec import service_spec
-from lictor.spec import settings as config
+from lictor.spec.settings import Settings, parse_settings
 
 from lab.daemon import free_ports
 from support import jenkins as lab
@@ -94,25 +94,25 @@ def secret_file(path: Path, secret: str) -> Path:
 
 
 def settings(url: str, *, redeploy: Any = None, timeout: str = "20s", jenkins: Any = None,
-             **scale: Any) -> config.Settings:
+             **scale: Any) -> Settings:
     table: dict[str, Any] = {"timeout": timeout, "scale": {"url": url, **scale}}
     table |= {key: value for key, value in (("redeploy", redeploy), ("jenkins", jenkins)) if value}
-    return config.parse({"webhook": table}, "lictor.toml")
+    return parse_settings({"webhook": table}, "lictor.toml")
 
 
 def spec(name: str = "books", image: str = "") -> service_spec.Spec:
     return service_spec.parse_spec({"name": name, "engine": "webhook", "image": image}, "books.yml")
 
 
-def scale(given: config.Settings, replicas: int = 3, *, name: str = "books", color: str = "", image: str = "") -> str:
+def scale(given: Settings, replicas: int = 3, *, name: str = "books", color: str = "", image: str = "") -> str:
     return ENGINE.scale(given, spec(name, image), color=color, replicas=replicas, release="r1")
 
 
 def test_a_node_acts_when_it_has_the_templates_and_nothing_is_remembered() -> None:
-    assert ENGINE.acts_here(settings("http://a/{name}/{replicas}")) and not ENGINE.acts_here(config.Settings())
+    assert ENGINE.acts_here(settings("http://a/{name}/{replicas}")) and not ENGINE.acts_here(Settings())
     assert ENGINE.groups() is None
     with pytest.raises(errors.Refused, match="webhook.scale is not set on this node"):
-        scale(config.Settings())
+        scale(Settings())
 
 
 def test_values_in_a_url_and_a_form_are_encoded(server: Server, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_what_was_not_received_is_sent_again_though_it_may_be_done_once_only(mon
     port, = free_ports(1)
     given = settings(f"http://127.0.0.1:{port}/{{name}}/{{replicas}}")
     with pytest.raises(http.NotSent, match="webhook.scale: POST .*: .*Connection refused"):
-        scale(config.Settings(webhook=given.webhook._replace(timeout_s=0.3)))
+        scale(Settings(webhook=given.webhook._replace(timeout_s=0.3)))
     with contextlib.ExitStack() as stack:
         servers: list[Server] = []
         exchange = http.exchange

@@ -12,8 +12,8 @@ from lictor import errors
 from lictor.adapters import process
 from lictor.events import agent_config, keys_watch, script
 from lictor.routing import nginx
-from lictor.spec import keys as keyspace
-from lictor.spec import settings as config
+from lictor.spec.keys import Key, known_services
+from lictor.spec.settings import load_settings
 
 from lab.consul import Consul
 
@@ -31,7 +31,7 @@ class Here:
         path = folder / "lictor.toml"
         path.write_text(f'state_dir = "{self.state}"\n[nginx]\nconf_dir = "{folder}/nginx"\n'
                         f'pid_file = "{folder}/nginx.pid"\n[watch]\nconfig_dir = "{consul.config_dir}"\n')
-        settings = config.load({"LICTOR_CONFIG": str(path)})
+        settings = load_settings({"LICTOR_CONFIG": str(path)})
         assert settings.nginx
         nginx.prepare(settings.nginx.conf_dir)
         self.call = script.Call(settings, None, argparse.Namespace())
@@ -41,7 +41,7 @@ class Here:
         self.consul.put(f"services/{name}/spec", json.dumps({"name": name, **SPEC, **changes}))
 
     def follow(self) -> set[str]:
-        return keys_watch.follow(self.call, keys_watch.current(keys_watch.catalog.connect(), "services/"), None)
+        return keys_watch.follow(self.call, keys_watch.current(keys_watch.Client.connect(), "services/"), None)
 
     def route(self, name: str) -> dict[str, Any]:
         return keys_watch.known_routes(self.call.settings)[name]
@@ -127,7 +127,7 @@ def test_what_is_damaged_is_made_anew(here: Here, damage: str) -> None:
         here.follow()
         keys_watch.watch(here.call)
         assert here.route("books")["path"] == "/books"
-        assert keyspace.services(here.call.settings) == {"books"}
+        assert known_services(here.call.settings) == {"books"}
 
 
 def test_an_agent_that_cannot_reload_delays_the_watches_alone(here: Here) -> None:
@@ -158,7 +158,7 @@ def test_watches_that_init_wrote_afresh_are_filled_in_again(here: Here) -> None:
 
 def test_an_event_older_than_what_was_read_changes_nothing_back(here: Here) -> None:
     here.put("books")
-    old = keys_watch.current(keys_watch.catalog.connect(), "services/")
+    old = keys_watch.current(keys_watch.Client.connect(), "services/")
     here.put("books", route={"path": "/other"})
     here.follow()
     assert keys_watch.follow(here.call, old, old["services/books/spec"].modify_index) == set()
@@ -168,9 +168,9 @@ def test_an_event_older_than_what_was_read_changes_nothing_back(here: Here) -> N
 def test_a_late_event_and_no_right_to_read_lose_no_service(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     here.put("books")
     here.follow()
-    keys = keys_watch.current(keys_watch.catalog.connect(), "services/")
+    keys = keys_watch.current(keys_watch.Client.connect(), "services/")
     keys_watch.follow(here.call, keys, 1000)
     here.consul.request("DELETE", "/v1/kv/services/?recurse")  # 404, as without rights
     with pytest.raises(errors.Unavailable, match="no key below services/ can be seen"):
-        keys_watch.follow(here.call, {**keys, "services/books/hold": keyspace.Key(99, b"")}, 99)
-    assert keyspace.services(here.call.settings) == {"books"}
+        keys_watch.follow(here.call, {**keys, "services/books/hold": Key(99, b"")}, 99)
+    assert known_services(here.call.settings) == {"books"}

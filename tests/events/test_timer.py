@@ -13,8 +13,8 @@ import pytest
 
 from lictor import errors
 from lictor.adapters import files, heartbeat
-from lictor.adapters.consul import client as catalogs
 from lictor.adapters.consul import transport
+from lictor.adapters.consul.client import Client
 from lictor.cli import status_report
 from lictor.events import script, survey, timer
 from lictor.planner import service_state
@@ -120,7 +120,7 @@ def test_what_is_damaged_or_refused_stops_no_sweep(consul: Consul, call: script.
     assert survey.sweep(call) == 0
     assert timer.judge(timer.read(call.settings), time.time()) == (
         "twin: services/twin/spec: route is /books, which is that of books; two services cannot have the same", 2)
-    context = Context(call.settings, catalogs.connect(), "node-1")
+    context = Context(call.settings, Client.connect(), "node-1")
     assert [(row.name, row.served_by) for row in status_report.status(context)] == [("books", []), ("twin", [])]
     assert "damaged" in status_report.told(status_report.why(context, "books")["history"][0])
 
@@ -132,7 +132,7 @@ def test_nodes_with_names_that_fit_no_path_stop_no_sweep(consul: Consul, call: s
             "Node": name, "Address": "10.0.0.9", "Service": {"Service": "books", "ID": "x"},
             "Check": {"CheckID": "serfHealth", "Name": "serf", "Status": "passing"}})
     assert survey.look(call).pending == []
-    context = Context(call.settings, catalogs.connect(), "node-1")
+    context = Context(call.settings, Client.connect(), "node-1")
     assert observe.served(context, observe.one(context, "books", {}).seen.desired, []) == (frozenset(), ())
 
 
@@ -140,7 +140,7 @@ def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, cal
     put(consul, "other")
     spec = {"name": "books", **SPEC}
     consul.put("lictor/state/books", service_state.encode(service_state.State(spec=spec, replicas=2)))
-    context = Context(call.settings, catalogs.connect(), "node-1")
+    context = Context(call.settings, Client.connect(), "node-1")
     assert {row.name: row.says.split(" (")[0] for row in status_report.status(context)} == {
         "books": "held: its spec cannot be read",
         "other": "node node-2, which acts for it, does not answer, or Consul has none of that name"}
@@ -154,7 +154,7 @@ def test_status_says_what_cannot_be_known_and_what_is_refused(consul: Consul, ca
     put(consul, "gone", engine="none", image="", node="")
     consul.put("services/gone/removed", "")
     consul.register({"Name": "gone", "Port": 80})
-    rows = {row.name: row for row in status_report.status(Context(call.settings, catalogs.connect(), "node-1"))}
+    rows = {row.name: row for row in status_report.status(Context(call.settings, Client.connect(), "node-1"))}
     assert rows.keys() == {"portless", "books", "twin", "unheard"}
     assert rows["portless"].says.startswith("not in the catalogue, as it has no port")
     assert rows["unheard"].says == "refused"
@@ -199,7 +199,7 @@ def test_a_state_folder_that_is_full_stops_no_sweep(consul: Consul, call: script
 
 
 def test_a_history_holds_a_hundred_records_whatever_they_are(consul: Consul, call: script.Call) -> None:
-    client = catalogs.connect()
+    client = Client.connect()
     for number in range(103):
         history.note(client, "books", {"kind": "refused", "reason": str(number)})
     kept = history.read(client, "books")

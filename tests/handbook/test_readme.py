@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lictor.spec import service_spec
-from lictor.spec import settings as config
+from lictor.spec.settings import parse_settings
 
 from support.paths import REPOSITORY
 
@@ -28,7 +28,7 @@ def test_all_keys_of_a_spec_are_there_with_their_defaults() -> None:
 
 @pytest.mark.parametrize("text", _TOML)
 def test_the_settings_are_taken(text: str) -> None:
-    settings = config.parse(tomllib.loads(text), "README")
+    settings = parse_settings(tomllib.loads(text), "README")
     assert settings.command or settings.webhook
 
 

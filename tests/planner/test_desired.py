@@ -7,8 +7,8 @@ import pytest
 from lictor import errors
 from lictor.planner import desired, service_state
 from lictor.planner.service_state import State
-from lictor.spec import keys as keyspace
 from lictor.spec import service_spec
+from lictor.spec.keys import group_by_service
 
 SPEC = {"name": "books", "image": "books:1", "port": 8080, "node": "node-1", "route": {"path": "/books"},
         "replicas": {"initial": 2, "max": 9}}
@@ -101,7 +101,7 @@ def test_swarm_takes_fewer_names(name: str, fits: bool) -> None:
 def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
     entries = dict.fromkeys(["services/", "services/books/spec", "services/books/colour", "services/../x/spec",
                              "services/Books/spec", "services/books/replicas"], b"")
-    grouped, problems = keyspace.by_service(entries, "services/")
+    grouped, problems = group_by_service(entries, "services/")
     assert {name: sorted(keys) for name, keys in grouped.items()} == {"books": ["replicas", "spec"]}
     assert len(problems) == 3
 

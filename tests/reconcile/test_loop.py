@@ -11,7 +11,7 @@ import pytest
 
 from lictor import errors, model
 from lictor.adapters import files
-from lictor.adapters.consul import client
+from lictor.adapters.consul.client import Client
 from lictor.events import script
 from lictor.planner import budget, observation, service_state
 from lictor.reconcile import act, history, loop, observe
@@ -34,7 +34,7 @@ def context(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (tmp_path / "state" / each).mkdir(parents=True)
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     settings = Settings(state_dir=str(tmp_path / "state"), nginx=None, heal=Heal(surplus_after_s=0.1))
-    yield Context(settings, client.connect(), "node-1")
+    yield Context(settings, Client.connect(), "node-1")
 
 
 @pytest.fixture

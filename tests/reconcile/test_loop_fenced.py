@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from lictor import model
-from lictor.adapters.consul import client, lock
+from lictor.adapters.consul import lock
+from lictor.adapters.consul.client import Client
 from lictor.engines import protocols
 from lictor.events import script
 from lictor.planner import service_state
@@ -81,7 +82,7 @@ def contexts(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         for each in script.FOLDERS:
             (tmp_path / name / each).mkdir(parents=True)
         settings = Settings(state_dir=str(tmp_path / name), nginx=None, heal=Heal(surplus_after_s=0.1))
-        made.append(Context(settings, client.connect(), "node-1"))
+        made.append(Context(settings, Client.connect(), "node-1"))
     yield made
     assert consul.request("GET", f"/v1/kv/{lock.LOCKS}?keys") is None
     assert consul.request("GET", "/v1/session/list?consistent") == []

@@ -10,7 +10,7 @@ import pytest
 
 from lictor import errors
 from lictor.adapters import files, process
-from lictor.adapters.consul import client as catalog
+from lictor.adapters.consul.client import Client
 from lictor.events import script
 from lictor.routing import announce, peers, route_store
 
@@ -38,7 +38,7 @@ def told(consul: Consul, name: str) -> list[tuple[str, str]] | None:
 
 
 def test_only_news_that_nginx_has_confirmed_are_told(consul: Consul, state_dir: str) -> None:
-    client = catalog.connect(environ=consul.environ)
+    client = Client.connect(environ=consul.environ)
     names = [f"s{number}" for number in range(150)]
     for name in names:
         serve(state_dir, name, f"{name}-1")
@@ -64,7 +64,7 @@ def test_only_news_that_nginx_has_confirmed_are_told(consul: Consul, state_dir: 
 def test_an_earlier_word_that_comes_late_is_not_the_last(names: list[str], consul: Consul, state_dir: str,
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     """What its sender gave up waiting for, Consul may yet commit; not between the two looks that a newer word takes."""
-    client = catalog.connect(environ=consul.environ)
+    client = Client.connect(environ=consul.environ)
     for each in names:
         serve(state_dir, each, "new")
     with monkeypatch.context() as patch:

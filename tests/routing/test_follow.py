@@ -16,11 +16,11 @@ import pytest
 
 from lictor import errors, model
 from lictor.adapters import files, process
-from lictor.adapters.consul import client as catalog
+from lictor.adapters.consul.client import Client as ConsulClient
 from lictor.events import agent_config, script
 from lictor.routing import follow, peers, route_store, templates
 from lictor.routing import nginx as lictor_nginx
-from lictor.spec import settings as config
+from lictor.spec.settings import Settings, load_settings
 
 from lab.client import Client
 from lab.consul import Consul
@@ -36,7 +36,7 @@ PATH = "/api/v1/books"
 class Node(NamedTuple):
     consul: Consul
     nginx: Nginx
-    settings: config.Settings
+    settings: Settings
     environ: dict[str, str]
 
     def register(self, *backends: Backend, name: str = NAME, prefix: str = "") -> None:
@@ -67,7 +67,7 @@ class Node(NamedTuple):
         return [*process.handler_argv("lictor-route"), NAME, "--state-dir", self.settings.state_dir]
 
     def sweep(self) -> None:
-        client = catalog.connect(environ=self.consul.environ)
+        client = ConsulClient.connect(environ=self.consul.environ)
         follow.sweep(self.settings, client.everything(), client)
 
     def want(self, **changes: object) -> None:
@@ -77,7 +77,7 @@ class Node(NamedTuple):
 
     def refresh(self, **changes: object) -> None:
         self.want(**changes)
-        follow.refresh(self.settings, [NAME], catalog.connect(environ=self.consul.environ))
+        follow.refresh(self.settings, [NAME], ConsulClient.connect(environ=self.consul.environ))
 
     @property
     def served(self) -> peers.Served | None:
@@ -101,7 +101,7 @@ def node(tmp_path: Path, consul: Consul, nginx: Nginx, mode: str) -> Node:
     lictor_nginx.prepare(nginx.conf_dir, templates.Templates(live=mode == "live"))
     nginx.start()
     environ = {**os.environ, **consul.environ, "LICTOR_CONFIG": str(tmp_path / "lictor.toml")}
-    made = Node(consul, nginx, config.load(environ), environ)
+    made = Node(consul, nginx, load_settings(environ), environ)
     made.want()
     return made
 
@@ -278,7 +278,7 @@ def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node: No
     files.write_json(f"{node.settings.state_dir}/routes/other.json", {
         "name": "other", "service": "other", "path": "/other", "host": "", "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": False})
-    follow.refresh(node.settings, ["other"], catalog.connect(environ=node.consul.environ))
+    follow.refresh(node.settings, ["other"], ConsulClient.connect(environ=node.consul.environ))
     assert "rolled-back" not in capsys.readouterr().err and node.nginx.get("/other")[0] == 200
     node.sweep()
     assert "rolled-back" not in capsys.readouterr().err and node.who_answers() == {"a", "b"}
@@ -369,7 +369,7 @@ def test_an_event_waits_for_the_leader_that_is_just_being_elected(node: Node, ba
     """Fewer than half are left, so that a consistent read has to show it too; at first nobody can answer that."""
     node.register(*backends)
     call = script.Call(node.settings, None, argparse.Namespace())
-    monkeypatch.setattr(follow, "_connect", lambda _token_file: catalog.connect(environ=node.consul.environ))
+    monkeypatch.setattr(follow, "_connect", lambda _token_file: ConsulClient.connect(environ=node.consul.environ))
     assert follow.handle(call, NAME, node.payload(), 1, reconcile=lambda _: None) == 0
     node.deregister(*backends[:2])
     leaders = iter([errors.Unavailable("No cluster leader")] * 2)
@@ -380,7 +380,7 @@ def test_an_event_waits_for_the_leader_that_is_just_being_elected(node: Node, ba
         def health(self, service: str, *, consistent: bool = False) -> list[model.Instance]:
             for each in leaders:
                 raise each
-            return catalog.connect(environ=node.consul.environ).health(service, consistent=consistent)
+            return ConsulClient.connect(environ=node.consul.environ).health(service, consistent=consistent)
 
     monkeypatch.setattr(follow, "_connect", lambda _token_file: Electing())
     assert follow.handle(call, NAME, node.payload(), 2, reconcile=lambda _: None) == 0

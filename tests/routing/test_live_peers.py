@@ -17,7 +17,7 @@ import pytest
 
 from lictor import model
 from lictor.adapters import files
-from lictor.adapters.consul import client as catalog
+from lictor.adapters.consul.client import Client as ConsulClient
 from lictor.engines import protocols
 from lictor.events import script, survey
 from lictor.planner import observation
@@ -25,7 +25,8 @@ from lictor.reconcile import observe
 from lictor.reconcile.context import Context
 from lictor.routing import live_peers, nginx_socket, peers, publish, route_store, templates
 from lictor.routing import nginx as lictor_nginx
-from lictor.spec import settings as config
+from lictor.spec.settings import Nginx as NginxSettings
+from lictor.spec.settings import Settings
 
 from lab.client import Client
 from lab.consul import Consul
@@ -92,7 +93,7 @@ class Socket(http.client.HTTPConnection):
 
 
 @pytest.fixture
-def settings(tmp_path: Path, nginx: Nginx) -> config.Settings:
+def settings(tmp_path: Path, nginx: Nginx) -> Settings:
     """nginx runs in live mode, and routes books, whose list it was never given."""
     for folder in script.FOLDERS:
         os.makedirs(tmp_path / "state" / folder)
@@ -102,27 +103,27 @@ def settings(tmp_path: Path, nginx: Nginx) -> config.Settings:
     with open(nginx.main_conf, "w", encoding="utf-8") as file:  # as users do, and the request's context is lost there
         file.write(text.replace("location = ", "error_page 504 /nginx-is-up; location = "))
     nginx.start()
-    made = config.Settings(str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=config.Nginx(
+    made = Settings(str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=NginxSettings(
         mode="live", conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
     route(made)
     return made
 
 
 @pytest.fixture
-def books(settings: config.Settings, nginx: Nginx) -> config.Settings:
+def books(settings: Settings, nginx: Nginx) -> Settings:
     """The location is there, and has no peer."""
     decide(settings)
     assert publish.publish(settings) == [NAME]
     return settings
 
 
-def route(settings: config.Settings, **changes: object) -> None:
+def route(settings: Settings, **changes: object) -> None:
     files.write_json(f"{settings.state_dir}/routes/{NAME}.json", {
         "name": NAME, "service": NAME, "path": "/books", "host": "", "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": False, **changes})
 
 
-def decide(settings: config.Settings, *ports: int, weights: Sequence[int] = ()) -> None:
+def decide(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None:
     """What a decision leaves in the state folder."""
     before = route_store.served(settings.state_dir, NAME) or peers.Served((), ())
     route_store.write_served(settings.state_dir, NAME, before._replace(
@@ -131,19 +132,19 @@ def decide(settings: config.Settings, *ports: int, weights: Sequence[int] = ()) 
         instances=tuple(("node-1", f"{port}") for port in ports), confirmed=False))
 
 
-def set_peers(settings: config.Settings, *ports: int, weights: Sequence[int] = ()) -> None:
+def set_peers(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None:
     decide(settings, *ports, weights=weights)
     assert live_peers.publish(settings.nginx, settings.state_dir, NAME)
 
 
-def ask(settings: config.Settings, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+def ask(settings: Settings, method: str, path: str, body: str | None = None) -> tuple[int, str]:
     connection = Socket(settings.nginx.conf_dir)
     connection.request(method, path, body)
     answer = connection.getresponse()
     return answer.status, answer.read().decode().strip()
 
 
-def in_flight(settings: config.Settings, port: int) -> int:
+def in_flight(settings: Settings, port: int) -> int:
     return int(ask(settings, "GET", f"/live/{NAME}/127.0.0.1:{port}")[1])
 
 
@@ -157,7 +158,7 @@ def who_answers(nginx: Nginx) -> set[str | int]:
     return {json.loads(body)["instance"] if status == 200 else status for status, body in answers}
 
 
-def add_to_location(settings: config.Settings, line: str) -> None:
+def add_to_location(settings: Settings, line: str) -> None:
     """The user's own template has it too."""
     template = (REPOSITORY / "templates" / "location.conf.j2").read_text()
     assert "proxy_connect_timeout" in template
@@ -171,7 +172,7 @@ def retried(nginx: Nginx) -> list[str]:
     return [line for line in (files.read(f"{nginx.folder}/access.log") or "").splitlines() if ", " in line]
 
 
-def test_a_list_is_set_shown_and_refused_when_it_is_older(books: config.Settings, nginx: Nginx) -> None:
+def test_a_list_is_set_shown_and_refused_when_it_is_older(books: Settings, nginx: Nginx) -> None:
     version = 1 + int(ask(books, "GET", "/live/books")[1].split()[0])
     with Backend("a") as a, Backend("b") as b:
         for text, status, said in (
@@ -192,7 +193,7 @@ def test_a_list_is_set_shown_and_refused_when_it_is_older(books: config.Settings
         assert ask(books, method, path)[0] == status
 
 
-def test_a_location_of_the_users_own_follows_the_list_too(books: config.Settings, nginx: Nginx) -> None:
+def test_a_location_of_the_users_own_follows_the_list_too(books: Settings, nginx: Nginx) -> None:
     text = files.read(nginx.main_conf) or ""
     files.write_atomic(nginx.main_conf, text.replace(
         "location = ", f"location /mine {{ proxy_pass http://lictor_{NAME}; }} location = ", 1))
@@ -204,7 +205,7 @@ def test_a_location_of_the_users_own_follows_the_list_too(books: config.Settings
             wait_for(lambda expected=expected: all(nginx.get("/mine") == expected for _ in range(10)), each.name, 10)
 
 
-def test_without_peers_it_is_503_with_retry_after(books: config.Settings, nginx: Nginx) -> None:
+def test_without_peers_it_is_503_with_retry_after(books: Settings, nginx: Nginx) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", nginx.port)
     for ports in ((), (9,), ()):
         set_peers(books, *ports)
@@ -214,7 +215,7 @@ def test_without_peers_it_is_503_with_retry_after(books: config.Settings, nginx:
         assert (answer.status, answer.getheader("Retry-After")) == ((502, None) if ports else (503, "5"))
 
 
-def test_a_peer_that_refuses_is_passed_over_for_a_while(books: config.Settings, nginx: Nginx) -> None:
+def test_a_peer_that_refuses_is_passed_over_for_a_while(books: Settings, nginx: Nginx) -> None:
     dead, = free_ports(1)
     with Backend("a") as a:
         set_peers(books, dead, a.port)
@@ -227,7 +228,7 @@ def test_a_peer_that_refuses_is_passed_over_for_a_while(books: config.Settings, 
     wait_for(lambda: in_flight(books, dead) == in_flight(books, a.port) == 0, "nothing is in flight")
 
 
-def test_what_one_that_is_passed_over_would_get_is_shared_out_by_weight(books: config.Settings, nginx: Nginx) -> None:
+def test_what_one_that_is_passed_over_would_get_is_shared_out_by_weight(books: Settings, nginx: Nginx) -> None:
     dead, = free_ports(1)
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port, dead, b.port, weights=(3, 65535, 1))
@@ -240,7 +241,7 @@ def test_what_one_that_is_passed_over_would_get_is_shared_out_by_weight(books: c
         assert 140 <= sum(json.loads(body)["instance"] == "b" for _, body in answers) <= 160
 
 
-def test_what_a_peer_may_have_done_is_not_done_by_another(books: config.Settings, nginx: Nginx) -> None:
+def test_what_a_peer_may_have_done_is_not_done_by_another(books: Settings, nginx: Nginx) -> None:
     with Peer() as one, Peer() as other:
         set_peers(books, one.port, other.port)
         connection = http.client.HTTPConnection("127.0.0.1", nginx.port)
@@ -250,14 +251,14 @@ def test_what_a_peer_may_have_done_is_not_done_by_another(books: config.Settings
         wait_for(lambda: in_flight(books, one.port) == in_flight(books, other.port) == 0, "nothing is in flight")
 
 
-def test_connections_to_a_peer_are_kept(books: config.Settings, nginx: Nginx) -> None:
+def test_connections_to_a_peer_are_kept(books: Settings, nginx: Nginx) -> None:
     with Peer() as peer:
         set_peers(books, peer.port)
         assert {nginx.get("/books")[0] for _ in range(30)} == {200}
         assert len(peer.requests) == 30 and peer.connections < 15
 
 
-def test_what_is_in_flight_is_counted_until_it_ends(books: config.Settings, nginx: Nginx) -> None:
+def test_what_is_in_flight_is_counted_until_it_ends(books: Settings, nginx: Nginx) -> None:
     with Peer() as peer, Backend("a") as a, ThreadPoolExecutor() as pool:
         set_peers(books, peer.port)
         held = [pool.submit(nginx.get, "/books/held") for _ in range(3)]
@@ -286,11 +287,11 @@ class Engine:
 
 
 @pytest.mark.parametrize(("connections", "seen"), [(0, [1, 0]), (None, [1, None]), (2, [2, 2])])
-def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books: config.Settings, nginx: Nginx, consul: Consul,
+def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books: Settings, nginx: Nginx, consul: Consul,
                                                               monkeypatch: pytest.MonkeyPatch, connections: int | None,
                                                               seen: list[int | None]) -> None:
     monkeypatch.setitem(protocols.ENGINES, "docker", Engine(connections))
-    context = Context(books, catalog.connect(environ=consul.environ), "node-1")
+    context = Context(books, ConsulClient.connect(environ=consul.environ), "node-1")
     context.client.put(f"services/{NAME}/spec", json.dumps({"name": NAME, "image": "books:1", "port": "8080",
                                                              "node": "node-1", "route": {"path": "/books"}}))
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, Backend("a") as a, ThreadPoolExecutor() as pool:
@@ -317,7 +318,7 @@ def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books: config.Sett
         assert len(asked_again) == 1  # else one that hangs would be waited for again and again
 
 
-def test_subrequests_whose_end_nobody_learns_are_not_counted(books: config.Settings, nginx: Nginx) -> None:
+def test_subrequests_whose_end_nobody_learns_are_not_counted(books: Settings, nginx: Nginx) -> None:
     text = files.read(nginx.main_conf) or ""
     files.write_atomic(nginx.main_conf, text.replace("location = ", (
         f"location /mine {{ auth_request /asked; mirror /asked; proxy_pass http://lictor_{NAME}; }}"
@@ -330,7 +331,7 @@ def test_subrequests_whose_end_nobody_learns_are_not_counted(books: config.Setti
         wait_for(lambda: in_flight(books, a.port) == 0, "nothing is in flight")
 
 
-def test_what_ends_as_an_error_page_is_not_in_flight(books: config.Settings, nginx: Nginx) -> None:
+def test_what_ends_as_an_error_page_is_not_in_flight(books: Settings, nginx: Nginx) -> None:
     """Its request is redirected, so another location ends it."""
     add_to_location(books, "proxy_read_timeout 100ms;")
     with Peer() as peer:
@@ -340,7 +341,7 @@ def test_what_ends_as_an_error_page_is_not_in_flight(books: config.Settings, ngi
         wait_for(lambda: in_flight(books, peer.port) == 0, "it has ended")
 
 
-def test_lists_survive_a_reload_a_restart_and_a_publication_without_nginx(books: config.Settings, nginx: Nginx) -> None:
+def test_lists_survive_a_reload_a_restart_and_a_publication_without_nginx(books: Settings, nginx: Nginx) -> None:
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
         before = ask(books, "GET", "/live/books")
@@ -359,7 +360,7 @@ def test_lists_survive_a_reload_a_restart_and_a_publication_without_nginx(books:
         assert route_store.served(books.state_dir, NAME).confirmed and workers(nginx) == old_workers
 
 
-def test_a_lost_state_file_and_a_clock_that_was_turned_back_do_not_block(books: config.Settings, nginx: Nginx) -> None:
+def test_a_lost_state_file_and_a_clock_that_was_turned_back_do_not_block(books: Settings, nginx: Nginx) -> None:
     with Backend("a") as a:
         ask(books, "PUT", "/live/books", f"{2**52}\n")
         os.unlink(f"{books.nginx.conf_dir}/live/books.peers")
@@ -367,7 +368,7 @@ def test_a_lost_state_file_and_a_clock_that_was_turned_back_do_not_block(books: 
         assert ask(books, "GET", "/live/books")[1].split()[0] == str(2**52 + 1) and who_answers(nginx) == {"a"}
 
 
-def test_a_state_file_that_was_lost_is_written_again_by_a_sweep(books: config.Settings, nginx: Nginx) -> None:
+def test_a_state_file_that_was_lost_is_written_again_by_a_sweep(books: Settings, nginx: Nginx) -> None:
     path = f"{books.nginx.conf_dir}/live/books.peers"
     with Backend("a") as a:
         set_peers(books, a.port)
@@ -377,7 +378,7 @@ def test_a_state_file_that_was_lost_is_written_again_by_a_sweep(books: config.Se
 
 
 def test_a_list_that_the_nginx_of_an_older_lictor_refuses_brings_what_can_read_it(
-        books: config.Settings, nginx: Nginx,
+        books: Settings, nginx: Nginx,
 ) -> None:
     path = f"{nginx.conf_dir}/live.lua"
     text = files.read(path)
@@ -393,7 +394,7 @@ def test_a_list_that_the_nginx_of_an_older_lictor_refuses_brings_what_can_read_i
         assert files.read(path) == text
 
 
-def test_the_modes_follow_each_other_and_a_location_is_reloaded(books: config.Settings, nginx: Nginx) -> None:
+def test_the_modes_follow_each_other_and_a_location_is_reloaded(books: Settings, nginx: Nginx) -> None:
     reloaded = books._replace(nginx=books.nginx._replace(mode="reload"))
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
@@ -416,12 +417,12 @@ def test_the_modes_follow_each_other_and_a_location_is_reloaded(books: config.Se
         assert os.listdir(f"{nginx.conf_dir}/live") == []
 
 
-def make_unsignalled(settings: config.Settings, nginx: Nginx) -> config.Settings:
+def make_unsignalled(settings: Settings, nginx: Nginx) -> Settings:
     """lictor may not signal nginx; here it doesn't find it."""
     return settings._replace(nginx=settings.nginx._replace(pid_file=f"{nginx.folder}/none"))
 
 
-def make_broken(settings: config.Settings, nginx: Nginx) -> config.Settings:
+def make_broken(settings: Settings, nginx: Nginx) -> Settings:
     """The user's own configuration is no good."""
     files.write_atomic(nginx.main_conf, files.read(nginx.main_conf) + "nonsense;")
     return settings
@@ -430,7 +431,7 @@ def make_broken(settings: config.Settings, nginx: Nginx) -> config.Settings:
 @pytest.mark.parametrize("hinder", [make_unsignalled, make_broken])
 @pytest.mark.parametrize("move", ["/other", "/books"])
 def test_peers_are_followed_while_other_files_wait_for_nginx(
-        books: config.Settings, nginx: Nginx, hinder: Callable[[config.Settings, Nginx], config.Settings], move: str,
+        books: Settings, nginx: Nginx, hinder: Callable[[Settings, Nginx], Settings], move: str,
 ) -> None:
     main_conf = files.read(nginx.main_conf)
     with Backend("a") as a, Backend("b") as b, Backend("c") as c:
@@ -451,7 +452,7 @@ def test_peers_are_followed_while_other_files_wait_for_nginx(
         assert "proxy_read_timeout 7s" in files.read(f"{nginx.conf_dir}/locations/books.conf")
 
 
-def test_peers_are_followed_after_a_publication_that_was_killed(books: config.Settings, nginx: Nginx,
+def test_peers_are_followed_after_a_publication_that_was_killed(books: Settings, nginx: Nginx,
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
@@ -468,7 +469,7 @@ def killed(_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_no_peers_are_confirmed_where_nginx_may_have_no_location(settings: config.Settings, nginx: Nginx) -> None:
+def test_no_peers_are_confirmed_where_nginx_may_have_no_location(settings: Settings, nginx: Nginx) -> None:
     hindered = make_unsignalled(settings, nginx)
     with Backend("a") as a:
         decide(settings, a.port)
@@ -488,7 +489,7 @@ def test_no_peers_are_confirmed_where_nginx_may_have_no_location(settings: confi
         assert publish.publish(settings, [NAME]) == [NAME] and who_answers(nginx) == {"a"}
 
 
-def test_no_peers_are_confirmed_where_nginx_may_have_them_in_its_files(books: config.Settings, nginx: Nginx) -> None:
+def test_no_peers_are_confirmed_where_nginx_may_have_them_in_its_files(books: Settings, nginx: Nginx) -> None:
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
         reloaded = make_unsignalled(books, nginx)
@@ -502,7 +503,7 @@ def test_no_peers_are_confirmed_where_nginx_may_have_them_in_its_files(books: co
 
 @pytest.mark.parametrize("mode", ["reload", "live"])
 def test_where_the_other_mode_is_refused_the_files_that_are_there_follow_in_their_own(
-        books: config.Settings, nginx: Nginx, mode: str,
+        books: Settings, nginx: Nginx, mode: str,
 ) -> None:
     before, after = [books._replace(nginx=books.nginx._replace(mode=each))
                      for each in (mode, "live" if mode == "reload" else "reload")]
@@ -517,7 +518,7 @@ def test_where_the_other_mode_is_refused_the_files_that_are_there_follow_in_thei
             assert publish.publish(after, [NAME]) == [] and route_store.served(after.state_dir, NAME).confirmed
 
 
-def test_no_request_fails_while_peers_change_all_the_time(books: config.Settings, nginx: Nginx) -> None:
+def test_no_request_fails_while_peers_change_all_the_time(books: Settings, nginx: Nginx) -> None:
     with ExitStack() as stack:
         ports = [stack.enter_context(Backend(name)).port for name in ("a", "b", "c")]
         set_peers(books, *ports)

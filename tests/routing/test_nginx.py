@@ -16,7 +16,8 @@ from lictor.adapters import files
 from lictor.events import script, survey
 from lictor.routing import nginx as lictor_nginx
 from lictor.routing import peers, publish, route_store, templates
-from lictor.spec import settings as config
+from lictor.spec.settings import Nginx as NginxSettings
+from lictor.spec.settings import Settings
 
 from lab.daemon import Daemon, wait_for
 from lab.docker import Docker
@@ -29,7 +30,7 @@ HOST_TEMPLATE = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; 
 
 
 @pytest.fixture
-def settings(tmp_path: Path, nginx: Nginx) -> config.Settings:
+def settings(tmp_path: Path, nginx: Nginx) -> Settings:
     """nginx runs with lictor's snippet, and a host's server listens where the user's own does."""
     for folder in script.FOLDERS:
         os.makedirs(tmp_path / "state" / folder)
@@ -37,18 +38,18 @@ def settings(tmp_path: Path, nginx: Nginx) -> config.Settings:
     (tmp_path / "templates" / "server.conf.j2").write_text(HOST_TEMPLATE.format(port=nginx.port))
     lictor_nginx.prepare(nginx.conf_dir)
     nginx.start()
-    return config.Settings(str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=config.Nginx(
+    return Settings(str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=NginxSettings(
         conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
 
 
-def put_route(settings: config.Settings, name: str, *, path: str, host: str = "", removed: bool = False) -> None:
+def put_route(settings: Settings, name: str, *, path: str, host: str = "", removed: bool = False) -> None:
     """What lictor-scale would leave in the state folder."""
     files.write_json(f"{settings.state_dir}/routes/{name}.json", {
         "name": name, "service": name, "path": path, "host": host, "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": removed})
 
 
-def put(settings: config.Settings, name: str, *ports: int, path: str = "", host: str = "",
+def put(settings: Settings, name: str, *ports: int, path: str = "", host: str = "",
         removed: bool = False) -> None:
     """And what a first decision would."""
     put_route(settings, name, path=path or f"/{name}", host=host, removed=removed)
@@ -57,13 +58,13 @@ def put(settings: config.Settings, name: str, *ports: int, path: str = "", host:
         tuple(("node-1", f"{name}-{port}") for port in ports)))
 
 
-def change_peers(settings: config.Settings, name: str, *ports: int) -> None:
+def change_peers(settings: Settings, name: str, *ports: int) -> None:
     """What another decision leaves of a service that nginx serves already."""
     route_store.write_served(settings.state_dir, name, route_store.served(settings.state_dir, name)._replace(
         peers=tuple(peers.Peer("127.0.0.1", port) for port in ports), confirmed=False))
 
 
-def is_confirmed(settings: config.Settings, name: str) -> bool:
+def is_confirmed(settings: Settings, name: str) -> bool:
     return route_store.served(settings.state_dir, name).confirmed
 
 
@@ -89,7 +90,7 @@ def test_prepare_changes_nothing_the_second_time(tmp_path: Path) -> None:
         lictor_nginx.prepare(str(tmp_path / ("x" * 100)))
 
 
-def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(settings: config.Settings,
+def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(settings: Settings,
                                                                             nginx: Nginx) -> None:
     old_workers = workers(nginx)
     with Backend("a") as one:
@@ -104,7 +105,7 @@ def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(sett
     assert publish.publish(settings) == []
 
 
-def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(settings: config.Settings, nginx: Nginx,
+def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(settings: Settings, nginx: Nginx,
                                                                                 tmp_path: Path) -> None:
     asked, binary = tmp_path / "asked", tmp_path / "nginx-that-tells"
     binary.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nexec nginx "$@"\n')
@@ -118,7 +119,7 @@ def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(
         assert nginx.get("/books") == (200, '{"instance": "b", "boot": "1"}')
 
 
-def test_an_empty_service_answers_503_with_retry_after(settings: config.Settings, nginx: Nginx) -> None:
+def test_an_empty_service_answers_503_with_retry_after(settings: Settings, nginx: Nginx) -> None:
     put(settings, "books")
     publish.publish(settings)
     answer = subprocess.run(["curl", "-si", nginx.url + "/books"], capture_output=True, text=True).stdout
@@ -134,7 +135,7 @@ def make_clash(nginx: Nginx) -> str:
     return text
 
 
-def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings: config.Settings, nginx: Nginx,
+def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings: Settings, nginx: Nginx,
                                                                capsys: pytest.CaptureFixture[str]) -> None:
     put(settings, "books", 8001)
     publish.publish(settings)
@@ -153,7 +154,7 @@ def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings: config.
     assert publish.publish(settings, ["books", "clash"]) == ["clash"]  # as the timer does, once the cause is gone
 
 
-def move_to_clash(settings: config.Settings, nginx: Nginx, name: str, host: str) -> None:
+def move_to_clash(settings: Settings, nginx: Nginx, name: str, host: str) -> None:
     """The route is moved to where the user has a location of his own, which only the whole configuration shows."""
     if host:
         template = f"{settings.templates_dir}/server.conf.j2"
@@ -164,7 +165,7 @@ def move_to_clash(settings: config.Settings, nginx: Nginx, name: str, host: str)
     put_route(settings, name, path="/taken" if host else "/nginx-is-up/x", host=host)
 
 
-def move_to_nonsense(settings: config.Settings, nginx: Nginx, name: str, host: str) -> None:
+def move_to_nonsense(settings: Settings, nginx: Nginx, name: str, host: str) -> None:
     """The route is moved, and its template is no good any more, but for the earlier one."""
     files.write_atomic(f"{settings.templates_dir}/location.conf.j2", "{% if path == '/y' %}x{% endif %}" + TEMPLATE)
     put_route(settings, name, path="/y", host=host)
@@ -174,7 +175,7 @@ def move_to_nonsense(settings: config.Settings, nginx: Nginx, name: str, host: s
 @pytest.mark.parametrize("move", [move_to_clash, move_to_nonsense])
 @pytest.mark.parametrize("counts", [(0, 1, 2, 0), (1, 0, 2)])
 def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(
-        settings: config.Settings, nginx: Nginx, host: str, move: Callable[[config.Settings, Nginx, str, str], None],
+        settings: Settings, nginx: Nginx, host: str, move: Callable[[Settings, Nginx, str, str], None],
         counts: tuple[int, ...],
 ) -> None:
     with Backend("a") as a, Backend("b") as b:
@@ -196,7 +197,7 @@ def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(
 
 
 def test_what_had_waited_when_a_route_was_refused_is_not_what_nginx_has_accepted(
-        settings: config.Settings, nginx: Nginx,
+        settings: Settings, nginx: Nginx,
 ) -> None:
     hindered = settings._replace(nginx=settings.nginx._replace(pid_file=f"{nginx.folder}/none"))
     with Backend("a") as a, Backend("b") as b:
@@ -212,7 +213,7 @@ def test_what_had_waited_when_a_route_was_refused_is_not_what_nginx_has_accepted
 
 
 @pytest.mark.parametrize("moved_to", ["/books", "/moved"])
-def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings: config.Settings, nginx: Nginx,
+def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings: Settings, nginx: Nginx,
                                                                     capsys: pytest.CaptureFixture[str],
                                                                     moved_to: str) -> None:
     path = f"{settings.templates_dir}/location.conf.j2"
@@ -233,7 +234,7 @@ def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings: co
         assert publish.publish(settings, ["books"]) == ["books"] and nginx.get(moved_to)[0] == 503
 
 
-def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(settings: config.Settings, nginx: Nginx,
+def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(settings: Settings, nginx: Nginx,
                                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     put(settings, "books", 8001)
     publish.publish(settings)
@@ -255,7 +256,7 @@ def killed(_: object) -> None:
 
 
 @pytest.mark.parametrize("user", [0, 1000])
-def test_what_nginx_could_not_start_with_is_taken_back_while_it_is_down(settings: config.Settings, nginx: Nginx,
+def test_what_nginx_could_not_start_with_is_taken_back_while_it_is_down(settings: Settings, nginx: Nginx,
                                                                         monkeypatch: pytest.MonkeyPatch,
                                                                         user: int) -> None:
     put(settings, "books", 8001)
@@ -270,7 +271,7 @@ def test_what_nginx_could_not_start_with_is_taken_back_while_it_is_down(settings
     assert publish.publish(settings) == ["books"]
 
 
-def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(settings: config.Settings, nginx: Nginx,
+def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(settings: Settings, nginx: Nginx,
                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     """As the agent's user would, to whom nginx says that it may not open its pid file."""
     monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", -1)
@@ -280,7 +281,7 @@ def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(setting
     assert publish.publish(settings._replace(nginx=unreadable)) == ["books"]
 
 
-def test_a_service_whose_own_files_are_no_good_is_left_out(settings: config.Settings, nginx: Nginx, tmp_path: Path,
+def test_a_service_whose_own_files_are_no_good_is_left_out(settings: Settings, nginx: Nginx, tmp_path: Path,
                                                            capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "templates" / "location.conf.j2").write_text(
         "location {{ path }} { {% if name == 'bad' %}no_such_directive on;{% endif %} return 204; }")
@@ -295,7 +296,7 @@ def test_a_service_whose_own_files_are_no_good_is_left_out(settings: config.Sett
     assert nginx.get("/good")[0] == 204
 
 
-def test_without_nginx_the_files_wait_and_are_confirmed_once_it_runs(settings: config.Settings, nginx: Nginx,
+def test_without_nginx_the_files_wait_and_are_confirmed_once_it_runs(settings: Settings, nginx: Nginx,
                                                                      capsys: pytest.CaptureFixture[str]) -> None:
     nginx.stop()
     put(settings, "books")
@@ -307,7 +308,7 @@ def test_without_nginx_the_files_wait_and_are_confirmed_once_it_runs(settings: c
     assert workers(nginx) == old_workers  # what it serves needed no reload
 
 
-def test_a_pid_file_that_names_another_process_signals_nobody(settings: config.Settings, nginx: Nginx, tmp_path: Path,
+def test_a_pid_file_that_names_another_process_signals_nobody(settings: Settings, nginx: Nginx, tmp_path: Path,
                                                               capsys: pytest.CaptureFixture[str]) -> None:
     bystander = Daemon(["sleep", "60"], str(tmp_path / "sleep.log"))
     try:
@@ -320,7 +321,7 @@ def test_a_pid_file_that_names_another_process_signals_nobody(settings: config.S
         bystander.stop()
 
 
-def test_nginx_starts_again_after_a_kill_once_its_socket_is_cleaned_away(settings: config.Settings,
+def test_nginx_starts_again_after_a_kill_once_its_socket_is_cleaned_away(settings: Settings,
                                                                          nginx: Nginx) -> None:
     put(settings, "books")
     publish.publish(settings)
@@ -339,7 +340,7 @@ def test_nginx_starts_again_after_a_kill_once_its_socket_is_cleaned_away(setting
     assert nginx.get("/books")[0] == 503
 
 
-def test_services_of_one_host_share_a_server_and_leave_no_trace(settings: config.Settings, nginx: Nginx) -> None:
+def test_services_of_one_host_share_a_server_and_leave_no_trace(settings: Settings, nginx: Nginx) -> None:
     with Backend("a") as one, Backend("b") as two:
         put(settings, "a", one.port, path="/x", host="books.example.com")
         put(settings, "b", two.port, path="/y", host="books.example.com")
@@ -354,32 +355,32 @@ def test_services_of_one_host_share_a_server_and_leave_no_trace(settings: config
     assert written(nginx) == {"upstreams/lictor_a.conf", "locations/a.conf"}
 
 
-def change_nothing(settings: config.Settings, nginx: Nginx) -> None:
+def change_nothing(settings: Settings, nginx: Nginx) -> None:
     pass
 
 
-def change_main_conf(settings: config.Settings, nginx: Nginx) -> None:
+def change_main_conf(settings: Settings, nginx: Nginx) -> None:
     files.write_atomic(nginx.main_conf, files.read(nginx.main_conf) + "\n")
 
 
-def change_what_it_includes(settings: config.Settings, nginx: Nginx) -> None:
+def change_what_it_includes(settings: Settings, nginx: Nginx) -> None:
     files.write_atomic(f"{nginx.folder}/mine/x.conf", "# nothing\n")
 
 
-def change_template(settings: config.Settings, nginx: Nginx) -> None:
+def change_template(settings: Settings, nginx: Nginx) -> None:
     files.write_atomic(f"{settings.templates_dir}/location.conf.j2", TEMPLATE + "\n")
 
 
-def change_route(settings: config.Settings, nginx: Nginx) -> None:
+def change_route(settings: Settings, nginx: Nginx) -> None:
     put_route(settings, "books", path="/y")
 
 
-def let_time_pass(settings: config.Settings, nginx: Nginx) -> None:
+def let_time_pass(settings: Settings, nginx: Nginx) -> None:
     now = route_store.served(settings.state_dir, "books")
     route_store.write_served(settings.state_dir, "books", now._replace(refused_until=time.time() - 1))
 
 
-def turn_the_clock_back(settings: config.Settings, nginx: Nginx) -> None:
+def turn_the_clock_back(settings: Settings, nginx: Nginx) -> None:
     now = route_store.served(settings.state_dir, "books")
     route_store.write_served(settings.state_dir, "books", now._replace(refused_until=now.refused_until + 86400))
 
@@ -388,10 +389,10 @@ def turn_the_clock_back(settings: config.Settings, nginx: Nginx) -> None:
 @pytest.mark.parametrize(("change", "is_tried"), [
     (change_nothing, False), (change_main_conf, True), (change_what_it_includes, True), (change_template, True),
     (change_route, True), (let_time_pass, True), (turn_the_clock_back, True)])
-def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings: config.Settings, nginx: Nginx,
+def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings: Settings, nginx: Nginx,
                                                                  monkeypatch: pytest.MonkeyPatch,
                                                                  capsys: pytest.CaptureFixture[str], user: int,
-                                                                 change: Callable[[config.Settings, Nginx], None],
+                                                                 change: Callable[[Settings, Nginx], None],
                                                                  is_tried: bool) -> None:
     monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 1)
     monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", 0)
@@ -416,7 +417,7 @@ def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings: confi
         assert nginx.get("/books")[0] == 404 and not route_store.served(settings.state_dir, "books").refused
 
 
-def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings: config.Settings, nginx: Nginx,
+def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings: Settings, nginx: Nginx,
                                                                      capsys: pytest.CaptureFixture[str]) -> None:
     """The user's own location names the upstream."""
     text = files.read(nginx.main_conf)
@@ -438,7 +439,7 @@ def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings: c
 @pytest.mark.parametrize("leaves", [{"removed": True}, {"path": "/z"}, {"path": "/z", "host": "shelves.example.com"}])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_hosts_server_stays_as_long_as_a_refused_service_has_its_location_there(
-        settings: config.Settings, nginx: Nginx, leaves: dict[str, Any], at_once: bool,
+        settings: Settings, nginx: Nginx, leaves: dict[str, Any], at_once: bool,
 ) -> None:
     host, server = "books.example.com", f"{nginx.conf_dir}/servers/books.example.com.conf"
     with Backend("a") as a, Backend("b") as b:
@@ -457,7 +458,7 @@ def test_a_hosts_server_stays_as_long_as_a_refused_service_has_its_location_ther
         assert '"b"' in nginx.get("/nginx-is-up/x")[1] and not os.path.exists(server)
 
 
-def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings: config.Settings, nginx: Nginx,
+def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings: Settings, nginx: Nginx,
                                                                         capsys: pytest.CaptureFixture[str]) -> None:
     own = f"{nginx.conf_dir}/locations/mine.conf"
     with open(own, "w", encoding="utf-8") as file:
@@ -473,7 +474,7 @@ def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings
     assert nginx.get("/mine")[0] == 204
 
 
-def test_a_file_that_was_lost_or_edited_is_mended(settings: config.Settings, nginx: Nginx) -> None:
+def test_a_file_that_was_lost_or_edited_is_mended(settings: Settings, nginx: Nginx) -> None:
     put(settings, "books")
     publish.publish(settings)
     os.remove(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
@@ -483,7 +484,7 @@ def test_a_file_that_was_lost_or_edited_is_mended(settings: config.Settings, ngi
 
 
 def test_other_peers_are_put_into_the_file_that_is_there_and_a_sweep_compares_it_with_the_template(
-        settings: config.Settings, nginx: Nginx,
+        settings: Settings, nginx: Nginx,
 ) -> None:
     path = f"{nginx.conf_dir}/upstreams/lictor_books.conf"
     put(settings, "books", 9001)
@@ -501,7 +502,7 @@ def test_other_peers_are_put_into_the_file_that_is_there_and_a_sweep_compares_it
     assert publish.publish(settings) == ["books"] and "server 127.0.0.1:9003" in files.read(path)
 
 
-def test_a_users_own_template_is_asked_about_other_peers_too(settings: config.Settings, nginx: Nginx,
+def test_a_users_own_template_is_asked_about_other_peers_too(settings: Settings, nginx: Nginx,
                                                              tmp_path: Path) -> None:
     (tmp_path / "templates" / "upstream.conf.j2").write_text("""upstream lictor_{{ name }} {
 {% if servers|length > 1 %}
@@ -518,7 +519,7 @@ def test_a_users_own_template_is_asked_about_other_peers_too(settings: config.Se
     assert "least_conn" in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
 
 
-def test_nginx_in_a_container(settings: config.Settings, nginx: Nginx, docker: Docker, tmp_path: Path,
+def test_nginx_in_a_container(settings: Settings, nginx: Nginx, docker: Docker, tmp_path: Path,
                               monkeypatch: pytest.MonkeyPatch) -> None:
     """FROM scratch with this machine's nginx; it shares the folder and this machine's network."""
     nginx.stop()
@@ -551,7 +552,7 @@ def build_nginx(docker: Docker, folder: str) -> None:
     docker.docker("build", "-q", "-t", "lab-nginx", folder)
 
 
-def test_the_check_is_apart_from_the_live_nginx(settings: config.Settings, nginx: Nginx) -> None:
+def test_the_check_is_apart_from_the_live_nginx(settings: Settings, nginx: Nginx) -> None:
     """It would bind, log to, or write the pid file of, the live one if any of its own settings were missing."""
     pid = files.read(nginx.pid_file)
     text = templates.Templates().text("check.conf.j2", run_dir=f"{nginx.conf_dir}/run", upstreams=[], locations=["#"])

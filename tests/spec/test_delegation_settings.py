@@ -15,7 +15,7 @@ JENKINS = ('[webhook.jenkins]\nurl = "https://ci.example.com/"\nuser = "lictor"\
 
 
 def parsed(text: str) -> settings.Settings:
-    return settings.parse(tomllib.loads(text), "lictor.toml")
+    return settings.parse_settings(tomllib.loads(text), "lictor.toml")
 
 
 def test_each_key_of_a_command_is_read() -> None:

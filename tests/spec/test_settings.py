@@ -7,7 +7,7 @@ from lictor.spec import durations, settings
 
 
 def parsed(text: str) -> settings.Settings:
-    return settings.parse(tomllib.loads(text), "lictor.toml")
+    return settings.parse_settings(tomllib.loads(text), "lictor.toml")
 
 
 def test_without_a_file_judgement_is_careful_and_nobody_is_told() -> None:

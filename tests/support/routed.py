@@ -37,7 +37,7 @@ class Routed:
             f'[watch]\ndoor = "http"\naddress = "127.0.0.1:{free_ports(1)[0]}"\nsecret_file = "{folder}/secret"\n'
             f'config_dir = "{config_dir}"\n'))
         self.environ = {**os.environ, "CONSUL_HTTP_ADDR": consul, "CONSUL_INDEX": "1", "LICTOR_CONFIG": path}
-        self.settings = settings.load(self.environ)
+        self.settings = settings.load_settings(self.environ)
         lictor_nginx.prepare(nginx.conf_dir)
         nginx.start()
 

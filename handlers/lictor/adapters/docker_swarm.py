@@ -7,18 +7,18 @@ from typing import Any
 import docker.errors
 
 from lictor import errors
-from lictor.adapters import docker as containers
+from lictor.adapters.docker import connect_api, translated
 
 _OUT_OF_DATE = "update out of sequence"  # there is no status of its own for that
 
 
 def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> "Client":
     """Speak to the engine of this node, which tells of the Swarm if it is a manager."""
-    return Client(containers.connect_api(environ, timeout_s=timeout_s))
+    return Client(connect_api(environ, timeout_s=timeout_s))
 
 
 class Client:
-    """The Swarm by one of its managers; errors are those of `containers.Client`.
+    """The Swarm by one of its managers; errors are those of `docker.Client`.
 
     `definition` is a service's spec, the body of `POST /services/create`. Swarm looks no image up before it makes a
     service: each node pulls it, or takes the one that it has; so one without a registry will do. The credentials of the
@@ -26,41 +26,41 @@ class Client:
     """
 
     def __init__(self, api: Any) -> None:
-        self._api = api  # a docker.APIClient, as in `containers`
+        self._api = api  # a docker.APIClient
 
     def is_manager(self) -> bool:
-        with containers.translated("info"):
+        with translated("info"):
             return bool(self._api.info()["Swarm"]["ControlAvailable"])
 
     def is_member(self) -> bool:
-        with containers.translated("info"):
+        with translated("info"):
             return bool(self._api.info()["Swarm"]["LocalNodeState"] == "active")
 
     def services(self, label: str) -> list[dict[str, Any]]:
         """Those with a label: `key` or `key=value`."""
-        with containers.translated("list services"):
+        with translated("list services"):
             found: list[dict[str, Any]] = self._api.services(filters={"label": label})
             return found
 
     def tasks(self, label: str) -> list[dict[str, Any]]:
         """Those of the services with a label; and the last few that ended, with what they ended of."""
-        with containers.translated("list tasks"):
+        with translated("list tasks"):
             found: list[dict[str, Any]] = self._api.tasks(filters={"label": label})
             return found
 
     def service(self, name: str) -> dict[str, Any] | None:
         """The one of exactly this name. (To inspect it would also find one whose id begins like that.)"""
-        with containers.translated(f"look for service {name}"):
+        with translated(f"look for service {name}"):
             found: list[dict[str, Any]] = self._api.services(filters={"name": name})
             return next((each for each in found if each["Spec"]["Name"] == name), None)
 
     def create(self, definition: Mapping[str, Any]) -> None:
-        with containers.translated(f"create service {definition['Name']}"):
+        with translated(f"create service {definition['Name']}"):
             self._api.create_service(**_arguments(definition))
 
     def update(self, service: str, definition: Mapping[str, Any], *, version: int) -> None:
         """Conflict when its `Version.Index` is not `version` any more."""
-        with containers.translated(f"update service {definition['Name']}"):
+        with translated(f"update service {definition['Name']}"):
             try:
                 self._api.update_service(service, version, **_arguments(definition))
             except docker.errors.APIError as error:
@@ -71,7 +71,7 @@ class Client:
 
     def remove(self, service: str) -> None:
         """No matter if it is gone."""
-        with containers.translated(f"remove service {service}"):
+        with translated(f"remove service {service}"):
             try:
                 self._api.remove_service(service)
             except docker.errors.NotFound:

@@ -10,8 +10,7 @@ import msgspec
 from lictor import errors
 from lictor.adapters import retry
 from lictor.adapters.consul import transactions
-from lictor.adapters.consul.client import Client as Catalog
-from lictor.adapters.consul.client import Entry
+from lictor.adapters.consul.client import Client, Entry
 from lictor.cli import release_progress, service_keys
 from lictor.cli.release_progress import Asked, Glance, Outcome, Progress
 from lictor.planner import desired, service_state
@@ -26,7 +25,7 @@ _UNREACHABLE_S = 60.0
 _SPARE_S = 60.0  # beyond what the release itself may take: for the pull of an image
 
 
-def deploy(client: Catalog, prefix: str, name: str, image: str) -> Asked:
+def deploy(client: Client, prefix: str, name: str, image: str) -> Asked:
     """Ask for an image. If it has failed before it is tried again."""
     def ask() -> Asked:
         there = _releasable(client, prefix, name)
@@ -40,7 +39,7 @@ def deploy(client: Catalog, prefix: str, name: str, image: str) -> Asked:
     return retry.unavailable(ask, timeout_s=_PATIENCE_S)
 
 
-def rollback(client: Catalog, prefix: str, name: str) -> Asked:
+def rollback(client: Client, prefix: str, name: str) -> Asked:
     """Ask for what is live when something else is asked for, or else for what was live before.
 
     Only what makes a release goes back: the image, and of the spec desired.MADE_FROM. Counts, limits, route and
@@ -60,7 +59,7 @@ def rollback(client: Catalog, prefix: str, name: str) -> Asked:
     return _ask(client, prefix, there, image, json.dumps(back).encode())
 
 
-def follow(client: Catalog, prefix: str, asked: Asked, *, timeout_s: float) -> Iterator[Progress]:
+def follow(client: Client, prefix: str, asked: Asked, *, timeout_s: float) -> Iterator[Progress]:
     """Look at it twice a second until it has ended, or for `timeout_s`."""
     began_s = answered_s = time.monotonic()
     ended_s: float | None = None
@@ -85,7 +84,7 @@ def follow(client: Catalog, prefix: str, asked: Asked, *, timeout_s: float) -> I
         time.sleep(_EVERY_S)
 
 
-def _releasable(client: Catalog, prefix: str, name: str) -> service_keys.Existing:
+def _releasable(client: Client, prefix: str, name: str) -> service_keys.Existing:
     there = service_keys.existing(client, prefix, name)
     if there.wanted.spec and there.wanted.spec.engine == "none":
         raise errors.Refused(f"{name}: its engine is none, so lictor only routes it and has nothing to release")
@@ -123,7 +122,7 @@ def _table(entry: Entry | None, where: str) -> dict[str, Any]:
     return table
 
 
-def _ask(client: Catalog, prefix: str, there: service_keys.Existing, image: str, spec: bytes | None = None) -> Asked:
+def _ask(client: Client, prefix: str, there: service_keys.Existing, image: str, spec: bytes | None = None) -> Asked:
     """Write what is asked for in one transaction; an image of "" is the spec's, which may have none. `spec` is the new
     value of its key; None: it is left alone."""
     name, stored = there.wanted.name, there.stored
@@ -145,7 +144,7 @@ def _ask(client: Catalog, prefix: str, there: service_keys.Existing, image: str,
     return Asked(name, image, wanted.release, wanted.why_held, since, _timeout_s(wanted))
 
 
-def _newest_record(client: Catalog, name: str) -> float:
+def _newest_record(client: Client, name: str) -> float:
     """The time of the history's newest record; its keys are microseconds since the epoch."""
     ids = [key.rpartition("/")[2] for key in client.keys(f"{history.KEY_PREFIX}{name}/")]
     return max((round(int(each) / 1_000_000, 3) for each in ids if each.isascii() and each.isdigit()), default=0.0)
@@ -159,7 +158,7 @@ def _timeout_s(wanted: desired.Desired) -> float:
     return max(2 * release.deadline, one_by_one_s) + _SPARE_S
 
 
-def _look(client: Catalog, prefix: str, asked: Asked) -> Progress:
+def _look(client: Client, prefix: str, asked: Asked) -> Progress:
     seen = _glance(client, prefix, asked.name)
     outcome = release_progress.outcome(asked, seen)
     if outcome and outcome.kind == "done":
@@ -180,7 +179,7 @@ def _look(client: Catalog, prefix: str, asked: Asked) -> Progress:
     )
 
 
-def _glance(client: Catalog, prefix: str, name: str) -> Glance:
+def _glance(client: Client, prefix: str, name: str) -> Glance:
     own = f"{prefix}{name}/"
     remembered = client.get(f"{service_state.KEY_PREFIX}{name}")
     stored = service_state.decode(remembered.value if remembered else None)
@@ -189,7 +188,7 @@ def _glance(client: Catalog, prefix: str, name: str) -> Glance:
     return Glance(wanted, stored, [entry for each in wanted.catalog_names for entry in client.health(each)])
 
 
-def _behind(client: Catalog, seen: Glance) -> dict[str, bool]:
+def _behind(client: Client, seen: Glance) -> dict[str, bool]:
     """The routing nodes whose nginx does not list every instance that it should by now; whether Consul calls them
     alive."""
     wanted, behind = seen.wanted, {}

@@ -10,11 +10,10 @@ import msgspec
 from lictor import errors, model
 from lictor.adapters import retry
 from lictor.adapters.consul import transactions
-from lictor.adapters.consul.client import Client as Catalog
-from lictor.adapters.consul.client import Entry
+from lictor.adapters.consul.client import Client, Entry
 from lictor.planner import budget, desired, service_state
-from lictor.spec import keys as keyspace
 from lictor.spec import service_spec, spec_file
+from lictor.spec.keys import group_by_service
 
 _PATIENCE_S = 5.0
 
@@ -56,7 +55,7 @@ def _renamed(table: dict[str, Any], name: str | None, host: str | None, path: st
     return {**table, **changes}
 
 
-def apply(client: Catalog, prefix: str, tables: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+def apply(client: Client, prefix: str, tables: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
     """Write validated specs, each with what goes with it in one transaction; yields what was done, in words.
 
     All are compared with each other and with what is there before the first is written.
@@ -100,7 +99,7 @@ def _operations(
     return operations
 
 
-def scale(client: Catalog, prefix: str, name: str, count: str) -> int:
+def scale(client: Client, prefix: str, name: str, count: str) -> int:
     """Set the desired count: N, or +N and -N from what is desired now, by compare-and-set; returns the new count."""
     keys, wanted, *_ = existing(client, prefix, name)
     assert wanted.spec is not None
@@ -117,13 +116,13 @@ def scale(client: Catalog, prefix: str, name: str, count: str) -> int:
     return target
 
 
-def remove(client: Catalog, prefix: str, name: str) -> None:
+def remove(client: Client, prefix: str, name: str) -> None:
     """Write the tombstone: the node that runs the service drains and removes its containers, each nginx its route."""
     _known(client, prefix, name)
     client.put(f"{prefix}{name}/removed", "")
 
 
-def hold(client: Catalog, prefix: str, name: str, why: str) -> None:
+def hold(client: Client, prefix: str, name: str, why: str) -> None:
     _known(client, prefix, name)
     try:
         client.put(f"{prefix}{name}/hold", why.encode())
@@ -131,7 +130,7 @@ def hold(client: Catalog, prefix: str, name: str, why: str) -> None:
         raise errors.Refused(f"WHY is {why!r}; it must be UTF-8") from error
 
 
-def resume(client: Catalog, prefix: str, name: str) -> list[str]:
+def resume(client: Client, prefix: str, name: str) -> list[str]:
     """End a hold, close the breaker, forget what made starts back off, and give back what the service has used of the
     budget; returns what was ended, in words."""
     keys = _known(client, prefix, name).keys
@@ -142,7 +141,7 @@ def resume(client: Catalog, prefix: str, name: str) -> list[str]:
     return [*(["no longer held"] if held else []), *closed]
 
 
-def _start_afresh(client: Catalog, name: str) -> list[str]:
+def _start_afresh(client: Client, name: str) -> list[str]:
     entry = client.get(f"{service_state.KEY_PREFIX}{name}")
     remembered = service_state.decode(entry.value if entry else None)
     if entry is None or not remembered.breaker and not remembered.deaths:
@@ -154,14 +153,14 @@ def _start_afresh(client: Catalog, name: str) -> list[str]:
             *(["starts back off no more"] if remembered.deaths else [])]
 
 
-def _give_back(client: Catalog, name: str) -> None:
+def _give_back(client: Client, name: str) -> None:
     entry = client.get(budget.KEY)
     if entry:
         left = [each for each in budget.decode(entry.value) if each.service != name]
         client.put(budget.KEY, budget.encode(left, time.time()), cas=entry.modify_index)
 
 
-def existing(client: Catalog, prefix: str, name: str) -> Existing:
+def existing(client: Client, prefix: str, name: str) -> Existing:
     """Read a service; Refused when there is none, or none that can be understood."""
     known = _known(client, prefix, name)
     if known.wanted.spec is None:
@@ -169,7 +168,7 @@ def existing(client: Catalog, prefix: str, name: str) -> Existing:
     return known
 
 
-def _known(client: Catalog, prefix: str, name: str) -> Existing:
+def _known(client: Client, prefix: str, name: str) -> Existing:
     """Also one whose spec is refused, and of which no good one is remembered: it can be held, and removed."""
     if not model.is_name(name):
         raise errors.Refused(f"{name[:100]!r} is no service's name")
@@ -195,7 +194,7 @@ def _refuse_moves(spec: service_spec.Spec, old: service_spec.Spec | None, path: 
 
 def _refuse_conflicts(spec: service_spec.Spec, values: dict[str, bytes], prefix: str, path: str) -> None:
     names = set(desired.catalog_names(spec))
-    for other_name, keys in keyspace.by_service(values, prefix)[0].items():
+    for other_name, keys in group_by_service(values, prefix)[0].items():
         other = _parsed(keys.get("spec", b""))
         if other is None or other_name == spec.name or "removed" in keys:
             continue

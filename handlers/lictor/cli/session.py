@@ -14,10 +14,10 @@ import click
 from rich.console import Console
 
 from lictor import errors
-from lictor.adapters.consul import client as catalog
+from lictor.adapters.consul.client import Client
 from lictor.cli.release_progress import printable
 from lictor.reconcile.context import Context, connect
-from lictor.spec import settings as config
+from lictor.spec.settings import Settings, load_settings
 
 _PIPE_CLOSED = 128 + signal.SIGPIPE
 
@@ -40,12 +40,12 @@ class Session:
     token_file: str | None
 
     @functools.cached_property
-    def settings(self) -> config.Settings:
-        return config.load({"LICTOR_CONFIG": self.config_path} if self.config_path else {})
+    def settings(self) -> Settings:
+        return load_settings({"LICTOR_CONFIG": self.config_path} if self.config_path else {})
 
     @property
-    def client(self) -> catalog.Client:
-        return catalog.connect(token_file=self.token_file)
+    def client(self) -> Client:
+        return Client.connect(token_file=self.token_file)
 
     @property
     def context(self) -> Context:

@@ -10,8 +10,8 @@ from lictor.planner import desired, plan, service_state
 from lictor.reconcile import act, history, observe
 from lictor.reconcile.context import Context
 from lictor.routing import announce
-from lictor.spec import keys as keyspace
 from lictor.spec import service_spec
+from lictor.spec.keys import group_by_service
 
 
 class Status(NamedTuple):
@@ -35,7 +35,7 @@ def status(context: Context) -> list[Status]:
     """All services; removed ones only as long as something of them is left."""
     keys = {key: each.value for key, each in keys_watch.current(context.client, context.settings.prefix).items()}
     prefix = context.settings.prefix
-    grouped, strange = keyspace.by_service(keys, prefix)
+    grouped, strange = group_by_service(keys, prefix)
     entries = context.client.everything()
     remembered = context.client.tree(service_state.KEY_PREFIX)
     alive, served_by = context.client.alive_nodes(), dict[str, list[str]]()

@@ -13,9 +13,9 @@ from typing import Any
 
 from lictor import errors
 from lictor.adapters import http, log, retry
-from lictor.adapters import text as excerpt
 from lictor.adapters.consul import environment
 from lictor.adapters.process import CalledOff
+from lictor.adapters.text import last_lines
 from lictor.spec import delegation_settings
 
 _CALL_TIMEOUT_S = 30.0
@@ -91,7 +91,7 @@ class _Session:
         with contextlib.suppress(errors.LictorError):
             answer = self._ask("GET", f"{self._settings.url}{path}/consoleText", self._headers, tail=True)
             if answer.status == 200:
-                return excerpt.last_lines(answer.body.decode("utf-8", "replace"), secrets=self._secrets)
+                return last_lines(answer.body.decode("utf-8", "replace"), secrets=self._secrets)
         return ""
 
     def _crumb(self) -> dict[str, str]:
@@ -132,7 +132,7 @@ def _started(item: dict[str, Any]) -> str:
         return ""
     executable = item.get("executable")
     if not isinstance(executable, dict):
-        raise errors.Unavailable(f"in the queue: {excerpt.last_lines(str(item.get('why') or 'no reason given'))}")
+        raise errors.Unavailable(f"in the queue: {last_lines(str(item.get('why') or 'no reason given'))}")
     path = _BUILD.search(str(executable.get("url")))
     if path is None:
         raise errors.Refused("Jenkins does not say which build it is")
@@ -142,7 +142,7 @@ def _started(item: dict[str, Any]) -> str:
 def _result(found: dict[str, Any]) -> str:
     if found.get("building") is not False or not isinstance(found.get("result"), str):
         raise errors.Unavailable("it is running")
-    return excerpt.last_lines(str(found["result"]))
+    return last_lines(str(found["result"]))
 
 
 def _parsed(answer: http.Answer) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def run(call: script.Call) -> int:
         critical = {check["ServiceName"] for check in json.loads(script.payload()) or [] if check["ServiceName"]}
     except (ValueError, KeyError, TypeError) as error:
         raise errors.Refused(f"stdin holds no checks payload of a Consul watch: {error!r}") from error
-    names = services_behind(critical, keys.services(call.settings))
+    names = services_behind(critical, keys.known_services(call.settings))
     if names:
         process.spawn_handler("lictor-reconcile", [*call.inherited, *names], state_dir=call.settings.state_dir)
     return 0

@@ -24,7 +24,7 @@ from lictor.adapters.consul.payload import LONGEST_BYTES, index
 from lictor.events import agent_config, coalesce, connection_limits, http_door, script, service_watch
 from lictor.events.script import Call
 from lictor.routing import announce, publish, route_store
-from lictor.spec import settings as config
+from lictor.spec.settings import load_settings
 
 _ROUTE = "/route/"
 _CLIENT_TIMEOUT_S = 10
@@ -106,7 +106,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         path = self.call.settings.path
         try:
             self.settings_ns = files.modified_ns(path) if path else 0
-            settings = config.load({"LICTOR_CONFIG": path} if path else {})
+            settings = load_settings({"LICTOR_CONFIG": path} if path else {})
             if settings.watch.door != "http":
                 raise errors.Refused(f"watch.door is {settings.watch.door!r}; end lictor serve for that")
             self.call, self.secret = self.call._replace(settings=settings), http_door.secret(settings).encode()

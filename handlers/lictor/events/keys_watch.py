@@ -9,13 +9,12 @@ from typing import Any
 
 from lictor import errors
 from lictor.adapters import files, log, process
-from lictor.adapters.consul import client as catalog
+from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, http_door, script
 from lictor.planner import desired, service_state
 from lictor.routing import follow as route
 from lictor.routing import route_store
-from lictor.spec import keys as keyspace
-from lictor.spec.keys import Key, Known
+from lictor.spec.keys import Key, KeyCache, changed_services, group_by_service, read_cache, write_cache
 from lictor.spec.settings import Settings
 
 _LOCK = ":scale.lock"  # no service's name has a colon
@@ -58,12 +57,12 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
     """
     settings = call.settings
     with _locked(settings):
-        known = keyspace.read(settings)
+        known = read_cache(settings)
         index = max(known.consul_index, _newest(keys)) if consul_index is None else consul_index
         changed = _changed(settings, known, keys)
         refused = known.refused
         if changed:
-            client = catalog.connect(token_file=call.token_file)
+            client = Client.connect(token_file=call.token_file)
             if index < known.consul_index:  # an event that came late, or a Consul that was set up anew
                 keys = current(client, settings.prefix)
                 if not keys:
@@ -71,7 +70,7 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
                 index, changed = max(index, _newest(keys)), _changed(settings, known, keys)
             refused, confirmed = _reroute(settings, client, keys, changed, known.refused)
             changed |= confirmed  # whose handlers may have found their work done by us
-        keyspace.write(settings, known._replace(consul_index=index, keys=dict(keys), refused=refused))
+        write_cache(settings, known._replace(consul_index=index, keys=dict(keys), refused=refused))
     return changed
 
 
@@ -81,26 +80,26 @@ def watch(call: script.Call) -> None:
     if not settings.nginx:
         return
     with _locked(settings):
-        known, path = keyspace.read(settings), os.path.join(settings.watch.config_dir, agent_config.ROUTES_FILE)
+        known, path = read_cache(settings), os.path.join(settings.watch.config_dir, agent_config.ROUTES_FILE)
         services = {name: each["service"] for name, each in known_routes(settings).items() if not each["removed"]}
         secret = http_door.secret(settings)
         if services == known.watching and _watched(path, settings, secret) in (None, set(services.values())):
             return
         text = agent_config.text(agent_config.routes(settings, services, call.inherited, process.handler_argv, secret))
         files.write_atomic(path, text, mode=0o640)
-        catalog.connect(token_file=call.token_file).reload_agent()
-        keyspace.write(settings, known._replace(watching=services))
+        Client.connect(token_file=call.token_file).reload_agent()
+        write_cache(settings, known._replace(watching=services))
     log.event("watch", services=len(services), outcome="done", reason="the set of routed services changed")
 
 
-def current(client: catalog.Client, prefix: str) -> dict[str, Key]:
+def current(client: Client, prefix: str) -> dict[str, Key]:
     """All keys below the prefix as they are now."""
     return {key: Key(entry.modify_index, entry.value) for key, entry in client.tree(prefix).items()}
 
 
 def refused(settings: Settings) -> list[str]:
     """Why some services' routes are not in force on this node, though their specs are sound."""
-    return [f"{name}: {why}" for name, why in sorted(keyspace.read(settings).refused.items())]
+    return [f"{name}: {why}" for name, why in sorted(read_cache(settings).refused.items())]
 
 
 def known_routes(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -117,11 +116,11 @@ def _locked(settings: Settings) -> AbstractContextManager[bool]:
     return files.locked(os.path.join(settings.state_dir, "locks", _LOCK))
 
 
-def _changed(settings: Settings, known: Known, keys: Mapping[str, Key]) -> set[str]:
+def _changed(settings: Settings, known: KeyCache, keys: Mapping[str, Key]) -> set[str]:
     """Also those that were refused, as what stood against them may have gone, and those whose route is damaged."""
     damaged = {name for name, each in _stored(settings).items() if each is None}
-    standing = keyspace.changes({}, keys, settings.prefix)
-    return keyspace.changes(known.keys, keys, settings.prefix) | (damaged | known.refused.keys()) & standing
+    standing = changed_services({}, keys, settings.prefix)
+    return changed_services(known.keys, keys, settings.prefix) | (damaged | known.refused.keys()) & standing
 
 
 def _newest(keys: Mapping[str, Key]) -> int:
@@ -138,11 +137,11 @@ def _watched(path: str, settings: Settings, secret: str) -> set[str] | None:
         return None
 
 
-def _reroute(settings: Settings, client: catalog.Client, keys: Mapping[str, Key], changed: set[str],
+def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], changed: set[str],
              refused_before: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
     """Write and publish the routes of the services that changed; returns why some are refused, by name, and which are
     confirmed now."""
-    grouped, strange = keyspace.by_service({key: each.value for key, each in keys.items()}, settings.prefix)
+    grouped, strange = group_by_service({key: each.value for key, each in keys.items()}, settings.prefix)
     for problem in strange:
         log.event("refused", reason=problem)
     node = client.agent().name

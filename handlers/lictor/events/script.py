@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lictor import errors
 from lictor.adapters import log, process
-from lictor.spec import settings as config
+from lictor.spec.settings import DEFAULT_PATH, Settings, load_settings
 
 _LONGEST_PAYLOAD = 64 * 1024 * 1024
 FOLDERS = ("routes", "peers", "locks")
@@ -18,7 +18,7 @@ FOLDERS = ("routes", "peers", "locks")
 class Call(NamedTuple):
     """How this handler was called, and what it has to pass on to those that it starts itself."""
 
-    settings: config.Settings
+    settings: Settings
     token_file: str | None
     arguments: argparse.Namespace
 
@@ -27,16 +27,16 @@ class Call(NamedTuple):
         return inherited(self.settings, self.token_file)
 
 
-def inherited(settings: config.Settings, token_file: str | None) -> list[str]:
+def inherited(settings: Settings, token_file: str | None) -> list[str]:
     """The options that a handler is started with, so that it has the same settings and token."""
-    words = ["--config", settings.path] if settings.path not in ("", config.DEFAULT_PATH) else []
+    words = ["--config", settings.path] if settings.path not in ("", DEFAULT_PATH) else []
     return words + (["--token-file", os.path.abspath(token_file)] if token_file else [])
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     """An argument parser with the options that every handler has."""
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--config", metavar="FILE", help=f"settings; else $LICTOR_CONFIG, else {config.DEFAULT_PATH}")
+    options.add_argument("--config", metavar="FILE", help=f"settings; else $LICTOR_CONFIG, else {DEFAULT_PATH}")
     options.add_argument("--token-file", metavar="FILE", help="holds the Consul token; else $CONSUL_HTTP_TOKEN[_FILE]")
     return options
 
@@ -46,7 +46,7 @@ def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: lis
     arguments = options.parse_args(argv)
     try:
         environ = {**os.environ, **({"LICTOR_CONFIG": arguments.config} if arguments.config else {})}
-        settings = config.load(environ)
+        settings = load_settings(environ)
         for folder in FOLDERS:
             os.makedirs(os.path.join(settings.state_dir, folder), mode=0o750, exist_ok=True)
         log.keep(os.path.join(settings.state_dir, process.LOG_NAME))

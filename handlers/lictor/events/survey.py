@@ -14,7 +14,7 @@ from lictor.reconcile import loop, observe, observer_health
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.routing import announce, follow, nginx, route_store
-from lictor.spec import keys as keyspace
+from lictor.spec.keys import known_services
 from lictor.spec.settings import Nginx, Settings
 
 _LOCK = ":sweep.lock"  # no service's name has a colon
@@ -56,7 +56,7 @@ def look(call: script.Call) -> Survey:
     context = connect(settings, call.token_file)
     entries = context.client.everything()
     keys = keys_watch.current(context.client, settings.prefix)
-    if not keys and keyspace.services(settings):
+    if not keys and known_services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
     trouble += [

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from lictor.adapters import retry
-from lictor.adapters.consul import client
+from lictor.adapters.consul.client import Client
 from lictor.spec.settings import Settings
 
 
@@ -11,11 +11,11 @@ class Context(NamedTuple):
     """`node` is this node's name in the catalogue; `client` speaks to the agent of this node."""
 
     settings: Settings
-    client: client.Client
+    client: Client
     node: str
 
 
 def connect(settings: Settings, token_file: str | None, *, patience_s: float = 0.0) -> Context:
     """Ask the local agent for this node's name. An agent that is restarting has `patience_s` to answer."""
-    consul = client.connect(token_file=token_file)
+    consul = Client.connect(token_file=token_file)
     return Context(settings, consul, retry.unavailable(consul.agent, timeout_s=patience_s).name)

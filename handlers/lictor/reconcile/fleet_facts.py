@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterable
 
 from lictor import errors, model
-from lictor.adapters.consul.client import Client as Catalog
+from lictor.adapters.consul.client import Client
 from lictor.planner import budget, self_preservation, service_state
 from lictor.planner.observation import Observation, Observer
 from lictor.reconcile import observer_health
@@ -15,7 +15,7 @@ from lictor.spec.settings import Settings
 class Surroundings:
     """Looked up when the first service needs it, and once for all that are observed together."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, node: str) -> None:
+    def __init__(self, settings: Settings, catalog: Client, node: str) -> None:
         self._settings, self._catalog, self._node = settings, catalog, node
         self._counting = settings.nginx if settings.nginx and settings.nginx.mode == "live" else None
 

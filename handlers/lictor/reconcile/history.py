@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any, NamedTuple
 
-from lictor.adapters.consul.client import Client as Catalog
+from lictor.adapters.consul.client import Client
 from lictor.adapters.consul.lock import Fence
 from lictor.planner import observation_codec
 from lictor.planner.observation import Observation
@@ -21,13 +21,13 @@ class Begun(NamedTuple):
     record: dict[str, Any]
 
 
-def begin(catalog: Catalog, seen: Observation, record: dict[str, Any], *, fence: Fence | None = None) -> Begun:
+def begin(catalog: Client, seen: Observation, record: dict[str, Any], *, fence: Fence | None = None) -> Begun:
     """Write what is about to be done, and what was seen, before it is done. With `fence` only who holds it can."""
     more = {"observation": observation_codec.pack(seen)}
     return _add(catalog, seen.desired.name, {"outcome": "started", **record, **more}, fence)
 
 
-def finish(catalog: Catalog, begun: Begun, record: dict[str, Any], *, fence: Fence | None = None) -> None:
+def finish(catalog: Client, begun: Begun, record: dict[str, Any], *, fence: Fence | None = None) -> None:
     """Complete a record with its outcome (`done` or `failed`), its `ms`, and a `detail` for people."""
     text = _text({**begun.record, **record})
     if fence is None:
@@ -37,19 +37,19 @@ def finish(catalog: Catalog, begun: Begun, record: dict[str, Any], *, fence: Fen
     fence.put(begun.key, text, entry.modify_index if entry else 0)
 
 
-def note(catalog: Catalog, name: str, record: dict[str, Any], *, seen: Observation | None = None) -> None:
+def note(catalog: Client, name: str, record: dict[str, Any], *, seen: Observation | None = None) -> None:
     """Write something that was seen or refused, and needs no outcome."""
     more = {"observation": observation_codec.pack(seen)} if seen else {}
     _add(catalog, name, {"outcome": "noted", **record, **more}, None)
 
 
-def read(catalog: Catalog, service: str) -> list[dict[str, Any]]:
+def read(catalog: Client, service: str) -> list[dict[str, Any]]:
     """The records of a service, oldest first, each `observation` as `recording.load` takes it."""
     entries = catalog.tree(f"{KEY_PREFIX}{service}/")
     return [_parsed(entry.value) for _, entry in sorted(entries.items())]
 
 
-def _add(catalog: Catalog, service: str, record: dict[str, Any], fence: Fence | None) -> Begun:
+def _add(catalog: Client, service: str, record: dict[str, Any], fence: Fence | None) -> Begun:
     at = time.time()
     begun = Begun(f"{KEY_PREFIX}{service}/{int(at * 1_000_000):016d}",
                   {"at": round(at, 3), "service": service, **record})

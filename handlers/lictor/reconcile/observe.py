@@ -14,7 +14,7 @@ from lictor.reconcile import scheduler_view, smoke_test
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_facts import Surroundings
 from lictor.routing import announce as serving
-from lictor.spec import keys as keyspace
+from lictor.spec.keys import group_by_service
 
 
 class Reading(NamedTuple):
@@ -99,7 +99,7 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
     acts on it observes that one service again, under its lock.
     """
     prefix = context.settings.prefix
-    grouped, _ = keyspace.by_service(keys, prefix)
+    grouped, _ = group_by_service(keys, prefix)
     remembered = context.client.tree(service_state.KEY_PREFIX)
     all_wanted = [_desired(context, name, grouped.get(name, {}), remembered.get(f"{service_state.KEY_PREFIX}{name}"))
                   for name in names(grouped, remembered)]

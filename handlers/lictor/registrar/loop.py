@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lictor import errors, model
-from lictor.adapters import docker as containers
-from lictor.adapters import heartbeat, log, process, systemd
-from lictor.adapters.consul import client
+from lictor.adapters import docker, heartbeat, log, process, systemd
+from lictor.adapters.consul.client import Client
 from lictor.events import script
 from lictor.registrar import diff, registration, swarm_stop
 
@@ -90,8 +89,8 @@ class Registrar:
         self.keep_failed = given.deregister == "on-success"
         self.options = registration.Options(host=os.uname().nodename, engine="", address=given.ip or "",
                                             internal=given.internal, explicit=given.explicit)
-        self.consul = client.connect(token_file=call.token_file)
-        self.docker: containers.Client | None = None
+        self.consul = Client.connect(token_file=call.token_file)
+        self.docker: docker.Client | None = None
         self.inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self.views: dict[str, _View] = {}
         self.told_at: dict[str, float] = {}  # by service id: when the agent last heard what its HEALTHCHECK says
@@ -143,19 +142,19 @@ class Registrar:
 
     def _compare(self) -> None:
         """Look at every container that Docker's list shows to have changed, and repair."""
-        docker, known = self.docker, self.views
-        if docker is None:
-            docker, known = containers.connect(timeout_s=_DOCKER_TIMEOUT_S), {}
-            self.options = self.options._replace(engine=docker.engine_id())
-        listed = {each["Id"]: _shown(each) for each in docker.running()}
+        engine, known = self.docker, self.views
+        if engine is None:
+            engine, known = docker.connect(timeout_s=_DOCKER_TIMEOUT_S), {}
+            self.options = self.options._replace(engine=engine.engine_id())
+        listed = {each["Id"]: _shown(each) for each in engine.running()}
         views = {}
         for container_id in {**known, **listed}:
             view = known.get(container_id)
             if view is None or view.shown != listed.get(container_id):
-                view = self._look(docker, container_id, listed.get(container_id, ""))
+                view = self._look(engine, container_id, listed.get(container_id, ""))
             if view:
                 views[container_id] = view
-        self.docker, self.views = docker, views
+        self.docker, self.views = engine, views
         self._repair()
 
     def _heed(self, messages: list[_Message]) -> None:
@@ -183,8 +182,8 @@ class Registrar:
         for container_id in ending - died:
             swarm_stop.announce(self.consul, self.views[container_id].registrations)
 
-    def _look(self, docker: containers.Client, container_id: str, shown: str) -> _View | None:
-        container = docker.inspect(container_id)
+    def _look(self, engine: docker.Client, container_id: str, shown: str) -> _View | None:
+        container = engine.inspect(container_id)
         if container is None:
             return None
         state = container["State"]
@@ -276,7 +275,7 @@ def _listen(inbox: queue.SimpleQueue[_Message], *, after_s: float) -> None:
     def hear() -> None:
         try:
             time.sleep(after_s)
-            events = containers.connect(timeout_s=_DOCKER_TIMEOUT_S).events()
+            events = docker.connect(timeout_s=_DOCKER_TIMEOUT_S).events()
             inbox.put(_Message("listening"))
             for event in events:
                 labels = event["Actor"]["Attributes"]

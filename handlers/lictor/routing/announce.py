@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from lictor import errors
 from lictor.adapters import files, log
-from lictor.adapters.consul import client as catalog
 from lictor.adapters.consul import transactions
+from lictor.adapters.consul.client import Client
 from lictor.routing import route_store
 
 PREFIX = "lictor/nodes/"  # and then SERVICE/NODE
@@ -16,7 +16,7 @@ _AT_ONCE = 64  # operations in one of Consul's transactions,
 _AT_ONCE_BYTES = 200_000  # whose request may have 512 kB
 
 
-def tell(client: catalog.Client, state_dir: str, node: str, names: Iterable[str]) -> None:
+def tell(client: Client, state_dir: str, node: str, names: Iterable[str]) -> None:
     """Say which instances of these services this node's nginx serves now, as far as that is not known already. Conflict
     when an earlier word of ours, which was long on its way, has come in between: the next one mends that."""
     asked = list(names)
@@ -35,7 +35,7 @@ def report(state_dir: str, token_file: str | None, names: Iterable[str]) -> int:
     """The same where nobody waits for it: what fails is logged, and left to the timer. An exit code."""
     asked = sorted(names)
     try:
-        client = catalog.connect(token_file=token_file)
+        client = Client.connect(token_file=token_file)
         tell(client, state_dir, client.agent().name, asked)
         return 0
     except errors.LictorError as error:
@@ -51,7 +51,7 @@ def pairs(value: bytes) -> list[tuple[str, str]] | None:
         return None
 
 
-def _news(client: catalog.Client, texts: dict[str, bytes]) -> dict[str, int]:
+def _news(client: Client, texts: dict[str, bytes]) -> dict[str, int]:
     """The keys of those that Consul does not hold already; of each the index that it has there.
 
     More than one costs one listing of what all nodes have said: a cache of what this node wrote would not notice a key

@@ -136,9 +136,9 @@ def _publish(settings: Settings, suspects: Iterable[str] = ()) -> list[str]:
 
 
 def _connect(token_file: str | None) -> Catalog:
-    from lictor.adapters.consul import client as catalog
+    from lictor.adapters.consul.client import Client
 
-    return catalog.connect(token_file=token_file)
+    return Client.connect(token_file=token_file)
 
 
 def _log_skipped(name: str, reasons: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ class Key(NamedTuple):
     value: bytes
 
 
-class Known(NamedTuple):
+class KeyCache(NamedTuple):
     """What the last run left in keys.json; `watching` are the services of the watches that the agent runs."""
 
     consul_index: int
@@ -30,7 +30,7 @@ class Known(NamedTuple):
     refused: dict[str, str]  # service -> why its route is not in force, though its spec is sound
 
 
-def by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
+def group_by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
     """Group the keys below `prefix` by service; also the problems: keys that are no service's, or unknown ones."""
     grouped: dict[str, dict[str, bytes]] = {}
     problems = []
@@ -47,27 +47,27 @@ def by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dic
     return grouped, problems
 
 
-def changes(known: Mapping[str, Key], now: Mapping[str, Key], prefix: str) -> set[str]:
+def changed_services(known: Mapping[str, Key], now: Mapping[str, Key], prefix: str) -> set[str]:
     """The services with a key that is new, other or gone."""
     differing = {key for key in known.keys() | now.keys() if known.get(key) != now.get(key)}
-    return set(by_service(dict.fromkeys(differing, b""), prefix)[0])
+    return set(group_by_service(dict.fromkeys(differing, b""), prefix)[0])
 
 
-def services(settings: Settings) -> set[str]:
+def known_services(settings: Settings) -> set[str]:
     """The names of all services that this node knows of."""
-    return changes({}, read(settings).keys, settings.prefix)
+    return changed_services({}, read_cache(settings).keys, settings.prefix)
 
 
-def read(settings: Settings) -> Known:
+def read_cache(settings: Settings) -> KeyCache:
     """A cache that is absent or damaged means a fresh one: then all keys are new."""
     try:
         cached = files.read_json(os.path.join(settings.state_dir, CACHE))
         keys = {key: Key(index, base64.b64decode(value)) for key, (index, value) in cached["keys"].items()}
-        return Known(int(cached["consul_index"]), keys, dict(cached["watching"]), dict(cached["refused"]))
+        return KeyCache(int(cached["consul_index"]), keys, dict(cached["watching"]), dict(cached["refused"]))
     except (TypeError, KeyError, ValueError, AttributeError):
-        return Known(0, {}, {}, {})
+        return KeyCache(0, {}, {}, {})
 
 
-def write(settings: Settings, known: Known) -> None:
+def write_cache(settings: Settings, known: KeyCache) -> None:
     keys = {key: [each.modify_index, base64.b64encode(each.value).decode()] for key, each in known.keys.items()}
     files.write_json(os.path.join(settings.state_dir, CACHE), {**known._asdict(), "keys": keys})

@@ -70,12 +70,12 @@ class Settings(NamedTuple):
         return os.path.join(os.path.dirname(self.path), "templates") if self.path else ""
 
 
-def load(environ: Any = os.environ) -> Settings:
+def load_settings(environ: Any = os.environ) -> Settings:
     """Read the settings; a missing default file means the defaults, a missing named one is refused."""
     path = os.path.abspath(environ.get("LICTOR_CONFIG") or DEFAULT_PATH)  # handlers start others in another folder
     try:
         with open(path, "rb") as file:
-            return parse(tomllib.load(file), path)
+            return parse_settings(tomllib.load(file), path)
     except FileNotFoundError as error:
         if path == DEFAULT_PATH:
             return Settings()
@@ -84,7 +84,7 @@ def load(environ: Any = os.environ) -> Settings:
         raise errors.Refused(f"{path}: {error}") from error
 
 
-def parse(table: dict[str, Any], path: str = "") -> Settings:
+def parse_settings(table: dict[str, Any], path: str = "") -> Settings:
     """Turn the parsed file into settings; an unknown key or a value of the wrong kind is refused by name."""
     settings_reader.know(table, Settings._fields[1:], path, "")
     nginx = None if table.get("nginx") is False else _nginx(table.get("nginx", {}), path)

@@ -10,8 +10,8 @@ import pytest
 
 from lictor import errors, model
 from lictor.adapters import retry
-from lictor.adapters.consul import client as catalog
 from lictor.adapters.consul import transactions
+from lictor.adapters.consul.client import Agent, Client
 
 from lab.consul import Consul
 from lab.daemon import wait_for
@@ -38,8 +38,8 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
 
 
 @pytest.fixture
-def client(agent: Consul) -> catalog.Client:
-    return catalog.connect(environ=agent.environ, timeout_s=30)
+def client(agent: Consul) -> Client:
+    return Client.connect(environ=agent.environ, timeout_s=30)
 
 
 @pytest.fixture
@@ -48,21 +48,21 @@ def name() -> str:
     return f"t-{uuid.uuid4().hex[:12]}"
 
 
-def register(client: catalog.Client, name: str, number: int = 1, **more: Any) -> str:
+def register(client: Client, name: str, number: int = 1, **more: Any) -> str:
     service_id = f"{name}-{number}"
     client.register({"Name": name, "ID": service_id, "Address": "127.0.0.1", "Port": 8000 + number, **more})
     wait_for(lambda: service_id in [each["Service"]["ID"] for each in client.health(name)], f"{service_id} is synced")
     return service_id
 
 
-def test_the_agent_and_the_leader_are_named(agent: Consul, client: catalog.Client) -> None:
+def test_the_agent_and_the_leader_are_named(agent: Consul, client: Client) -> None:
     version = agent.request("GET", "/v1/agent/self")["Config"]["Version"]
-    assert client.agent() == catalog.Agent("node-1", "127.0.0.1", "dc1", version)
+    assert client.agent() == Agent("node-1", "127.0.0.1", "dc1", version)
     assert client.leader() == f"127.0.0.1:{agent.server_port}"
 
 
 @pytest.mark.parametrize("key", HOSTILE_KEYS)
-def test_any_key_and_any_value_come_back_as_they_were(client: catalog.Client, name: str, key: str) -> None:
+def test_any_key_and_any_value_come_back_as_they_were(client: Client, name: str, key: str) -> None:
     value = bytes(range(256))
     client.put(f"{name}/{key}", value)
     client.put(f"{name}-beside", "")
@@ -76,13 +76,13 @@ def test_any_key_and_any_value_come_back_as_they_were(client: catalog.Client, na
 
 
 @pytest.mark.parametrize("key", IMPOSSIBLE_KEYS)
-def test_a_key_that_would_mean_another_is_refused(client: catalog.Client, key: str) -> None:
+def test_a_key_that_would_mean_another_is_refused(client: Client, key: str) -> None:
     for call in (client.get, client.delete, lambda key: client.put(key, "x"), lambda key: client.acquire(key, "s", "")):
         with pytest.raises(errors.Refused):
             call(key)
 
 
-def test_a_service_name_cannot_lead_to_another_request(agent: Consul, client: catalog.Client) -> None:
+def test_a_service_name_cannot_lead_to_another_request(agent: Consul, client: Client) -> None:
     for call in (client.deregister, client.health, lambda text: client.set_maintenance(text, None)):
         with pytest.raises(errors.Refused):
             call("../../leave")
@@ -90,7 +90,7 @@ def test_a_service_name_cannot_lead_to_another_request(agent: Consul, client: ca
     assert client.leader()
 
 
-def test_compare_and_set_refuses_what_is_no_longer_so(client: catalog.Client, name: str) -> None:
+def test_compare_and_set_refuses_what_is_no_longer_so(client: Client, name: str) -> None:
     client.put(name, "1", cas=0)
     entry = client.get(name)
     assert entry is not None and entry.value == b"1"
@@ -105,12 +105,12 @@ def test_compare_and_set_refuses_what_is_no_longer_so(client: catalog.Client, na
     assert client.get(name) is None
 
 
-def test_a_value_that_is_too_long_is_refused(client: catalog.Client, name: str) -> None:
+def test_a_value_that_is_too_long_is_refused(client: Client, name: str) -> None:
     with pytest.raises(errors.Refused, match="too large"):
         client.put(name, bytes(600_000))
 
 
-def test_deleting_below_a_prefix_leaves_the_rest(client: catalog.Client, name: str) -> None:
+def test_deleting_below_a_prefix_leaves_the_rest(client: Client, name: str) -> None:
     for key in ("a/1", "a/2", "b/1"):
         client.put(f"{name}/{key}", key)
     client.delete(f"{name}/a/", recurse=True)
@@ -118,7 +118,7 @@ def test_deleting_below_a_prefix_leaves_the_rest(client: catalog.Client, name: s
     assert client.tree(f"{name}/a/") == {}
 
 
-def test_a_transaction_is_carried_out_whole_or_not_at_all(client: catalog.Client, name: str) -> None:
+def test_a_transaction_is_carried_out_whole_or_not_at_all(client: Client, name: str) -> None:
     client.put(f"{name}/old", "x")
     old = client.get(f"{name}/old")
     assert old is not None
@@ -136,7 +136,7 @@ def test_a_transaction_is_carried_out_whole_or_not_at_all(client: catalog.Client
     assert client.tree(f"{name}/") == whole
 
 
-def test_only_the_holder_of_a_lock_can_write_under_it(client: catalog.Client, name: str) -> None:
+def test_only_the_holder_of_a_lock_can_write_under_it(client: Client, name: str) -> None:
     lock, guarded = f"{name}/lock", f"{name}/guarded"
     mine, other = client.create_session("mine"), client.create_session("other", ttl_s=10, lock_delay_s=1)
 
@@ -166,7 +166,7 @@ def test_only_the_holder_of_a_lock_can_write_under_it(client: catalog.Client, na
             call()
 
 
-def test_a_registration_keeps_its_metadata_and_reports_its_ttl(client: catalog.Client, name: str) -> None:
+def test_a_registration_keeps_its_metadata_and_reports_its_ttl(client: Client, name: str) -> None:
     meta = {"lictor-image": "books-service:1.0", "any": "ü;{}$"}
     check = {"CheckID": f"ttl:{name}", "Name": "alive", "TTL": "10m", "Status": "passing"}
     service_id = register(client, name, Meta=meta, Tags=["a"], Check=check)
@@ -185,7 +185,7 @@ def test_a_registration_keeps_its_metadata_and_reports_its_ttl(client: catalog.C
     wait_for(lambda: client.health(name, consistent=True) == [], "it is out of the catalogue")
 
 
-def test_maintenance_carries_its_reason_and_survives_a_registration(client: catalog.Client, name: str) -> None:
+def test_maintenance_carries_its_reason_and_survives_a_registration(client: Client, name: str) -> None:
     service_id = register(client, name)
     reason = "lictor: draining since 1700000000: scale 3 -> 2 & more?"
     client.set_maintenance(service_id, reason)
@@ -201,7 +201,7 @@ def test_maintenance_carries_its_reason_and_survives_a_registration(client: cata
         client.set_maintenance("nobody", "x")
 
 
-def test_a_blocking_read_returns_when_something_changes(client: catalog.Client, name: str) -> None:
+def test_a_blocking_read_returns_when_something_changes(client: Client, name: str) -> None:
     index, entries = client.wait_health(name, index=0, wait_s=60)
     assert entries == []
     assert client.wait_health(f"{name}-quiet", index=index, wait_s=0.05)[1] == []
@@ -213,7 +213,7 @@ def test_a_blocking_read_returns_when_something_changes(client: catalog.Client, 
 
 
 def test_everything_is_what_health_says_of_each_service(consul: Consul) -> None:
-    client = catalog.connect(environ=consul.environ)
+    client = Client.connect(environ=consul.environ)
     ttl = {"Name": "alive", "TTL": "10m", "Status": "passing"}
     register(client, "web", 1, Check=ttl, Meta={"a": "b"})
     register(client, "web", 2, Checks=[{**ttl, "Status": "critical"}, {**ttl, "Name": "more"}], Tags=["x"])
@@ -236,7 +236,7 @@ def test_everything_is_what_health_says_of_each_service(consul: Consul) -> None:
 
 
 def test_everything_never_shows_a_new_instance_without_its_checks(consul: Consul) -> None:
-    client = catalog.connect(environ=consul.environ)
+    client = Client.connect(environ=consul.environ)
 
     def appear() -> None:
         for number in range(150):
@@ -254,7 +254,7 @@ def test_everything_never_shows_a_new_instance_without_its_checks(consul: Consul
 
 
 def test_a_reload_reads_the_new_files_and_says_when_they_are_bad(consul: Consul) -> None:
-    client = catalog.connect(environ=consul.environ)
+    client = Client.connect(environ=consul.environ)
     with open(f"{consul.config_dir}/web.json", "w", encoding="utf-8") as file:
         file.write('{"service": {"name": "web"}}')
     client.reload_agent()
@@ -271,7 +271,7 @@ def test_what_may_not_be_read_is_not_absent(tmp_path: Path) -> None:
     guarded = Consul(str(tmp_path), token=master, config={"acl": acl})
     try:
         guarded.start()
-        owner = catalog.connect(environ=guarded.environ)
+        owner = Client.connect(environ=guarded.environ)
         wait_for(lambda: retry.unavailable(owner.alive_nodes, timeout_s=30), "the agent's node is known to be alive")
         owner.put("services/web/replicas", "3")
         entry = owner.get("services/web/replicas")
@@ -282,7 +282,7 @@ def test_what_may_not_be_read_is_not_absent(tmp_path: Path) -> None:
         assert owner.agent().name == "node-1" and owner.everything()
 
         environ = {"CONSUL_HTTP_ADDR": guarded.address}
-        nobody = catalog.connect(environ=environ)
+        nobody = Client.connect(environ=environ)
         for right, call in {
             "key:read": lambda: nobody.get("services/web/replicas"),
             "key:write": lambda: nobody.put("services/web/replicas", "1"),
@@ -298,7 +298,7 @@ def test_what_may_not_be_read_is_not_absent(tmp_path: Path) -> None:
         for ask in (nobody.everything, lambda: nobody.health("web", consistent=True)):
             with pytest.raises(errors.Unavailable, match="cannot be seen"):
                 ask()
-        stranger = catalog.connect(environ={**environ, "CONSUL_HTTP_TOKEN": str(uuid.uuid4())})
+        stranger = Client.connect(environ={**environ, "CONSUL_HTTP_TOKEN": str(uuid.uuid4())})
         with pytest.raises(errors.Refused, match="permission denied"):
             stranger.tree("services/")
         assert entry == owner.get("services/web/replicas")

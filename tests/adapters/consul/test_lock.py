@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from lictor import errors
-from lictor.adapters.consul import client as catalog
 from lictor.adapters.consul import lock
+from lictor.adapters.consul.client import Client
 
 from lab.consul import Consul
 from lab.daemon import wait_for
@@ -23,10 +23,11 @@ GUARDED = "lictor/state/web"
 HOLDER = """
 import sys
 from lictor import errors
-from lictor.adapters.consul import client as catalog, lock as fence
-fence._LOCK_DELAY_S = 1
-fence._now = lambda: 0.0  # a clock that stands still while we are frozen, so that Consul alone can refuse
-with fence.held(catalog.connect(), "web", node="child") as mine:
+from lictor.adapters.consul import lock
+from lictor.adapters.consul.client import Client
+lock._LOCK_DELAY_S = 1
+lock._now = lambda: 0.0  # a clock that stands still while we are frozen, so that Consul alone can refuse
+with lock.held(Client.connect(), "web", node="child") as mine:
     print("held" if mine else "not held", flush=True)
     for line in sys.stdin:
         try:
@@ -47,9 +48,9 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
 
 
 @pytest.fixture
-def client(agent: Consul) -> Iterator[catalog.Client]:
+def client(agent: Consul) -> Iterator[Client]:
     """Whatever a test does, no lock and no session is left when it is over."""
-    yield catalog.connect(environ=agent.environ)
+    yield Client.connect(environ=agent.environ)
     assert (keys(agent, "lictor/locks/"), sessions(agent)) == ([], [])
     agent.request("DELETE", "/v1/kv/?recurse")
 
@@ -124,17 +125,17 @@ def is_ours(mine: lock.Fence) -> bool:
         return False
 
 
-def is_free(client: catalog.Client) -> bool:
+def is_free(client: Client) -> bool:
     with lock.held(client, "web", node="node-2") as mine:
         return mine is not None
 
 
-def index_of(client: catalog.Client, key: str) -> int:
+def index_of(client: Client, key: str) -> int:
     entry = client.get(key)
     return entry.modify_index if entry else 0
 
 
-def test_one_holds_it_and_the_next_gets_it_at_once(agent: Consul, client: catalog.Client) -> None:
+def test_one_holds_it_and_the_next_gets_it_at_once(agent: Consul, client: Client) -> None:
     with lock.held(client, "web", node="node-1") as mine:
         assert mine
         with lock.held(client, "web", node="node-2") as theirs:
@@ -150,7 +151,7 @@ def test_one_holds_it_and_the_next_gets_it_at_once(agent: Consul, client: catalo
             mine.check()
 
 
-def test_of_many_at_once_never_two_are_in(client: catalog.Client) -> None:
+def test_of_many_at_once_never_two_are_in(client: Client) -> None:
     inside, most = [0], [0]
     counting = threading.Lock()
 
@@ -177,7 +178,7 @@ def test_of_many_at_once_never_two_are_in(client: catalog.Client) -> None:
     assert len(through_it) == 6 and most == [1]
 
 
-def test_people_see_who_holds_it_and_consul_knows_the_limits(agent: Consul, client: catalog.Client) -> None:
+def test_people_see_who_holds_it_and_consul_knows_the_limits(agent: Consul, client: Client) -> None:
     with lock.held(client, "web", node="node-7"):
         about = json.loads(agent.get(LOCK) or "")
         session, = agent.request("GET", "/v1/session/list?consistent")
@@ -186,7 +187,7 @@ def test_people_see_who_holds_it_and_consul_knows_the_limits(agent: Consul, clie
     assert not session.get("Checks") and not session.get("NodeChecks")  # a node's own check would end it sooner
 
 
-def test_a_write_needs_the_index_that_was_read(client: catalog.Client) -> None:
+def test_a_write_needs_the_index_that_was_read(client: Client) -> None:
     with lock.held(client, "web", node="node-1") as mine:
         mine.put(GUARDED, "1", 0)
         first = index_of(client, GUARDED)
@@ -198,7 +199,7 @@ def test_a_write_needs_the_index_that_was_read(client: catalog.Client) -> None:
         assert entry and entry.value == b"\x00\xff"
 
 
-def test_a_body_that_raises_lets_go(agent: Consul, client: catalog.Client) -> None:
+def test_a_body_that_raises_lets_go(agent: Consul, client: Client) -> None:
     with pytest.raises(ZeroDivisionError), lock.held(client, "web", node="node-1") as mine:
         assert mine and 1 / 0
     assert (keys(agent, "lictor/locks/"), sessions(agent)) == ([], [])
@@ -208,7 +209,7 @@ def test_a_body_that_raises_lets_go(agent: Consul, client: catalog.Client) -> No
             assert theirs is None and 1 / 0
 
 
-def test_without_a_renewal_nothing_is_done_after_ten_seconds(client: catalog.Client, clock: list[float],
+def test_without_a_renewal_nothing_is_done_after_ten_seconds(client: Client, clock: list[float],
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_RENEW_EVERY_S", 3600.0)
     with lock.held(client, "web", node="node-1") as mine:
@@ -235,7 +236,7 @@ def test_renewals_keep_it_and_failing_ones_do_not(consul: Consul, clock: list[fl
         clock[0] += 11
         return not is_ours(mine)
 
-    with lock.held(catalog.connect(environ=consul.environ, timeout_s=0.5), "web", node="node-1") as mine:
+    with lock.held(Client.connect(environ=consul.environ, timeout_s=0.5), "web", node="node-1") as mine:
         clock[0] += 11
         wait_for(lambda: is_ours(mine), "it is renewed")
         consul.daemon.send(signal.SIGSTOP)
@@ -245,7 +246,7 @@ def test_renewals_keep_it_and_failing_ones_do_not(consul: Consul, clock: list[fl
     assert (keys(consul, "lictor/locks/"), sessions(consul)) == ([], [])
 
 
-def test_who_learns_that_the_session_has_ended_stops(agent: Consul, client: catalog.Client,
+def test_who_learns_that_the_session_has_ended_stops(agent: Consul, client: Client,
                                                      monkeypatch: pytest.MonkeyPatch,
                                                      capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(lock, "_RENEW_EVERY_S", 0.05)
@@ -261,7 +262,7 @@ def test_who_learns_that_the_session_has_ended_stops(agent: Consul, client: cata
     wait_for(lambda: is_free(client), "the lock delay is over")
 
 
-def test_a_holder_that_was_frozen_writes_nothing_after_another_took_over(agent: Consul, client: catalog.Client,
+def test_a_holder_that_was_frozen_writes_nothing_after_another_took_over(agent: Consul, client: Client,
                                                                          child: Child) -> None:
     assert child.put(0) == "written"
     child.process.send_signal(signal.SIGSTOP)
@@ -283,7 +284,7 @@ def test_a_holder_that_was_frozen_writes_nothing_after_another_took_over(agent: 
     assert agent.get(GUARDED) == "parent"
 
 
-def test_a_holder_that_was_killed_leaves_nothing_once_its_session_ends(agent: Consul, client: catalog.Client,
+def test_a_holder_that_was_killed_leaves_nothing_once_its_session_ends(agent: Consul, client: Client,
                                                                        child: Child) -> None:
     assert child.put(0) == "written"
     child.end()
@@ -295,7 +296,7 @@ def test_a_holder_that_was_killed_leaves_nothing_once_its_session_ends(agent: Co
 
 
 def test_a_consul_that_is_away_at_the_end_raises_nothing(consul: Consul, capfd: pytest.CaptureFixture[str]) -> None:
-    with lock.held(catalog.connect(environ=consul.environ, timeout_s=1), "web", node="node-1") as mine:
+    with lock.held(Client.connect(environ=consul.environ, timeout_s=1), "web", node="node-1") as mine:
         consul.stop()
         with pytest.raises(errors.Unavailable):
             mine.put(GUARDED, "1", 0)
@@ -303,7 +304,7 @@ def test_a_consul_that_is_away_at_the_end_raises_nothing(consul: Consul, capfd: 
 
 
 def test_a_consul_that_is_away_at_the_end_hides_no_error_of_the_body(consul: Consul) -> None:
-    client = catalog.connect(environ=consul.environ, timeout_s=1)
+    client = Client.connect(environ=consul.environ, timeout_s=1)
     with pytest.raises(ZeroDivisionError), lock.held(client, "web", node="node-1") as mine:
         consul.stop()
         assert mine and 1 / 0

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.adapters.consul import payload as watch
+from lictor.adapters.consul import payload
 
 
 def entry(service_id: object = "books-1") -> dict[str, Any]:
@@ -12,25 +12,25 @@ def entry(service_id: object = "books-1") -> dict[str, Any]:
             "Service": {"ID": service_id, "Service": "books", "Address": "", "Port": 8080}}
 
 
-@pytest.mark.parametrize(("payload", "reason"), [
+@pytest.mark.parametrize(("given", "reason"), [
     (b"", "not JSON"), (b"[{", "not JSON"), (b"\xff\xfe", "not JSON"), (b"[" * 100_000, "not JSON"),
     (b"null", "NoneType"), (b"{}", "dict"), (b'"[]"', "str"), (b"0", "int"),
     (b"[null]", "entry 1 of 1"), (b'[{"Node": {}}, 7]', "entry 1 of 2"),
-    (b" " * (watch.LONGEST_BYTES + 1), "bytes"),
+    (b" " * (payload.LONGEST_BYTES + 1), "bytes"),
 ])
-def test_what_is_no_payload_is_refused_and_never_taken_for_empty(payload: bytes, reason: str) -> None:
+def test_what_is_no_payload_is_refused_and_never_taken_for_empty(given: bytes, reason: str) -> None:
     with pytest.raises(errors.Refused, match=reason):
-        watch.parse(payload)
+        payload.parse(given)
 
 
 def test_an_empty_list_is_empty() -> None:
-    assert watch.parse(b"[]\n") == ([], [])
+    assert payload.parse(b"[]\n") == ([], [])
 
 
 @pytest.mark.parametrize("bad", [
     7, None, [], {"Node": {}}, {**entry(), "Checks": 1}, {**entry(), "Checks": ["x"]}, entry(["a"]), entry(None),
 ])
 def test_a_malformed_entry_is_skipped_and_named(bad: object) -> None:
-    seen = watch.parse(json.dumps([entry("books-1"), bad, entry("books-2")]).encode())
-    assert [each.service_id for each in seen.instances] == ["books-1", "books-2"]
-    assert len(seen.skipped) == 1 and seen.skipped[0].startswith("entry 2 of 3: ")
+    found = payload.parse(json.dumps([entry("books-1"), bad, entry("books-2")]).encode())
+    assert [each.service_id for each in found.instances] == ["books-1", "books-2"]
+    assert len(found.skipped) == 1 and found.skipped[0].startswith("entry 2 of 3: ")

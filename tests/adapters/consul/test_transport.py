@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.adapters.consul import client as catalog
 from lictor.adapters.consul import environment, transactions, transport
+from lictor.adapters.consul.client import Client
 
 from lab.consul import Consul
 from lab.daemon import free_ports, wait_for
@@ -40,7 +40,7 @@ def test_plain_addresses_and_the_environment_of_the_process(consul: Consul, monk
                             "http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(variable, value)
     for address in (consul.address, f"http://{consul.address}", f"http://localhost:{consul.http_port}/"):
-        client = catalog.connect(environ={"CONSUL_HTTP_ADDR": address})
+        client = Client.connect(environ={"CONSUL_HTTP_ADDR": address})
         client.put("key", address)
         assert consul.get("key") == address
         assert client.agent().name == "node-1"
@@ -59,14 +59,14 @@ def test_plain_addresses_and_the_environment_of_the_process(consul: Consul, monk
     Looking(transport.Client(environment.read(consul.environ, None), timeout_s=1))
     assert seen == ["http://[::1]:9/"]
     with pytest.raises(errors.Refused, match="CONSUL_HTTP_SSL"):
-        catalog.connect()
+        Client.connect()
 
 
 def test_a_unix_socket(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory() as short:  # a socket's path may have 107 bytes
         path = f"{short}/consul.sock"
         with running(tmp_path / "consul", config={"addresses": {"http": f"127.0.0.1 unix://{path}"}}):
-            client = catalog.connect(environ={"CONSUL_HTTP_ADDR": f"unix://{path}"})
+            client = Client.connect(environ={"CONSUL_HTTP_ADDR": f"unix://{path}"})
             client.put("key", "by socket")
             entry = client.get("key")
             assert entry is not None and entry.value == b"by socket"
@@ -78,7 +78,7 @@ def test_a_unix_socket(tmp_path: Path) -> None:
 def test_ipv6(tmp_path: Path) -> None:
     with running(tmp_path / "consul", config={"client_addr": "127.0.0.1 ::1"}) as agent:
         for address in (f"[::1]:{agent.http_port}", f"http://[::1]:{agent.http_port}"):
-            catalog.connect(environ={"CONSUL_HTTP_ADDR": address}).put("key", "six")
+            Client.connect(environ={"CONSUL_HTTP_ADDR": address}).put("key", "six")
         assert agent.get("key") == "six"
 
 
@@ -104,19 +104,19 @@ def test_tls_with_client_certificates(tmp_path: Path) -> None:
             {**right, "CONSUL_CACERT": "", "CONSUL_CAPATH": str(folder)},
             {**right, "CONSUL_CACERT": "", "CONSUL_HTTP_SSL_VERIFY": "false"},
         )):
-            catalog.connect(environ=environ).put("key", str(number))
+            Client.connect(environ=environ).put("key", str(number))
             assert agent.get("key") == str(number)
         for environ in ({**right, "CONSUL_CACERT": ""}, {**right, "CONSUL_TLS_SERVER_NAME": "wrong.example.com"},
                         {key: value for key, value in right.items() if key not in mine},
                         {**right, "CONSUL_HTTP_ADDR": f"http://127.0.0.1:{port}"}):
             with pytest.raises(errors.LictorError, match=f"GET /v1/kv/key of https?://127.0.0.1:{port}: "):
-                catalog.connect(environ=environ).get("key")
+                Client.connect(environ=environ).get("key")
         with pytest.raises(errors.Refused, match="CONSUL_CLIENT_CERT"):
-            catalog.connect(environ={**right, "CONSUL_CLIENT_KEY": str(authority)})
+            Client.connect(environ={**right, "CONSUL_CLIENT_KEY": str(authority)})
 
 
 def test_a_frozen_agent_and_one_that_is_gone(consul: Consul) -> None:
-    client = catalog.connect(environ=consul.environ, timeout_s=0.5)
+    client = Client.connect(environ=consul.environ, timeout_s=0.5)
     freeze(consul)
     for call in every_reading_call(client):
         with pytest.raises(errors.Unavailable, match="no answer within 0.5 s"):
@@ -132,7 +132,7 @@ def test_without_a_leader_nothing_is_known(tmp_path: Path) -> None:
     alone = {"server": True, "bootstrap_expect": 3, "performance": {"rpc_hold_timeout": "50ms"}}
     with running(tmp_path / "consul", wait=False, config=alone, join=free_ports(1)[0]) as agent:
         wait_for(lambda: agent.request("GET", "/v1/agent/self"), "the agent answers")
-        client = catalog.connect(environ=agent.environ, timeout_s=30)
+        client = Client.connect(environ=agent.environ, timeout_s=30)
         for call in (*every_reading_call(client), lambda: client.put("key", "x"), lambda: client.create_session("x"),
                      lambda: client.commit([transactions.set_key("key", "x")])):
             with pytest.raises(errors.Unavailable, match="leader") as caught:
@@ -148,7 +148,7 @@ def test_error_texts_never_hold_the_token_or_the_query(tmp_path: Path) -> None:
         answer(handler, 500, f"you sent\n\x1b[31m{handler.headers['X-Consul-Token']}" + "x" * 500)
 
     with double(echo) as environ:
-        client = catalog.connect(environ={**environ, "CONSUL_HTTP_TOKEN": SECRET})
+        client = Client.connect(environ={**environ, "CONSUL_HTTP_TOKEN": SECRET})
         with pytest.raises(errors.Unavailable) as caught:
             client.set_maintenance("web", "a private reason")
     assert paths == ["/v1/agent/service/maintenance/web?enable=true&reason=a+private+reason"]
@@ -187,7 +187,7 @@ def test_what_consul_never_says_is_not_taken_for_data(what: str) -> None:
         DOUBLED[what](handler)
 
     with double(respond) as environ:
-        client = catalog.connect(environ=environ, timeout_s=1)
+        client = Client.connect(environ=environ, timeout_s=1)
         calls = [*every_reading_call(client), lambda: client.put("key", "x"), lambda: client.delete("key"),
                  lambda: client.acquire("key", "s", "x"), lambda: client.create_session("x")]
         for call in calls[:1] if what.startswith("a body") else calls:
@@ -199,13 +199,13 @@ def test_what_consul_never_says_is_not_taken_for_data(what: str) -> None:
 
 def test_an_empty_list_is_no_absent_key() -> None:
     with double(lambda handler: answer(handler, 200, "[]")) as environ:
-        client = catalog.connect(environ=environ)
+        client = Client.connect(environ=environ)
         for call in (lambda: client.get("key"), lambda: client.tree("services/")):
             with pytest.raises(errors.Unavailable, match=r"200, but not Consul's answer: \[\]"):
                 call()
 
 
-def every_reading_call(client: catalog.Client) -> list[Callable[[], object]]:
+def every_reading_call(client: Client) -> list[Callable[[], object]]:
     """All that must never be answered by an empty result when Consul is not there."""
     return [lambda: client.health("web"), lambda: client.health("web", consistent=True), client.everything,
             client.alive_nodes, lambda: client.get("key"), lambda: client.tree("services/"), client.leader]

@@ -12,7 +12,8 @@ from lictor.cli.setup import detect, doctor
 from lictor.events import agent_config
 from lictor.routing import nginx as lictor_nginx
 from lictor.spec import delegation_settings
-from lictor.spec import settings as config
+from lictor.spec.settings import Nginx as NginxSettings
+from lictor.spec.settings import Notify, Settings, Watch
 
 from lab.consul import Consul
 from lab.daemon import wait_for
@@ -24,7 +25,7 @@ MASTER = "11111111-1111-1111-1111-111111111111"
 
 
 @pytest.fixture
-def settings(nginx: Nginx, tmp_path: Path) -> config.Settings:
+def settings(nginx: Nginx, tmp_path: Path) -> Settings:
     """A node on which everything that files and nginx can give is in place."""
     state_dir, config_dir = tmp_path / "state", tmp_path / "consul" / "consul.d"
     state_dir.mkdir()
@@ -32,9 +33,9 @@ def settings(nginx: Nginx, tmp_path: Path) -> config.Settings:
     lictor_nginx.prepare(nginx.conf_dir)
     nginx.start()
     (state_dir / "registrar.json").write_text(json.dumps({"at": time.time(), "engine": "x", "registered": 3}))
-    there = config.Nginx(conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file)
-    return config.Settings(path="/etc/lictor/lictor.toml", state_dir=str(state_dir), nginx=there,
-                         watch=config.Watch(config_dir=str(config_dir)))
+    there = NginxSettings(conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file)
+    return Settings(path="/etc/lictor/lictor.toml", state_dir=str(state_dir), nginx=there,
+                         watch=Watch(config_dir=str(config_dir)))
 
 
 def bad(findings: list[doctor.Finding]) -> dict[str, str]:
@@ -51,7 +52,7 @@ def test_an_agent_that_may_open_too_little_loses_events(tmp_path: Path) -> None:
     os.makedirs(tmp_path / "proc/self")
     os.makedirs(tmp_path / "proc/10")  # it has just ended
     assert detect.agents_descriptors(str(tmp_path)) == [1024]
-    settings = config.Settings(watch=config.Watch(config_dir=str(tmp_path)))
+    settings = Settings(watch=Watch(config_dir=str(tmp_path)))
     for routes, ok in ((100, True), (200, False)):
         names = {f"books-{number}": f"books-{number}" for number in range(routes)}
         found = agent_config.routes(settings, names, [], lambda name: [name])
@@ -63,7 +64,7 @@ def test_an_agent_that_may_open_too_little_loses_events(tmp_path: Path) -> None:
                 doctor.descriptors(settings, [65536, 1024])
 
 
-def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings: config.Settings, docker: Docker,
+def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings: Settings, docker: Docker,
                                                                    tmp_path: Path,
                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     """The timer's program is one that answers at once; everything else is what lictor writes."""
@@ -95,7 +96,7 @@ def state_of(consul: Consul) -> list[object]:
 
 
 def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_that_failed_is(
-        settings: config.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     consul = Consul(str(tmp_path / "consul"))
     static = agent_config.static(settings, [], lambda name: ["/bin/sh", "-c", "echo books: wait books-1; exit 1"])
@@ -124,25 +125,25 @@ def test_a_node_on_which_nothing_works_gets_a_remedy_for_each_line(tmp_path: Pat
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
     nothing = str(tmp_path / "nothing")
-    there = config.Nginx(conf_dir=nothing, main_conf=nothing, pid_file=nothing)
-    findings = doctor.examine(config.Settings(state_dir=nothing, nginx=there, watch=config.Watch(config_dir=nothing)))
+    there = NginxSettings(conf_dir=nothing, main_conf=nothing, pid_file=nothing)
+    findings = doctor.examine(Settings(state_dir=nothing, nginx=there, watch=Watch(config_dir=nothing)))
     assert set(bad(findings)) == {"state_dir", "conf_dir", "config_dir", "Consul", "nginx", "Docker",
                                   "registrar"}
     assert "not tested: Consul comes first" in [finding.detail for finding in findings if finding.ok is None]
 
 
-def test_a_resident_door_that_nobody_opens_is_a_finding(settings: config.Settings, tmp_path: Path) -> None:
+def test_a_resident_door_that_nobody_opens_is_a_finding(settings: Settings, tmp_path: Path) -> None:
     watch = settings.watch._replace(door="http", address="127.0.0.1:1", secret_file=str(tmp_path / "secret"))
     (tmp_path / "state" / "locks").mkdir()
     assert "refused" in bad(doctor.examine(settings._replace(watch=watch)))["serve"]
 
 
-def test_a_malformed_setting_of_consul_is_a_finding(settings: config.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_setting_of_consul_is_a_finding(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "http://[::1")
     assert "CONSUL_HTTP_ADDR" in bad(doctor.examine(settings))["Consul"]
 
 
-def test_an_agent_as_debian_starts_it_lacks_flags_and_the_timer(settings: config.Settings, tmp_path: Path,
+def test_an_agent_as_debian_starts_it_lacks_flags_and_the_timer(settings: Settings, tmp_path: Path,
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     consul = Consul(str(tmp_path / "consul"), config={"enable_local_script_checks": False, "limits": {}})
     routes = agent_config.routes(settings, {f"s{i}": f"s{i}" for i in range(300)}, [], process.handler_argv)
@@ -161,7 +162,7 @@ def test_an_agent_as_debian_starts_it_lacks_flags_and_the_timer(settings: config
         consul.stop()
 
 
-def test_each_missing_right_of_a_token_is_named(settings: config.Settings, tmp_path: Path,
+def test_each_missing_right_of_a_token_is_named(settings: Settings, tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     config_of_acl = {"acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": MASTER, "agent": MASTER}}}
     consul = Consul(str(tmp_path / "consul"), config=config_of_acl, token=MASTER)
@@ -188,7 +189,7 @@ def test_each_missing_right_of_a_token_is_named(settings: config.Settings, tmp_p
         consul.stop()
 
 
-def test_nginx_without_our_snippet_is_found(settings: config.Settings, nginx: Nginx,
+def test_nginx_without_our_snippet_is_found(settings: Settings, nginx: Nginx,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
     nginx.stop()
@@ -200,7 +201,7 @@ def test_nginx_without_our_snippet_is_found(settings: config.Settings, nginx: Ng
     assert "unexpected end of file" in bad(doctor.examine(settings))["nginx configuration"]
 
 
-def test_live_mode_without_the_lua_module_is_found(settings: config.Settings, tmp_path: Path,
+def test_live_mode_without_the_lua_module_is_found(settings: Settings, tmp_path: Path,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
     live = settings._replace(path=str(tmp_path / "lictor.toml"), nginx=settings.nginx._replace(mode="live"))
@@ -212,7 +213,7 @@ def test_live_mode_without_the_lua_module_is_found(settings: config.Settings, tm
 
 
 @pytest.mark.parametrize("text", ["[]", '{"at": "soon"}', "{", "7"])
-def test_damaged_state_is_a_finding_and_no_error(settings: config.Settings, text: str) -> None:
+def test_damaged_state_is_a_finding_and_no_error(settings: Settings, text: str) -> None:
     for name in ("registrar.json", "summary.json"):
         Path(settings.state_dir, name).write_text(text)
     assert bad(doctor.examine(settings))["registrar"] == "it has never run here"
@@ -221,12 +222,12 @@ def test_damaged_state_is_a_finding_and_no_error(settings: config.Settings, text
 
 @pytest.mark.parametrize(("notify", "ok", "said"), [
     (None, True, "nobody is told"),
-    (config.Notify(command=("sh", "-c", "exit 1")), True, "a command is told"),  # which is not run for a test
-    (config.Notify(command=("/not/there",)), False, "/not/there is not there"),
-    (config.Notify(url="http://127.0.0.1:9/"), True, "a webhook is told"),
-    (config.Notify(url="http://127.0.0.1:9/", token_file="/not/there"), False, "/not/there"),
+    (Notify(command=("sh", "-c", "exit 1")), True, "a command is told"),  # which is not run for a test
+    (Notify(command=("/not/there",)), False, "/not/there is not there"),
+    (Notify(url="http://127.0.0.1:9/"), True, "a webhook is told"),
+    (Notify(url="http://127.0.0.1:9/", token_file="/not/there"), False, "/not/there"),
 ])
-def test_whom_to_notify_is_tested_without_telling_anybody(settings: config.Settings, notify: config.Notify | None,
+def test_whom_to_notify_is_tested_without_telling_anybody(settings: Settings, notify: Notify | None,
                                                           ok: bool, said: str) -> None:
     [finding] = [each for each in doctor.examine(settings._replace(notify=notify)) if each.name == "notify"]
     assert (finding.ok, said in finding.detail) == (ok, True)
@@ -267,7 +268,7 @@ def test_whom_to_notify_is_tested_without_telling_anybody(settings: config.Setti
         ),
     ],
 )
-def test_who_is_told_how_many_are_wanted_is_tested_without_telling_anybody(settings: config.Settings,
+def test_who_is_told_how_many_are_wanted_is_tested_without_telling_anybody(settings: Settings,
                                                                            given: dict[str, Any], ok: bool,
                                                                            said: str) -> None:
     [finding] = [each for each in doctor.examine(settings._replace(**given)) if each.name in given]

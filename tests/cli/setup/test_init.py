@@ -183,12 +183,12 @@ def test_remove_keeps_what_is_in_use(root: str) -> None:
 def test_the_settings_file_shows_every_default() -> None:
     shown = [line.lstrip("#").split("  #")[0] for line in
              unit_files.settings_file(settings.Nginx(), settings.Watch()).splitlines()[1:]]
-    assert settings.parse(tomllib.loads("\n".join(shown))) == settings.Settings()
+    assert settings.parse_settings(tomllib.loads("\n".join(shown))) == settings.Settings()
 
 
 def test_a_node_without_nginx_and_systemd_routes_nothing_and_is_told_what_to_run(tmp_path: Path) -> None:
     report = init.run(root=str(tmp_path))
-    assert settings.parse(tomllib.loads((tmp_path / "etc/lictor/lictor.toml").read_text())).nginx is None
+    assert settings.parse_settings(tomllib.loads((tmp_path / "etc/lictor/lictor.toml").read_text())).nginx is None
     assert not (tmp_path / "etc/nginx").exists()
     assert any("keep lictor-registrar running" in line for line in report.todo)
 

@@ -41,21 +41,21 @@ class Agent(NamedTuple):
     version: str
 
 
-def connect(*, token_file: str | None = None, environ: Mapping[str, str] = os.environ,
-            timeout_s: float = 5.0) -> "Client":
-    """Read CONSUL_HTTP_ADDR and the other variables of the consul command; nothing is sent yet.
-
-    `token_file` wins over CONSUL_HTTP_TOKEN_FILE, and that over CONSUL_HTTP_TOKEN.
-    """
-    settings = environment.read(environ, token_file)
-    return Client(transport.Consul(transport.Client(settings, timeout_s=timeout_s)))
-
-
 class Client:
     """Consul, as one token sees it."""
 
     def __init__(self, library: transport.Consul) -> None:
         self._consul = library
+
+    @classmethod
+    def connect(cls, *, token_file: str | None = None, environ: Mapping[str, str] = os.environ,
+                timeout_s: float = 5.0) -> "Client":
+        """Read CONSUL_HTTP_ADDR and the other variables of the consul command; nothing is sent yet.
+
+        `token_file` wins over CONSUL_HTTP_TOKEN_FILE, and that over CONSUL_HTTP_TOKEN.
+        """
+        settings = environment.read(environ, token_file)
+        return cls(transport.Consul(transport.Client(settings, timeout_s=timeout_s)))
 
     def agent(self) -> Agent:
         """The agent itself; needs agent:read."""

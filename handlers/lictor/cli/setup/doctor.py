@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from lictor import errors
 from lictor.adapters import docker, files, heartbeat, process
-from lictor.adapters.consul import client as catalog
 from lictor.adapters.consul import environment, transactions
+from lictor.adapters.consul.client import Client
 from lictor.cli.setup import detect, unit_files
 from lictor.events import agent_config, http_door, script, timer
 from lictor.routing import nginx, nginx_socket, publish
@@ -83,9 +83,9 @@ def _finding(test: Test, needed: Finding | None) -> Finding:
         return Finding(test.name, False, str(error), test.remedy)
 
 
-def _connect(token_file: str | None) -> catalog.Client | errors.LictorError:
+def _connect(token_file: str | None) -> Client | errors.LictorError:
     try:
-        return catalog.connect(token_file=token_file)
+        return Client.connect(token_file=token_file)
     except errors.LictorError as error:
         return error
 
@@ -156,7 +156,7 @@ def _writable(path: str) -> str:
     return path
 
 
-def _consul(settings: Settings, client: catalog.Client) -> list[Test]:
+def _consul(settings: Settings, client: Client) -> list[Test]:
     policy = "give the token the policies of consul.d/acl"
     restart = "lictor init, then restart the agent once"
     rights: list[tuple[str, Callable[[], object]]] = [
@@ -187,7 +187,7 @@ def _allowed(ask: Callable[[], object]) -> str:
     return "yes"
 
 
-def _script_checks(client: catalog.Client) -> str:
+def _script_checks(client: Client) -> str:
     about = client.agent_settings()
     if not about.get("EnableLocalScriptChecks"):
         raise errors.Refused("enable_local_script_checks is off: the agent will not load the timer")
@@ -197,7 +197,7 @@ def _script_checks(client: catalog.Client) -> str:
     return "enable_local_script_checks is on"
 
 
-def _connections(settings: Settings, client: catalog.Client) -> str:
+def _connections(settings: Settings, client: Client) -> str:
     written = _written_routes(settings)
     allowed = max(int(client.agent_settings().get("HTTPMaxConnsPerClient", 0)),
                   written.get("limits", {}).get("http_max_conns_per_client", 0))
@@ -222,7 +222,7 @@ def _written_routes(settings: Settings) -> dict[str, Any]:
     return files.read_json(os.path.join(settings.watch.config_dir, agent_config.ROUTES_FILE)) or {}
 
 
-def _timer(settings: Settings, client: catalog.Client) -> str:
+def _timer(settings: Settings, client: Client) -> str:
     """A service that is not as desired is none of our business: whoever can tell that has all that it needs."""
     check = client.local_checks().get(agent_config.CHECK_ID)
     if check is None:

@@ -13,7 +13,7 @@ from lictor.cli.setup import detect, unit_files
 from lictor.cli.setup.install_manifest import Installed
 from lictor.events import agent_config, http_door, script
 from lictor.routing import nginx, nginx_socket, templates
-from lictor.spec import settings as config
+from lictor.spec.settings import DEFAULT_PATH, Nginx, Settings, Watch, parse_settings
 
 _UNITS = "/etc/systemd/system"
 _SNIPPET = "lictor.conf"
@@ -26,7 +26,7 @@ class Report(NamedTuple):
     todo: list[str]
 
 
-def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: bool = False, door_kind: str = "",
+def run(*, config_path: str = DEFAULT_PATH, token_file: str = "", force: bool = False, door_kind: str = "",
         root: str = "/", environ: Mapping[str, str] = os.environ) -> Report:
     """Write the settings file first, then everything that it asks for. Running it again mends what is missing.
 
@@ -37,7 +37,7 @@ def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: 
     with _as_root():
         mine = Installed(root, force=force)
         with mine.saved():
-            watch = config.Watch(door_kind or _present_door(mine, config_path), config_dir=has.consul_dir)
+            watch = Watch(door_kind or _present_door(mine, config_path), config_dir=has.consul_dir)
             mine.write(config_path, unit_files.settings_file(has.nginx, watch))
             settings = _settings(mine, config_path)
             if settings.watch.door != watch.door:
@@ -62,7 +62,7 @@ def run(*, config_path: str = config.DEFAULT_PATH, token_file: str = "", force: 
     return Report(mine.lines or ["everything is in place"], [*todo, "see what is still missing: lictor doctor"])
 
 
-def remove(*, config_path: str = config.DEFAULT_PATH, force: bool = False, root: str = "/") -> Report:
+def remove(*, config_path: str = DEFAULT_PATH, force: bool = False, root: str = "/") -> Report:
     """Take away what `run` wrote, unless it was changed since, or is still in use."""
     with _as_root():
         mine = Installed(root, force=force)
@@ -105,9 +105,9 @@ def _as_root() -> Iterator[None]:
         raise errors.Refused(f"{error}; lictor init needs to be run as root") from error
 
 
-def _settings(mine: Installed, config_path: str) -> config.Settings:
+def _settings(mine: Installed, config_path: str) -> Settings:
     try:
-        return config.parse(tomllib.loads(files.read(mine.path(config_path)) or ""), config_path)
+        return parse_settings(tomllib.loads(files.read(mine.path(config_path)) or ""), config_path)
     except tomllib.TOMLDecodeError as error:
         raise errors.Refused(f"{config_path}: {error}") from error
 
@@ -116,10 +116,10 @@ def _present_door(mine: Installed, config_path: str) -> str:
     try:
         return _settings(mine, config_path).watch.door
     except errors.Refused:  # it is overwritten, or else refused when it is read again
-        return config.Watch().door
+        return Watch().door
 
 
-def _make_folders(mine: Installed, settings: config.Settings, agent_user: str) -> None:
+def _make_folders(mine: Installed, settings: Settings, agent_user: str) -> None:
     for folder in ("", *script.FOLDERS):
         mine.make_folder(os.path.join(settings.state_dir, folder).rstrip("/"))
     mine.make_folder(settings.watch.config_dir)
@@ -136,7 +136,7 @@ def _make_folders(mine: Installed, settings: config.Settings, agent_user: str) -
         mine.share(settings.watch.config_dir, agent_user)
 
 
-def _configure_agent(mine: Installed, settings: config.Settings, token_file: str, has: detect.Node) -> bool:
+def _configure_agent(mine: Installed, settings: Settings, token_file: str, has: detect.Node) -> bool:
     options, secret = script.inherited(settings, token_file), _secret(mine, settings, has.agent_user)
     static = f"{settings.watch.config_dir}/{agent_config.STATIC_FILE}"
     text = agent_config.text(agent_config.static(settings, options, process.handler_argv, secret))
@@ -159,7 +159,7 @@ def _configure_agent(mine: Installed, settings: config.Settings, token_file: str
     return changed
 
 
-def _secret(mine: Installed, settings: config.Settings, user: str) -> str:
+def _secret(mine: Installed, settings: Settings, user: str) -> str:
     """As door.secret; who runs lictor-serve may read it."""
     path = settings.watch.secret_file
     if settings.watch.door != "http":
@@ -174,18 +174,18 @@ def _drop_in(unit: str) -> str:
     return f"{_UNITS}/{unit}.d/lictor.conf"
 
 
-def _nginx_unit(settings: config.Settings, has: detect.Node) -> str:
+def _nginx_unit(settings: Settings, has: detect.Node) -> str:
     """The unit that runs the nginx of these settings; "" when something else does."""
     return has.nginx_unit if settings.nginx and not settings.nginx.container and has.has_systemd else ""
 
 
-def _residents(settings: config.Settings) -> dict[str, str]:
+def _residents(settings: Settings) -> dict[str, str]:
     """The handlers that run all along, and the units that do it."""
     return {"lictor-registrar": unit_files.REGISTRAR_UNIT,
             **({"lictor-serve": unit_files.SERVE_UNIT} if settings.watch.door == "http" else {})}
 
 
-def _write_residents(mine: Installed, settings: config.Settings, token_file: str, has: detect.Node) -> None:
+def _write_residents(mine: Installed, settings: Settings, token_file: str, has: detect.Node) -> None:
     for name, unit in _residents(settings).items():
         argv = [*process.handler_argv(name), *script.inherited(settings, token_file)]
         text = (unit_files.serve if unit == unit_files.SERVE_UNIT else unit_files.registrar)(
@@ -195,7 +195,7 @@ def _write_residents(mine: Installed, settings: config.Settings, token_file: str
         mine.write(f"{_UNITS}/{unit_files.SERVE_SOCKET}", unit_files.serve_socket(settings))
 
 
-def _nginx_todo(mine: Installed, settings: config.Settings, unit: str) -> list[str]:
+def _nginx_todo(mine: Installed, settings: Settings, unit: str) -> list[str]:
     there = settings.nginx
     if not there:
         return []
@@ -222,7 +222,7 @@ def _has_lua(mine: Installed) -> bool:
     return bool(glob.glob(mine.path("/etc/nginx/modules-enabled/*lua*")))
 
 
-def _included(mine: Installed, there: config.Nginx, what: str) -> bool:
+def _included(mine: Installed, there: Nginx, what: str) -> bool:
     """Whether a file beside or below the main configuration, but not our own, includes `what` of our folder."""
     wanted = f"{there.conf_dir}/{what}"
     for folder, folders, names in os.walk(mine.path(os.path.dirname(there.main_conf))):
@@ -234,7 +234,7 @@ def _included(mine: Installed, there: config.Nginx, what: str) -> bool:
     return False
 
 
-def _agent_todo(settings: config.Settings, has: detect.Node, changed: bool) -> list[str]:
+def _agent_todo(settings: Settings, has: detect.Node, changed: bool) -> list[str]:
     if not changed:
         return []
     if not has.agent_unit:
@@ -257,7 +257,7 @@ def _enabled_link(mine: Installed, unit: str) -> str:
     return mine.path(f"{_UNITS}/{target}.target.wants/{unit}")
 
 
-def _residents_todo(mine: Installed, settings: config.Settings, has: detect.Node) -> list[str]:
+def _residents_todo(mine: Installed, settings: Settings, has: detect.Node) -> list[str]:
     residents = _residents(settings)
     if not has.has_systemd:
         return [f"keep {name} running: {' '.join(process.handler_argv(name))}" for name in residents]
