@@ -38,12 +38,15 @@ class Templates:
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
 
     def text(self, template: str, **values: Any) -> str:
-        """Raises Refused, naming the template, when it can't be rendered."""
+        """Render a file of nginx's, with a header; raises Refused, naming the template, when it can't be rendered."""
+        return HEADER.format(template=template) + self.render(template, live=self.live, **values)
+
+    def render(self, template: str, **values: Any) -> str:
+        """Render just what the template says; raises Refused, naming the template, when it can't be rendered."""
         try:
-            body = self._environment.get_template(template).render(live=self.live, **values)
+            return self._environment.get_template(template).render(**values)
         except jinja2.TemplateError as error:
             raise errors.Refused(f"templates/{template}: {type(error).__name__}: {error}") from error
-        return HEADER.format(template=template) + body
 
     def shared(self, conf_dir: str) -> dict[str, str]:
         """What all services need, by path below conf_dir."""

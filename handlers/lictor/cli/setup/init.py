@@ -188,9 +188,7 @@ def _residents(settings: Settings) -> dict[str, str]:
 def _write_residents(mine: Installed, settings: Settings, token_file: str, has: detect.Node) -> None:
     for name, unit in _residents(settings).items():
         argv = [*process.handler_argv(name), *script.inherited(settings, token_file)]
-        text = (unit_files.serve if unit == unit_files.SERVE_UNIT else unit_files.registrar)(
-            argv, settings, has.agent_unit, has.agent_user, has.docker_group)
-        mine.write(f"{_UNITS}/{unit}", text)
+        mine.write(f"{_UNITS}/{unit}", unit_files.resident(unit, argv, settings, has))
     if settings.watch.door == "http":
         mine.write(f"{_UNITS}/{unit_files.SERVE_SOCKET}", unit_files.serve_socket(settings))
 
