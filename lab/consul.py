@@ -75,6 +75,11 @@ class Consul:
         if self.daemon:
             self.daemon.stop(number)
 
+    def send(self, number: int) -> None:
+        """Send a signal to the agent, which has to have been started."""
+        assert self.daemon
+        self.daemon.send(number)
+
     def reload(self) -> None:
         self.request("PUT", "/v1/agent/reload")
 

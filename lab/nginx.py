@@ -70,12 +70,23 @@ class Nginx:
         wait_for(self.is_up, f"nginx answers on {self.url}", timeout_s)
         return self
 
+    @property
+    def pid(self) -> int:
+        """Its master process; nginx has to have been started."""
+        assert self.daemon
+        return self.daemon.pid
+
     def is_up(self) -> bool:
         return self.get("/nginx-is-up")[0] == 200
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.daemon:
             self.daemon.stop(number)
+
+    def send(self, number: int) -> None:
+        """Send a signal to the master process, which has to have been started."""
+        assert self.daemon
+        self.daemon.send(number)
 
     def get(self, path: str, host: str = "") -> tuple[int, str]:
         """One request on a fresh connection: status and body."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from lab.bench import __main__ as bench
-from lab.bench import latency, limits, load, template_double
+from lab.bench import events, latency, limits, load, storm, template_double
 from lab.bench.peers import TEMPLATE
 from lab.leftovers import processes_naming
 from support.paths import REPOSITORY
@@ -108,8 +108,8 @@ def test_what_fails_does_not_take_the_other_figures_with_it(monkeypatch: pytest.
         raise AssertionError("handlers are still at work")
 
     rows = [{"what": "unchanged", "ratio": 1.5}]
-    monkeypatch.setattr(bench.storm, "measure", fails)
-    monkeypatch.setattr(bench.events, "measure", lambda *_: rows)
+    monkeypatch.setattr(storm, "measure", fails)
+    monkeypatch.setattr(events, "measure", lambda *_: rows)
     arguments = argparse.Namespace(part=["storm", "events"], only=None, quick=True, rounds=None, size=None)
     parts, _, failed = bench.measured(str(tmp_path), arguments, cast(Any, None))
     assert parts == {"events": rows} and failed == ["storm: handlers are still at work"]

@@ -16,6 +16,7 @@ import pytest
 from lab import netns
 from lab.daemon import wait_for
 from lab.hosts import status
+from lab.hosts.host import Host
 from lab.hosts.lab import Lab, ready_nodes
 from support.paths import REPOSITORY
 
@@ -140,24 +141,29 @@ def test_a_container_on_one_host_is_served_by_the_nginx_of_all(well: Lab) -> Non
     assert client.last_answer and client.failures == []
 
 
+def wait_spread(host: Host) -> None:
+    wait_for(lambda: host.docker.containers("name=^spread", "status=running"), f"a task runs on {host.name}", LIMIT_S)
+
+
+def wait_reached(url: str, host: Host) -> None:
+    wait_for(lambda: "instance" in fetched(url, host.netns), f"{host.name} reaches {url}", LIMIT_S)
+
+
 def test_a_swarm_runs_on_all_hosts_and_each_port_is_open_to_the_others(well: Lab) -> None:
     manager = well.hosts[0].docker
     manager.docker("service", "create", "--detach", "--name", "spread", "--no-resolve-image", "--replicas", "3",
                    "--publish", "mode=host,target=8080", "books-service:1.0")
     try:
         for host in well.hosts:
-            wait_for(lambda engine=host.docker: engine.containers("name=^spread", "status=running"),
-                     f"a task runs on {host.name}", LIMIT_S)
+            wait_spread(host)
             port = host.docker.docker("ps", "--filter", "name=^spread", "--format", "{{.Ports}}")
             number = port.partition("->")[0].rpartition(":")[2]
             for other in well.hosts:
-                url = f"http://{host.address}:{number}/api/v1/books"
-                wait_for(lambda url=url, path=other.netns: "instance" in fetched(url, path),
-                         f"{other.name} reaches {url}", LIMIT_S)
+                wait_reached(f"http://{host.address}:{number}/api/v1/books", other)
     finally:
         manager.docker("service", "rm", "spread")
-        for host in well.hosts:
-            wait_for(lambda engine=host.docker: not engine.containers("name=^spread"), "its tasks are gone", LIMIT_S)
+        wait_for(lambda: not any(each.docker.containers("name=^spread") for each in well.hosts), "its tasks are gone",
+                 LIMIT_S)
 
 
 def test_a_leader_that_is_cut_off_is_replaced_and_comes_back(well: Lab) -> None:

@@ -14,6 +14,7 @@ from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.node import Node
+from support.paths import text_of
 
 NAME = "books-service"
 MASTER = "5e6c0f0e-0000-4000-8000-000000000001"
@@ -57,13 +58,13 @@ def test_without_a_leader_nothing_is_touched_and_it_recovers_by_itself(member: M
     node.wait_served(f"{NAME}-1", f"{NAME}-2")
     before = node.docker.containers()
     with Client(node.nginx.port, "/api/v1/books") as client:
-        server.daemon.send(signal.SIGSTOP)
+        server.send(signal.SIGSTOP)
         try:
             wait_for(lambda: f"http://{node.consul.address}" in swept(node), "the check names what does not answer", 60)
             done = node.run("plan")
             assert done.returncode == 75 and len(done.stderr.splitlines()) == 1
         finally:
-            server.daemon.send(signal.SIGCONT)
+            server.send(signal.SIGCONT)
         assert node.docker.containers() == before
         wait_for(lambda: node.run("scale", NAME, "3").returncode == 0, "the count can be written again", 60)
         # The agent tries a watch that failed again after 5 to 20 s; the timer is there before.
@@ -118,7 +119,7 @@ def test_hostile_instances_are_skipped_and_named_and_the_others_stay_served(node
             node.consul.request("PUT", "/v1/catalog/register", {"Node": "evil", "Address": "10.0.0.9", "Service": {
                 "Service": NAME, "ID": f"evil-{number};}}\n", **fields, "Tags": ["../../x", "$y"],
                 "Meta": {"weight": "1; } evil {"}}})
-        wait_for(lambda: all(f"evil-{number}" in node.consul.daemon.log() + node.log()
+        wait_for(lambda: all(f"evil-{number}" in text_of(f"{node.consul.folder}/consul.log") + node.log()
                              for number in range(len(HOSTILE))), "each one is named in a log")
         node.handler("lictor-reconcile", "--sweep")
         assert upstream.read_text() == clean

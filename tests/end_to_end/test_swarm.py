@@ -19,6 +19,7 @@ from lictor.planner import plan, service_state
 from lab.daemon import wait_for
 from lab.docker import Engine
 from lab.hosts.demo import NAME, SPEC
+from lab.hosts.host import Host
 from lab.hosts.lab import Lab
 
 LIMIT_S = 120
@@ -46,7 +47,11 @@ def passing(lab: Lab, color: str, host: int = 0) -> list[dict[str, Any]]:
 def wait_all_serve(lab: Lab, count: int, color: str) -> None:
     wait_for(lambda: len(passing(lab, color)) == count, f"{count} of {color} pass", LIMIT_S)
     for host in lab.hosts:
-        wait_for(lambda host=host: len(host.confirmed(NAME)) == count, f"{host.name} serves {count}", LIMIT_S)
+        wait_confirmed(host, count)
+
+
+def wait_confirmed(host: Host, count: int) -> None:
+    wait_for(lambda: len(host.confirmed(NAME)) == count, f"{host.name} serves {count}", LIMIT_S)
 
 
 def a_bad_release_changes_nothing(lab: Lab) -> None:

@@ -165,7 +165,8 @@ def test_the_file_of_the_articles_scales_and_releases_unchanged(project: Project
 
 
 def test_an_instance_runs_beside_those_of_another_release(modern: Project, second_image: str) -> None:
-    rolling = {"release": {"strategy": "rolling"}, "project": {"folder": str(modern.folder), "service": "blue"}}
+    rolling: dict[str, Any] = {"release": {"strategy": "rolling"},
+                               "project": {"folder": str(modern.folder), "service": "blue"}}
     old = modern.start(1, "", **rolling)
     with pytest.raises(errors.Conflict, match="is number 1 of books-service$"):
         modern.start(1, "", "r2", image=second_image, **rolling)

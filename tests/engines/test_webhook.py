@@ -191,6 +191,7 @@ def test_other_answers_are_refused_and_redirects_not_followed(server: Server, tm
 def test_what_was_not_received_is_sent_again_though_it_may_be_done_once_only(monkeypatch: pytest.MonkeyPatch) -> None:
     port, = free_ports(1)
     given = settings(f"http://127.0.0.1:{port}/{{name}}/{{replicas}}")
+    assert given.webhook
     with pytest.raises(http.NotSent, match="webhook.scale: POST .*: .*Connection refused"):
         scale(Settings(webhook=given.webhook._replace(timeout_s=0.3)))
     with contextlib.ExitStack() as stack:

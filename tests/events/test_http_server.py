@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ from lab.consul import Consul
 from lab.daemon import Daemon, wait_for
 from lab.nginx import Nginx
 from support.backend import Backend
-from support.paths import HANDLERS
+from support.paths import HANDLERS, text_of
 from support.routed import Routed, payload
 
 
@@ -63,12 +63,12 @@ def test_events_are_followed_and_what_is_wrong_is_refused(routed: Routed) -> Non
             (400, "/route/a", b"{}", {}),
             (400, "/scale", b"7", {}),
             (400, "/heal", b"", {}),
-            (411, "/route/a", bad, {"Content_Length": "many"}),
-            (413, "/route/a", b"", {"Content_Length": str(LONGEST_BYTES + 1)}),
+            (411, "/route/a", bad, {"Content-Length": "many"}),
+            (413, "/route/a", b"", {"Content-Length": str(LONGEST_BYTES + 1)}),
         ):
-            assert routed.post(path, body, **headers)[0] == status, (path, body, headers)
+            assert routed.post(path, body, headers=headers)[0] == status, (path, body, headers)
         assert routed.served("a") == before
-        assert files.read(routed.settings.watch.secret_file) not in daemon.log()
+        assert text_of(routed.settings.watch.secret_file) not in daemon.log()
         assert os.stat(routed.settings.watch.secret_file).st_mode & 0o777 == 0o600
 
 
@@ -206,7 +206,7 @@ def test_settings_are_read_again_when_they_change_and_bad_ones_are_not_taken(rou
         wait_for(lambda: "the old settings stay" in daemon.log(), "it is refused")
         files.write_atomic(path, sound.replace('door = "http"', 'door = "script"'))
         wait_for(lambda: "end lictor serve for that" in daemon.log(), "so is a door without a secret")
-        assert routed.post("/alive", b"", **{agent_config.SECRET_HEADER: ""})[0] == 403
+        assert routed.post("/alive", headers={agent_config.SECRET_HEADER: ""})[0] == 403
         files.write_atomic(path, sound.replace("250ms", "1s"))
         wait_for(lambda: "has been read again" in daemon.log(), "it is taken")
         daemon.send(signal.SIGHUP)
@@ -248,7 +248,7 @@ def test_another_door_and_a_taken_port_end_it(routed: Routed) -> None:
 def test_what_comes_while_an_errand_runs_is_merged() -> None:
     begun, gate = list[set[int]](), threading.Semaphore(0)
 
-    def start(what: set[int]) -> "threading._RLock":
+    def start(what: set[int]) -> Callable[[], object]:
         begun.append(what)
         return gate.acquire
 

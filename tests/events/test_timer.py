@@ -91,9 +91,13 @@ def test_a_sweep_asks_ten_times_at_most_however_many_services_there_are(
         consul.register({"Name": f"books-{number}", "Port": 80, "Check": {"TTL": "60s", "Status": "passing"}})
         consul.put(f"lictor/state/books-{number}", "{}")
     survey.look(call)
-    asked = []
-    ask = transport.Client._ask
-    monkeypatch.setattr(transport.Client, "_ask", lambda *each, **more: asked.append(each) or ask(*each, **more))
+    asked, ask = list[object](), transport.Client._ask
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        asked.append(args)
+        return ask(*args, **kwargs)
+
+    monkeypatch.setattr(transport.Client, "_ask", noted)
     survey.look(call)
     assert len(asked) <= 10
 

@@ -303,7 +303,7 @@ def test_a_start_in_the_future_is_no_start_up_for_ever() -> None:
     (1, 0, 0), (2, 7.5, 10), (3, 15, 20), (4, 30, 40), (7, 225, 300), (5000, 225, 300),
 ])
 def test_starts_back_off_after_deaths(count: int, earliest_s: float, latest_s: float) -> None:
-    waits = [backoff.retry_at("books", number, Deaths(count, NOW)) - NOW for number in range(50)]
+    waits = [backoff.retry_at("books", f"{number}", Deaths(count, NOW)) - NOW for number in range(50)]
     assert earliest_s <= min(waits) <= max(waits) <= latest_s
     assert count == 1 or len(set(waits)) > 40  # they do not all come back together
 

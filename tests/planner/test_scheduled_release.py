@@ -126,7 +126,8 @@ def test_the_deadline_of_an_engine_s_rolling_update_counts_from_the_last_new_ins
 def test_what_a_forgetful_engine_did_not_end_well_is_none_of_the_release_and_fails_it() -> None:
     """Its playbook broke off half-way, say: it is told again after a while, and taken back at the deadline."""
     half = (Group("books", "", 2, "", "books:1", None),)
-    asked = {"asked": {"": Asked(2, "", NOW - 20, done=False)}, "deaths": {telling(""): Deaths(2, NOW - 20)}}
+    asked: dict[str, Any] = {"asked": {"": Asked(2, "", NOW - 20, done=False)},
+                             "deaths": {telling(""): Deaths(2, NOW - 20)}}
     begun = msgspec.structs.replace(BEGUN, passing_since=0.0, most=0)
     crew = ("a - passing", "b - passing")
     again = rolling(half, *crew, rollout=begun, remembers=False, **asked)
@@ -227,7 +228,8 @@ def test_the_ill_of_a_release_that_failed_are_its_engine_s_to_replace(remembers:
              "critical_since": dict.fromkeys("ab", NOW - 120), "asked": {"": Asked(2, new, NOW - 121)},
              "rollout": Rollout(new, NOW - 125, most=2, moved_at=NOW - 121)}
     told = group("", 2, "books:2", *"ab", spec=spec)._replace(container_ids=("a", "b") if remembers else None)
-    crew, how = ("a - critical", "b - critical"), {"spec": spec, "remembers": remembers, "ends": remembers}
+    crew = ("a - critical", "b - critical")
+    how: dict[str, Any] = {"spec": spec, "remembers": remembers, "ends": remembers}
     spent = (Reservation("books", "x", NOW - 30),)
     for reservations in ((), spent):
         late = world("books:2", 2, (told,), *crew, state=state, reservations=reservations, **how)

@@ -13,7 +13,7 @@ from lictor import errors, model
 from lictor.adapters import files
 from lictor.adapters.consul.client import Client
 from lictor.events import script
-from lictor.planner import budget, observation, service_state
+from lictor.planner import budget, desired, observation, service_state
 from lictor.reconcile import act, history, loop, observe
 from lictor.reconcile.context import Context
 from lictor.routing import announce
@@ -106,7 +106,7 @@ def test_an_env_file_that_cannot_be_read_is_a_failed_start_with_its_reason(conte
 
 @pytest.mark.parametrize("live", [{"name": "other", "image": "x"}, {"name": "books", "imagee": "x"}, {}, None])
 def test_a_damaged_memory_of_what_runs_gives_way_to_the_spec(context: Context, live: dict[str, Any]) -> None:
-    wanted = observe.desired.desired("books", {"spec": json.dumps(SPEC).encode()}, service_state.State())
+    wanted = desired.desired("books", {"spec": json.dumps(SPEC).encode()}, service_state.State())
     assert act.live_spec(observation.Observation(0.0, wanted, state=service_state.State(live=live))) == PLAIN
 
 
@@ -142,10 +142,10 @@ def test_who_finds_the_lock_taken_leaves_word(context: Context, engine: Docker) 
 def test_what_nginx_serves_is_unknown_when_nodes_cannot_be_seen_or_a_word_is_damaged(context: Context) -> None:
     found = [model.Instance("node-1", "s1", "books", "127.0.0.1", 80, "passing", True, None, "c1")]
     wait_for(context.client.alive_nodes, "the node is alive")
-    wanted = observe.desired.desired("books", {"spec": json.dumps(SPEC).encode()}, service_state.State())
+    wanted = desired.desired("books", {"spec": json.dumps(SPEC).encode()}, service_state.State())
     assert observe.served(context, wanted, found) == (frozenset(), ())
-    context.client.put("lictor/nodes/books/node-1", '{"instances": 3}')
-    assert observe.served(context, wanted, found) == ({("node-1", "s1")}, ())
+    context.client.put("lictor/nodes/node-1/books", '{"instances": 3}')
+    assert observe.served(context, wanted, found) == (frozenset({("node-1", "s1")}), ())
     with pytest.raises(errors.Unavailable, match="not among the nodes that are alive"):
         observe.served(context._replace(node="node-9"), wanted, found)
 

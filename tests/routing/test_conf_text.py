@@ -46,6 +46,7 @@ def test_a_port_that_begins_like_the_one_that_stands_for_no_peer_is_a_peer() -> 
 @given(SOME_PEERS, SOME_PEERS)
 def test_nobody_is_followed_by_what_the_template_gives(before: list[Peer], after: list[Peer]) -> None:
     text = conf_text.with_nobody(TEMPLATES.upstream("books", before))
+    assert text is not None
     assert conf_text.SERVER.findall(text) == [conf_text.NO_PEER] and conf_text.with_nobody(text) == text
     assert conf_text.with_servers(text, servers(after)) == TEMPLATES.upstream("books", after)
     assert conf_text.with_nobody(TEMPLATES.upstream("books", [])) is None

@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from lictor import errors, model
+from lictor import errors
 from lictor.adapters import files, process
 from lictor.adapters.consul.client import Client as ConsulClient
-from lictor.events import agent_config, script
+from lictor.events import agent_config, script, service_watch
 from lictor.routing import follow, peers, route_store, templates
 from lictor.routing import nginx as lictor_nginx
 from lictor.spec.settings import Settings, load_settings
@@ -28,6 +28,8 @@ from lab.daemon import wait_for
 from lab.nginx import Nginx
 from support.backend import Backend
 from support.modes import in_both_modes
+from support.paths import text_of
+from support.routed import published
 
 NAME = "books"
 PATH = "/api/v1/books"
@@ -80,8 +82,8 @@ class Node(NamedTuple):
         follow.refresh(self.settings, [NAME], ConsulClient.connect(environ=self.consul.environ))
 
     @property
-    def served(self) -> peers.Served | None:
-        return route_store.served(self.settings.state_dir, NAME)
+    def served(self) -> peers.Served:
+        return published(self.settings, NAME)
 
     def who_answers(self) -> set[str | int]:
         """Who has answered 20 requests; statuses other than 200 as they are."""
@@ -190,7 +192,7 @@ def test_hostile_instances_are_skipped_by_name_and_the_others_stay(node: Node, b
         assert f"evil-{number}" in done.stderr.decode()
     assert "entry 8 of 11" in done.stderr.decode()
     assert node.who_answers() == {"a", "b", "c"}
-    upstream_file = files.read(f"{node.nginx.conf_dir}/upstreams/lictor_{NAME}.conf")
+    upstream_file = text_of(f"{node.nginx.conf_dir}/upstreams/lictor_{NAME}.conf")
     assert upstream_file.count("server ") == 3 and "evil" not in upstream_file
     before = node.served
     alone = node.route(json.dumps(extra).encode(), index="10")  # fewer, so Consul itself is asked, and knows better
@@ -265,7 +267,7 @@ def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node: No
     a, b, c = backends
     node.register(a)
     node.refresh()
-    main_conf = files.read(node.nginx.main_conf)
+    main_conf = text_of(node.nginx.main_conf)
     taken = "location /taken { return 204; } location = "
     files.write_atomic(node.nginx.main_conf, main_conf.replace("location = ", taken, 1))
     node.refresh(path="/taken")
@@ -295,7 +297,7 @@ def test_where_the_users_own_configuration_is_refused_no_route_is_to_blame(node:
                                                                            capsys: pytest.CaptureFixture[str]) -> None:
     node.register(backends[0])
     node.refresh()
-    main_conf = files.read(node.nginx.main_conf)
+    main_conf = text_of(node.nginx.main_conf)
     files.write_atomic(node.nginx.main_conf, main_conf + "nonsense;")
     node.refresh(path="/other")
     assert "not for what is new" in capsys.readouterr().err and not node.served.refused
@@ -314,6 +316,7 @@ def test_killed_at_any_point_it_converges_at_the_next_sweep(node: Node, backends
         (node.deregister if number % 2 else node.register)(c)
         node.wait_passing(3 - number % 2)
         killed = subprocess.Popen(node.argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=node.environ)
+        assert killed.stdin
         killed.stdin.write(node.payload())
         killed.stdin.close()
         try:
@@ -352,13 +355,13 @@ def test_many_handlers_at_once_leave_one_state(node: Node, backends: list[Backen
     second = node.payload()
     running = []
     for number in range(12):
-        running.append(subprocess.Popen(node.argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        env={**node.environ, "CONSUL_INDEX": str(number)}))
-        running[-1].stdin.write(first if number % 2 else second)
-        running[-1].stdin.close()
+        handler = subprocess.Popen(node.argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                   env={**node.environ, "CONSUL_INDEX": str(number)})
+        assert handler.stdin
+        handler.stdin.write(first if number % 2 else second)
+        handler.stdin.close()
+        running.append(handler)
     codes = [each.wait(60) for each in running]
-    for each in running:
-        each.stderr.close()
     node.sweep()
     assert set(codes) <= {0, 75}
     assert node.served.confirmed and node.who_answers() == {"a", "b", "c"}
@@ -370,20 +373,20 @@ def test_an_event_waits_for_the_leader_that_is_just_being_elected(node: Node, ba
     node.register(*backends)
     call = script.Call(node.settings, None, argparse.Namespace())
     monkeypatch.setattr(follow, "_connect", lambda _token_file: ConsulClient.connect(environ=node.consul.environ))
-    assert follow.handle(call, NAME, node.payload(), 1, reconcile=lambda _: None) == 0
+    assert service_watch.handle(call, NAME, node.payload(), 1, reconcile=lambda _: None) == 0
     node.deregister(*backends[:2])
     leaders = iter([errors.Unavailable("No cluster leader")] * 2)
 
     class Electing:
         """Consul's client; it keeps that without a leader there is an error, and soon after there is none."""
 
-        def health(self, service: str, *, consistent: bool = False) -> list[model.Instance]:
+        def health(self, service: str, *, consistent: bool = False) -> list[dict[str, Any]]:
             for each in leaders:
                 raise each
             return ConsulClient.connect(environ=node.consul.environ).health(service, consistent=consistent)
 
     monkeypatch.setattr(follow, "_connect", lambda _token_file: Electing())
-    assert follow.handle(call, NAME, node.payload(), 2, reconcile=lambda _: None) == 0
+    assert service_watch.handle(call, NAME, node.payload(), 2, reconcile=lambda _: None) == 0
     assert node.who_answers() == {"c"} and next(leaders, None) is None
 
 

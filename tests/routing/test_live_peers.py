@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,8 @@ from lab.consul import Consul
 from lab.daemon import free_ports, wait_for
 from lab.nginx import Nginx
 from support.backend import Backend
-from support.paths import REPOSITORY
+from support.paths import REPOSITORY, text_of
+from support.routed import nginx_of, published, with_nginx
 
 NAME = "books"
 
@@ -45,7 +47,8 @@ class Peer(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         peer = self
-        self.connections, self.requests, self.free = 0, [], threading.Event()
+        self.connections, self.free = 0, threading.Event()
+        self.requests: list[str] = []
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -134,11 +137,11 @@ def decide(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None
 
 def set_peers(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None:
     decide(settings, *ports, weights=weights)
-    assert live_peers.publish(settings.nginx, settings.state_dir, NAME)
+    assert live_peers.publish(nginx_of(settings), settings.state_dir, NAME)
 
 
 def ask(settings: Settings, method: str, path: str, body: str | None = None) -> tuple[int, str]:
-    connection = Socket(settings.nginx.conf_dir)
+    connection = Socket(nginx_of(settings).conf_dir)
     connection.request(method, path, body)
     answer = connection.getresponse()
     return answer.status, answer.read().decode().strip()
@@ -149,7 +152,7 @@ def in_flight(settings: Settings, port: int) -> int:
 
 
 def workers(nginx: Nginx) -> set[str]:
-    with open(f"/proc/{nginx.daemon.pid}/task/{nginx.daemon.pid}/children", encoding="utf-8") as file:
+    with open(f"/proc/{nginx.pid}/task/{nginx.pid}/children", encoding="utf-8") as file:
         return set(file.read().split())
 
 
@@ -197,12 +200,16 @@ def test_a_location_of_the_users_own_follows_the_list_too(books: Settings, nginx
     text = files.read(nginx.main_conf) or ""
     files.write_atomic(nginx.main_conf, text.replace(
         "location = ", f"location /mine {{ proxy_pass http://lictor_{NAME}; }} location = ", 1))
-    nginx.daemon.send(signal.SIGHUP)
+    nginx.send(signal.SIGHUP)
     with Backend("a") as a, Backend("b") as b:
         for each in (a, b, a):
             set_peers(books, each.port)
-            expected = (200, f'{{"instance": "{each.name}", "boot": "1"}}')
-            wait_for(lambda expected=expected: all(nginx.get("/mine") == expected for _ in range(10)), each.name, 10)
+            wait_answers(nginx, "/mine", each.name)
+
+
+def wait_answers(nginx: Nginx, path: str, name: str) -> None:
+    expected = (200, f'{{"instance": "{name}", "boot": "1"}}')
+    wait_for(lambda: all(nginx.get(path) == expected for _ in range(10)), name, 10)
 
 
 def test_without_peers_it_is_503_with_retry_after(books: Settings, nginx: Nginx) -> None:
@@ -265,7 +272,7 @@ def test_what_is_in_flight_is_counted_until_it_ends(books: Settings, nginx: Ngin
         wait_for(lambda: in_flight(books, peer.port) == 3, "three are held")
         set_peers(books, a.port)
         assert who_answers(nginx) == {"a"}
-        os.kill(nginx.daemon.pid, signal.SIGHUP)
+        os.kill(nginx.pid, signal.SIGHUP)
         assert in_flight(books, peer.port) == 3
         peer.free.set()
         assert [each.result()[0] for each in held] == [200] * 3
@@ -310,10 +317,13 @@ def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books: Settings, n
             assert asked.result()[0] in (502, 504)
         wait_for(lambda: observe.one(context, NAME, {}).seen.in_flight["c1"] == connections, "it has ended")
         nginx.stop()
-        asked_again, ask = [], nginx_socket.ask
-        monkeypatch.setattr(
-            nginx_socket, "ask", lambda *args, **kwargs: asked_again.append(args) or ask(*args, **kwargs)
-        )
+        asked_again, ask = list[object](), nginx_socket.ask
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            asked_again.append(args)
+            return ask(*args, **kwargs)
+
+        monkeypatch.setattr(nginx_socket, "ask", noted)
         assert observe.one(context, NAME, {}).seen.in_flight == {"c1": connections, "c2": connections}
         assert len(asked_again) == 1  # else one that hangs would be waited for again and again
 
@@ -323,7 +333,7 @@ def test_subrequests_whose_end_nobody_learns_are_not_counted(books: Settings, ng
     files.write_atomic(nginx.main_conf, text.replace("location = ", (
         f"location /mine {{ auth_request /asked; mirror /asked; proxy_pass http://lictor_{NAME}; }}"
         f"location = /asked {{ internal; proxy_pass http://lictor_{NAME}/books; }} location = "), 1))
-    nginx.daemon.send(signal.SIGHUP)
+    nginx.send(signal.SIGHUP)
     with Backend("a") as a:
         set_peers(books, a.port)
         wait_for(lambda: nginx.get("/mine")[0] == 200, "it is there")
@@ -346,71 +356,71 @@ def test_lists_survive_a_reload_a_restart_and_a_publication_without_nginx(books:
         set_peers(books, a.port)
         before = ask(books, "GET", "/live/books")
         old_workers = workers(nginx)
-        os.kill(nginx.daemon.pid, signal.SIGHUP)
+        os.kill(nginx.pid, signal.SIGHUP)
         wait_for(lambda: not workers(nginx) & old_workers, "the old workers have ended")
         assert ask(books, "GET", "/live/books") == before and who_answers(nginx) == {"a"}
         nginx.stop()
         decide(books, a.port, b.port)
-        assert not live_peers.publish(books.nginx, books.state_dir, NAME)
-        assert not route_store.served(books.state_dir, NAME).confirmed
+        assert not live_peers.publish(nginx_of(books), books.state_dir, NAME)
+        assert not published(books, NAME).confirmed
         nginx.start()
         assert who_answers(nginx) == {"a", "b"}
         old_workers = workers(nginx)
         assert publish.publish(books) == [NAME]  # as the timer does
-        assert route_store.served(books.state_dir, NAME).confirmed and workers(nginx) == old_workers
+        assert published(books, NAME).confirmed and workers(nginx) == old_workers
 
 
 def test_a_lost_state_file_and_a_clock_that_was_turned_back_do_not_block(books: Settings, nginx: Nginx) -> None:
     with Backend("a") as a:
         ask(books, "PUT", "/live/books", f"{2**52}\n")
-        os.unlink(f"{books.nginx.conf_dir}/live/books.peers")
+        os.unlink(f"{nginx_of(books).conf_dir}/live/books.peers")
         set_peers(books, a.port)
         assert ask(books, "GET", "/live/books")[1].split()[0] == str(2**52 + 1) and who_answers(nginx) == {"a"}
 
 
 def test_a_state_file_that_was_lost_is_written_again_by_a_sweep(books: Settings, nginx: Nginx) -> None:
-    path = f"{books.nginx.conf_dir}/live/books.peers"
+    path = f"{nginx_of(books).conf_dir}/live/books.peers"
     with Backend("a") as a:
         set_peers(books, a.port)
         os.unlink(path)
-        assert publish.publish(books, [NAME]) == [NAME] and str(a.port) in files.read(path)
-        assert route_store.served(books.state_dir, NAME).confirmed and who_answers(nginx) == {"a"}
+        assert publish.publish(books, [NAME]) == [NAME] and str(a.port) in text_of(path)
+        assert published(books, NAME).confirmed and who_answers(nginx) == {"a"}
 
 
 def test_a_list_that_the_nginx_of_an_older_lictor_refuses_brings_what_can_read_it(
         books: Settings, nginx: Nginx,
 ) -> None:
     path = f"{nginx.conf_dir}/live.lua"
-    text = files.read(path)
+    text = text_of(path)
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
         files.write_atomic(path, text.replace(" ?(%d*)\\n)", "\\n)", 1))
         old_workers = workers(nginx)
-        nginx.daemon.send(signal.SIGHUP)
+        nginx.send(signal.SIGHUP)
         wait_for(lambda: not workers(nginx) & old_workers, "the old workers have ended")
         decide(books, a.port, b.port, weights=(2, 1))
-        assert not live_peers.publish(books.nginx, books.state_dir, NAME) and who_answers(nginx) == {"a"}
+        assert not live_peers.publish(nginx_of(books), books.state_dir, NAME) and who_answers(nginx) == {"a"}
         assert publish.publish(books) == [NAME] and who_answers(nginx) == {"a", "b"}
-        assert files.read(path) == text
+        assert text_of(path) == text
 
 
 def test_the_modes_follow_each_other_and_a_location_is_reloaded(books: Settings, nginx: Nginx) -> None:
-    reloaded = books._replace(nginx=books.nginx._replace(mode="reload"))
+    reloaded = with_nginx(books, mode="reload")
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
         assert publish.publish(reloaded, [NAME]) == [NAME] and who_answers(nginx) == {"a"}
-        assert "balancer" not in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+        assert "balancer" not in text_of(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
         decide(books, b.port)
         assert publish.publish(reloaded) == [NAME] and who_answers(nginx) == {"b"}
         lictor_nginx.prepare(nginx.conf_dir)  # as lictor init does
         assert publish.publish(books, [NAME]) == [NAME] and who_answers(nginx) == {"b"}
-        generation = route_store.served(books.state_dir, NAME).generation
+        generation = published(books, NAME).generation
         assert publish.publish(books, [NAME]) == []
         route(books, path="/other")
         decide(books, a.port)
         assert publish.publish(books) == [NAME]
         assert nginx.get("/books")[0] == 404 and json.loads(nginx.get("/other")[1])["instance"] == "a"
-        assert route_store.served(books.state_dir, NAME).generation > generation
+        assert published(books, NAME).generation > generation
         route(books, removed=True)
         decide(books)
         assert publish.publish(books) == [NAME] and nginx.get("/other")[0] == 404
@@ -419,12 +429,12 @@ def test_the_modes_follow_each_other_and_a_location_is_reloaded(books: Settings,
 
 def make_unsignalled(settings: Settings, nginx: Nginx) -> Settings:
     """lictor may not signal nginx; here it doesn't find it."""
-    return settings._replace(nginx=settings.nginx._replace(pid_file=f"{nginx.folder}/none"))
+    return with_nginx(settings, pid_file=f"{nginx.folder}/none")
 
 
 def make_broken(settings: Settings, nginx: Nginx) -> Settings:
     """The user's own configuration is no good."""
-    files.write_atomic(nginx.main_conf, files.read(nginx.main_conf) + "nonsense;")
+    files.write_atomic(nginx.main_conf, text_of(nginx.main_conf) + "nonsense;")
     return settings
 
 
@@ -433,7 +443,7 @@ def make_broken(settings: Settings, nginx: Nginx) -> Settings:
 def test_peers_are_followed_while_other_files_wait_for_nginx(
         books: Settings, nginx: Nginx, hinder: Callable[[Settings, Nginx], Settings], move: str,
 ) -> None:
-    main_conf = files.read(nginx.main_conf)
+    main_conf = text_of(nginx.main_conf)
     with Backend("a") as a, Backend("b") as b, Backend("c") as c:
         set_peers(books, a.port)
         route(books, path=move)
@@ -444,12 +454,12 @@ def test_peers_are_followed_while_other_files_wait_for_nginx(
         assert who_answers(nginx) == {"b"}
         decide(hindered, c.port)
         assert publish.publish(hindered, [NAME]) == [NAME]  # as a sweep does
-        assert who_answers(nginx) == {"c"} and route_store.served(books.state_dir, NAME).confirmed
+        assert who_answers(nginx) == {"c"} and published(books, NAME).confirmed
         assert any("has not confirmed its route" in each for each in survey._unconfirmed(hindered))
         files.write_atomic(nginx.main_conf, main_conf)
         assert publish.publish(books, [NAME]) == [NAME] and survey._unconfirmed(books) == []
         assert json.loads(nginx.get(move)[1])["instance"] == "c"
-        assert "proxy_read_timeout 7s" in files.read(f"{nginx.conf_dir}/locations/books.conf")
+        assert "proxy_read_timeout 7s" in text_of(f"{nginx.conf_dir}/locations/books.conf")
 
 
 def test_peers_are_followed_after_a_publication_that_was_killed(books: Settings, nginx: Nginx,
@@ -475,12 +485,13 @@ def test_no_peers_are_confirmed_where_nginx_may_have_no_location(settings: Setti
         decide(settings, a.port)
         for _ in range(2):
             assert publish.publish(hindered, [NAME]) == []
-            assert not live_peers.publish(settings.nginx, settings.state_dir, NAME) and nginx.get("/books")[0] == 404
+            assert not live_peers.publish(nginx_of(settings), settings.state_dir, NAME)
+            assert nginx.get("/books")[0] == 404
         assert publish.publish(settings, [NAME]) == [NAME] and who_answers(nginx) == {"a"}
         route(settings, removed=True)
         decide(settings)
         assert publish.publish(hindered, [NAME]) == [NAME]  # as no request is sent to anyone
-        assert nginx.get("/books")[0] == 503 and not route_store.served(settings.state_dir, NAME).confirmed
+        assert nginx.get("/books")[0] == 503 and not published(settings, NAME).confirmed
         nginx.stop()
         nginx.start()
         route(settings)
@@ -493,11 +504,11 @@ def test_no_peers_are_confirmed_where_nginx_may_have_them_in_its_files(books: Se
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
         reloaded = make_unsignalled(books, nginx)
-        assert publish.publish(reloaded._replace(nginx=reloaded.nginx._replace(mode="reload")), [NAME]) == []
+        assert publish.publish(with_nginx(reloaded, mode="reload"), [NAME]) == []
         nginx.stop()
         nginx.start()
         decide(books, b.port)
-        assert not live_peers.publish(books.nginx, books.state_dir, NAME) and who_answers(nginx) == {"a"}
+        assert not live_peers.publish(nginx_of(books), books.state_dir, NAME) and who_answers(nginx) == {"a"}
         assert publish.publish(books, [NAME]) == [NAME] and who_answers(nginx) == {"b"}
 
 
@@ -505,7 +516,7 @@ def test_no_peers_are_confirmed_where_nginx_may_have_them_in_its_files(books: Se
 def test_where_the_other_mode_is_refused_the_files_that_are_there_follow_in_their_own(
         books: Settings, nginx: Nginx, mode: str,
 ) -> None:
-    before, after = [books._replace(nginx=books.nginx._replace(mode=each))
+    before, after = [with_nginx(books, mode=each)
                      for each in (mode, "live" if mode == "reload" else "reload")]
     with Backend("a") as a, Backend("b") as b:
         decide(before, a.port)
@@ -515,18 +526,18 @@ def test_where_the_other_mode_is_refused_the_files_that_are_there_follow_in_thei
         for ports, who in (((b.port,), {"b"}), ((), {503}), ((a.port, b.port), {"a", "b"})):
             decide(after, *ports)
             assert publish.publish(after) == [NAME] and who_answers(nginx) == who
-            assert publish.publish(after, [NAME]) == [] and route_store.served(after.state_dir, NAME).confirmed
+            assert publish.publish(after, [NAME]) == [] and published(after, NAME).confirmed
 
 
 def test_no_request_fails_while_peers_change_all_the_time(books: Settings, nginx: Nginx) -> None:
     with ExitStack() as stack:
         ports = [stack.enter_context(Backend(name)).port for name in ("a", "b", "c")]
         set_peers(books, *ports)
-        before, old_workers = route_store.served(books.state_dir, NAME).generation, workers(nginx)
+        before, old_workers = published(books, NAME).generation, workers(nginx)
         client = stack.enter_context(Client(nginx.port, "/books", pause_s=0.001))
         for number in range(150):
             set_peers(books, *ports[:number % 3], *ports[1 + number % 3:])
         wait_for(lambda: client.requests > 300, "there was some load")
         assert client.failures == [] and client.resets_of_reused == 0 and len(client.last_answer) == 3
-    assert route_store.served(books.state_dir, NAME).generation == before == lictor_nginx.answered(nginx.conf_dir)
+    assert published(books, NAME).generation == before == lictor_nginx.answered(nginx.conf_dir)
     assert workers(nginx) <= old_workers

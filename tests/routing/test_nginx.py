@@ -23,7 +23,8 @@ from lab.daemon import Daemon, wait_for
 from lab.docker import Docker
 from lab.nginx import Nginx
 from support.backend import Backend
-from support.paths import REPOSITORY
+from support.paths import REPOSITORY, text_of
+from support.routed import nginx_of, published, with_nginx
 
 TEMPLATE = (REPOSITORY / "templates" / "location.conf.j2").read_text()
 HOST_TEMPLATE = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; include {{{{ folder }}}}/*.conf; }}"
@@ -60,12 +61,12 @@ def put(settings: Settings, name: str, *ports: int, path: str = "", host: str = 
 
 def change_peers(settings: Settings, name: str, *ports: int) -> None:
     """What another decision leaves of a service that nginx serves already."""
-    route_store.write_served(settings.state_dir, name, route_store.served(settings.state_dir, name)._replace(
+    route_store.write_served(settings.state_dir, name, published(settings, name)._replace(
         peers=tuple(peers.Peer("127.0.0.1", port) for port in ports), confirmed=False))
 
 
 def is_confirmed(settings: Settings, name: str) -> bool:
-    return route_store.served(settings.state_dir, name).confirmed
+    return published(settings, name).confirmed
 
 
 def written(nginx: Nginx) -> set[str]:
@@ -76,7 +77,7 @@ def written(nginx: Nginx) -> set[str]:
 
 
 def workers(nginx: Nginx) -> set[str]:
-    with open(f"/proc/{nginx.daemon.pid}/task/{nginx.daemon.pid}/children", encoding="utf-8") as file:
+    with open(f"/proc/{nginx.pid}/task/{nginx.pid}/children", encoding="utf-8") as file:
         return set(file.read().split())
 
 
@@ -100,7 +101,7 @@ def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(sett
         assert nginx.get("/books") == (200, '{"instance": "a", "boot": "1"}')
     assert nginx.get("/shelves")[0] == 503
     assert is_confirmed(settings, "books") and is_confirmed(settings, "shelves")
-    assert route_store.served(settings.state_dir, "books").generation == lictor_nginx.answered(nginx.conf_dir)
+    assert published(settings, "books").generation == lictor_nginx.answered(nginx.conf_dir)
     wait_for(lambda: not workers(nginx) & old_workers, "the old workers have ended")
     assert publish.publish(settings) == []
 
@@ -110,7 +111,7 @@ def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(
     asked, binary = tmp_path / "asked", tmp_path / "nginx-that-tells"
     binary.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nexec nginx "$@"\n')
     binary.chmod(0o755)
-    settings = settings._replace(nginx=settings.nginx._replace(binary=str(binary), reload_min_interval_s=0.2))
+    settings = with_nginx(settings, binary=str(binary), reload_min_interval_s=0.2)
     with Backend("a") as one, Backend("b") as two:
         for ports, times in (((one.port,), 1), ((two.port,), 1), ((one.port, two.port), 1), ((), 2), ((two.port,), 3)):
             put(settings, "books", *ports)
@@ -139,7 +140,7 @@ def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings: Setting
                                                                capsys: pytest.CaptureFixture[str]) -> None:
     put(settings, "books", 8001)
     publish.publish(settings)
-    before = {path: files.read(f"{nginx.conf_dir}/{path}") for path in written(nginx)}
+    before = {path: text_of(f"{nginx.conf_dir}/{path}") for path in written(nginx)}
     put(settings, "books", 8002)
     put(settings, "clash", 8003, path="/nginx-is-up/x")
     text = make_clash(nginx)
@@ -147,7 +148,7 @@ def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings: Setting
     assert "outcome=rolled-back" in (log := capsys.readouterr().err) and "duplicate location" in log
     assert not is_confirmed(settings, "clash")
     assert written(nginx) == set(before)
-    assert "127.0.0.1:8002" in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+    assert "127.0.0.1:8002" in text_of(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
     with open(nginx.main_conf, "w", encoding="utf-8") as file:
         file.write(text)
     assert publish.publish(settings) == []
@@ -158,7 +159,7 @@ def move_to_clash(settings: Settings, nginx: Nginx, name: str, host: str) -> Non
     """The route is moved to where the user has a location of his own, which only the whole configuration shows."""
     if host:
         template = f"{settings.templates_dir}/server.conf.j2"
-        text = files.read(template)
+        text = text_of(template)
         files.write_atomic(template, text.replace("server {", "server { location /taken { return 204; }"))
     else:
         make_clash(nginx)
@@ -188,9 +189,9 @@ def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(
             change_peers(settings, "books", *ports[:count])
             assert publish.publish(settings) == ["books"] and is_confirmed(settings, "books")
             assert {nginx.get("/books", host=host)[0] for _ in range(4)} == {200 if count else 503}
-            text = files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+            text = text_of(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
             assert [f":{port} " in text for port in ports] == [number < count for number in range(2)]
-        assert route_store.served(settings.state_dir, "books").refused
+        assert published(settings, "books").refused
         put_route(settings, "books", path="/z", host=host)
         assert publish.publish(settings, ["books"]) == ["books"]
         assert nginx.get("/books", host=host)[0] == 404 and nginx.get("/z", host=host)[0] == (200 if count else 503)
@@ -199,7 +200,7 @@ def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(
 def test_what_had_waited_when_a_route_was_refused_is_not_what_nginx_has_accepted(
         settings: Settings, nginx: Nginx,
 ) -> None:
-    hindered = settings._replace(nginx=settings.nginx._replace(pid_file=f"{nginx.folder}/none"))
+    hindered = with_nginx(settings, pid_file=f"{nginx.folder}/none")
     with Backend("a") as a, Backend("b") as b:
         put(settings, "books", a.port)
         assert publish.publish(settings) == ["books"]
@@ -248,7 +249,7 @@ def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(se
     change_peers(settings, "books", 8002)
     assert publish.publish(settings) == ["books"]
     assert written(nginx) == before
-    lictor_nginx.check_main_conf(settings.nginx)
+    lictor_nginx.check_main_conf(nginx_of(settings))
 
 
 def killed(_: object) -> None:
@@ -277,7 +278,7 @@ def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(setting
     monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", -1)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     put(settings, "books", 8001)
-    unreadable = settings.nginx._replace(main_conf=f"{nginx.folder}/none")
+    unreadable = nginx_of(settings)._replace(main_conf=f"{nginx.folder}/none")
     assert publish.publish(settings._replace(nginx=unreadable)) == ["books"]
 
 
@@ -325,18 +326,23 @@ def test_nginx_starts_again_after_a_kill_once_its_socket_is_cleaned_away(setting
                                                                          nginx: Nginx) -> None:
     put(settings, "books")
     publish.publish(settings)
-    for pid in [nginx.daemon.pid, *map(int, workers(nginx))]:
+    for pid in [nginx.pid, *map(int, workers(nginx))]:
         os.kill(pid, signal.SIGKILL)
     nginx.stop()
     leftovers = [f"{nginx.conf_dir}/run/generation.sock", f"{nginx.conf_dir}/upstreams/.x.conf.1.tmp"]
     open(leftovers[1], "w", encoding="utf-8").close()
     for path in leftovers:
         os.utime(path, (1, 1))
-    cleaned = []
-    wait_for(lambda: cleaned.extend(lictor_nginx.clean(settings.nginx)) or len(cleaned) > 1, "both are cleaned away")
+    cleaned: list[str] = []
+
+    def are_cleaned() -> bool:
+        cleaned.extend(lictor_nginx.clean(nginx_of(settings)))
+        return len(cleaned) > 1
+
+    wait_for(are_cleaned, "both are cleaned away")
     assert sorted(cleaned) == sorted(leftovers)
     nginx.start()
-    assert lictor_nginx.clean(settings.nginx) == []
+    assert lictor_nginx.clean(nginx_of(settings)) == []
     assert nginx.get("/books")[0] == 503
 
 
@@ -360,7 +366,7 @@ def change_nothing(settings: Settings, nginx: Nginx) -> None:
 
 
 def change_main_conf(settings: Settings, nginx: Nginx) -> None:
-    files.write_atomic(nginx.main_conf, files.read(nginx.main_conf) + "\n")
+    files.write_atomic(nginx.main_conf, text_of(nginx.main_conf) + "\n")
 
 
 def change_what_it_includes(settings: Settings, nginx: Nginx) -> None:
@@ -376,12 +382,12 @@ def change_route(settings: Settings, nginx: Nginx) -> None:
 
 
 def let_time_pass(settings: Settings, nginx: Nginx) -> None:
-    now = route_store.served(settings.state_dir, "books")
+    now = published(settings, "books")
     route_store.write_served(settings.state_dir, "books", now._replace(refused_until=time.time() - 1))
 
 
 def turn_the_clock_back(settings: Settings, nginx: Nginx) -> None:
-    now = route_store.served(settings.state_dir, "books")
+    now = published(settings, "books")
     route_store.write_served(settings.state_dir, "books", now._replace(refused_until=now.refused_until + 86400))
 
 
@@ -400,7 +406,7 @@ def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings: Setti
     with Backend("a") as a, Backend("b") as b:
         put(settings, "books", a.port)
         assert publish.publish(settings) == ["books"]
-        text = files.read(nginx.main_conf)
+        text = text_of(nginx.main_conf)
         files.write_atomic(nginx.main_conf, text.replace(
             "location = ", "include mine/*.conf; location /x { return 204; } location /y { return 204; } location = "))
         put_route(settings, "books", path="/x")
@@ -414,13 +420,13 @@ def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings: Setti
         assert publish.publish(settings) == ["books"] and '"b"' in nginx.get("/books")[1]
         files.write_atomic(nginx.main_conf, text)
         assert publish.publish(settings, ["books"]) == ["books"]
-        assert nginx.get("/books")[0] == 404 and not route_store.served(settings.state_dir, "books").refused
+        assert nginx.get("/books")[0] == 404 and not published(settings, "books").refused
 
 
 def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings: Settings, nginx: Nginx,
                                                                      capsys: pytest.CaptureFixture[str]) -> None:
     """The user's own location names the upstream."""
-    text = files.read(nginx.main_conf)
+    text = text_of(nginx.main_conf)
     with Backend("a") as a:
         put(settings, "books", a.port)
         assert publish.publish(settings) == ["books"]
@@ -452,7 +458,7 @@ def test_a_hosts_server_stays_as_long_as_a_refused_service_has_its_location_ther
             assert publish.publish(settings, ["b"]) == []
         put(settings, "a", a.port, **leaves)
         assert publish.publish(settings, ["a", "b"]) == ["a"]
-        assert route_store.served(settings.state_dir, "b").refused and '"b"' in nginx.get("/y", host=host)[1]
+        assert published(settings, "b").refused and '"b"' in nginx.get("/y", host=host)[1]
         files.write_atomic(nginx.main_conf, text)
         assert publish.publish(settings, ["a", "b"]) == ["b"]
         assert '"b"' in nginx.get("/nginx-is-up/x")[1] and not os.path.exists(server)
@@ -489,17 +495,17 @@ def test_other_peers_are_put_into_the_file_that_is_there_and_a_sweep_compares_it
     path = f"{nginx.conf_dir}/upstreams/lictor_books.conf"
     put(settings, "books", 9001)
     publish.publish(settings)
-    edited = files.read(path).replace("upstream lictor_", "# by hand\nupstream lictor_")
+    edited = text_of(path).replace("upstream lictor_", "# by hand\nupstream lictor_")
     files.write_atomic(path, edited)
     change_peers(settings, "books", 9001, 9002)
     assert publish.publish(settings) == ["books"]
-    assert "# by hand" in files.read(path) and "server 127.0.0.1:9002" in files.read(path)
+    assert "# by hand" in text_of(path) and "server 127.0.0.1:9002" in text_of(path)
     assert publish.publish(settings, ["books"]) == ["books"]
-    assert "# by hand" not in files.read(path) and "server 127.0.0.1:9002" in files.read(path)
+    assert "# by hand" not in text_of(path) and "server 127.0.0.1:9002" in text_of(path)
     files.write_atomic(path, edited.replace("server", "swerve"))
     change_peers(settings, "books", 9003)
     assert publish.publish(settings) == []  # nginx refuses the rest of it, so that next time the template is asked
-    assert publish.publish(settings) == ["books"] and "server 127.0.0.1:9003" in files.read(path)
+    assert publish.publish(settings) == ["books"] and "server 127.0.0.1:9003" in text_of(path)
 
 
 def test_a_users_own_template_is_asked_about_other_peers_too(settings: Settings, nginx: Nginx,
@@ -516,7 +522,7 @@ def test_a_users_own_template_is_asked_about_other_peers_too(settings: Settings,
     publish.publish(settings)
     change_peers(settings, "books", 9001, 9002)
     assert publish.publish(settings) == ["books"]
-    assert "least_conn" in files.read(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+    assert "least_conn" in text_of(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
 
 
 def test_nginx_in_a_container(settings: Settings, nginx: Nginx, docker: Docker, tmp_path: Path,
@@ -528,7 +534,7 @@ def test_nginx_in_a_container(settings: Settings, nginx: Nginx, docker: Docker, 
     docker.docker("run", "-d", "--name", "proxy", "--network", "host", "-v", f"{nginx.folder}:{nginx.folder}",
                   "lab-nginx", "/usr/sbin/nginx", "-c", nginx.main_conf, "-g", "daemon off;")
     wait_for(lambda: nginx.get("/nginx-is-up")[0] == 200, "nginx answers in its container")
-    inside = settings._replace(nginx=settings.nginx._replace(container="proxy", pid_file="/nonexistent"))
+    inside = with_nginx(settings, container="proxy", pid_file="/nonexistent")
     with Backend("a") as one:
         put(inside, "books", one.port)
         assert publish.publish(inside) == ["books"]
@@ -554,8 +560,8 @@ def build_nginx(docker: Docker, folder: str) -> None:
 
 def test_the_check_is_apart_from_the_live_nginx(settings: Settings, nginx: Nginx) -> None:
     """It would bind, log to, or write the pid file of, the live one if any of its own settings were missing."""
-    pid = files.read(nginx.pid_file)
+    pid = text_of(nginx.pid_file)
     text = templates.Templates().text("check.conf.j2", run_dir=f"{nginx.conf_dir}/run", upstreams=[], locations=["#"])
-    lictor_nginx.check(settings.nginx, text)
-    assert files.read(nginx.pid_file) == pid
+    lictor_nginx.check(nginx_of(settings), text)
+    assert text_of(nginx.pid_file) == pid
     assert sorted(os.listdir(f"{nginx.conf_dir}/run")) == ["check", "check.conf", "check.pid", "generation.sock"]

@@ -179,8 +179,8 @@ def test_what_is_served_survives_its_file_and_a_damaged_one_is_none() -> None:
     without_weights = [[each.address, each.port] for each in now.peers]  # as before there were any
     assert peers.served({**now._asdict(), "peers": without_weights}) == now
     assert peers.served({**now._asdict(), "peers": [list(each) for each in now.peers]}) == now
-    for damaged in (None, [], {}, {"peers": 1, "instances": []}, {"peers": [[1]], "instances": []},
-                    {"peers": [], "instances": [], "strange": 1}):
+    for damaged in list[object]([None, [], {}, {"peers": 1, "instances": []}, {"peers": [[1]], "instances": []},
+                                 {"peers": [], "instances": [], "strange": 1}]):
         assert peers.served(damaged) is None
 
 

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from lictor.routing import peers, refusal_backoff
@@ -10,7 +12,7 @@ NOW = peers.Served((), ())
     (["x", "y", "x"], 60)])
 def test_the_more_often_in_vain_the_longer_it_rests(monkeypatch: pytest.MonkeyPatch, refused: list[str],
                                                     waits_s: float) -> None:
-    monkeypatch.setattr(refusal_backoff.time, "time", lambda: 1000.0)
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
     now = NOW
     for place in refused:
         now = now._replace(**refusal_backoff.noted(now, place, "as before"))  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -34,10 +36,13 @@ HOSTILE = ["x; } server { root /etc; } location /y", "x {", "x }", "x;", "$uri",
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_hostile_is_rendered(text: str) -> None:
-    for attempt in (lambda: TEMPLATES.upstream(text, PEERS), lambda: TEMPLATES.upstream("books", [Peer(text, 80)]),
-                    lambda: TEMPLATES.upstream("books", [Peer("10.0.0.1", text)]),
-                    lambda: TEMPLATES.upstream("books", [Peer("10.0.0.1", 80, text)]),
-                    lambda: TEMPLATES.location("books", "/" + text, empty=False), lambda: TEMPLATES.server(text, "/d")):
+    given: Any = text
+    attempts: list[Callable[[], object]] = [
+        lambda: TEMPLATES.upstream(text, PEERS), lambda: TEMPLATES.upstream("books", [Peer(text, 80)]),
+        lambda: TEMPLATES.upstream("books", [Peer("10.0.0.1", given)]),
+        lambda: TEMPLATES.upstream("books", [Peer("10.0.0.1", 80, given)]),
+        lambda: TEMPLATES.location("books", "/" + text, empty=False), lambda: TEMPLATES.server(text, "/d")]
+    for attempt in attempts:
         with pytest.raises(errors.Refused):
             attempt()
 

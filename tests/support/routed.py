@@ -5,7 +5,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lictor.adapters import files, process
@@ -57,10 +57,11 @@ class Routed:
         wait_for(lambda: self.post("/alive")[0] == 200, "lictor-serve answers")
         return daemon
 
-    def post(self, path: str, body: bytes = b"", index: int = 1, **headers: str) -> tuple[int, str]:
-        """As the agent posts it; `headers` take the place of its own, with _ for -."""
+    def post(self, path: str, body: bytes = b"", index: int = 1,
+             headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """As the agent posts it; `headers` take the place of its own."""
         given = {"X-Consul-Index": str(index), agent_config.SECRET_HEADER: http_door.secret(self.settings),
-                 **{name.replace("_", "-"): value for name, value in headers.items()}}
+                 **(headers or {})}
         connection = http.client.HTTPConnection(*http_door.host_and_port(self.settings), timeout=60)
         try:
             connection.request("POST", path, body, given)
@@ -82,6 +83,24 @@ class Routed:
 
     def reloads(self) -> int:
         return len(re.findall("signal 1 .SIGHUP. received", files.read(f"{self.nginx.folder}/error.log") or ""))
+
+
+def published(given: settings.Settings, name: str) -> peers.Served:
+    """What this node has published of a service, which has to be in its state folder."""
+    found = route_store.served(given.state_dir, name)
+    assert found
+    return found
+
+
+def nginx_of(given: settings.Settings) -> settings.Nginx:
+    """The settings of nginx, on a node that routes."""
+    assert given.nginx
+    return given.nginx
+
+
+def with_nginx(given: settings.Settings, **changes: Any) -> settings.Settings:
+    """The same settings, but for these of nginx."""
+    return given._replace(nginx=nginx_of(given)._replace(**changes))
 
 
 def payload(name: str, port: int) -> bytes:

@@ -10,7 +10,7 @@ import msgspec
 from lictor import model
 from lictor.planner import desired, next_state, plan, release, scheduled
 from lictor.planner.observation import Counts, Observation
-from lictor.planner.service_state import State, telling
+from lictor.planner.service_state import Asked, State, telling
 from lictor.reconcile import scheduler_view
 from lictor.spec import service_spec, settings
 
@@ -176,7 +176,7 @@ class CountedWorld:
         if not self._tell(action, told):
             return False
         self._maybe_killed()
-        done = next_state.Asked(action.number, action.release, self.now, image=told.image)
+        done = Asked(action.number, action.release, self.now, image=told.image)
         self.state = next_state.asked(self.state, action.color, done)
         return True
 
@@ -217,6 +217,6 @@ class CountedWorld:
         self.engine.tasks = [each for each in self.engine.tasks
                              if each.color != action.color or self.engine.is_down(each)]
         self._maybe_killed()
-        none = None if self.remembers else next_state.Asked(0, action.release, self.now)
+        none = None if self.remembers else Asked(0, action.release, self.now)
         self.state = next_state.asked(self.state, action.color, none)
         return True

@@ -1,7 +1,7 @@
 """The catalogue on a real Consul. Runs with python-consul and, by scripts/test-py-consul, with py-consul."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,10 @@ def test_compare_and_set_refuses_what_is_no_longer_so(client: Client, name: str)
     entry = client.get(name)
     assert entry is not None and entry.value == b"1"
     client.put(name, "2", cas=entry.modify_index)
-    for call in (lambda: client.put(name, "3", cas=0), lambda: client.put(name, "3", cas=entry.modify_index),
-                 lambda: client.delete(name, cas=entry.modify_index)):
+    calls: list[Callable[[], object]] = [
+        lambda: client.put(name, "3", cas=0), lambda: client.put(name, "3", cas=entry.modify_index),
+        lambda: client.delete(name, cas=entry.modify_index)]
+    for call in calls:
         with pytest.raises(errors.Conflict):
             call()
     now = client.get(name)

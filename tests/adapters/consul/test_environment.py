@@ -58,9 +58,9 @@ def test_a_user_and_password_become_a_header() -> None:
 
 def test_a_token_file_wins_and_is_read_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     explicit, named = tmp_path / "explicit", tmp_path / "named"
-    for path, token in ((explicit, f" {SECRET}\n"), (named, "named\n")):
+    for path, text in ((explicit, f" {SECRET}\n"), (named, "named\n")):
         path.touch(0o600)
-        path.write_text(token)
+        path.write_text(text)
     environ = {"CONSUL_HTTP_TOKEN": "plain"}
 
     def token(path: Path | None = None) -> str:

@@ -117,7 +117,8 @@ def holder(agent: Consul) -> str:
     return session
 
 
-def is_ours(mine: lock.Fence) -> bool:
+def is_ours(mine: lock.Fence | None) -> bool:
+    assert mine
     try:
         mine.check()
         return True
@@ -158,6 +159,7 @@ def test_of_many_at_once_never_two_are_in(client: Client) -> None:
     def take_turns() -> None:
         def through() -> bool:
             with lock.held(client, "web", node="node-1") as mine:
+                assert mine
                 if mine:
                     with counting:
                         inside[0] += 1
@@ -189,6 +191,7 @@ def test_people_see_who_holds_it_and_consul_knows_the_limits(agent: Consul, clie
 
 def test_a_write_needs_the_index_that_was_read(client: Client) -> None:
     with lock.held(client, "web", node="node-1") as mine:
+        assert mine
         mine.put(GUARDED, "1", 0)
         first = index_of(client, GUARDED)
         mine.put(GUARDED, b"\x00\xff", first)
@@ -213,6 +216,7 @@ def test_without_a_renewal_nothing_is_done_after_ten_seconds(client: Client, clo
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_RENEW_EVERY_S", 3600.0)
     with lock.held(client, "web", node="node-1") as mine:
+        assert mine
         clock[0] += 10
         mine.put(GUARDED, "1", 0)
         clock[0] += 0.1
@@ -237,11 +241,12 @@ def test_renewals_keep_it_and_failing_ones_do_not(consul: Consul, clock: list[fl
         return not is_ours(mine)
 
     with lock.held(Client.connect(environ=consul.environ, timeout_s=0.5), "web", node="node-1") as mine:
+        assert mine
         clock[0] += 11
         wait_for(lambda: is_ours(mine), "it is renewed")
-        consul.daemon.send(signal.SIGSTOP)
+        consul.send(signal.SIGSTOP)
         wait_for(is_lost_at_last, "a frozen Consul renews nothing")
-        consul.daemon.send(signal.SIGCONT)
+        consul.send(signal.SIGCONT)
         wait_for(lambda: is_ours(mine), "it is renewed again")
     assert (keys(consul, "lictor/locks/"), sessions(consul)) == ([], [])
 
@@ -252,6 +257,7 @@ def test_who_learns_that_the_session_has_ended_stops(agent: Consul, client: Clie
     monkeypatch.setattr(lock, "_RENEW_EVERY_S", 0.05)
     monkeypatch.setattr(lock, "_LOCK_DELAY_S", 1)
     with lock.held(client, "web", node="node-1") as mine:
+        assert mine
         agent.request("PUT", f"/v1/session/destroy/{holder(agent)}")
         wait_for(lambda: not is_ours(mine), "the renewal is refused")
         with pytest.raises(errors.Conflict, match="its session has ended"):
@@ -297,6 +303,7 @@ def test_a_holder_that_was_killed_leaves_nothing_once_its_session_ends(agent: Co
 
 def test_a_consul_that_is_away_at_the_end_raises_nothing(consul: Consul, capfd: pytest.CaptureFixture[str]) -> None:
     with lock.held(Client.connect(environ=consul.environ, timeout_s=1), "web", node="node-1") as mine:
+        assert mine
         consul.stop()
         with pytest.raises(errors.Unavailable):
             mine.put(GUARDED, "1", 0)
@@ -306,5 +313,6 @@ def test_a_consul_that_is_away_at_the_end_raises_nothing(consul: Consul, capfd: 
 def test_a_consul_that_is_away_at_the_end_hides_no_error_of_the_body(consul: Consul) -> None:
     client = Client.connect(environ=consul.environ, timeout_s=1)
     with pytest.raises(ZeroDivisionError), lock.held(client, "web", node="node-1") as mine:
+        assert mine
         consul.stop()
         assert mine and 1 / 0

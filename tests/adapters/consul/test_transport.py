@@ -133,8 +133,10 @@ def test_without_a_leader_nothing_is_known(tmp_path: Path) -> None:
     with running(tmp_path / "consul", wait=False, config=alone, join=free_ports(1)[0]) as agent:
         wait_for(lambda: agent.request("GET", "/v1/agent/self"), "the agent answers")
         client = Client.connect(environ=agent.environ, timeout_s=30)
-        for call in (*every_reading_call(client), lambda: client.put("key", "x"), lambda: client.create_session("x"),
-                     lambda: client.commit([transactions.set_key("key", "x")])):
+        calls: list[Callable[[], object]] = [
+            *every_reading_call(client), lambda: client.put("key", "x"), lambda: client.create_session("x"),
+            lambda: client.commit([transactions.set_key("key", "x")])]
+        for call in calls:
             with pytest.raises(errors.Unavailable, match="leader") as caught:
                 call()
             assert not isinstance(caught.value, errors.Conflict)
@@ -188,8 +190,9 @@ def test_what_consul_never_says_is_not_taken_for_data(what: str) -> None:
 
     with double(respond) as environ:
         client = Client.connect(environ=environ, timeout_s=1)
-        calls = [*every_reading_call(client), lambda: client.put("key", "x"), lambda: client.delete("key"),
-                 lambda: client.acquire("key", "s", "x"), lambda: client.create_session("x")]
+        calls: list[Callable[[], object]] = [
+            *every_reading_call(client), lambda: client.put("key", "x"), lambda: client.delete("key"),
+            lambda: client.acquire("key", "s", "x"), lambda: client.create_session("x")]
         for call in calls[:1] if what.startswith("a body") else calls:
             with pytest.raises(errors.Unavailable) as caught:
                 call()

@@ -20,6 +20,7 @@ from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.nginx import Nginx
 from support.paths import REPOSITORY
+from support.routed import with_nginx
 
 MASTER = "11111111-1111-1111-1111-111111111111"
 
@@ -204,7 +205,7 @@ def test_nginx_without_our_snippet_is_found(settings: Settings, nginx: Nginx,
 def test_live_mode_without_the_lua_module_is_found(settings: Settings, tmp_path: Path,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
-    live = settings._replace(path=str(tmp_path / "lictor.toml"), nginx=settings.nginx._replace(mode="live"))
+    live = with_nginx(settings, mode="live")._replace(path=str(tmp_path / "lictor.toml"))
     assert "live mode" in {each.name for each in doctor.examine(live) if each.ok}
     (tmp_path / "templates").mkdir()
     told = (REPOSITORY / "templates" / "check.conf.j2").read_text()
