@@ -2,9 +2,7 @@
 at the text, because nginx itself accepts whatever a hostile value would smuggle in."""
 
 import functools
-import os
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -32,9 +30,10 @@ class Templates:
 
     def __init__(self, folder: str = "", *, live: bool = False) -> None:
         self.live = live
-        folders = [*([folder] if folder else []), _default_folder()]
+        ours = jinja2.PackageLoader("lictor.routing", "default_templates")  # in a checkout a link to templates/
         self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(folders), undefined=jinja2.StrictUndefined,
+            loader=jinja2.ChoiceLoader([jinja2.FileSystemLoader(folder), ours]) if folder else ours,
+            undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
 
     def text(self, template: str, **values: Any) -> str:
@@ -103,13 +102,6 @@ def _templates(folder: str, live: bool, _folder_ns: int) -> Templates:
 def templates(folder: str, *, live: bool) -> Templates:
     """As Templates, but those of the last time where nobody has come or gone since; what was edited is read again."""
     return _templates(folder, live, files.modified_ns(folder))
-
-
-def _default_folder() -> str:
-    """The folder in a checkout, else where it was installed to."""
-    checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    beside = os.path.join(checkout, "templates")
-    return beside if os.path.isdir(beside) else os.path.join(sys.prefix, "share", "lictor", "templates")
 
 
 def _blocks(text: str, template: str, *, only: Iterable[str]) -> list[tuple[list[str], list[list[str]]]]:
