@@ -137,7 +137,7 @@ def test_nodes_with_names_that_fit_no_path_stop_no_sweep(consul: Consul, call: s
             "Check": {"CheckID": "serfHealth", "Name": "serf", "Status": "passing"}})
     assert survey.look(call).pending == []
     context = Context(call.settings, Client.connect(), "node-1")
-    assert observe.served(context, observe.one(context, "books", {}).seen.desired, []) == (frozenset(), ())
+    assert observe.served(context, observe.one(context, "books", {}).observation.desired, []) == (frozenset(), ())
 
 
 def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, call: script.Call) -> None:

@@ -12,6 +12,7 @@ import pytest
 from lictor import errors, model
 from lictor.adapters import files
 from lictor.adapters.consul.client import Client
+from lictor.adapters.consul.lock import PlainWriter
 from lictor.events import script
 from lictor.planner import budget, desired, observation, service_state
 from lictor.reconcile import act, history, loop, observe
@@ -48,6 +49,10 @@ def put(context: Context, **changes: Any) -> None:
     context.client.put("services/books/spec", json.dumps({**SPEC, **changes}))
 
 
+def step(context: Context, reading: observe.Reading) -> bool:
+    return loop._step(context, reading, PlainWriter(context.client))
+
+
 def told(context: Context) -> list[str]:
     return [f"{each['kind']} {each.get('container', '')} {each['outcome']}"
             for each in history.read(context.client, "books")]
@@ -79,7 +84,7 @@ def test_one_that_cannot_be_removed_keeps_no_other_from_being_started(context: C
     reading = observe.one(context, "books", {})
     assert [each.kind for each in reading.actions] == ["remove", "start"]
     with pytest.raises(errors.Refused, match="it is left alone"):
-        loop._step(context, reading)
+        step(context, reading)
     assert engine.containers("status=running") == ["books-1"]
     assert sorted(told(context)) == ["remove books-9 failed", "start books-1 done"]
 
@@ -88,8 +93,8 @@ def test_what_was_seen_long_ago_is_looked_at_again_before_the_second_act(context
                                                                          engine: Docker) -> None:
     put(context, replicas={"initial": 2})
     reading = observe.one(context, "books", {})
-    stale = reading._replace(seen=reading.seen._replace(now=reading.seen.now - 6))
-    assert loop._step(context, stale)
+    stale = reading._replace(observation=reading.observation._replace(now=reading.observation.now - 6))
+    assert step(context, stale)
     assert engine.containers() == ["books-1"]
 
 
@@ -154,12 +159,12 @@ def test_a_container_is_judged_by_its_own_nodes_registration_alone(context: Cont
                                                                    engine: Docker) -> None:
     put(context, port=8080)
     reconcile_once = observe.one(context, "books", {})
-    loop._step(context, reconcile_once)
-    (container,) = observe.one(context, "books", {}).seen.containers
+    step(context, reconcile_once)
+    (container,) = observe.one(context, "books", {}).observation.containers
     consul.request("PUT", "/v1/catalog/register", {"Node": "evil", "Address": "10.0.0.9", "Service": {
         "Service": "books", "ID": "evil", "Meta": {"lictor-container": container.id}},
         "Check": {"Name": "x", "CheckID": "x", "ServiceID": "evil", "Status": "critical"}})
-    assert observe.one(context, "books", {}).seen.instances == ()
+    assert observe.one(context, "books", {}).observation.instances == ()
 
 
 def register(consul: Consul, container: model.Container, status: str) -> None:
@@ -174,11 +179,11 @@ def register(consul: Consul, container: model.Container, status: str) -> None:
 def ill(context: Context, consul: Consul) -> model.Container:
     """The only container, which has passed its check, and fails it now."""
     put(context, port=8080, heal={"grace": "0s"})
-    loop._step(context, observe.one(context, "books", {}))
-    (container,) = observe.one(context, "books", {}).seen.containers
+    step(context, observe.one(context, "books", {}))
+    (container,) = observe.one(context, "books", {}).observation.containers
     for status in ("passing", "critical"):
         register(consul, container, status)
-        assert not loop._step(context, observe.one(context, "books", {}))
+        assert not step(context, observe.one(context, "books", {}))
     return container
 
 
@@ -189,12 +194,12 @@ def starts(reading: observe.Reading) -> list[str]:
 def test_a_replacement_that_was_reserved_and_not_begun_is_made_once(context: Context, consul: Consul,
                                                                     engine: Docker) -> None:
     container = ill(context, consul)
-    reserved = budget.Reservation("books", container.id, observe.one(context, "books", {}).seen.now)
+    reserved = budget.Reservation("books", container.id, observe.one(context, "books", {}).observation.now)
     context.client.put(budget.KEY, budget.encode([reserved], reserved.at))
     reading = observe.settled(context, "books", {})
-    assert starts(reading) == ["books-2"] and loop._step(context, reading)
+    assert starts(reading) == ["books-2"] and step(context, reading)
     assert starts(observe.settled(context, "books", {})) == []
-    for each in observe.one(context, "books", {}).seen.containers[1:]:
+    for each in observe.one(context, "books", {}).observation.containers[1:]:
         register(consul, each, "passing")
     loop.converge(context, "books")
     assert engine.containers() == ["books-2"]
@@ -206,10 +211,10 @@ def test_a_budget_that_another_took_from_meanwhile_is_no_start_that_failed(conte
     ill(context, consul)
     reading = observe.settled(context, "books", {})
     assert starts(reading) == ["books-2"]
-    other = budget.Reservation("other", "c1", reading.seen.now)
+    other = budget.Reservation("other", "c1", reading.observation.now)
     context.client.put(budget.KEY, budget.encode([other], other.at))
-    with pytest.raises(errors.Conflict, match="the budget is not what it was"):
-        loop._step(context, reading)
+    with pytest.raises(errors.Conflict, match="lictor/budget changed since this was decided"):
+        step(context, reading)
     entry = context.client.get("lictor/state/books")
     assert entry and service_state.decode(entry.value).deaths == {}
     assert starts(observe.settled(context, "books", {})) == ["books-2"]

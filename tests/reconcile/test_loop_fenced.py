@@ -97,7 +97,7 @@ def share(monkeypatch: pytest.MonkeyPatch, *, fenced: bool) -> Cluster:
 def converge_at_once(contexts: list[Context], cluster: Cluster) -> None:
     """Both decide on the same observation, before either acts; what is remembered already keeps none of them back."""
     reading = observe.one(contexts[0], "books", {})
-    contexts[0].client.put(STATE, service_state.encode(reading.seen.state))
+    contexts[0].client.put(STATE, service_state.encode(reading.observation.state))
     barrier, met = threading.Barrier(len(contexts), timeout=60), threading.local()
 
     def meet() -> None:

@@ -77,14 +77,14 @@ def token_file(tmp_path: Path) -> str:
 
 def told(capfd: pytest.CaptureFixture[str], **settings: Any) -> str:
     """What is logged while the record is sent: always one line, and never the token."""
-    notify.tell(Settings(notify=Notify(**settings)), RECORD)
+    notify.send(Settings(notify=Notify(**settings)), RECORD)
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("action=notify outcome=") and TOKEN not in lines[0]
     return lines[0].removeprefix("action=notify outcome=")
 
 
 def test_without_settings_nobody_is_told(capfd: pytest.CaptureFixture[str]) -> None:
-    notify.tell(Settings(), RECORD)
+    notify.send(Settings(), RECORD)
     assert capfd.readouterr().err == ""
 
 
@@ -94,7 +94,7 @@ def test_a_command_gets_the_record_on_stdin(capfd: pytest.CaptureFixture[str], t
 
 
 def test_a_command_that_does_not_read_is_told_all_the_same(capfd: pytest.CaptureFixture[str]) -> None:
-    notify.tell(Settings(notify=Notify(command=("true",))), {"reason": "x" * 1_000_000})
+    notify.send(Settings(notify=Notify(command=("true",))), {"reason": "x" * 1_000_000})
     assert capfd.readouterr().err == "action=notify outcome=done\n"
 
 
@@ -114,7 +114,7 @@ def test_a_command_that_hangs_is_ended(capfd: pytest.CaptureFixture[str], monkey
 
 
 def test_what_is_no_json_is_logged_too(capfd: pytest.CaptureFixture[str]) -> None:
-    notify.tell(Settings(notify=Notify(command=("true",))), {"at": object()})
+    notify.send(Settings(notify=Notify(command=("true",))), {"at": object()})
     assert "outcome=failed" in capfd.readouterr().err
 
 

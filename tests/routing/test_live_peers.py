@@ -312,10 +312,10 @@ def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books: Settings, n
             asked = pool.submit(nginx.get, "/books")
             wait_for(lambda: in_flight(books, deaf_port) == 1, "nginx has it")
             set_peers(books, a.port)
-            in_flights = observe.one(context, NAME, {}).seen.in_flight
+            in_flights = observe.one(context, NAME, {}).observation.in_flight
             assert [in_flights[each] for each in ("c1", "c2")] == seen
             assert asked.result()[0] in (502, 504)
-        wait_for(lambda: observe.one(context, NAME, {}).seen.in_flight["c1"] == connections, "it has ended")
+        wait_for(lambda: observe.one(context, NAME, {}).observation.in_flight["c1"] == connections, "it has ended")
         nginx.stop()
         asked_again, ask = list[object](), nginx_socket.ask
 
@@ -324,7 +324,7 @@ def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books: Settings, n
             return ask(*args, **kwargs)
 
         monkeypatch.setattr(nginx_socket, "ask", noted)
-        assert observe.one(context, NAME, {}).seen.in_flight == {"c1": connections, "c2": connections}
+        assert observe.one(context, NAME, {}).observation.in_flight == {"c1": connections, "c2": connections}
         assert len(asked_again) == 1  # else one that hangs would be waited for again and again
 
 

@@ -14,7 +14,7 @@ from lictor.adapters.consul.client import Client, Entry
 from lictor.cli import release_progress, service_keys
 from lictor.cli.release_progress import Asked, Glance, Outcome, Progress
 from lictor.planner import desired, service_state
-from lictor.reconcile import history, observe
+from lictor.reconcile import history, observe, state_store
 from lictor.routing import announce, peers
 from lictor.spec import service_spec
 
@@ -135,8 +135,7 @@ def _ask(client: Client, prefix: str, there: service_keys.Existing, image: str, 
         operations.append(transactions.cas(f"{own}spec", spec, there.keys[f"{own}spec"].modify_index))
     wanted = desired.desired(name, values, stored, prefix)
     if stored.failed and stored.failed.release == wanted.release:
-        afresh = service_state.encode(msgspec.structs.replace(stored, failed=None))
-        operations.append(transactions.cas(f"{service_state.KEY_PREFIX}{name}", afresh, there.stored_index))
+        operations.append(state_store.writing(name, msgspec.structs.replace(stored, failed=None), there.stored_index))
     under_way = stored.rollout if stored.rollout and stored.rollout.release == wanted.release else None
     newest = _newest_record(client, name)
     client.commit(operations)
@@ -181,8 +180,7 @@ def _look(client: Client, prefix: str, asked: Asked) -> Progress:
 
 def _glance(client: Client, prefix: str, name: str) -> Glance:
     own = f"{prefix}{name}/"
-    remembered = client.get(f"{service_state.KEY_PREFIX}{name}")
-    stored = service_state.decode(remembered.value if remembered else None)
+    stored = state_store.StateStore(client).read(name).state
     keys = {key.removeprefix(own): entry.value for key, entry in client.tree(own).items()}
     wanted = desired.desired(name, keys, stored, prefix)
     return Glance(wanted, stored, [entry for each in wanted.catalog_names for entry in client.health(each)])

@@ -12,6 +12,7 @@ from lictor.adapters import retry
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client, Entry
 from lictor.planner import budget, desired, service_state
+from lictor.reconcile.state_store import StateStore
 from lictor.spec import service_spec, spec_file
 from lictor.spec.keys import group_by_service
 
@@ -142,13 +143,13 @@ def resume(client: Client, prefix: str, name: str) -> list[str]:
 
 
 def _start_afresh(client: Client, name: str) -> list[str]:
-    entry = client.get(f"{service_state.KEY_PREFIX}{name}")
-    remembered = service_state.decode(entry.value if entry else None)
-    if entry is None or not remembered.breaker and not remembered.deaths:
+    states = StateStore(client)
+    remembered, index = states.read(name)
+    if not remembered.breaker and not remembered.deaths:
         return []
     _give_back(client, name)
     afresh = msgspec.structs.replace(remembered, breaker=None, well_since=0.0, deaths={})
-    client.put(f"{service_state.KEY_PREFIX}{name}", service_state.encode(afresh), cas=entry.modify_index)
+    states.write(name, afresh, index)
     return [*(["the breaker is closed"] if remembered.breaker else []),
             *(["starts back off no more"] if remembered.deaths else [])]
 
@@ -174,12 +175,11 @@ def _known(client: Client, prefix: str, name: str) -> Existing:
         raise errors.Refused(f"{name[:100]!r} is no service's name")
     own = f"{prefix}{name}/"
     keys = client.tree(own)
-    remembered = client.get(f"{service_state.KEY_PREFIX}{name}")
-    stored = service_state.decode(remembered.value if remembered else None)
+    stored, index = StateStore(client).read(name)
     wanted = desired.desired(name, {key.removeprefix(own): entry.value for key, entry in keys.items()}, stored, prefix)
     if wanted.removed or wanted.spec is None and f"{own}spec" not in keys:
         raise errors.Refused(f"there is no service {name!r}; `lictor status` lists them, `lictor apply FILE` makes one")
-    return Existing(keys, wanted, stored, remembered.modify_index if remembered else 0)
+    return Existing(keys, wanted, stored, index)
 
 
 def _refuse_moves(spec: service_spec.Spec, old: service_spec.Spec | None, path: str) -> None:

@@ -9,6 +9,7 @@ from lictor.events import keys_watch
 from lictor.planner import desired, plan, service_state
 from lictor.reconcile import act, history, observe
 from lictor.reconcile.context import Context
+from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce
 from lictor.spec import service_spec
 from lictor.spec.keys import group_by_service
@@ -37,16 +38,15 @@ def status(context: Context) -> list[Status]:
     prefix = context.settings.prefix
     grouped, strange = group_by_service(keys, prefix)
     entries = context.client.everything()
-    remembered = context.client.tree(service_state.KEY_PREFIX)
+    states = StateStore(context.client).read_all()
     alive, served_by = context.client.alive_nodes(), dict[str, list[str]]()
     for key, entry in sorted(context.client.tree(announce.PREFIX).items()):
         name, _, node = key.removeprefix(announce.PREFIX).partition("/")
         if announce.pairs(entry.value):
             served_by.setdefault(name, []).append(node)
     rows = []
-    for name in observe.names(grouped, remembered):
-        state = remembered.get(f"{service_state.KEY_PREFIX}{name}")
-        stored = service_state.decode(state.value if state else None)
+    for name in observe.names(grouped, states):
+        stored = states.get(name, Stored()).state
         wanted = desired.desired(name, grouped.get(name, {}), stored, prefix)
         own = entries.get(wanted.catalog_name, [])
         found = observe.instances(own)
@@ -127,7 +127,7 @@ def _same_route(row: Status, rows: list[Status], prefix: str) -> list[str]:
 def what_now(context: Context, name: str) -> list[dict[str, Any]]:
     """What a reconcile would do with the service this moment, and what it would leave and why."""
     reading = observe.settled(context, name, {})
-    wanted = reading.seen.desired
+    wanted = reading.observation.desired
     if wanted.spec and not observe.acts_here(context, wanted):
         reason = _who_acts(wanted.spec, context.node)
         return [{"service": name, "kind": "none", "container": "", "reason": reason}]
@@ -148,8 +148,8 @@ def _who_acts(spec: service_spec.Spec, node: str) -> str:
 def why(context: Context, name: str) -> dict[str, Any]:
     """The service's story: what was recorded, oldest first; what is seen now; what is decided on it now."""
     reading = observe.one(context, name, {})
-    seen = act.describe(reading.seen) if observe.acts_here(context, reading.seen.desired) else (
-        f"from {context.node}, {len(reading.seen.instances)} registered instances")
+    seen = act.describe(reading.observation) if observe.acts_here(context, reading.observation.desired) else (
+        f"from {context.node}, {len(reading.observation.instances)} registered instances")
     return {"service": name, "history": history.read(context.client, name), "seen": seen,
             "now": what_now(context, name)}
 

@@ -68,7 +68,8 @@ def look(call: script.Call) -> Survey:
                                         route_store.names(settings.state_dir))),
     ]
     readings = observe.everything(context, entries, {key: entry.value for key, entry in keys.items()})
-    own = {name: reading for name, reading in readings.items() if observe.acts_here(context, reading.seen.desired)}
+    own = {name: reading for name, reading in readings.items()
+           if observe.acts_here(context, reading.observation.desired)}
     if own:
         trouble += _registrar_trouble(settings)
     return Survey([name for name, reading in own.items() if _needs_work(reading)], len(own),
@@ -95,33 +96,34 @@ def _clean(settings: Settings) -> None:
 
 def _needs_work(reading: Reading) -> bool:
     """Decide whether a reconcile is due, be it only to keep a new state and to notify people of it."""
-    observation = reading.seen
+    observation = reading.observation
     is_finished = observation.desired.removed and not observation.containers and scheduled.is_over(observation)
-    return is_finished or observation.state != reading.stored or any(
+    return is_finished or observation.state != reading.stored.state or any(
         action.kind in (*plan.ACTS, "confirm", "wait") for action in reading.actions)
 
 
 def _problems(context: Context, readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> list[str]:
     return [
         *(f"{name}: {problem}" for name, reading in readings.items()
-          if observe.concerns(reading.seen.desired, context.node) for problem in reading.seen.desired.problems),
+          if observe.concerns(reading.observation.desired, context.node)
+          for problem in reading.observation.desired.problems),
         *keys_watch.refused(context.settings),
-        *(f"{name}: the breaker is open: {reading.seen.state.breaker.why}. Running containers are left alone; "
+        *(f"{name}: the breaker is open: {reading.observation.state.breaker.why}. Running containers are left alone; "
           f"`lictor why {name}` shows the evidence, `lictor resume {name}` closes it"
-          for name, reading in own.items() if reading.seen.state.breaker),
+          for name, reading in own.items() if reading.observation.state.breaker),
     ]
 
 
 def _pending(context: Context, readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> list[str]:
-    elsewhere = [*((name, observe.stray(context, reading.seen)) for name, reading in readings.items()),
-                 *((name, observe.lost_node(reading.seen, context.node)) for name, reading in readings.items())]
+    elsewhere = [*((name, observe.stray(context, reading.observation)) for name, reading in readings.items()),
+                 *((name, observe.lost_node(reading.observation, context.node)) for name, reading in readings.items())]
     return [*(text for name, reading in own.items() for text in _undone(name, reading)),
             *(f"{name}: {text}" for name, text in elsewhere if text),
             *_unconfirmed(context.settings)]
 
 
 def _undone(name: str, reading: Reading) -> list[str]:
-    why_held = reading.seen.desired.why_held
+    why_held = reading.observation.desired.why_held
     actions = [f"{name}: {action.kind} {action.container}: {action.reason}".replace(" : ", ": ")
                for action in reading.actions]
     return actions or ([f"{name}: hold: {why_held}"] if why_held else [])

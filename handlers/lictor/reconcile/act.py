@@ -1,4 +1,4 @@
-"""Carrying out what the planner decided: the only place that starts, drains and removes containers."""
+"""The execution of the planner's actions: the only place that starts, drains and removes containers."""
 
 import contextlib
 import time
@@ -6,253 +6,248 @@ from collections.abc import Iterator
 
 from lictor import errors, model
 from lictor.adapters import files, log
-from lictor.adapters.consul import lock as fence
 from lictor.adapters.consul import transactions
-from lictor.adapters.consul.lock import Fence
+from lictor.adapters.consul.lock import Writer
 from lictor.engines import protocols
-from lictor.planner import budget, desired, next_state, observation, plan, service_state
-from lictor.planner.observation import Observation
-from lictor.reconcile import history
+from lictor.planner import budget, desired, next_state, service_state
+from lictor.planner.actions import Action
+from lictor.planner.observation import Observation, candidates, drain_text, members
+from lictor.reconcile import history, state_store
 from lictor.reconcile.context import Context
 from lictor.spec import service_spec
 
 _LOG_LINES = 20
 
 
-def carry_out(context: Context, seen: Observation, action: plan.Action, lock: Fence | None = None) -> None:
-    """Do one action: the intent is recorded before it, the outcome after it; raises what the act itself raised.
+class Executor:
+    """Carries out actions that were planned on one observation of one service.
 
-    With `lock`, whoever has lost the lock is stopped before the act, and can record nothing of it.
+    The intent is recorded before an act, the outcome after it. If `writer` has lost its lock, nothing is begun and
+    nothing is recorded any more.
     """
-    began = time.monotonic()
-    name = seen.desired.name
-    if action.replaces:
-        _reserve(context, seen, action.replaces)
-    begun = history.begin(context.client, seen, {
-        "node": context.node, "kind": action.kind, "container": action.container, "reason": action.reason,
-        "seen": describe(seen)}, fence=lock)
-    outcome, detail = "failed", "it broke off"
-    try:
-        if lock:
-            lock.check()
-        detail = _ACTS[action.kind](context, seen, action, lock)
-        outcome = "done"
-    except errors.LictorError as error:
-        detail = str(error)
-        raise
-    finally:
-        ms = round((time.monotonic() - began) * 1000)
-        log.event(action.kind, service=name, container=action.container, reason=action.reason, outcome=outcome,
-                  detail=detail if outcome == "failed" else None, ms=ms)
-        history.finish(context.client, begun, {"outcome": outcome, "ms": ms, "detail": detail[:4000]}, fence=lock)
 
+    def __init__(self, context: Context, observation: Observation, writer: Writer) -> None:
+        self._client, self._settings, self._node = context.client, context.settings, context.node
+        self._observation, self._name, self._writer = observation, observation.desired.name, writer
+        self._states = state_store.StateStore(context.client, writer)
 
-def last_words(seen: Observation, container_id: str) -> str:
-    """The last lines that one of the service's containers printed; "" when they cannot be had."""
-    if seen.desired.spec is None:
+    def carry_out(self, action: Action) -> None:
+        """Do one action and record it; raises what the act itself raised."""
+        began = time.monotonic()
+        if action.replaces:
+            self._reserve(action.replaces)
+        begun = history.begin(self._client, self._writer, self._observation, {
+            "node": self._node, "kind": action.kind, "container": action.container, "reason": action.reason,
+            "seen": describe(self._observation)})
+        outcome, detail = "failed", "the process broke off"
+        try:
+            self._writer.check()
+            detail = _ACTS[action.kind](self, action)
+            outcome = "done"
+        except errors.LictorError as error:
+            detail = str(error)
+            raise
+        finally:
+            ms = round((time.monotonic() - began) * 1000)
+            log.event(action.kind, service=self._name, container=action.container, reason=action.reason,
+                      outcome=outcome, detail=detail if outcome == "failed" else None, ms=ms)
+            history.finish(self._writer, begun, {"outcome": outcome, "ms": ms, "detail": detail[:4000]})
+
+    @property
+    def _spec(self) -> service_spec.Spec:
+        assert self._observation.desired.spec is not None
+        return self._observation.desired.spec
+
+    @property
+    def _engine(self) -> protocols.Engine:
+        return protocols.ENGINES[self._spec.engine]
+
+    def _reserve(self, container_id: str) -> None:
+        """Take one replacement off the fleet's budget before it begins; Conflict if another node took one since."""
+        entry = self._client.get(budget.KEY, consistent=True)
+        reservations = budget.decode(entry.value if entry else None)
+        if set(reservations) - set(self._observation.reservations):
+            raise errors.Conflict(f"{budget.KEY} changed since this was decided")
+        own = budget.Reservation(self._name, container_id, self._observation.now)
+        self._client.put(budget.KEY, budget.encode([*reservations, own], self._observation.now),
+                         cas=entry.modify_index if entry else 0)
+
+    def _start(self, action: Action) -> str:
+        spec, rollout = self._spec_of(action.release), self._observation.state.rollout
+        gated = bool(spec.release.smoke and not action.color and rollout and action.release == rollout.release)
+        try:
+            container = protocols.ENGINES[spec.engine].start(
+                _with_env_files(spec), number=action.number, color=action.color, release=desired.fingerprint(spec),
+                gated=gated)
+        except errors.LictorError as error:
+            with contextlib.suppress(errors.LictorError):  # the engine's reason is the one that helps
+                self._count_failure(action, str(action.number), error)
+            raise
+        return f"{container.name} is {container.id[:12]}"
+
+    def _count_failure(self, action: Action, number: str, error: errors.LictorError) -> None:
+        """Count a start that the engine refuses like a container that ended: the next try backs off.
+
+        A refused start of the release under way ends that release. If the engine or the image's registry only could
+        not be reached, the release goes on.
+        """
+        old, index = self._states.read(self._name)
+        is_of_rollout = old.rollout is not None and old.rollout.release == action.release
+        if is_of_rollout and isinstance(error, errors.Refused):
+            spec = self._observation.desired.spec
+            new = next_state.ended(old, str(error), spec.image if spec else "", time.time())
+        elif is_of_rollout and action.kind == "start":
+            return
+        else:
+            new = next_state.failed(old, number, time.time())
+        self._states.write(self._name, new, index)
+
+    def _drain(self, action: Action) -> str:
+        if any(instance.service_id == action.service_id and instance.maintenance is not None
+               for instance in self._observation.instances):
+            # An operator's maintenance ends first: Consul keeps the first reason, which would hide the drain's.
+            self._client.set_maintenance(action.service_id, None)
+        self._client.set_maintenance(action.service_id, drain_text(self._observation.now, action.reason))
         return ""
-    name = seen.desired.spec.engine
+
+    def _let_in(self, action: Action) -> str:
+        self._client.set_maintenance(action.service_id, None)
+        return ""
+
+    def _stop(self, action: Action) -> str:
+        self._engine.stop(self._container(action), grace_s=self._spec.stop_grace_period)
+        return ""
+
+    def _remove(self, action: Action) -> str:
+        container, failed = self._container(action), self._observation.state.failed
+        was_well = container.exit_code is None and not (failed and failed.release == container.release)
+        output = "" if was_well else last_words(self._observation, container.id)
+        self._engine.remove(container, grace_s=self._spec.stop_grace_period)
+        return output
+
+    def _switch(self, action: Action) -> str:
+        """Change the colour's key and the state together, or neither."""
+        color_key = f"{self._settings.prefix}{self._name}/color"
+        color = self._client.get(color_key, consistent=True)
+        state, index = self._states.read(self._name, consistent=True)
+        observed_color = color.value.decode("utf-8", "backslashreplace")[:40] if color else ""
+        if observed_color != self._observation.desired.color_key:
+            raise errors.Conflict(f"{color_key} changed since this was decided")
+        operations = [transactions.cas(color_key, action.color, color.modify_index if color else 0)]
+        if action.color != self._observation.desired.color:
+            if state != self._observation.state:
+                raise errors.Conflict(f"{service_state.KEY_PREFIX}{self._name} changed since this was decided")
+            operations.append(state_store.writing(self._name, next_state.switched(self._observation), index))
+        self._writer.commit(operations)
+        return f"{action.color} is live"
+
+    def _scale(self, action: Action) -> str:
+        """Order an absolute count. The state keeps the order, also half done, if the scheduler itself does not."""
+        spec, counts = self._spec_of(action.release), self._observation.counts
+        assert counts is not None
+        scheduler = protocols.COUNTING[spec.engine]
+        order = scheduler.redeploy if action.kind == "redeploy" else scheduler.scale
+        if not counts.remembers:
+            self._keep_order(action.color, next_state.begun(self._observation.state, action, spec.image, time.time()))
+        with self._failures_counted(action):
+            output = order(self._settings, _with_env_files(spec), color=action.color, replicas=action.number,
+                           release=action.release, called_off=self._writer.lost)
+        self._keep_order(action.color, service_state.Asked(action.number, action.release, time.time(),
+                                                           image=spec.image))
+        return output
+
+    def _retire(self, action: Action) -> str:
+        spec, counts = self._spec_of(action.release), self._observation.counts
+        with self._failures_counted(action):
+            output = protocols.COUNTING[spec.engine].remove(self._settings, spec, color=action.color,
+                                                            called_off=self._writer.lost)
+        forgets = counts is not None and not counts.remembers
+        self._keep_order(action.color, service_state.Asked(0, action.release, time.time()) if forgets else None)
+        return output
+
+    @contextlib.contextmanager
+    def _failures_counted(self, action: Action) -> Iterator[None]:
+        """Count an order that fails. A Conflict is no failure: another writer was first."""
+        try:
+            yield
+        except errors.Conflict:
+            raise
+        except errors.LictorError as error:
+            with contextlib.suppress(errors.LictorError):
+                self._count_failure(action, service_state.telling(action.color), error)
+            raise
+
+    def _end(self, action: Action) -> str:
+        engine = protocols.ENDING[self._spec.engine]
+        container = next((each for each in engine.containers(self._name) if each.id == action.container_id), None)
+        if container is None:
+            return "it is gone already"
+        output = engine.logs(container, lines=_LOG_LINES)
+        engine.end(container, grace_s=self._spec.stop_grace_period)
+        return output
+
+    def _keep_order(self, color: str, order: service_state.Asked | None) -> None:
+        state, index = self._states.read(self._name)
+        self._states.write(self._name, next_state.asked(state, color, order), index)
+
+    def _spec_of(self, release: str) -> service_spec.Spec:
+        """Find the spec with this fingerprint: the desired one, the live one, or the one before."""
+        state = self._observation.state
+        if release == self._observation.desired.release:
+            return self._spec
+        if release == state.previous_release and state.previous:
+            with contextlib.suppress(errors.Refused):
+                return service_spec.parse_spec(state.previous, "lictor/state")
+        return live_spec(self._observation)
+
+    def _container(self, action: Action) -> model.Container:
+        return next(each for each in self._observation.containers if each.id == action.container_id)
+
+
+_ACTS = {"start": Executor._start, "admit": Executor._let_in, "drain": Executor._drain, "undrain": Executor._let_in,
+         "stop": Executor._stop, "remove": Executor._remove, "switch": Executor._switch, "scale": Executor._scale,
+         "redeploy": Executor._scale, "retire": Executor._retire, "end": Executor._end}
+
+
+def last_words(observation: Observation, container_id: str) -> str:
+    """Read the last lines that one of the service's containers printed; "" if they cannot be had."""
+    if observation.desired.spec is None:
+        return ""
+    service, name = observation.desired.name, observation.desired.spec.engine
     engine: protocols.Engine | protocols.Ending | None = protocols.ENGINES.get(name) or protocols.ENDING.get(name)
+    if engine is None:
+        return ""
     try:
-        there = seen.containers if name in protocols.ENGINES else engine.containers(seen.desired.name) if engine else ()
-        found = [each for each in there if each.id == container_id]
-        return engine.logs(found[0], lines=_LOG_LINES) if engine and found else ""
+        containers = observation.containers if name in protocols.ENGINES else engine.containers(service)
+        container = next((each for each in containers if each.id == container_id), None)
+        return engine.logs(container, lines=_LOG_LINES) if container else ""
     except errors.LictorError as error:
         return str(error)
 
 
-def describe(seen: Observation) -> str:
-    """What was seen, in one line for people."""
-    each = [f"{member.name} {member.condition}" for member in (*observation.members(seen),
-                                                               *observation.candidates(seen))]
-    return f"{seen.desired.why_replicas or 'nothing is wanted'}; there: {', '.join(each) or 'no container'}"
+def describe(observation: Observation) -> str:
+    """Sum an observation up in one line for people."""
+    conditions = [f"{member.name} {member.condition}" for member in (*members(observation), *candidates(observation))]
+    return (f"{observation.desired.why_replicas or 'no instance is desired'}. "
+            f"Instances: {', '.join(conditions) or 'none'}")
 
 
-def _reserve(context: Context, seen: Observation, container_id: str) -> None:
-    """Take one replacement off the budget, before it is begun; Conflict when somebody else changed the budget since."""
-    entry = context.client.get(budget.KEY, consistent=True)
-    reservations = budget.decode(entry.value if entry else None)
-    if set(reservations) - set(seen.reservations):
-        raise errors.Conflict("the budget is not what it was when this was decided")
-    mine = budget.Reservation(seen.desired.name, container_id, seen.now)
-    context.client.put(budget.KEY, budget.encode([*reservations, mine], seen.now),
-                        cas=entry.modify_index if entry else 0)
+def live_spec(observation: Observation) -> service_spec.Spec:
+    """Find the spec for a new container: the one that runs, not one that asks for a release.
 
-
-def _start(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
-    assert seen.desired.spec is not None
-    spec = _spec_of(seen, action.release)
-    gated = bool(spec.release.smoke and not action.color and seen.state.rollout and
-                 action.release == seen.state.rollout.release)
-    try:
-        container = protocols.ENGINES[spec.engine].start(_with_env_files(spec), number=action.number,
-                                                       color=action.color, release=desired.fingerprint(spec),
-                                                       gated=gated)
-    except errors.LictorError as error:
-        with contextlib.suppress(errors.LictorError):  # the engine's reason is the one that helps
-            _count_failure(context, seen, action, str(action.number), error, lock)
-        raise
-    return f"{container.name} is {container.id[:12]}"
-
-
-def _count_failure(context: Context, seen: Observation, action: plan.Action, number: str, error: errors.LictorError,
-                   lock: Fence | None) -> None:
-    """A start that the engine refuses is a failure like a death: the next try backs off. Of a release under way it is
-    the end, unless the engine, or the image's registry, could only not be reached."""
-    key, now = f"{service_state.KEY_PREFIX}{seen.desired.name}", time.time()
-    entry = context.client.get(key)
-    old = service_state.decode(entry.value if entry else None)
-    is_of_rollout = old.rollout is not None and old.rollout.release == action.release
-    if is_of_rollout and isinstance(error, errors.Refused):
-        new = next_state.ended(old, str(error), seen.desired.spec.image if seen.desired.spec else "", now)
-    elif is_of_rollout and action.kind == "start":
-        return
-    else:
-        new = next_state.failed(old, number, now)
-    fence.put(context.client, lock, key, service_state.encode(new), entry.modify_index if entry else 0)
-
-
-def _drain(context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
-    paused = [each for each in seen.instances if each.service_id == action.service_id and each.maintenance is not None]
-    if paused:  # by hand: Consul keeps the first reason, and ours could not be seen
-        context.client.set_maintenance(action.service_id, None)
-    context.client.set_maintenance(action.service_id, observation.drain_text(seen.now, action.reason))
-    return ""
-
-
-def _let_in(context: Context, _seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
-    context.client.set_maintenance(action.service_id, None)
-    return ""
-
-
-def _stop(_context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
-    assert seen.desired.spec is not None
-    spec = seen.desired.spec
-    protocols.ENGINES[spec.engine].stop(_container(seen, action), grace_s=spec.stop_grace_period)
-    return ""
-
-
-def _remove(_context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
-    assert seen.desired.spec is not None
-    container, failed = _container(seen, action), seen.state.failed
-    was_well = container.exit_code is None and not (failed and failed.release == container.release)
-    said = "" if was_well else last_words(seen, container.id)
-    protocols.ENGINES[seen.desired.spec.engine].remove(container, grace_s=seen.desired.spec.stop_grace_period)
-    return said
-
-
-def _switch(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
-    """The colour's key and what lictor remembers of it change together, or not at all."""
-    name, state_key = seen.desired.name, f"{service_state.KEY_PREFIX}{seen.desired.name}"
-    color_key = f"{context.settings.prefix}{name}/color"
-    color, remembered = context.client.get(color_key, consistent=True), context.client.get(state_key, consistent=True)
-    if (color.value.decode("utf-8", "backslashreplace")[:40] if color else "") != seen.desired.color_key:
-        raise errors.Conflict(f"{color_key} is not what it was when this was decided")
-    operations = [transactions.cas(color_key, action.color, color.modify_index if color else 0)]
-    if action.color != seen.desired.color:
-        if service_state.decode(remembered.value if remembered else None) != seen.state:
-            raise errors.Conflict(f"{state_key} is not what it was when this was decided")
-        operations.append(transactions.cas(state_key, service_state.encode(next_state.switched(seen)),
-                                          remembered.modify_index if remembered else 0))
-    fence.commit(context.client, lock, operations)
-    return f"{action.color} is live"
-
-
-def _scale(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
-    """Told by an absolute count. What an engine that forgets is told is remembered, also while it is half done."""
-    spec, counts = _spec_of(seen, action.release), seen.counts
-    assert counts is not None
-    engine = protocols.COUNTING[spec.engine]
-    tell = engine.redeploy if action.kind == "redeploy" else engine.scale
-    if not counts.remembers:
-        _remember_asked(
-            context, seen, action.color, next_state.begun(seen.state, action, spec.image, time.time()), lock
-        )
-    with _failures_counted(context, seen, action, lock):
-        said = tell(context.settings, _with_env_files(spec), color=action.color, replicas=action.number,
-                    release=action.release, called_off=lock.lost if lock else None)
-    done = service_state.Asked(action.number, action.release, time.time(), image=spec.image)
-    _remember_asked(context, seen, action.color, done, lock)
-    return said
-
-
-def _retire(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> str:
-    spec = _spec_of(seen, action.release)
-    with _failures_counted(context, seen, action, lock):
-        said = protocols.COUNTING[spec.engine].remove(context.settings, spec, color=action.color,
-                                                    called_off=lock.lost if lock else None)
-    forgets = seen.counts is not None and not seen.counts.remembers
-    none = service_state.Asked(0, action.release, time.time()) if forgets else None
-    _remember_asked(context, seen, action.color, none, lock)
-    return said
-
-
-@contextlib.contextmanager
-def _failures_counted(context: Context, seen: Observation, action: plan.Action, lock: Fence | None) -> Iterator[None]:
-    """That somebody else was faster is none."""
-    try:
-        yield
-    except errors.Conflict:
-        raise
-    except errors.LictorError as error:
-        with contextlib.suppress(errors.LictorError):
-            _count_failure(context, seen, action, service_state.telling(action.color), error, lock)
-        raise
-
-
-def _end(_context: Context, seen: Observation, action: plan.Action, _lock: Fence | None) -> str:
-    assert seen.desired.spec is not None
-    engine = protocols.ENDING[seen.desired.spec.engine]
-    found = [each for each in engine.containers(seen.desired.name) if each.id == action.container_id]
-    if not found:
-        return "it is gone already"
-    said = engine.logs(found[0], lines=_LOG_LINES)
-    engine.end(found[0], grace_s=seen.desired.spec.stop_grace_period)
-    return said
-
-
-def _remember_asked(context: Context, seen: Observation, color: str, asked: service_state.Asked | None,
-                    lock: Fence | None) -> None:
-    key = f"{service_state.KEY_PREFIX}{seen.desired.name}"
-    entry = context.client.get(key)
-    new = next_state.asked(service_state.decode(entry.value if entry else None), color, asked)
-    fence.put(context.client, lock, key, service_state.encode(new), entry.modify_index if entry else 0)
-
-
-def _spec_of(seen: Observation, release: str) -> service_spec.Spec:
-    """The spec with this fingerprint: what is asked for, what is live, or what was before."""
-    assert seen.desired.spec is not None
-    if release == seen.desired.release:
-        return seen.desired.spec
-    if release == seen.state.previous_release and seen.state.previous:
-        with contextlib.suppress(errors.Refused):
-            return service_spec.parse_spec(seen.state.previous, "lictor/state")
-    return live_spec(seen)
-
-
-def _container(seen: Observation, action: plan.Action) -> model.Container:
-    return next(each for each in seen.containers if each.id == action.container_id)
-
-
-_ACTS = {"start": _start, "admit": _let_in, "drain": _drain, "undrain": _let_in, "stop": _stop, "remove": _remove,
-         "switch": _switch, "scale": _scale, "redeploy": _scale, "retire": _retire, "end": _end}
-
-
-def live_spec(seen: Observation) -> service_spec.Spec:
-    """What a new container is made from: the spec that runs, not one that asks for a release; if that is damaged, or
-    not allowed by this version, the one that is asked for."""
-    assert seen.desired.spec is not None
+    If the live spec is damaged, or this version does not allow it, the desired spec stands in.
+    """
+    assert observation.desired.spec is not None
     with contextlib.suppress(errors.Refused):
-        live = service_spec.parse_spec(seen.state.live, "lictor/state")
-        if (live.name, live.engine) == (seen.desired.name, seen.desired.spec.engine):
+        live = service_spec.parse_spec(observation.state.live, "lictor/state")
+        if (live.name, live.engine) == (observation.desired.name, observation.desired.spec.engine):
             return live
-    return seen.desired.spec
+    return observation.desired.spec
 
 
 def _with_env_files(spec: service_spec.Spec) -> service_spec.Spec:
-    """Read the env files of this node in; what stands in `environment` wins, then the later file."""
+    """Read the env files of this node in; a key of `environment` wins, then the later file."""
     table: dict[str, str] = {}
     for path in spec.env_files:
-        text = files.read_needed(path, f"{spec.name}: env_file")
-        table |= service_spec.parse_env_file(text)
+        table |= service_spec.parse_env_file(files.read_needed(path, f"{spec.name}: env_file"))
     return desired.with_environment(spec, {**table, **spec.environment_table})

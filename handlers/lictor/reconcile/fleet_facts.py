@@ -8,6 +8,7 @@ from lictor.adapters.consul.client import Client
 from lictor.planner import budget, self_preservation, service_state
 from lictor.planner.observation import Observation, Observer
 from lictor.reconcile import observer_health
+from lictor.reconcile.state_store import StateStore
 from lictor.routing import live_peers
 from lictor.spec.settings import Settings
 
@@ -51,8 +52,7 @@ class Surroundings:
 
     @functools.cached_property
     def _states(self) -> dict[str, service_state.State]:
-        return {key.removeprefix(service_state.KEY_PREFIX): service_state.decode(entry.value)
-                for key, entry in self._catalog.tree(service_state.KEY_PREFIX).items()}
+        return {name: stored.state for name, stored in StateStore(self._catalog).read_all().items()}
 
     @functools.cached_property
     def _reservations(self) -> tuple[budget.Reservation, ...]:

@@ -5,7 +5,7 @@ import time
 from typing import Any, NamedTuple
 
 from lictor.adapters.consul.client import Client
-from lictor.adapters.consul.lock import Fence
+from lictor.adapters.consul.lock import PlainWriter, Writer
 from lictor.planner import observation_codec
 from lictor.planner.observation import Observation
 
@@ -21,44 +21,37 @@ class Begun(NamedTuple):
     record: dict[str, Any]
 
 
-def begin(catalog: Client, seen: Observation, record: dict[str, Any], *, fence: Fence | None = None) -> Begun:
-    """Write what is about to be done, and what was seen, before it is done. With `fence` only who holds it can."""
-    more = {"observation": observation_codec.pack(seen)}
-    return _add(catalog, seen.desired.name, {"outcome": "started", **record, **more}, fence)
+def begin(client: Client, writer: Writer, observation: Observation, record: dict[str, Any]) -> Begun:
+    """Write what is about to be done, and the observation behind it, before it is done."""
+    more = {"observation": observation_codec.pack(observation)}
+    return _add(client, writer, observation.desired.name, {"outcome": "started", **record, **more})
 
 
-def finish(catalog: Client, begun: Begun, record: dict[str, Any], *, fence: Fence | None = None) -> None:
+def finish(writer: Writer, begun: Begun, record: dict[str, Any]) -> None:
     """Complete a record with its outcome (`done` or `failed`), its `ms`, and a `detail` for people."""
-    text = _text({**begun.record, **record})
-    if fence is None:
-        catalog.put(begun.key, text)
-        return
-    entry = catalog.get(begun.key)
-    fence.put(begun.key, text, entry.modify_index if entry else 0)
+    writer.put(begun.key, _text({**begun.record, **record}))
 
 
-def note(catalog: Client, name: str, record: dict[str, Any], *, seen: Observation | None = None) -> None:
+def note(client: Client, name: str, record: dict[str, Any], *,
+         observation: Observation | None = None) -> None:
     """Write something that was seen or refused, and needs no outcome."""
-    more = {"observation": observation_codec.pack(seen)} if seen else {}
-    _add(catalog, name, {"outcome": "noted", **record, **more}, None)
+    more = {"observation": observation_codec.pack(observation)} if observation else {}
+    _add(client, PlainWriter(client), name, {"outcome": "noted", **record, **more})
 
 
-def read(catalog: Client, service: str) -> list[dict[str, Any]]:
+def read(client: Client, service: str) -> list[dict[str, Any]]:
     """The records of a service, oldest first, each `observation` as `recording.load` takes it."""
-    entries = catalog.tree(f"{KEY_PREFIX}{service}/")
+    entries = client.tree(f"{KEY_PREFIX}{service}/")
     return [_parsed(entry.value) for _, entry in sorted(entries.items())]
 
 
-def _add(catalog: Client, service: str, record: dict[str, Any], fence: Fence | None) -> Begun:
+def _add(client: Client, writer: Writer, service: str, record: dict[str, Any]) -> Begun:
     at = time.time()
     begun = Begun(f"{KEY_PREFIX}{service}/{int(at * 1_000_000):016d}",
                   {"at": round(at, 3), "service": service, **record})
-    if fence:
-        fence.put(begun.key, _text(begun.record), 0)
-    else:
-        catalog.put(begun.key, _text(begun.record))
-    for old in sorted(catalog.keys(f"{KEY_PREFIX}{service}/"))[:-_KEPT]:
-        catalog.delete(old)
+    writer.put(begun.key, _text(begun.record))
+    for old in sorted(client.keys(f"{KEY_PREFIX}{service}/"))[:-_KEPT]:
+        client.delete(old)
     return begun
 
 

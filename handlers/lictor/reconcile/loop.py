@@ -1,4 +1,4 @@
-"""Bringing services to what is wanted, one at a time under their locks, until there is nothing left to do."""
+"""The loop for one service: observe, plan, act, record, under its locks, until nothing is left to do."""
 
 import time
 import traceback
@@ -7,38 +7,38 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lictor import errors, model
 from lictor.adapters import log
-from lictor.adapters.consul import lock as fence
-from lictor.adapters.consul import transactions
-from lictor.adapters.consul.lock import Fence
+from lictor.adapters.consul import lock, transactions
+from lictor.adapters.consul.lock import PlainWriter, Writer
 from lictor.engines import protocols
-from lictor.planner import next_state, plan, service_state
-from lictor.planner import scheduled as counted
+from lictor.planner import next_state, plan, scheduled, service_state
+from lictor.planner.actions import ACTS
 from lictor.planner.observation import Observation
 from lictor.reconcile import act, history, notify, observe, observer_health, process_lock
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
+from lictor.reconcile.state_store import StateStore
 from lictor.routing import announce
 from lictor.spec.settings import Settings
 
 _POLL_S = 0.25
-_CALM_POLL_S = 1.0  # once nothing was done for a while: what is waited for is mostly time
+_CALM_POLL_S = 1.0  # once nothing was done for a while: most waits are for time to pass
 _CALM_AFTER_S = 10.0
-_PATIENCE_S = 120.0  # without an act of ours, the timer goes on from here
+_PATIENCE_S = 120.0  # without an act, the timer goes on from here
 _LONGEST_WAIT_S = 60.0  # a wait that ends later than that is the timer's
-_FRESH_S = 5.0  # what was seen longer ago is looked at again before the next act
-_AT_ONCE = 8
+_FRESH_S = 5.0  # an older observation is made again before the next act
+_SERVICES_AT_ONCE = 8
 _AT_MOST_DELETED = 60  # Consul's transactions hold 64 operations
 _AGENT_RESTART_S = 10.0
 
 
 def run(settings: Settings, token_file: str | None, names: Iterable[str]) -> int:
-    """Reconcile these services; the exit code of the worst. Nobody waits for us, so each one speaks for itself."""
+    """Reconcile these services side by side; returns the worst exit code. Each failure is logged with its service."""
     ordered = sorted(set(names))
     for name in ordered:
         if not model.is_name(name):
             raise errors.Refused(f"NAME is {name[:100]!r}; it must be the name of a service")
     context = connect(settings, token_file, patience_s=_AGENT_RESTART_S)
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+    with ThreadPoolExecutor(max_workers=_SERVICES_AT_ONCE) as pool:
         return max(pool.map(lambda name: _run_one(context, name), ordered), default=0)
 
 
@@ -49,14 +49,14 @@ def _run_one(context: Context, name: str) -> int:
     except errors.LictorError as error:
         log.event("reconcile", service=name, outcome="failed", reason=error)
         return error.exit_code
-    except Exception as error:  # a fault of ours, or a full disk: no reason to leave the other services alone
+    except Exception as error:  # a fault of lictor's, or a full disk: no reason to leave the other services alone
         log.event("reconcile", service=name, outcome="failed", reason=f"{type(error).__name__}: {error}",
                   at=traceback.extract_tb(error.__traceback__)[-1])
         return errors.Unavailable.exit_code
 
 
 def converge(context: Context, name: str) -> None:
-    """Act until nothing is left to do, unless another process already does: then it will look once more."""
+    """Act until nothing is left to do. If another process is at work on the service, that one looks once more."""
     state_dir = context.settings.state_dir
     while True:
         process_lock.leave_marker(state_dir, name)
@@ -70,19 +70,18 @@ def converge(context: Context, name: str) -> None:
 
 def _converge_locked(context: Context, name: str) -> None:
     acted_at = time.monotonic()
-    idle_reads: dict[str, int] = {}
+    idle_reads: Mapping[str, int] = {}
     while (calm_s := time.monotonic() - acted_at) < _PATIENCE_S:
-        if process_lock.take_marker(
-            context.settings.state_dir, name
-        ):  # whoever left it may have changed what nginx serves
+        if process_lock.take_marker(context.settings.state_dir, name):  # the event may have changed what nginx serves
             announce.tell(context.client, context.settings.state_dir, context.node, [name])
         reading = _observed(context, name, idle_reads)
-        if not observe.acts_here(context, reading.seen.desired):
+        if not observe.acts_here(context, reading.observation.desired):
             return
-        idle_reads = dict(reading.seen.idle_reads)
+        idle_reads = reading.observation.idle_reads
         try:
-            acted = _step_fenced(context, reading) if _needs_fence(reading) else _step(context, reading)
-        except errors.Conflict as error:  # somebody else wrote the state, or took a name: look again
+            acted = (_step_fenced(context, reading) if _needs_fence(reading)
+                     else _step(context, reading, PlainWriter(context.client)))
+        except errors.Conflict as error:  # another process wrote the state, or took a name: look again
             log.event("reconcile", service=name, outcome="again", reason=error)
             acted = False
         if acted:
@@ -94,7 +93,7 @@ def _converge_locked(context: Context, name: str) -> None:
 
 
 def _observed(context: Context, name: str, idle_reads: Mapping[str, int]) -> Reading:
-    """What could not be read makes us careful with the service for a while."""
+    """Observe; an answer that could not be had makes the healing of this service careful for a while."""
     try:
         return observe.settled(context, name, idle_reads)
     except errors.Conflict:
@@ -105,49 +104,46 @@ def _observed(context: Context, name: str, idle_reads: Mapping[str, int]) -> Rea
 
 
 def _needs_fence(reading: Reading) -> bool:
-    spec, counted = reading.seen.desired.spec, reading.seen.counts is not None
-    return spec is not None and (counted or protocols.ENGINES[spec.engine].FENCED) and _has_acts(reading)
+    spec, is_scheduled = reading.observation.desired.spec, reading.observation.counts is not None
+    return spec is not None and (is_scheduled or protocols.ENGINES[spec.engine].FENCED) and _has_acts(reading)
 
 
 def _step_fenced(context: Context, reading: Reading) -> bool:
-    """Under the lock in Consul all is seen afresh; while another node holds it, that one does what there is to do."""
-    name = reading.seen.desired.name
-    with fence.held(context.client, name, node=context.node) as lock:
-        return lock is not None and _step(context, _observed(context, name, reading.seen.idle_reads), lock)
+    """Observe afresh under the lock in Consul; while another node holds it, that node does what there is to do."""
+    name = reading.observation.desired.name
+    with lock.held(context.client, name, node=context.node) as writer:
+        return writer is not None and _step(
+            context, _observed(context, name, reading.observation.idle_reads), writer)
 
 
-def _step(context: Context, reading: Reading, lock: Fence | None = None) -> bool:
-    """Keep what was learnt, carry out what is planned, and tell of it; returns whether there was anything to do."""
-    seen = reading.seen
-    if seen.desired.removed and not seen.containers and not seen.desired.why_held and counted.is_over(seen):
-        _forget(context, seen.desired.name)
+def _step(context: Context, reading: Reading, writer: Writer) -> bool:
+    """Keep the new state, carry out the plan, and notify; returns whether there was anything to do."""
+    observation, name = reading.observation, reading.observation.desired.name
+    if (observation.desired.removed and not observation.containers and not observation.desired.why_held
+            and scheduled.is_over(observation)):
+        _forget(context, name)
         return False
-    if seen.state != reading.stored:
-        fence.put(
-            context.client,
-            lock,
-            f"{service_state.KEY_PREFIX}{seen.desired.name}",
-            service_state.encode(seen.state),
-            reading.stored_index,
-        )
-    words = {cause: _last_words(seen, cause) for cause in set(seen.state.told) - set(reading.stored.told)}
+    if observation.state != reading.stored.state:
+        StateStore(context.client, writer).write(name, observation.state, reading.stored.modify_index)
+    words = {cause: _last_words(observation, cause)
+             for cause in set(observation.state.told) - set(reading.stored.state.told)}
     try:
-        _act(context, reading, lock)
+        _act(context, reading, writer)
     finally:
-        _tell(context, reading, words)
+        _notify(context, reading, words)
     return _has_acts(reading)
 
 
-def _act(context: Context, reading: Reading, lock: Fence | None) -> None:
-    seen = reading.seen
+def _act(context: Context, reading: Reading, writer: Writer) -> None:
+    executor = act.Executor(context, reading.observation, writer)
     failure: errors.LictorError | None = None
-    actions = [each for each in reading.actions if each.kind in plan.ACTS]
+    actions = [action for action in reading.actions if action.kind in ACTS]
     for action in actions:
-        if action is not actions[0] and time.time() - seen.now > _FRESH_S:
+        if action is not actions[0] and time.time() - reading.observation.now > _FRESH_S:
             break
         try:
-            act.carry_out(context, seen, action, lock)
-        except errors.LictorError as error:  # one that cannot be removed, say, must not keep others from being started
+            executor.carry_out(action)
+        except errors.LictorError as error:  # a container that cannot be removed, say, keeps no other from a start
             failure = failure or error
             if action.kind == "start":
                 break
@@ -155,55 +151,58 @@ def _act(context: Context, reading: Reading, lock: Fence | None) -> None:
         raise failure
 
 
-def _last_words(seen: Observation, cause: str) -> str:
-    """What the instance printed that people are told of, before it may be removed; "" when it is about none."""
-    failed, ill = seen.state.failed, plan.due(seen)
+def _last_words(observation: Observation, cause: str) -> str:
+    """Read the output of the instance that a notification is about, before it may be removed; "" if there is none."""
+    failed, ill = observation.state.failed, plan.due(observation)
     if cause != next_state.RELEASE_FAILED:
-        return act.last_words(seen, ill.container.id) if ill else ""
-    new = [each for each in seen.containers if failed and each.release == failed.release]
-    worst = sorted(new, key=lambda each: (each.status == "running", each.id in seen.state.passed, each.number))
-    return act.last_words(seen, worst[0].id) if worst else ""
+        return act.last_words(observation, ill.container.id) if ill else ""
+    new = [each for each in observation.containers if failed and each.release == failed.release]
+    worst = sorted(new, key=lambda each: (each.status == "running", each.id in observation.state.passed, each.number))
+    return act.last_words(observation, worst[0].id) if worst else ""
 
 
-def _tell(context: Context, reading: Reading, words: Mapping[str, str]) -> None:
-    """Note what was refused, what people should know, and what of it is over: each once, as long as it lasts."""
-    seen, before = reading.seen, reading.stored
-    name = seen.desired.name
-    for problem in set(seen.state.refused) - set(before.refused):
+def _notify(context: Context, reading: Reading, words: Mapping[str, str]) -> None:
+    """Record refused input, and causes of notifications that began or ended: each once, as long as it lasts."""
+    observation, before = reading.observation, reading.stored.state
+    name = observation.desired.name
+    for problem in set(observation.state.refused) - set(before.refused):
         history.note(context.client, name, {"kind": "refused", "node": context.node, "reason": problem})
-    for cause, text in next_state.causes(seen).items():
+    for cause, text in next_state.causes(observation).items():
         if cause not in before.told:
-            record = {"kind": cause, "node": context.node, "reason": text, "seen": act.describe(seen),
+            record = {"kind": cause, "node": context.node, "reason": text, "seen": act.describe(observation),
                       "detail": words.get(cause, "")}
-            history.note(context.client, name, record, seen=seen)
-            notify.tell(context.settings, {"service": name, "at": round(seen.now, 3), **record})
-    for cause in set(before.told) - set(seen.state.told):
-        history.note(context.client, name, {"kind": cause, "node": context.node, "reason": "this is over"}, seen=seen)
+            history.note(context.client, name, record, observation=observation)
+            notify.send(context.settings, {"service": name, "at": round(observation.now, 3), **record})
+    for cause in set(before.told) - set(observation.state.told):
+        history.note(context.client, name, {"kind": cause, "node": context.node, "reason": "this is over"},
+                     observation=observation)
 
 
 def _forget(context: Context, name: str) -> None:
-    """The tombstone stays for the nodes that were away; all other keys of a removed service go, unless it was applied
-    again meanwhile: then this is a Conflict."""
+    """Delete a removed service's keys but for the tombstone, which stays for nodes that were away.
+
+    If the service was applied again meanwhile, this is a Conflict.
+    """
     own = f"{context.settings.prefix}{name}/"
     keys = context.client.tree(own)
     tombstone = keys.pop(f"{own}removed", None)
     if tombstone is None:
-        raise errors.Conflict(f"{own}removed is gone: somebody wants it again")
+        raise errors.Conflict(f"{own}removed is gone: the service was applied again")
     if keys:
         context.client.commit([transactions.cas(f"{own}removed", tombstone.value, tombstone.modify_index),
-                                *(transactions.delete_cas(key, each.modify_index)
-                                  for key, each in list(keys.items())[:_AT_MOST_DELETED])])
+                               *(transactions.delete_cas(key, entry.modify_index)
+                                 for key, entry in list(keys.items())[:_AT_MOST_DELETED])])
     if context.client.get(f"{service_state.KEY_PREFIX}{name}"):
         context.client.delete(f"{service_state.KEY_PREFIX}{name}")
         history.note(context.client, name, {"kind": "removed", "node": context.node,
-                                             "reason": "lictor remove", "seen": "no container is left"})
+                                            "reason": "lictor remove", "seen": "no container is left"})
 
 
 def _has_acts(reading: Reading) -> bool:
-    return any(each.kind in plan.ACTS for each in reading.actions)
+    return any(action.kind in ACTS for action in reading.actions)
 
 
 def _worth_waiting(reading: Reading) -> bool:
-    """Whether something will happen soon that this process should carry on with."""
-    waits = [each for each in reading.actions if each.kind == "wait"]
-    return any(each.until == 0.0 or 0 < each.until - reading.seen.now <= _LONGEST_WAIT_S for each in waits)
+    """Decide whether something will happen soon that this process should carry on with."""
+    waits = [action for action in reading.actions if action.kind == "wait"]
+    return any(wait.until == 0.0 or 0 < wait.until - reading.observation.now <= _LONGEST_WAIT_S for wait in waits)

@@ -10,7 +10,7 @@ from lictor.spec.settings import Notify, Settings
 _LIMIT_S = 10.0
 
 
-def tell(settings: Settings, record: dict[str, Any]) -> None:
+def send(settings: Settings, record: dict[str, Any]) -> None:
     """Send the record, as JSON, to whom `[notify]` names; what goes wrong is logged, and never raised."""
     notify = settings.notify
     if notify is None:

@@ -6,23 +6,22 @@ from typing import Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import heartbeat
-from lictor.adapters.consul.client import Entry
 from lictor.engines import protocols
-from lictor.planner import desired, next_state, observation, plan, release, service_state
+from lictor.planner import desired, next_state, observation, plan, release
 from lictor.planner.observation import Observation
 from lictor.reconcile import scheduler_view, smoke_test
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_facts import Surroundings
+from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce as serving
 from lictor.spec.keys import group_by_service
 
 
 class Reading(NamedTuple):
-    """An observation, with what it adds to the state remembered in it; and the stored state that it rests on."""
+    """An observation with the new state in it, the stored state that it rests on, and the plan."""
 
-    seen: Observation
-    stored: service_state.State
-    stored_index: int  # for compare-and-set
+    observation: Observation
+    stored: Stored
     actions: tuple[plan.Action, ...]
 
 
@@ -73,13 +72,13 @@ def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: 
             for key, entry in context.client.tree(prefix, consistent=certain).items()}
     if certain:
         _require_by_name(context, prefix, keys)
-    remembered = context.client.get(f"{service_state.KEY_PREFIX}{name}")
-    wanted = _desired(context, name, keys, remembered)
+    stored = StateStore(context.client).read(name)
+    wanted = _desired(context, name, keys, stored)
     entries = [entry for each in wanted.catalog_names for entry in context.client.health(each, consistent=certain)]
     containers = _engine(wanted).containers(name) if _places_here(context, wanted) else []
     around = Surroundings(context.settings, context.client, context.node)
     told = scheduler_view.Engines(context.settings, context.node, name)
-    return _reading(context, around, told, wanted, remembered, instances(entries), containers, idle_reads,
+    return _reading(context, around, told, wanted, stored, instances(entries), containers, idle_reads,
                     certain=certain)
 
 
@@ -87,7 +86,7 @@ def settled(context: Context, name: str, idle_reads: Mapping[str, int]) -> Readi
     """Observe one service, and once more consistently when the first reading leaves something to be confirmed."""
     reading = one(context, name, idle_reads)
     if any(each.kind == "confirm" for each in reading.actions):
-        return one(context, name, reading.seen.idle_reads, certain=True)
+        return one(context, name, reading.observation.idle_reads, certain=True)
     return reading
 
 
@@ -100,24 +99,23 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
     """
     prefix = context.settings.prefix
     grouped, _ = group_by_service(keys, prefix)
-    remembered = context.client.tree(service_state.KEY_PREFIX)
-    all_wanted = [_desired(context, name, grouped.get(name, {}), remembered.get(f"{service_state.KEY_PREFIX}{name}"))
-                  for name in names(grouped, remembered)]
+    states = StateStore(context.client).read_all()
+    all_wanted = [_desired(context, name, grouped.get(name, {}), states.get(name, Stored()))
+                  for name in names(grouped, states)]
     containers = _all_containers(context, all_wanted)
     around = Surroundings(context.settings, context.client, context.node)
     told = scheduler_view.Engines(context.settings, context.node)
     return {
-        wanted.name: _reading(context, around, told, wanted, remembered.get(f"{service_state.KEY_PREFIX}{wanted.name}"),
+        wanted.name: _reading(context, around, told, wanted, states.get(wanted.name, Stored()),
                               instances(entry for each in wanted.catalog_names for entry in entries.get(each, [])),
                               containers.get(wanted.name, []), {}, certain=False)
         for wanted in all_wanted
     }
 
 
-def names(grouped: Iterable[str], remembered: Iterable[str]) -> list[str]:
-    """The services with a key, and those of which only a key of `state` is left."""
-    known = {key.removeprefix(service_state.KEY_PREFIX) for key in remembered}
-    return sorted({*grouped, *filter(model.is_name, known)})
+def names(grouped: Iterable[str], states: Iterable[str]) -> list[str]:
+    """List the services that have a key, and those of which only the state is left."""
+    return sorted({*grouped, *filter(model.is_name, states)})
 
 
 def instances(entries: Iterable[dict[str, Any]]) -> list[model.Instance]:
@@ -125,10 +123,8 @@ def instances(entries: Iterable[dict[str, Any]]) -> list[model.Instance]:
     return [model.instance(each) for each in entries]
 
 
-def _desired(context: Context, name: str, values: Mapping[str, bytes], remembered: Entry | None) -> desired.Desired:
-    return desired.desired(
-        name, values, service_state.decode(remembered.value if remembered else None), context.settings.prefix
-    )
+def _desired(context: Context, name: str, values: Mapping[str, bytes], stored: Stored) -> desired.Desired:
+    return desired.desired(name, values, stored.state, context.settings.prefix)
 
 
 def _require_by_name(context: Context, prefix: str, keys: Mapping[str, bytes]) -> None:
@@ -140,18 +136,17 @@ def _require_by_name(context: Context, prefix: str, keys: Mapping[str, bytes]) -
 
 
 def _reading(context: Context, around: Surroundings, told: scheduler_view.Engines, wanted: desired.Desired,
-             remembered: Entry | None, found: list[model.Instance], containers: list[model.Container],
+             stored: Stored, found: list[model.Instance], containers: list[model.Container],
              idle_reads: Mapping[str, int], *, certain: bool) -> Reading:
-    stored = service_state.decode(remembered.value if remembered else None)
     if _places_here(context, wanted):  # whatever another node registers is none of these containers
         found = [each for each in found if each.node == context.node]
-    counts, now = told.counts(wanted, stored, found), time.time()
+    counts, now = told.counts(wanted, stored.state, found), time.time()
     if counts:
         found = [each if each.container_id else each._replace(container_id=f"{each.node}/{each.service_id}")
                  for each in found]
-        containers = scheduler_view.containers(wanted, stored, counts, found, now)
+        containers = scheduler_view.containers(wanted, stored.state, counts, found, now)
     seen = around.complete(Observation(
-        now=now, desired=wanted, containers=tuple(containers), instances=tuple(found), state=stored,
+        now=now, desired=wanted, containers=tuple(containers), instances=tuple(found), state=stored.state,
         certain=certain, rules=context.settings.heal, counts=counts))
     others = [each for each in observation.candidates(seen) if each.condition not in ("gone", "leaving")]
     draining = [each for each in (*observation.members(seen), *others)
@@ -163,10 +158,10 @@ def _reading(context: Context, around: Surroundings, told: scheduler_view.Engine
             serving=serving, behind=behind, in_flight=in_flight,
             idle_reads={each: idle_reads.get(each, 0) + 1 for each, count in in_flight.items() if count == 0},
         )
-    if certain and wanted.spec and wanted.spec.release.smoke and stored.rollout:
+    if certain and wanted.spec and wanted.spec.release.smoke and stored.state.rollout:
         seen = seen._replace(smoke=smoke_test.ask(wanted.spec, release.newcomers(seen)))
     seen = seen._replace(state=next_state.remember(seen))
-    return Reading(seen, stored, remembered.modify_index if remembered else 0, plan.plan(seen))
+    return Reading(seen, stored, plan.plan(seen))
 
 
 def _in_flight(around: Surroundings, member: observation.Member, seen: Observation) -> int | None:

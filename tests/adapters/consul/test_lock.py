@@ -117,7 +117,7 @@ def holder(agent: Consul) -> str:
     return session
 
 
-def is_ours(mine: lock.Fence | None) -> bool:
+def is_ours(mine: lock.FencedWriter | None) -> bool:
     assert mine
     try:
         mine.check()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from lictor import errors
 from lictor.adapters import log
@@ -26,15 +27,49 @@ _STOPS_WITHIN_S = 5.0
 _TRUSTED_FOR_S = 10.0  # well below the TTL: an act that is begun now should end while the lock is ours
 
 
-class Fence:
-    """A lock that is ours. Call `check` right before an act that Consul cannot refuse, such as a container's start."""
+class Writer(Protocol):
+    """Writes to Consul for one service, plain or under a lock. Every call raises Conflict when another was first."""
+
+    def put(self, key: str, value: str | bytes, index: int | None = None) -> None:
+        """Write `key`; with `index` only if that is its ModifyIndex (0: if there is no such key)."""
+
+    def commit(self, operations: list[transactions.Operation]) -> None:
+        """Carry out all operations or none."""
+
+    def check(self) -> None:
+        """Conflict when another may be at work. Called right before an act that Consul cannot refuse."""
+
+    def lost(self) -> str:
+        """The reason why a long act that has begun has to stop; "" as long as it may go on."""
+
+
+class PlainWriter:
+    """Writes for a service that only processes of this node work on: the lock file between them is enough."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def put(self, key: str, value: str | bytes, index: int | None = None) -> None:
+        self._client.put(key, value, cas=index)
+
+    def commit(self, operations: list[transactions.Operation]) -> None:
+        self._client.commit(operations)
+
+    def check(self) -> None:
+        pass
+
+    def lost(self) -> str:
+        return ""
+
+
+class FencedWriter:
+    """Writes under a lock in Consul, which refuses each of them unless this writer's session still holds the lock."""
 
     def __init__(self, client: Client, key: str, session: str, renewed_at: float) -> None:
         self._client, self._key, self._session, self._renewed_at = client, key, session, renewed_at
         self._ended = threading.Event()
 
     def lost(self) -> str:
-        """Why what was begun has to stop: another may begin as soon as the lock delay is over. "": it need not."""
         age_s = _now() - self._renewed_at
         if self._ended.is_set():
             return f"lock {self._key}: it is not ours any more, its session has ended"
@@ -43,19 +78,17 @@ class Fence:
         return ""
 
     def check(self) -> None:
-        """Conflict when the lock may be somebody else's by now."""
         if self._ended.is_set():
             raise errors.Conflict(self.lost())
         age_s = _now() - self._renewed_at
         if age_s > _TRUSTED_FOR_S:
             raise errors.Conflict(f"lock {self._key}: last renewed {age_s:.1f} s ago, so it may not be ours any more")
 
-    def put(self, key: str, value: str | bytes, index: int) -> None:
-        """Write `key` if its ModifyIndex is `index` (0: if there is none) and the lock is ours, else Conflict."""
-        self.commit([transactions.cas(key, value, index)])
+    def put(self, key: str, value: str | bytes, index: int | None = None) -> None:
+        write = transactions.set_key(key, value) if index is None else transactions.cas(key, value, index)
+        self.commit([write])
 
     def commit(self, operations: list[transactions.Operation]) -> None:
-        """Carry out all of them if the lock is ours, else none, with a Conflict."""
         self.check()
         self._client.commit([transactions.check_session(self._key, self._session), *operations])
 
@@ -73,7 +106,7 @@ class Fence:
                 self._renewed_at, pause_s = asked_at, _RENEW_EVERY_S
 
     @contextmanager
-    def _kept(self) -> Iterator["Fence"]:
+    def _kept(self) -> Iterator["FencedWriter"]:
         thread = threading.Thread(target=self._keep, name=self._key, daemon=True)
         thread.start()
         try:
@@ -86,24 +119,8 @@ class Fence:
                                      transactions.delete_key(self._key)])
 
 
-def put(client: Client, lock: Fence | None, key: str, value: str | bytes, index: int) -> None:
-    """Write `key` if its ModifyIndex is `index`, and, where there is a lock, it is ours."""
-    if lock:
-        lock.put(key, value, index)
-    else:
-        client.put(key, value, cas=index)
-
-
-def commit(client: Client, lock: Fence | None, operations: list[transactions.Operation]) -> None:
-    """Carry out all of them or none; where there is a lock, only if it is ours."""
-    if lock:
-        lock.commit(operations)
-    else:
-        client.commit(operations)
-
-
 @contextmanager
-def held(client: Client, name: str, *, node: str) -> Iterator[Fence | None]:
+def held(client: Client, name: str, *, node: str) -> Iterator[FencedWriter | None]:
     """Hold the lock `name` during the body; None: another holds it, or did within the lock delay.
 
     When Consul is away at the end, the session runs out by itself, and the key goes with it.
@@ -111,8 +128,8 @@ def held(client: Client, name: str, *, node: str) -> Iterator[Fence | None]:
     key = LOCKS + name
     with _session(client, key) as (session, created_at):
         if client.acquire(key, session, _holder(node)):
-            with Fence(client, key, session, created_at)._kept() as fence:
-                yield fence
+            with FencedWriter(client, key, session, created_at)._kept() as writer:
+                yield writer
             return
     yield None
 
