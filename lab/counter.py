@@ -40,7 +40,7 @@ class Counter:
         self.address = f"127.0.0.1:{self.server.server_address[1]}"
 
     def __enter__(self) -> "Counter":
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

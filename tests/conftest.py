@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 
 from lab.consul import Consul
@@ -17,13 +18,27 @@ from support import isolation
 E = TypeVar("E", bound=Docker)
 
 
+_DAEMONS = {"agent", "consul", "nginx", "docker_engine", "swarm_engine"}  # fixtures
+
+
 def pytest_configure() -> None:
-    if os.geteuid() == 0:  # who is not can run what needs no network
+    """Leave the machine's network; without root only tests run that need no network."""
+    if os.geteuid() == 0:
         isolation.leave()
+    hypothesis.settings.register_profile("lictor", deadline=None)  # of CI's profile, where CI is set
+    hypothesis.settings.load_profile("lictor")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what -m does not name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that at the end no process is left alone with one."""
+    """Mark each test as `quick` that needs neither root nor a daemon; sort the longest tests to the front.
+
+    A test needs one if a fixture of it starts one, or if it or its module is marked as `daemons`.
+    """
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        if not item.get_closest_marker("daemons") and _DAEMONS.isdisjoint(item.fixturenames):
+            item.add_marker("quick")
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
@@ -55,6 +70,16 @@ def swarm(swarm_engine: Swarm) -> Iterator[Swarm]:
     """The Swarm of one node, empty of services; books-service:1.0 is there."""
     yield swarm_engine
     swarm_engine.clear()
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
+    """A dev agent for all tests of a module that do not break it; each test has services and keys of its own."""
+    shared = Consul(str(tmp_path_factory.mktemp("consul")))
+    try:
+        yield shared.start()
+    finally:
+        shared.stop(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +77,14 @@ class Service:
         return self.consul.get(f"services/{self.name}/image") == image
 
 
-@pytest.fixture(scope="module")
-def shared_consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
-    agent = Consul(str(tmp_path_factory.mktemp("consul")))
-    try:
-        yield agent.start()
-    finally:
-        agent.stop()
+@pytest.fixture
+def books(agent: Consul, request: pytest.FixtureRequest) -> Service:
+    return Service(agent, f"books-{abs(hash(request.node.name)) % 10 ** 9}")
 
 
 @pytest.fixture
-def books(shared_consul: Consul, request: pytest.FixtureRequest) -> Service:
-    return Service(shared_consul, f"books-{abs(hash(request.node.name)) % 10 ** 9}")
-
-
-@pytest.fixture
-def lictor(shared_consul: Consul, tmp_path: Path) -> Command:
-    return Command(shared_consul, tmp_path)
+def lictor(agent: Consul, tmp_path: Path) -> Command:
+    return Command(agent, tmp_path)
 
 
 def ended(following: subprocess.Popen[str]) -> tuple[int, str, str]:

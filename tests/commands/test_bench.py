@@ -115,6 +115,7 @@ def test_what_fails_does_not_take_the_other_figures_with_it(monkeypatch: pytest.
     assert parts == {"events": rows} and failed == ["storm: handlers are still at work"]
 
 
+@pytest.mark.daemons
 def test_a_short_run_measures_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     folder = tempfile.mkdtemp(prefix="bench-", dir="/tmp")  # short: a socket's path may have 107 bytes

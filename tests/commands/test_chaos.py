@@ -281,6 +281,7 @@ def test_what_lasts_is_undone_at_the_end_and_what_cannot_be_done_or_undone_is_to
     assert ["stays" in each for each in faulty.mischief.failures] == [True]
 
 
+@pytest.mark.daemons
 @pytest.mark.timeout(600)
 def test_a_short_run_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
     summary_path = tmp_path / "summary.json"

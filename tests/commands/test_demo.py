@@ -6,11 +6,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from lab.leftovers import processes_naming
 from support import isolation
 from support.paths import REPOSITORY
 
 
+@pytest.mark.daemons
 def test_every_step_is_reached_no_request_fails_and_nothing_stays_behind(tmp_path: Path) -> None:
     summary_path = tmp_path / "summary.json"
     folder = tempfile.mkdtemp(prefix="demo-", dir="/tmp")  # short: a socket's path may have 107 bytes

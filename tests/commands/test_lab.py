@@ -22,7 +22,7 @@ from support.paths import REPOSITORY
 
 ALL = {"host-1", "host-2", "host-3"}
 LIMIT_S = 90
-pytestmark = pytest.mark.xdist_group("lab")  # one for all
+pytestmark = [pytest.mark.daemons, pytest.mark.xdist_group("lab")]  # one lab for all
 
 
 class Traces(NamedTuple):

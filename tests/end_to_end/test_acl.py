@@ -17,6 +17,8 @@ from lab.consul import Consul
 from lab.daemon import wait_for
 from support.paths import REPOSITORY
 
+pytestmark = pytest.mark.daemons
+
 MASTER = "11111111-1111-1111-1111-111111111111"
 POLICIES = {path.stem: path for path in sorted((REPOSITORY / "consul.d/acl").glob("*.hcl"))}
 

@@ -189,6 +189,7 @@ def _kill(engine: Engine, container: str) -> bool:
     return True
 
 
+@pytest.mark.daemons
 @pytest.mark.timeout(900)
 def test_a_service_on_three_hosts(lab: Lab, tmp_path: Path) -> None:
     """One story, as every part goes on where the one before has ended."""

@@ -76,7 +76,7 @@ class Peer(ThreadingHTTPServer):
         self.port = self.server_address[1]
 
     def __enter__(self) -> "Peer":
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -26,7 +26,7 @@ class Backend:
         self.port: int = self.server.server_address[1]
 
     def __enter__(self) -> "Backend":
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

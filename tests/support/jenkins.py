@@ -91,7 +91,7 @@ class Jenkins:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/ci/"
 
     def __enter__(self) -> "Jenkins":
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

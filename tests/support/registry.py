@@ -61,7 +61,7 @@ class Registry:
         self.image = f"{self.address}/{_NAME}:{_TAG}"
 
     def __enter__(self) -> "Registry":
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

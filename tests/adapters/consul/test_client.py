@@ -1,7 +1,7 @@
 """The catalogue on a real Consul. Runs with python-consul and, by scripts/test-py-consul, with py-consul."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,6 @@ EXTERNAL = {  # a node without an agent, which nobody calls alive
     "Checks": [{"CheckID": "serfHealth", "Name": "s", "Status": "critical"},
                {"CheckID": "far-check", "Name": "f", "Status": "warning", "ServiceID": "far-1"}],
 }
-
-
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
-    """One agent for all tests that do not break it; each has services and keys of its own."""
-    started = Consul(str(tmp_path_factory.mktemp("consul")))
-    try:
-        yield started.start()
-    finally:
-        started.stop()
 
 
 @pytest.fixture

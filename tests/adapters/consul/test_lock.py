@@ -38,15 +38,6 @@ with lock.held(Client.connect(), "web", node="child") as mine:
 """
 
 
-@pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
-    started = Consul(str(tmp_path_factory.mktemp("consul")))
-    try:
-        yield started.start()
-    finally:
-        started.stop()
-
-
 @pytest.fixture
 def client(agent: Consul) -> Iterator[Client]:
     """Whatever a test does, no lock and no session is left when it is over."""

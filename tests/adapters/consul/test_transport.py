@@ -62,6 +62,7 @@ def test_plain_addresses_and_the_environment_of_the_process(consul: Consul, monk
         Client.connect()
 
 
+@pytest.mark.daemons
 def test_a_unix_socket(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory() as short:  # a socket's path may have 107 bytes
         path = f"{short}/consul.sock"
@@ -74,6 +75,7 @@ def test_a_unix_socket(tmp_path: Path) -> None:
             client.get("key")
 
 
+@pytest.mark.daemons
 @pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6") or not socket.has_ipv6, reason="no IPv6 here")
 def test_ipv6(tmp_path: Path) -> None:
     with running(tmp_path / "consul", config={"client_addr": "127.0.0.1 ::1"}) as agent:
@@ -82,6 +84,7 @@ def test_ipv6(tmp_path: Path) -> None:
         assert agent.get("key") == "six"
 
 
+@pytest.mark.daemons
 def test_tls_with_client_certificates(tmp_path: Path) -> None:
     port = free_ports(1)[0]
     for argv in (["ca", "create"], ["cert", "create", "-server"], ["cert", "create", "-client"]):
@@ -128,6 +131,7 @@ def test_a_frozen_agent_and_one_that_is_gone(consul: Consul) -> None:
         client.get("a key")
 
 
+@pytest.mark.daemons
 def test_without_a_leader_nothing_is_known(tmp_path: Path) -> None:
     alone = {"server": True, "bootstrap_expect": 3, "performance": {"rpc_hold_timeout": "50ms"}}
     with running(tmp_path / "consul", wait=False, config=alone, join=free_ports(1)[0]) as agent:

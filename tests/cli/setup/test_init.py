@@ -17,6 +17,8 @@ from lictor.spec import settings
 
 from lab.nginx import Nginx
 
+pytestmark = pytest.mark.daemons  # root: files get the agent's user as their owner
+
 TOML = "/etc/lictor/lictor.toml"
 DROP_IN = "/etc/systemd/system/consul.service.d/lictor.conf"
 NGINX_DROP_IN = "/etc/systemd/system/nginx.service.d/lictor.conf"
