@@ -130,7 +130,7 @@ def test_hold_resume_remove_and_apply_again(lictor: Command, consul: Consul) -> 
     lictor("apply", lictor.file("books.json", BOOKS))
     assert lictor("hold", "books", "until Monday").returncode == 0
     assert consul.get("services/books/hold") == "until Monday"
-    assert lictor.status()[0]["says"] == "held: the hold key is set (until Monday)"
+    assert lictor.status()[0]["says"] == "on hold: the hold key is set (until Monday)"
     assert lictor("resume", "books").returncode == 0
     assert consul.get("services/books/hold") is None
     assert lictor("remove", "books").returncode == 0

@@ -47,7 +47,7 @@ def test_a_narrow_terminal_shows_what_matters(lictor: Command) -> None:
         os.close(ours)
     assert running.wait(timeout=60) == 0
     heads, first = text.decode().splitlines()[:2]
-    assert "PASSING" in heads and "STATE" in heads and first.startswith("books-service  0/1 ") and "held:" in first
+    assert "PASSING" in heads and "STATE" in heads and first.startswith("books-service  0/1 ") and "on hold:" in first
 
 
 def test_nothing_moves_the_cursor_of_a_terminal(lictor: Command) -> None:
@@ -111,7 +111,7 @@ def test_who_acts_for_a_service_is_said_also_when_nobody_does(lictor: Command) -
         lictor("plan", "jobs").stdout)
     done = lictor("apply", lictor.file("books.json", {**BOOKS, "node": "node-l"}))
     assert "but Consul sees no node node-l, and no other acts for it" in done.stdout
-    assert "node node-l, which acts for it, does not answer, or Consul has none of that name" in (
+    assert "no node acts for it: node node-l does not answer, or Consul has none of that name" in (
         lictor("status").stdout)
 
 

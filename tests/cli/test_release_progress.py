@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from lictor.cli import release_progress
-from lictor.cli.release_progress import Asked, Glance, Outcome
+from lictor.cli.release_progress import Outcome, Request, Snapshot
 from lictor.planner import desired
 from lictor.planner.service_state import Breaker, Failure, Rollout, State
 
@@ -21,14 +21,14 @@ def wanted(image: str, spec: dict[str, Any] | None = None, **keys: bytes) -> des
 
 
 NEW, OLD = wanted("books:2").release, wanted("books:1").release
-ASKED = Asked("books", "books:2", NEW, "", 0.0, 60.0)
+REQUEST = Request("books", "books:2", NEW, "", 0.0, 60.0)
 FAILED = Failure(NEW, "books:2", "it\x1b died", 1.0)
 
 
-def glance(entries: list[dict[str, Any]] | None = None, now: desired.Desired | None = None,
-           **remembered: Any) -> Glance:
+def snapshot(entries: list[dict[str, Any]] | None = None, now: desired.Desired | None = None,
+           **remembered: Any) -> Snapshot:
     stored = State(**{"live_release": OLD, "live": {"image": "books:1"}, **remembered})
-    return Glance(now or wanted("books:2"), stored, entries or [])
+    return Snapshot(now or wanted("books:2"), stored, entries or [])
 
 
 def entry(service: str, image: str, *, number: int = 1, status: str = "passing", alive: bool = True,
@@ -42,37 +42,37 @@ def entry(service: str, image: str, *, number: int = 1, status: str = "passing",
         "ID": f"s{number}", "Service": service, "Port": 80, "Meta": {"lictor-image": image} if image else None}}
 
 
-@pytest.mark.parametrize(("seen", "kind", "why"), [
-    (glance(), None, ""),
-    (glance(live_release=NEW), "done", ""),
-    (glance(live_release=NEW, rollout=Rollout(OLD, 1.0)), None, ""),  # what it replaces has not been given up yet
-    (glance(failed=FAILED), "failed", "it? died; books:1 runs on"),
-    (glance(failed=FAILED, rollout=Rollout(NEW, 1.0)), None, ""),
-    (glance(failed=msgspec.structs.replace(FAILED, release=OLD)), None, ""),
-    (glance(now=wanted("books:3")), "superseded", "books:3 is asked for now"),
-    (glance(now=wanted("books:2", {"user": "me"})), "superseded", "its spec asks for books:2 made in another way now"),
-    (glance(now=wanted("books:2", removed=b"")), "superseded", "the service is being removed"),
+@pytest.mark.parametrize(("given", "kind", "why"), [
+    (snapshot(), None, ""),
+    (snapshot(live_release=NEW), "done", ""),
+    (snapshot(live_release=NEW, rollout=Rollout(OLD, 1.0)), None, ""),  # what it replaces has not been given up yet
+    (snapshot(failed=FAILED), "failed", "it? died. books:1 runs on"),
+    (snapshot(failed=FAILED, rollout=Rollout(NEW, 1.0)), None, ""),
+    (snapshot(failed=msgspec.structs.replace(FAILED, release=OLD)), None, ""),
+    (snapshot(now=wanted("books:3")), "superseded", "books:3 is desired now"),
+    (snapshot(now=wanted("books:2", {"user": "me"})), "superseded", "the spec makes another release of books:2 now"),
+    (snapshot(now=wanted("books:2", removed=b"")), "superseded", "the service is being removed"),
 ])
-def test_outcome(seen: Glance, kind: str | None, why: str) -> None:
-    found = release_progress.outcome(ASKED, seen)
+def test_outcome(given: Snapshot, kind: str | None, why: str) -> None:
+    found = release_progress.outcome(REQUEST, given)
     assert found == (Outcome(kind, why) if kind else None)
 
 
-@pytest.mark.parametrize(("seen", "said"), [
-    (glance(), "waits for node-1 to begin"),
-    (glance(now=wanted("books:2", hold=b"Monday")), "held: the hold key is set (Monday)"),
-    (glance(doubt="most are critical"), "held: most are critical"),
-    (glance(breaker=Breaker(1.0, "3 were replaced")), "the breaker is open: 3 were replaced"),
-    (glance(rollout=Rollout(OLD, 1.0)), "another release is being ended first"),
-    (glance([entry("books", "books:2"), entry("books", "books:1", number=2)], rollout=Rollout(NEW, 1.0)),
+@pytest.mark.parametrize(("given", "said"), [
+    (snapshot(), "waiting: node-1 has to begin"),
+    (snapshot(now=wanted("books:2", hold=b"Monday")), "on hold: the hold key is set (Monday)"),
+    (snapshot(doubt="most are critical"), "on hold: most are critical"),
+    (snapshot(breaker=Breaker(1.0, "3 were replaced")), "the breaker is open: 3 were replaced"),
+    (snapshot(rollout=Rollout(OLD, 1.0)), "waiting: another release has to end first"),
+    (snapshot([entry("books", "books:2"), entry("books", "books:1", number=2)], rollout=Rollout(NEW, 1.0)),
      "1 of 1 new instances pass"),
-    (glance(rollout=Rollout(NEW, 1.0, 2.0)), "all new instances pass, and have to for 3 s"),
-    (glance(now=wanted("books:2", BLUE_GREEN), rollout=Rollout(NEW, 1.0, 2.0)),
-     "all new instances pass, and have to for 3 s; then /books has to answer"),
-    (glance(live_release=NEW), "books:2 is live"),
+    (snapshot(rollout=Rollout(NEW, 1.0, 2.0)), "all new instances pass, and have to for 3 s"),
+    (snapshot(now=wanted("books:2", BLUE_GREEN), rollout=Rollout(NEW, 1.0, 2.0)),
+     "all new instances pass, and have to for 3 s. Then /books has to answer"),
+    (snapshot(live_release=NEW), "books:2 is live"),
 ])
-def test_stage(seen: Glance, said: str) -> None:
-    assert release_progress.stage(ASKED, seen) == said
+def test_stage(given: Snapshot, said: str) -> None:
+    assert release_progress.stage(REQUEST, given) == said
 
 
 @pytest.mark.parametrize(("given", "condition", "detail"), [
@@ -83,8 +83,8 @@ def test_stage(seen: Glance, said: str) -> None:
     (entry("books", "books:2", alive=False), "on a node that does not answer", ""),
 ])
 def test_what_an_instance_waits_for(given: dict[str, Any], condition: str, detail: str) -> None:
-    assert release_progress.newcomers(ASKED, glance([given])) == (
-        release_progress.Newcomer("s1", "node-1", condition, detail),
+    assert release_progress.new_instances(REQUEST, snapshot([given])) == (
+        release_progress.NewInstance("s1", "node-1", condition, detail),
     )
 
 
@@ -92,10 +92,10 @@ def test_new_are_those_of_the_new_image_and_before_the_switch_of_the_other_colou
     entries = [entry("books-blue", "books:1"), entry("books-blue", "books:2", number=2),
                entry("books-green", "books:2", number=3), entry("books-green", "books:1", number=4),
                entry("books-green", "", number=5)]
-    before = glance(entries, wanted("books:2", BLUE_GREEN), rollout=Rollout(NEW, 1.0))
-    assert [each.service_id for each in release_progress.newcomers(ASKED, before)] == ["s3"]
-    after = glance(entries, wanted("books:2", BLUE_GREEN, color=b"green"), live_release=NEW)
-    assert [each.service_id for each in release_progress.newcomers(ASKED, after)] == ["s3"]
+    before = snapshot(entries, wanted("books:2", BLUE_GREEN), rollout=Rollout(NEW, 1.0))
+    assert [each.service_id for each in release_progress.new_instances(REQUEST, before)] == ["s3"]
+    after = snapshot(entries, wanted("books:2", BLUE_GREEN, color=b"green"), live_release=NEW)
+    assert [each.service_id for each in release_progress.new_instances(REQUEST, after)] == ["s3"]
 
 
 def test_last_words_are_of_this_release_and_tell_who_has_not_ended() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from lictor.adapters.consul.client import Client
 from lictor.cli import release_request
-from lictor.cli.release_progress import Asked
+from lictor.cli.release_progress import Request
 from lictor.planner import desired, service_state
 from lictor.spec import service_spec
 
@@ -104,8 +104,8 @@ def test_a_release_is_followed_until_every_nginx_lists_it(lictor: Command, books
     following = lictor.begin("deploy", books.name, "books:2", "--wait")
     assert following.stdout
     assert following.stdout.readline() == (
-        f"{books.name}: books:2 is asked for; `lictor why {books.name}` tells how it goes\n")
-    assert books.asks_for("books:2") and "waits for node-1 to begin" in following.stdout.readline()
+        f"{books.name}: books:2 is requested. `lictor why {books.name}` shows how it goes\n")
+    assert books.asks_for("books:2") and "waiting: node-1 has to begin" in following.stdout.readline()
     books.remember(rollout=service_state.Rollout(books.release("books:2"), time.time()))
     next_line(following, "s: 0 of 1 new instances pass\n")
     service_id = books.register("green", "books:2", "critical")
@@ -115,7 +115,7 @@ def test_a_release_is_followed_until_every_nginx_lists_it(lictor: Command, books
     books.remember(rollout=service_state.Rollout(books.release("books:2"), time.time(), time.time()))
     next_line(following, "s: all new instances pass, and have to for 3 s\n")
     books.switch("books:2", "green")
-    next_line(following, "s: books:2 is live; waits for nginx on node-1\n")
+    next_line(following, "s: books:2 is live; waiting for nginx on node-1\n")
     books.consul.put(f"lictor/nodes/{books.name}/node-1", json.dumps({"instances": [["node-1", service_id]]}))
     assert ended(following) == (0, f"{books.name}: books:2 is live\n", (
         "warning: nginx does not list all new instances yet on node-2 (it does not answer)\n"))
@@ -130,18 +130,18 @@ def test_a_failed_release_says_why_and_shows_the_last_words_of_its_instances(lic
     next_line(following, f"{books.name}-green-1 is being removed")
     books.record(1, kind="remove", container=f"{books.name}-green-1", detail="no database\n\x1b[31mgiving up")
     assert ended(following) == (1, "", (
-        f"lictor: {books.name}: release of books:2 failed: books-green-1 is exited with exit code 1; books:1 runs on\n"
+        f"lictor: {books.name}: release of books:2 failed: books-green-1 is exited with exit code 1. books:1 runs on\n"
         f"    {books.name}-green-1 | no database\n    {books.name}-green-1 | ?[31mgiving up\n"))
 
 
 @pytest.mark.parametrize(("key", "value", "said"), [
-    ("image", "books:3", "books:2 is superseded: books:3 is asked for now"),
+    ("image", "books:3", "books:2 is superseded: books:3 is desired now"),
     ("removed", "", "books:2 is superseded: the service is being removed"),
-    ("spec", json.dumps({"environment": {"LANG": "de"}}), "its spec asks for books:2 made in another way now"),
+    ("spec", json.dumps({"environment": {"LANG": "de"}}), "the spec makes another release of books:2 now"),
 ])
 def test_something_newer_ends_it(lictor: Command, books: Service, key: str, value: str, said: str) -> None:
     following = lictor.begin("deploy", books.name, "books:2", "--wait")
-    next_line(following, "waits for node-1")
+    next_line(following, "waiting: node-1")
     changed = json.dumps({**books.table, **json.loads(value)}) if key == "spec" else value
     books.consul.put(f"services/{books.name}/{key}", changed)
     code, _, stderr = ended(following)
@@ -152,13 +152,13 @@ def test_the_time_passes_and_the_release_goes_on(lictor: Command, books: Service
     books.remember(rollout=service_state.Rollout("another", time.time()))
     done = lictor("deploy", books.name, "books:2", "--wait", "--timeout", "500ms")
     assert done.returncode == 75 and done.stderr == (
-        f"lictor: {books.name}: the time is up (another release is being ended first); the release goes on; "
-        f"`lictor why {books.name}` tells how it ends\n")
+        f"lictor: {books.name}: the time is up: waiting: another release has to end first. The release goes on; "
+        f"`lictor why {books.name}` shows how it ends\n")
 
 
 def test_ctrl_c_leaves_the_release_going_on(lictor: Command, books: Service) -> None:
     following = lictor.begin("deploy", books.name, "books:2", "--wait", "--json")
-    next_line(following, "waits for node-1")
+    next_line(following, "waiting: node-1")
     following.send_signal(signal.SIGINT)
     code, stdout, stderr = ended(following)
     assert (code, json.loads(stdout)["outcome"], stderr) == (130, "interrupted", "")
@@ -204,7 +204,7 @@ def test_a_release_that_failed_is_tried_again_when_it_is_asked_for_again(lictor:
 def test_a_held_service_is_written_and_said_to_be_held(lictor: Command, books: Service) -> None:
     books.consul.put(f"services/{books.name}/hold", "until Monday")
     done = lictor("deploy", books.name, "books:2")
-    assert done.returncode == 0 and "but it is held: the hold key is set (until Monday)" in done.stdout
+    assert done.returncode == 0 and "but on hold: the hold key is set (until Monday)" in done.stdout
     assert books.asks_for("books:2")
 
 
@@ -234,7 +234,7 @@ def test_rollback_of_a_failed_release_or_one_under_way_goes_back_to_what_is_live
         books.consul.put(f"services/{books.name}/image", "books:2")
         books.remember(previous={**books.table, "image": "books:0"}, **fields)
         done = lictor("rollback", books.name)
-        assert (done.returncode, f"{books.name}: books:1 is asked for" in done.stdout) == (0, True)
+        assert (done.returncode, f"{books.name}: books:1 is requested" in done.stdout) == (0, True)
         assert books.asks_for("books:1")
         assert json.loads(books.consul.get(f"services/{books.name}/spec") or "") == {
             **books.table, "image": "books:1.5", "drain": "5s"}  # what makes no release stays, the file's image too
@@ -246,7 +246,7 @@ def test_rollback_of_what_is_live_goes_to_what_was_before_and_back_again(lictor:
     books.switch("books:2", "green")
     books.fail("books:1")  # on the way to it once
     following = lictor.begin("rollback", books.name, "--wait")
-    next_line(following, "waits for node-1")
+    next_line(following, "waiting: node-1")
     assert books.asks_for("books:1") and books.state.failed is None
     books.switch("books:1", "blue")
     assert ended(following) == (0, f"{books.name}: books:1 is live\n", "")
@@ -282,15 +282,15 @@ def test_status_tells_of_a_release_and_of_the_live_color(lictor: Command, books:
     books.consul.put(f"services/{books.name}/image", "books:2")
     books.remember(rollout=service_state.Rollout(books.release("books:2"), time.time() - 12))
     row = next(each for each in lictor.status() if each["name"] == books.name)
-    assert row["says"].startswith("releasing books:2 since 1") and row["color"] == "blue"
+    assert row["says"].startswith("releasing books:2 for 1") and row["color"] == "blue"
     books.fail("books:2", "it died")
     text = lictor("status").stdout
-    assert "release of books:2 failed: it died; books:1 runs on" in text and " COLOR " in text.splitlines()[0]
+    assert "release of books:2 failed: it died. books:1 runs on" in text and " COLOR " in text.splitlines()[0]
 
 
 def test_a_consul_that_stays_away_ends_the_following(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release_request, "_UNREACHABLE_S", -1.0)
     client = Client.connect(environ={"CONSUL_HTTP_ADDR": "127.0.0.1:9"})
-    asked = Asked("books", "books:2", "release", "", 0.0, 60.0)
-    last, = release_request.follow(client, "services/", asked, timeout_s=60)
+    request = Request("books", "books:2", "release", "", 0.0, 60.0)
+    last, = release_request.follow(client, "services/", request, timeout_s=60)
     assert last.outcome and last.outcome.kind == "unreachable" and "127.0.0.1:9" in last.outcome.why

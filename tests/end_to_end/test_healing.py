@@ -235,7 +235,7 @@ def test_the_containers_of_a_node_that_is_lost_are_held_and_it_is_taken_back_cle
         lost = "node node-2 does not answer"
         wait_for(lambda: lost in check(first)[1], "the other node's check says so", LONG_S)
         assert check(first)[0] == "warning"
-        assert f"held: {lost}" in first.run("status").stdout
+        assert f"on hold: {lost}" in first.run("status").stdout
         wait_sweeps(first, 3)
         assert ids(second) == before and first.served() == set(names(1, 2))
     assert client.failures == []

@@ -125,8 +125,8 @@ def test_what_is_damaged_or_refused_stops_no_sweep(consul: Consul, call: script.
     assert timer.judge(timer.read(call.settings), time.time()) == (
         "twin: services/twin/spec: route is /books, which is that of books; two services cannot have the same", 2)
     context = Context(call.settings, Client.connect(), "node-1")
-    assert [(row.name, row.served_by) for row in status_report.status(context)] == [("books", []), ("twin", [])]
-    assert "damaged" in status_report.told(status_report.why(context, "books")["history"][0])
+    assert [(row.name, row.served_by) for row in status_report.read_status(context)] == [("books", []), ("twin", [])]
+    assert "damaged" in status_report.describe_record(status_report.read_story(context, "books")["history"][0])
 
 
 def test_nodes_with_names_that_fit_no_path_stop_no_sweep(consul: Consul, call: script.Call) -> None:
@@ -145,9 +145,9 @@ def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, cal
     spec = {"name": "books", **SPEC}
     consul.put("lictor/state/books", service_state.encode(service_state.State(spec=spec, replicas=2)))
     context = Context(call.settings, Client.connect(), "node-1")
-    assert {row.name: row.says.split(" (")[0] for row in status_report.status(context)} == {
-        "books": "held: its spec cannot be read",
-        "other": "node node-2, which acts for it, does not answer, or Consul has none of that name"}
+    assert {row.name: row.says.split(" (")[0] for row in status_report.read_status(context)} == {
+        "books": "on hold: its spec cannot be read",
+        "other": "no node acts for it: node node-2 does not answer, or Consul has none of that name"}
 
 
 def test_status_says_what_cannot_be_known_and_what_is_refused(consul: Consul, call: script.Call) -> None:
@@ -158,9 +158,9 @@ def test_status_says_what_cannot_be_known_and_what_is_refused(consul: Consul, ca
     put(consul, "gone", engine="none", image="", node="")
     consul.put("services/gone/removed", "")
     consul.register({"Name": "gone", "Port": 80})
-    rows = {row.name: row for row in status_report.status(Context(call.settings, Client.connect(), "node-1"))}
+    rows = {row.name: row for row in status_report.read_status(Context(call.settings, Client.connect(), "node-1"))}
     assert rows.keys() == {"portless", "books", "twin", "unheard"}
-    assert rows["portless"].says.startswith("not in the catalogue, as it has no port")
+    assert rows["portless"].says.startswith("unknown: it has no port, so it is not in the catalogue.")
     assert rows["unheard"].says == "refused"
     assert "route is /books, which twin asks for too" in rows["books"].problems[0]
 
@@ -215,4 +215,4 @@ def test_a_history_holds_a_hundred_records_whatever_they_are(consul: Consul, cal
     ({"at": 0, "outcome": "done", "detail": "\x1b[2J\nfine"}, "| ?[2J"),
 ])
 def test_a_record_is_told_truly_and_harmlessly(record: dict[str, Any], said: str) -> None:
-    assert said in status_report.told(record)
+    assert said in status_report.describe_record(record)

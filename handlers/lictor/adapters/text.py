@@ -1,4 +1,4 @@
-"""The end of what another program said: short enough for a record, and without our secrets. Pure."""
+"""Text of other programs and people: cut to the end, without our secrets, and safe for a terminal. Pure."""
 
 from collections.abc import Iterable
 
@@ -7,8 +7,18 @@ _CHARACTERS = 4000
 
 
 def last_lines(text: str, *, secrets: Iterable[str] = ()) -> str:
-    """Its last lines; whatever it may have repeated of `secrets` is replaced."""
+    """Keep the last lines, short enough for a record; each of `secrets` in them is replaced."""
     for secret in secrets:
         text = text.replace(secret, "...")
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     return "\n".join(lines[-_LINES:])[-_CHARACTERS:]
+
+
+def printable(line: str) -> str:
+    """Replace what would move a terminal's cursor or colour its text: a check's output may hold anything."""
+    return "".join(character if character.isprintable() else "?" for character in line.expandtabs())
+
+
+def one_line(text: str) -> str:
+    """Fold white space, line ends included, into single blanks, and make the rest printable."""
+    return printable(" ".join(text.split()))

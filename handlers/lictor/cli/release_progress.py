@@ -1,48 +1,57 @@
-"""How far a release is, and how it ended, told from what Consul shows of it: the same for every engine. Pure."""
+"""The progress and the outcome of a release, from what Consul shows of it: the same for every engine. Pure.
+
+A release is under way until it is live, has failed, or is superseded by something newer.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lictor import model
+from lictor.adapters.text import one_line
 from lictor.planner.desired import Desired
 from lictor.planner.service_state import State
 
 _LONGEST_OUTPUT = 120
-_ENDS = ("stop", "remove")  # the kinds of record that have a container's last words
+_PASSES = "passes"
+_ENDS = ("stop", "remove")  # the kinds of record that hold a container's last words
 
 
-class Asked(NamedTuple):
-    """A release that was asked for."""
+class Request(NamedTuple):
+    """A release that was requested."""
 
     name: str
     image: str
     release: str  # its fingerprint
-    held: str  # why nothing comes of it for now; "": nothing holds it
-    since: float  # what the history has from before is not of this release; by the clock of who wrote it
-    timeout_s: float  # so long it may take, if nobody says otherwise
+    held: str  # why nothing comes of it for now; "": it is not held
+    since: float  # older records are of an earlier release; by the clock of the node that wrote them
+    timeout_s: float  # the longest that it should take
 
 
-class Glance(NamedTuple):
+class Snapshot(NamedTuple):
     """What Consul shows of a service at one moment; `entries` are the instances of all its colours, as in a payload."""
 
-    wanted: Desired
-    stored: State
+    desired: Desired
+    state: State
     entries: list[dict[str, Any]]
 
 
-class Newcomer(NamedTuple):
-    """An instance of the new release, once it is registered."""
+class NewInstance(NamedTuple):
+    """A registered instance of the new release."""
 
     service_id: str
     node: str
-    condition: str  # passes, or what is the matter
-    detail: str = ""  # what its check said
+    condition: str  # _PASSES, or what keeps it from that
+    detail: str = ""  # the output of its check
+
+    @property
+    def passes(self) -> bool:
+        return self.condition == _PASSES
 
 
 class Outcome(NamedTuple):
-    """How it ended. `pending` is what is worth a moment's patience although the end is known; "": nothing."""
+    """How a release ended. `pending` is what is worth a little patience although the outcome is known."""
 
-    kind: str  # done, failed, superseded, timeout, unreachable
+    kind: str  # done, failed, superseded, timeout, unreachable, interrupted
     why: str = ""
     behind: tuple[str, ...] = ()  # done: the routing nodes whose nginx does not list all new instances
     last_words: Mapping[str, str] = {}  # failed: by container
@@ -50,100 +59,100 @@ class Outcome(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """One look at it; the one with an outcome is the last."""
+    """One look at a release; the last one has an outcome."""
 
     stage: str
-    newcomers: tuple[Newcomer, ...] = ()
+    new_instances: tuple[NewInstance, ...] = ()
     elapsed_s: float = 0.0
     outcome: Outcome | None = None
 
 
-def outcome(asked: Asked, seen: Glance) -> Outcome | None:
-    """None as long as it is under way."""
-    wanted, failed = seen.wanted, seen.stored.failed
-    if wanted.removed:
+def outcome(request: Request, snapshot: Snapshot) -> Outcome | None:
+    """Decide how the release ended; None while it is under way."""
+    desired, state = snapshot.desired, snapshot.state
+    if desired.removed:
         return Outcome("superseded", "the service is being removed")
-    if wanted.spec and wanted.release != asked.release:
-        return Outcome("superseded", f"{wanted.spec.image} is asked for now" if wanted.spec.image != asked.image else
-                       f"its spec asks for {asked.image} made in another way now")
-    if seen.stored.rollout:
+    if desired.spec and desired.release != request.release:
+        is_other_image = desired.spec.image != request.image
+        return Outcome("superseded", f"{desired.spec.image} is desired now" if is_other_image else
+                       f"the spec makes another release of {request.image} now")
+    if state.rollout:
         return None
-    if seen.stored.live_release == asked.release:
+    if state.live_release == request.release:
         return Outcome("done")
-    if failed and failed.release == asked.release:
-        live = (seen.stored.live or {}).get("image", "what was live")
-        return Outcome("failed", f"{printable(failed.why)}; {live} runs on")
+    if state.failed and state.failed.release == request.release:
+        live_image = (state.live or {}).get("image", "the earlier release")
+        return Outcome("failed", f"{one_line(state.failed.why)}. {live_image} runs on")
     return None
 
 
-def stage(asked: Asked, seen: Glance) -> str:
-    """What it waits for, in words; without what changes by time alone."""
-    wanted, spec, stored = seen.wanted, seen.wanted.spec, seen.stored
-    if wanted.why_held or spec is None:
-        return f"held: {wanted.why_held or 'there is no spec'}"
-    if stored.live_release == asked.release and not stored.rollout:
-        return f"{asked.image} is live"
-    if stored.rollout is None:
-        return f"the breaker is open: {stored.breaker.why}" if stored.breaker else (
-            f"held: {stored.doubt}" if stored.doubt else f"waits for {spec.node or 'a node'} to begin")
-    if stored.rollout.release != asked.release:
-        return "another release is being ended first"
-    if stored.rollout.passing_since:
+def stage(request: Request, snapshot: Snapshot) -> str:
+    """Say what the release waits for; nothing in the text changes by time alone."""
+    desired, state, spec = snapshot.desired, snapshot.state, snapshot.desired.spec
+    if desired.why_held or spec is None:
+        return f"on hold: {desired.why_held or 'there is no spec'}"
+    rollout = state.rollout
+    if rollout is None:
+        return f"{request.image} is live" if state.live_release == request.release else _before_start(state, spec.node)
+    if rollout.release != request.release:
+        return "waiting: another release has to end first"
+    if rollout.passing_since:
         return f"all new instances pass, and have to for {spec.release.healthy_for:g} s" + (
-            f"; then {spec.release.smoke} has to answer" if spec.release.smoke else "")
-    passing = sum(each.condition == "passes" for each in newcomers(asked, seen))
-    return f"{passing} of {wanted.replicas} new instances pass"
+            f". Then {spec.release.smoke} has to answer" if spec.release.smoke else "")
+    return f"{sum(each.passes for each in new_instances(request, snapshot))} of {desired.replicas} new instances pass"
 
 
-def newcomers(asked: Asked, seen: Glance) -> tuple[Newcomer, ...]:
-    """Of services without colours only what was registered with the new image can be told to be new."""
-    name = newcomers_name(asked, seen)
-    found = [_newcomer(each) for each in seen.entries if each["Service"]["Service"] == name
-             and (each["Service"].get("Meta") or {}).get(model.META_IMAGE) == asked.image]
-    return tuple(sorted(found))
+def _before_start(state: State, node: str) -> str:
+    if state.breaker:
+        return f"the breaker is open: {state.breaker.why}"
+    return f"on hold: {state.doubt}" if state.doubt else f"waiting: {node or 'a node'} has to begin"
 
 
-def newcomers_name(asked: Asked, seen: Glance) -> str:
-    """The name in the catalogue that they register with: of the colour that is not live, until it is."""
-    if seen.stored.live_release == asked.release:
-        return seen.wanted.catalog_name
-    return next((each for each in seen.wanted.catalog_names if each != seen.wanted.catalog_name),
-                seen.wanted.catalog_name)
+def new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstance, ...]:
+    """List the instances of the release. Without colours, only their image tells them from the old ones."""
+    name = new_catalog_name(request, snapshot)
+    entries = [entry for entry in snapshot.entries if entry["Service"]["Service"] == name
+               and (entry["Service"].get("Meta") or {}).get(model.META_IMAGE) == request.image]
+    return tuple(sorted(_new_instance(entry) for entry in entries))
+
+
+def new_catalog_name(request: Request, snapshot: Snapshot) -> str:
+    """Name the catalogue's name of the new instances: until the release is live, that of the colour that is not."""
+    live_name = snapshot.desired.catalog_name
+    others = [name for name in snapshot.desired.catalog_names if name != live_name]
+    return others[0] if others and snapshot.state.live_release != request.release else live_name
 
 
 def last_words(records: Iterable[Mapping[str, Any]], since: float, name: str) -> tuple[dict[str, str], list[str]]:
-    """What the records say of how the containers of a release ended, and those of which none says so yet.
+    """Find the last words of a failed release's containers, by container; and the containers that have not ended yet.
 
-    `name` is that of `newcomers_name`; an engine that only counts has records without a container.
+    `name` is that of `new_catalog_name`. Records of an engine that only counts have no container.
     """
     words: dict[str, str] = {}
-    open_: set[str] = set()
-    for each in records:
-        kind, container, ended = each.get("kind"), str(each.get("container", "")), each["outcome"] in ("done", "failed")
-        if each["at"] <= since or container and not container.startswith(f"{name}-"):
+    running: set[str] = set()
+    for record in records:
+        container, is_of_release = str(record.get("container", "")), record["at"] > since
+        if not is_of_release or container and not container.startswith(f"{name}-"):
             continue
-        if kind == "start" and each["outcome"] != "failed":
-            open_.add(container)
-        elif kind in _ENDS and ended or each["outcome"] == "failed":
-            open_.discard(container)
-            said = str(each.get("detail", "")).strip()
-            words |= {container or str(kind): said} if said else {}
-    return words, sorted(open_)
+        kind, result = record.get("kind"), record["outcome"]
+        if kind == "start" and result != "failed":
+            running.add(container)
+        elif result == "failed" or kind in _ENDS and result == "done":
+            running.discard(container)
+            output = str(record.get("detail", "")).strip()
+            words |= {container or str(kind): output} if output else {}
+    return words, sorted(running)
 
 
-def printable(text: str) -> str:
-    """For a terminal: whoever writes a check's output must not move its cursor."""
-    return "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
-
-
-def _newcomer(entry: dict[str, Any]) -> Newcomer:
-    found = model.instance(entry)
-    condition = "passes" if found.status == "passing" else found.status
-    if found.maintenance is not None:
-        condition = "in maintenance"
-    if not found.node_alive:
+def _new_instance(entry: dict[str, Any]) -> NewInstance:
+    instance = model.instance(entry)
+    outputs = [str(check.get("Output") or "") for check in entry["Checks"] or []
+               if check.get("ServiceID") == instance.service_id and check["Status"] != "passing"]
+    condition, detail = instance.status, next(filter(None, outputs), "")
+    if condition == "passing":
+        condition = _PASSES
+    if instance.maintenance is not None:
+        condition, detail = "in maintenance", instance.maintenance
+    if not instance.node_alive:
         condition = "on a node that does not answer"
-    said = [str(check.get("Output") or "") for check in entry["Checks"] or []
-            if check.get("ServiceID") == found.service_id and check["Status"] != "passing"]
-    detail = found.maintenance if found.maintenance is not None else next(filter(None, said), "")
-    return Newcomer(printable(found.service_id), found.node, condition, printable(detail)[:_LONGEST_OUTPUT])
+    return NewInstance(one_line(instance.service_id), instance.node, condition, one_line(detail)[:_LONGEST_OUTPUT])

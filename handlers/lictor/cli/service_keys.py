@@ -1,4 +1,5 @@
-"""Writing what people want into KV: specs, counts, holds, tombstones. Nothing is written that would be refused."""
+"""Writing what people want of a service into KV: specs, counts, holds, tombstones. What would be refused later is
+refused here, before anything is written."""
 
 import json
 import time
@@ -11,25 +12,36 @@ from lictor import errors, model
 from lictor.adapters import retry
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client, Entry
-from lictor.planner import budget, desired, service_state
+from lictor.planner import budget
+from lictor.planner import desired as desires
+from lictor.planner.service_state import State
 from lictor.reconcile.state_store import StateStore
 from lictor.spec import service_spec, spec_file
 from lictor.spec.keys import group_by_service
+from lictor.spec.service_spec import Spec
 
 _PATIENCE_S = 5.0
 
+Table = dict[str, Any]  # a spec as it stands in its file or key
+
 
 class Existing(NamedTuple):
-    """A service that is wanted: its keys by their whole names, what they come to, and what is remembered of it."""
+    """A service with a spec: its keys by their whole names, what they come to, and the state that lictor keeps."""
 
     keys: dict[str, Entry]
-    wanted: desired.Desired
-    stored: service_state.State
-    stored_index: int  # for compare-and-set
+    desired: desires.Desired
+    state: State
+    state_index: int  # for compare-and-set
 
 
-def read(paths: list[str], *, name: str | None = None, host: str | None = None) -> list[tuple[str, dict[str, Any]]]:
-    """Read and validate all files before anything is written; the tables are as the user wrote them.
+class _Change(NamedTuple):
+    spec: Spec
+    old: Spec | None  # the one that is there
+    table: Table
+
+
+def read(paths: list[str], *, name: str | None = None, host: str | None = None) -> list[tuple[str, Table]]:
+    """Read and validate spec files; returns path and table of each, as the user wrote it.
 
     `name` and `host` stand in for those in the file: the same spec, for another customer.
     """
@@ -46,8 +58,8 @@ def read(paths: list[str], *, name: str | None = None, host: str | None = None) 
     return tables
 
 
-def _renamed(table: dict[str, Any], name: str | None, host: str | None, path: str) -> dict[str, Any]:
-    changes: dict[str, Any] = {} if name is None else {"name": name}
+def _renamed(table: Table, name: str | None, host: str | None, path: str) -> Table:
+    changes: Table = {} if name is None else {"name": name}
     if host is not None:
         route = table.get("route")
         if not isinstance(route, dict):
@@ -56,43 +68,54 @@ def _renamed(table: dict[str, Any], name: str | None, host: str | None, path: st
     return {**table, **changes}
 
 
-def apply(client: Client, prefix: str, tables: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
-    """Write validated specs, each with what goes with it in one transaction; yields what was done, in words.
+def apply(client: Client, prefix: str, tables: list[tuple[str, Table]]) -> Iterator[str]:
+    """Write validated specs, each in one transaction with the keys that go with it; yields a line for people of each.
 
-    All are compared with each other and with what is there before the first is written.
+    All specs are compared with each other, and with those in KV, before the first is written.
     """
     entries = client.tree(prefix)
     values = {key: entry.value for key, entry in entries.items()}
-    changes: list[tuple[service_spec.Spec, service_spec.Spec | None, dict[str, Any]]] = []
+    changes: list[_Change] = []
     for path, table in tables:
-        spec = service_spec.parse_spec(table, path)
-        own = f"{prefix}{spec.name}/"
-        old = _parsed(entries[f"{own}spec"].value) if f"{own}spec" in entries else None
-        if spec.engine in service_spec.ON_ONE_NODE and not spec.node:
-            node = old.node if old and old.node else client.agent().name
-            table, spec = {**table, "node": node}, msgspec.structs.replace(spec, node=node)
-        if any(spec.name == other.name for other, *_ in changes):
-            raise errors.Refused(f"{path}: name is {spec.name!r}, as in another of these files")
-        _refuse_moves(spec, old, path)
-        _refuse_conflicts(spec, values, prefix, path)
-        values[f"{own}spec"] = json.dumps(table).encode()
-        changes.append((spec, old, table))
+        change = _change(client, entries, prefix, service_spec.parse_spec(table, path), table)
+        if any(change.spec.name == other.spec.name for other in changes):
+            raise errors.Refused(f"{path}: name is {change.spec.name!r}, as in another of these files")
+        _refuse_moves(change, path)
+        _refuse_conflicts(change.spec, values, prefix, path)
+        values[f"{prefix}{change.spec.name}/spec"] = json.dumps(change.table).encode()
+        changes.append(change)
     alive = client.alive_nodes()
-    for spec, old, table in changes:
-        client.commit(_operations(spec, old, table, entries, f"{prefix}{spec.name}/"))
-        in_force = values.get(f"{prefix}{spec.name}/image", b"").decode("utf-8", "backslashreplace")
-        wins = in_force and in_force != spec.image and old and old.image == spec.image
-        is_lost = alive and spec.node not in ("", *alive)  # who may see no node sees none
-        nobody = f"; but Consul sees no node {spec.node}, and no other acts for it" if is_lost else ""
-        yield (f"{spec.name}: applied{f' on {spec.node}' if spec.node else ''}; {'updated' if old else 'new'}{nobody}"
-               + (f"; the key {prefix}{spec.name}/image wins: {in_force}" if wins else ""))
+    for change in changes:
+        own = f"{prefix}{change.spec.name}/"
+        client.commit(_operations(change, entries, own))
+        image = values.get(f"{own}image", b"").decode("utf-8", "backslashreplace")
+        is_unchanged = change.old is not None and change.old.image == change.spec.image
+        wins = f"; the key {own}image wins: {image}" if is_unchanged and image not in ("", change.spec.image) else ""
+        yield _applied(change, alive) + wins
 
 
-def _operations(
-    spec: service_spec.Spec, old: service_spec.Spec | None, table: dict[str, Any], entries: dict[str, Entry], own: str
-) -> list[transactions.Operation]:
+def _change(client: Client, entries: dict[str, Entry], prefix: str, spec: Spec, table: Table) -> _Change:
+    """Complete a spec by the node that runs the service: if it names none, the present one, or else this node."""
+    key = f"{prefix}{spec.name}/spec"
+    old = _parsed(entries[key].value) if key in entries else None
+    if spec.engine in service_spec.ON_ONE_NODE and not spec.node:
+        node = old.node if old and old.node else client.agent().name
+        return _Change(msgspec.structs.replace(spec, node=node), old, {**table, "node": node})
+    return _Change(spec, old, table)
+
+
+def _applied(change: _Change, alive: frozenset[str]) -> str:
+    spec = change.spec
+    is_lost = alive and spec.node not in ("", *alive)  # without the right to see nodes, `alive` is empty
+    nobody = f"; but Consul sees no node {spec.node}, and no other acts for it" if is_lost else ""
+    node = f" on {spec.node}" if spec.node else ""
+    return f"{spec.name}: applied{node}; {'updated' if change.old else 'new'}{nobody}"
+
+
+def _operations(change: _Change, entries: dict[str, Entry], own: str) -> list[transactions.Operation]:
+    spec, old = change.spec, change.old
     index = entries[f"{own}spec"].modify_index if f"{own}spec" in entries else 0
-    operations = [transactions.cas(f"{own}spec", json.dumps(table), index)]
+    operations = [transactions.cas(f"{own}spec", json.dumps(change.table), index)]
     if spec.image and (f"{own}image" not in entries or old and old.image != spec.image):
         operations.append(transactions.set_key(f"{own}image", spec.image))
     if f"{own}removed" in entries:
@@ -101,19 +124,21 @@ def _operations(
 
 
 def scale(client: Client, prefix: str, name: str, count: str) -> int:
-    """Set the desired count: N, or +N and -N from what is desired now, by compare-and-set; returns the new count."""
-    keys, wanted, *_ = existing(client, prefix, name)
-    assert wanted.spec is not None
-    if wanted.spec.engine == "none":
+    """Set the desired count, and return it: N, or by compare-and-set +N and -N from what is desired now."""
+    service = existing(client, prefix, name)
+    key, spec = f"{prefix}{name}/replicas", service.desired.spec
+    assert spec is not None
+    if spec.engine == "none":
         raise errors.Refused(f"{name}: its engine is none, so lictor only routes it and has nothing to scale")
-    relative = count[:1] in ("+", "-")
+    is_relative = count[:1] in ("+", "-")
     try:
-        text = str(wanted.replicas + int(count)) if relative and count[1:].isascii() and count[1:].isdigit() else count
-        target = service_spec.parse_replicas(text, wanted.spec.replicas)
+        if is_relative and count[1:].isascii() and count[1:].isdigit():
+            count = str(service.desired.replicas + int(count))
+        target = service_spec.parse_replicas(count, spec.replicas)
     except ValueError as error:
-        raise errors.Refused(f"{prefix}{name}/replicas: {error}") from error
-    entry = keys.get(f"{prefix}{name}/replicas")
-    client.put(f"{prefix}{name}/replicas", str(target), cas=(entry.modify_index if entry else 0) if relative else None)
+        raise errors.Refused(f"{key}: {error}") from error
+    entry = service.keys.get(key)
+    client.put(key, str(target), cas=(entry.modify_index if entry else 0) if is_relative else None)
     return target
 
 
@@ -132,58 +157,57 @@ def hold(client: Client, prefix: str, name: str, why: str) -> None:
 
 
 def resume(client: Client, prefix: str, name: str) -> list[str]:
-    """End a hold, close the breaker, forget what made starts back off, and give back what the service has used of the
-    budget; returns what was ended, in words."""
-    keys = _known(client, prefix, name).keys
-    held = f"{prefix}{name}/hold" in keys
-    if held:
+    """End a hold, close the breaker, end the back-off, and give back what the service has used of the budget; returns
+    what was ended, in words."""
+    is_held = f"{prefix}{name}/hold" in _known(client, prefix, name).keys
+    if is_held:
         client.delete(f"{prefix}{name}/hold")
-    closed = retry.unavailable(lambda: _start_afresh(client, name), timeout_s=_PATIENCE_S)  # a sweep may write it too
-    return [*(["no longer held"] if held else []), *closed]
+    ended = retry.unavailable(lambda: _start_afresh(client, name), timeout_s=_PATIENCE_S)  # a sweep may write it too
+    return [*(["no longer held"] if is_held else []), *ended]
 
 
 def _start_afresh(client: Client, name: str) -> list[str]:
     states = StateStore(client)
-    remembered, index = states.read(name)
-    if not remembered.breaker and not remembered.deaths:
+    state, index = states.read(name)
+    if not state.breaker and not state.deaths:
         return []
     _give_back(client, name)
-    afresh = msgspec.structs.replace(remembered, breaker=None, well_since=0.0, deaths={})
-    states.write(name, afresh, index)
-    return [*(["the breaker is closed"] if remembered.breaker else []),
-            *(["starts back off no more"] if remembered.deaths else [])]
+    states.write(name, msgspec.structs.replace(state, breaker=None, well_since=0.0, deaths={}), index)
+    return [*(["the breaker is closed"] if state.breaker else []),
+            *(["starts back off no more"] if state.deaths else [])]
 
 
 def _give_back(client: Client, name: str) -> None:
     entry = client.get(budget.KEY)
     if entry:
-        left = [each for each in budget.decode(entry.value) if each.service != name]
+        left = [reservation for reservation in budget.decode(entry.value) if reservation.service != name]
         client.put(budget.KEY, budget.encode(left, time.time()), cas=entry.modify_index)
 
 
 def existing(client: Client, prefix: str, name: str) -> Existing:
-    """Read a service; Refused when there is none, or none that can be understood."""
-    known = _known(client, prefix, name)
-    if known.wanted.spec is None:
-        raise errors.Refused("; ".join(known.wanted.problems) or f"{prefix}{name}/spec is missing")
-    return known
+    """Read a service; raises Refused if there is none, or none with a sound spec."""
+    service = _known(client, prefix, name)
+    if service.desired.spec is None:
+        raise errors.Refused("; ".join(service.desired.problems) or f"{prefix}{name}/spec is missing")
+    return service
 
 
 def _known(client: Client, prefix: str, name: str) -> Existing:
-    """Also one whose spec is refused, and of which no good one is remembered: it can be held, and removed."""
+    """Read a service, be its spec refused and no sound one remembered: it can still be held, and removed."""
     if not model.is_name(name):
         raise errors.Refused(f"{name[:100]!r} is no service's name")
     own = f"{prefix}{name}/"
-    keys = client.tree(own)
-    stored, index = StateStore(client).read(name)
-    wanted = desired.desired(name, {key.removeprefix(own): entry.value for key, entry in keys.items()}, stored, prefix)
-    if wanted.removed or wanted.spec is None and f"{own}spec" not in keys:
+    keys, (state, index) = client.tree(own), StateStore(client).read(name)
+    values = {key.removeprefix(own): entry.value for key, entry in keys.items()}
+    desired = desires.desired(name, values, state, prefix)
+    if desired.removed or desired.spec is None and f"{own}spec" not in keys:
         raise errors.Refused(f"there is no service {name!r}; `lictor status` lists them, `lictor apply FILE` makes one")
-    return Existing(keys, wanted, stored, index)
+    return Existing(keys, desired, state, index)
 
 
-def _refuse_moves(spec: service_spec.Spec, old: service_spec.Spec | None, path: str) -> None:
-    """What names a service's containers, or says who runs them, can't change while they run: nobody would end them."""
+def _refuse_moves(change: _Change, path: str) -> None:
+    """Refuse to change what names a service's containers, or which node runs them: no node would end the old ones."""
+    spec, old = change.spec, change.old
     if old and old.engine != "none":
         for key, before, after in (("engine", old.engine, spec.engine), ("node", old.node, spec.node),
                                    ("release.strategy", old.release.strategy, spec.release.strategy)):
@@ -192,8 +216,8 @@ def _refuse_moves(spec: service_spec.Spec, old: service_spec.Spec | None, path: 
                                      "its containers are gone, then apply it again")
 
 
-def _refuse_conflicts(spec: service_spec.Spec, values: dict[str, bytes], prefix: str, path: str) -> None:
-    names = set(desired.catalog_names(spec))
+def _refuse_conflicts(spec: Spec, values: dict[str, bytes], prefix: str, path: str) -> None:
+    names = set(desires.catalog_names(spec))
     for other_name, keys in group_by_service(values, prefix)[0].items():
         other = _parsed(keys.get("spec", b""))
         if other is None or other_name == spec.name or "removed" in keys:
@@ -201,12 +225,12 @@ def _refuse_conflicts(spec: service_spec.Spec, values: dict[str, bytes], prefix:
         if spec.route and other.route and (spec.route.host, spec.route.path) == (other.route.host, other.route.path):
             raise errors.Refused(f"{path}: route is {spec.route.host}{spec.route.path}, which is that of {other_name}; "
                                  "two services cannot have the same")
-        if names & set(desired.catalog_names(other)):
+        if names & set(desires.catalog_names(other)):
             raise errors.Refused(f"{path}: name is {spec.name!r}, which Consul cannot tell from {other_name!r} "
                                  "with its colour behind")
 
 
-def _parsed(text: bytes) -> service_spec.Spec | None:
+def _parsed(text: bytes) -> Spec | None:
     try:
         return service_spec.parse_spec(json.loads(text), "")
     except (ValueError, RecursionError, errors.Refused):

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from lictor import errors
 from lictor.adapters.consul.client import Client
-from lictor.cli.release_progress import printable
+from lictor.adapters.text import one_line
 from lictor.reconcile.context import Context, connect
 from lictor.spec.settings import Settings, load_settings
 
@@ -71,5 +71,5 @@ def explained() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python writes at its end
         sys.exit(_PIPE_CLOSED)
     except (errors.LictorError, OSError) as error:  # OSError: no rights on this node's files, or no room
-        click.echo(f"lictor: {printable(str(error))}", err=True)
+        click.echo(f"lictor: {one_line(str(error))}", err=True)
         sys.exit(error.exit_code if isinstance(error, errors.LictorError) else errors.Unavailable.exit_code)

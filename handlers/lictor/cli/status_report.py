@@ -1,22 +1,24 @@
-"""What people ask: how are the services, what would happen now, and why did it happen."""
+"""The state of services, what a reconcile would do with them now, and their story: what status, plan and why show."""
 
 import time
 from typing import Any, NamedTuple
 
 from lictor import model
-from lictor.cli import release_progress
+from lictor.adapters.text import one_line, printable
 from lictor.events import keys_watch
-from lictor.planner import desired, plan, service_state
+from lictor.planner import desired as desires
+from lictor.planner import plan
+from lictor.planner.service_state import State
 from lictor.reconcile import act, history, observe
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce
-from lictor.spec import service_spec
 from lictor.spec.keys import group_by_service
+from lictor.spec.service_spec import DELEGATED, Spec
 
 
 class Status(NamedTuple):
-    """One service as the catalogue and the keys show it, from whichever node one asks."""
+    """One service as the catalogue and the keys show it: the same from every node."""
 
     name: str
     desired: int
@@ -28,149 +30,175 @@ class Status(NamedTuple):
     route: str
     served_by: list[str]  # nodes whose nginx has an instance of it
     says: str  # "as desired", or what is the matter, in words
-    problems: list[str]  # bad input that stands
+    problems: list[str]  # refused input that stands
     color: str = ""  # the live one of a blue-green service
 
 
-def status(context: Context) -> list[Status]:
-    """All services; removed ones only as long as something of them is left."""
-    keys = {key: each.value for key, each in keys_watch.current(context.client, context.settings.prefix).items()}
-    prefix = context.settings.prefix
-    grouped, strange = group_by_service(keys, prefix)
-    entries = context.client.everything()
-    states = StateStore(context.client).read_all()
-    alive, served_by = context.client.alive_nodes(), dict[str, list[str]]()
+class _Facts(NamedTuple):
+    desired: desires.Desired
+    state: State
+    instances: list[model.Instance]
+    receiving: list[model.Instance]  # those of them that may receive traffic
+    images: set[str]
+    nginx_nodes: list[str]
+    alive: frozenset[str]  # the nodes that Consul sees; empty without the right to see nodes
+
+
+def read_status(context: Context) -> list[Status]:
+    """Read the status of all services; a removed one is among them as long as an instance is left."""
+    prefix, client = context.settings.prefix, context.client
+    keys = {key: each.value for key, each in keys_watch.current(client, prefix).items()}
+    grouped, stray_keys = group_by_service(keys, prefix)
+    entries, states = client.everything(), StateStore(client).read_all()
+    alive, nginx_nodes = client.alive_nodes(), _nginx_nodes(context)
+    rows = []
+    for name in observe.names(grouped, states):
+        state = states.get(name, Stored()).state
+        desired = desires.desired(name, grouped.get(name, {}), state, prefix)
+        own = entries.get(desired.catalog_name, [])
+        instances = observe.instances(own)
+        images = {str((each["Service"].get("Meta") or {}).get(model.META_IMAGE, "")) for each in own} - {""}
+        if not desired.removed or instances and desired.spec and desired.spec.engine != "none":
+            rows.append(_status(_Facts(desired, state, instances, [each for each in instances if _may_receive(each)],
+                                       images, nginx_nodes.get(name, []), alive)))
+    rows = [row._replace(problems=row.problems + _route_conflicts(row, rows, prefix)) for row in rows]
+    return rows + [Status("?", 0, 0, 0, "", "", "", "", [], "refused", [problem]) for problem in stray_keys]
+
+
+def _nginx_nodes(context: Context) -> dict[str, list[str]]:
+    """List, by service, the nodes whose nginx has an instance of it."""
+    nodes: dict[str, list[str]] = {}
     for key, entry in sorted(context.client.tree(announce.PREFIX).items()):
         name, _, node = key.removeprefix(announce.PREFIX).partition("/")
         if announce.pairs(entry.value):
-            served_by.setdefault(name, []).append(node)
-    rows = []
-    for name in observe.names(grouped, states):
-        stored = states.get(name, Stored()).state
-        wanted = desired.desired(name, grouped.get(name, {}), stored, prefix)
-        own = entries.get(wanted.catalog_name, [])
-        found = observe.instances(own)
-        images = {str((each["Service"].get("Meta") or {}).get(model.META_IMAGE, "")) for each in own} - {""}
-        nodes = served_by.get(name, [])
-        if not wanted.removed or found and wanted.spec and wanted.spec.engine != "none":
-            says = _says(wanted, stored, found, images, nodes, alive)
-            rows.append(_status(wanted, found, nodes)._replace(says=says))
-    rows = [row._replace(problems=row.problems + _same_route(row, rows, prefix)) for row in rows]
-    return rows + [Status("?", 0, 0, 0, "", "", "", "", [], "refused", [each]) for each in strange]
+            nodes.setdefault(name, []).append(node)
+    return nodes
 
 
-def _status(wanted: desired.Desired, found: list[model.Instance], nodes: list[str]) -> Status:
-    spec = wanted.spec
-    target = 0 if wanted.removed else wanted.replicas
-    route = f"{spec.route.host}{spec.route.path}" if spec and spec.route and not wanted.removed else ""
+def _may_receive(instance: model.Instance) -> bool:
+    return instance.status != "critical" and instance.node_alive and instance.maintenance is None
+
+
+def _status(facts: _Facts) -> Status:
+    desired, spec = facts.desired, facts.desired.spec
+    route = f"{spec.route.host}{spec.route.path}" if spec and spec.route and not desired.removed else ""
     image, engine, node = (spec.image, spec.engine, spec.node) if spec else ("", "", "")
-    return Status(wanted.name, target, len(_serving(found)), len(found), image, engine, node, route, nodes, "",
-                  list(wanted.problems), wanted.color)
+    return Status(desired.name, 0 if desired.removed else desired.replicas, len(facts.receiving), len(facts.instances),
+                  image, engine, node, route, facts.nginx_nodes, _summary(facts), list(desired.problems), desired.color)
 
 
-def _says(wanted: desired.Desired, stored: service_state.State, found: list[model.Instance], images: set[str],
-          nodes: list[str], alive: frozenset[str]) -> str:
-    """What is the matter, the weightiest first. `alive`: nodes that Consul sees, none if we may not see any."""
-    spec, serving = wanted.spec, _serving(found)
-    if wanted.removed:
+def _summary(facts: _Facts) -> str:
+    """Say what is the matter, the weightiest first."""
+    spec = facts.desired.spec
+    if facts.desired.removed:
         return "being removed"
-    if wanted.why_held:
-        return f"held: {wanted.why_held}"
+    if facts.desired.why_held:
+        return f"on hold: {facts.desired.why_held}"
     if spec is None:
         return "refused"
-    if stored.breaker:
-        return f"the breaker is open: {stored.breaker.why}"
-    if stored.doubt:
-        return f"held: {stored.doubt}"
-    if any(each.node == spec.node and not each.node_alive for each in found):
-        return f"held: node {spec.node} does not answer"
-    if spec.engine == "none":
-        return "only routed" if serving else "only routed, and no instance passes"
-    release = _release(wanted, stored, time.time())
-    if release:
-        return release
-    if spec.port is None:
-        return f"not in the catalogue, as it has no port; see `lictor plan {wanted.name}` there"
-    if not found and alive and spec.node not in ("", *alive):
-        return f"node {spec.node}, which acts for it, does not answer, or Consul has none of that name"
-    if images - {spec.image}:
-        return f"{', '.join(sorted(images))} runs, {spec.image} is asked for"
-    if not len(serving) == wanted.replicas == len(found):
-        return f"converging: {wanted.why_replicas}"
-    return "as desired" if nodes or not spec.route or not serving else "no nginx serves it"
+    obstacle = _obstacle(facts, spec)
+    if obstacle or spec.engine == "none":
+        return obstacle or ("only routed" if facts.receiving else "only routed: no instance passes")
+    return _release(facts, spec, time.time()) or _deviation(facts, spec) or "as desired"
 
 
-def _release(wanted: desired.Desired, stored: service_state.State, now: float) -> str:
-    """What there is to say of what is asked for and not live; usually ""."""
-    image = wanted.spec.image if wanted.spec else ""
-    failed, rollout = stored.failed, stored.rollout
-    if stored.live_release == wanted.release:
-        return ""
-    if failed and failed.release == wanted.release:
-        live = (stored.live or {}).get("image", "what was live")
-        return f"release of {image} failed: {release_progress.printable(failed.why)}; {live} runs on"
-    if rollout and rollout.release == wanted.release:
-        return f"releasing {image} since {max(now - rollout.began_at, 0):.0f} s"
+def _obstacle(facts: _Facts, spec: Spec) -> str:
+    if facts.state.breaker:
+        return f"the breaker is open: {facts.state.breaker.why}"
+    if facts.state.doubt:
+        return f"on hold: {facts.state.doubt}"
+    if any(each.node == spec.node and not each.node_alive for each in facts.instances):
+        return f"on hold: node {spec.node} does not answer"
     return ""
 
 
-def _serving(found: list[model.Instance]) -> list[model.Instance]:
-    return [each for each in found if each.status != "critical" and each.node_alive and each.maintenance is None]
+def _release(facts: _Facts, spec: Spec, now_s: float) -> str:
+    """Say how the release of what is desired stands, if it is not live; usually ""."""
+    release, state = facts.desired.release, facts.state
+    if state.live_release == release:
+        return ""
+    if state.failed and state.failed.release == release:
+        live_image = (state.live or {}).get("image", "the earlier release")
+        return f"release of {spec.image} failed: {one_line(state.failed.why)}. {live_image} runs on"
+    if state.rollout and state.rollout.release == release:
+        return f"releasing {spec.image} for {max(now_s - state.rollout.began_at, 0):.0f} s"
+    return ""
 
 
-def _same_route(row: Status, rows: list[Status], prefix: str) -> list[str]:
-    others = [each.name for each in rows if each.route and each.route == row.route and each is not row]
+def _deviation(facts: _Facts, spec: Spec) -> str:
+    """Say how the catalogue differs from what is desired; usually ""."""
+    desired = facts.desired
+    if spec.port is None:
+        return f"unknown: it has no port, so it is not in the catalogue. See `lictor plan {desired.name}` on its node"
+    if not facts.instances and facts.alive and spec.node not in ("", *facts.alive):
+        return f"no node acts for it: node {spec.node} does not answer, or Consul has none of that name"
+    if facts.images - {spec.image}:
+        return f"converging: {', '.join(sorted(facts.images))} runs, {spec.image} is desired"
+    if not len(facts.receiving) == desired.replicas == len(facts.instances):
+        return f"converging: {desired.why_replicas}"
+    return "no nginx serves it" if spec.route and facts.receiving and not facts.nginx_nodes else ""
+
+
+def _route_conflicts(row: Status, rows: list[Status], prefix: str) -> list[str]:
+    others = [other.name for other in rows if other.route and other.route == row.route and other is not row]
     return [f"{prefix}{row.name}/spec: route is {row.route}, which {', '.join(others)} asks for too; "
             "two services cannot have the same"] if others else []
 
 
-def what_now(context: Context, name: str) -> list[dict[str, Any]]:
-    """What a reconcile would do with the service this moment, and what it would leave and why."""
+def decide_now(context: Context, name: str) -> list[dict[str, Any]]:
+    """Decide what a reconcile would do with the service at this moment, and what it would leave, with reasons.
+
+    Each action has service, kind, container ("": it concerns none) and reason.
+    """
     reading = observe.settled(context, name, {})
-    wanted = reading.observation.desired
-    if wanted.spec and not observe.acts_here(context, wanted):
-        reason = _who_acts(wanted.spec, context.node)
+    desired = reading.observation.desired
+    if desired.spec and not observe.acts_here(context, desired):
+        reason = _who_acts(desired.spec, context.node)
         return [{"service": name, "kind": "none", "container": "", "reason": reason}]
-    return [{"service": name, "kind": each.kind, "container": each.container, "reason": each.reason}
-            for each in reading.actions]
+    return [{"service": name, "kind": action.kind, "container": action.container, "reason": action.reason}
+            for action in reading.actions]
 
 
-def _who_acts(spec: service_spec.Spec, node: str) -> str:
+def _who_acts(spec: Spec, node: str) -> str:
     if spec.engine == "none":
         return "its engine is none: lictor only routes it"
     if spec.node:
         return f"node {spec.node} acts for it, this is {node}"
-    if spec.engine in service_spec.DELEGATED:
+    if spec.engine in DELEGATED:
         return f"a node with [{spec.engine}] in its settings acts for it, and this one, {node}, has none"
     return f"the nodes of the Swarm act for it, and {node} is none of them"
 
 
-def why(context: Context, name: str) -> dict[str, Any]:
-    """The service's story: what was recorded, oldest first; what is seen now; what is decided on it now."""
+def read_story(context: Context, name: str) -> dict[str, Any]:
+    """Read a service's story: its records, oldest first (history), its present observation in words (seen), and the
+    actions decided on it (now)."""
     reading = observe.one(context, name, {})
-    seen = act.describe(reading.observation) if observe.acts_here(context, reading.observation.desired) else (
+    summary = act.describe(reading.observation) if observe.acts_here(context, reading.observation.desired) else (
         f"from {context.node}, {len(reading.observation.instances)} registered instances")
-    return {"service": name, "history": history.read(context.client, name), "seen": seen,
-            "now": what_now(context, name)}
+    return {"service": name, "history": history.read(context.client, name), "seen": summary,
+            "now": decide_now(context, name)}
 
 
 def needs_work(actions: list[dict[str, Any]]) -> bool:
-    return any(each["kind"] in plan.ACTS for each in actions)
+    return any(action["kind"] in plan.ACTS for action in actions)
 
 
-def moment(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+def describe_action(head: str, action: dict[str, Any]) -> str:
+    return one_line(f"{head}: {action['kind']} {action['container']}".rstrip() + f": {action['reason']}")
 
 
-def told(record: dict[str, Any]) -> str:
-    """One record of the history as a line: when, who, what, why, how it ended."""
-    at = moment(record.get("at", 0))
+def describe_record(record: dict[str, Any]) -> str:
+    """Lay out one record of the history: when, which node, what, why, how it ended; then what was observed."""
     what = f"{record.get('kind', '?')} {record.get('container', '')}".strip()
-    took = f" in {record['ms'] / 1000:.1f} s" if "ms" in record else ""
-    outcome = f"{record.get('outcome', '?')}{took}"
+    outcome = str(record.get("outcome", "?")) + (f" in {record['ms'] / 1000:.1f} s" if "ms" in record else "")
     if outcome == "started":
         outcome = "its end is not recorded: it is still under way, or was cut short"
-    lines = [f"{at}  {record.get('node', '?')}  {what}: {record.get('reason', '')} -> {outcome}"]
-    lines += [f"    seen: {record['seen']}"] if record.get("seen") else []
-    lines += [f"    | {line}" for line in str(record.get("detail", "")).splitlines()]
-    return "\n".join("".join(each if each.isprintable() else "?" for each in line.expandtabs()) for line in lines)
+    head = f"{format_time(record.get('at', 0))}  {record.get('node', '?')}  {what}"
+    lines = [f"{head}: {record.get('reason', '')} -> {outcome}",
+             *([f"    seen: {record['seen']}"] if record.get("seen") else []),
+             *(f"    | {line}" for line in str(record.get("detail", "")).splitlines())]
+    return "\n".join(map(printable, lines))
+
+
+def format_time(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

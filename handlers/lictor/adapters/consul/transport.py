@@ -16,6 +16,7 @@ import consul.base
 
 from lictor import errors
 from lictor.adapters.consul import environment
+from lictor.adapters.text import one_line
 
 T = TypeVar("T")
 
@@ -133,7 +134,7 @@ class Client:
         text = what.decode("utf-8", "replace") if isinstance(what, bytes) else what
         for secret in self._settings.headers.values():
             text = text.replace(secret.removeprefix("Basic "), "...")
-        text = "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
+        text = one_line(text)
         return text[:_LONGEST_SHOWN] + "..." if len(text) > _LONGEST_SHOWN else text or "nothing"
 
 
