@@ -10,6 +10,8 @@ from lab.bench.world import World
 
 
 class Entry(NamedTuple):
+    """A contender, and whether it can take part on this machine."""
+
     name: str
     missing: str  # why it can't take part; "" when it can
     make: Callable[[World, str], Contender]

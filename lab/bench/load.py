@@ -10,6 +10,8 @@ _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
 class Load(NamedTuple):
+    """What one run of wrk measured."""
+
     requests_per_s: float
     p99_ms: float
     failed: int  # no answer, or none of 2xx and 3xx

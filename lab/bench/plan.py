@@ -14,6 +14,8 @@ class Size(NamedTuple):
 
 
 class Plan(NamedTuple):
+    """How much the bench measures."""
+
     rounds: int
     sizes: tuple[Size, ...]
     storm_services: int

@@ -41,6 +41,8 @@ _AS_ITS_UNIT = {"MALLOC_ARENA_MAX": "1"}
 
 
 class Variant(NamedTuple):
+    """lictor with one of its doors, in one of nginx's modes."""
+
     door: str
     mode: str
 

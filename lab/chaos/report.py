@@ -39,7 +39,7 @@ def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, 
                     for seconds, fault in repaired],
         "violations": [
             *end, *mischief.failures,
-            *verdict.removals(events, deeds, {service: WANTED for service in SERVICES.values()}, watching.draining),
+            *verdict.removals(events, deeds, dict.fromkeys(SERVICES.values(), WANTED), watching.draining),
             *verdict.deaths(events, deeds, world.docker_away),
             *verdict.strangers(log, world.events.addresses, SERVICES),
             *verdict.unrepaired(mischief.records, watching.samples),

@@ -97,7 +97,7 @@ def stand(world: World) -> Standing:
     told = world.node.run("status", "--json")
     assert told.returncode == 0, told.stderr
     return Standing(
-        wanted={service: WANTED for service in SERVICES.values()},
+        wanted=dict.fromkeys(SERVICES.values(), WANTED),
         running=[(each["service"], each["number"], each["name"]) for each in containers],
         passing={service: [names.get(each, each) for each in world.passing(service)] for service in SERVICES.values()},
         served={service: sorted({each.partition("/")[0] for each in world.answering(service)})
@@ -119,7 +119,6 @@ def _files(folder: str, wanted: Callable[[str, str], bool]) -> list[str]:
 
 
 def _text(path: str) -> str:
-    with contextlib.suppress(OSError):
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
     return ""

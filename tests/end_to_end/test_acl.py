@@ -98,7 +98,8 @@ def passes(consul: Consul, secret: str, method: str, path: str, body: str) -> bo
         with urllib.request.urlopen(request, timeout=15) as answer:
             return bool(method == "PUT" or answer.read().strip() not in (b"[]", b"null"))
     except urllib.error.HTTPError as error:
-        assert error.code in (403, 404), error.read()
+        if error.code not in (403, 404):
+            raise
         return False
 
 

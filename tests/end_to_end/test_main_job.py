@@ -1,5 +1,6 @@
 """The main job on the real programs: keys and faults go in, what nginx serves comes out."""
 
+import contextlib
 import glob
 import json
 import os
@@ -176,10 +177,8 @@ def test_after_a_kill_minus_nine_of_handlers_at_random_it_still_converges(node: 
         while time.monotonic() < ends:
             for pid in node.handler_pids():
                 if chance.random() < 0.3:
-                    try:
+                    with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
             threading.Event().wait(chance.uniform(0.02, 0.4))
     wait_for(lambda: len(containers(node)) == 2 and node.served() == set(containers(node)), "two are served", 60)
     wait_for(lambda: node.run("plan").returncode == 0 and not [

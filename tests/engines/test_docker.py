@@ -45,7 +45,7 @@ def start(number: int = 1, color: str = "", **keys: Any) -> model.Container:
 
 
 def inspect(docker: Docker, name: str, field: str) -> str:
-    return docker.docker("inspect", "--format", "{{json %s}}" % field, name)
+    return docker.docker("inspect", "--format", f"{{{{json {field}}}}}", name)
 
 
 def port(docker: Docker, name: str) -> int:

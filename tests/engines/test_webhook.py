@@ -211,9 +211,9 @@ def test_what_was_not_received_is_sent_again_though_it_may_be_done_once_only(mon
 
 
 def test_nobody_is_waited_for_longer_than_the_time_limit() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        with pytest.raises(errors.Unavailable, match="no answer within|timed out"):
-            scale(settings(f"http://127.0.0.1:{silent.getsockname()[1]}/{{name}}/{{replicas}}", timeout="300ms"))
+    with (socket.create_server(("127.0.0.1", 0)) as silent,
+          pytest.raises(errors.Unavailable, match="no answer within|timed out")):
+        scale(settings(f"http://127.0.0.1:{silent.getsockname()[1]}/{{name}}/{{replicas}}", timeout="300ms"))
 
 
 def test_what_is_called_off_is_not_asked_for_again(server: Server) -> None:

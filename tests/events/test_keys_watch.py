@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +48,10 @@ class Here:
 
 
 @pytest.fixture
-def here(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+def here(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-    yield Here(consul, tmp_path)
+    return Here(consul, tmp_path)
 
 
 def test_a_route_follows_its_spec_and_goes_with_it(here: Here) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,12 @@ PLAIN = service_spec.parse_spec(SPEC, "")
 
 
 @pytest.fixture
-def context(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+def context(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     for each in script.FOLDERS:
         (tmp_path / "state" / each).mkdir(parents=True)
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     settings = Settings(state_dir=str(tmp_path / "state"), nginx=None, heal=Heal(surplus_after_s=0.1))
-    yield Context(settings, Client.connect(), "node-1")
+    return Context(settings, Client.connect(), "node-1")
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ def test_only_names_of_services_become_paths(context: Context) -> None:
 
 
 def test_no_services_name_is_that_of_a_lock_of_our_own(context: Context) -> None:
-    ours = {each for each in os.listdir(os.path.join(context.settings.state_dir, "locks"))}
+    ours = set(os.listdir(os.path.join(context.settings.state_dir, "locks")))
     announce.tell(context.client, context.settings.state_dir, context.node, [])
     ours |= set(os.listdir(os.path.join(context.settings.state_dir, "locks")))
     assert ours and not [each for each in ours if model.is_name(each.removesuffix(".lock"))]

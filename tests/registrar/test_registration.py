@@ -46,14 +46,14 @@ def test_a_published_port_is_a_service_named_after_the_image() -> None:
                                         "Port": 32768, "Tags": [], "Meta": META}]
 
 
-@pytest.mark.parametrize("image, name", [
+@pytest.mark.parametrize(("image", "name"), [
     ("books", "books"), ("a/b/books:1", "books"), ("hub:5000/books", "books"), ("books@sha256:00ff", "books"),
 ])
 def test_name_of_an_image(image: str, name: str) -> None:
     assert registered(container(image=image))[0]["Name"] == name
 
 
-@pytest.mark.parametrize("bindings, address, port, checked_at", [
+@pytest.mark.parametrize(("bindings", "address", "port", "checked_at"), [
     ([("127.0.0.1", "1")], "127.0.0.1", 1, "127.0.0.1:1"),
     ([("10.0.0.5", "1")], "10.0.0.5", 1, "10.0.0.5:1"),
     ([("127.0.0.1", "1"), ("10.0.0.5", "2")], "10.0.0.5", 2, "10.0.0.5:2"),
@@ -121,7 +121,7 @@ def test_what_lictor_wants_to_know_again_stands_in_the_metadata() -> None:
 HTTP = {"HTTP": "http://127.0.0.1:32768/health", "Interval": "10s"}
 
 
-@pytest.mark.parametrize("settings, check", [
+@pytest.mark.parametrize(("settings", "check"), [
     ({"HTTP": "/health"}, HTTP),
     ({"HTTPS": "/a?b=c"}, {"HTTP": "https://127.0.0.1:32768/a?b=c", "Interval": "10s"}),
     ({"TCP": "true"}, {"TCP": "127.0.0.1:32768", "Interval": "10s"}),
@@ -139,7 +139,7 @@ def test_checks(settings: dict[str, str], check: dict[str, str] | None) -> None:
     assert registered(container(by_port))[0].get("Check") == check
 
 
-@pytest.mark.parametrize("health, initial, status", [
+@pytest.mark.parametrize(("health", "initial", "status"), [
     ("starting", "", "critical"), ("starting", "passing", "passing"), ("healthy", "", "passing"),
     ("unhealthy", "passing", "critical"),
 ])
@@ -156,7 +156,7 @@ def test_a_check_that_was_asked_for_stands_in_for_the_healthcheck() -> None:
 
 
 @pytest.mark.parametrize(
-    "key, value",
+    ("key", "value"),
     [
         *[
             ("SERVICE_NAME", value)
@@ -196,14 +196,14 @@ def test_hostile_values_are_refused_by_name(key: str, value: str) -> None:
         assert key in refusals(container(env=[f"{key}={value}"]))
 
 
-@pytest.mark.parametrize("key, value", [
+@pytest.mark.parametrize(("key", "value"), [
     ("SERVICE_CHECK_INTERVAL", "1; rm"), ("SERVICE_CHECK_INTERVAL", "-1s"), ("SERVICE_CHECK_TIMEOUT", "５s"),
 ])
 def test_hostile_timing(key: str, value: str) -> None:
     assert key in refusals(container({key: value, "SERVICE_CHECK_HTTP": "/health"}))
 
 
-@pytest.mark.parametrize("key, value", [
+@pytest.mark.parametrize(("key", "value"), [
     ("SERVICE_A.B", "x"), ("SERVICE_ACCOUNT", "x" * 513), ("SERVICE_KEY", "-----BEGIN\nKEY"), ("SERVICE_é", "x"),
     ("SERVICE_CONSUL-X", "x"), ("SERVICE_CHECK_METHOD", "PUT"), ("SERVICE_", "x"),
 ])

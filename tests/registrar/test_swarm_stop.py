@@ -55,7 +55,7 @@ def let_go(swarm: Swarm, container_id: str) -> None:
     swarm.docker("exec", container_id, "/bin/busybox", "touch", "/tmp/go")
 
 
-def test_a_task_is_registered_and_drained_once_swarm_ends_it(consul: Consul, swarm: Swarm, start: Start,  # noqa: F811
+def test_a_task_is_registered_and_drained_once_swarm_ends_it(consul: Consul, swarm: Swarm, start: Start,
                                                              tmp_path: Path) -> None:
     registrar = start("--resync", "10")
     container_id = create(swarm)
@@ -85,7 +85,7 @@ def test_a_task_is_registered_and_drained_once_swarm_ends_it(consul: Consul, swa
 
 
 def test_who_is_out_of_traffic_already_stays_so_for_the_same_reason(consul: Consul, swarm: Swarm,
-                                                                    start: Start) -> None:  # noqa: F811
+                                                                    start: Start) -> None:
     registrar = start()
     container_id = create(swarm)
     wait_for(lambda: consul.request("GET", "/v1/health/service/books-green"), "it is registered")
@@ -100,7 +100,7 @@ def test_who_is_out_of_traffic_already_stays_so_for_the_same_reason(consul: Cons
 
 
 def test_a_registration_of_somebody_else_is_left_alone(consul: Consul, swarm: Swarm,
-                                                       start: Start) -> None:  # noqa: F811
+                                                       start: Start) -> None:
     consul.register({"Name": "db", "ID": "taken"})
     registrar = start()
     container_id = create(swarm, "--container-label", "SERVICE_ID=taken")

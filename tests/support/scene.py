@@ -24,8 +24,8 @@ RELEASE = wanted(1).release
 
 def scene(replicas: int, *conditions: str, keys: dict[str, bytes] | None = None, spec: dict[str, Any] | None = None,
           reserved: str = "", **fields: Any) -> observation.Observation:
-    """A consistent reading in which a surplus has stood for long; `reserved`: the numbers of those that are being
-    replaced, one digit each. The words:
+    """A consistent reading in which a surplus has stood for long. The containers that `reserved` names, one digit a
+    number, are being replaced. Words say how each is.
 
     passing, warning, critical (since now), unhealthy (longer than the grace), maintenance (by hand), gone, draining;
     `young` was started 5 s ago, `never` has not passed yet, `late` has drained for longer than allowed;

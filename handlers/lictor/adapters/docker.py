@@ -121,11 +121,8 @@ class Client:
 
     def stop(self, container: str, *, grace_s: int) -> None:
         """Ask it to end, and end it by force after `grace_s`; no matter if it has ended, or is gone."""
-        with translated(f"stop {container}"):
-            try:
-                self._api.stop(container, timeout=grace_s)
-            except docker.errors.NotFound:
-                pass
+        with translated(f"stop {container}"), contextlib.suppress(docker.errors.NotFound):
+            self._api.stop(container, timeout=grace_s)
 
     def remove(self, container: str) -> None:
         """Remove it with its anonymous volumes, even while it runs; no matter if it is gone."""

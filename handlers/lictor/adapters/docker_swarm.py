@@ -1,5 +1,6 @@
 """Swarm mode of the Docker engine: services and tasks, plain dicts as the Engine API writes them."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -49,7 +50,7 @@ class Client:
             return found
 
     def service(self, name: str) -> dict[str, Any] | None:
-        """The one of exactly this name. (To inspect it would also find one whose id begins like that.)"""
+        """Find the service of exactly this name. An inspection would also find a service whose id begins like that."""
         with translated(f"look for service {name}"):
             found: list[dict[str, Any]] = self._api.services(filters={"name": name})
             return next((each for each in found if each["Spec"]["Name"] == name), None)
@@ -71,11 +72,8 @@ class Client:
 
     def remove(self, service: str) -> None:
         """No matter if it is gone."""
-        with translated(f"remove service {service}"):
-            try:
-                self._api.remove_service(service)
-            except docker.errors.NotFound:
-                pass
+        with translated(f"remove service {service}"), contextlib.suppress(docker.errors.NotFound):
+            self._api.remove_service(service)
 
 
 def _arguments(definition: Mapping[str, Any]) -> dict[str, Any]:

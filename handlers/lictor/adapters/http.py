@@ -19,6 +19,8 @@ _LATER = (408, 425, 429)  # and 5xx: the same request may be answered otherwise 
 
 
 class Answer(NamedTuple):
+    """A whole HTTP answer."""
+
     status: int
     headers: Message
     body: bytes

@@ -4,6 +4,7 @@ by the same handlers that the script door starts.
 It imports beforehand what following a route takes, and no more: Docker and the planner stay in other processes.
 """
 
+import contextlib
 import functools
 import hmac
 import json
@@ -234,7 +235,5 @@ def _newest(old: News, new: News) -> News:
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: float) -> None:
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        pass

@@ -114,7 +114,8 @@ def _start_sweep(call: script.Call) -> None:
         from lictor.events import http_door
 
         try:
-            return http_door.ask(call.settings, "/sweep")
+            http_door.ask(call.settings, "/sweep")
+            return
         except errors.LictorError as error:
             log.event("sweep", outcome="without lictor-serve", reason=error)
     process.spawn_handler("lictor-reconcile", [*call.inherited, "--sweep"], state_dir=call.settings.state_dir)

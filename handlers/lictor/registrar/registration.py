@@ -105,7 +105,7 @@ def _ports(container: Mapping[str, Any], options: Options) -> list[_Port]:
     """The ports to register, lowest first."""
     network = container["NetworkSettings"]
     published: dict[str, Any] = network.get("Ports") or {}
-    exposed = {each: None for each in container["Config"].get("ExposedPorts") or {}}
+    exposed = dict.fromkeys(container["Config"].get("ExposedPorts") or {})
     if options.internal:
         address = _internal_address(network)
         return [_Port(number, protocol, address, model.host_port(address, number), number)

@@ -4,6 +4,7 @@ nginx swallows a configuration that it refuses: the signal succeeds and the old 
 comes with a new generation number, which nginx itself answers on a unix socket once it serves those files.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -216,10 +217,8 @@ def _retire(workers: dict[int, int]) -> None:
     """Return when the old workers accept nothing more: at once by a QUIT of ours, or when nginx itself has sent it."""
     deadline = time.monotonic() + (_RETIRE_TIMEOUT_S if workers else LEAST_RELOAD_INTERVAL_S)
     for pidfd in workers.values():
-        try:
+        with contextlib.suppress(OSError):  # the worker is gone already
             signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
-        except OSError:
-            pass  # already gone
     while time.monotonic() < deadline and (not workers or any(_is_titled(pid, _WORKER) for pid in workers)):
         time.sleep(0.001)
 

@@ -23,7 +23,7 @@ def names(state_dir: str) -> list[str]:
 def route(state_dir: str, name: str) -> dict[str, Any] | None:
     """None when the service is not known here, or what is known of it is damaged."""
     found = files.read_json(os.path.join(state_dir, "routes", f"{name}.json"))
-    return found if isinstance(found, dict) and _FIELDS <= found.keys() else None
+    return found if isinstance(found, dict) and found.keys() >= _FIELDS else None
 
 
 def served(state_dir: str, name: str) -> upstream.Served | None:

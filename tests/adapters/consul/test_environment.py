@@ -11,7 +11,7 @@ from lictor.adapters.consul import environment
 SECRET = "5f8b1c9e-secret"
 
 
-@pytest.mark.parametrize("given, ssl, address", [
+@pytest.mark.parametrize(("given", "ssl", "address"), [
     ("", "", "http://127.0.0.1:8500"),
     ("consul.example.com:8501", "", "http://consul.example.com:8501"),
     ("consul.example.com", "", "http://consul.example.com:80"),
@@ -30,7 +30,7 @@ def test_every_form_of_address_is_understood(given: str, ssl: str, address: str)
     assert (settings.tls is not None) == address.startswith("https:")
 
 
-@pytest.mark.parametrize("variable, given", [
+@pytest.mark.parametrize(("variable", "given"), [
     *(("CONSUL_HTTP_ADDR", each) for each in (
         "ftp://host:1", "host:", "host:0", "host:65536", "host:８５００", "::1:8500", "[::1", "host:1/path", "a b:1",
         "host:1\r\nX: y", "unix://relative", "://host:1", "a://b://c", "http://", "http://host:1?token=x")),

@@ -228,8 +228,10 @@ def _require_sight(services: object) -> None:
 
 
 def _entries_by_key(response: transport.Response) -> dict[str, Entry]:
-    """{} only if Consul itself says that there is none: with a 404 that names the index. (The library also takes a 404
-    of any web server, or an empty list, for that.)"""
+    """Read the keys of an answer; {} only if Consul itself says that no key exists, by a 404 that names the index.
+
+    The library also takes an empty list, or a 404 of any web server, for that.
+    """
     if response.code == 404 and int(response.headers["X-Consul-Index"]):
         return {}
     rows = _json(response)
