@@ -20,6 +20,7 @@ from lictor.events import script, survey, timer
 from lictor.planner import service_state
 from lictor.reconcile import history, observe
 from lictor.reconcile.context import Context
+from lictor.reconcile.fleet_reader import FleetReader
 from lictor.spec import settings
 
 from lab.consul import Consul
@@ -137,7 +138,7 @@ def test_nodes_with_names_that_fit_no_path_stop_no_sweep(consul: Consul, call: s
             "Check": {"CheckID": "serfHealth", "Name": "serf", "Status": "passing"}})
     assert survey.look(call).pending == []
     context = Context(call.settings, Client.connect(), "node-1")
-    assert observe.served(context, observe.one(context, "books", {}).observation.desired, []) == (frozenset(), ())
+    assert FleetReader(context).served(observe.one(context, "books", {}).observation.desired, []) == (frozenset(), ())
 
 
 def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, call: script.Call) -> None:
@@ -170,7 +171,7 @@ def test_containers_left_on_a_node_that_the_spec_no_longer_names_are_told_of(con
     put(consul, "books")
     consul.register({"Name": "books", "Port": 80, "Meta": {"lictor-container": "c1"}})
     assert survey.look(call).pending == [
-        "books: 1 of its containers run here, though its spec's node is node-2; nobody removes them"]
+        "books: stray containers: 1 here, but the spec's node is node-2. No node removes them"]
 
 
 def test_keys_that_vanish_are_not_believed(consul: Consul, call: script.Call) -> None:

@@ -130,10 +130,10 @@ def test_a_colour_that_nobody_remembers_is_known_by_what_is_registered() -> None
     wanted = desired.desired("books", {"spec": msgspec.json.encode(SPEC), "color": b"blue"}, State())
     found = [model.Instance("node-1", "s", f"books-{color}", "10.0.0.1", 1, "passing", alive, None, "c")
              for color, alive in (("blue", True), ("green", True), ("green", False))]
-    (green,) = scheduler_view.remembered(wanted, State(), found)
+    (green,) = scheduler_view.remembered_groups(wanted, State(), found)
     assert (green.color, green.replicas, green.release) == ("green", 1, "")
     gone = wanted._replace(removed=True)
-    assert [each.color for each in scheduler_view.remembered(gone, State(), found)] == ["blue", "green"]
+    assert [each.color for each in scheduler_view.remembered_groups(gone, State(), found)] == ["blue", "green"]
     assert decided(world("books:1", 2, (BLUE, green), *TWO, "c green passing", remembers=False)) == [
         "scale books-green 0"]
 

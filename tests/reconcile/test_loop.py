@@ -16,6 +16,7 @@ from lictor.events import script
 from lictor.planner import budget, desired, observation, service_state
 from lictor.reconcile import act, history, loop, observe
 from lictor.reconcile.context import Context
+from lictor.reconcile.fleet_reader import FleetReader
 from lictor.routing import announce
 from lictor.spec import service_spec
 from lictor.spec.settings import Heal, Settings
@@ -147,11 +148,11 @@ def test_what_nginx_serves_is_unknown_when_nodes_cannot_be_seen_or_a_word_is_dam
     found = [model.Instance("node-1", "s1", "books", "127.0.0.1", 80, "passing", True, None, "c1")]
     wait_for(context.client.alive_nodes, "the node is alive")
     wanted = desired.desired("books", {"spec": json.dumps(SPEC).encode()}, service_state.State())
-    assert observe.served(context, wanted, found) == (frozenset(), ())
-    context.client.put("lictor/nodes/node-1/books", '{"instances": 3}')
-    assert observe.served(context, wanted, found) == (frozenset({("node-1", "s1")}), ())
+    assert FleetReader(context).served(wanted, found) == (frozenset(), ())
+    context.client.put("lictor/nodes/books/node-1", '{"instances": 3}')
+    assert FleetReader(context).served(wanted, found) == (frozenset({("node-1", "s1")}), ())
     with pytest.raises(errors.Unavailable, match="not among the nodes that are alive"):
-        observe.served(context._replace(node="node-9"), wanted, found)
+        FleetReader(context._replace(node="node-9")).served(wanted, found)
 
 
 def test_a_container_is_judged_by_its_own_nodes_registration_alone(context: Context, consul: Consul,

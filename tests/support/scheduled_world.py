@@ -139,7 +139,7 @@ class CountedWorld:
         if teller and isinstance(self.engine, Swarm):
             groups = [self._group(self.engine, color, told) for color, told in sorted(self.engine.told.items())]
             return Counts("node-1", True, True, True, tuple(groups))
-        asked = scheduler_view.remembered(wanted, self.state, instances)
+        asked = scheduler_view.remembered_groups(wanted, self.state, instances)
         return Counts("node-1" if teller else "node-2", teller, self.remembers, False, tuple(asked))
 
     @staticmethod

@@ -9,7 +9,7 @@ from lictor.events import keys_watch
 from lictor.planner import desired as desires
 from lictor.planner import plan
 from lictor.planner.service_state import State
-from lictor.reconcile import act, history, observe
+from lictor.reconcile import act, history, observe, responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce
@@ -152,7 +152,7 @@ def decide_now(context: Context, name: str) -> list[dict[str, Any]]:
     """
     reading = observe.settled(context, name, {})
     desired = reading.observation.desired
-    if desired.spec and not observe.acts_here(context, desired):
+    if desired.spec and not responsibility.acts_here(context, desired):
         reason = _who_acts(desired.spec, context.node)
         return [{"service": name, "kind": "none", "container": "", "reason": reason}]
     return [{"service": name, "kind": action.kind, "container": action.container, "reason": action.reason}
@@ -173,7 +173,7 @@ def read_story(context: Context, name: str) -> dict[str, Any]:
     """Read a service's story: its records, oldest first (history), its present observation in words (seen), and the
     actions decided on it (now)."""
     reading = observe.one(context, name, {})
-    summary = act.describe(reading.observation) if observe.acts_here(context, reading.observation.desired) else (
+    summary = act.describe(reading.observation) if responsibility.acts_here(context, reading.observation.desired) else (
         f"from {context.node}, {len(reading.observation.instances)} registered instances")
     return {"service": name, "history": history.read(context.client, name), "seen": summary,
             "now": decide_now(context, name)}

@@ -10,7 +10,7 @@ from lictor import errors
 from lictor.adapters import files, heartbeat, log, process
 from lictor.events import keys_watch, script, timer
 from lictor.planner import plan, scheduled
-from lictor.reconcile import loop, observe, observer_health
+from lictor.reconcile import loop, observe, observer_health, responsibility
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.routing import announce, follow, nginx, route_store
@@ -69,7 +69,7 @@ def look(call: script.Call) -> Survey:
     ]
     readings = observe.everything(context, entries, {key: entry.value for key, entry in keys.items()})
     own = {name: reading for name, reading in readings.items()
-           if observe.acts_here(context, reading.observation.desired)}
+           if responsibility.acts_here(context, reading.observation.desired)}
     if own:
         trouble += _registrar_trouble(settings)
     return Survey([name for name, reading in own.items() if _needs_work(reading)], len(own),
@@ -105,7 +105,7 @@ def _needs_work(reading: Reading) -> bool:
 def _problems(context: Context, readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> list[str]:
     return [
         *(f"{name}: {problem}" for name, reading in readings.items()
-          if observe.concerns(reading.observation.desired, context.node)
+          if responsibility.reports_here(reading.observation.desired, context.node)
           for problem in reading.observation.desired.problems),
         *keys_watch.refused(context.settings),
         *(f"{name}: the breaker is open: {reading.observation.state.breaker.why}. Running containers are left alone; "
@@ -115,8 +115,9 @@ def _problems(context: Context, readings: Mapping[str, Reading], own: Mapping[st
 
 
 def _pending(context: Context, readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> list[str]:
-    elsewhere = [*((name, observe.stray(context, reading.observation)) for name, reading in readings.items()),
-                 *((name, observe.lost_node(reading.observation, context.node)) for name, reading in readings.items())]
+    elsewhere = [
+        *((name, responsibility.describe_strays(context, each.observation)) for name, each in readings.items()),
+        *((name, responsibility.describe_lost_node(each.observation, context.node)) for name, each in readings.items())]
     return [*(text for name, reading in own.items() for text in _undone(name, reading)),
             *(f"{name}: {text}" for name, text in elsewhere if text),
             *_unconfirmed(context.settings)]

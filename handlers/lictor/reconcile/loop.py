@@ -13,7 +13,7 @@ from lictor.engines import protocols
 from lictor.planner import next_state, plan, scheduled, service_state
 from lictor.planner.actions import ACTS
 from lictor.planner.observation import Observation
-from lictor.reconcile import act, history, notify, observe, observer_health, process_lock
+from lictor.reconcile import act, history, notify, observe, observer_health, process_lock, responsibility
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore
@@ -75,7 +75,7 @@ def _converge_locked(context: Context, name: str) -> None:
         if process_lock.take_marker(context.settings.state_dir, name):  # the event may have changed what nginx serves
             announce.tell(context.client, context.settings.state_dir, context.node, [name])
         reading = _observed(context, name, idle_reads)
-        if not observe.acts_here(context, reading.observation.desired):
+        if not responsibility.acts_here(context, reading.observation.desired):
             return
         idle_reads = reading.observation.idle_reads
         try:

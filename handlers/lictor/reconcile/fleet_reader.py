@@ -1,0 +1,135 @@
+"""The reader of facts beside a service's own keys and registrations: engines, nginx, nodes, budget, other services."""
+
+import functools
+from collections.abc import Sequence
+
+from lictor import errors, model
+from lictor.engines import protocols
+from lictor.planner import budget, self_preservation
+from lictor.planner.desired import Desired
+from lictor.planner.observation import Counts, Member, Observation, Observer, registrations
+from lictor.planner.service_state import State
+from lictor.reconcile import observer_health, responsibility, scheduler_view
+from lictor.reconcile.context import Context
+from lictor.reconcile.state_store import StateStore
+from lictor.routing import announce, live_peers
+
+
+class FleetReader:
+    """Reads each fact when the first service needs it, and once for all that are observed together.
+
+    One reader lives as long as one observation: of `service` alone, exactly, or of all services as hints.
+    """
+
+    def __init__(self, context: Context, service: str | None = None) -> None:
+        self.context, self._service = context, service
+        self._containers: dict[str, list[model.Container]] = {}
+        self._acts: dict[str, bool] = {}
+        self._groups: dict[str, list[model.Group] | None] = {}
+        nginx = context.settings.nginx
+        self._live_nginx = nginx if nginx and nginx.mode == "live" else None
+
+    def containers(self, service: Desired) -> list[model.Container]:
+        """Read the containers of a service that this node places; [] for other services."""
+        if service.spec is None or not responsibility.places_here(self.context, service):
+            return []
+        name = service.spec.engine
+        if name not in self._containers:
+            self._containers[name] = protocols.ENGINES[name].containers(self._service)
+        return [each for each in self._containers[name] if each.service == service.name]
+
+    def counts(self, service: Desired, state: State, instances: Sequence[model.Instance]) -> Counts | None:
+        """Read the orders of a scheduler, from itself or from the state; None for an engine that is no scheduler."""
+        name = service.spec.engine if service.spec else ""
+        if name not in protocols.COUNTING:
+            return None
+        if name not in self._acts:
+            scheduler = protocols.COUNTING[name]
+            self._acts[name] = scheduler.acts_here(self.context.settings)
+            self._groups[name] = scheduler.groups(self._service) if self._acts[name] else None
+        known = self._groups[name]
+        groups = ([group for group in known if group.service == service.name] if known is not None
+                  else scheduler_view.remembered_groups(service, state, instances))
+        return Counts(self.context.node, self._acts[name], name in protocols.ENDING, known is not None, tuple(groups))
+
+    def with_observer(self, observation: Observation) -> Observation:
+        """Add what may be wrong with the observer; the costly facts only if an instance is critical or the breaker
+        is open."""
+        name, settings = observation.desired.name, self.context.settings
+        observer = Observer(self._agent_age_s, observer_health.unreadable_s_ago(settings, name))
+        observation = observation._replace(observer=observer)
+        critical = self_preservation.judged(observation)
+        if not critical and not observation.state.breaker:
+            return observation
+        also_failing = self_preservation.failing_too(
+            observation, self._states, self.context.node) if critical else ()
+        return observation._replace(reservations=self._reservations, observer=observer._replace(
+            nginx_trouble=self._nginx_trouble, also_failing=also_failing))
+
+    def in_flight(self, member: Member, observation: Observation) -> int | None:
+        """Count the connections to a container, as its engine sees them of all clients.
+
+        If this node's nginx has more requests at it, their number counts: some may not be connected yet.
+        """
+        spec = observation.desired.spec
+        assert spec is not None
+        connections = protocols.ENGINES[spec.engine].in_flight(member.container)
+        requests = self._requests_at(spec.name, registrations(member, observation))
+        return requests if requests > (connections or 0) else connections
+
+    def served(self, service: Desired, instances: Sequence[model.Instance]) -> tuple[
+            frozenset[tuple[str, str]], tuple[tuple[str, bool], ...]]:
+        """Read the (node, service ID) pairs that nginx serves on any live node; and the nodes, each with whether it is
+        alive, whose nginx serves a colour that is not live. A damaged announcement counts as serving everything."""
+        alive, node, prefix = self._alive_nodes, self.context.node, f"{announce.PREFIX}{service.name}/"
+        if node not in alive:
+            raise errors.Unavailable(f"{node} is not among the nodes that are alive, so which nginx serves "
+                                     f"{service.name} is unknown: does the token allow to read nodes?")
+        announced = self.context.client.tree(prefix)
+        if not announced:  # perhaps for want of rights, which only a key that is asked for by name shows
+            self.context.client.get(f"{prefix}{node}")
+        everything = {(each.node, each.service_id) for each in instances}
+        not_live = {(each.node, each.service_id) for each in instances if each.service != service.catalog_name}
+        serving, behind = set[tuple[str, str]](), []
+        for key, entry in sorted(announced.items()):
+            node, listed = key.removeprefix(prefix), announce.pairs(entry.value)
+            pairs = everything if listed is None else set(listed)
+            if node in alive:
+                serving |= pairs
+            if pairs & not_live and (node in alive or service.color):
+                behind.append((node, node in alive))
+        return frozenset(serving), tuple(behind)
+
+    def _requests_at(self, name: str, instances: Sequence[model.Instance]) -> int:
+        """Count the requests that this node's nginx has at these instances; 0 if it counts none.
+
+        An nginx that does not answer is waited for once.
+        """
+        if self._live_nginx is None:
+            return 0
+        try:
+            return live_peers.requests_at(self._live_nginx.conf_dir, name, instances)
+        except errors.Unavailable:
+            self._live_nginx = None
+            return 0
+
+    @functools.cached_property
+    def _agent_age_s(self) -> float | None:
+        return observer_health.agent_age_s(self.context.settings)
+
+    @functools.cached_property
+    def _nginx_trouble(self) -> str:
+        return observer_health.nginx_trouble(self.context.settings)
+
+    @functools.cached_property
+    def _alive_nodes(self) -> frozenset[str]:
+        return self.context.client.alive_nodes()
+
+    @functools.cached_property
+    def _states(self) -> dict[str, State]:
+        return {name: stored.state for name, stored in StateStore(self.context.client).read_all().items()}
+
+    @functools.cached_property
+    def _reservations(self) -> tuple[budget.Reservation, ...]:
+        entry = self.context.client.get(budget.KEY)
+        return budget.decode(entry.value if entry else None)

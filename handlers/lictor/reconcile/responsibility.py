@@ -1,0 +1,47 @@
+"""The nodes' share of a service: which node acts for it, which reports bad input, and what is wrong with that."""
+
+from lictor.adapters import heartbeat
+from lictor.engines import protocols
+from lictor.planner.desired import Desired
+from lictor.planner.observation import Observation
+from lictor.reconcile.context import Context
+
+
+def acts_here(context: Context, service: Desired) -> bool:
+    """Decide whether this node starts and stops the service's containers, or gives orders to its scheduler."""
+    engine = service.spec.engine if service.spec else ""
+    if engine in protocols.ENDING:
+        return heartbeat.read(context.settings.state_dir) is not None or protocols.ENDING[engine].is_here()
+    if engine in protocols.COUNTING:
+        return protocols.COUNTING[engine].acts_here(context.settings)
+    return places_here(context, service)
+
+
+def places_here(context: Context, service: Desired) -> bool:
+    """Decide whether the service's containers are this node's own, each started and stopped by lictor."""
+    return (service.spec is not None and service.spec.engine in protocols.ENGINES
+            and service.spec.node == context.node)
+
+
+def reports_here(service: Desired, node: str) -> bool:
+    """Decide whether bad input for the service is this node's to report; without an acting node it is every node's."""
+    return service.spec is None or service.spec.node in ("", node)
+
+
+def describe_strays(context: Context, observation: Observation) -> str:
+    """Describe containers that run on this node although the spec names another one; usually ""."""
+    service = observation.desired
+    strays = [each for each in observation.instances if each.node == context.node and each.container_id]
+    if not strays or not service.spec or service.spec.engine not in protocols.ENGINES or acts_here(context, service):
+        return ""
+    return f"stray containers: {len(strays)} here, but the spec's node is {service.spec.node}. No node removes them"
+
+
+def describe_lost_node(observation: Observation, node: str) -> str:
+    """Describe the loss of another node that acts for the service and does not answer; usually ""."""
+    spec = observation.desired.spec
+    if spec is None or spec.node in ("", node) or spec.engine not in protocols.ENGINES:
+        return ""
+    lost = [each for each in observation.instances if each.node == spec.node and not each.node_alive]
+    return (f"on hold: node {spec.node} does not answer (serfHealth). Its {len(lost)} instances stay until it is back, "
+            "and lose their traffic only to healthy instances; no other node starts any") if lost else ""
