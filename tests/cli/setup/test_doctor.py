@@ -222,10 +222,10 @@ def test_damaged_state_is_a_finding_and_no_error(settings: Settings, text: str) 
 
 
 @pytest.mark.parametrize(("notify", "ok", "said"), [
-    (None, True, "nobody is told"),
-    (Notify(command=("sh", "-c", "exit 1")), True, "a command is told"),  # which is not run for a test
+    (None, True, "notify nobody"),
+    (Notify(command=("sh", "-c", "exit 1")), True, "a command is run"),  # which is not run for a test
     (Notify(command=("/not/there",)), False, "/not/there is not there"),
-    (Notify(url="http://127.0.0.1:9/"), True, "a webhook is told"),
+    (Notify(url="http://127.0.0.1:9/"), True, "a webhook is called"),
     (Notify(url="http://127.0.0.1:9/", token_file="/not/there"), False, "/not/there"),
 ])
 def test_whom_to_notify_is_tested_without_telling_anybody(settings: Settings, notify: Notify | None,
@@ -240,13 +240,13 @@ def test_whom_to_notify_is_tested_without_telling_anybody(settings: Settings, no
         (
             {"command": delegation_settings.Command(("sh", "-c", "exit 1", "{name}"))},
             True,
-            "sh is told how many are wanted",
+            "sh gets the desired counts",
         ),
         ({"command": delegation_settings.Command(("sh",), ("/not/there",))}, False, "/not/there is not there"),
         (
             {"webhook": delegation_settings.Webhook(delegation_settings.Request("http://127.0.0.1:9/"))},
             True,
-            "a webhook is told",
+            "a webhook gets the desired counts",
         ),
         (
             {
