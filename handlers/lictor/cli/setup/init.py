@@ -1,4 +1,4 @@
-"""`lictor init`: prepares this node once, says what it did and what is left to do; `--remove` takes it back."""
+"""`lictor init` prepares this node once, and says what it did and what is left to do; `--remove` takes it back."""
 
 import contextlib
 import glob
@@ -10,7 +10,8 @@ from typing import NamedTuple
 from lictor import errors
 from lictor.adapters import files, process
 from lictor.cli.setup import detect, unit_files
-from lictor.cli.setup.install_manifest import Installed
+from lictor.cli.setup.install_manifest import Manifest
+from lictor.cli.setup.unit_files import ENVIRONMENT, REGISTRAR_UNIT, SERVE_SOCKET, SERVE_UNIT
 from lictor.events import agent_config, http_door, script
 from lictor.routing import nginx, nginx_socket, templates
 from lictor.spec.settings import DEFAULT_PATH, Nginx, Settings, Watch, parse_settings
@@ -20,81 +21,108 @@ _SNIPPET = "lictor.conf"
 
 
 class Report(NamedTuple):
-    """Lines for people: what was done or left alone, and what is for them to do."""
+    """Lines for people: what was done or left alone, and what is left to do for them."""
 
     done: list[str]
     todo: list[str]
 
 
+class _Setup(NamedTuple):
+    manifest: Manifest
+    settings: Settings
+    node: detect.Node
+    token_file: str
+
+    @property
+    def options(self) -> list[str]:
+        return script.inherited(self.settings, self.token_file)
+
+    @property
+    def residents(self) -> dict[str, str]:
+        """The units of the handlers that run all along, by handler."""
+        serve = {"lictor-serve": SERVE_UNIT} if self.settings.watch.door == "http" else {}
+        return {"lictor-registrar": REGISTRAR_UNIT, **serve}
+
+    @property
+    def nginx_unit(self) -> str:
+        """The unit that runs the nginx of these settings; "" if no unit does."""
+        is_local = self.settings.nginx is not None and not self.settings.nginx.container
+        return self.node.nginx_unit if is_local and self.node.has_systemd else ""
+
+    def is_enabled(self, unit: str) -> bool:
+        target = "sockets" if unit.endswith(".socket") else "multi-user"
+        return os.path.lexists(self.manifest.path(f"{_UNITS}/{target}.target.wants/{unit}"))
+
+
 def run(*, config_path: str = DEFAULT_PATH, token_file: str = "", force: bool = False, door_kind: str = "",
         root: str = "/", environ: Mapping[str, str] = os.environ) -> Report:
-    """Write the settings file first, then everything that it asks for. Running it again mends what is missing.
+    """Write the settings file first, then all that the settings ask for. A second run mends what is missing.
 
-    `token_file` is passed to every handler. `door_kind`: else that of the settings that are there. `root` stands before
-    every path that is touched, not in what is written. Consul and Docker are where `environ` says.
+    `token_file` is passed to every handler. A `door_kind` of "" keeps the door of the settings. `root` stands before
+    each path that is touched, and not in what is written. `environ` says where Consul and Docker are.
     """
-    has = detect.detect(root)
+    node, environment = detect.detect(root), unit_files.environment_file(environ)
     with _as_root():
-        mine = Installed(root, force=force)
-        with mine.saved():
-            watch = Watch(door_kind or _present_door(mine, config_path), config_dir=has.consul_dir)
-            mine.write(config_path, unit_files.settings_file(has.nginx, watch))
-            settings = _settings(mine, config_path)
-            if settings.watch.door != watch.door:
+        manifest = Manifest(root, force=force)
+        with manifest.saved():
+            watch = Watch(door_kind or _present_door(manifest, config_path), config_dir=node.consul_dir)
+            manifest.write(config_path, unit_files.settings_file(node.nginx, watch))
+            setup = _Setup(manifest, _read_settings(manifest, config_path), node, token_file)
+            if setup.settings.watch.door != watch.door:
                 raise errors.Refused(f"{config_path} has been changed, so lictor init leaves it as it is; write door = "
                                      f"\"{watch.door}\" under [watch] there, then once more: lictor init")
-            environment = unit_files.environment_file(environ)
             if environment:
-                mine.write(unit_files.ENVIRONMENT, environment)
-            _make_folders(mine, settings, has.agent_user)
-            agent_changed = _configure_agent(mine, settings, token_file, has)
-            nginx_unit = _nginx_unit(settings, has)
-            if settings.nginx and nginx_unit:
-                mine.write(_drop_in(nginx_unit), unit_files.nginx_drop_in(settings.nginx.conf_dir))
-            if has.has_systemd:
-                _write_residents(mine, settings, token_file, has)
-    todo = [*_nginx_todo(mine, settings, nginx_unit), *_residents_todo(mine, settings, has),
-            *_agent_todo(settings, has, agent_changed)]
-    if environment and not has.has_systemd:
-        todo.append(
-            f"give the Consul agent and lictor-registrar what {unit_files.ENVIRONMENT} holds as their environment"
-        )
-    return Report(mine.lines or ["everything is in place"], [*todo, "see what is still missing: lictor doctor"])
+                manifest.write(ENVIRONMENT, environment)
+            _make_folders(setup)
+            agent_changed = _configure_agent(setup)
+            _write_units(setup)
+    todo = [*_nginx_todo(setup), *_residents_todo(setup), *(_agent_todo(setup) if agent_changed else [])]
+    if environment and not node.has_systemd:
+        todo.append(f"give the Consul agent and lictor-registrar what {ENVIRONMENT} holds as their environment")
+    return Report(manifest.lines or ["everything is in place"], [*todo, "see what is still missing: lictor doctor"])
 
 
 def remove(*, config_path: str = DEFAULT_PATH, force: bool = False, root: str = "/") -> Report:
     """Take away what `run` wrote, unless it was changed since, or is still in use."""
     with _as_root():
-        mine = Installed(root, force=force)
-    if not mine.files:
+        manifest = Manifest(root, force=force)
+    if not manifest.files:
         return Report(["nothing of lictor init's is on this node"], [])
-    settings, has = _settings(mine, config_path), detect.detect(root)
-    keep, todo = {}, []
-    if settings.nginx and _included(mine, settings.nginx, _SNIPPET):
-        why = f"{settings.nginx.main_conf} still includes it, and nginx would not start without it"
-        keep = {path: why for path in mine.files if path.startswith(settings.nginx.conf_dir + "/")}
-        keep[_drop_in(has.nginx_unit)] = why
-        todo.append(f"take the lines that include {settings.nginx.conf_dir} out of nginx's configuration")
-    for unit in (unit_files.REGISTRAR_UNIT, unit_files.SERVE_SOCKET, unit_files.SERVE_UNIT):
-        if os.path.lexists(_enabled_link(mine, unit)):
-            keep[f"{_UNITS}/{unit}"] = "it is enabled"
-            todo.append(f"systemctl disable --now {unit}")
+    setup = _Setup(manifest, _read_settings(manifest, config_path), detect.detect(root), "")
+    keep, todo = _in_use(setup)
     if keep:
         keep[config_path] = "it says where the rest is"
-        todo.append("then once more: lictor init --remove")
-    else:
-        todo.append("restart the Consul agent once, which still runs the handlers" + (
-            f": systemctl daemon-reload && systemctl restart {has.agent_unit}" if has.agent_unit else ""))
-    with _as_root(), mine.saved():
-        mine.remove(keep)
-    left = [each for each in (settings.nginx.conf_dir if settings.nginx else "", settings.state_dir)
-            if each in mine.folders]
-    if left and not keep:
-        todo.append(f"then, as what the handlers left there is of no use to others: rm -r {' '.join(left)}")
-    if settings.nginx and not keep:
+    with _as_root(), manifest.saved():
+        manifest.remove(keep)
+    return Report(manifest.lines, [*todo, "then once more: lictor init --remove"] if keep else _removed_todo(setup))
+
+
+def _in_use(setup: _Setup) -> tuple[dict[str, str], list[str]]:
+    """Find the files that must stay, each with the reason, and what is to be done before they can go."""
+    keep, todo, server = dict[str, str](), list[str](), setup.settings.nginx
+    if server and _is_included(setup.manifest, server, _SNIPPET):
+        why = f"{server.main_conf} still includes it, and nginx would not start without it"
+        keep = {path: why for path in setup.manifest.files if path.startswith(server.conf_dir + "/")}
+        keep[_drop_in(setup.node.nginx_unit)] = why
+        todo.append(f"take the lines that include {server.conf_dir} out of nginx's configuration")
+    for unit in filter(setup.is_enabled, (REGISTRAR_UNIT, SERVE_SOCKET, SERVE_UNIT)):
+        keep[f"{_UNITS}/{unit}"] = "it is enabled"
+        todo.append(f"systemctl disable --now {unit}")
+    return keep, todo
+
+
+def _removed_todo(setup: _Setup) -> list[str]:
+    server, unit = setup.settings.nginx, setup.node.agent_unit
+    todo = ["restart the Consul agent once, which still runs the handlers" + (
+        f": systemctl daemon-reload && systemctl restart {unit}" if unit else "")]
+    left = [folder for folder in (server.conf_dir if server else "", setup.settings.state_dir)
+            if folder in setup.manifest.folders]
+    if left:
+        todo.append(f"then remove what the handlers left, which nothing else uses: rm -r {' '.join(left)}")
+    if server:
         todo.append("then, so that no release waits for this nginx, for NODE its name in Consul: consul kv get -keys "
                     "-separator= lictor/nodes/ | grep '/NODE$' | xargs -rn1 consul kv delete")
-    return Report(mine.lines, todo)
+    return todo
 
 
 @contextlib.contextmanager
@@ -105,68 +133,64 @@ def _as_root() -> Iterator[None]:
         raise errors.Refused(f"{error}; lictor init needs to be run as root") from error
 
 
-def _settings(mine: Installed, config_path: str) -> Settings:
+def _read_settings(manifest: Manifest, config_path: str) -> Settings:
     try:
-        return parse_settings(tomllib.loads(files.read(mine.path(config_path)) or ""), config_path)
+        return parse_settings(tomllib.loads(files.read(manifest.path(config_path)) or ""), config_path)
     except tomllib.TOMLDecodeError as error:
         raise errors.Refused(f"{config_path}: {error}") from error
 
 
-def _present_door(mine: Installed, config_path: str) -> str:
+def _present_door(manifest: Manifest, config_path: str) -> str:
     try:
-        return _settings(mine, config_path).watch.door
-    except errors.Refused:  # it is overwritten, or else refused when it is read again
+        return _read_settings(manifest, config_path).watch.door
+    except errors.Refused:  # the file is overwritten, or else refused when it is read again
         return Watch().door
 
 
-def _make_folders(mine: Installed, settings: Settings, agent_user: str) -> None:
+def _make_folders(setup: _Setup) -> None:
+    manifest, settings, user = setup.manifest, setup.settings, setup.node.agent_user
     for folder in ("", *script.FOLDERS):
-        mine.make_folder(os.path.join(settings.state_dir, folder).rstrip("/"))
-    mine.make_folder(settings.watch.config_dir)
-    owned = [settings.state_dir]
+        manifest.make_folder(os.path.join(settings.state_dir, folder).rstrip("/"))
+    manifest.make_folder(settings.watch.config_dir)
+    manifest.own(settings.state_dir, user, 0o750)
     if settings.nginx:
-        mine.make_folder(settings.nginx.conf_dir)
-        nginx.prepare(mine.path(settings.nginx.conf_dir), templates.Templates(
-            mine.path(settings.templates_dir), live=settings.nginx.mode == "live" and _has_lua(mine)))
-        mine.adopt(settings.nginx.conf_dir)
-        owned.append(settings.nginx.conf_dir)
-    for folder in owned:
-        mine.own(folder, agent_user, 0o750)
-    if agent_user:
-        mine.share(settings.watch.config_dir, agent_user)
+        manifest.make_folder(settings.nginx.conf_dir)
+        nginx.prepare(manifest.path(settings.nginx.conf_dir), templates.Templates(
+            manifest.path(settings.templates_dir), live=settings.nginx.mode == "live" and _has_lua(manifest)))
+        manifest.adopt(settings.nginx.conf_dir)
+        manifest.own(settings.nginx.conf_dir, user, 0o750)
+    if user:
+        manifest.share(settings.watch.config_dir, user)
 
 
-def _configure_agent(mine: Installed, settings: Settings, token_file: str, has: detect.Node) -> bool:
-    options, secret = script.inherited(settings, token_file), _secret(mine, settings, has.agent_user)
+def _configure_agent(setup: _Setup) -> bool:
+    """Write the agent's configuration; returns whether it changed."""
+    manifest, settings, user = setup.manifest, setup.settings, setup.node.agent_user
+    secret = _write_secret(setup)
     static = f"{settings.watch.config_dir}/{agent_config.STATIC_FILE}"
-    text = agent_config.text(agent_config.static(settings, options, process.handler_argv, secret))
-    changed = mine.write(static, text, mode=0o600 if secret else 0o644)
+    text = agent_config.text(agent_config.static(settings, setup.options, process.handler_argv, secret))
+    changed = manifest.write(static, text, mode=0o600 if secret else 0o644)
     if secret:
-        mine.show(static, has.agent_user)
+        manifest.show(static, user)
     routes = f"{settings.watch.config_dir}/{agent_config.ROUTES_FILE}"
-    if not os.path.exists(mine.path(routes)):
-        changed |= mine.write(
-            routes,
-            agent_config.text(agent_config.routes(settings, {}, options, process.handler_argv)),
-            generated=True,
-            mode=0o640,
-        )
-        mine.own(routes, has.agent_user, 0o640)
-    if has.agent_unit:
-        changed |= mine.write(
-            _drop_in(has.agent_unit), unit_files.agent_drop_in(settings, has.agent_user, has.docker_group)
-        )
+    if not os.path.exists(manifest.path(routes)):
+        text = agent_config.text(agent_config.routes(settings, {}, setup.options, process.handler_argv))
+        changed |= manifest.write(routes, text, generated=True, mode=0o640)
+        manifest.own(routes, user, 0o640)
+    if setup.node.agent_unit:
+        text = unit_files.agent_drop_in(settings, user, setup.node.docker_group)
+        changed |= manifest.write(_drop_in(setup.node.agent_unit), text)
     return changed
 
 
-def _secret(mine: Installed, settings: Settings, user: str) -> str:
-    """As door.secret; who runs lictor-serve may read it."""
-    path = settings.watch.secret_file
-    if settings.watch.door != "http":
+def _write_secret(setup: _Setup) -> str:
+    """Write the secret of the http door, if that is the door; the user that runs lictor-serve may read it."""
+    path, manifest = setup.settings.watch.secret_file, setup.manifest
+    if setup.settings.watch.door != "http":
         return ""
-    text = files.read(mine.path(path)) or http_door.fresh_secret()
-    mine.write(path, text, generated=True, mode=0o600)
-    mine.own(path, user, 0o600)
+    text = files.read(manifest.path(path)) or http_door.fresh_secret()
+    manifest.write(path, text, generated=True, mode=0o600)
+    manifest.own(path, setup.node.agent_user, 0o600)
     return text.strip()
 
 
@@ -174,71 +198,63 @@ def _drop_in(unit: str) -> str:
     return f"{_UNITS}/{unit}.d/lictor.conf"
 
 
-def _nginx_unit(settings: Settings, has: detect.Node) -> str:
-    """The unit that runs the nginx of these settings; "" when something else does."""
-    return has.nginx_unit if settings.nginx and not settings.nginx.container and has.has_systemd else ""
-
-
-def _residents(settings: Settings) -> dict[str, str]:
-    """The handlers that run all along, and the units that do it."""
-    return {"lictor-registrar": unit_files.REGISTRAR_UNIT,
-            **({"lictor-serve": unit_files.SERVE_UNIT} if settings.watch.door == "http" else {})}
-
-
-def _write_residents(mine: Installed, settings: Settings, token_file: str, has: detect.Node) -> None:
-    for name, unit in _residents(settings).items():
-        argv = [*process.handler_argv(name), *script.inherited(settings, token_file)]
-        mine.write(f"{_UNITS}/{unit}", unit_files.resident(unit, argv, settings, has))
+def _write_units(setup: _Setup) -> None:
+    manifest, settings = setup.manifest, setup.settings
+    if settings.nginx and setup.nginx_unit:
+        manifest.write(_drop_in(setup.nginx_unit), unit_files.nginx_drop_in(settings.nginx.conf_dir))
+    if not setup.node.has_systemd:
+        return
+    for name, unit in setup.residents.items():
+        argv = [*process.handler_argv(name), *setup.options]
+        manifest.write(f"{_UNITS}/{unit}", unit_files.resident(unit, argv, settings, setup.node))
     if settings.watch.door == "http":
-        mine.write(f"{_UNITS}/{unit_files.SERVE_SOCKET}", unit_files.serve_socket(settings))
+        manifest.write(f"{_UNITS}/{SERVE_SOCKET}", unit_files.serve_socket(settings))
 
 
-def _nginx_todo(mine: Installed, settings: Settings, unit: str) -> list[str]:
-    there = settings.nginx
-    if not there:
+def _nginx_todo(setup: _Setup) -> list[str]:
+    server, manifest, unit = setup.settings.nginx, setup.manifest, setup.nginx_unit
+    if not server:
         return []
     todo = []
-    if there.mode == "live" and not _has_lua(mine):
+    if server.mode == "live" and not _has_lua(manifest):
         todo.append(unit_files.LUA_REMEDY)
-    if not _included(mine, there, _SNIPPET):
-        todo.append(f"as the last line of the http block of {there.main_conf}: include {there.conf_dir}/{_SNIPPET}; "
+    if not _is_included(manifest, server, _SNIPPET):
+        todo.append(f"as the last line of the http block of {server.main_conf}: include {server.conf_dir}/{_SNIPPET}; "
                     "(the first server of a port is its default, and that should stay one of yours)")
-    if not _included(mine, there, "locations/"):
+    if not _is_included(manifest, server, "locations/"):
         todo.append("into your own server block, for services without a host: "
-                    f"include {there.conf_dir}/locations/*.conf;")
-    if todo:
-        todo.append(f"then: {there.binary} -t && systemctl daemon-reload && systemctl reload {unit}" if unit else
-                    f"then: {there.binary} -t, and reload nginx")
-    if todo and not unit:
-        todo.append(f"have whatever starts nginx do this before: rm -f {there.conf_dir}/{nginx_socket.SOCKET} "
-                    "(a nginx that was killed leaves it, and the next one could not start)")
+                    f"include {server.conf_dir}/locations/*.conf;")
+    if todo and unit:
+        todo.append(f"then: {server.binary} -t && systemctl daemon-reload && systemctl reload {unit}")
+    elif todo:
+        todo += [f"then: {server.binary} -t, and reload nginx",
+                 f"have whatever starts nginx do this before: rm -f {server.conf_dir}/{nginx_socket.SOCKET} "
+                 "(a nginx that was killed leaves it, and the next one could not start)"]
     return todo
 
 
-def _has_lua(mine: Installed) -> bool:
-    """Without it nginx could not start with what live mode needs; where it is elsewhere, a publication finds out."""
-    return bool(glob.glob(mine.path("/etc/nginx/modules-enabled/*lua*")))
+def _has_lua(manifest: Manifest) -> bool:
+    """Look where Debian loads it, as nginx could not start with what live mode needs; a publication finds out the
+    rest."""
+    return bool(glob.glob(manifest.path("/etc/nginx/modules-enabled/*lua*")))
 
 
-def _included(mine: Installed, there: Nginx, what: str) -> bool:
-    """Whether a file beside or below the main configuration, but not our own, includes `what` of our folder."""
-    wanted = f"{there.conf_dir}/{what}"
-    for folder, folders, names in os.walk(mine.path(os.path.dirname(there.main_conf))):
-        folders[:] = [each for each in folders if os.path.join(folder, each) != mine.path(there.conf_dir)]
-        paths = [os.path.join(folder, name) for name in names]
-        lines = [line for path in paths if os.path.isfile(path) for line in (files.read(path) or "").splitlines()]
-        if any(wanted in line.split("#")[0] for line in lines):
-            return True
+def _is_included(manifest: Manifest, server: Nginx, what: str) -> bool:
+    """Look for `what` of our folder in the files beside and below the main configuration, our own left out."""
+    for folder, folders, names in os.walk(manifest.path(os.path.dirname(server.main_conf))):
+        folders[:] = [each for each in folders if os.path.join(folder, each) != manifest.path(server.conf_dir)]
+        for path in filter(os.path.isfile, (os.path.join(folder, name) for name in names)):
+            if any(f"{server.conf_dir}/{what}" in line.split("#")[0] for line in (files.read(path) or "").splitlines()):
+                return True
     return False
 
 
-def _agent_todo(settings: Settings, has: detect.Node, changed: bool) -> list[str]:
-    if not changed:
-        return []
-    if not has.agent_unit:
+def _agent_todo(setup: _Setup) -> list[str]:
+    unit = setup.node.agent_unit
+    if not unit:
         rights = "; the user it runs as needs Docker's socket, nginx's signals, and the folders named above"
-        return ["restart the Consul agent once" + (rights if settings.watch.door == "script" else "")]
-    return [f"restart the agent once: systemctl daemon-reload && systemctl restart {has.agent_unit}",
+        return ["restart the Consul agent once" + (rights if setup.settings.watch.door == "script" else "")]
+    return [f"restart the agent once: systemctl daemon-reload && systemctl restart {unit}",
             f"where Consul has ACLs, by the policies of {_policies()}: agent.hcl for acl.tokens.default of the agent's "
             "configuration; those of the handlers together for one token, in a file that the agent's user may read, "
             "then lictor --token-file FILE init; lictor.hcl for people"]
@@ -250,28 +266,13 @@ def _policies() -> str:
     return checkout if os.path.isdir(checkout) else os.path.join(above, "share/lictor/consul.d/acl")
 
 
-def _enabled_link(mine: Installed, unit: str) -> str:
-    target = "sockets" if unit.endswith(".socket") else "multi-user"
-    return mine.path(f"{_UNITS}/{target}.target.wants/{unit}")
-
-
-def _residents_todo(mine: Installed, settings: Settings, has: detect.Node) -> list[str]:
-    residents = _residents(settings)
-    if not has.has_systemd:
-        return [f"keep {name} running: {' '.join(process.handler_argv(name))}" for name in residents]
-    asked = [
-        unit_files.REGISTRAR_UNIT,
-        *([unit_files.SERVE_SOCKET, unit_files.SERVE_UNIT] if settings.watch.door == "http" else []),
-    ]
-    missing = [unit for unit in asked if not os.path.lexists(_enabled_link(mine, unit))]
-    return [
-        *([f"systemctl daemon-reload && systemctl enable --now {' '.join(missing)}"] if missing else []),
-        *(
-            [
-                f"systemctl disable --now {unit_files.SERVE_SOCKET} {unit_files.SERVE_UNIT}, "
-                "which the other door has no use for"
-            ]
-            if settings.watch.door == "script" and os.path.lexists(_enabled_link(mine, unit_files.SERVE_UNIT))
-            else []
-        ),
-    ]
+def _residents_todo(setup: _Setup) -> list[str]:
+    if not setup.node.has_systemd:
+        return [f"keep {name} running: {' '.join(process.handler_argv(name))}" for name in setup.residents]
+    is_http = setup.settings.watch.door == "http"
+    units = [REGISTRAR_UNIT, *([SERVE_SOCKET, SERVE_UNIT] if is_http else [])]
+    missing = [unit for unit in units if not setup.is_enabled(unit)]
+    todo = [f"systemctl daemon-reload && systemctl enable --now {' '.join(missing)}"] if missing else []
+    if not is_http and setup.is_enabled(SERVE_UNIT):
+        todo.append(f"systemctl disable --now {SERVE_SOCKET} {SERVE_UNIT}, which the other door has no use for")
+    return todo

@@ -1,4 +1,4 @@
-"""What lictor put on this node, remembered in one file, so that exactly that can be taken away again."""
+"""The manifest of what lictor put on this node: one file, so that exactly that can be taken away again."""
 
 import contextlib
 import hashlib
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from lictor.adapters import files
 
 MANIFEST = "/etc/lictor/installed.json"
-_GENERATED = "generated"  # rewritten by lictor itself, so a difference is not its owner's
+_GENERATED = "generated"  # lictor itself writes it anew, so a difference is no change of its owner's
 
 
-class Installed:
-    """Files and folders of lictor's below `root`; `lines` says what happened to them, for people.
+class Manifest:
+    """lictor's files and folders below `root`; `lines` says what happened to them, for people.
 
-    A file that differs from what was written last has been changed by its owner, and is left alone unless `force`.
+    If a file differs from what was written last, its owner has changed it, and it is left alone unless `force`.
     """
 
     def __init__(self, root: str, *, force: bool) -> None:
@@ -26,13 +26,16 @@ class Installed:
         self.folders: dict[str, list[int] | None] = known.get("folders", {})  # path -> mode, uid, gid before; None: new
 
     def path(self, path: str) -> str:
-        """Where a path of the node lies below `root`."""
+        """Map a path of the node to below `root`."""
         return os.path.join(self.root, path.lstrip("/"))
 
     def write(self, path: str, text: str, *, generated: bool = False, mode: int = 0o644) -> bool:
-        """Write a file unless its owner changed it (`generated`: lictor will); returns whether anything changed."""
-        there = files.read(self.path(path))
-        is_changed = there is not None and there != text and _digest(there) != self.files.get(path)
+        """Write a file, unless its owner has changed it; returns whether the file is another now.
+
+        A `generated` file is one that lictor itself will write anew.
+        """
+        present = files.read(self.path(path))
+        is_changed = present is not None and present != text and _digest(present) != self.files.get(path)
         if is_changed and not self.force:
             self.lines.append(f"kept {path}: it has been changed (--force overwrites it)")
             return False
@@ -47,13 +50,14 @@ class Installed:
         return changed
 
     def make_folder(self, path: str) -> None:
+        """Make a folder, and those above it."""
         if not os.path.isdir(self.path(path)):
             self.make_folder(os.path.dirname(path))
             os.mkdir(self.path(path))
             self.folders[path] = None
 
     def own(self, path: str, user: str, mode: int) -> None:
-        """Give a file, or a folder with all that is in it, its mode, and to `user` if there is one."""
+        """Set a file's or folder's mode; give it, with all that is in it, to `user` if there is one."""
         os.chmod(self.path(path), mode)
         if user:
             account = pwd.getpwnam(user)
@@ -63,13 +67,13 @@ class Installed:
                     os.chown(os.path.join(folder, name), account.pw_uid, account.pw_gid, follow_symlinks=False)
 
     def show(self, path: str, user: str) -> None:
-        """Let a file of root's be read by `user`, if there is one, and by nobody else."""
+        """Let `user`, if there is one, read a file of root's; nobody else may."""
         os.chmod(self.path(path), 0o640)
         if user:
             os.chown(self.path(path), -1, pwd.getpwnam(user).pw_gid)
 
     def adopt(self, folder: str) -> None:
-        """Remember what other parts of lictor put into a folder."""
+        """Add what other parts of lictor put into a folder."""
         for entry in sorted(os.scandir(self.path(folder)), key=lambda entry: entry.name):
             path = os.path.join(folder, entry.name)
             if entry.is_dir():
@@ -79,35 +83,36 @@ class Installed:
                 self.lines.append(f"wrote {path}")
 
     def share(self, path: str, user: str) -> None:
-        """Let `user` add files of its own to a folder of root's. Sticky: it can't replace those of others."""
-        before, account = os.stat(self.path(path)), pwd.getpwnam(user)
-        wanted = (stat.S_IMODE(before.st_mode) | 0o1070, before.st_uid, account.pw_gid)
-        if (stat.S_IMODE(before.st_mode), before.st_uid, before.st_gid) != wanted:
-            self.folders.setdefault(path, [stat.S_IMODE(before.st_mode), before.st_uid, before.st_gid])
-            os.chown(self.path(path), *wanted[1:])
-            os.chmod(self.path(path), wanted[0])
+        """Let `user` add files of its own to a folder of root's. The sticky bit keeps it from replacing others'."""
+        found, account = os.stat(self.path(path)), pwd.getpwnam(user)
+        before = [stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid]
+        after = [before[0] | 0o1070, found.st_uid, account.pw_gid]
+        if before != after:
+            self.folders.setdefault(path, before)
+            os.chown(self.path(path), *after[1:])
+            os.chmod(self.path(path), after[0])
             self.lines.append(f"changed {path}: {user} may add files")
 
     def remove(self, keep: dict[str, str]) -> None:
-        """Take everything away, last things first. `keep`: path -> why not."""
+        """Take everything away, last things first. `keep`: path -> why it must stay."""
         for path in reversed(list(self.files)):
-            there = files.read(self.path(path))
-            if there is not None and path in keep:
-                self.lines.append(f"kept {path}: {keep[path]}")
-            elif there is None or self.force or self.files[path] in (_GENERATED, _digest(there)):
-                if files.remove(self.path(path)):
-                    self.lines.append(f"removed {path}")
-                del self.files[path]
-            else:
-                self.lines.append(f"kept {path}: it has been changed (--force removes it)")
+            present = files.read(self.path(path))
+            is_ours = present is None or self.force or self.files[path] in (_GENERATED, _digest(present))
+            if present is not None and (path in keep or not is_ours):
+                why = keep.get(path, "it has been changed (--force removes it)")
+                self.lines.append(f"kept {path}: {why}")
+                continue
+            if files.remove(self.path(path)):
+                self.lines.append(f"removed {path}")
+            del self.files[path]
         if not self.files:
             files.remove(self.path(MANIFEST))
         for path in reversed(list(self.folders)):
-            self._give_back(path)
+            self._restore(path)
         outermost = [path for path in self.folders if os.path.dirname(path) not in self.folders]
         self.lines += [f"left {path}: it is not empty" for path in outermost]
 
-    def _give_back(self, path: str) -> None:
+    def _restore(self, path: str) -> None:
         before = self.folders[path]
         if before is not None:
             os.chmod(self.path(path), before[0])
@@ -121,7 +126,7 @@ class Installed:
 
     @contextlib.contextmanager
     def saved(self) -> Iterator[None]:
-        """Remember what was done, also when it fails half-way."""
+        """Write the manifest at the end, also after a failure half-way."""
         try:
             yield
         finally:
