@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.engines import protocols
+from lictor.engines import registry
 from lictor.spec import service_spec
 from lictor.spec.settings import Settings, parse_settings
 
@@ -16,7 +16,7 @@ from lab.consul import Consul
 from lab.daemon import wait_for
 from support.paths import DATA
 
-ENGINE = protocols.COUNTING["command"]
+ENGINE = registry.SCHEDULERS["command"]
 PLAYBOOK = DATA / "ansible/service.yml"
 ANSIBLE = [f"{sys.prefix}/bin/ansible-playbook", "-i", "localhost,", str(PLAYBOOK), "-e", "service_name={name}",
            "-e", "service_instances={replicas}"]

@@ -3,15 +3,15 @@
 import pytest
 
 from lictor import model
-from lictor.engines import inspection, own_containers
+from lictor.engines import own_containers
 
 
 def test_one_that_has_lost_its_name_is_known_by_its_id() -> None:
     """As a container is for a moment while Docker removes it; and one that others link to has more names."""
     short = {"Id": "ab" * 32, "Names": ["/other/alias", "/books-1"], "Image": "books:1", "Created": 7, "State": "dead",
              "Status": "Dead", "Labels": {"lictor.service": "books", "lictor.number": "1"}}
-    assert inspection.listed(short).name == "books-1"
-    assert inspection.listed({**short, "Names": []}) == model.Container(
+    assert own_containers._from_list(short).name == "books-1"
+    assert own_containers._from_list({**short, "Names": []}) == model.Container(
         id="ab" * 32, name="ab" * 6, service="books", number=1, color="", image="books:1", release="", status="dead",
         created_at=7.0, started_at=7.0, exit_code=None)
 
@@ -31,4 +31,4 @@ TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when re
 ])
 def test_connections_of_loopback_do_not_count(remote: str, count: int) -> None:
     row = f"   5: 0000000000000000FFFF0000020011AC:1F90 {remote}:C353 01 0:0 0:0 0 0 0 1\n"
-    assert own_containers.connections(TABLE + row, {8080}) == count
+    assert own_containers.count_connections(TABLE + row, {8080}) == count

@@ -14,7 +14,7 @@ import pytest
 
 from lictor import errors
 from lictor.adapters import http
-from lictor.engines import protocols
+from lictor.engines import registry
 from lictor.spec import service_spec
 from lictor.spec.settings import Settings, parse_settings
 
@@ -22,7 +22,7 @@ from lab.daemon import free_ports
 from support import jenkins as lab
 from support.jenkins import Jenkins, Job
 
-ENGINE = protocols.COUNTING["webhook"]
+ENGINE = registry.SCHEDULERS["webhook"]
 JOBS = {
     "deploy-books": Job({"service_instances": "1", "service_image": ""}, log="".join(f"{n}\n" for n in range(50))),
     "deploy-plain": Job(None), "deploy-off": Job({}, disabled=True), "deploy-full": Job({}, refused=True),

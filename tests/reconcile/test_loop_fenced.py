@@ -13,7 +13,7 @@ import pytest
 from lictor import model
 from lictor.adapters.consul import lock
 from lictor.adapters.consul.client import Client
-from lictor.engines import protocols
+from lictor.engines import registry
 from lictor.events import script
 from lictor.planner import service_state
 from lictor.reconcile import history, loop, observe
@@ -90,7 +90,7 @@ def contexts(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def share(monkeypatch: pytest.MonkeyPatch, *, fenced: bool) -> Cluster:
     cluster = Cluster(fenced=fenced)
-    monkeypatch.setitem(protocols.ENGINES, "docker", cluster)
+    monkeypatch.setitem(registry.CONTAINER_ENGINES, "docker", cluster)
     return cluster
 
 

@@ -19,7 +19,7 @@ import pytest
 from lictor import model
 from lictor.adapters import files
 from lictor.adapters.consul.client import Client as ConsulClient
-from lictor.engines import protocols
+from lictor.engines import registry
 from lictor.events import script, survey
 from lictor.planner import observation
 from lictor.reconcile import observe
@@ -297,7 +297,7 @@ class Engine:
 def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books: Settings, nginx: Nginx, consul: Consul,
                                                               monkeypatch: pytest.MonkeyPatch, connections: int | None,
                                                               seen: list[int | None]) -> None:
-    monkeypatch.setitem(protocols.ENGINES, "docker", Engine(connections))
+    monkeypatch.setitem(registry.CONTAINER_ENGINES, "docker", Engine(connections))
     context = Context(books, ConsulClient.connect(environ=consul.environ), "node-1")
     context.client.put(f"services/{NAME}/spec", json.dumps({"name": NAME, "image": "books:1", "port": "8080",
                                                              "node": "node-1", "route": {"path": "/books"}}))

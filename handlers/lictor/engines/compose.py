@@ -32,7 +32,7 @@ logs = own_containers.logs
 
 
 def containers(service: str | None = None) -> list[model.Container]:
-    return own_containers.containers(service, by_compose=True)
+    return own_containers.containers(service, made_by="compose")
 
 
 def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gated: bool = False) -> model.Container:
@@ -41,7 +41,7 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
         if (each.status, each.release) != ("exited", release):
             raise errors.Conflict(f"compose: {each.name} is number {number} of {model.catalog_name(spec.name, color)}")
         client.start(each.id)
-        return own_containers.seen(client, each.id)
+        return own_containers.read_started(client, each.id)
     client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S)
     own = labels.of_container(spec, number=number, color=color, release=release, gated=gated)
     try:
@@ -55,7 +55,7 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
             for each in _numbered(spec.name, color, number):
                 client.remove(each.id)
         raise
-    return own_containers.seen(client, made[0].id)
+    return own_containers.read_started(client, made[0].id)
 
 
 def _numbered(service: str, color: str, number: int) -> list[model.Container]:

@@ -18,7 +18,7 @@ logs = own_containers.logs
 
 
 def containers(service: str | None = None) -> list[model.Container]:
-    return own_containers.containers(service, by_compose=False)
+    return own_containers.containers(service, made_by="docker")
 
 
 def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gated: bool = False) -> model.Container:
@@ -27,7 +27,7 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
     kept = client.inspect(name)
     if kept and _is_kept(kept, spec.name, release):
         client.start(kept["Id"])
-        return own_containers.seen(client, kept["Id"])
+        return own_containers.read_started(client, kept["Id"])
     client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S)
     container_id = client.create(name, definition(spec, name, number=number, color=color, release=release, gated=gated))
     try:
@@ -38,7 +38,7 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
         with contextlib.suppress(errors.LictorError):  # Docker's first reason is the one that helps
             client.remove(container_id)
         raise
-    return own_containers.seen(client, container_id)
+    return own_containers.read_started(client, container_id)
 
 
 def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, release: str,
@@ -51,7 +51,7 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
         "Image": spec.image,
         "Hostname": name[:63],
         "User": spec.user,
-        "Env": [f"{key}={value}" for key, value in spec.environment_table.items()],
+        "Env": [f"{name}={value}" for name, value in spec.environment_table.items()],
         "Cmd": spec.command_words or None,
         "Entrypoint": spec.entrypoint_words or None,
         "Labels": labels.of_container(spec, number=number, color=color, release=release, gated=gated),

@@ -1,48 +1,52 @@
-"""Lictor's own containers on this node's Docker, whichever engine has made them: seen, ended, looked into."""
+"""lictor's own containers on this node's Docker, whichever engine made them: listed, ended, looked into."""
 
+import datetime
 import ipaddress
 import math
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from lictor import errors, model
 from lictor.adapters import docker
-from lictor.engines import inspection
 
 PULL_TIMEOUT_S = 600.0
-LABEL_COMPOSE = "com.docker.compose.project"  # Compose puts it on all that it makes
+LABEL_COMPOSE = "com.docker.compose.project"  # Compose puts it on each container that it makes
 
 _ESTABLISHED = "01"
+_EXITED = re.compile(r"Exited \((-?\d+)\)")  # `Exited (137) 5 minutes ago`
+_TASK_NAME = re.compile(r".*\.(\d+)\.[^.]+")  # SERVICE.SLOT.TASK
 
 
-def containers(service: str | None = None, *, by_compose: bool) -> list[model.Container]:
-    """Those that Compose has made, or all others but Swarm's, as `Engine.containers` describes them."""
+def containers(service: str | None, made_by: Literal["docker", "compose", "swarm"]) -> list[model.Container]:
+    """List the containers that one engine made, as `ContainerEngine.containers` describes it."""
     client = docker.connect()
     label = model.LABEL_SERVICE if service is None else f"{model.LABEL_SERVICE}={service}"
-    found = [each for each in client.labelled(label) if (LABEL_COMPOSE in each["Labels"]) == by_compose
-             and model.LABEL_TASK not in each["Labels"]]
+    listed = [each for each in client.labelled(label) if _maker(each["Labels"]) == made_by]
     if service is None:
-        listed = [inspection.listed(each) for each in found]
+        found = [_from_list(each) for each in listed]
     else:
-        listed = [inspection.container(each) for each in (client.inspect(each["Id"]) for each in found) if each]
-    return sorted(listed, key=lambda each: (each.name, each.id))
+        found = [_from_inspect(each) for each in (client.inspect(each["Id"]) for each in listed) if each]
+    return sorted(found, key=lambda container: (container.name, container.id))
 
 
-def seen(client: docker.Client, container_id: str) -> model.Container:
-    """One that was started just now."""
+def read_started(client: docker.Client, container_id: str) -> model.Container:
+    """Inspect a container that was started just now."""
     found = client.inspect(container_id)
     if found is None:
-        raise errors.Unavailable(f"docker: {container_id[:12]} was removed by somebody else while it started")
-    return inspection.container(found)
+        raise errors.Unavailable(f"docker: {container_id[:12]} was removed by another program while it started")
+    return _from_inspect(found)
 
 
 def stop(container: model.Container, *, grace_s: float) -> None:
     client = docker.connect()
-    if inspection.is_same(client.inspect(container.id), container):
+    if _is_same(client.inspect(container.id), container):
         client.stop(container.id, grace_s=math.ceil(grace_s))
 
 
 def remove(container: model.Container, *, grace_s: float) -> None:
     client = docker.connect()
-    if inspection.is_same(client.inspect(container.id), container):
+    if _is_same(client.inspect(container.id), container):
         client.stop(container.id, grace_s=math.ceil(grace_s))
         client.remove(container.id)
 
@@ -59,11 +63,11 @@ def in_flight(container: model.Container) -> int | None:
     try:
         with open(f"{proc}/cgroup", encoding="ascii") as file:
             if container.id not in file.read():
-                return None  # a process of this machine, but the engine is on another
+                return None  # the engine runs on another machine, and the process id is another process here
         count = 0
         for table in ("tcp", "tcp6"):
             with open(f"{proc}/net/{table}", encoding="ascii") as file:
-                count += connections(file.read(), ports)
+                count += count_connections(file.read(), ports)
         return count
     except OSError:
         return None
@@ -73,8 +77,8 @@ def logs(container: model.Container, *, lines: int) -> str:
     return docker.connect().logs(container.id, lines=lines)
 
 
-def connections(table: str, ports: set[int]) -> int:
-    """Established connections to local `ports` in the text of /proc/PID/net/tcp or tcp6, but for those of loopback."""
+def count_connections(table: str, ports: set[int]) -> int:
+    """Count established connections to local `ports` in the text of /proc/PID/net/tcp or tcp6, without loopback's."""
     count = 0
     for line in table.splitlines()[1:]:
         _, local, remote, state, *_ = line.split()
@@ -84,8 +88,62 @@ def connections(table: str, ports: set[int]) -> int:
 
 
 def _is_loopback(address: str) -> bool:
-    """Of an address as the kernel prints it: words of four bytes in the machine's order, a colon, the port."""
+    """Judge an address as the kernel prints it: words of four bytes in the machine's order, a colon, the port."""
     words = bytes.fromhex(address.partition(":")[0])
     in_order = b"".join(words[at:at + 4][::-1] for at in range(0, len(words), 4))
     ip = ipaddress.ip_address(in_order)
     return ip.is_loopback or bool(ip.version == 6 and ip.ipv4_mapped and ip.ipv4_mapped.is_loopback)
+
+
+def _maker(labels: Mapping[str, str]) -> str:
+    return "swarm" if model.LABEL_TASK in labels else "compose" if LABEL_COMPOSE in labels else "docker"
+
+
+def _is_same(found: Mapping[str, Any] | None, known: model.Container) -> bool:
+    """Decide whether Docker still has a container; Refused if its labels do not name this service and number."""
+    if found is None:
+        return False
+    labels = found["Config"]["Labels"] or {}
+    if (labels.get(model.LABEL_SERVICE), _number(labels)) != (known.service, str(known.number)):
+        raise errors.Refused(f"docker: {known.name} ({known.id[:12]}) does not say that it is number "
+                             f"{known.number} of {known.service}; it is left alone")
+    return True
+
+
+def _from_inspect(found: Mapping[str, Any]) -> model.Container:
+    state = found["State"]
+    return _labelled(
+        found["Config"]["Labels"] or {}, id=found["Id"], name=found["Name"].removeprefix("/"),
+        image=found["Config"]["Image"], status=state["Status"], created_at=_epoch(found["Created"]),
+        started_at=_epoch(state["StartedAt"]),
+        exit_code=None if state["Running"] or state["Status"] == "created" else state["ExitCode"],
+    )
+
+
+def _from_list(found: Mapping[str, Any]) -> model.Container:
+    """Read the short form of Docker's list, as far as that goes."""
+    created_at, exited = float(found["Created"]), _EXITED.match(found["Status"])
+    names = [name.removeprefix("/") for name in found["Names"] if name.count("/") == 1]  # /OTHER/ALIAS is a link's
+    return _labelled(
+        found["Labels"], id=found["Id"], name=names[0] if names else found["Id"][:12],  # Docker forgets names first
+        image=found["Image"], status=found["State"], created_at=created_at,
+        started_at=0.0 if found["State"] == "created" else created_at, exit_code=int(exited[1]) if exited else None,
+    )
+
+
+def _labelled(labels: Mapping[str, str], **facts: Any) -> model.Container:
+    number = _number(labels)
+    return model.Container(
+        service=labels.get(model.LABEL_SERVICE, ""), number=int(number) if number.isdecimal() else 0,
+        color=labels.get(model.LABEL_COLOR, ""), release=labels.get(model.LABEL_RELEASE, ""), **facts)
+
+
+def _number(labels: Mapping[str, str]) -> str:
+    """Read the number's label as it is; a task's number is its slot."""
+    task = _TASK_NAME.fullmatch(labels.get(model.LABEL_TASK_NAME, ""))
+    return task[1] if task else labels.get(model.LABEL_NUMBER, "")
+
+
+def _epoch(text: str) -> float:
+    """Parse Docker's time; the year 1 is its word for never."""
+    return 0.0 if text.startswith("0001-") else datetime.datetime.fromisoformat(text).timestamp()

@@ -4,21 +4,23 @@ A change of the count leaves everything else as it is, so that no task is made a
 release (the stop grace, the release's times) reaches Swarm with the next release.
 """
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lictor import errors, model
-from lictor.adapters import docker, docker_swarm, heartbeat
+from lictor.adapters import docker_swarm, heartbeat
 from lictor.adapters.process import CalledOff
-from lictor.engines import inspection, labels
+from lictor.engines import labels, own_containers
 from lictor.spec import service_spec
 from lictor.spec.settings import Settings
 
 _RESTART_DELAY_S = 2.0  # also before the replacement of one that lictor or a dead node ended
 _VOLUME = re.compile(r"(?:(?P<source>/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?(?P<target>/[^:]*)(?::(?P<options>[^:]*))?")
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+
+end = own_containers.remove
+logs = own_containers.logs
 
 
 def acts_here(settings: Settings) -> bool:
@@ -78,29 +80,7 @@ def remove(settings: Settings, spec: service_spec.Spec, *, color: str, called_of
 
 
 def containers(service: str | None = None) -> list[model.Container]:
-    """Those of tasks on this node, in whatever state; of one service exactly, or of all as a hint (see `Engine`)."""
-    client = docker.connect()
-    label = model.LABEL_SERVICE if service is None else f"{model.LABEL_SERVICE}={service}"
-    own = client.labelled(label, model.LABEL_TASK)
-    if service is None:
-        found = [inspection.listed(each) for each in own]
-    else:
-        inspected = [client.inspect(each["Id"]) for each in own]
-        found = [inspection.container(each) for each in inspected if each]
-    return sorted(found, key=lambda each: (each.name, each.id))
-
-
-def end(container: model.Container, *, grace_s: float) -> None:
-    """Stop and remove the container of a task on this node, and Swarm starts another task; nothing if it is gone."""
-    client = docker.connect()
-    if inspection.is_same(client.inspect(container.id), container):
-        client.stop(container.id, grace_s=math.ceil(grace_s))
-        client.remove(container.id)
-
-
-def logs(container: model.Container, *, lines: int) -> str:
-    """The last lines that it printed, of one on this node."""
-    return docker.connect().logs(container.id, lines=lines)
+    return own_containers.containers(service, made_by="swarm")
 
 
 def group(service: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> model.Group:

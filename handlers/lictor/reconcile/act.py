@@ -8,7 +8,8 @@ from lictor import errors, model
 from lictor.adapters import files, log
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.lock import Writer
-from lictor.engines import protocols
+from lictor.engines.protocols import ContainerEngine, TaskEnder
+from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
 from lictor.planner import budget, desired, next_state, service_state
 from lictor.planner.actions import Action
 from lictor.planner.observation import Observation, candidates, drain_text, members
@@ -59,8 +60,8 @@ class Executor:
         return self._observation.desired.spec
 
     @property
-    def _engine(self) -> protocols.Engine:
-        return protocols.ENGINES[self._spec.engine]
+    def _engine(self) -> ContainerEngine:
+        return CONTAINER_ENGINES[self._spec.engine]
 
     def _reserve(self, container_id: str) -> None:
         """Take one replacement off the fleet's budget before it begins; Conflict if another node took one since."""
@@ -76,7 +77,7 @@ class Executor:
         spec, rollout = self._spec_of(action.release), self._observation.state.rollout
         gated = bool(spec.release.smoke and not action.color and rollout and action.release == rollout.release)
         try:
-            container = protocols.ENGINES[spec.engine].start(
+            container = CONTAINER_ENGINES[spec.engine].start(
                 _with_env_files(spec), number=action.number, color=action.color, release=desired.fingerprint(spec),
                 gated=gated)
         except errors.LictorError as error:
@@ -145,7 +146,7 @@ class Executor:
         """Order an absolute count. The state keeps the order, also half done, if the scheduler itself does not."""
         spec, counts = self._spec_of(action.release), self._observation.counts
         assert counts is not None
-        scheduler = protocols.COUNTING[spec.engine]
+        scheduler = SCHEDULERS[spec.engine]
         order = scheduler.redeploy if action.kind == "redeploy" else scheduler.scale
         if not counts.remembers:
             self._keep_order(action.color, next_state.begun(self._observation.state, action, spec.image, time.time()))
@@ -159,7 +160,7 @@ class Executor:
     def _retire(self, action: Action) -> str:
         spec, counts = self._spec_of(action.release), self._observation.counts
         with self._failures_counted(action):
-            output = protocols.COUNTING[spec.engine].remove(self._settings, spec, color=action.color,
+            output = SCHEDULERS[spec.engine].remove(self._settings, spec, color=action.color,
                                                             called_off=self._writer.lost)
         forgets = counts is not None and not counts.remembers
         self._keep_order(action.color, service_state.Asked(0, action.release, time.time()) if forgets else None)
@@ -178,7 +179,7 @@ class Executor:
             raise
 
     def _end(self, action: Action) -> str:
-        engine = protocols.ENDING[self._spec.engine]
+        engine = TASK_ENDERS[self._spec.engine]
         container = next((each for each in engine.containers(self._name) if each.id == action.container_id), None)
         if container is None:
             return "it is gone already"
@@ -214,11 +215,11 @@ def last_words(observation: Observation, container_id: str) -> str:
     if observation.desired.spec is None:
         return ""
     service, name = observation.desired.name, observation.desired.spec.engine
-    engine: protocols.Engine | protocols.Ending | None = protocols.ENGINES.get(name) or protocols.ENDING.get(name)
+    engine: ContainerEngine | TaskEnder | None = CONTAINER_ENGINES.get(name) or TASK_ENDERS.get(name)
     if engine is None:
         return ""
     try:
-        containers = observation.containers if name in protocols.ENGINES else engine.containers(service)
+        containers = observation.containers if name in CONTAINER_ENGINES else engine.containers(service)
         container = next((each for each in containers if each.id == container_id), None)
         return engine.logs(container, lines=_LOG_LINES) if container else ""
     except errors.LictorError as error:

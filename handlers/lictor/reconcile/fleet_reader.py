@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 
 from lictor import errors, model
-from lictor.engines import protocols
+from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
 from lictor.planner import budget, self_preservation
 from lictor.planner.desired import Desired
 from lictor.planner.observation import Counts, Member, Observation, Observer, registrations
@@ -35,22 +35,22 @@ class FleetReader:
             return []
         name = service.spec.engine
         if name not in self._containers:
-            self._containers[name] = protocols.ENGINES[name].containers(self._service)
+            self._containers[name] = CONTAINER_ENGINES[name].containers(self._service)
         return [each for each in self._containers[name] if each.service == service.name]
 
     def counts(self, service: Desired, state: State, instances: Sequence[model.Instance]) -> Counts | None:
         """Read the orders of a scheduler, from itself or from the state; None for an engine that is no scheduler."""
         name = service.spec.engine if service.spec else ""
-        if name not in protocols.COUNTING:
+        if name not in SCHEDULERS:
             return None
         if name not in self._acts:
-            scheduler = protocols.COUNTING[name]
+            scheduler = SCHEDULERS[name]
             self._acts[name] = scheduler.acts_here(self.context.settings)
             self._groups[name] = scheduler.groups(self._service) if self._acts[name] else None
         known = self._groups[name]
         groups = ([group for group in known if group.service == service.name] if known is not None
                   else scheduler_view.remembered_groups(service, state, instances))
-        return Counts(self.context.node, self._acts[name], name in protocols.ENDING, known is not None, tuple(groups))
+        return Counts(self.context.node, self._acts[name], name in TASK_ENDERS, known is not None, tuple(groups))
 
     def with_observer(self, observation: Observation) -> Observation:
         """Add what may be wrong with the observer; the costly facts only if an instance is critical or the breaker
@@ -73,7 +73,7 @@ class FleetReader:
         """
         spec = observation.desired.spec
         assert spec is not None
-        connections = protocols.ENGINES[spec.engine].in_flight(member.container)
+        connections = CONTAINER_ENGINES[spec.engine].in_flight(member.container)
         requests = self._requests_at(spec.name, registrations(member, observation))
         return requests if requests > (connections or 0) else connections
 

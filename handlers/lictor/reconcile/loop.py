@@ -9,7 +9,7 @@ from lictor import errors, model
 from lictor.adapters import log
 from lictor.adapters.consul import lock, transactions
 from lictor.adapters.consul.lock import PlainWriter, Writer
-from lictor.engines import protocols
+from lictor.engines.registry import CONTAINER_ENGINES
 from lictor.planner import next_state, plan, scheduled, service_state
 from lictor.planner.actions import ACTS
 from lictor.planner.observation import Observation
@@ -105,7 +105,7 @@ def _observed(context: Context, name: str, idle_reads: Mapping[str, int]) -> Rea
 
 def _needs_fence(reading: Reading) -> bool:
     spec, is_scheduled = reading.observation.desired.spec, reading.observation.counts is not None
-    return spec is not None and (is_scheduled or protocols.ENGINES[spec.engine].FENCED) and _has_acts(reading)
+    return spec is not None and (is_scheduled or CONTAINER_ENGINES[spec.engine].FENCED) and _has_acts(reading)
 
 
 def _step_fenced(context: Context, reading: Reading) -> bool:

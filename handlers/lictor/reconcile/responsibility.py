@@ -1,7 +1,7 @@
 """The nodes' share of a service: which node acts for it, which reports bad input, and what is wrong with that."""
 
 from lictor.adapters import heartbeat
-from lictor.engines import protocols
+from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
 from lictor.planner.desired import Desired
 from lictor.planner.observation import Observation
 from lictor.reconcile.context import Context
@@ -10,16 +10,16 @@ from lictor.reconcile.context import Context
 def acts_here(context: Context, service: Desired) -> bool:
     """Decide whether this node starts and stops the service's containers, or gives orders to its scheduler."""
     engine = service.spec.engine if service.spec else ""
-    if engine in protocols.ENDING:
-        return heartbeat.read(context.settings.state_dir) is not None or protocols.ENDING[engine].is_here()
-    if engine in protocols.COUNTING:
-        return protocols.COUNTING[engine].acts_here(context.settings)
+    if engine in TASK_ENDERS:
+        return heartbeat.read(context.settings.state_dir) is not None or TASK_ENDERS[engine].is_here()
+    if engine in SCHEDULERS:
+        return SCHEDULERS[engine].acts_here(context.settings)
     return places_here(context, service)
 
 
 def places_here(context: Context, service: Desired) -> bool:
     """Decide whether the service's containers are this node's own, each started and stopped by lictor."""
-    return (service.spec is not None and service.spec.engine in protocols.ENGINES
+    return (service.spec is not None and service.spec.engine in CONTAINER_ENGINES
             and service.spec.node == context.node)
 
 
@@ -32,7 +32,7 @@ def describe_strays(context: Context, observation: Observation) -> str:
     """Describe containers that run on this node although the spec names another one; usually ""."""
     service = observation.desired
     strays = [each for each in observation.instances if each.node == context.node and each.container_id]
-    if not strays or not service.spec or service.spec.engine not in protocols.ENGINES or acts_here(context, service):
+    if not strays or not service.spec or service.spec.engine not in CONTAINER_ENGINES or acts_here(context, service):
         return ""
     return f"stray containers: {len(strays)} here, but the spec's node is {service.spec.node}. No node removes them"
 
@@ -40,7 +40,7 @@ def describe_strays(context: Context, observation: Observation) -> str:
 def describe_lost_node(observation: Observation, node: str) -> str:
     """Describe the loss of another node that acts for the service and does not answer; usually ""."""
     spec = observation.desired.spec
-    if spec is None or spec.node in ("", node) or spec.engine not in protocols.ENGINES:
+    if spec is None or spec.node in ("", node) or spec.engine not in CONTAINER_ENGINES:
         return ""
     lost = [each for each in observation.instances if each.node == spec.node and not each.node_alive]
     return (f"on hold: node {spec.node} does not answer (serfHealth). Its {len(lost)} instances stay until it is back, "
