@@ -151,7 +151,7 @@ class Node:
 
     def confirmed(self, name: str) -> list[tuple[str, str]]:
         """Node and service ID of each instance that nginx has confirmed to serve; none while it has not."""
-        now = route_store.served(self.settings.state_dir, name)
+        now = route_store.published(self.settings.state_dir, name)
         return sorted(now.instances) if now and now.confirmed else []
 
     def wait_served(self, *names: str, timeout_s: float = 30) -> None:

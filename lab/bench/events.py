@@ -55,12 +55,13 @@ def _timed_ms(argv: list[str], stdin: bytes, environ: dict[str, str]) -> float:
 def _nginx_ms(settings: NginxSettings, peers: int) -> float:
     """nginx's own part of one publication: parsing the changed files, and HUP until it answers the new generation."""
     templates = Templates()
-    wanted = conf_files.wanted(settings.conf_dir, templates, {"books": _ROUTE}, "books",
-                           tuple(Peer("127.0.0.1", 20000 + number) for number in range(peers)))
-    text = templates.text("check.conf.j2", run_dir=os.path.join(settings.conf_dir, "run"),
-                          upstreams=[wanted.upstream], locations=wanted.locations)
+    wanted = conf_files.desired(settings.conf_dir, templates, {"books": _ROUTE}, "books",
+                                tuple(Peer("127.0.0.1", 20000 + number) for number in range(peers)))
+    upstreams, staged = conf_files.staged(settings.conf_dir, [wanted])
+    text = templates.text("check.conf.j2", run_dir=nginx.run_dir(settings.conf_dir), upstreams=upstreams,
+                          locations=[wanted.location])
     began = time.perf_counter()
-    nginx.check(settings, text)
+    nginx.check(settings, text, staged)
     checked = time.perf_counter()
     nginx.swap(settings.conf_dir, wanted.files)
     nginx.settle(settings.conf_dir)
@@ -105,7 +106,7 @@ def _medians(folder: str, runs: int) -> dict[str, float]:
             once["changed"] = _timed_ms(event, _payload(peers), environ)
             time.sleep(_PAUSE_S)
             once["unchanged"] = _timed_ms(event, _payload(peers), environ)
-            now = route_store.served(state_dir, "books")
+            now = route_store.published(state_dir, "books")
             if not now or not now.confirmed or len(now.peers) != peers:
                 raise AssertionError(f"nginx did not follow: {now}")
             _multiply(state_dir, os.path.join(folder, "many"))

@@ -112,7 +112,7 @@ HOSTILE: list[dict[str, Any]] = [
 def test_hostile_instances_are_skipped_and_named_and_the_others_stay_served(node: Node) -> None:
     node.apply()
     node.wait_served(f"{NAME}-1")
-    upstream = Path(node.nginx.conf_dir) / "upstreams" / f"lictor_{NAME}.conf"
+    upstream = Path(node.nginx.conf_dir) / "peers" / f"{NAME}.conf"
     clean = upstream.read_text()
     with Client(node.nginx.port, "/api/v1/books") as client:
         for number, fields in enumerate(HOSTILE):

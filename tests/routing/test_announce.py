@@ -28,7 +28,7 @@ def serve(state_dir: str, name: str, *ids: str, confirmed: bool = True, acts: bo
     files.write_json(f"{state_dir}/routes/{name}.json", {
         "name": name, "service": name, "path": f"/{name}", "host": "", "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": False, "acts": acts})
-    route_store.write_served(state_dir, name, peers.Served(
+    route_store.write_published(state_dir, name, peers.PublishedRoute(
         (), tuple(("node-1", each) for each in ids), confirmed=confirmed))
 
 

@@ -1,75 +1,62 @@
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lictor.routing import conf_text, templates
+from lictor import errors
+from lictor.routing import conf_text
 from lictor.routing.peers import Peer
 
 PEERS = [Peer("127.0.0.1", 32768), Peer("10.0.0.7", 8080, 3), Peer("fd00::1", 8080)]
-TEMPLATES = templates.Templates()
 
 
 def servers(peers: list[Peer]) -> list[str]:
-    return [conf_text.server(each) for each in peers]
+    """The lines of the file that an upstream includes, without comments."""
+    text = conf_text.peers("books", peers)["peers/books.conf"]
+    assert text and text.startswith(conf_text.MARK)
+    return [line for line in text.splitlines() if not line.startswith("#")]
 
 
-@pytest.mark.parametrize(("before", "after", "alike"), [
-    ([Peer("10.0.0.1", 80)], [Peer("10.0.0.2", 8080), Peer("fd00::1", 1, 65535)], True),
-    (PEERS, PEERS[:1], True),
-    ([], PEERS, False),
-    (PEERS, [], False),
-])
-def test_the_shape_of_an_upstream_is_that_without_its_addresses_and_weights(before: list[Peer], after: list[Peer],
-                                                                            alike: bool) -> None:
-    shapes = [conf_text.shape(TEMPLATES.upstream("books", peers)) for peers in (before, after)]
-    assert (shapes[0] == shapes[1]) is alike
-    assert shapes[0] != conf_text.shape(TEMPLATES.upstream("shelves", before))
+def test_each_peer_is_a_server_with_its_weight() -> None:
+    assert servers(PEERS) == ["server 127.0.0.1:32768 max_fails=0;", "server 10.0.0.7:8080 weight=3 max_fails=0;",
+                              "server [fd00::1]:8080 max_fails=0;"]
+
+
+def test_without_a_peer_nobody_is_asked_and_the_location_says_so() -> None:
+    assert servers([]) == ["server 127.0.0.1:9 down;"]
+    texts = conf_text.peers("books", [])
+    assert texts["peers/books.empty"] and "return 503;" in texts["peers/books.empty"]
+    assert conf_text.peers("books", PEERS)["peers/books.empty"] is None
+    assert set(conf_text.no_peers("books")) == set(texts) and not any(conf_text.no_peers("books").values())
 
 
 SOME_PEERS = st.lists(st.builds(
     Peer, st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str), st.integers(1, 65535),
-    st.one_of(st.just(1), st.integers(1, 65535))).filter(lambda peer: peer[:2] != ("127.0.0.1", 9)),
-    min_size=1, max_size=4)
+    st.one_of(st.just(1), st.integers(1, 65535))), min_size=1, max_size=4)
 
 
-@given(SOME_PEERS, SOME_PEERS)
-def test_other_servers_give_what_the_template_gives(before: list[Peer], after: list[Peer]) -> None:
-    assert conf_text.with_servers(TEMPLATES.upstream("books", before), servers(after)) == TEMPLATES.upstream(
-        "books", after)
+@given(SOME_PEERS)
+def test_whatever_address_a_peer_has_its_server_holds_that_and_nothing_else(peers: list[Peer]) -> None:
+    lines = servers(peers)
+    assert len(lines) == len(peers) and all(line.count(";") == 1 for line in lines)
+    assert [" weight=" in line for line in lines] == [each.weight != 1 for each in peers]
 
 
-def test_a_port_that_begins_like_the_one_that_stands_for_no_peer_is_a_peer() -> None:
-    text = TEMPLATES.upstream("books", [Peer("127.0.0.1", 9001)])
-    assert conf_text.with_servers(text, ["127.0.0.1:9002"]) == TEMPLATES.upstream("books", [Peer("127.0.0.1", 9002)])
+@given(st.text(st.sampled_from("ab10.:/;{}\"'\\ \n#$~"), min_size=1, max_size=30))
+@settings(deadline=None)
+def test_a_hostile_address_gives_no_server(address: str) -> None:
+    try:
+        lines = servers([Peer(address, 80)])
+    except errors.Refused:
+        return
+    assert set(address) <= set("10ab.:") and len(lines) == 1
 
 
-@given(SOME_PEERS, SOME_PEERS)
-def test_nobody_is_followed_by_what_the_template_gives(before: list[Peer], after: list[Peer]) -> None:
-    text = conf_text.with_nobody(TEMPLATES.upstream("books", before))
-    assert text is not None
-    assert conf_text.SERVER.findall(text) == [conf_text.NO_PEER] and conf_text.with_nobody(text) == text
-    assert conf_text.with_servers(text, servers(after)) == TEMPLATES.upstream("books", after)
-    assert conf_text.with_nobody(TEMPLATES.upstream("books", [])) is None
-
-
-TEXT = TEMPLATES.upstream("books", PEERS)
-
-
-@pytest.mark.parametrize(("text", "after"), [
-    (TEXT, []),
-    (TEMPLATES.upstream("books", []), PEERS),
-    (templates.Templates(live=True).upstream("books", PEERS), PEERS),
-    ("", PEERS),
-    (TEXT.replace("[fd00::1]:8080", "[fd00::1]:8080 backup"), PEERS),
-    (TEXT.replace("server [fd00::1]", "\n    server [fd00::1]"), PEERS),
-    (TEXT.replace("}", "# server 10.0.0.1:80\n}"), PEERS),
-    ("upstream x {\n    server 10.0.0.1:80; server 10.0.0.2:80;\n}\n", PEERS),
-])
-def test_what_only_the_template_knows_is_left_to_it(text: str, after: list[Peer]) -> None:
-    assert conf_text.with_servers(text, servers(after)) is None
-
-
-@pytest.mark.parametrize("server", ["10.0.0.1", "10.0.0.1:80; } server { root /etc", "x:80", "10.0.0.1:80\n", "\\1:80",
-                                    "10.0.0.1:80 weight=0", "10.0.0.1:80 weight=x", "10.0.0.1:80 weight=1 backup"])
-def test_nothing_hostile_becomes_a_server(server: str) -> None:
-    assert conf_text.with_servers(TEXT, [server]) is None
+@pytest.mark.parametrize("peer", [
+    Peer("10.0.0.1; } server { root /etc", 80), Peer("x", 80), Peer("10.0.0.1\n", 80), Peer("\\1", 80), Peer("", 80),
+    *(Peer("10.0.0.1", port) for port in list[Any](["80; }", "", "80\n", -1, 100000, None])),
+    *(Peer("10.0.0.1", 80, weight) for weight in list[Any]([0, "x", "1 backup", -1, 100000]))])
+def test_nothing_hostile_becomes_a_server(peer: Peer) -> None:
+    with pytest.raises(errors.Refused, match="must not reach a configuration"):
+        conf_text.peers("books", [PEERS[0], peer])

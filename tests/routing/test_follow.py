@@ -82,7 +82,7 @@ class Node(NamedTuple):
         follow.refresh(self.settings, [NAME], ConsulClient.connect(environ=self.consul.environ))
 
     @property
-    def served(self) -> peers.Served:
+    def served(self) -> peers.PublishedRoute:
         return published(self.settings, NAME)
 
     def who_answers(self) -> set[str | int]:
@@ -159,7 +159,9 @@ def test_an_event_that_changes_nothing_ends_at_once_and_other_peers_load_neither
     unchanged = loaded(node.payload())
     assert not unchanged & (expensive | never)
     ours = {each.removeprefix("lictor.") for each in unchanged if each.startswith("lictor.")}
-    assert ours == {"errors", "files", "model", "route", "routes", "upstream", "watch"}
+    rooms = {"adapters", "adapters.consul", "events", "routing"}
+    assert ours == rooms | {"adapters.consul.payload", "adapters.files", "errors", "events.service_watch_fast", "model",
+                            "routing.peers", "routing.route_store"}
     assert node.served == before._replace(consul_index=8)
     node.register(backends[2])
     assert not loaded(node.payload()) & never
@@ -192,8 +194,8 @@ def test_hostile_instances_are_skipped_by_name_and_the_others_stay(node: Node, b
         assert f"evil-{number}" in done.stderr.decode()
     assert "entry 8 of 11" in done.stderr.decode()
     assert node.who_answers() == {"a", "b", "c"}
-    upstream_file = text_of(f"{node.nginx.conf_dir}/upstreams/lictor_{NAME}.conf")
-    assert upstream_file.count("server ") == 3 and "evil" not in upstream_file
+    peers_file = text_of(f"{node.nginx.conf_dir}/peers/{NAME}.conf")
+    assert peers_file.count("server ") == 3 and "evil" not in peers_file
     before = node.served
     alone = node.route(json.dumps(extra).encode(), index="10")  # fewer, so Consul itself is asked, and knows better
     assert alone.returncode == 0 and node.served._replace(consul_index=9) == before
@@ -209,7 +211,7 @@ def test_none_is_held_for_a_minute_then_answers_503_until_one_is_back(node: Node
     assert node.who_answers() == {"a", "b"}
     node.sweep()
     assert node.who_answers() == {"a", "b"}
-    route_store.write_served(node.settings.state_dir, NAME, node.served._replace(empty_since=time.time() - 61))
+    route_store.write_published(node.settings.state_dir, NAME, node.served._replace(empty_since=time.time() - 61))
     node.sweep()
     assert node.who_answers() == {503}
     node.register(backends[2])
@@ -275,7 +277,8 @@ def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node: No
     node.register(b)
     done = node.route(node.payload())
     assert (done.returncode, node.who_answers()) == (0, {"a", "b"}), done.stderr
-    assert node.served.confirmed and node.served.refused == (f"{mode} /taken",)
+    refusal = node.served.refusal
+    assert node.served.confirmed and refusal and refusal.place == peers.Place(mode, "", "/taken")
     node.register(c, name="other")
     files.write_json(f"{node.settings.state_dir}/routes/other.json", {
         "name": "other", "service": "other", "path": "/other", "host": "", "traffic": "healthy", "node": "node-1",
@@ -284,13 +287,14 @@ def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node: No
     assert "rolled-back" not in capsys.readouterr().err and node.nginx.get("/other")[0] == 200
     node.sweep()
     assert "rolled-back" not in capsys.readouterr().err and node.who_answers() == {"a", "b"}
-    route_store.write_served(node.settings.state_dir, NAME, node.served._replace(refused_until=time.time()))
+    refusal = refusal._replace(until=time.time())
+    route_store.write_published(node.settings.state_dir, NAME, node.served._replace(refusal=refusal))
     node.sweep()  # which alone tries it again, after a minute
     assert "rolled-back" in capsys.readouterr().err and node.who_answers() == {"a", "b"}
     files.write_atomic(node.nginx.main_conf, main_conf)
     node.sweep()
     assert node.nginx.get(PATH)[0] == 404 and node.nginx.get("/taken")[0] == 200
-    assert node.served.confirmed and not node.served.refused
+    assert node.served.confirmed and not node.served.refusal
 
 
 def test_where_the_users_own_configuration_is_refused_no_route_is_to_blame(node: Node, backends: list[Backend],
@@ -300,7 +304,7 @@ def test_where_the_users_own_configuration_is_refused_no_route_is_to_blame(node:
     main_conf = text_of(node.nginx.main_conf)
     files.write_atomic(node.nginx.main_conf, main_conf + "nonsense;")
     node.refresh(path="/other")
-    assert "not for what is new" in capsys.readouterr().err and not node.served.refused
+    assert "not for what is new" in capsys.readouterr().err and not node.served.refusal
     files.write_atomic(node.nginx.main_conf, main_conf)
     node.sweep()
     assert node.nginx.get("/other")[0] == 200 and node.served.confirmed

@@ -128,8 +128,8 @@ def route(settings: Settings, **changes: object) -> None:
 
 def decide(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None:
     """What a decision leaves in the state folder."""
-    before = route_store.served(settings.state_dir, NAME) or peers.Served((), ())
-    route_store.write_served(settings.state_dir, NAME, before._replace(
+    before = route_store.published(settings.state_dir, NAME) or peers.PublishedRoute((), ())
+    route_store.write_published(settings.state_dir, NAME, before._replace(
         peers=tuple(peers.Peer("127.0.0.1", port, weight)
                     for port, weight in zip(ports, weights or [1] * len(ports), strict=True)),
         instances=tuple(("node-1", f"{port}") for port in ports), confirmed=False))

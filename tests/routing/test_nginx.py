@@ -54,14 +54,14 @@ def put(settings: Settings, name: str, *ports: int, path: str = "", host: str = 
         removed: bool = False) -> None:
     """And what a first decision would."""
     put_route(settings, name, path=path or f"/{name}", host=host, removed=removed)
-    route_store.write_served(settings.state_dir, name, peers.Served(
+    route_store.write_published(settings.state_dir, name, peers.PublishedRoute(
         tuple(peers.Peer("127.0.0.1", port) for port in ports),
         tuple(("node-1", f"{name}-{port}") for port in ports)))
 
 
 def change_peers(settings: Settings, name: str, *ports: int) -> None:
     """What another decision leaves of a service that nginx serves already."""
-    route_store.write_served(settings.state_dir, name, published(settings, name)._replace(
+    route_store.write_published(settings.state_dir, name, published(settings, name)._replace(
         peers=tuple(peers.Peer("127.0.0.1", port) for port in ports), confirmed=False))
 
 
@@ -72,7 +72,7 @@ def is_confirmed(settings: Settings, name: str) -> bool:
 def written(nginx: Nginx) -> set[str]:
     """Every file that lictor wrote for services."""
     return {os.path.relpath(os.path.join(folder, name), nginx.conf_dir)
-            for below in ("upstreams", "locations", "servers")
+            for below in ("peers", "upstreams", "locations", "servers")
             for folder, _, names in os.walk(os.path.join(nginx.conf_dir, below)) for name in names}
 
 
@@ -113,7 +113,7 @@ def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(
     binary.chmod(0o755)
     settings = with_nginx(settings, binary=str(binary), reload_min_interval_s=0.2)
     with Backend("a") as one, Backend("b") as two:
-        for ports, times in (((one.port,), 1), ((two.port,), 1), ((one.port, two.port), 1), ((), 2), ((two.port,), 3)):
+        for ports, times in (((one.port,), 1), ((two.port,), 1), ((one.port, two.port), 1), ((), 1), ((two.port,), 1)):
             put(settings, "books", *ports)
             assert publish.publish(settings) == ["books"]
             assert asked.read_text().count("check.conf") == times, ports
@@ -148,7 +148,7 @@ def test_what_nginx_refuses_is_rolled_back_and_blocks_no_other(settings: Setting
     assert "outcome=rolled-back" in (log := capsys.readouterr().err) and "duplicate location" in log
     assert not is_confirmed(settings, "clash")
     assert written(nginx) == set(before)
-    assert "127.0.0.1:8002" in text_of(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+    assert "127.0.0.1:8002" in text_of(f"{nginx.conf_dir}/peers/books.conf")
     with open(nginx.main_conf, "w", encoding="utf-8") as file:
         file.write(text)
     assert publish.publish(settings) == []
@@ -189,9 +189,9 @@ def test_where_a_route_is_refused_the_earlier_one_becomes_empty_and_comes_back(
             change_peers(settings, "books", *ports[:count])
             assert publish.publish(settings) == ["books"] and is_confirmed(settings, "books")
             assert {nginx.get("/books", host=host)[0] for _ in range(4)} == {200 if count else 503}
-            text = text_of(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+            text = text_of(f"{nginx.conf_dir}/peers/books.conf")
             assert [f":{port} " in text for port in ports] == [number < count for number in range(2)]
-        assert published(settings, "books").refused
+        assert published(settings, "books").refusal
         put_route(settings, "books", path="/z", host=host)
         assert publish.publish(settings, ["books"]) == ["books"]
         assert nginx.get("/books", host=host)[0] == 404 and nginx.get("/z", host=host)[0] == (200 if count else 503)
@@ -224,7 +224,7 @@ def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings: Se
         files.write_atomic(path, TEMPLATE.replace("proxy_pass", "nonsense; proxy_pass"))
         put_route(settings, "books", path=moved_to)
         assert publish.publish(settings, ["books"]) == []
-        for ports, status in (((), 502), ((b.port,), 200), ((), 502), ((a.port, b.port), 200)):
+        for ports, status in (((), 503), ((b.port,), 200), ((), 503), ((a.port, b.port), 200)):
             change_peers(settings, "books", *ports)
             assert publish.publish(settings, ["books"]) == ["books"]
             assert {nginx.get("/books")[0] for _ in range(4)} == {status}
@@ -288,7 +288,7 @@ def test_a_service_whose_own_files_are_no_good_is_left_out(settings: Settings, n
     (tmp_path / "templates" / "location.conf.j2").write_text(
         "location {{ path }} { {% if name == 'bad' %}no_such_directive on;{% endif %} return 204; }")
     (tmp_path / "templates" / "upstream.conf.j2").write_text(
-        "upstream {{ 'x' if name == 'odd' else 'lictor_' + name }} { server 127.0.0.1:9 down; }")
+        "upstream {{ 'x' if name == 'odd' else 'lictor_' + name }} { include {{ peers_file }}; }")
     for name in ("bad", "good", "odd"):
         put(settings, name)
     assert publish.publish(settings) == ["good"]
@@ -359,7 +359,7 @@ def test_services_of_one_host_share_a_server_and_leave_no_trace(settings: Settin
         put(settings, "b", removed=True)
         publish.publish(settings)
         assert '"a"' in nginx.get("/z")[1]
-    assert written(nginx) == {"upstreams/lictor_a.conf", "locations/a.conf"}
+    assert written(nginx) == {"peers/a.conf", "upstreams/lictor_a.conf", "locations/a.conf"}
 
 
 def change_nothing(settings: Settings, nginx: Nginx) -> None:
@@ -382,14 +382,18 @@ def change_route(settings: Settings, nginx: Nginx) -> None:
     put_route(settings, "books", path="/y")
 
 
-def let_time_pass(settings: Settings, nginx: Nginx) -> None:
+def refuse_until(settings: Settings, until: float) -> None:
     now = published(settings, "books")
-    route_store.write_served(settings.state_dir, "books", now._replace(refused_until=time.time() - 1))
+    assert now.refusal
+    route_store.write_published(settings.state_dir, "books", now._replace(refusal=now.refusal._replace(until=until)))
+
+
+def let_time_pass(settings: Settings, nginx: Nginx) -> None:
+    refuse_until(settings, time.time() - 1)
 
 
 def turn_the_clock_back(settings: Settings, nginx: Nginx) -> None:
-    now = published(settings, "books")
-    route_store.write_served(settings.state_dir, "books", now._replace(refused_until=now.refused_until + 86400))
+    refuse_until(settings, time.time() + 86400)
 
 
 @pytest.mark.parametrize("user", [0, 1000])
@@ -421,7 +425,7 @@ def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings: Setti
         assert publish.publish(settings) == ["books"] and '"b"' in nginx.get("/books")[1]
         files.write_atomic(nginx.main_conf, text)
         assert publish.publish(settings, ["books"]) == ["books"]
-        assert nginx.get("/books")[0] == 404 and not published(settings, "books").refused
+        assert nginx.get("/books")[0] == 404 and not published(settings, "books").refusal
 
 
 def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings: Settings, nginx: Nginx,
@@ -459,7 +463,7 @@ def test_a_hosts_server_stays_as_long_as_a_refused_service_has_its_location_ther
             assert publish.publish(settings, ["b"]) == []
         put(settings, "a", a.port, **leaves)
         assert publish.publish(settings, ["a", "b"]) == ["a"]
-        assert published(settings, "b").refused and '"b"' in nginx.get("/y", host=host)[1]
+        assert published(settings, "b").refusal and '"b"' in nginx.get("/y", host=host)[1]
         files.write_atomic(nginx.main_conf, text)
         assert publish.publish(settings, ["a", "b"]) == ["b"]
         assert '"b"' in nginx.get("/nginx-is-up/x")[1] and not os.path.exists(server)
@@ -477,53 +481,66 @@ def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings
     assert publish.publish(settings, ["a", "b", "mine"]) == ["a", "mine"]
     assert "service=b outcome=refused" in capsys.readouterr().err
     assert written(nginx) == {"upstreams/lictor_a.conf", "upstreams/lictor_b.conf", "locations/a.conf",
-                              "locations/mine.conf"}
+                              "locations/mine.conf", "peers/a.conf", "peers/a.empty", "peers/b.conf", "peers/b.empty"}
     assert nginx.get("/mine")[0] == 204
 
 
-def test_a_file_that_was_lost_or_edited_is_mended(settings: Settings, nginx: Nginx) -> None:
+@pytest.mark.parametrize("lost", ["upstreams/lictor_books.conf", "peers/books.conf", "peers/books.empty"])
+def test_a_file_that_was_lost_or_edited_is_mended(settings: Settings, nginx: Nginx, lost: str) -> None:
     put(settings, "books")
     publish.publish(settings)
-    os.remove(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+    os.remove(f"{nginx.conf_dir}/{lost}")
     assert publish.publish(settings) == []
     assert publish.publish(settings, ["books"]) == ["books"]
-    assert os.path.exists(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+    assert os.path.exists(f"{nginx.conf_dir}/{lost}")
 
 
-def test_other_peers_are_put_into_the_file_that_is_there_and_a_sweep_compares_it_with_the_template(
+def test_other_peers_are_one_file_and_a_sweep_compares_the_others_with_their_templates(
         settings: Settings, nginx: Nginx,
 ) -> None:
-    path = f"{nginx.conf_dir}/upstreams/lictor_books.conf"
+    path, peers_path = f"{nginx.conf_dir}/upstreams/lictor_books.conf", f"{nginx.conf_dir}/peers/books.conf"
     put(settings, "books", 9001)
     publish.publish(settings)
     edited = text_of(path).replace("upstream lictor_", "# by hand\nupstream lictor_")
     files.write_atomic(path, edited)
     change_peers(settings, "books", 9001, 9002)
     assert publish.publish(settings) == ["books"]
-    assert "# by hand" in text_of(path) and "server 127.0.0.1:9002" in text_of(path)
+    assert "# by hand" in text_of(path) and "server 127.0.0.1:9002" in text_of(peers_path)
     assert publish.publish(settings, ["books"]) == ["books"]
-    assert "# by hand" not in text_of(path) and "server 127.0.0.1:9002" in text_of(path)
-    files.write_atomic(path, edited.replace("server", "swerve"))
+    assert "# by hand" not in text_of(path) and "server 127.0.0.1:9002" in text_of(peers_path)
+    files.write_atomic(path, edited.replace("include", "exclude"))
     change_peers(settings, "books", 9003)
     assert publish.publish(settings) == []  # nginx refuses the rest of it, so that next time the template is asked
-    assert publish.publish(settings) == ["books"] and "server 127.0.0.1:9003" in text_of(path)
+    assert publish.publish(settings) == ["books"] and "server 127.0.0.1:9003" in text_of(peers_path)
+    files.write_atomic(path, edited.replace(peers_path, "/dev/null"))
+    change_peers(settings, "books", 9004)
+    assert publish.publish(settings) == ["books"] and peers_path in text_of(path)
+    assert "server 127.0.0.1:9004" in text_of(peers_path)
 
 
-def test_a_users_own_template_is_asked_about_other_peers_too(settings: Settings, nginx: Nginx,
-                                                             tmp_path: Path) -> None:
-    (tmp_path / "templates" / "upstream.conf.j2").write_text("""upstream lictor_{{ name }} {
-{% if servers|length > 1 %}
-    least_conn;
-{% endif %}
-{% for server in servers %}
-    server {{ server }};
-{% endfor %}
-}""")
+def test_a_users_own_upstream_stands_around_the_peers_and_is_not_asked_about_other_ones(
+        settings: Settings, nginx: Nginx, tmp_path: Path,
+) -> None:
+    template = tmp_path / "templates" / "upstream.conf.j2"
+    text = "upstream lictor_{{ name }} { least_conn; include {{ peers_file }}; keepalive 8; }"
+    template.write_text(text)
+    with Backend("a") as a, Backend("b") as b:
+        put(settings, "books", a.port)
+        assert publish.publish(settings) == ["books"] and '"a"' in nginx.get("/books")[1]
+        template.write_text("nonsense")
+        change_peers(settings, "books", b.port)
+        assert publish.publish(settings) == ["books"] and '"b"' in nginx.get("/books")[1]
+        assert "least_conn" in text_of(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+
+
+def test_a_users_own_upstream_that_does_not_include_the_peers_is_refused(
+        settings: Settings, nginx: Nginx, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "templates" / "upstream.conf.j2").write_text(
+        "upstream lictor_{{ name }} { {% for server in servers %} server {{ server }}; {% endfor %} }")
     put(settings, "books", 9001)
-    publish.publish(settings)
-    change_peers(settings, "books", 9001, 9002)
-    assert publish.publish(settings) == ["books"]
-    assert "least_conn" in text_of(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+    assert publish.publish(settings) == []
+    assert "it must give one upstream lictor_books with `include {{ peers_file }};`" in capsys.readouterr().err
 
 
 def test_nginx_in_a_container(settings: Settings, nginx: Nginx, docker: Docker, tmp_path: Path,

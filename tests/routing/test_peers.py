@@ -22,13 +22,13 @@ def seen(number: int, *, status: str = "passing", alive: bool = True, maintenanc
                           status, alive, maintenance, "", weight)
 
 
-def serving(*numbers: int, empty_since: float | None = None, ailing: Sequence[int] = ()) -> peers.Served:
-    return peers.Served(tuple(peers.Peer(f"10.0.0.{number}", 80) for number in numbers),
+def serving(*numbers: int, empty_since: float | None = None, ailing: Sequence[int] = ()) -> peers.PublishedRoute:
+    return peers.PublishedRoute(tuple(peers.Peer(f"10.0.0.{number}", 80) for number in numbers),
                            tuple(("node-1", f"books-{number}") for number in numbers), empty_since=empty_since,
                            ailing=tuple(("node-1", f"books-{number}") for number in ailing))
 
 
-def decide(now: peers.Served | None, instances: list[model.Instance], *, certain: bool = False,
+def decide(now: peers.PublishedRoute | None, instances: list[model.Instance], *, certain: bool = False,
            **route: object) -> peers.Decision:
     return peers.decide({**ROUTE, **route}, now, instances, now_s=NOW_S, certain=certain)
 
@@ -87,7 +87,7 @@ def test_who_receives_traffic(traffic: str, fields: dict[str, Any], receives: bo
     (serving(1, empty_since=NOW_S - 60), [], False, "confirm", []),
     (serving(1, empty_since=NOW_S - 60), [], True, "publish", []),
 ])
-def test_decisions(now: peers.Served | None, instances: list[model.Instance], certain: bool, kind: str,
+def test_decisions(now: peers.PublishedRoute | None, instances: list[model.Instance], certain: bool, kind: str,
                    receiving: list[int]) -> None:
     decision = decide(now, instances, certain=certain)
     assert (decision.kind, numbers(decision)) == (kind, receiving)
@@ -128,7 +128,7 @@ def test_those_that_fail_one_by_one_end_as_if_at_once(order: list[int], count: i
         at_once = decide(serving(1, 2, 3, 4, 5), instances, certain=certain)
         decision = decide(now, instances, certain=certain)
         assert (decision.peers, decision.ailing) == (at_once.peers, at_once.ailing)
-        now = peers.Served(decision.peers, decision.instances, ailing=decision.ailing)
+        now = peers.PublishedRoute(decision.peers, decision.instances, ailing=decision.ailing)
 
 
 def test_one_that_is_gone_and_comes_back_was_never_served() -> None:
@@ -165,23 +165,30 @@ def test_the_same_address_twice_is_one_peer_and_the_order_is_stable() -> None:
     assert decide(None, twins)[:3] == decide(None, twins[::-1])[:3]
 
 
-def test_a_weight_of_1_is_not_written_so_that_files_of_before_stay_as_they_are(tmp_path: Path) -> None:
+def test_each_record_is_stored_by_the_names_of_its_fields(tmp_path: Path) -> None:
     (tmp_path / "peers").mkdir()
-    now = serving(1)._replace(peers=(peers.Peer("10.0.0.1", 80), peers.Peer("10.0.0.2", 80, 3)))
-    route_store.write_served(str(tmp_path), "books", now)
+    place = peers.Place("reload", "", "/books")
+    now = serving(1)._replace(peers=(peers.Peer("10.0.0.1", 80), peers.Peer("10.0.0.2", 80, 3)), places=(place, None),
+                              refusal=peers.Refusal(None, "", 1, 2.0))
+    route_store.write_published(str(tmp_path), "books", now)
     written = json.loads((tmp_path / "peers" / "books.json").read_text())
-    assert written["peers"] == [["10.0.0.1", 80], ["10.0.0.2", 80, 3]]
-    assert route_store.served(str(tmp_path), "books") == now
+    assert written["peers"] == [{"address": "10.0.0.1", "port": 80, "weight": 1},
+                                {"address": "10.0.0.2", "port": 80, "weight": 3}]
+    assert written["places"] == [{"mode": "reload", "host": "", "path": "/books"}, None]
+    assert route_store.published(str(tmp_path), "books") == now
+    refused = now._replace(refusal=peers.Refusal(place, "x", 1, 2.0))
+    route_store.write_published(str(tmp_path), "books", refused)
+    assert route_store.published(str(tmp_path), "books") == refused
 
 
 def test_what_is_served_survives_its_file_and_a_damaged_one_is_none() -> None:
     now = serving(1, 2, empty_since=3.0, ailing=(3,))
-    without_weights = [[each.address, each.port] for each in now.peers]  # as before there were any
-    assert peers.served({**now._asdict(), "peers": without_weights}) == now
-    assert peers.served({**now._asdict(), "peers": [list(each) for each in now.peers]}) == now
-    for damaged in list[object]([None, [], {}, {"peers": 1, "instances": []}, {"peers": [[1]], "instances": []},
-                                 {"peers": [], "instances": [], "strange": 1}]):
-        assert peers.served(damaged) is None
+    table = route_store.as_table(now)
+    assert route_store.from_table(json.loads(json.dumps(table))) == now
+    for damaged in list[object]([None, [], {}, {**table, "peers": 1}, {**table, "peers": [[1]]},
+                                 {**table, "peers": [{"address": "10.0.0.1"}]}, {**table, "places": [{"mode": ""}]},
+                                 {**table, "refusal": {"times": 1}}, {**table, "strange": 1}]):
+        assert route_store.from_table(damaged) is None
 
 
 INSTANCES = st.lists(st.builds(
@@ -198,7 +205,7 @@ SERVED = st.one_of(st.none(), st.sets(st.integers(1, 6)).map(lambda some: servin
 
 @given(SERVED, INSTANCES, st.booleans(), st.booleans())
 @settings(deadline=None)
-def test_whatever_is_seen(now: peers.Served | None, instances: list[model.Instance], certain: bool,
+def test_whatever_is_seen(now: peers.PublishedRoute | None, instances: list[model.Instance], certain: bool,
                           empty_ok: bool) -> None:
     decision = decide(now, instances, certain=certain, empty_ok=empty_ok)
     turned = decide(now, instances[::-1], certain=certain, empty_ok=empty_ok)
@@ -209,5 +216,5 @@ def test_whatever_is_seen(now: peers.Served | None, instances: list[model.Instan
         assert decision.kind != "confirm" or not certain
         assert decision.peers or decision.kind in ("confirm", "unchanged") or empty_ok  # never empty in one step
         if decision.kind == "publish":
-            after = peers.Served(decision.peers, decision.instances, ailing=decision.ailing)
+            after = peers.PublishedRoute(decision.peers, decision.instances, ailing=decision.ailing)
             assert decide(after, instances, certain=certain, empty_ok=empty_ok).kind == "unchanged"

@@ -70,8 +70,8 @@ class Routed:
         finally:
             connection.close()
 
-    def served(self, name: str) -> peers.Served | None:
-        return route_store.served(self.state_dir, name)
+    def served(self, name: str) -> peers.PublishedRoute | None:
+        return route_store.published(self.state_dir, name)
 
     def is_confirmed(self, name: str, port: int) -> bool:
         now = self.served(name)
@@ -85,9 +85,9 @@ class Routed:
         return len(re.findall("signal 1 .SIGHUP. received", files.read(f"{self.nginx.folder}/error.log") or ""))
 
 
-def published(given: settings.Settings, name: str) -> peers.Served:
+def published(given: settings.Settings, name: str) -> peers.PublishedRoute:
     """What this node has published of a service, which has to be in its state folder."""
-    found = route_store.served(given.state_dir, name)
+    found = route_store.published(given.state_dir, name)
     assert found
     return found
 

@@ -32,14 +32,14 @@ def changes_nothing(name: str, state_dir: str, text: bytes) -> bool:
     try:
         seen = payload.parse(text)
         with files.locked(route_store.lock_path(state_dir, name)):
-            route, now = route_store.route(state_dir, name), route_store.served(state_dir, name)
-            if not route or not now or not now.confirmed or seen.skipped:
+            route, published = route_store.route(state_dir, name), route_store.published(state_dir, name)
+            if not route or not published or not published.confirmed or seen.skipped:
                 return False
-            decision = peers.decide(route, now, seen.instances, now_s=time.time(), certain=False)
+            decision = peers.decide(route, published, seen.instances, now_s=time.time(), certain=False)
             if decision.kind != "unchanged" or decision.refused:
                 return False
             route_store.note_unchanged(
-                state_dir, name, now, decision, payload.index(os.environ.get("CONSUL_INDEX", ""))
+                state_dir, name, published, decision, payload.index(os.environ.get("CONSUL_INDEX", ""))
             )
             return True
     except (errors.Refused, OSError):

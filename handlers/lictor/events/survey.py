@@ -139,7 +139,7 @@ def _unconfirmed(settings: Settings) -> list[str]:
 
 
 def _unserved(settings: Settings, nginx_settings: Nginx, name: str) -> str:
-    route, served = route_store.route(settings.state_dir, name), route_store.served(settings.state_dir, name)
+    route, served = route_store.route(settings.state_dir, name), route_store.published(settings.state_dir, name)
     if served and route and route_store.is_refused(route, nginx_settings.mode, served):
         what = "removal" if route["removed"] else f"route {route['host']}{route['path']}"
         return (f"its {what} is refused: {process.LOG_NAME} in the state folder holds the reason. nginx serves it as "

@@ -21,8 +21,8 @@ def tell(client: Client, state_dir: str, node: str, names: Iterable[str]) -> Non
     when an earlier word of ours, which was long on its way, has come in between: the next one mends that."""
     asked = list(names)
     with files.locked(os.path.join(state_dir, "locks", ":served.lock")):  # so that older news never comes last
-        texts = {f"{PREFIX}{name}/{node}": json.dumps({"instances": now.instances}).encode()
-                 for name in asked if (now := route_store.served(state_dir, name)) and now.confirmed}
+        texts = {f"{PREFIX}{name}/{node}": json.dumps({"instances": published.instances}).encode()
+                 for name in asked if (published := route_store.published(state_dir, name)) and published.confirmed}
         news = _news(client, texts)
         for batch in _batches({key: texts[key] for key in news}):
             if len(batch) == 1:

@@ -1,115 +1,158 @@
-"""Having nginx take files: all of them at once, else by halves, so that what it will not have blocks nothing else."""
+"""One publication: its services, the files that they need, and having nginx take these.
 
-import os
+All files are tried at once, else by halves, so that a file which nginx refuses blocks no other service.
+"""
+
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lictor import errors
 from lictor.adapters import log
-from lictor.routing import conf_files, nginx, peers, route_store
+from lictor.routing import conf_files, nginx, route_store
+from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
 
 if TYPE_CHECKING:
-    from lictor.routing import templates as render
+    from lictor.routing.templates import Templates
 
 
-def templates(settings: Settings, there: Nginx) -> "render.Templates":
-    from lictor.routing import templates as render  # with Jinja2, which takes longer to load than other peers take
+class Change(NamedTuple):
+    """Files of one service, and what is published of it once nginx has confirmed them."""
 
-    return render.templates(settings.templates_dir, live=there.mode == "live")
+    files: conf_files.ConfFiles
+    target: PublishedRoute
 
 
-def valid(settings: Settings, there: Nginx, wanted: dict[str, conf_files.Wanted],
-          refused: set[str]) -> dict[str, conf_files.Wanted]:
-    """Those that nginx accepts: all at once, else each half by itself, so that a bad one doesn't block another. It is
-    not asked about other peers for what it serves already."""
-    texts = [each for each in wanted.values() if each.upstream and each.is_new_to_nginx(there.conf_dir)]
-    if not texts:
-        return wanted
-    try:
-        nginx.check(there, templates(settings, there).text(
-            "check.conf.j2", run_dir=os.path.join(there.conf_dir, "run"),
-            upstreams=[each.upstream for each in texts], locations=[text for each in texts for text in each.locations]))
-        return wanted
-    except errors.Refused as error:
-        if len(wanted) == 1:
-            log.event("publish", service=" ".join(wanted), outcome="refused", reason=error)
-            refused.update(wanted)
-            return {}
-        return {name: each for half in _halves(wanted) for name, each in valid(settings, there, half, refused).items()}
-    except errors.Unavailable as error:
-        log.event("publish", service=" ".join(wanted), outcome="waits", reason=error)
+class Batch:
+    """Services of this node as the publication found them, and how far it has come with each.
+
+    `published` stays as it was found until `reread`, so that nothing is confirmed of a decision that came meanwhile.
+    """
+
+    def __init__(self, settings: Settings, nginx_settings: Nginx) -> None:
+        self.settings, self.nginx_settings = settings, nginx_settings
+        self.state_dir, self.conf_dir, self.mode = settings.state_dir, nginx_settings.conf_dir, nginx_settings.mode
+        self.routes = {name: route for name in route_store.names(self.state_dir)
+                       if (route := route_store.route(self.state_dir, name))}
+        self.published = {name: published for name in self.routes
+                          if (published := route_store.published(self.state_dir, name))}
+        self.confirmed: list[str] = []
+        self.refused: set[str] = set()  # by nginx
+        self.invalid: set[str] = set()  # by lictor itself, without asking nginx
+
+    def mark(self, name: str, **fields: object) -> None:
+        route_store.mark(self.state_dir, name, self.published[name], **fields)
+
+    def reread(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.published[name] = route_store.published(self.state_dir, name) or self.published[name]
+
+    def is_settled(self, name: str) -> bool:
+        return route_store.is_settled(self.routes[name], self.mode, self.published[name])
+
+    def is_refused(self, name: str) -> bool:
+        """Whether the route of the service was refused before."""
+        return route_store.is_refused(self.routes[name], self.mode, self.published[name])
+
+    def templates(self, mode: str) -> "Templates":
+        from lictor.routing import templates  # with Jinja2, which takes longer to load than other peers take
+
+        return templates.templates(self.settings.templates_dir, live=mode == "live")
+
+    def check(self, changes: dict[str, Change], mode: str) -> dict[str, Change]:
+        """Return the changes that nginx accepts, those of a service by itself. It is asked only about files that are
+        new to it, and not about other peers."""
+        new = [change.files for change in changes.values()
+               if change.files.upstream and change.files.is_new_to_nginx(self.conf_dir)]
+        if not new:
+            return changes
+        try:
+            upstreams, staged = conf_files.staged(self.conf_dir, new)
+            nginx.check(self.nginx_settings, self.templates(mode).text(
+                "check.conf.j2", run_dir=nginx.run_dir(self.conf_dir), upstreams=upstreams,
+                locations=[files.location for files in new]), staged)
+            return changes
+        except errors.Refused as error:
+            if len(changes) > 1:
+                return {name: change for half in _halves(changes) for name, change in self.check(half, mode).items()}
+            log.event("publish", service=" ".join(changes), outcome="refused", reason=error)
+            self.refused.update(changes)
+        except errors.Unavailable as error:
+            log.event("publish", service=" ".join(changes), outcome="waits", reason=error)
         return {}
 
+    def serve(self, changes: dict[str, Change], *, is_to_blame: bool = False) -> list[str]:
+        """Swap the files in and reload; return the services of which nginx serves them. What it does not serve is
+        rolled back, and if it `is_to_blame` tried again by halves."""
+        if not changes:
+            return []
+        began, listed = time.monotonic(), " ".join(changes)
+        new = [name for name, change in changes.items() if change.files.is_new_to_nginx(self.conf_dir)]
+        for name, change in changes.items():
+            self._begin(name, change.target)
+        nginx.swap(self.conf_dir, conf_files.merged(self.conf_dir, [change.files for change in changes.values()]))
+        try:
+            generation = nginx.reload(self.nginx_settings)
+        except errors.Unavailable as error:
+            if new and not self._is_accepted(if_unknown=False):  # nginx is not there, and might not start with them
+                self._take_back(changes)
+            else:
+                nginx.settle(self.conf_dir)
+            log.event("publish", service=listed, outcome="waits", reason=error)
+            return []
+        except errors.Refused as error:
+            self._take_back(changes)
+            return self._serve_less(changes, new, error, is_to_blame=is_to_blame)
+        nginx.settle(self.conf_dir)
+        for name, (_, target) in changes.items():
+            self.mark(name, confirmed=target.confirmed, generation=generation, places=target.places,
+                      refusal=target.refusal)
+        log.event("publish", service=listed, outcome="done", generation=generation,
+                  ms=round(1000 * (time.monotonic() - began)))
+        return list(changes)
 
-def serve(settings: Nginx, state_dir: str, state: dict[str, peers.Served], aims: dict[str, peers.Served],
-          wanted: dict[str, conf_files.Wanted], refused: set[str], *, is_to_blame: bool = False) -> list[str]:
-    """Swap and reload; what nginx doesn't serve is rolled back, and tried again by halves if it `is_to_blame`. `state`
-    says what each is now, and `aims` what it is then: in live mode the peers are still to be confirmed."""
-    if not wanted:
-        return []
-    began, listed = time.monotonic(), " ".join(wanted)
-    new = [name for name, each in wanted.items() if each.is_new_to_nginx(settings.conf_dir)]
-    for name in wanted:
-        _begin(state_dir, name, state[name], aims[name])
-    nginx.swap(settings.conf_dir, conf_files.merged(settings.conf_dir, wanted.values()))
-    try:
-        generation = nginx.reload(settings)
-    except errors.Unavailable as error:
-        if new and not _accepts(settings, unasked=False):  # it is not there, and might not start with them
-            _take_back(settings, state_dir, state, aims, wanted)
-        else:
-            nginx.settle(settings.conf_dir)
-        log.event("publish", service=listed, outcome="waits", reason=error)
-        return []
-    except errors.Refused as error:
-        _take_back(settings, state_dir, state, aims, wanted)
-        if not is_to_blame and not _accepts(settings, unasked=True):  # nor without what was taken back
+    def _serve_less(self, changes: dict[str, Change], new: list[str], error: errors.Refused, *,
+                    is_to_blame: bool) -> list[str]:
+        """Go on after nginx has refused these changes, which are taken back."""
+        listed = " ".join(changes)
+        if not is_to_blame and not self._is_accepted(if_unknown=True):  # nor without what was taken back
             log.event("publish", service=listed, outcome="waits", reason=f"not for what is new: {error}")
             return []
-        if len(wanted) > 1:
-            return [name for half in _halves(wanted)
-                    for name in serve(settings, state_dir, state, aims, half, refused, is_to_blame=True)]
+        if len(changes) > 1:
+            return [name for half in _halves(changes) for name in self.serve(half, is_to_blame=True)]
         log.event("publish", service=listed, outcome="rolled-back", reason=error)
-        refused.update(new)  # other peers alone are nothing to refuse
+        self.refused.update(new)  # other peers alone are nothing to refuse
         return []
-    nginx.settle(settings.conf_dir)
-    for name in wanted:
-        route_store.mark(state_dir, name, state[name], confirmed=aims[name].confirmed, generation=generation,
-                    at=aims[name].at, refused=aims[name].refused)
-    log.event("publish", service=listed, outcome="done", generation=generation,
-              ms=round(1000 * (time.monotonic() - began)))
-    return list(wanted)
+
+    def _begin(self, name: str, target: PublishedRoute) -> None:
+        """Write that from now on nginx may be serving either files. If both take their peers from the running nginx,
+        these go on being set and confirmed."""
+        published = self.published[name]
+        is_noted = published.places[1:] and {*target.places} <= {*published.places}
+        begun = published if is_noted else published._replace(places=published.places + target.places)
+        unsure = {} if route_store.mode_served(begun) == "live" else {"confirmed": False}
+        self.mark(name, places=begun.places, **unsure)
+
+    def _take_back(self, changes: dict[str, Change]) -> None:
+        nginx.take_back(self.conf_dir)
+        for name, (_, target) in changes.items():
+            published = self.published[name]
+            if target.places != published.places:  # else it is not settled: the files there may be to blame
+                self.mark(name, places=published.places, confirmed=published.confirmed)
+
+    def _is_accepted(self, *, if_unknown: bool) -> bool:
+        """Whether nginx accepts its whole configuration with the files as they are."""
+        try:
+            if not nginx.can_check_main_conf(self.nginx_settings):
+                return if_unknown
+            nginx.check_main_conf(self.nginx_settings)
+            return True
+        except errors.LictorError:
+            return False
 
 
-def _begin(state_dir: str, name: str, now: peers.Served, aim: peers.Served) -> None:
-    """From now on nginx may be serving either. Lists that it is served by go on being set and confirmed."""
-    begun = now if now.at[1:] and now.at[-1:] == aim.at else now._replace(at=now.at + aim.at)
-    unsure = {} if route_store.served_mode(begun) == "live" else {"confirmed": False}
-    route_store.mark(state_dir, name, now, at=begun.at, **unsure)
-
-
-def _take_back(settings: Nginx, state_dir: str, state: dict[str, peers.Served],
-               aims: dict[str, peers.Served], names: Iterable[str]) -> None:
-    nginx.take_back(settings.conf_dir)
-    for name in names:
-        if aims[name].at != state[name].at:  # else it is not settled: what lay there may be to blame, and is made anew
-            route_store.mark(state_dir, name, state[name], at=state[name].at, confirmed=state[name].confirmed)
-
-
-def _halves(wanted: dict[str, conf_files.Wanted]) -> list[dict[str, conf_files.Wanted]]:
-    """Of thousands one is found in a dozen tries."""
-    names = list(wanted)
-    return [{name: wanted[name] for name in part} for part in (names[:len(names) // 2], names[len(names) // 2:])]
-
-
-def _accepts(settings: Nginx, *, unasked: bool) -> bool:
-    """Whether nginx accepts its whole configuration with the files as they are; `unasked` where we may not ask."""
-    try:
-        if not nginx.can_check_main_conf(settings):
-            return unasked
-        nginx.check_main_conf(settings)
-        return True
-    except errors.LictorError:
-        return False
+def _halves(changes: dict[str, Change]) -> list[dict[str, Change]]:
+    """Halve the changes: among thousands, one is found in a dozen tries."""
+    names = list(changes)
+    return [{name: changes[name] for name in part} for part in (names[:len(names) // 2], names[len(names) // 2:])]

@@ -1,48 +1,39 @@
-"""What can be said of the text of nginx's files without rendering one. Pure, and without Jinja2, which takes longer to
-load than everything else that a change of peers takes."""
+"""Texts of nginx's files that no template decides: the peers of a service. Pure, and without Jinja2, which takes longer
+to load than everything else that a change of peers takes."""
 
 import re
 from collections.abc import Sequence
 
-from lictor import model
-from lictor.routing import peers
+from lictor import errors, model
+from lictor.routing.peers import Peer
 
 MARK = "# Written by lictor"
-SERVER = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:.]{2,45}\]):[0-9]{1,5}(?: weight=[1-9][0-9]{0,4})?", re.ASCII)
 NO_PEER = "127.0.0.1:9"
-_NOBODY = "# Nobody is left, and the template that can say so is refused.\n"
+_HEADER = MARK + ", and written anew at each change of peers without asking; no template decides what it says.\n"
+_SERVER = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:.]{2,45}\]):[0-9]{1,5}(?: weight=[1-9][0-9]{0,4})?", re.ASCII)
+_EMPTY = _HEADER + "add_header Retry-After 5 always;\nreturn 503;\n"
 
 
-def server(peer: peers.Peer) -> str:
-    """ADDRESS:PORT, and its weight unless that is 1, as nginx does without."""
+def peers(name: str, some: Sequence[Peer]) -> dict[str, str | None]:
+    """The files of a service's peers by path below conf_dir; None: the file has to go. Raises Refused for a peer that
+    must not reach a configuration.
+
+    peers/NAME.conf, which its upstream includes, holds its servers; peers/NAME.empty, which its location includes, is
+    there while there is none.
+    """
+    servers = [_server(each) for each in some]
+    if not all(_SERVER.fullmatch(each) for each in servers):
+        raise errors.Refused(f"servers {servers!r:.200} of {name[:100]!r} must not reach a configuration")
+    # max_fails=0: Consul's checks say which instance is down, not a single failed request.
+    lines = [f"server {each} max_fails=0;\n" for each in servers] or [f"server {NO_PEER} down;\n"]
+    return {f"peers/{name}.conf": _HEADER + "".join(lines), f"peers/{name}.empty": None if servers else _EMPTY}
+
+
+def no_peers(name: str) -> dict[str, str | None]:
+    """The same for a service whose peers are not in files."""
+    return {f"peers/{name}.conf": None, f"peers/{name}.empty": None}
+
+
+def _server(peer: Peer) -> str:
+    """ADDRESS:PORT, and its weight unless that is 1, as nginx assumes without."""
     return model.host_port(peer.address, peer.port) + (f" weight={peer.weight}" if peer.weight != 1 else "")
-
-
-def shape(text: str) -> list[str]:
-    """The lines of a configuration without the peers' addresses and weights, and without regard to their number."""
-    lines = [SERVER.sub("", line) for line in text.splitlines()]
-    return [line for line, before in zip(lines, ["", *lines], strict=False) if line != before]
-
-
-def with_servers(text: str, servers: Sequence[str]) -> str | None:
-    """An upstream's text with these servers (as by server()) in place of its own; None where it takes the template to
-    know what it would say: the servers' lines are not all alike and in one place, or it has none, or gets none."""
-    has_none = NO_PEER in SERVER.findall(text) and not text.endswith(_NOBODY)
-    if has_none or not servers or not all(SERVER.fullmatch(each) for each in servers):
-        return None
-    text = text.removesuffix(_NOBODY)
-    lines = text.splitlines(keepends=True)
-    own = [number for number, line in enumerate(lines) if SERVER.search(line)]
-    if not own or own != list(range(own[0], own[-1] + 1)) or len({SERVER.sub("", lines[each]) for each in own}) > 1:
-        return None
-    before, after = SERVER.split(lines[own[0]], maxsplit=1)
-    if SERVER.search(after):
-        return None
-    return "".join([*lines[:own[0]], *(f"{before}{each}{after}" for each in servers), *lines[own[-1] + 1:]])
-
-
-def with_nobody(text: str) -> str | None:
-    """An upstream's text with one server that nobody is at, until with_servers() puts others in its place; None as
-    there."""
-    found = with_servers(text, [NO_PEER])
-    return found + _NOBODY if found else None

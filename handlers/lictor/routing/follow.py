@@ -1,4 +1,4 @@
-"""This node's nginx follows the catalogue: from what was seen to a decision, and to a publication.
+"""This node's nginx follows the catalogue: from an event or a sweep to a decision, and to a publication.
 
 The commonest event changes nothing and should cost little more than Python and json, so whatever only a change needs
 is imported where it is used.
@@ -14,21 +14,22 @@ from lictor.adapters import files
 from lictor.adapters.consul import payload
 from lictor.adapters.consul.payload import HINT, Payload
 from lictor.routing import peers, route_store
+from lictor.routing.peers import Decision, PublishedRoute
 from lictor.spec.settings import Settings
 
 _PATIENCE_S = 5.0
 
 
 class Catalog(Protocol):
-    """What this module asks of a catalog.Catalog."""
+    """Part of consul.client.Client that this module needs."""
 
     def health(self, service: str, *, consistent: bool = False) -> list[dict[str, Any]]: ...
 
 
 def event(settings: Settings, token_file: str | None, name: str, seen: Payload,
           consul_index: int) -> tuple[list[str], bool]:
-    """Follow what an event saw of a service; which services nginx has just confirmed, and whether it serves this one
-    as it was decided."""
+    """Follow the payload of an event; returns the services that nginx has just confirmed, and whether it serves this
+    one as it was decided."""
     _log_skipped(name, seen.skipped)
     follow = functools.partial(_follow, settings.state_dir, name, seen.instances, consul_index,
                                lambda: _connect(token_file))
@@ -41,13 +42,13 @@ def event(settings: Settings, token_file: str | None, name: str, seen: Payload,
     if not is_news:
         return [], True
     confirmed = _publish_peers(settings, name) or _publish(settings)
-    now = route_store.served(settings.state_dir, name)
-    return confirmed, bool(now and now.confirmed)
+    published = route_store.published(settings.state_dir, name)
+    return confirmed, bool(published and published.confirmed)
 
 
 def refresh(settings: Settings, names: Iterable[str], catalog: Catalog) -> list[str]:
-    """Route these services again, whose routes/NAME.json may be new; returns which are confirmed now. What fails is
-    logged, and left to the timer."""
+    """Route these services again, whose routes/NAME.json may be new; returns the ones that are confirmed now. What
+    fails is logged, and left to the timer."""
     if not settings.nginx:
         return []
     suspects = list(names)
@@ -72,56 +73,57 @@ def sweep(settings: Settings, entries: Mapping[str, list[dict[str, Any]]], catal
 def _try_follow(state_dir: str, name: str, entries: list[dict[str, Any]] | None, catalog: Catalog) -> None:
     """Follow by a fresh read, or by `entries`, which may be some moments old."""
     try:
-        seen = None if entries is None else payload.instances(entries).instances
-        _follow(state_dir, name, seen, HINT, lambda: catalog)
+        instances = None if entries is None else payload.instances(entries).instances
+        _follow(state_dir, name, instances, HINT, lambda: catalog)
     except errors.LictorError as error:
         from lictor.adapters import log
 
         log.event("route", service=name, outcome="failed", reason=error)
 
 
-def _follow(state_dir: str, name: str, seen: Sequence[model.Instance] | None, index: int,
+def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | None, index: int,
             connect: Callable[[], Catalog]) -> bool:
     """Decide, and note what is to be served; returns whether there is something to publish."""
     from lictor.adapters import log
 
     with files.locked(route_store.lock_path(state_dir, name)):
-        route, now = route_store.route(state_dir, name), route_store.served(state_dir, name)
+        route, published = route_store.route(state_dir, name), route_store.published(state_dir, name)
         if route is None:
             log.event("route", service=name, outcome="ignored", reason="lictor-scale has not brought its route yet")
             return False
-        decision = _decide(name, route, now, seen, index, connect)
-        if now is None or decision.kind == "publish":
+        decision = _decide(name, route, published, instances, index, connect)
+        if published is None or decision.kind == "publish":
             log.event("route", service=name, outcome="publish", peers=len(decision.peers), reason=decision.reason)
-            now = (now or peers.Served((), ()))._replace(
+            published = (published or PublishedRoute((), ()))._replace(
                 peers=decision.peers, instances=decision.instances, ailing=decision.ailing, consul_index=0,
                 empty_since=None, confirmed=False)
-            route_store.note(state_dir, name, now, index)
+            route_store.note(state_dir, name, published, index)
         elif decision.kind == "hold":
-            if now.empty_since is None:
-                log.event("route", service=name, outcome="hold", peers=len(now.peers), reason=decision.reason)
-            route_store.note(state_dir, name, now._replace(empty_since=now.empty_since or time.time()), index)
+            if published.empty_since is None:
+                log.event("route", service=name, outcome="hold", peers=len(published.peers), reason=decision.reason)
+            empty_since = published.empty_since or time.time()
+            route_store.note(state_dir, name, published._replace(empty_since=empty_since), index)
         else:
-            route_store.note_unchanged(state_dir, name, now, decision, index)
-        return not now.confirmed
+            route_store.note_unchanged(state_dir, name, published, decision, index)
+        return not published.confirmed
 
 
-def _decide(name: str, route: dict[str, Any], now: peers.Served | None, seen: Sequence[model.Instance] | None,
-            index: int, connect: Callable[[], Catalog]) -> peers.Decision:
-    """Decide on what was seen, and on a consistent read where that is too old, or too little to be believed."""
-    decision = peers.decide(route, now, seen or [], now_s=time.time(), certain=False)
-    is_late = now is not None and index < now.consul_index and decision.kind != "unchanged"
-    if not route["removed"] and (seen is None or is_late or decision.kind == "confirm"):
+def _decide(name: str, route: dict[str, Any], published: PublishedRoute | None,
+            instances: Sequence[model.Instance] | None, index: int, connect: Callable[[], Catalog]) -> Decision:
+    """Decide on the instances, and on a consistent read if they are too old, or too few to be believed."""
+    decision = peers.decide(route, published, instances or [], now_s=time.time(), certain=False)
+    is_late = published is not None and index < published.consul_index and decision.kind != "unchanged"
+    if not route["removed"] and (instances is None or is_late or decision.kind == "confirm"):
         again = payload.instances(connect().health(route["service"], consistent=True))
         _log_skipped(name, again.skipped)
-        decision = peers.decide(route, now, again.instances, now_s=time.time(), certain=True)
+        decision = peers.decide(route, published, again.instances, now_s=time.time(), certain=True)
     if decision.kind != "unchanged" or index != HINT:
         _log_skipped(name, decision.refused)
     return decision
 
 
 def _publish_peers(settings: Settings, name: str) -> list[str]:
-    """What a change of peers alone needs in live mode, whatever the number of services."""
+    """Do what a change of peers alone needs in live mode, whatever the number of services."""
     if settings.nginx is None or settings.nginx.mode != "live":
         return []
     from lictor.routing import live_peers
@@ -146,5 +148,3 @@ def _log_skipped(name: str, reasons: Iterable[str]) -> None:
 
     for reason in reasons:
         log.event("route", service=name, outcome="skipped", reason=reason)
-
-

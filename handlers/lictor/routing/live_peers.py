@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from lictor import errors, model
 from lictor.adapters import files, log
 from lictor.routing import nginx_socket, route_store
-from lictor.routing import peers as upstream
+from lictor.routing.peers import Peer, peer
 from lictor.spec.settings import Nginx
 
 _FOLDER = "live"  # below conf_dir
@@ -29,16 +29,16 @@ def publish(settings: Nginx, state_dir: str, name: str) -> bool:
     """
     began = time.monotonic()
     with files.locked(_lock_path(state_dir, name)):
-        now = route_store.served(state_dir, name)
-        if not now or now.confirmed or route_store.served_mode(now) != "live":
+        published = route_store.published(state_dir, name)
+        if not published or published.confirmed or route_store.mode_served(published) != "live":
             return False
         try:
-            _set(settings.conf_dir, name, now.peers)
+            _set(settings.conf_dir, name, published.peers)
         except errors.Unavailable as error:
             log.event("publish", service=name, outcome="waits", reason=error)
             return False
-        route_store.mark(state_dir, name, now, confirmed=True)
-    log.event("publish", service=name, outcome="done", peers=len(now.peers),
+        route_store.mark(state_dir, name, published, confirmed=True)
+    log.event("publish", service=name, outcome="done", peers=len(published.peers),
               ms=round(1000 * (time.monotonic() - began)))
     return True
 
@@ -48,15 +48,15 @@ def store(settings: Nginx, state_dir: str, names: Iterable[str]) -> None:
     written = []
     for name in names:
         with files.locked(_lock_path(state_dir, name)):
-            now = route_store.served(state_dir, name)
-            if now:
-                _write(settings.conf_dir, name, now.peers, durable=False)
+            published = route_store.published(state_dir, name)
+            if published:
+                _write(settings.conf_dir, name, published.peers, durable=False)
                 written.append(_path(settings.conf_dir, name))
     if written:
         files.sync([*written, os.path.join(settings.conf_dir, _FOLDER)])  # many take little longer than one
 
 
-def is_stored(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> bool:
+def is_stored(conf_dir: str, name: str, peers: Iterable[Peer]) -> bool:
     """Whether the next start of nginx would find these peers."""
     return (files.read(_path(conf_dir, name)) or "").partition("\n")[2] == _lines(peers)
 
@@ -67,13 +67,13 @@ def requests_at(conf_dir: str, name: str, instances: Iterable[model.Instance]) -
     count = 0
     for each in instances:
         with contextlib.suppress(ValueError):  # no number is said, or no address was ever sent to
-            peer = upstream.peer(each)
-            target = f"/live/{name}/{model.host_port(peer.address, peer.port)}"
+            address, port, _ = peer(each)
+            target = f"/live/{name}/{model.host_port(address, port)}"
             count += int(_ask(conf_dir, "GET", target)[1])
     return count
 
 
-def _set(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> None:
+def _set(conf_dir: str, name: str, peers: Iterable[Peer]) -> None:
     target = f"/live/{name}"
     status, said = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers))
     if status == _STALE and said.isdigit():  # whoever holds the lock has the latest: the file was lost, or the clock
@@ -82,7 +82,7 @@ def _set(conf_dir: str, name: str, peers: Iterable[upstream.Peer]) -> None:
         raise errors.Unavailable(f"nginx does not take the peers: {status} {said[:200]}")
 
 
-def _write(conf_dir: str, name: str, peers: Iterable[upstream.Peer], *, above: int = 0, durable: bool = True) -> str:
+def _write(conf_dir: str, name: str, peers: Iterable[Peer], *, above: int = 0, durable: bool = True) -> str:
     """Write the state file unless it says that already; returns its text."""
     path = _path(conf_dir, name)
     before = files.read(path) or ""
@@ -96,7 +96,7 @@ def _write(conf_dir: str, name: str, peers: Iterable[upstream.Peer], *, above: i
     return text
 
 
-def _lines(peers: Iterable[upstream.Peer]) -> str:
+def _lines(peers: Iterable[Peer]) -> str:
     return "".join(f"{model.bracketed(each.address)} {each.port}{'' if each.weight == 1 else f' {each.weight}'}\n"
                    for each in peers)
 

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import time
+import types
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from lictor.spec.settings import LEAST_RELOAD_INTERVAL_S, Nginx
 if TYPE_CHECKING:
     from lictor.routing.templates import Templates
 
-_FOLDERS = ("upstreams", "locations", "servers", "live", "run")
+_FOLDERS = ("peers", "upstreams", "locations", "servers", "live", "run")  # each one includes only those before it
 _LONGEST_SOCKET_PATH = 107
 _WORKER = rb"worker process\0*$"  # one that goes is titled "worker process is shutting down"
 _TEST_TIMEOUT_S = 30.0
@@ -41,7 +42,7 @@ def prepare(conf_dir: str, templates: "Templates | None" = None) -> list[str]:
                              f"bytes, and {socket_path} has more")
     for folder in _FOLDERS:
         os.makedirs(os.path.join(conf_dir, folder), exist_ok=True)
-    os.chmod(os.path.join(conf_dir, "run"), 0o750)  # nginx gives its sockets mode 0666
+    os.chmod(run_dir(conf_dir), 0o750)  # nginx gives its sockets mode 0666
     shared = (templates or _own_templates()).shared(conf_dir)
     changed = [path for name, text in shared.items() if files.write_atomic(path := os.path.join(conf_dir, name), text)]
     if not os.path.exists(_generation_path(conf_dir)):
@@ -55,30 +56,40 @@ def _own_templates() -> "Templates":
     return Templates()
 
 
-def check(settings: Nginx, text: str) -> None:
-    """Have nginx parse a whole synthetic configuration, apart from the live one; raises Refused with nginx's reason."""
-    path = os.path.join(settings.conf_dir, "run", "check.conf")
-    files.write_atomic(path, text, durable=False)
-    _test(settings, path)
+def check(settings: Nginx, text: str, staged: Mapping[str, str] = types.MappingProxyType({})) -> None:
+    """Have nginx parse a whole synthetic configuration, apart from the live one; raises Refused with nginx's reason.
 
-
-def swap(conf_dir: str, wanted: Mapping[str, str | None]) -> None:
-    """Write the files (None: remove it), which are paths below conf_dir. What the differing ones held stays known, to
-    others too, until settle() or take_back(): nginx itself could not start with what it refuses.
+    `staged`: files that only this configuration includes, by path below conf_dir.
     """
-    before = {path: text for path in wanted if (text := files.read(os.path.join(conf_dir, path))) != wanted[path]}
+    path = os.path.join(run_dir(settings.conf_dir), "check.conf")
+    texts = {os.path.join(settings.conf_dir, name): content for name, content in staged.items()}
+    for folder in {os.path.dirname(each) for each in texts}:
+        os.makedirs(folder, exist_ok=True)
+    files.write_all({**texts, path: text}, durable=False)
+    try:
+        _test(settings, path)
+    finally:
+        for each in texts:
+            files.remove(each)
+
+
+def swap(conf_dir: str, texts: Mapping[str, str | None]) -> None:
+    """Write the files (None: remove it), which are paths below conf_dir. The texts that they replace stay known, to
+    other handlers too, until settle() or take_back(): nginx itself could not start with what it refuses.
+    """
+    before = {path: text for path in texts if (text := files.read(os.path.join(conf_dir, path))) != texts[path]}
     if before:
         files.write_json(_before_path(conf_dir), before, durable=False)
-        _replace(conf_dir, {path: wanted[path] for path in before})
+        _replace(conf_dir, {path: texts[path] for path in before})
 
 
 def settle(conf_dir: str) -> None:
-    """What was swapped in stays."""
+    """Keep what was swapped in."""
     files.remove(_before_path(conf_dir))
 
 
 def take_back(conf_dir: str) -> None:
-    """Put back what the last swap replaced, unless it was settled; whoever did it may have been killed since."""
+    """Put back what the last swap replaced, unless it was settled; its process may have been killed since."""
     before = files.read_json(_before_path(conf_dir))
     if isinstance(before, dict):
         _replace(conf_dir, before)
@@ -261,20 +272,30 @@ def _stamped(conf_dir: str) -> int:
 
 
 def _replace(conf_dir: str, texts: Mapping[str, str | None]) -> None:
-    """The generation is new before the first file and again after the last, so that nothing half-way is ever confirmed.
+    """Write new files before the ones that include them, and remove files after these: nginx may start at any moment.
+
+    The generation is new before the first file and again after the last, so that nothing half-way is ever confirmed.
     """
     _stamp(conf_dir)
-    _put({os.path.join(conf_dir, path): text for path, text in texts.items()})
-    _stamp(conf_dir)
-
-
-def _put(texts: Mapping[str, str | None]) -> None:
-    """What is new comes first: a file may be removed only when none needs it any more."""
-    new = {path: text for path, text in texts.items() if text is not None}
+    in_order = sorted(texts, key=_includes_what)
+    new = {os.path.join(conf_dir, path): text for path in in_order if (text := texts[path]) is not None}
     for path in new:
         os.makedirs(os.path.dirname(path), exist_ok=True)
     files.write_all(new)
-    files.sync({os.path.dirname(path) for path, text in texts.items() if text is None and files.remove(path)})
+    gone = [path for each in reversed(in_order) if texts[each] is None and files.remove(path := f"{conf_dir}/{each}")]
+    files.sync({os.path.dirname(path) for path in gone})
+    _stamp(conf_dir)
+
+
+def _includes_what(path: str) -> int:
+    """The rank of a file below conf_dir: it includes only files of a lower one."""
+    folder, slash, _ = path.partition("/")
+    return _FOLDERS.index(folder) if slash else len(_FOLDERS)
+
+
+def run_dir(conf_dir: str) -> str:
+    """The folder of what comes and goes: the socket, the configuration to check, what the last swap replaced."""
+    return os.path.join(conf_dir, "run")
 
 
 def _generation_path(conf_dir: str) -> str:
@@ -282,8 +303,8 @@ def _generation_path(conf_dir: str) -> str:
 
 
 def _before_path(conf_dir: str) -> str:
-    return os.path.join(conf_dir, "run", "before.json")
+    return os.path.join(run_dir(conf_dir), "before.json")
 
 
 def _reloaded_path(conf_dir: str) -> str:
-    return os.path.join(conf_dir, "run", "reloaded")  # its time is that of the last HUP
+    return os.path.join(run_dir(conf_dir), "reloaded")  # its time is that of the last HUP

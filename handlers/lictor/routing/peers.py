@@ -1,6 +1,17 @@
-"""Who receives a service's traffic: from what the catalogue says and what nginx serves to a decision. Pure.
+"""Peers of a service: from the catalogue's instances and what nginx serves to a decision. Pure.
 
-A route is what routes/NAME.json holds, and what is served is what peers/NAME.json holds.
+Three steps: `_classify` sorts the instances, `_receivers` chooses peers, `decide` believes them or confirms or holds.
+
+Panic threshold (50 %): an instance that was served and turned unhealthy gets no traffic as long as at least as many
+instances are healthy. If fewer are, all of these receive traffic: mostly a check, an agent or the network is to blame
+then, and the few healthy instances would be overrun. Instances that fail one by one end as if they had failed at once.
+
+Must never happen:
+- An instance in maintenance receives traffic, or an unhealthy one that never was served, whatever the threshold says.
+- The last peer goes in one step. A payload that leaves fewer than half is confirmed by a consistent read; that none is
+  left is believed at 0 replicas, for a removed service, or after EMPTY_FOR_S. Until then the last peers stay.
+- An address or a port that is not valid in itself reaches a configuration. If every instance is refused, the last peers
+  stay.
 """
 
 import ipaddress
@@ -15,15 +26,33 @@ InstanceId = tuple[str, str]  # node, service ID
 
 
 class Peer(NamedTuple):
-    """Where requests go, and with which weight: its share beside the other peers'."""
+    """Address that requests go to, and its weight: its share beside the other peers'."""
 
     address: str
     port: int
     weight: int = 1
 
 
-class Served(NamedTuple):
-    """What nginx serves, or is about to serve while `confirmed` is false."""
+class Place(NamedTuple):
+    """Files of a service besides its peers: made for which mode of nginx, which host ("": the user's own server) and
+    which path."""
+
+    mode: str
+    host: str
+    path: str
+
+
+class Refusal(NamedTuple):
+    """Files (None: a removal) that nginx or lictor did not accept."""
+
+    place: Place | None
+    circumstances: str  # the configuration and templates of the user, which may be to blame; "": not nginx refused it
+    times: int  # in these circumstances
+    until: float  # epoch seconds: if they stay, a sweep tries it again then; an event never does
+
+
+class PublishedRoute(NamedTuple):
+    """Peers and files that nginx serves; with `confirmed` false, peers that it is about to serve."""
 
     peers: tuple[Peer, ...]
     instances: tuple[InstanceId, ...]
@@ -31,18 +60,16 @@ class Served(NamedTuple):
     empty_since: float | None = None  # epoch seconds; the peers are held although the catalogue has none
     confirmed: bool = False
     generation: int = 0
-    ailing: tuple[InstanceId, ...] = ()  # were served, and are unfit: out of traffic as long as most are fit
-    # Mode, host and path ("": none) of the files that nginx may be serving: those that it confirmed last, and after
-    # them any that were put in their place since and neither confirmed nor taken back.
-    at: tuple[str, ...] = ("",)
-    refused: tuple[str, ...] = ()  # the same of files that nginx, or lictor, would not have, those of the route first
-    refused_in: str = ""  # the circumstances, which may be to blame,
-    refused_times: int = 0  # how often in these,
-    refused_until: float = 0.0  # and when, in epoch seconds, a sweep tries it again if they stay; nothing else does
+    ailing: tuple[InstanceId, ...] = ()  # instances that were served, and get no traffic as they turned unhealthy
+    # Files (None: none) that nginx may be serving: those that it confirmed last, and after them any that were put in
+    # their place since and neither confirmed nor taken back.
+    places: tuple[Place | None, ...] = (None,)
+    refusal: Refusal | None = None
 
 
 class Decision(NamedTuple):
-    """`confirm`: read again consistently, then decide on that. `hold`: keep what is served, though it is not seen.
+    """Peers to serve. `confirm`: read again consistently, then decide on that. `hold`: keep what is served, though the
+    catalogue does not show it.
 
     `refused` names the instances whose address or port must not reach a configuration, each with the reason.
     """
@@ -55,63 +82,76 @@ class Decision(NamedTuple):
     ailing: tuple[InstanceId, ...] = ()
 
 
-def served(table: Any) -> Served | None:
-    """What peers/NAME.json holds; None when it is absent or damaged."""
-    try:
-        return Served(**{**table, "peers": tuple(Peer(*each) for each in table["peers"]),
-                         "at": tuple(table.get("at", ())) or ("",), "refused": tuple(table.get("refused", ())),
-                         **{key: tuple((node, service_id) for node, service_id in table.get(key, ()))
-                            for key in ("instances", "ailing")}})
-    except (TypeError, KeyError, ValueError):
-        return None
+class _Instances(NamedTuple):
+    """Instances of the live colour. `peers`: every one that this node can reach."""
+
+    total: int
+    peers: dict[model.Instance, Peer]
+    healthy: set[model.Instance]
+    ailing: set[model.Instance]
+    refused: tuple[str, ...]
 
 
-def decide(route: dict[str, Any], now: Served | None, instances: Sequence[model.Instance], *, now_s: float,
-           certain: bool) -> Decision:
-    """What to do about the instances that were seen; `certain`: by a consistent read, so that less is believed too."""
+def decide(route: dict[str, Any], published: PublishedRoute | None, instances: Sequence[model.Instance], *,
+           now_s: float, certain: bool) -> Decision:
+    """Decide about the instances that were observed, given the table of routes/NAME.json; `certain`: by a consistent
+    read, so that fewer of them are believed too."""
     if route["removed"]:
-        return Decision("publish" if now is None or now.peers else "unchanged", (), (), "the service is removed")
-    live = [each for each in instances if each.service == route["service"]]  # not those of the other colour
-    peers, refused = _reachable(live, route["node"])
-    eligible = {each for each in peers if _is_eligible(each, route["traffic"])}
-    known = set(now.instances) if now else set()
-    once_served = known.union(now.ailing if now else ())  # so that failing one by one ends as failing at once does
-    ailing = {each for each in peers.keys() - eligible
-              if (each.node, each.service_id) in once_served and each.maintenance is None}
-    panic = len(eligible) < len(ailing)
-    receiving = eligible | ailing if panic else eligible
-    reason = f"{len(eligible)} of {len(live)} instances are fit for traffic" + (
-        f"; the {len(ailing)} unfit ones keep it too, because they are most" if panic else "")
-    heaviest = {(each.address, each.port): each for each in sorted(peers[each] for each in receiving)}
-    target = Decision("publish", tuple(heaviest.values()),
-                      tuple(sorted((each.node, each.service_id) for each in receiving)), reason, tuple(refused),
-                      tuple(sorted((each.node, each.service_id) for each in ailing - receiving)))
-    if now is None or now.peers == target.peers and now.instances == target.instances:
-        return target if now is None else target._replace(kind="unchanged")
-    if not certain and 2 * len(eligible) < len(known):
+        is_news = published is None or published.peers
+        return Decision("publish" if is_news else "unchanged", (), (), "the service is removed")
+    classes = _classify(route, published, instances)
+    target = _receivers(classes)
+    if published is None:
+        return target
+    if published.peers == target.peers and published.instances == target.instances:
+        return target._replace(kind="unchanged")
+    if not certain and 2 * len(classes.healthy) < len(published.instances):
         return target._replace(kind="confirm")
-    return target if target.peers else _without_peers(route, now, target, now_s)
+    return target if target.peers else _believe_none(route, published, target, now_s)
 
 
 def peer(instance: model.Instance) -> Peer:
-    """Where requests to it go; raises ValueError for what may not stand in a configuration. 0 at warning is for whoever
-    has it all the same the least."""
+    """Make the peer of an instance; raises ValueError if its address or port must not reach a configuration. A weight
+    of 0 becomes 1: nginx has no weight 0, and the instance only gets here when it must receive traffic."""
     return _peer_at(_address(instance.address), instance)
 
 
-def _without_peers(route: dict[str, Any], now: Served, target: Decision, now_s: float) -> Decision:
-    held = Decision("hold", now.peers, now.instances, target.reason, target.refused, now.ailing)
+def _classify(route: dict[str, Any], published: PublishedRoute | None,
+              instances: Sequence[model.Instance]) -> _Instances:
+    live = [each for each in instances if each.service == route["service"]]  # not those of the other colour
+    peers, refused = _reachable(live, route["node"])
+    healthy = {each for each in peers if _is_healthy(each, route["traffic"])}
+    once_served = {*published.instances, *published.ailing} if published else set()
+    ailing = {each for each in peers.keys() - healthy
+              if (each.node, each.service_id) in once_served and each.maintenance is None}
+    return _Instances(len(live), peers, healthy, ailing, tuple(refused))
+
+
+def _receivers(classes: _Instances) -> Decision:
+    _, peers, healthy, ailing, refused = classes
+    reason = f"{len(healthy)} of {classes.total} instances are healthy"
+    panic = len(healthy) < len(ailing)
+    if panic:
+        reason = f"panic threshold: {reason}. {len(ailing)} unhealthy ones keep their traffic."
+    receiving = healthy | ailing if panic else healthy
+    heaviest = {(each.address, each.port): each for each in sorted(peers[each] for each in receiving)}
+    return Decision("publish", tuple(heaviest.values()), _ids(receiving), reason, refused, _ids(ailing - receiving))
+
+
+def _believe_none(route: dict[str, Any], published: PublishedRoute, target: Decision, now_s: float) -> Decision:
+    held = Decision("hold", published.peers, published.instances, target.reason, target.refused, published.ailing)
     if target.refused:
-        return held._replace(reason="the address of every instance is refused")
+        return held._replace(reason="on hold: the address of every instance is refused. The last peers stay.")
     if route["empty_ok"]:
         return target._replace(reason="no instance, and replicas is 0")
-    if now.empty_since is not None and now_s - now.empty_since >= EMPTY_FOR_S:
-        return target._replace(reason=f"{target.reason}, for {now_s - now.empty_since:.0f} s")
-    return held._replace(reason=f"{target.reason}; that is believed after {EMPTY_FOR_S:.0f} s")
+    if published.empty_since is not None and now_s - published.empty_since >= EMPTY_FOR_S:
+        return target._replace(reason=f"{target.reason}, for {now_s - published.empty_since:.0f} s")
+    return held._replace(
+        reason=f"on hold: {target.reason}. The last peers stay until that has been so for {EMPTY_FOR_S:.0f} s.")
 
 
 def _reachable(live: list[model.Instance], this_node: str) -> tuple[dict[model.Instance, Peer], list[str]]:
-    """The instances that this node can reach, and the refused ones: who, and why."""
+    """Return the instances that this node can reach, and a text for each that is refused."""
     peers, refused = {}, []
     for each in live:
         try:
@@ -123,17 +163,22 @@ def _reachable(live: list[model.Instance], this_node: str) -> tuple[dict[model.I
     return peers, refused
 
 
+def _is_healthy(instance: model.Instance, traffic: str) -> bool:
+    passes = instance.status in ("passing", "warning") and instance.node_alive and instance.weight > 0
+    return (traffic == "any" or passes) and instance.maintenance is None
+
+
+def _ids(instances: set[model.Instance]) -> tuple[InstanceId, ...]:
+    return tuple(sorted((each.node, each.service_id) for each in instances))
+
+
 def _peer_at(address: ipaddress.IPv4Address | ipaddress.IPv6Address, instance: model.Instance) -> Peer:
     return Peer(str(address), _port(instance.port), max(instance.weight, 1))
 
 
-def _is_eligible(instance: model.Instance, traffic: str) -> bool:
-    is_well = instance.status in ("passing", "warning") and instance.node_alive and instance.weight > 0
-    return (traffic == "any" or is_well) and instance.maintenance is None
-
-
 def _address(given: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address that may stand in a configuration; raises ValueError. No names: one that fails blocks every reload."""
+    """Return an address that may stand in a configuration, else raise ValueError. A host name never may: if it does not
+    resolve, nginx refuses every reload."""
     if not isinstance(given, str):
         raise ValueError(f"address {given!r:.100} is not a string")
     try:

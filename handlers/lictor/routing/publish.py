@@ -1,26 +1,32 @@
-"""From the state folder to nginx: what is decided there and not confirmed yet is rendered, validated, swapped in and
-confirmed. It looks at the whole state, not at what happened, so a publication that was cut short is simply done again.
+"""Publication from the state folder to nginx: what is decided there and not confirmed yet is rendered, validated,
+swapped in and confirmed. It looks at the whole state, not at one event, so that a publication which was cut short is
+simply done again.
+
+The way of a change of peers: `follow` writes the decision; `publish` writes peers/NAME.conf, reloads, and notes what
+nginx has confirmed. A template is asked only about other files. In live mode `live_peers` sets them, and nothing is
+reloaded.
 """
 
 import functools
 import os
 import tempfile
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from lictor import errors
 from lictor.adapters import files, log
-from lictor.routing import apply_batch, conf_files, fallback, live_peers, nginx, peers, refusal_backoff, route_store
+from lictor.routing import conf_files, live_peers, nginx, refusal_backoff, route_store
+from lictor.routing.apply_batch import Batch, Change
 from lictor.spec.settings import Nginx, Settings
 
 
 def publish(settings: Settings, suspects: Iterable[str] = ()) -> list[str]:
-    """Publish all that is unconfirmed, and those of `suspects` whose files are not as they should be. Returns the names
+    """Publish all that is unconfirmed, and the files of `suspects` that are not as they should be. Returns the services
     that are confirmed now; what fails is logged, blocks no other service, and stays unconfirmed.
 
-    However many ask, nginx reloads once an interval: they wait for it without the lock; who has the lock first then
-    takes along all that is unconfirmed, and the others find their work done. Who is killed leaves it unconfirmed.
+    However many handlers ask, nginx reloads once an interval: they wait for it without the lock. The first to have the
+    lock then takes along all that is unconfirmed, and the others find their work done. If it is killed, that stays
+    unconfirmed.
     """
     if settings.nginx is None:
         return []
@@ -33,112 +39,146 @@ def publish(settings: Settings, suspects: Iterable[str] = ()) -> list[str]:
             wait_s = 0.0 if doubted else nginx.turn_in_s(settings.nginx)
             if not wait_s:
                 began_ns = time.time_ns()
-                confirmed = _publish(settings, settings.nginx, doubted)
+                confirmed = _publish(Batch(settings, settings.nginx), doubted)
                 files.touch(last_path, began_ns)
                 return confirmed
         time.sleep(wait_s)
 
 
-def check_live(settings: Settings, there: Nginx) -> None:
+def check_live(settings: Settings, nginx_settings: Nginx) -> None:
     """Have nginx parse what live mode writes for a service; raises Refused when it can't, as without its Lua module."""
     from lictor.routing.templates import Templates
 
     templates = Templates(settings.templates_dir, live=True)
     with tempfile.TemporaryDirectory(prefix="lictor-") as folder:  # root, who may ask, leaves nothing to stumble over
-        if not there.container:
-            os.mkdir(os.path.join(folder, "run"))
-            there = there._replace(conf_dir=folder)
-        nginx.check(there, templates.text(
-            "check.conf.j2", run_dir=os.path.join(there.conf_dir, "run"),
-            upstreams=[templates.upstream("lictor", ())],
-            locations=[templates.location("lictor", "/lictor", empty=False)]))
+        if not nginx_settings.container:
+            os.mkdir(nginx.run_dir(folder))
+            nginx_settings = nginx_settings._replace(conf_dir=folder)
+        conf_dir = nginx_settings.conf_dir
+        nginx.check(nginx_settings, templates.text(
+            "check.conf.j2", run_dir=nginx.run_dir(conf_dir), upstreams=[templates.upstream("lictor", conf_dir)],
+            locations=[templates.location("lictor", "/lictor", conf_dir)]))
 
 
-def _publish(settings: Settings, there: Nginx, doubted: set[str]) -> list[str]:
-    """In live mode a change of peers goes by itself, and by a reload only what that does not do."""
-    folder = settings.state_dir
-    nginx.take_back(there.conf_dir)
-    known = {name: route for name in route_store.names(folder) if (route := route_store.route(folder, name))}
-    state = {name: now for name in known if (now := route_store.served(folder, name))}
-    for name in doubted & state.keys():
-        if _has_lost_its_list(there, name, state[name]):
-            route_store.mark(folder, name, state[name], confirmed=False)
-            state[name] = route_store.served(folder, name) or state[name]
-    followed = [
-        name
-        for name, now in state.items()
-        if route_store.served_mode(now) == "live" and not now.confirmed and live_peers.publish(there, folder, name)
-    ]
-    state.update({name: now for name in followed if (now := route_store.served(folder, name))})
-    around = functools.cache(lambda: refusal_backoff.circumstances(settings, there))  # mostly, nobody asks
-    resting = {name for name, now in state.items() if route_store.is_refused(known[name], there.mode, now)
-               and (name not in doubted or refusal_backoff.rests(known[name], there.mode, now, around()))}
-    unfit: set[str] = set()
-    refused: set[str] = set()
-    asked = {name: now for name, now in state.items() if name not in resting}
-    wanted = _wanted(settings, there, known, asked, doubted, unfit)
-    confirmed = [*followed]
-    last = {name for name in wanted if route_store.is_refused(known[name], there.mode, state[name])}
-    for names in (wanted.keys() - last, last):  # what was refused before keeps nobody waiting
-        confirmed += _bring(settings, there, known, state, {name: wanted[name] for name in sorted(names)}, refused)
-    for name in refused | unfit:
-        seen, place = state[name], route_store.place(known[name], there.mode)
-        route_store.mark(folder, name, seen, confirmed=seen.confirmed,
-                    **refusal_backoff.noted(seen, place, around() if name in refused else ""))
-        state[name] = route_store.served(folder, name) or seen
-    confirmed += fallback.follow(settings, there, known, state, resting | refused | unfit)
-    return list(dict.fromkeys(confirmed))
+def _publish(batch: Batch, suspects: set[str]) -> list[str]:
+    nginx.take_back(batch.conf_dir)
+    _set_live_peers(batch, suspects)
+    around = functools.cache(  # mostly, nobody asks
+        lambda: refusal_backoff.circumstances(batch.settings, batch.nginx_settings))
+    backing_off = {name for name in batch.published if _is_backing_off(batch, name, suspects, around)}
+    due = [name for name in batch.published.keys() - backing_off
+           if name in suspects or not batch.published[name].confirmed or not batch.is_settled(name)]
+    changes = _changes(batch, sorted(due), suspects)
+    refused_before = {name for name in changes if batch.is_refused(name)}
+    for names in (changes.keys() - refused_before, refused_before):  # these keep no other service waiting
+        _bring(batch, {name: changes[name] for name in sorted(names)})
+    not_accepted = batch.refused | batch.invalid
+    for name in not_accepted:
+        published, place = batch.published[name], route_store.place(batch.routes[name], batch.mode)
+        batch.mark(name, confirmed=published.confirmed, refusal=refusal_backoff.again(
+            published.refusal, place, around() if name in batch.refused else ""))
+    batch.reread(not_accepted)
+    _follow_by_earlier_files(batch, sorted(backing_off | not_accepted))
+    return list(dict.fromkeys(batch.confirmed))
 
 
-def _has_lost_its_list(there: Nginx, name: str, now: peers.Served) -> bool:
-    return (
-        route_store.served_mode(now) == "live"
-        and now.confirmed
-        and not live_peers.is_stored(there.conf_dir, name, now.peers)
-    )
+def _set_live_peers(batch: Batch, suspects: set[str]) -> None:
+    """In live mode, set other peers in the running nginx; the rest needs a reload."""
+    for name in suspects & batch.published.keys():
+        published = batch.published[name]
+        if (route_store.mode_served(published) == "live" and published.confirmed
+                and not live_peers.is_stored(batch.conf_dir, name, published.peers)):
+            batch.mark(name, confirmed=False)
+            batch.reread([name])
+    batch.confirmed += [name for name, published in batch.published.items()
+                        if not published.confirmed and live_peers.publish(batch.nginx_settings, batch.state_dir, name)]
+    batch.reread(batch.confirmed)
 
 
-def _bring(settings: Settings, there: Nginx, known: dict[str, dict[str, Any]],
-           state: dict[str, peers.Served], wanted: dict[str, conf_files.Wanted], refused: set[str]) -> list[str]:
-    """Have nginx serve these files; returns what it confirmed, and adds to `refused` what it would not have."""
-    folder, is_live = settings.state_dir, there.mode == "live"
-    valid = apply_batch.valid(settings, there, wanted, refused)
-    if is_live:
-        live_peers.store(there, folder, [name for name, each in valid.items() if each.upstream])
-    aims = {name: state[name]._replace(at=(route_store.place(known[name], there.mode),), refused=(),
-                                       confirmed=not is_live or known[name]["removed"]) for name in valid}
-    served = apply_batch.serve(there, folder, state, aims, valid, refused)
-    return [name for name in served if aims[name].confirmed or live_peers.publish(there, folder, name)]
+def _is_backing_off(batch: Batch, name: str, suspects: set[str], around: Callable[[], str]) -> bool:
+    refusal = batch.published[name].refusal
+    return (refusal is not None and batch.is_refused(name)
+            and (name not in suspects or refusal_backoff.is_backing_off(refusal, around())))
 
 
-def _wanted(settings: Settings, there: Nginx, known: dict[str, dict[str, Any]],
-            state: dict[str, peers.Served], doubted: set[str], unfit: set[str]) -> dict[str, conf_files.Wanted]:
-    """What is to be published: of those that are unconfirmed, or not in place as they should be. Adds to `unfit` what
-    lictor itself would not have."""
-    asked = [name for name, now in state.items()
-             if name in doubted or not now.confirmed or not route_store.is_settled(known[name], there.mode, now)]
-    has_own = bool(settings.templates_dir) and os.path.exists(os.path.join(settings.templates_dir, "upstream.conf.j2"))
-    wanted = {name: each for name in asked
-              if name not in doubted and not has_own and route_store.is_settled(known[name], there.mode, state[name])
-              and (each := conf_files.other_peers(there.conf_dir, name, state[name].peers))}
-    others = [name for name in asked if name not in wanted]
-    return {**wanted, **(_rendered(settings, there, known, state, others, unfit) if others else {})}
+def _changes(batch: Batch, names: list[str], suspects: set[str]) -> dict[str, Change]:
+    """Return the changes to what is there; the services whose files lictor itself would not have are invalid."""
+    changes = {name: _change(batch, name, found) for name in names
+               if name not in suspects and batch.mode == "reload" and not batch.routes[name]["removed"]
+               and batch.is_settled(name)
+               and (found := conf_files.other_peers(batch.conf_dir, name, batch.published[name].peers))}
+    to_render = [name for name in names if name not in changes]
+    return {**changes, **_rendered(batch, to_render)} if to_render else changes
 
 
-def _rendered(settings: Settings, there: Nginx, known: dict[str, dict[str, Any]],
-              state: dict[str, peers.Served], names: Iterable[str], unfit: set[str]) -> dict[str, conf_files.Wanted]:
-    templates = apply_batch.templates(settings, there)
-    shared = templates.shared(there.conf_dir).items() if templates.live else ()  # else what lictor init wrote will do
-    missing = {path: text for path, text in shared if files.read(os.path.join(there.conf_dir, path)) != text}
-    wanted: dict[str, conf_files.Wanted] = {}
+def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
+    templates = batch.templates(batch.mode)
+    shared = templates.shared(batch.conf_dir).items() if templates.live else ()  # else what lictor init wrote will do
+    missing = {path: text for path, text in shared if files.read(os.path.join(batch.conf_dir, path)) != text}
+    changes: dict[str, Change] = {}
     for name in names:
+        published = batch.published[name]
         try:
-            files_of = conf_files.wanted(there.conf_dir, templates, known, name, state[name].peers)
-            files_of.files.update(missing)
-            if (state[name].refused or not state[name].confirmed or not files_of.is_in_place(there.conf_dir)
-                    or not route_store.is_settled(known[name], there.mode, state[name])):
-                wanted[name] = files_of
+            found = conf_files.desired(batch.conf_dir, templates, batch.routes, name, published.peers)
         except errors.Refused as error:
             log.event("publish", service=name, outcome="refused", reason=error)
-            unfit.add(name)
-    return wanted
+            batch.invalid.add(name)
+            continue
+        found.files.update(missing)
+        if (published.refusal or not published.confirmed or not batch.is_settled(name)
+                or not found.is_in_place(batch.conf_dir)):
+            changes[name] = _change(batch, name, found)
+    return changes
+
+
+def _change(batch: Batch, name: str, found: conf_files.ConfFiles) -> Change:
+    """Return the change to these files; in live mode the peers are still to be confirmed then."""
+    route = batch.routes[name]
+    return Change(found, batch.published[name]._replace(
+        places=(route_store.place(route, batch.mode),), refusal=None,
+        confirmed=batch.mode == "reload" or route["removed"]))
+
+
+def _bring(batch: Batch, changes: dict[str, Change]) -> None:
+    """Have nginx serve the changes that it accepts."""
+    changes = batch.check(changes, batch.mode)
+    nginx_settings, state_dir = batch.nginx_settings, batch.state_dir
+    if batch.mode == "live":
+        live_peers.store(nginx_settings, state_dir, [name for name, each in changes.items() if each.files.upstream])
+    batch.confirmed += [name for name in batch.serve(changes)
+                        if changes[name].target.confirmed or live_peers.publish(nginx_settings, state_dir, name)]
+
+
+def _follow_by_earlier_files(batch: Batch, names: list[str]) -> None:
+    """Have the services whose files are refused follow the catalogue by the files that nginx confirmed before.
+
+    If other files may lie in their place, those are rendered again for the route that was confirmed; if a template or
+    nginx refuses that, the peers change whichever files nginx has.
+    """
+    live = [name for name in names if live_peers.publish(batch.nginx_settings, batch.state_dir, name)]
+    behind = {name: published for name, published in batch.published.items()
+              if name in names and name not in live and not published.confirmed
+              and published.places[0] and published.places[0].mode == "reload"}
+    moved = {name: change for name, published in behind.items()
+             if len({*published.places}) > 1 and (change := _earlier(batch, name))}
+    changes = batch.check(moved, "reload")
+    for name, published in behind.items():
+        found = None if name in changes else conf_files.other_peers(batch.conf_dir, name, published.peers)
+        if found:
+            places = published.places if len({*published.places}) > 1 else published.places[:1]
+            changes[name] = Change(found, published._replace(places=places, confirmed=True))
+    batch.confirmed += [*live, *batch.serve(changes)]
+
+
+def _earlier(batch: Batch, name: str) -> Change | None:
+    """Return the files of the route that nginx confirmed last, in reload mode; None if a template is refused."""
+    published = batch.published[name]
+    place = published.places[0]
+    assert place
+    earlier = {**batch.routes[name], "host": place.host, "path": place.path, "removed": False}
+    try:
+        found = conf_files.desired(batch.conf_dir, batch.templates("reload"), {name: earlier}, name, published.peers)
+    except errors.Refused as error:
+        log.event("publish", service=name, outcome="refused", reason=error)
+        return None
+    return Change(found, published._replace(places=published.places[:1], confirmed=True))

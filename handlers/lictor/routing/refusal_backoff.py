@@ -1,44 +1,43 @@
-"""What nginx would not have is tried again when anything has changed that it may be due to, else minutes later: a try
-reloads nginx, and keeps every other service waiting until that says no."""
+"""Back-off of refused files: they are tried again when anything has changed that may be to blame, else minutes later. A
+try reloads nginx, and keeps every other service waiting until nginx refuses."""
 
 import glob
 import os
 import re
 import time
 import zlib
-from typing import Any
 
 from lictor.adapters import files
-from lictor.routing import peers, route_store
+from lictor.routing.peers import Place, Refusal
 from lictor.spec.settings import Nginx, Settings
 
 _FIRST_S, _LONGEST_S = 60.0, 300.0
 _INCLUDE = re.compile(r"\binclude\s+([^;{}]+);")
 
 
-def circumstances(settings: Settings, there: Nginx) -> str:
-    """What tells the user's main configuration, what it includes itself, and the user's templates from other ones. Not
-    by what they say, as who may not read them has most need to know."""
-    patterns = [os.path.join(os.path.dirname(there.main_conf), each)
-                for each in _INCLUDE.findall(_readable(there.main_conf))]
+def circumstances(settings: Settings, nginx_settings: Nginx) -> str:
+    """Return what tells the user's main configuration, what it includes itself, and the user's templates from other
+    ones. Not by their content: a handler that may not read them has most need to know."""
+    patterns = [os.path.join(os.path.dirname(nginx_settings.main_conf), each)
+                for each in _INCLUDE.findall(_readable(nginx_settings.main_conf))]
     patterns += [os.path.join(settings.templates_dir, "*")] if settings.templates_dir else []
-    paths = sorted({there.main_conf, *(path for each in patterns for path in glob.iglob(each))})
-    ours = os.path.join(there.conf_dir, "")
+    paths = sorted({nginx_settings.main_conf, *(path for each in patterns for path in glob.iglob(each))})
+    ours = os.path.join(nginx_settings.conf_dir, "")
     stamps = [f"{path} {_stamp(path)}" for path in paths if not path.startswith(ours)]
     return f"{zlib.crc32(os.fsencode(' '.join(stamps))):08x}"
 
 
-def rests(route_of: dict[str, Any], mode: str, now: peers.Served, around: str) -> bool:
-    """Whether the route was refused in these circumstances, too short a while ago to try it again."""
-    return (route_store.is_refused(route_of, mode, now) and now.refused_in == around
-            and 0 < now.refused_until - time.time() <= _LONGEST_S)  # else the clock was set back
+def is_backing_off(refusal: Refusal, around: str) -> bool:
+    """Whether the files were refused in these circumstances, too short a while ago to try them again."""
+    return (refusal.circumstances == around
+            and 0 < refusal.until - time.time() <= _LONGEST_S)  # else the clock was set back
 
 
-def noted(now: peers.Served, place: str, around: str) -> dict[str, object]:
-    """The fields of `now` that say so; `around` is "" where a try bothers nobody."""
-    times = now.refused_times + 1 if place in now.refused and now.refused_in == around else 1
-    return {"refused": (place,), "refused_in": around, "refused_times": times,
-            "refused_until": time.time() + min(_LONGEST_S, _FIRST_S * 2 ** min(times - 1, 9))}
+def again(refusal: Refusal | None, place: Place | None, around: str) -> Refusal:
+    """Return the record of one more refusal; `around` is "" if a try bothers nobody."""
+    is_same = refusal is not None and (refusal.place, refusal.circumstances) == (place, around)
+    times = refusal.times + 1 if refusal and is_same else 1
+    return Refusal(place, around, times, time.time() + min(_LONGEST_S, _FIRST_S * 2 ** min(times - 1, 9)))
 
 
 def _readable(path: str) -> str:

@@ -1,18 +1,18 @@
-"""What the state folder holds about routing: routes/NAME.json (what is wanted of this node), peers/NAME.json (what its
-nginx serves, or is about to), and a lock on both. Imported by the commonest event, so it imports little."""
+"""State folder of the routing node: routes/NAME.json (the route that the keys ask for), peers/NAME.json (what its nginx
+serves, or is about to), and a lock on both. The commonest event imports it, so it imports the standard library only."""
 
 import os
 from typing import Any
 
 from lictor.adapters import files
 from lictor.adapters.consul.payload import HINT
-from lictor.routing import peers as upstream
+from lictor.routing.peers import Decision, Peer, Place, PublishedRoute, Refusal
 
 _FIELDS = {"service", "host", "path", "empty_ok", "removed"}
 
 
 def names(state_dir: str) -> list[str]:
-    """The services that this node knows a route of, removed ones included."""
+    """List the services that this node knows a route of, removed ones included."""
     try:
         found = os.listdir(os.path.join(state_dir, "routes"))
     except FileNotFoundError:  # no handler has run here yet
@@ -21,68 +21,82 @@ def names(state_dir: str) -> list[str]:
 
 
 def route(state_dir: str, name: str) -> dict[str, Any] | None:
-    """None when the service is not known here, or what is known of it is damaged."""
+    """Read routes/NAME.json; None if the service is not known here, or the file is damaged."""
     found = files.read_json(os.path.join(state_dir, "routes", f"{name}.json"))
     return found if isinstance(found, dict) and found.keys() >= _FIELDS else None
 
 
-def served(state_dir: str, name: str) -> upstream.Served | None:
-    """None when nothing was ever decided."""
-    return upstream.served(files.read_json(_peers_path(state_dir, name)))
+def published(state_dir: str, name: str) -> PublishedRoute | None:
+    """Read peers/NAME.json; None if nothing was ever decided, or the file is damaged."""
+    return from_table(files.read_json(_published_path(state_dir, name)))
 
 
-def write_served(state_dir: str, name: str, now: upstream.Served) -> None:
-    """What a power cut takes of it is decided again, and a sweep compares it with what nginx has."""
-    peers = [each[:2] if each[2:] == (1,) else each for each in now.peers]
-    files.write_json(_peers_path(state_dir, name), {**now._asdict(), "peers": peers}, durable=False)
+def write_published(state_dir: str, name: str, published: PublishedRoute) -> None:
+    """Write peers/NAME.json. If a power cut takes it, the next sweep decides again and compares nginx's files."""
+    files.write_json(_published_path(state_dir, name), as_table(published), durable=False)
 
 
-def note(state_dir: str, name: str, now: upstream.Served, index: int) -> None:
-    """Write what was decided upon an event with this index of Consul's."""
-    write_served(state_dir, name, now._replace(consul_index=now.consul_index if index == HINT else index))
+def as_table(published: PublishedRoute) -> dict[str, Any]:
+    """The stored form: each record by its fields' names."""
+    refusal = published.refusal
+    return {**published._asdict(), "peers": [each._asdict() for each in published.peers],
+            "places": [_place_table(each) for each in published.places],
+            "refusal": refusal and {**refusal._asdict(), "place": _place_table(refusal.place)}}
 
 
-def note_unchanged(state_dir: str, name: str, now: upstream.Served, decision: upstream.Decision, index: int) -> None:
-    """An older event that says the same makes the next older one no newer."""
-    note(state_dir, name, now._replace(empty_since=None, ailing=decision.ailing), max(index, now.consul_index))
+def from_table(table: Any) -> PublishedRoute | None:
+    """The record of a stored form; None if that is absent or damaged."""
+    try:
+        ids = {key: tuple((node, service_id) for node, service_id in table[key]) for key in ("instances", "ailing")}
+        refusal = table["refusal"] and {**table["refusal"], "place": _place_of(table["refusal"]["place"])}
+        return PublishedRoute(**{
+            **table, **ids, "peers": tuple(Peer(**each) for each in table["peers"]),
+            "places": tuple(map(_place_of, table["places"])), "refusal": Refusal(**refusal) if refusal else None})
+    except (TypeError, KeyError, ValueError):
+        return None
 
 
-def mark(state_dir: str, name: str, seen: upstream.Served, **fields: object) -> None:
-    """Note in peers/NAME.json how far the publication is; nothing is confirmed of another decision than was `seen`."""
+def note(state_dir: str, name: str, published: PublishedRoute, index: int) -> None:
+    """Write the decision upon an event with this index of Consul's."""
+    index = published.consul_index if index == HINT else index
+    write_published(state_dir, name, published._replace(consul_index=index))
+
+
+def note_unchanged(state_dir: str, name: str, published: PublishedRoute, decision: Decision, index: int) -> None:
+    """Write that an event changes nothing. If it is older than the last one, the next older one is no newer for it."""
+    note(state_dir, name, published._replace(empty_since=None, ailing=decision.ailing),
+         max(index, published.consul_index))
+
+
+def mark(state_dir: str, name: str, decided: PublishedRoute, **fields: object) -> None:
+    """Write how far the publication of a decision is. If another decision was written since, nothing is confirmed."""
     with files.locked(lock_path(state_dir, name)):
-        now = served(state_dir, name)
-        if now:
-            is_other = (now.peers, now.instances) != (seen.peers, seen.instances)
+        latest = published(state_dir, name)
+        if latest:
+            is_other = (latest.peers, latest.instances) != (decided.peers, decided.instances)
             confirmed = {"confirmed": False} if is_other and "confirmed" in fields else {}
-            write_served(state_dir, name, now._replace(**{**fields, **confirmed}))  # type: ignore[arg-type]
+            write_published(state_dir, name, latest._replace(**{**fields, **confirmed}))  # type: ignore[arg-type]
 
 
-def place(route_of: dict[str, Any], mode: str) -> str:
-    """Which files nginx needs besides the peers: those of that mode, for a host and path; "" when none."""
-    return "" if route_of["removed"] else f"{mode} {route_of['host']}{route_of['path']}"
+def place(route: dict[str, Any], mode: str) -> Place | None:
+    """The files that the route needs besides its peers; None: none."""
+    return None if route["removed"] else Place(mode, route["host"], route["path"])
 
 
-def is_settled(route_of: dict[str, Any], mode: str, now: upstream.Served) -> bool:
-    """Whether nginx has confirmed the files of that mode, and nothing was put in their place since."""
-    return now.at == (place(route_of, mode),)
+def is_settled(route: dict[str, Any], mode: str, published: PublishedRoute) -> bool:
+    """Whether nginx has confirmed the files that the route needs, and nothing was put in their place since."""
+    return published.places == (place(route, mode),)
 
 
-def served_mode(now: upstream.Served) -> str:
-    """The mode of nginx's files, whichever of `at` it serves; "" where they differ in that, or it may have none."""
-    modes = {each.partition(" ")[0] for each in now.at}
+def mode_served(published: PublishedRoute) -> str:
+    """The mode of the files that nginx may be serving; "" if they differ in it, or there may be none."""
+    modes = {each.mode if each else "" for each in published.places}
     return modes.pop() if len(modes) == 1 else ""
 
 
-def accepted(now: upstream.Served) -> tuple[str, str, str]:
-    """Mode, host and path of the files that nginx confirmed last; each "" when there are none."""
-    mode, _, rest = now.at[0].partition(" ")
-    host, slash, path = rest.partition("/")
-    return mode, host, slash + path
-
-
-def is_refused(route_of: dict[str, Any], mode: str, now: upstream.Served) -> bool:
-    """Whether these files were refused, so that those of an earlier route have to follow the catalogue."""
-    return place(route_of, mode) in now.refused
+def is_refused(route: dict[str, Any], mode: str, published: PublishedRoute) -> bool:
+    """Whether the files of the route were refused, so that those of an earlier one have to follow the catalogue."""
+    return published.refusal is not None and published.refusal.place == place(route, mode)
 
 
 def is_only_routed(state_dir: str, name: str) -> bool:
@@ -92,9 +106,17 @@ def is_only_routed(state_dir: str, name: str) -> bool:
 
 
 def lock_path(state_dir: str, name: str) -> str:
-    """Who holds this lock must not wait for a publication: that one takes it too."""
+    """The lock on both files. Its holder must not wait for a publication, which takes it too."""
     return os.path.join(state_dir, "locks", f"route:{name}.lock")  # no service's name has a colon
 
 
-def _peers_path(state_dir: str, name: str) -> str:
+def _place_table(place: Place | None) -> dict[str, str] | None:
+    return place._asdict() if place else None
+
+
+def _place_of(table: dict[str, str] | None) -> Place | None:
+    return Place(**table) if table else None
+
+
+def _published_path(state_dir: str, name: str) -> str:
     return os.path.join(state_dir, "peers", f"{name}.json")

@@ -1,17 +1,16 @@
-"""From a service's route and peers to nginx's configuration, by templates that users may override; and a second look
-at the text, because nginx itself accepts whatever a hostile value would smuggle in."""
+"""Templates of nginx's configuration, which users may override; and a second look at the text that they give, because
+nginx itself accepts whatever a hostile value would smuggle in."""
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jinja2
 
 from lictor import errors, model
 from lictor.adapters import files
-from lictor.routing import conf_text
-from lictor.routing.peers import Peer
+from lictor.routing import conf_files, conf_text
 
 HEADER = conf_text.MARK + ", and written anew without asking; what it says is decided by templates/{template}.\n"
 
@@ -23,6 +22,8 @@ _PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
 _HOST = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 _BALANCING = {"zone", "least_conn", "ip_hash", "hash", "random", "keepalive", "keepalive_requests", "keepalive_time",
               "keepalive_timeout"}
+_SERVERS = {False: "include {{ peers_file }};",
+            True: 'server 127.0.0.1:9; balancer_by_lua_block { lictor.balance("{{ name }}"); }'}
 
 
 class Templates:
@@ -52,31 +53,31 @@ class Templates:
         names = ["lictor.conf", "live.lua"] if self.live else ["lictor.conf"]
         return {name: self.text(f"{name}.j2", conf_dir=conf_dir) for name in names}
 
-    def upstream(self, name: str, peers: Sequence[Peer]) -> str:
-        """upstreams/lictor_NAME.conf; raises Refused when the text says anything else than these peers."""
-        servers = [conf_text.server(each) for each in peers]
-        if not model.is_name(name) or not all(conf_text.SERVER.fullmatch(each) for each in servers):
-            raise errors.Refused(f"upstream {name[:100]!r} of {servers!r:.200} must not reach a configuration")
-        balancer = set()
-        if self.live:  # the peers are not in the file
-            balancer, servers = {"balancer_by_lua_block", f'lictor.balance("{name}")'}, []
-        text = self.text("upstream.conf.j2", name=name, servers=servers)
-        (head, directives), = _blocks(text, "upstream.conf.j2", only=["upstream"])
-        found = sorted(" ".join([*words[1:2], *(each for each in words[2:] if each.startswith("weight="))])
-                       for words in directives if words[0] == "server")
-        used = {words[0] for words in directives} - _BALANCING
-        unknown, expected = used ^ balancer ^ {"server"}, sorted(servers or [conf_text.NO_PEER])
-        if head != ["upstream", f"lictor_{name}"] or unknown or found != expected:
-            raise errors.Refused(f"templates/upstream.conf.j2: for {name} it must give one upstream lictor_{name} of "
-                                 f"{[*expected, *sorted(balancer)]}; it gives {' '.join(head)} of {found} "
-                                 f"{sorted(unknown)}")
+    def upstream(self, name: str, conf_dir: str) -> str:
+        """upstreams/lictor_NAME.conf; raises Refused if the text has other servers than the file of its peers."""
+        if not model.is_name(name):
+            raise errors.Refused(f"upstream {name[:100]!r} must not reach a configuration")
+        path = conf_files.peers_path(conf_dir, name)
+        expected = [["include", path]]
+        if self.live:  # nginx wants a server, and never asks it
+            expected = [["server", conf_text.NO_PEER], ["balancer_by_lua_block"], [f'lictor.balance("{name}")']]
+        rule = f"for {name} it must give one upstream lictor_{name} with `{_SERVERS[self.live]}`"
+        try:
+            text = self.text("upstream.conf.j2", name=name, peers_file=path)
+        except errors.Refused as error:
+            raise errors.Refused(f"{error}; {rule}") from error
+        (head, directives), *more = _blocks(text, "upstream.conf.j2", only=["upstream"])
+        found = [words for words in directives if words[0] not in _BALANCING]
+        if more or head != ["upstream", f"lictor_{name}"] or sorted(found) != sorted(expected):
+            raise errors.Refused(f"templates/upstream.conf.j2: {rule}, and only directives of balancing and keepalive "
+                                 f"beside; it gives {' '.join(head)} with {[' '.join(words) for words in found]}")
         return text
 
-    def location(self, name: str, path: str, *, empty: bool) -> str:
+    def location(self, name: str, path: str, conf_dir: str) -> str:
         """The location that nginx takes requests at; raises Refused for a hostile path, or another location."""
         if not _PATH.fullmatch(path) or len(path) > 255 or {".", ".."} & set(path.split("/")):
             raise errors.Refused(f"path {path[:100]!r} must not reach a configuration")
-        text = self.text("location.conf.j2", name=name, path=path, empty=empty)
+        text = self.text("location.conf.j2", name=name, path=path, empty_file=conf_files.empty_path(conf_dir, name))
         for head, _ in _blocks(text, "location.conf.j2", only=["location"]):
             if head[-1] != path:
                 raise errors.Refused(f"templates/location.conf.j2: location {head[-1]} is not at {path}")
