@@ -41,7 +41,7 @@ class Here:
         self.consul.put(f"services/{name}/spec", json.dumps({"name": name, **SPEC, **changes}))
 
     def follow(self) -> set[str]:
-        return keys_watch.follow(self.call, keys_watch.current(Client.connect(), "services/"), None)
+        return keys_watch.follow(self.call, keys_watch.read_keys(Client.connect(), "services/"), None)
 
     def route(self, name: str) -> dict[str, Any]:
         return keys_watch.known_routes(self.call.settings)[name]
@@ -112,7 +112,7 @@ def route(path: str, *, removed: bool = False) -> dict[str, Any]:
 ])
 def test_no_two_routes_have_one_place(before: dict[str, str], after: dict[str, str], refused: set[str]) -> None:
     had, asked = ({name: route(path) for name, path in each.items()} for each in (before, after))
-    assert keys_watch.without_doubles(had, asked).keys() == refused
+    assert keys_watch.drop_conflicts(had, asked).keys() == refused
     places = [each["path"] for each in {**had, **asked}.values()]
     assert len(set(places)) == len(places) and not refused & asked.keys()
 
@@ -158,7 +158,7 @@ def test_watches_that_init_wrote_afresh_are_filled_in_again(here: Here) -> None:
 
 def test_an_event_older_than_what_was_read_changes_nothing_back(here: Here) -> None:
     here.put("books")
-    old = keys_watch.current(Client.connect(), "services/")
+    old = keys_watch.read_keys(Client.connect(), "services/")
     here.put("books", route={"path": "/other"})
     here.follow()
     assert keys_watch.follow(here.call, old, old["services/books/spec"].modify_index) == set()
@@ -168,7 +168,7 @@ def test_an_event_older_than_what_was_read_changes_nothing_back(here: Here) -> N
 def test_a_late_event_and_no_right_to_read_lose_no_service(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     here.put("books")
     here.follow()
-    keys = keys_watch.current(Client.connect(), "services/")
+    keys = keys_watch.read_keys(Client.connect(), "services/")
     keys_watch.follow(here.call, keys, 1000)
     here.consul.request("DELETE", "/v1/kv/services/?recurse")  # 404, as without rights
     with pytest.raises(errors.Unavailable, match="no key below services/ can be seen"):

@@ -27,12 +27,12 @@ def main(ctx: click.Context, config_path: str | None, token_file: str | None) ->
       lictor apply books-service.yaml  describe it
       lictor scale books-service 3     or: consul kv put services/books-service/replicas 3
       lictor deploy books-service books-service:2.0 --wait
-      lictor status                    how all are; lictor why books-service tells its story
+      lictor status                    how all services are; lictor why books-service tells its story
 
     Exit codes: 0 done or nothing to do, 1 refused or failed for good, 2 usage, 3 `plan` has something to do,
-    75 try again later, 130 interrupted, 141 nobody reads the output any more.
+    75 try again later, 130 interrupted, 141 the reader of the output has gone.
 
-    With --json, what fails prints nothing on stdout, and one line on stderr.
+    With --json, a failure prints nothing on stdout, and one line on stderr.
     """
     ctx.obj = Session(config_path or os.environ.get("LICTOR_CONFIG", ""), token_file)
 

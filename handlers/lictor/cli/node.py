@@ -1,4 +1,4 @@
-"""The commands for the node itself: init, doctor, watches, serve."""
+"""The verbs for the node itself: init, doctor, watches, serve."""
 
 import json
 import os
@@ -14,26 +14,26 @@ from lictor.spec.settings import DEFAULT_PATH, DOORS
 
 
 @click.command("init")
-@click.option("--remove", "removing", is_flag=True, help="Take away what init wrote, but nothing changed since.")
+@click.option("--remove", "removing", is_flag=True, help="Take away what init wrote, except files changed since.")
 @click.option("--force", is_flag=True,
-              help="Overwrite, or remove, also what was changed since. What is overwritten is kept as FILE.bak.")
+              help="Overwrite, or remove, files changed since too. What is overwritten is kept as FILE.bak.")
 @click.option("--door", "door_kind", type=click.Choice(DOORS),
-              help="How events come in: script (as before, or at first), or http for a resident lictor-serve.")
+              help="How events come in: script (the default at first), or http for a resident lictor-serve.")
 @click.pass_obj
 def init_(session: Session, removing: bool, force: bool, door_kind: str | None) -> None:
     """Prepare this node, or take that back.
 
     Writes settings, nginx's snippet, Consul's watches and units, and says what it did and what is left to do. Where
-    Consul and Docker are, as CONSUL_HTTP_ADDR, DOCKER_HOST and the like say now, it writes down for the handlers.
+    Consul and Docker are, by CONSUL_HTTP_ADDR, DOCKER_HOST and the like, it writes down for the handlers.
     """
     path = os.path.abspath(session.config_path or DEFAULT_PATH)
-    done = init.remove(config_path=path, force=force) if removing else init.run(
+    report = init.remove(config_path=path, force=force) if removing else init.run(
         config_path=path, token_file=session.token_file or "", force=force, door_kind=door_kind or "")
-    for line in done.done:
+    for line in report.done:
         click.echo(line)
-    if done.todo:
+    if report.todo:
         click.echo("\nleft to do:")
-        for number, line in enumerate(done.todo, start=1):
+        for number, line in enumerate(report.todo, start=1):
             click.echo(f"  {number}. {line}")
 
 
@@ -44,30 +44,27 @@ def doctor_(session: Session, as_json: bool) -> None:
     """Test what the handlers need here, and name remedies. Exit code 1: something is missing."""
     findings = doctor.examine(session.settings, token_file=session.token_file)
     if as_json:
-        click.echo(json.dumps([each._asdict() for each in findings], indent=2))
+        click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
-        for each in findings:
-            mark = {True: "ok  ", False: "FAIL", None: "?   "}[each.ok]
-            click.echo(f"{mark} {each.name}: {each.detail}" + (f"\n     remedy: {each.remedy}" if each.remedy else ""))
-    sys.exit(1 if any(each.ok is False for each in findings) else 0)
+        marks = {True: "ok  ", False: "FAIL", None: "?   "}
+        for finding in findings:
+            click.echo(f"{marks[finding.ok]} {finding.name}: {finding.detail}")
+            if finding.remedy:
+                click.echo(f"     remedy: {finding.remedy}")
+    sys.exit(1 if any(finding.ok is False for finding in findings) else 0)
 
 
 @click.command("watches")
 @click.pass_obj
 def watches_(session: Session) -> None:
-    """Print the agent configuration that lictor writes.
-
-    That is the static file, and the watches on routed services.
-    """
-    settings = session.settings
-    options, secret = script.inherited(settings, session.token_file), f"(what {settings.watch.secret_file} holds)"
-    services = {
-        name: each["service"] for name, each in keys_watch.known_routes(settings).items() if not each["removed"]
+    """Print the agent configuration that lictor writes: the static file, and the watches on routed services."""
+    settings, options = session.settings, script.inherited(session.settings, session.token_file)
+    secret, services = f"(what {settings.watch.secret_file} holds)", keys_watch.routed_services(settings)
+    texts = {
+        agent_config.STATIC_FILE: agent_config.static(settings, options, process.handler_argv, secret),
+        agent_config.ROUTES_FILE: agent_config.routes(settings, services, options, process.handler_argv, secret),
     }
-    for name, content in (
-        (agent_config.STATIC_FILE, agent_config.static(settings, options, process.handler_argv, secret)),
-        (agent_config.ROUTES_FILE, agent_config.routes(settings, services, options, process.handler_argv, secret)),
-    ):
+    for name, content in texts.items():
         click.echo(f"# {os.path.join(settings.watch.config_dir, name)}", err=True)
         click.echo(agent_config.text(content), nl=False)
 
@@ -75,10 +72,10 @@ def watches_(session: Session) -> None:
 @click.command("serve")
 @click.pass_obj
 def serve_(session: Session) -> None:
-    """Take what Consul's watches see over HTTP, all along.
+    """Serve the events of Consul's watches over HTTP, as lictor-serve.
 
     For [watch] door = "http"; lictor init --door http writes a unit for it.
     """
     words = script.inherited(session.settings, session.token_file)
-    # It needs little of what we have loaded, and its threads need no heap each.
+    # lictor-serve needs little of what is loaded here, and its threads need no heap each.
     os.execve(sys.executable, [*process.handler_argv("lictor-serve"), *words], {**os.environ, "MALLOC_ARENA_MAX": "1"})

@@ -1,4 +1,4 @@
-"""The commands that say what is wanted: apply, remove, scale, hold, resume."""
+"""The verbs that change what is desired: apply, remove, scale, hold, resume."""
 
 import click
 
@@ -16,8 +16,8 @@ _STDIN = "/dev/stdin"
 def apply(session: Session, files: tuple[str, ...], name: str | None, host: str | None) -> None:
     """Write service specs (YAML or JSON) to Consul. All files are checked before the first is written; - is stdin.
 
-    With --as and --host one FILE serves several customers, each a service of its own: its keys, containers, colour,
-    count and route follow from the name. What else the FILE names, such as volumes, they share.
+    With --as and --host one FILE serves several customers. Each is a service of its own, with keys, containers, colour,
+    count and route by its name. Whatever else the FILE names, such as volumes, they share.
 
     \b
       lictor apply books.yaml --as acme-books --host acme.example.com
@@ -28,7 +28,7 @@ def apply(session: Session, files: tuple[str, ...], name: str | None, host: str 
         raise click.UsageError("--host goes with --as")
     if host == "":
         raise click.UsageError("--host is empty; without it the route keeps its own host")
-    tables = service_keys.read([_STDIN if each == "-" else each for each in files], name=name, host=host)
+    tables = service_keys.read([_STDIN if path == "-" else path for path in files], name=name, host=host)
     for line in service_keys.apply(session.client, session.settings.prefix, tables):
         click.echo(line)
 
@@ -37,7 +37,7 @@ def apply(session: Session, files: tuple[str, ...], name: str | None, host: str 
 @click.argument("name")
 @click.pass_obj
 def remove(session: Session, name: str) -> None:
-    """Drain and remove all containers of a service, and its route. Applying it again brings it back."""
+    """Drain and remove all containers of a service, and its route. A new `apply` brings it back."""
     service_keys.remove(session.client, session.settings.prefix, name)
     click.echo(f"{name}: is being removed")
 
@@ -47,10 +47,9 @@ def remove(session: Session, name: str) -> None:
 @click.argument("count", metavar="N|+N|-N")
 @click.pass_obj
 def scale(session: Session, name: str, count: str) -> None:
-    """Set the desired number of instances.
+    """Set the desired number of instances: to 3, or by +1 and -1 from the present one.
 
-    It is 3, or +1 and -1 from what is desired now. What runs beyond that is drained once it has been a surplus for a
-    minute, or for as long as [heal] surplus_after in the settings says.
+    Surplus instances are drained after a minute, or after what [heal] surplus_after in the settings says.
     """
     target = service_keys.scale(session.client, session.settings.prefix, name, count)
     click.echo(f"{name}: {target} desired")
@@ -63,16 +62,16 @@ def scale(session: Session, name: str, count: str) -> None:
 def hold(session: Session, name: str, why: str) -> None:
     """Keep hands off a service. It is still observed and explained, and nginx still follows it."""
     service_keys.hold(session.client, session.settings.prefix, name, why)
-    click.echo(f"{name}: held; `lictor resume {name}` ends that")
+    click.echo(f"{name}: on hold; `lictor resume {name}` ends that")
 
 
 @click.command()
 @click.argument("name")
 @click.pass_obj
 def resume(session: Session, name: str) -> None:
-    """End a hold, and close the breaker.
+    """End a hold, close the breaker, and end the back-off of starts.
 
-    What the service has used of the replacement budget is given back, and starts back off no more.
+    What the service has used of the replacement budget is given back.
     """
     ended = service_keys.resume(session.client, session.settings.prefix, name)
-    click.echo(f"{name}: {', '.join(ended) or 'nothing was held, and no breaker open'}")
+    click.echo(f"{name}: {', '.join(ended) or 'no hold, open breaker or back-off to end'}")

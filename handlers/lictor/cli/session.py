@@ -1,4 +1,4 @@
-"""What the commands share: their options, connections made when needed, and how an error of ours ends them."""
+"""The session of one command: its options, connections on demand, and the end of a command that fails."""
 
 import dataclasses
 import functools
@@ -28,13 +28,13 @@ class _Terminal(Console):
         raise BrokenPipeError  # rich would call it a failure
 
 
-# A pipe has no width of its own; and there need be no stdout at all.
+# A pipe has no width of its own, and stdout may be closed.
 OUT = _Terminal(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 240)
 
 
 @dataclasses.dataclass
 class Session:
-    """The options in front of the command; settings and connections are made only by the commands that need them."""
+    """The options in front of the verb; settings are read and connections made by the verbs that need them."""
 
     config_path: str
     token_file: str | None
@@ -53,21 +53,22 @@ class Session:
 
 
 class Explained(click.Group):
-    """Our errors become one line on stderr and an exit code."""
+    """A group of verbs whose errors are explained."""
 
     def invoke(self, ctx: click.Context) -> Any:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # what an old terminal cannot show is shown somehow
+                stream.reconfigure(errors="backslashreplace")  # an old terminal cannot show every character
         with explained():
             return super().invoke(ctx)
 
 
 @contextmanager
 def explained() -> Iterator[None]:
+    """Turn a LictorError or OSError into one line on stderr and an exit code."""
     try:
         yield
-    except BrokenPipeError:  # who reads us has seen enough: no failure of what was asked for
+    except BrokenPipeError:  # the reader has seen enough: no failure of the command
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python writes at its end
         sys.exit(_PIPE_CLOSED)
     except (errors.LictorError, OSError) as error:  # OSError: no rights on this node's files, or no room

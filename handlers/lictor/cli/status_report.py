@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from lictor import model
 from lictor.adapters.text import one_line, printable
-from lictor.events import keys_watch
 from lictor.planner import desired as desires
 from lictor.planner import plan
 from lictor.planner.service_state import State
@@ -47,8 +46,7 @@ class _Facts(NamedTuple):
 def read_status(context: Context) -> list[Status]:
     """Read the status of all services; a removed one is among them as long as an instance is left."""
     prefix, client = context.settings.prefix, context.client
-    keys = {key: each.value for key, each in keys_watch.current(client, prefix).items()}
-    grouped, stray_keys = group_by_service(keys, prefix)
+    grouped, stray_keys = group_by_service({key: each.value for key, each in client.tree(prefix).items()}, prefix)
     entries, states = client.everything(), StateStore(client).read_all()
     alive, nginx_nodes = client.alive_nodes(), _nginx_nodes(context)
     rows = []

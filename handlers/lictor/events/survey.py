@@ -55,7 +55,7 @@ def look(call: script.Call) -> Survey:
     trouble = _attempt("leftovers stay", lambda: _clean(settings))
     context = connect(settings, call.token_file)
     entries = context.client.everything()
-    keys = keys_watch.current(context.client, settings.prefix)
+    keys = keys_watch.read_keys(context.client, settings.prefix)
     if not keys and known_services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
