@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lictor import errors
 from lictor.adapters import http
@@ -193,7 +194,7 @@ def test_what_was_not_received_is_sent_again_though_it_may_be_done_once_only(mon
     given = settings(f"http://127.0.0.1:{port}/{{name}}/{{replicas}}")
     assert given.webhook
     with pytest.raises(http.NotSent, match="webhook.scale: POST .*: .*Connection refused"):
-        scale(Settings(webhook=given.webhook._replace(timeout_s=0.3)))
+        scale(Settings(webhook=replace(given.webhook, timeout_s=0.3)))
     with contextlib.ExitStack() as stack:
         servers: list[Server] = []
         exchange = http.exchange

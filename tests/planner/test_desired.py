@@ -41,7 +41,7 @@ def test_the_count_is_the_key_or_the_last_good_one_or_the_initial_one(
 
 @pytest.mark.parametrize(("spec", "said"), [
     (b"{", "is no JSON"),
-    (b"[]", "Expected `object`"),
+    (b"[]", "it is []; it must be a table with the keys name, engine"),
     (json.dumps({**SPEC, "imagee": "x"}).encode(), "unknown key imagee; known are name, engine"),
     (json.dumps({**SPEC, "name": "other"}).encode(), "must be 'books'"),
     (b"\xff\xfe", "is no JSON"),

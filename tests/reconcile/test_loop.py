@@ -19,6 +19,7 @@ from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
 from lictor.routing import announce
 from lictor.spec import service_spec
+from lictor.spec.quantities import Duration
 from lictor.spec.settings import Heal, Settings
 
 from lab.consul import Consul
@@ -34,7 +35,7 @@ def context(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for each in script.FOLDERS:
         (tmp_path / "state" / each).mkdir(parents=True)
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
-    settings = Settings(state_dir=str(tmp_path / "state"), nginx=None, heal=Heal(surplus_after_s=0.1))
+    settings = Settings(state_dir=str(tmp_path / "state"), nginx=None, heal=Heal(surplus_after_s=Duration(0.1)))
     return Context(settings, Client.connect(), "node-1")
 
 

@@ -19,6 +19,7 @@ from lictor.planner import service_state
 from lictor.reconcile import history, loop, observe
 from lictor.reconcile.context import Context
 from lictor.spec import service_spec
+from lictor.spec.quantities import Duration
 from lictor.spec.settings import Heal, Settings
 
 from lab.consul import Consul
@@ -81,7 +82,7 @@ def contexts(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("one", "other"):
         for each in script.FOLDERS:
             (tmp_path / name / each).mkdir(parents=True)
-        settings = Settings(state_dir=str(tmp_path / name), nginx=None, heal=Heal(surplus_after_s=0.1))
+        settings = Settings(state_dir=str(tmp_path / name), nginx=None, heal=Heal(surplus_after_s=Duration(0.1)))
         made.append(Context(settings, Client.connect(), "node-1"))
     yield made
     assert consul.request("GET", f"/v1/kv/{lock.LOCKS}?keys") is None

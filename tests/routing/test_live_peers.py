@@ -106,7 +106,7 @@ def settings(tmp_path: Path, nginx: Nginx) -> Settings:
     with open(nginx.main_conf, "w", encoding="utf-8") as file:  # as users do, and the request's context is lost there
         file.write(text.replace("location = ", "error_page 504 /nginx-is-up; location = "))
     nginx.start()
-    made = Settings(str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=NginxSettings(
+    made = Settings(path=str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=NginxSettings(
         mode="live", conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
     route(made)
     return made

@@ -39,7 +39,7 @@ def settings(tmp_path: Path, nginx: Nginx) -> Settings:
     (tmp_path / "templates" / "server.conf.j2").write_text(HOST_TEMPLATE.format(port=nginx.port))
     lictor_nginx.prepare(nginx.conf_dir)
     nginx.start()
-    return Settings(str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=NginxSettings(
+    return Settings(path=str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=NginxSettings(
         conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
 
 
@@ -279,8 +279,8 @@ def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(setting
     monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", -1)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     put(settings, "books", 8001)
-    unreadable = nginx_of(settings)._replace(main_conf=f"{nginx.folder}/none")
-    assert publish.publish(settings._replace(nginx=unreadable)) == ["books"]
+    unreadable = with_nginx(settings, main_conf=f"{nginx.folder}/none")
+    assert publish.publish(unreadable) == ["books"]
 
 
 def test_a_service_whose_own_files_are_no_good_is_left_out(settings: Settings, nginx: Nginx, tmp_path: Path,

@@ -26,7 +26,7 @@ def test_a_compose_spec_needs_little_and_its_project_is_part_of_the_release() ->
     ({"logging": {"driver": "none"}}, "logging is for containers that lictor makes"),
     ({"read_only": True}, "read_only is for containers that lictor makes"),
     ({"port": "127.0.0.1::8080"}, "give its number alone"),
-    ({"project": {}}, "missing required field `folder`"),
+    ({"project": {}}, "project.folder is missing; it must be a string"),
     ({"project": {"folder": "/srv/books", "profile": "x"}}, "unknown key project.profile"),
     ({"project": {"folder": "srv/books"}}, "must be a folder's whole path"),
     ({"project": {"folder": "/srv/../etc"}}, "must be a folder's whole path"),

@@ -7,6 +7,7 @@ import pytest
 
 from lictor import errors
 from lictor.spec import delegation_settings, service_spec, settings
+from lictor.spec.quantities import Duration
 
 COMMAND = '[command]\nscale = ["ansible-playbook", "{name}.yml", "-e", "n={replicas}"]\n'
 WEBHOOK = '[webhook.scale]\nurl = "https://ci.example.com/{name}?n={replicas}"\n'
@@ -27,10 +28,10 @@ def webhook_of(text: str) -> delegation_settings.Webhook:
 def test_each_key_of_a_command_is_read() -> None:
     words = ("ansible-playbook", "{name}.yml", "-e", "n={replicas}")
     assert parsed("").command is None and parsed("").webhook is None
-    assert parsed(COMMAND).command == delegation_settings.Command(words, (), 600)
+    assert parsed(COMMAND).command == delegation_settings.Command(words, (), Duration(600))
     assert parsed(
         COMMAND + 'redeploy = ["r", "{name}", "{{x}}"]\ntimeout = "90s"'
-    ).command == delegation_settings.Command(words, ("r", "{name}", "{{x}}"), 90)
+    ).command == delegation_settings.Command(words, ("r", "{name}", "{{x}}"), Duration(90))
 
 
 def test_each_key_of_a_webhook_is_read() -> None:
@@ -46,18 +47,18 @@ form = {image = "{image}"}
 """).webhook
     assert found == delegation_settings.Webhook(
         delegation_settings.Request(
-            "https://ci.example.com/{name}?n={replicas}", "PUT", (("X-Service", "{name}"),),
-            (("Authorization", "/etc/lictor/ci.token"),), None,
+            "https://ci.example.com/{name}?n={replicas}", "PUT", {"X-Service": "{name}"},
+            {"Authorization": "/etc/lictor/ci.token"}, None,
             {"count": "{replicas}", "tags": ["{color}", 5, True], "deep": {"image": "{image}"}}, False),
-        delegation_settings.Request("http://ci.example.com/{name}", form=(("image", "{image}"),)), 60, None)
+        delegation_settings.Request("http://ci.example.com/{name}", form={"image": "{image}"}), Duration(60), None)
 
 
 @pytest.mark.parametrize(("method", "retry"), [("GET", True), ("PUT", True), ("DELETE", True), ("POST", False),
                                                ("PATCH", False)])
 def test_only_what_may_be_done_twice_is_repeated(method: str, retry: bool) -> None:
-    assert webhook_of(f'{WEBHOOK}method = "{method}"').scale.retry is retry
+    assert webhook_of(f'{WEBHOOK}method = "{method}"').scale.may_repeat is retry
     other = webhook_of(f'{WEBHOOK}method = "{method}"\nretry = {str(not retry).lower()}')
-    assert other.scale.retry is not retry
+    assert other.scale.may_repeat is not retry
 
 
 def test_jenkins_is_where_its_url_is() -> None:
@@ -81,11 +82,15 @@ def test_jenkins_is_where_its_url_is() -> None:
     (f"{COMMAND}redeploy = ['a', '{{name}}', '}}']", "command.redeploy: '}' is no placeholder"),
     (f"{COMMAND}redeploy = ['a', '{{name}}', '{{']", "command.redeploy: '{' is no placeholder"),
     (f"{COMMAND}redeploy = ['a', '{{name}}', '{{}}']", "command.redeploy: '{}' is no placeholder"),
-    (f"{COMMAND}timeout = '0s'", "command.timeout is '0s'; it must be more than 0s"),
+    ("[command]\nscale = ['a', 5]", "command.scale[1] is 5; it must be a string"),
+    ("[command]\nscale = []", "command.scale is []; it must be a list of strings, first the program"),
+    (f"{COMMAND}timeout = '0s'", "command.timeout is 0s; it must be more than 0s"),
     (f"{COMMAND}timeout = 600", "command.timeout: 600 is no duration"),
     (f"{COMMAND}shell = true", "unknown key command.shell; known are scale, redeploy, timeout"),
     ("webhook = 5", "webhook is 5; it must be a table"),
-    ("[webhook]", "webhook.scale.url is ''; it must be http://HOST or https://HOST"),
+    ("[webhook.scale]", "webhook.scale.url is missing; it must be http://HOST or https://HOST"),
+    ("[webhook.scale]\nurl = ''", "webhook.scale.url is ''; it must be http://HOST or https://HOST"),
+    ("[webhook]", "webhook.scale is missing; it must be a table with the keys url, method, headers"),
     ("[webhook.scal]", "unknown key webhook.scal; known are scale, redeploy, timeout, jenkins"),
     ("[webhook]\nscale = 'http://a'", "webhook.scale is 'http://a'; it must be a table"),
     ("[webhook.scale]\nurl = 'ftp://a/{name}'", "webhook.scale.url is 'ftp://a/...'; it must be"),
@@ -95,7 +100,7 @@ def test_jenkins_is_where_its_url_is() -> None:
     (f"{WEBHOOK}method = 'get'", "webhook.scale.method is 'get'; this version knows POST, PUT, GET, PATCH, DELETE"),
     (f"{WEBHOOK}body = 'x'", "unknown key webhook.scale.body; known are url, method, headers, headers_files, form, "),
     (f"{WEBHOOK}retry = 'yes'", "webhook.scale.retry is 'yes'; it must be true or false"),
-    (f"{WEBHOOK}form = {{}}\njson = {{}}", "webhook.scale.form and webhook.scale.json are both set"),
+    (f"{WEBHOOK}form = {{}}\njson = {{}}", "webhook.scale.form and json are both set"),
     (f"{WEBHOOK}form = {{n = 5}}", "webhook.scale.form.n is 5; it must be a string"),
     (f"{WEBHOOK}form = {{n = '{{number}}'}}", "webhook.scale: '{number}' is no placeholder"),
     (f"{WEBHOOK}json = []", "webhook.scale.json is []; it must be a table"),
@@ -103,15 +108,15 @@ def test_jenkins_is_where_its_url_is() -> None:
     (f"{WEBHOOK}json = {{a = 2026-01-01}}", "webhook.scale.json: Object of type date is not JSON serializable"),
     (f"{WEBHOOK}json = {{a = nan}}", "webhook.scale.json: Out of range float values"),
     (f"{WEBHOOK}headers = {{authorization = 'Bearer hunter2'}}", "webhook.scale.headers holds authorization; its value "
-     "is a secret: write it into a file, and name that in webhook.scale.headers_files"),
+     "is a secret: write it into a file, and name that in headers_files"),
     (f"{WEBHOOK}headers = {{Content-Length = '5'}}", "webhook.scale.headers holds 'Content-Length'; it must be"),
     (f"{WEBHOOK}headers = {{'a b' = '5'}}", "webhook.scale.headers holds 'a b'; it must be the name of a header"),
     (f'{WEBHOOK}headers = {{a = "5\\nb: c"}}', "webhook.scale.headers.a is '5\\nb: c'; it must be one line"),
     (f"{WEBHOOK}headers = {{a = 5}}", "webhook.scale.headers.a is 5; it must be a string"),
     (f"{WEBHOOK}headers_files = {{a = 'token'}}", "webhook.scale.headers_files.a is 'token'; it must be an absolute"),
     (f"{WEBHOOK}[webhook.redeploy]\nurl = 'http://a'", "webhook.redeploy does not hold {name}"),
-    (f"{WEBHOOK}[webhook.jenkins]", "webhook.jenkins.url is ''; it must be http://HOST"),
-    (WEBHOOK + JENKINS.replace("com/", "com/?a"), "webhook.jenkins.url is 'https://ci.example.com/?a/'; it must be"),
+    (f"{WEBHOOK}[webhook.jenkins]", "webhook.jenkins.url is missing; it must be http://HOST"),
+    (WEBHOOK + JENKINS.replace("com/", "com/?a"), "webhook.jenkins.url is 'https://ci.example.com/?a'; it must be"),
     (WEBHOOK + JENKINS.replace("ci.", "other."), "webhook.scale.url must begin with webhook.jenkins.url, "
      "https://other.example.com/: only that Jenkins is given the token"),
     (WEBHOOK + JENKINS.replace('"lictor"', '"a:b"'), "webhook.jenkins.user is 'a:b'; it must be a user's id"),

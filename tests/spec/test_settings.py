@@ -3,7 +3,8 @@ import tomllib
 import pytest
 
 from lictor import errors
-from lictor.spec import durations, settings
+from lictor.spec import settings
+from lictor.spec.quantities import Duration, parse_duration
 
 
 def parsed(text: str) -> settings.Settings:
@@ -12,8 +13,12 @@ def parsed(text: str) -> settings.Settings:
 
 def test_without_a_file_judgement_is_careful_and_nobody_is_told() -> None:
     assert parsed("") == settings.Settings(path="lictor.toml")
-    assert parsed("").heal == settings.Heal(budget=5, per_s=600, surplus_after_s=60, trust_after_s=30)
+    assert parsed("").heal == settings.Heal(5, Duration(600), Duration(60), Duration(30))
     assert parsed("").notify is None and parsed("[heal]\n[notify]") == parsed("")
+
+
+def test_a_node_without_nginx_says_false() -> None:
+    assert parsed("nginx = false").nginx is None and parsed("[nginx]").nginx == settings.Nginx()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.8.8.8:65535", "[::1]:8899"])
@@ -28,8 +33,8 @@ def test_a_reload_interval_is_read() -> None:
 
 def test_each_setting_of_healing_is_read_and_the_others_stay() -> None:
     given = '[heal]\nbudget = 0\nper = "1h30m"\nsurplus_after = "1500ms"\ntrust_after = "0s"'
-    assert parsed(given).heal == settings.Heal(0, 5400, 1.5, 0)
-    assert parsed('[heal]\nper = "5m"').heal == settings.Heal()._replace(per_s=300)
+    assert parsed(given).heal == settings.Heal(0, Duration(5400), Duration(1.5), Duration(0))
+    assert parsed('[heal]\nper = "5m"').heal == settings.Heal(per_s=Duration(300))
 
 
 @pytest.mark.parametrize(("given", "notify"), [
@@ -44,6 +49,14 @@ def test_who_is_told_is_a_command_or_an_address(given: str, notify: settings.Not
 
 
 @pytest.mark.parametrize(("given", "said"), [
+    ("path = '/x'", "unknown key path; known are prefix, state_dir, nginx"),
+    ("nginx = true", "nginx is True; it must be a table, or false on a node without nginx"),
+    ("nginx = 5", "nginx is 5; it must be a table, or false on a node without nginx"),
+    ("[nginx]\nfile = 5", "unknown key nginx.file; known are mode, conf_dir, main_conf, binary, pid_file, container, "
+     "reload_min_interval"),
+    ("prefix = '/x'", "prefix is '/x'; it must end with a slash, not begin with one, and lie outside lictor/"),
+    ("state_dir = 'x'", "state_dir is 'x'; it must be an absolute path"),
+    ("[notify]\nurl = ['https://me:hunter2@a/b']", "notify.url is ['https://...@a/b']; it must be a string"),
     ("heal = 5", "heal is 5; it must be a table"),
     ("notify = []", "notify is []; it must be a table"),
     ("healing = 5", "unknown key healing; known are prefix, state_dir, nginx, watch, heal, notify"),
@@ -55,10 +68,10 @@ def test_who_is_told_is_a_command_or_an_address(given: str, notify: settings.Not
     ("[heal]\nbudget = 2.5", "heal.budget is 2.5; it must be a whole number"),
     ("[heal]\nper = 600", "heal.per: 600 is no duration; write it such as 500ms, 2s, 1m30s or 1h"),
     ('[heal]\nper = ""', "heal.per: '' is no duration"),
-    ('[heal]\nper = "0s"', "heal.per is '0s'; it must be more than 0s"),
+    ('[heal]\nper = "0s"', "heal.per is 0s; it must be more than 0s"),
     ('[heal]\ntrust_after = "-30s"', "heal.trust_after: '-30s' is no duration"),
     ('[heal]\nsurplus_after = "soon"', "heal.surplus_after: 'soon' is no duration"),
-    ("[nginx]\nreload_min_interval = '100ms'", "nginx.reload_min_interval is '100ms'; it must be at least 150ms"),
+    ("[nginx]\nreload_min_interval = '100ms'", "nginx.reload_min_interval is 100ms; it must be at least 150ms"),
     ("[nginx]\nreload_min_interval = 1", "nginx.reload_min_interval: 1 is no duration"),
     ("[watch]\ndoor = 'side'", "watch.door is 'side'; this version knows script, http"),
     ("[watch]\naddress = '0.0.0.0:8899'", "watch.address is '0.0.0.0:8899'; it must be a loopback address"),
@@ -70,7 +83,7 @@ def test_who_is_told_is_a_command_or_an_address(given: str, notify: settings.Not
     ("[notify]\nmail = 'me'", "unknown key notify.mail; known are url, token_file, command"),
     ("[notify]\nurl = 5", "notify.url is 5; it must be a string"),
     ("[notify]\ncommand = 'page me'", "notify.command is 'page me'; it must be a list of strings, first the program"),
-    ("[notify]\ncommand = ['page', 5]", "notify.command is ['page', 5]; it must be a list of strings"),
+    ("[notify]\ncommand = ['page', 5]", "notify.command[1] is 5; it must be a string"),
     ("[notify]\ncommand = ['', 'me']", "notify.command is ['', 'me']; it must be a list of strings"),
     ("[notify]\ncommand = ['page']\nurl = 'http://a'", "are both set; only one of them is allowed"),
     ("[notify]\nurl = 'ftp://a/b'", "notify.url is 'ftp://a/...'; it must be http://HOST or https://HOST"),
@@ -92,10 +105,10 @@ def test_what_is_refused_says_the_key_what_was_given_and_what_is_allowed(given: 
 
 @pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("2s", 2), ("1m30s", 90), ("1h", 3600), ("1.5s", 1.5)])
 def test_a_duration_is_seconds(text: str, seconds: float) -> None:
-    assert durations.seconds(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("given", ["", "5", "s", "1s1m", "-1s", "1s\n", "1.5m", 5, None, True, b"1s"])
 def test_what_is_no_duration_is_refused_with_what_is_one(given: object) -> None:
     with pytest.raises(ValueError, match="is no duration; write it such as 500ms, 2s, 1m30s or 1h"):
-        durations.seconds(given)
+        parse_duration(given)

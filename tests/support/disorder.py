@@ -13,6 +13,7 @@ from lictor.planner.budget import Reservation
 from lictor.planner.observation import DRAINING, Observation, Observer
 from lictor.planner.service_state import Breaker, Deaths, State
 from lictor.spec import settings
+from lictor.spec.quantities import Duration
 
 from support.scene import NOW, SPEC
 
@@ -168,6 +169,6 @@ def _odd_surroundings(r: Random, seen: Observation) -> Observation:
         {"observer": Observer(nginx_trouble="no answer")},
         {"observer": Observer(also_failing=("carts", "pay")[:r.randrange(3)])},
         {"reservations": others}, {"reservations": (*seen.reservations, *others)},
-        {"rules": settings.Heal(r.randrange(3), r.choice((0.0, 60.0)), r.choice((0.0, 600.0)), r.choice((0.0, 600.0)))},
+        {"rules": settings.Heal(r.randrange(3), *(Duration(r.choice(s)) for s in ((1, 60), (0, 600), (0, 600))))},
         {"serving": frozenset()}, {"in_flight": {}, "idle_reads": {}}, {"certain": not seen.certain}))
     return seen._replace(**change)

@@ -13,6 +13,7 @@ from lictor.planner.budget import Reservation
 from lictor.planner.observation import Observation, Observer
 from lictor.planner.service_state import State
 from lictor.spec import service_spec, settings
+from lictor.spec.quantities import Duration
 
 from support.scene import NOW, SPEC
 
@@ -173,7 +174,8 @@ class World:
             "passing" if box.works(self.now) else "critical", True, box.maintenance, box.id)
             for box in self.boxes if self.is_registered(box))
         seen = Observation(self.clock, wanted, containers, instances, state=self.state, certain=certain,
-                           rules=settings.Heal(99, 60.0, 8.0, 5.0), reservations=tuple(self.reservations),
+                           rules=settings.Heal(99, Duration(60), Duration(8), Duration(5)),
+                           reservations=tuple(self.reservations),
                            observer=Observer(agent_age_s=0.0 if self.now < self.blind_until else None))
         everyone = (*observation.members(seen), *observation.candidates(seen))
         draining = [each.container.id for each in everyone if each.condition == "draining"]

@@ -13,6 +13,7 @@ from lictor.planner.observation import Counts, Observation
 from lictor.planner.service_state import Asked, State, telling
 from lictor.reconcile import scheduler_view
 from lictor.spec import service_spec, settings
+from lictor.spec.quantities import Duration
 
 from support.release_world import Killed, switched
 from support.scene import NOW
@@ -127,7 +128,8 @@ class CountedWorld:
         containers = scheduler_view.containers(wanted, self.state, counts, instances, self.now)
         others = {each.id for each in self.engine.tasks if each.color != wanted.color}
         seen = Observation(self.now, wanted, tuple(containers), instances, state=self.state, certain=certain,
-                           rules=settings.Heal(99, 60.0, self.surplus_after_s, 5.0), counts=counts,
+                           rules=settings.Heal(99, Duration(60), Duration(self.surplus_after_s), Duration(5)),
+                           counts=counts,
                            behind=(("node-1", True),) if others & self.listed else ())
         if certain and self.spec["release"]["smoke"] and self.state.rollout:
             seen = seen._replace(smoke={each.container.id: self._smoke(each.container.id)

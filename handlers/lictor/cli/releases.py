@@ -16,7 +16,7 @@ from lictor.adapters.text import one_line, printable
 from lictor.cli import release_request
 from lictor.cli.release_progress import NewInstance, Outcome, Progress, Request
 from lictor.cli.session import OUT, Session
-from lictor.spec import durations
+from lictor.spec import quantities
 
 _EXIT_CODES = {"done": 0, "failed": 1, "superseded": 1, "timeout": 75, "unreachable": 75, "interrupted": 130}
 _SHOWN_CONTAINERS = 3  # of a failed release: most end with the same words
@@ -24,7 +24,7 @@ _SHOWN_CONTAINERS = 3  # of a failed release: most end with the same words
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
     try:
-        return None if text is None else durations.seconds(text)
+        return None if text is None else quantities.parse_duration(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 

@@ -38,7 +38,7 @@ def redeploy(settings: Settings, spec: service_spec.Spec, *, color: str, replica
     templates, values = _templates(settings), placeholders.Values(spec.name, replicas, spec.image, color)
     if templates.redeploy:
         return _send("webhook.redeploy", templates.redeploy, values, templates, called_off)
-    placeholders.require(delegation_settings.texts(templates.scale), values, "webhook.scale", release=True)
+    placeholders.require(templates.scale.templates, values, "webhook.scale", release=True)
     return _scale(templates, values, called_off)
 
 
@@ -63,10 +63,10 @@ def _send(
     templates: delegation_settings.Webhook,
     called_off: CalledOff | None,
 ) -> str:
-    placeholders.require(delegation_settings.texts(request), values, key)
+    placeholders.require(request.templates, values, key)
     url = placeholders.fill(request.url, values, functools.partial(urllib.parse.quote, safe=""))
-    secrets = {name: environment.read_secret(path) for name, path in request.headers_files}
-    headers = {**{name: placeholders.fill(value, values) for name, value in request.headers}, **secrets}
+    secrets = {name: environment.read_secret(path) for name, path in request.headers_files.items()}
+    headers = {**{name: placeholders.fill(value, values) for name, value in request.headers.items()}, **secrets}
     body = _body(request, values, headers)
     try:
         if templates.jenkins:
@@ -89,7 +89,7 @@ def _ask(request: delegation_settings.Request, url: str, headers: dict[str, str]
         http.refuse_failure(answer, said)
         return f"{answer.status}: {said}" if said else str(answer.status)
 
-    only = errors.Unavailable if request.retry else http.NotSent
+    only = errors.Unavailable if request.may_repeat else http.NotSent
     return retry.unavailable(ask, timeout_s=timeout_s, only=only, called_off=called_off)
 
 
@@ -98,7 +98,7 @@ def _body(request: delegation_settings.Request, values: placeholders.Values, hea
     if request.form is not None:
         headers["Content-Type"] = "application/x-www-form-urlencoded"
         return urllib.parse.urlencode(
-            [(name, placeholders.fill(value, values)) for name, value in request.form]
+            [(name, placeholders.fill(value, values)) for name, value in request.form.items()]
         ).encode()
     if request.json is not None:
         headers["Content-Type"] = "application/json"

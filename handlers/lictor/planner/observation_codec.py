@@ -33,7 +33,7 @@ def export(seen: Observation) -> dict[str, Any]:
                   "previous": _discreet(seen.state.previous)},
         "observer": seen.observer._asdict(),
         "reservations": [each._asdict() for each in seen.reservations],
-        "rules": seen.rules._asdict(),
+        "rules": msgspec.structs.asdict(seen.rules),
     }
 
 
@@ -52,7 +52,7 @@ def load(table: object) -> Observation:
             "state": msgspec.convert(fields["state"], service_state.State),
             "observer": _tuple(Observer, fields["observer"]),
             "reservations": tuple(_tuple(budget.Reservation, each) for each in fields["reservations"]),
-            "rules": _tuple(settings.Heal, fields["rules"]),
+            "rules": settings.Heal(**fields["rules"]),
         })
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise errors.Refused(f"this is no observation as lictor records it: {error!r}") from error

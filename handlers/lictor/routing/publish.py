@@ -13,6 +13,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 
+from msgspec.structs import replace
+
 from lictor import errors
 from lictor.adapters import files, log
 from lictor.routing import conf_files, live_peers, nginx, refusal_backoff, route_store
@@ -53,7 +55,7 @@ def check_live(settings: Settings, nginx_settings: Nginx) -> None:
     with tempfile.TemporaryDirectory(prefix="lictor-") as folder:  # root, who may ask, leaves nothing to stumble over
         if not nginx_settings.container:
             os.mkdir(nginx.run_dir(folder))
-            nginx_settings = nginx_settings._replace(conf_dir=folder)
+            nginx_settings = replace(nginx_settings, conf_dir=folder)
         conf_dir = nginx_settings.conf_dir
         nginx.check(nginx_settings, templates.text(
             "check.conf.j2", run_dir=nginx.run_dir(conf_dir), upstreams=[templates.upstream("lictor", conf_dir)],

@@ -1,190 +1,161 @@
-"""`[command]` and `[webhook]` of the settings: how a node tells Ansible, Jenkins and the like what is wanted.
+"""`[command]` and `[webhook]` of the settings: how a node tells Ansible, Jenkins and the like what is desired.
 
-They are templates, and stand in a file of the node: whoever may write to Consul's KV must not choose what is run.
+The texts are templates, and stand in a file of the node: a writer of Consul's KV must not choose what is run.
 """
 
 import json
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
-from lictor import errors
-from lictor.spec import placeholders, settings_reader
+import msgspec
+
+from lictor.spec import placeholders, validation_errors
+from lictor.spec.quantities import Duration
 
 METHODS = ("POST", "PUT", "GET", "PATCH", "DELETE")
+Argv = Annotated[tuple[str, ...], msgspec.Meta(description="a list of strings, first the program")]
+Url = Annotated[str, msgspec.Meta(description="http://HOST or https://HOST, with :PORT and /PATH as you like")]
 
 _IDEMPOTENT = ("GET", "PUT", "DELETE")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
-_LINE = re.compile(r"[ -~]*", re.ASCII)
+_HEADER = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_LINE = "[ -~]*"
 _OWN_HEADERS = ("host", "connection", "content-length", "content-type", "transfer-encoding")
 _SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie")
-_REQUEST_KEYS = ("url", "method", "headers", "headers_files", "form", "json", "retry")
 
 
-class Command(NamedTuple):
+class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"timeout_s": "timeout"}):
     """`[command]`: argument lists; without `redeploy`, `scale` is used for it too."""
 
-    scale: tuple[str, ...]
-    redeploy: tuple[str, ...] = ()
-    timeout_s: float = 600.0
+    scale: Argv
+    redeploy: Argv = ()
+    timeout_s: Duration = Duration(600)
+
+    def __post_init__(self) -> None:
+        _require_timeout(self.timeout_s)
+        commands = {"scale": self.scale, **({"redeploy": self.redeploy} if self.redeploy else {})}
+        for key, argv in commands.items():
+            if argv[:1] in ((), ("",)):
+                raise ValueError(f"{key} is {[*argv]}; it must be a list of strings, first the program")
+            _require_placeholders(key, argv)
+            if placeholders.used(argv[0]):
+                raise ValueError(f"{key} begins with {argv[0]!r}; the program itself must not be a template: a "
+                                 "service's name would choose what is run")
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[webhook.scale]` and `[webhook.redeploy]`: all values but those of `headers_files` are templates."""
 
-    url: str
+    url: Url
     method: str = "POST"
-    headers: tuple[tuple[str, str], ...] = ()
-    headers_files: tuple[tuple[str, str], ...] = ()  # the file's content is the header's value
-    form: tuple[tuple[str, str], ...] | None = None
-    json: Any = None  # in it a string that is {replicas} and no more becomes a number; other values stay strings
-    retry: bool = False
+    headers: dict[str, str] = {}
+    headers_files: dict[str, str] = {}  # the file's content is the header's value
+    form: dict[str, str] | None = None
+    json: dict[str, Any] | None = None  # a string in it that is {replicas} and no more becomes a number
+    retry: bool | None = None
+
+    def __post_init__(self) -> None:
+        validation_errors.require_url("url", self.url, secrets="headers_files")
+        validation_errors.require_one_of("method", self.method, METHODS)
+        if self.form is not None and self.json is not None:
+            raise ValueError("form and json are both set; only one of them is allowed")
+        _require_headers("headers", self.headers)
+        _require_headers("headers_files", self.headers_files)
+        for name, path in self.headers_files.items():
+            validation_errors.require_absolute(f"headers_files.{name}", path)
+        for name, value in self.headers.items():
+            if name.lower() in _SECRET_HEADERS:
+                raise ValueError(f"headers holds {name}; its value is a secret: write it into a file, and name that in "
+                                 "headers_files")
+            if not re.fullmatch(_LINE, value):
+                raise ValueError(f"headers.{name} is {value!r}; it must be one line of printable ASCII")
+        try:
+            json.dumps(self.json, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"json: {error}") from error
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the request is sent again if there was no answer."""
+        return self.method in _IDEMPOTENT if self.retry is None else self.retry
+
+    @property
+    def templates(self) -> list[str]:
+        return [self.url, *self.headers.values(), *(self.form or {}).values(), *_strings(self.json)]
 
 
-class Jenkins(NamedTuple):
-    """`[webhook.jenkins]`: the requests start builds of the Jenkins at `url`, and these are waited for."""
+class Jenkins(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[webhook.jenkins]`: the requests start builds of the Jenkins at `url`, which are waited for."""
 
-    url: str  # ends with a slash
+    url: Url  # ends with a slash
     user: str
     token_file: str
     crumb: bool = True
 
+    def __post_init__(self) -> None:
+        validation_errors.require_url("url", self.url, secrets="token_file")
+        validation_errors.require_absolute("token_file", self.token_file)
+        if "?" in self.url:
+            raise ValueError(f"url is {self.url!r}; it must be where Jenkins is, without a query")
+        if not self.user or ":" in self.user or not re.fullmatch(_LINE, self.user):
+            raise ValueError(f"user is {self.user!r}; it must be a user's id in Jenkins")
+        msgspec.structs.force_setattr(self, "url", self.url.rstrip("/") + "/")
 
-class Webhook(NamedTuple):
+
+class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"timeout_s": "timeout"}):
     """`[webhook]`: `timeout_s` is for the whole, repeated requests and a build that is waited for included."""
 
     scale: Request
     redeploy: Request | None = None
-    timeout_s: float = 600.0
+    timeout_s: Duration = Duration(600)
     jenkins: Jenkins | None = None
 
-
-def command(table: dict[str, Any], path: str) -> Command:
-    settings_reader.know(table, ("scale", "redeploy", "timeout"), path, "command.")
-    scale, redeploy = (
-        settings_reader.words(table.get(key, []), path, f"command.{key}") for key in ("scale", "redeploy")
-    )
-    if not scale:
-        raise errors.Refused(f"{path}: command.scale is missing; it must be a list of strings, first the program")
-    _placeholders(scale, path, "command.scale", needed=("name", "replicas"))
-    if redeploy:
-        _placeholders(redeploy, path, "command.redeploy", needed=("name",))
-    for key, words in (("scale", scale), ("redeploy", redeploy)):
-        if words and placeholders.used(words[0]):
-            raise errors.Refused(f"{path}: command.{key} begins with {words[0]!r}; the program itself must not be a "
-                                 "template: a service's name would choose what is run")
-    return Command(scale, redeploy, settings_reader.seconds(table.get("timeout", "10m"), path, "command.timeout"))
+    def __post_init__(self) -> None:
+        _require_timeout(self.timeout_s)
+        requests = {"scale": self.scale, **({"redeploy": self.redeploy} if self.redeploy else {})}
+        for key, request in requests.items():
+            if self.jenkins:
+                _require_build(key, request, self.jenkins)
+            _require_placeholders(key, request.templates)
 
 
-def webhook(table: dict[str, Any], path: str) -> Webhook:
-    settings_reader.know(table, ("scale", "redeploy", "timeout", "jenkins"), path, "webhook.")
-    jenkins = _jenkins(settings_reader.table(table, "jenkins", path, "webhook."), path) if "jenkins" in table else None
-    scale = _request(table, "scale", path, jenkins, needed=("name", "replicas"))
-    redeploy = _request(table, "redeploy", path, jenkins, needed=("name",)) if "redeploy" in table else None
-    timeout_s = settings_reader.seconds(table.get("timeout", "10m"), path, "webhook.timeout")
-    return Webhook(scale, redeploy, timeout_s, jenkins)
+def _require_timeout(timeout_s: float) -> None:
+    if not timeout_s:
+        raise ValueError("timeout is 0s; it must be more than 0s")
 
 
-def texts(request: Request) -> list[str]:
-    """All that are templates in it."""
-    pairs = (*request.headers, *(request.form or ()))
-    return [request.url, *(value for _, value in pairs), *_strings(request.json)]
+def _require_headers(key: str, headers: dict[str, str]) -> None:
+    for name in headers:
+        if not re.fullmatch(_HEADER, name) or name.lower() in _OWN_HEADERS:
+            raise ValueError(f"{key} holds {name!r}; it must be the name of a header, and not "
+                             f"{', '.join(_OWN_HEADERS)}, which lictor sets")
 
 
-def _request(webhook_table: dict[str, Any], key: str, path: str, jenkins: Jenkins | None, *,
-             needed: tuple[str, ...]) -> Request:
-    table, where = settings_reader.table(webhook_table, key, path, "webhook."), f"webhook.{key}"
-    settings_reader.know(table, _REQUEST_KEYS, path, f"{where}.")
-    given = settings_reader.texts(table, ("url", "method"), path, f"{where}.")
-    request = Request(settings_reader.url(given.get("url", ""), path, f"{where}.url", secrets="headers_files"),
-                      given.get("method", "POST"))
-    settings_reader.allow(request.method, METHODS, path, f"{where}.method")
-    if "form" in table and "json" in table:
-        raise errors.Refused(f"{path}: {where}.form and {where}.json are both set; only one of them is allowed")
-    request = request._replace(
-        headers=_headers(table, "headers", path, where),
-        headers_files=_headers(table, "headers_files", path, where),
-        form=_pairs(table, "form", path, where) if "form" in table else None,
-        json=_json(settings_reader.table(table, "json", path, f"{where}."), path, where) if "json" in table else None,
-        retry=settings_reader.flag(
-            table.get("retry", not jenkins and request.method in _IDEMPOTENT), path, f"{where}.retry"
-        ),
-    )
-    if jenkins:
-        _refuse_what_jenkins_does_not_take(request, jenkins, path, where)
-    _placeholders(texts(request), path, where, needed=needed)
-    return request
-
-
-def _json(value: dict[str, Any], path: str, where: str) -> dict[str, Any]:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise errors.Refused(f"{path}: {where}.json: {error}") from error
-    return value
-
-
-def _jenkins(table: dict[str, Any], path: str) -> Jenkins:
-    settings_reader.know(table, Jenkins._fields, path, "webhook.jenkins.")
-    given = settings_reader.texts(table, ("url", "user", "token_file"), path, "webhook.jenkins.")
-    url = settings_reader.url(given.get("url", ""), path, "webhook.jenkins.url", secrets="token_file").rstrip("/") + "/"
-    user = given.get("user", "")
-    if "?" in url:
-        raise errors.Refused(f"{path}: webhook.jenkins.url is {url!r}; it must be where Jenkins is, without a query")
-    if not user or ":" in user or not _LINE.fullmatch(user):
-        raise errors.Refused(f"{path}: webhook.jenkins.user is {user!r}; it must be a user's id in Jenkins")
-    token_file = settings_reader.absolute(given.get("token_file", ""), path, "webhook.jenkins.token_file")
-    return Jenkins(url, user, token_file, settings_reader.flag(table.get("crumb", True), path, "webhook.jenkins.crumb"))
-
-
-def _refuse_what_jenkins_does_not_take(request: Request, jenkins: Jenkins, path: str, where: str) -> None:
+def _require_build(key: str, request: Request, jenkins: Jenkins) -> None:
     if not request.url.startswith(jenkins.url):
-        raise errors.Refused(f"{path}: {where}.url must begin with webhook.jenkins.url, {jenkins.url}: only that "
-                             "Jenkins is given the token")
-    if request.method != "POST" or request.retry or request.json is not None:
-        raise errors.Refused(f"{path}: {where} must be a POST with a form and without retry: with webhook.jenkins it "
-                             "starts a build")
-    if any(name.lower() in _SECRET_HEADERS for name, _ in request.headers_files):
-        raise errors.Refused(f"{path}: {where}.headers_files must not hold Authorization or Cookie: lictor sends those "
-                             "that webhook.jenkins asks for")
+        raise ValueError(f"{key}.url must begin with webhook.jenkins.url, {jenkins.url}: only that Jenkins is given "
+                         "the token")
+    if request.method != "POST" or request.may_repeat or request.json is not None:
+        raise ValueError(f"{key} must be a POST with a form and without retry: with webhook.jenkins it starts a build")
+    if any(name.lower() in _SECRET_HEADERS for name in request.headers_files):
+        raise ValueError(f"{key}.headers_files must not hold Authorization or Cookie: lictor sends those that "
+                         "webhook.jenkins asks for")
 
 
-def _headers(table: dict[str, Any], key: str, path: str, where: str) -> tuple[tuple[str, str], ...]:
-    pairs = _pairs(table, key, path, where)
-    for name, value in pairs:
-        if not _HEADER.fullmatch(name) or name.lower() in _OWN_HEADERS:
-            raise errors.Refused(f"{path}: {where}.{key} holds {name!r}; it must be the name of a header, and not "
-                                 f"{', '.join(_OWN_HEADERS)}, which lictor sets")
-        if key == "headers_files":
-            settings_reader.absolute(value, path, f"{where}.{key}.{name}")
-        elif name.lower() in _SECRET_HEADERS:
-            raise errors.Refused(f"{path}: {where}.{key} holds {name}; its value is a secret: write it into a file, "
-                                 f"and name that in {where}.headers_files")
-        elif not _LINE.fullmatch(value):
-            raise errors.Refused(f"{path}: {where}.{key}.{name} is {value!r}; it must be one line of printable ASCII")
-    return pairs
-
-
-def _pairs(table: dict[str, Any], key: str, path: str, where: str) -> tuple[tuple[str, str], ...]:
-    found = settings_reader.table(table, key, path, f"{where}.")
-    return tuple(settings_reader.texts(found, tuple(found), path, f"{where}.{key}.").items())
+def _require_placeholders(key: str, templates: Iterable[str]) -> None:
+    try:
+        used = {placeholder for template in templates for placeholder in placeholders.used(template)}
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+    for placeholder in ("name", "replicas") if key == "scale" else ("name",):
+        if placeholder not in used:
+            raise ValueError(f"{key} does not hold {{{placeholder}}}; it must, as it is used for every service")
 
 
 def _strings(value: Any) -> list[str]:
-    """Every string in a JSON value; keys are no templates."""
+    """List every string in a JSON value; keys are no templates."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
-        return [text for each in value for text in _strings(each)]
+        return [text for item in value for text in _strings(item)]
     return [value] if isinstance(value, str) else []
-
-
-def _placeholders(templates: Iterable[str], path: str, key: str, *, needed: tuple[str, ...]) -> None:
-    try:
-        used = {placeholder for each in templates for placeholder in placeholders.used(each)}
-    except ValueError as error:
-        raise errors.Refused(f"{path}: {key}: {error}") from error
-    for placeholder in needed:
-        if placeholder not in used:
-            raise errors.Refused(f"{path}: {key} does not hold {{{placeholder}}}; it must, as it is used for every "
-                                 "service")

@@ -1,27 +1,36 @@
-"""Durations and amounts of memory in a spec, written as Compose writes them. Pure."""
+"""Durations and amounts of memory, written as Compose writes them. Pure."""
 
 import re
 
-from lictor.spec import durations
-
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?", re.ASCII)
 _MEMORY = re.compile(r"(\d+)(b|k|kb|kib|m|mb|mib|g|gb|gib)?", re.ASCII)
 
 
 class Duration(float):
-    """Seconds, written as Compose writes them: 500ms, 2s, 1m30s, 1h."""
+    """Seconds, written as 500ms, 2s, 1m30s or 1h."""
 
 
 class Memory(int):
-    """Bytes, written as Compose writes them: 64m, 128MiB, 1g."""
+    """Bytes, written as 64m, 128MiB or 1g."""
+
+
+def parse_duration(text: object) -> Duration:
+    """Raise ValueError, with what is allowed, also for a value that is no text."""
+    match = _DURATION.fullmatch(text) if isinstance(text, str) and text else None
+    if not match:
+        raise ValueError(f"{text!r:.100} is no duration; write it such as 500ms, 2s, 1m30s or 1h")
+    hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
+    return Duration(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000)
+
+
+def parse_memory(value: object) -> Memory:
+    """Take a number of bytes too; raise ValueError, with what is allowed."""
+    match = _MEMORY.fullmatch(str(value).lower())
+    if isinstance(value, bool) or not match:
+        raise ValueError(f"{value!r:.100} is no amount of memory; write it such as 64m, 128MiB or 1g")
+    return Memory(int(match[1]) * 1024 ** " kmg".index((match[2] or " ")[0].replace("b", " ")))
 
 
 def convert(kind: type, value: object) -> object:
-    """What msgspec asks of a type that it does not know; raises ValueError saying what is allowed."""
-    if kind is Duration:
-        return Duration(durations.seconds(value))
-    if kind is Memory:
-        match = _MEMORY.fullmatch(str(value).lower())
-        if isinstance(value, bool) or not match:
-            raise ValueError(f"{value!r} is no amount of memory; write it such as 64m, 128MiB or 1g")
-        return Memory(int(match[1]) * 1024 ** " kmg".index((match[2] or " ")[0].replace("b", " ")))
-    raise ValueError(f"{value!r} cannot be a {kind.__name__}")
+    """Convert for msgspec (`dec_hook`), which does not know these types."""
+    return {Duration: parse_duration, Memory: parse_memory}[kind](value)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from lictor import errors, model
-from lictor.spec import quantities, validation_errors
+from lictor import model
+from lictor.spec import validation_errors
 from lictor.spec.compose_project import Project, check_project
 from lictor.spec.placement import Placement, require_possible
 from lictor.spec.quantities import Duration, Memory
@@ -234,10 +234,7 @@ def read_spec(text: str | bytes) -> Any:
 
 def parse_spec(table: object, where: str) -> Spec:
     """Validate a spec; raises Refused naming `where`, the key, what was given and what is allowed."""
-    try:
-        return msgspec.convert(table, Spec, dec_hook=quantities.convert)
-    except msgspec.ValidationError as error:
-        raise errors.Refused(f"{where}: {validation_errors.explained(str(error), table, Spec)}") from error
+    return validation_errors.convert(table, Spec, where)
 
 
 def parse_replicas(text: str, limits: Replicas) -> int:

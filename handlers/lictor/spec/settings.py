@@ -2,10 +2,15 @@
 
 import os
 import tomllib
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
 
 from lictor import errors
-from lictor.spec import delegation_settings, settings_reader
+from lictor.spec import validation_errors
+from lictor.spec.delegation_settings import Argv, Command, Webhook
+from lictor.spec.quantities import Duration
 
 DEFAULT_PATH = "/etc/lictor/lictor.toml"
 MODES = ("reload", "live")
@@ -13,7 +18,8 @@ DOORS = ("script", "http")
 LEAST_RELOAD_INTERVAL_S = 0.15  # a HUP that comes before the last one's old workers were told to go delays both
 
 
-class Nginx(NamedTuple):
+class Nginx(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
+            rename={"reload_min_interval_s": "reload_min_interval"}):
     """`[nginx]`: where this node's nginx is, and the folder below which everything is lictor's."""
 
     mode: str = "reload"
@@ -22,47 +28,93 @@ class Nginx(NamedTuple):
     binary: str = "/usr/sbin/nginx"
     pid_file: str = "/run/nginx.pid"
     container: str = ""  # set: nginx runs in this container, which mounts conf_dir at the same path
-    reload_min_interval_s: float = 0.25  # so long at least between two reloads; changes that come meanwhile share one
+    reload_min_interval_s: Duration = Duration(0.25)  # changes that come within it share one reload
+
+    def __post_init__(self) -> None:
+        validation_errors.require_one_of("mode", self.mode, MODES)
+        validation_errors.require_absolute("conf_dir", self.conf_dir)
+        if self.reload_min_interval_s < LEAST_RELOAD_INTERVAL_S:
+            raise ValueError(f"reload_min_interval is {1000 * self.reload_min_interval_s:g}ms; it must be at least "
+                             f"{1000 * LEAST_RELOAD_INTERVAL_S:.0f}ms, which nginx needs for one reload")
 
 
-class Watch(NamedTuple):
+class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[watch]`: how events come in, and the agent's config folder that holds the generated watches."""
 
     door: str = "script"
     config_dir: str = "/etc/consul.d"
-    address: str = "127.0.0.1:8899"  # where lictor-serve listens when the door is http
+    address: str = "127.0.0.1:8899"  # where lictor-serve listens if the door is http
     secret_file: str = "/etc/lictor/secret"  # what the agent has to know to be heard there
 
+    def __post_init__(self) -> None:
+        validation_errors.require_one_of("door", self.door, DOORS)
+        validation_errors.require_absolute("config_dir", self.config_dir)
+        validation_errors.require_absolute("secret_file", self.secret_file)
+        validation_errors.require_loopback("address", self.address)
 
-class Heal(NamedTuple):
+
+class Heal(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
+           rename={"per_s": "per", "surplus_after_s": "surplus_after", "trust_after_s": "trust_after"}):
     """`[heal]`: what holds for the fleet as a whole, and how sure lictor has to be before it replaces or removes."""
 
-    budget: int = 5  # running containers that may be replaced by judgement within per_s
-    per_s: float = 600.0
-    surplus_after_s: float = 60.0  # a surplus must stand for so long before it is drained
-    trust_after_s: float = 30.0  # no judgement for so long after the agent's start, or an answer that was unreadable
+    budget: Annotated[int, msgspec.Meta(description="a whole number, 0 or more")] = 5  # replacements within per_s
+    per_s: Duration = Duration(600)
+    surplus_after_s: Duration = Duration(60)  # a surplus must stand for so long before it is drained
+    trust_after_s: Duration = Duration(30)  # no judgement so soon after the agent's start or an unreadable answer
+
+    def __post_init__(self) -> None:
+        if self.budget < 0:
+            raise ValueError(f"budget is {self.budget}; it must be a whole number, 0 or more")
+        if not self.per_s:
+            raise ValueError("per is 0s; it must be more than 0s")
 
 
-class Notify(NamedTuple):
-    """`[notify]`: who gets the records that a person should see. Exactly one of `command` and `url` is set."""
+class Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[notify]`: who gets the records that a person should see, by at most one of `command` and `url`."""
 
-    command: tuple[str, ...] = ()  # gets the record as JSON on stdin
-    url: str = ""  # the record is POSTed there as JSON; whoever knows some of these URLs may post: never log it
+    url: str = ""  # gets the record by POST, as JSON; some of these URLs are as good as a password: never log one
     token_file: str = ""  # its content goes with `url` as a bearer token
+    command: Argv = ()  # gets the record on stdin, as JSON
+
+    def __post_init__(self) -> None:
+        if self.command[:1] == ("",):
+            raise ValueError(f"command is {[*self.command]}; it must be a list of strings, first the program")
+        if self.url and self.command:
+            raise ValueError("command and notify.url are both set; only one of them is allowed")
+        if self.token_file and not self.url:
+            raise ValueError(f"token_file is {self.token_file!r}; it is allowed with notify.url only")
+        if self.url:
+            validation_errors.require_url("url", self.url, secrets="token_file")
+        if self.token_file:
+            validation_errors.require_absolute("token_file", self.token_file)
 
 
-class Settings(NamedTuple):
-    """The whole file; `path` is where it was read ("" when there is none and the defaults hold)."""
+_NginxOrFalse = Annotated[Nginx, msgspec.Meta(description="a table, or false on a node without nginx")]
 
-    path: str = ""
+
+class SettingsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The keys of the file."""
+
     prefix: str = "services/"
     state_dir: str = "/var/lib/lictor"
-    nginx: Nginx | None = Nginx()  # None: this node runs no nginx and routes nothing
+    nginx: _NginxOrFalse | None = Nginx()
     watch: Watch = Watch()
     heal: Heal = Heal()
-    notify: Notify | None = None  # None: nobody is told
-    command: delegation_settings.Command | None = None  # None: this node does not act for services whose engine that is
-    webhook: delegation_settings.Webhook | None = None
+    notify: Notify | None = None  # None: nobody is notified
+    command: Command | None = None  # None: this node does not act for services with engine command
+    webhook: Webhook | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prefix.endswith("/") or self.prefix.startswith(("/", "lictor/")):
+            raise ValueError(f"prefix is {self.prefix!r}; it must end with a slash, not begin with one, and lie "
+                             "outside lictor/")
+        validation_errors.require_absolute("state_dir", self.state_dir)
+
+
+class Settings(SettingsFile, frozen=True, kw_only=True):
+    """The keys, and the path of the file that they were read from: "" if there is none and the defaults hold."""
+
+    path: str = ""
 
     @property
     def templates_dir(self) -> str:
@@ -70,7 +122,7 @@ class Settings(NamedTuple):
         return os.path.join(os.path.dirname(self.path), "templates") if self.path else ""
 
 
-def load_settings(environ: Any = os.environ) -> Settings:
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings; a missing default file means the defaults, a missing named one is refused."""
     path = os.path.abspath(environ.get("LICTOR_CONFIG") or DEFAULT_PATH)  # handlers start others in another folder
     try:
@@ -85,76 +137,9 @@ def load_settings(environ: Any = os.environ) -> Settings:
 
 
 def parse_settings(table: dict[str, Any], path: str = "") -> Settings:
-    """Turn the parsed file into settings; an unknown key or a value of the wrong kind is refused by name."""
-    settings_reader.know(table, Settings._fields[1:], path, "")
-    nginx = None if table.get("nginx") is False else _nginx(table.get("nginx", {}), path)
-    settings = Settings(
-        path=path,
-        nginx=nginx,
-        watch=_watch(settings_reader.table(table, "watch", path), path),
-        heal=_heal(settings_reader.table(table, "heal", path), path),
-        notify=_notify(settings_reader.table(table, "notify", path), path),
-        command=delegation_settings.command(settings_reader.table(table, "command", path), path)
-        if "command" in table
-        else None,
-        webhook=delegation_settings.webhook(settings_reader.table(table, "webhook", path), path)
-        if "webhook" in table
-        else None,
-        **settings_reader.texts(table, ("prefix", "state_dir"), path, ""),
-    )
-    if not settings.prefix.endswith("/") or settings.prefix.startswith(("/", "lictor/")):
-        raise errors.Refused(f"{path}: prefix is {settings.prefix!r}; it must end with a slash, not begin with one, "
-                             "and lie outside lictor/")
-    settings_reader.absolute(settings.state_dir, path, "state_dir")
-    return settings
-
-
-def _nginx(table: Any, path: str) -> Nginx:
-    if not isinstance(table, dict):
-        raise errors.Refused(f"{path}: nginx is {table!r}; it must be a table, or false on a node without nginx")
-    interval, text_keys = "reload_min_interval", tuple(key for key in Nginx._fields if key != "reload_min_interval_s")
-    settings_reader.know(table, (*text_keys, interval), path, "nginx.")
-    values: dict[str, Any] = {**settings_reader.texts(table, text_keys, path, "nginx.")}
-    if interval in table:
-        values["reload_min_interval_s"] = settings_reader.seconds(table[interval], path, f"nginx.{interval}")
-    nginx = Nginx(**values)
-    if nginx.reload_min_interval_s < LEAST_RELOAD_INTERVAL_S:
-        raise errors.Refused(f"{path}: nginx.{interval} is {table[interval]!r}; it must be at least "
-                             f"{1000 * LEAST_RELOAD_INTERVAL_S:.0f}ms, which nginx needs for one reload")
-    settings_reader.allow(nginx.mode, MODES, path, "nginx.mode")
-    settings_reader.absolute(nginx.conf_dir, path, "nginx.conf_dir")
-    return nginx
-
-
-def _watch(table: dict[str, Any], path: str) -> Watch:
-    settings_reader.know(table, Watch._fields, path, "watch.")
-    watch = Watch(**settings_reader.texts(table, Watch._fields, path, "watch."))
-    settings_reader.allow(watch.door, DOORS, path, "watch.door")
-    settings_reader.absolute(watch.config_dir, path, "watch.config_dir")
-    settings_reader.absolute(watch.secret_file, path, "watch.secret_file")
-    settings_reader.loopback(watch.address, path, "watch.address")
-    return watch
-
-
-def _heal(table: dict[str, Any], path: str) -> Heal:
-    settings_reader.know(table, tuple(field.removesuffix("_s") for field in Heal._fields), path, "heal.")
-    budget = table.get("budget", Heal().budget)
-    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
-        raise errors.Refused(f"{path}: heal.budget is {budget!r}; it must be a whole number, 0 or more")
-    return Heal(budget, **{f"{key}_s": settings_reader.seconds(value, path, f"heal.{key}", zero=key != "per")
-                           for key, value in table.items() if key != "budget"})
-
-
-def _notify(table: dict[str, Any], path: str) -> Notify | None:
-    settings_reader.know(table, ("url", "token_file", "command"), path, "notify.")
-    notify = Notify(settings_reader.words(table.get("command", []), path, "notify.command"),
-                    **settings_reader.texts(table, ("url", "token_file"), path, "notify."))
-    if notify.url:
-        settings_reader.url(notify.url, path, "notify.url", secrets="token_file")
-    if notify.url and notify.command:
-        raise errors.Refused(f"{path}: notify.command and notify.url are both set; only one of them is allowed")
-    if notify.token_file and not notify.url:
-        raise errors.Refused(f"{path}: notify.token_file is {notify.token_file!r}; it is allowed with notify.url only")
-    if notify.token_file:
-        settings_reader.absolute(notify.token_file, path, "notify.token_file")
-    return notify if notify.command or notify.url else None
+    """Convert the parsed file; raises Refused that names `path`, the key, what was given and what is allowed."""
+    if table.get("nginx") is False:
+        table = {**table, "nginx": None}
+    file = validation_errors.convert(table, SettingsFile, path)
+    notify = file.notify if file.notify and (file.notify.url or file.notify.command) else None
+    return Settings(**{**msgspec.structs.asdict(file), "notify": notify, "path": path})

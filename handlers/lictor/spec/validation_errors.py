@@ -1,56 +1,158 @@
-"""What msgspec says of a table that is not as its type wants it, in words that name the key. Pure."""
+"""Errors of input: they name the key, what was given and what is allowed, and repeat no password. Pure.
 
+A record checks its own values in `__post_init__`. An error that it raises begins with the name of the key.
+"""
+
+import functools
+import ipaddress
+import os
 import re
-import typing
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
-_UNKNOWN_KEY = re.compile("Object contains unknown field `(.*)`", re.DOTALL)
-_KINDS = re.compile("Expected `(?P<wanted>.*)`, got `(?P<given>.*)`")
-_STEP = re.compile(r"\[[0-9]+\]|\[\.\.\.\]|[^.\[\]]+")
-_NAMES = {"dict": "object", "list": "array", "NoneType": "null"}  # of Python's types, as JSON and msgspec call them
+from lictor import errors
+from lictor.spec import quantities
 
+Record = TypeVar("Record", bound=msgspec.Struct)
 
-def explained(said: str, table: object, kind: type[msgspec.Struct]) -> str:
-    """The key, what was given, and what is allowed; `said` is msgspec's text about a `table` that is to be a `kind`."""
-    what, _, path = said.partition(" - at `$")
-    key = path.rstrip("`").strip(".")
-    unknown, kinds = _UNKNOWN_KEY.fullmatch(what), _KINDS.fullmatch(what)
-    if unknown:
-        return f"unknown key {f'{key}.' if key else ''}{unknown[1]}; known are {', '.join(_fields(kind, key))}"
-    if not kinds or not key:
-        return f"{key}: {what}" if key else what
-    named, given = _given(table, key, kinds["given"])
-    quoted = "str" in kinds["wanted"] and not isinstance(given, list | dict)
-    keys = _fields(kind, key)
-    return (f"{named} is {str(given)[:100]!r} ({kinds['given']}); it must be {kinds['wanted'].replace(' | ', ' or ')}"
-            + (f" with keys of {', '.join(keys)}" if keys else "") + ("; write it in quotes" if quoted else ""))
+_LONGEST_SHOWN = 100
+# Texts, as each handler imports this module, and few have an error to explain.
+_UNKNOWN_KEY = "(?s)Object contains unknown field `(.*)`"
+_MISSING_KEY = "Object missing required field `(.*)`"
+_WRONG_KIND = "Expected `.*`, got `(.*)`"
+_STEP = r"\[[0-9]+\]|\[\.\.\.\]|[^.\[\]]+"  # of a path as msgspec writes it
+_JSON_NAMES = {dict: "object", list: "array", type(None): "null"}  # of Python's types, in msgspec's words
+_KINDS = {inspect.StrType: "a string", inspect.IntType: "a whole number", inspect.FloatType: "a number",
+          inspect.BoolType: "true or false", inspect.ListType: "a list"}
+_URL = r"(?a)https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?(?:[/?][!$-~]*)?"
 
 
-def _fields(kind: type[msgspec.Struct], key: str) -> tuple[str, ...]:
-    """The keys that are known below `key`; none where it holds no struct."""
-    if not key:
-        return kind.__struct_fields__
-    types = [each.type for each in msgspec.structs.fields(kind) if each.name == key]
-    inner = [each for one in types for each in (typing.get_args(one) or (one,)) if hasattr(each, "__struct_fields__")]
-    return inner[0].__struct_fields__ if inner else ()
+def convert(table: object, kind: type[Record], where: str, *, strict: bool = True) -> Record:
+    """Convert a parsed file or key into a record; raises Refused that begins with `where`.
+
+    Unless `strict`, all scalars are texts, and are taken for the numbers and flags that the record wants.
+    """
+    try:
+        return msgspec.convert(table, kind, dec_hook=quantities.convert, strict=strict)
+    except msgspec.ValidationError as error:
+        raise errors.Refused(f"{where}: {_explain(str(error), table, kind)}") from error
 
 
-def _given(table: Any, key: str, kind: str) -> tuple[str, object]:
-    """The first value of that kind at a path, in which [...] stands for every key, and [0] for a place."""
+def require_one_of(key: str, given: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless the value is allowed."""
+    if given not in allowed:
+        raise ValueError(f"{key} is {given[:_LONGEST_SHOWN]!r}; this version knows {', '.join(allowed)}")
+
+
+def require_absolute(key: str, path: str) -> None:
+    """Raise ValueError unless the path is absolute."""
+    if not os.path.isabs(path):
+        raise ValueError(f"{key} is {path!r}; it must be an absolute path")
+
+
+def require_url(key: str, url: str, *, secrets: str) -> None:
+    """Raise ValueError unless the URL is one without a password; `secrets` is the key that is for passwords."""
+    match = re.fullmatch(_URL, url)
+    if not match or not 1 <= int(match[1] or 1) <= 65535:
+        # The text before an @ is a password, and the path of such a URL is often as good as one.
+        shown = re.sub(r"(?s)(?<=[^/][/?])[^/].*", "...", re.sub("(?s).*@", "...@", url))
+        raise ValueError(f"{key} is {shown!r}; it must be http://HOST or https://HOST, with :PORT and /PATH as you "
+                         f"like, and without user:password@ ({secrets} is for secrets)")
+
+
+def require_loopback(key: str, text: str) -> None:
+    """Raise ValueError unless it is the HOST:PORT of a loopback address; an IPv6 address stands in brackets."""
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+        sound = address.is_loopback and (address.version == 6) == bracketed
+    except ValueError:
+        sound = False
+    if not sound or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise ValueError(f"{key} is {text!r}; it must be a loopback address with its port, as 127.0.0.1:8899 or "
+                         "[::1]:8899")
+
+
+def _explain(text: str, table: object, record: type[msgspec.Struct]) -> str:
+    """Put msgspec's error about a `table` that is to be a `record` into words for its author."""
+    problem, _, path = text.partition(" - at `$")
+    steps = re.findall(_STEP, path.rstrip("`"))
+    kind = functools.reduce(_type_below, steps, inspect.type_info(record))
+    key, keys = ".".join(steps), _keys(kind)
+    below = f"{key}." if key else ""
+    if unknown := re.fullmatch(_UNKNOWN_KEY, problem):
+        return f"unknown key {below}{unknown[1]}; known are {', '.join(keys)}"
+    if missing := re.fullmatch(_MISSING_KEY, problem):
+        return f"{below}{missing[1]} is missing; it must be {_allowed(keys[missing[1]])}"
+    if wrong := re.fullmatch(_WRONG_KIND, problem):
+        name, given = _given(table, steps, wrong[1])
+        return f"{name} is {_shown(given)}; it must be {_allowed(kind)}"
+    if re.split("[. :]", problem)[0] in keys:
+        return below + problem
+    return f"{key}: {problem}" if key else problem
+
+
+def _variants(kind: inspect.Type) -> list[inspect.Type]:
+    """Split a union, without null: an author leaves a key out instead."""
+    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    return [each for each in kinds if not isinstance(each, inspect.NoneType)]
+
+
+def _bare(kind: inspect.Type) -> inspect.Type:
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
+
+
+def _keys(kind: inspect.Type) -> dict[str, inspect.Type]:
+    """List the keys of a record with their types; none where no record stands."""
+    return {field.encode_name: field.type for each in map(_bare, _variants(kind))
+            if isinstance(each, inspect.StructType) for field in each.fields}
+
+
+def _type_below(kind: inspect.Type, step: str) -> inspect.Type:
+    """Go down a key; [...] stands for every key of a table, and [0] for a place in a list."""
+    for each in map(_bare, _variants(kind)):
+        if isinstance(each, inspect.DictType) and step == "[...]":
+            return each.value_type
+        if isinstance(each, inspect.ListType | inspect.VarTupleType) and step.startswith("["):
+            return each.item_type
+    return _keys(kind).get(step, inspect.AnyType())
+
+
+def _allowed(kind: inspect.Type) -> str:
+    return " or ".join(dict.fromkeys(map(_describe, _variants(kind))))
+
+
+def _describe(kind: inspect.Type) -> str:
+    match kind:
+        case inspect.Metadata(extra_json_schema={"description": str() as description}):
+            return description
+        case inspect.StructType():
+            return f"a table with the keys {', '.join(_keys(kind))}"
+        case inspect.ListType(item_type=inspect.StrType()) | inspect.VarTupleType(item_type=inspect.StrType()):
+            return "a list of strings"
+        case inspect.CustomType(cls=quantities.Duration):
+            return "a duration such as 1m30s"
+    return _KINDS.get(type(kind), "a table")
+
+
+def _given(table: Any, steps: list[str], kind: str) -> tuple[str, object]:
+    """Find the first value of that kind at a path, with the path that leads to it."""
     found = [("", table)]
-    for step in _STEP.findall(key):
+    for step in steps:
         if step == "[...]":
-            found = [(f"{name}.{one}", value) for name, each in found
-                     for one, value in (each.items() if isinstance(each, dict) else enumerate(each))]
+            found = [(f"{path}.{key}", below) for path, value in found if isinstance(value, dict)
+                     for key, below in value.items()]
         elif step.startswith("["):
-            found = [(f"{name}{step}", each[int(step[1:-1])]) for name, each in found]
+            found = [(f"{path}{step}", value[int(step[1:-1])]) for path, value in found]
         else:
-            found = [(f"{name}.{step}", each[step]) for name, each in found]
-    named, given = next((pair for pair in found if _kind(pair[1]) == kind), found[0])
-    return named.lstrip("."), given
+            found = [(f"{path}.{step}", value[step]) for path, value in found]
+    path, value = next((pair for pair in found if _JSON_NAMES.get(type(pair[1]), type(pair[1]).__name__) == kind),
+                       found[0])
+    return path.lstrip(".") or "it", value
 
 
-def _kind(value: object) -> str:
-    return _NAMES.get(type(value).__name__, type(value).__name__)
+def _shown(value: object) -> str:
+    return re.sub("//[^/@]*@", "//...@", repr(value))[:_LONGEST_SHOWN]

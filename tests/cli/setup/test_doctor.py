@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lictor import errors
 from lictor.adapters import process
 from lictor.cli.setup import detect, doctor
 from lictor.events import agent_config
 from lictor.routing import nginx as lictor_nginx
-from lictor.spec import delegation_settings
 from lictor.spec.settings import Nginx as NginxSettings
-from lictor.spec.settings import Notify, Settings, Watch
+from lictor.spec.settings import Notify, Settings, Watch, parse_settings
 
 from lab.consul import Consul
 from lab.daemon import wait_for
@@ -134,9 +134,9 @@ def test_a_node_on_which_nothing_works_gets_a_remedy_for_each_line(tmp_path: Pat
 
 
 def test_a_resident_door_that_nobody_opens_is_a_finding(settings: Settings, tmp_path: Path) -> None:
-    watch = settings.watch._replace(door="http", address="127.0.0.1:1", secret_file=str(tmp_path / "secret"))
+    watch = replace(settings.watch, door="http", address="127.0.0.1:1", secret_file=str(tmp_path / "secret"))
     (tmp_path / "state" / "locks").mkdir()
-    assert "refused" in bad(doctor.examine(settings._replace(watch=watch)))["serve"]
+    assert "refused" in bad(doctor.examine(replace(settings, watch=watch)))["serve"]
 
 
 def test_a_malformed_setting_of_consul_is_a_finding(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_nginx_without_our_snippet_is_found(settings: Settings, nginx: Nginx,
 def test_live_mode_without_the_lua_module_is_found(settings: Settings, tmp_path: Path,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
-    live = with_nginx(settings, mode="live")._replace(path=str(tmp_path / "lictor.toml"))
+    live = replace(with_nginx(settings, mode="live"), path=str(tmp_path / "lictor.toml"))
     assert "live mode" in {each.name for each in doctor.examine(live) if each.ok}
     (tmp_path / "templates").mkdir()
     told = (REPOSITORY / "templates" / "check.conf.j2").read_text()
@@ -230,47 +230,25 @@ def test_damaged_state_is_a_finding_and_no_error(settings: Settings, text: str) 
 ])
 def test_whom_to_notify_is_tested_without_telling_anybody(settings: Settings, notify: Notify | None,
                                                           ok: bool, said: str) -> None:
-    [finding] = [each for each in doctor.examine(settings._replace(notify=notify)) if each.name == "notify"]
+    [finding] = [each for each in doctor.examine(replace(settings, notify=notify)) if each.name == "notify"]
     assert (finding.ok, said in finding.detail) == (ok, True)
 
 
-@pytest.mark.parametrize(
-    ("given", "ok", "said"),
-    [
-        (
-            {"command": delegation_settings.Command(("sh", "-c", "exit 1", "{name}"))},
-            True,
-            "sh gets the desired counts",
-        ),
-        ({"command": delegation_settings.Command(("sh",), ("/not/there",))}, False, "/not/there is not there"),
-        (
-            {"webhook": delegation_settings.Webhook(delegation_settings.Request("http://127.0.0.1:9/"))},
-            True,
-            "a webhook gets the desired counts",
-        ),
-        (
-            {
-                "webhook": delegation_settings.Webhook(
-                    delegation_settings.Request("http://127.0.0.1:9/", headers_files=(("A", "/not/there"),))
-                )
-            },
-            False,
-            "/not/there",
-        ),
-        (
-            {
-                "webhook": delegation_settings.Webhook(
-                    delegation_settings.Request("http://127.0.0.1:9/"),
-                    jenkins=delegation_settings.Jenkins("http://127.0.0.1:9/", "lictor", "/not/there"),
-                )
-            },
-            False,
-            "/not/there",
-        ),
-    ],
-)
+_REQUEST = {"url": "http://127.0.0.1:9/{name}/{replicas}"}
+
+
+@pytest.mark.parametrize(("given", "ok", "said"), [
+    ({"command": {"scale": ["sh", "-c", "exit 1", "{name}", "{replicas}"]}}, True, "sh gets the desired counts"),
+    ({"command": {"scale": ["sh", "{name}{replicas}"], "redeploy": ["/not/there", "{name}"]}}, False,
+     "/not/there is not there"),
+    ({"webhook": {"scale": _REQUEST}}, True, "a webhook gets the desired counts"),
+    ({"webhook": {"scale": {**_REQUEST, "headers_files": {"A": "/not/there"}}}}, False, "/not/there"),
+    ({"webhook": {"scale": _REQUEST, "jenkins": {"url": "http://127.0.0.1:9/", "user": "lictor",
+                                                 "token_file": "/not/there"}}}, False, "/not/there"),
+])
 def test_who_is_told_how_many_are_wanted_is_tested_without_telling_anybody(settings: Settings,
                                                                            given: dict[str, Any], ok: bool,
                                                                            said: str) -> None:
-    [finding] = [each for each in doctor.examine(settings._replace(**given)) if each.name in given]
+    [finding] = [each for each in doctor.examine(replace(
+        settings, command=parse_settings(given).command, webhook=parse_settings(given).webhook)) if each.name in given]
     assert (finding.ok, said in finding.detail) == (ok, True)

@@ -73,8 +73,8 @@ def _nginx(root: str) -> Nginx | None:
     if not binaries or not mains:
         return None
     pid_files = _PID.findall(files.read(root + mains[0]) or "")
-    return found._replace(binary=binaries[0], main_conf=mains[0], conf_dir=f"{os.path.dirname(mains[0])}/lictor",
-                          pid_file=pid_files[0] if pid_files else found.pid_file)
+    return Nginx(binary=binaries[0], main_conf=mains[0], conf_dir=f"{os.path.dirname(mains[0])}/lictor",
+                 pid_file=pid_files[0] if pid_files else found.pid_file)
 
 
 def _docker_group(root: str) -> str:

@@ -142,7 +142,7 @@ def _command(command: delegation_settings.Command) -> str:
 def _webhook(webhook: delegation_settings.Webhook) -> str:
     """Test that its secrets can be read; no request is sent for it."""
     for request in filter(None, (webhook.scale, webhook.redeploy)):
-        for _, path in request.headers_files:
+        for path in request.headers_files.values():
             environment.read_secret(path)
     if webhook.jenkins:
         environment.read_token(webhook.jenkins.token_file)
