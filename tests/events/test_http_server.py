@@ -245,21 +245,21 @@ def test_another_door_and_a_taken_port_end_it(routed: Routed) -> None:
         http_server.run(call)
 
 
-def test_what_comes_while_an_errand_runs_is_merged() -> None:
+def test_what_is_requested_during_a_run_is_merged_into_the_next() -> None:
     begun, gate = list[set[int]](), threading.Semaphore(0)
 
     def start(what: set[int]) -> Callable[[], object]:
         begun.append(what)
         return gate.acquire
 
-    errand = coalesce.Errand[set[int]](start, set.union)
+    coalescer = coalesce.Coalescer[set[int]](start, set.union)
     for number in range(4):
-        errand.need({number})
+        coalescer.request({number})
         wait_for(lambda: begun, "the first has begun")
     gate.release()
     wait_for(lambda: len(begun) == 2, "the others follow together")
-    errand.need({4})
-    errand.leave()
+    coalescer.request({4})
+    coalescer.flush()
     gate.release()
     assert begun == [{0}, {1, 2, 3}, {4}]
 

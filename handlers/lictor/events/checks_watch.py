@@ -3,7 +3,6 @@
 import json
 
 from lictor import errors, model
-from lictor.adapters import process
 from lictor.events import script
 from lictor.spec import keys
 
@@ -20,7 +19,7 @@ def run(call: script.Call) -> int:
         raise errors.Refused(f"stdin holds no checks payload of a Consul watch: {error!r}") from error
     names = services_behind(critical, keys.known_services(call.settings))
     if names:
-        process.spawn_handler("lictor-reconcile", [*call.inherited, *names], state_dir=call.settings.state_dir)
+        call.spawn("lictor-reconcile", *names)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What threads that bring news of the same thing leave to each other. Nothing here knows what the news is."""
+"""Coalescing of events: of several for one thing, only the newest, or their sum, is acted upon."""
 
 import itertools
 import threading
@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 
 class Turns:
-    """One at a time for each name. Who waits while later news comes, by its index too, need not go on."""
+    """One turn at a time for each name. A thread that waits gives up as soon as a newer event waits behind it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._numbers = itertools.count()
-        self._waiting: dict[str, dict[int, int]] = {}  # name -> number of the one who waits -> index of its news
+        self._waiting: dict[str, dict[int, int]] = {}  # name -> number of the thread -> Consul's index of its event
         self._running: set[str] = set()
 
     @contextmanager
     def turn(self, name: str, index: int) -> Iterator[bool]:
-        """Wait for one's turn; yields whether this is still the newest."""
+        """Wait for the turn; yields whether the event is still the newest. If it is not, there is no turn."""
         with self._changed:
             mine, waiting = next(self._numbers), self._waiting.setdefault(name, {})
             waiting[mine] = index
@@ -32,24 +32,26 @@ class Turns:
                 return not any(number > mine and other >= index for number, other in waiting.items())
 
             self._changed.wait_for(lambda: name not in self._running or not is_newest())
-            goes_on = is_newest()
+            has_turn = is_newest()
             del waiting[mine]
             if not waiting:
                 del self._waiting[name]
-            if goes_on:
+            if has_turn:
                 self._running.add(name)
         try:
-            yield goes_on
+            yield has_turn
         finally:
-            if goes_on:
+            if has_turn:
                 with self._changed:
                     self._running.remove(name)
                     self._changed.notify_all()
 
 
-class Errand(Generic[T]):
-    """What is done in the background, once at a time: `start` returns what waits until the next may be started, and
-    what comes meanwhile is merged."""
+class Coalescer(Generic[T]):
+    """Work in the background, one run at a time; requests during a run are merged into the next run.
+
+    `start` begins a run, and returns the function that waits for its end.
+    """
 
     def __init__(self, start: Callable[[T], Callable[[], object]], merge: Callable[[T, T], T]) -> None:
         self._start, self._merge = start, merge
@@ -57,28 +59,28 @@ class Errand(Generic[T]):
         self._next: T | None = None
         self._is_busy = False
 
-    def need(self, what: T) -> None:
+    def request(self, work: T) -> None:
         with self._guard:
-            self._next = what if self._next is None else self._merge(self._next, what)
+            self._next = work if self._next is None else self._merge(self._next, work)
             if not self._is_busy:
-                threading.Thread(target=self._work, daemon=True).start()  # which first waits for the guard
+                threading.Thread(target=self._run, daemon=True).start()  # it first waits for the guard
                 self._is_busy = True
 
-    def leave(self) -> None:
+    def flush(self) -> None:
         """Start what is still to be done, and wait for nothing."""
-        what = self._take()
-        if what is not None:
-            self._start(what)
+        work = self._take()
+        if work is not None:
+            self._start(work)
 
-    def _work(self) -> None:
-        while (what := self._take()) is not None:
+    def _run(self) -> None:
+        while (work := self._take()) is not None:
             try:
-                self._start(what)()
-            except Exception as error:  # mostly no process or memory to be had; the timer comes back to it
-                log.event("errand", outcome="failed", reason=repr(error))
+                self._start(work)()
+            except Exception as error:  # mostly for lack of processes or memory; the timer comes back to it
+                log.event("coalesce", outcome="failed", reason=repr(error))
 
     def _take(self) -> T | None:
         with self._guard:
-            what, self._next = self._next, None
-            self._is_busy = what is not None
-            return what
+            work, self._next = self._next, None
+            self._is_busy = work is not None
+            return work

@@ -4,7 +4,7 @@ import os
 import secrets
 
 from lictor import errors
-from lictor.adapters import files
+from lictor.adapters import files, http
 from lictor.events import agent_config
 from lictor.spec.settings import Settings
 
@@ -19,7 +19,7 @@ def host_and_port(settings: Settings) -> tuple[str, int]:
 
 
 def secret(settings: Settings) -> str:
-    """What the agent has to send; "" with the other door, which knows none. Where there is none yet, it is made."""
+    """Read what the agent has to send, after making it if there is none; "" with the script door, which has none."""
     path = settings.watch.secret_file
     if settings.watch.door != "http":
         return ""
@@ -42,9 +42,7 @@ def fresh_secret() -> str:
 
 
 def ask(settings: Settings, path: str) -> None:
-    """Have lictor-serve do something by itself; raises LictorError when it doesn't say that it will."""
-    from lictor.adapters import http  # who has the other door needs none of it
-
+    """Have lictor-serve do something by itself; raises LictorError if it does not answer that it will."""
     answer = http.exchange("POST", f"http://{settings.watch.address}{path}", body=b"", timeout_s=_TIMEOUT_S,
-                                  headers={agent_config.SECRET_HEADER: secret(settings)})
+                           headers={agent_config.SECRET_HEADER: secret(settings)})
     http.refuse_failure(answer, answer.body.decode("utf-8", "replace").strip()[:200])

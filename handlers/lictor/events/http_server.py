@@ -1,7 +1,7 @@
-"""`lictor serve`: the resident door. The agent POSTs what its watches see; a route is followed here, everything else
-by the same handlers that the script door starts.
+"""`lictor serve`: the resident door. The agent POSTs the events of its watches. A `service` event is followed here; the
+others start the handlers that the script door starts.
 
-It imports beforehand what following a route takes, and no more: Docker and the planner stay in other processes.
+It imports what following a route takes, and no more: Docker and the planner stay in other processes.
 """
 
 import contextlib
@@ -19,12 +19,13 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import lictor.routing.publish  # noqa: F401  follow imports it late, as most events need it not; here all do once
 from lictor import errors, model
-from lictor.adapters import files, log, process, systemd
+from lictor.adapters import files, log, systemd
 from lictor.adapters.consul.payload import LONGEST_BYTES, index
 from lictor.events import agent_config, coalesce, connection_limits, http_door, script, service_watch
 from lictor.events.script import Call
-from lictor.routing import announce, publish, route_store
+from lictor.routing import announce, route_store
 from lictor.spec.settings import load_settings
 
 _ROUTE = "/route/"
@@ -32,12 +33,11 @@ _CLIENT_TIMEOUT_S = 10
 _ARRIVAL_S = 20.0
 _AT_ONCE = 128
 _SLOT_WAIT_S = 0.5
-_TELL_EVERY_S = 0.25
+_ANNOUNCE_EVERY_S = 0.25
 _RECONCILE_EVERY_S = 1.0
-_IMPORTED_BEFOREHAND = publish
 
-Outcome = tuple[int, str]
-News = tuple[bytes, int]  # a watch's payload, and Consul's index
+Outcome = tuple[int, str]  # HTTP status, and a line for people
+Event = tuple[bytes, int]  # payload, and Consul's index
 
 
 def main(description: str) -> int:
@@ -45,8 +45,8 @@ def main(description: str) -> int:
 
 
 def run(call: Call) -> int:
-    """Serve until SIGTERM or SIGINT; what is under way then is ended first. SIGHUP, or a change of
-    their file, has the settings read again."""
+    """Serve until SIGTERM or SIGINT, and end what is under way. After SIGHUP, or if their file changes, the settings
+    are read again."""
     if call.settings.watch.door != "http":
         raise errors.Refused(f"watch.door is {call.settings.watch.door!r} in {call.settings.path or 'the defaults'}; "
                              "lictor serve is what the agent calls when it is \"http\"")
@@ -57,15 +57,15 @@ def run(call: Call) -> int:
         log.event("serve", outcome="started", address=call.settings.watch.address)
         systemd.notify(systemd.READY)
         server.serve_forever()
-    server.leave()
-    log.event("serve", outcome="stopped", reason="it was asked to")
+    server.flush()
+    log.event("serve", outcome="stopped", reason="a signal asked for it")
     return 0
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Each request has a thread, so that a slow one holds up nobody; closing waits for those.
+    """A thread for each request, so that a slow one holds up no other; closing waits for the threads.
 
-    An agent that reloads sends an event of every service at once: the more threads at a time, the more memory for good.
+    An agent that reloads sends an event of every service at once. More threads at a time take more memory for good.
     """
 
     allow_reuse_address = True
@@ -74,26 +74,27 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, call: Call) -> None:
         self.call, self.secret = call, http_door.secret(call.settings).encode()
         self.settings_ns = files.modified_ns(call.settings.path) if call.settings.path else 0
-        self.routing = coalesce.Turns()
-        self.following_up = coalesce.Errand[set[str]](self._follow_up, set.union)
-        self.handing_over = {name: coalesce.Errand[News](functools.partial(self._hand_over, name), _newest)
-                             for name in ("lictor-scale", "lictor-heal")}
-        address, given = http_door.host_and_port(call.settings), systemd.listening()
+        self.turns = coalesce.Turns()
+        self.follow_ups = coalesce.Coalescer[set[str]](self._start_follow_up, set.union)
+        self.handlers = {name: coalesce.Coalescer[Event](functools.partial(self._start_handler, name),
+                                                         lambda _, newest: newest)
+                         for name in ("lictor-scale", "lictor-heal")}
+        address, inherited = http_door.host_and_port(call.settings), systemd.listening()
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.connections = connection_limits.Connections(_AT_ONCE, _SLOT_WAIT_S, _ARRIVAL_S)
-        super().__init__(address, _Request, bind_and_activate=given is None)
-        if given:
+        super().__init__(address, _Request, bind_and_activate=inherited is None)
+        if inherited:
             self.socket.close()
-            self.socket = given
-            if given.getsockname()[:2] != address:
+            self.socket = inherited
+            if inherited.getsockname()[:2] != address:
                 raise errors.Refused(f"watch.address is {call.settings.watch.address!r}, and the socket unit has "
-                                     f"{given.getsockname()[:2]}; lictor init writes it anew")
+                                     f"{inherited.getsockname()[:2]}; lictor init writes it anew")
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self.connections.begin(request)
         try:
             super().process_request(request, client_address)
-        except BaseException:  # no thread could be started, which would have done it
+        except BaseException:  # no thread could be started, which would have ended it
             self.connections.end(request)
             raise
 
@@ -116,7 +117,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             log.event("serve", outcome="refused", reason=f"the old settings stay: {error}")
 
     def service_actions(self) -> None:
-        """Twice a second, as long as connections are taken."""
+        """Do what is due twice a second; called by serve_forever."""
         systemd.notify(systemd.ALIVE)
         self.connections.cut_late()
         path = self.call.settings.path
@@ -125,55 +126,53 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         error = sys.exc_info()[1]
-        if not isinstance(error, OSError):  # who asked has gone
+        if not isinstance(error, OSError):  # an OSError: the client has gone
             log.event("serve", outcome="failed", reason=repr(error))
 
-    def leave(self) -> None:
-        """Start what is still waiting, so that nothing waits for the timer."""
-        self.following_up.leave()
-        for errand in self.handing_over.values():
-            errand.leave()
+    def flush(self) -> None:
+        """Start what is still waiting, so that it need not wait for the timer."""
+        self.follow_ups.flush()
+        for handler in self.handlers.values():
+            handler.flush()
 
-    def route(self, name: str, payload: bytes, index: int) -> Outcome:
-        """As lictor-route; the answer comes when nginx serves it."""
-        with self.routing.turn(name, index) as is_newest:
+    def route(self, name: str, payload: bytes, consul_index: int) -> Outcome:
+        """Do what lictor-route does; the answer comes once nginx serves it."""
+        with self.turns.turn(name, consul_index) as is_newest:
             if not is_newest:
                 return 202, "there is newer"
-            code = service_watch.handle(self.call, name, payload, index,
-                                reconcile=lambda names: self.following_up.need(set(names)))
+            code = service_watch.handle(self.call, name, payload, consul_index,
+                                        lambda names: self.follow_ups.request(set(names)))
             return (503, "nginx has not confirmed it yet; the timer tries again") if code else (200, "done")
 
-    def hand_over(self, script: str, payload: bytes, index: int) -> Outcome:
-        """Answered before it is done: it may take long, and the newest is what counts."""
+    def hand_over(self, handler: str, payload: bytes, consul_index: int) -> Outcome:
+        """Have a handler do it; the answer comes before, as it may take long, and only the newest event counts."""
         try:
             if not isinstance(json.loads(payload), list | None):
                 raise ValueError("it is not a list")
         except (ValueError, RecursionError) as error:
             raise errors.Refused(f"the payload is refused: {error}") from error
-        self.handing_over[script].need((payload, index))
+        self.handlers[handler].request((payload, consul_index))
         return 202, "will be done"
 
     def sweep(self, *_: object) -> Outcome:
-        process.spawn_handler("lictor-reconcile", [*self.call.inherited, "--sweep"],
-                              state_dir=self.call.settings.state_dir)
+        self.call.spawn("lictor-reconcile", "--sweep")
         return 202, "will be done"
 
-    def _follow_up(self, names: set[str]) -> Callable[[], object]:
-        """The others are told what nginx serves now, and what this node acts for is reconciled."""
+    def _start_follow_up(self, names: set[str]) -> Callable[[], object]:
+        """Tell the other nodes what nginx serves of services that this node only routes; reconcile the others."""
         state_dir = self.call.settings.state_dir
-        only_routed = {each for each in names if route_store.is_only_routed(state_dir, each)}
+        only_routed = {name for name in names if route_store.is_only_routed(state_dir, name)}
         if only_routed:
             announce.report(state_dir, self.call.token_file, only_routed)
         if names == only_routed:
-            return functools.partial(time.sleep, _TELL_EVERY_S)
-        child = process.spawn_handler("lictor-reconcile", [*self.call.inherited, *sorted(names - only_routed)],
-                                      state_dir=state_dir)
+            return functools.partial(time.sleep, _ANNOUNCE_EVERY_S)
+        child = self.call.spawn("lictor-reconcile", *sorted(names - only_routed))
         return functools.partial(_wait, child, _RECONCILE_EVERY_S)  # a long one must not hold up those of others
 
-    def _hand_over(self, script: str, news: News) -> Callable[[], object]:
-        payload, index = news
-        return process.spawn_handler(script, self.call.inherited, state_dir=self.call.settings.state_dir, stdin=payload,
-                                     environ={"CONSUL_INDEX": str(index)} if index >= 0 else {}).wait
+    def _start_handler(self, handler: str, event: Event) -> Callable[[], object]:
+        payload, consul_index = event
+        return self.call.spawn(handler, stdin=payload,
+                               environ={"CONSUL_INDEX": str(consul_index)} if consul_index >= 0 else {}).wait
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -197,8 +196,8 @@ class _Request(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _outcome(self) -> Outcome:
-        given = self.headers.get(agent_config.SECRET_HEADER, "").encode("utf-8", "replace")
-        if not self.server.secret or not hmac.compare_digest(given, self.server.secret):
+        sent = self.headers.get(agent_config.SECRET_HEADER, "").encode("utf-8", "replace")
+        if not self.server.secret or not hmac.compare_digest(sent, self.server.secret):
             return 403, f"{agent_config.SECRET_HEADER} is not what {self.server.call.settings.watch.secret_file} holds"
         act = self._action()
         if act is None:
@@ -211,7 +210,7 @@ class _Request(BaseHTTPRequestHandler):
         payload = self.rfile.read(int(length))
         if len(payload) < int(length):
             return 400, "the body is shorter than Content-Length says"
-        self.server.connections.has_come(self.connection)
+        self.server.connections.mark_arrived(self.connection)
         return act(payload, index(self.headers.get("X-Consul-Index", "")))
 
     def _action(self) -> Callable[[bytes, int], Outcome] | None:
@@ -227,11 +226,7 @@ class _Request(BaseHTTPRequestHandler):
         return actions.get(self.path)
 
     def log_message(self, *_: object) -> None:
-        """What deserves a line has had one."""
-
-
-def _newest(old: News, new: News) -> News:
-    return new
+        """Log nothing: do_POST logs what deserves a line."""
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: float) -> None:

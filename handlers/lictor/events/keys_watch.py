@@ -38,7 +38,7 @@ def run(call: script.Call) -> int:
     consul_index = os.environ.get("CONSUL_INDEX", "")
     changed = follow(call, keys, int(consul_index) if consul_index.isdigit() else None)
     if changed:
-        process.spawn_handler("lictor-reconcile", [*call.inherited, *sorted(changed)], state_dir=settings.state_dir)
+        call.spawn("lictor-reconcile", *sorted(changed))
     watch(call)
     return 0
 
@@ -90,8 +90,9 @@ def watch(call: script.Call) -> None:
         services, secret = routed_services(settings), http_door.secret(settings)
         if services == cache.watching and _watched(path, settings, secret) in (None, set(services.values())):
             return
-        text = agent_config.text(agent_config.routes(settings, services, call.inherited, process.handler_argv, secret))
-        files.write_atomic(path, text, mode=0o640)
+        options = script.inherited(settings, call.token_file)
+        routes = agent_config.routes(settings, services, options, process.handler_argv, secret)
+        files.write_atomic(path, agent_config.text(routes), mode=0o640)
         Client.connect(token_file=call.token_file).reload_agent()
         write_cache(settings, cache._replace(watching=services))
     log.event("watch", services=len(services), outcome="done", reason="the set of routed services changed")

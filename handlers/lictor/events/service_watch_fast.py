@@ -1,7 +1,7 @@
 """The first stage of a `service` event: if nginx serves the payload already, the handler ends here.
 
-This is the commonest event. It may cost little more than Python and json, so this module and all that it imports need
-the standard library only; `service_watch` is imported once something has changed.
+This is the commonest event. It may cost little more than Python and json, so this module, with all that it imports,
+needs the standard library only. `service_watch`, the second stage, is imported once something has changed.
 """
 
 import os
@@ -15,7 +15,7 @@ from lictor.routing import peers, route_store
 
 
 def main(description: str, argv: list[str] | None = None) -> int:
-    """Handle one `service` payload on stdin; an exit code. Arguments: NAME [--state-dir DIR] [--config FILE] ..."""
+    """Handle one `service` payload on stdin; returns an exit code. Arguments: NAME [--state-dir DIR] [OPTIONS]."""
     words = sys.argv[1:] if argv is None else argv
     text = None
     if words[1:2] == ["--state-dir"]:  # as the generated watches call it
@@ -28,19 +28,18 @@ def main(description: str, argv: list[str] | None = None) -> int:
 
 
 def changes_nothing(name: str, state_dir: str, text: bytes) -> bool:
-    """Whether nginx has confirmed all that the payload asks for. What is wrong is explained by the second stage."""
+    """Decide whether nginx has confirmed all that the payload asks for. Errors are left to the second stage."""
     try:
-        seen = payload.parse(text)
+        event = payload.parse(text)
         with files.locked(route_store.lock_path(state_dir, name)):
             route, published = route_store.route(state_dir, name), route_store.published(state_dir, name)
-            if not route or not published or not published.confirmed or seen.skipped:
+            if not route or not published or not published.confirmed or event.skipped:
                 return False
-            decision = peers.decide(route, published, seen.instances, now_s=time.time(), certain=False)
+            decision = peers.decide(route, published, event.instances, now_s=time.time(), certain=False)
             if decision.kind != "unchanged" or decision.refused:
                 return False
-            route_store.note_unchanged(
-                state_dir, name, published, decision, payload.index(os.environ.get("CONSUL_INDEX", ""))
-            )
+            consul_index = payload.index(os.environ.get("CONSUL_INDEX", ""))
+            route_store.note_unchanged(state_dir, name, published, decision, consul_index)
             return True
     except (errors.Refused, OSError):
         return False

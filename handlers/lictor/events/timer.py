@@ -118,4 +118,4 @@ def _start_sweep(call: script.Call) -> None:
             return
         except errors.LictorError as error:
             log.event("sweep", outcome="without lictor-serve", reason=error)
-    process.spawn_handler("lictor-reconcile", [*call.inherited, "--sweep"], state_dir=call.settings.state_dir)
+    call.spawn("lictor-reconcile", "--sweep")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lictor import errors, model
-from lictor.adapters import docker, heartbeat, log, process, systemd
+from lictor.adapters import docker, heartbeat, log, systemd
 from lictor.adapters.consul.client import Client
 from lictor.events import script
 from lictor.registrar import diff, registration, swarm_stop
@@ -172,8 +172,7 @@ class Registrar:
         self._repair()
         died = sorted({each.service for each in messages if each.kind == "die" and model.is_name(each.service)})
         if died:  # no watch tells of an instance that is gone when it was the only one
-            process.spawn_handler("lictor-reconcile", [*self.call.inherited, *died],
-                                  state_dir=self.call.settings.state_dir)
+            self.call.spawn("lictor-reconcile", *died)
 
     def _announce_ends(self, messages: list[_Message]) -> None:
         died = {each.container_id for each in messages if each.kind == "die"}
