@@ -10,7 +10,7 @@ from lictor.cli.release_progress import Outcome, Request, Snapshot
 from lictor.planner import desired
 from lictor.planner.service_state import Breaker, Failure, Rollout, State
 
-from support.scene import SPEC
+from support.scene import SPEC, state_of
 
 BLUE_GREEN = {"release": {"strategy": "blue-green", "smoke": "/books"}}
 
@@ -27,7 +27,7 @@ FAILED = Failure(NEW, "books:2", "it\x1b died", 1.0)
 
 def snapshot(entries: list[dict[str, Any]] | None = None, now: desired.Desired | None = None,
            **remembered: Any) -> Snapshot:
-    stored = State(**{"live_release": OLD, "live": {"image": "books:1"}, **remembered})
+    stored = state_of(**{"live_release": OLD, "live": {"image": "books:1"}, **remembered})
     return Snapshot(now or wanted("books:2"), stored, entries or [])
 
 

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from lictor.adapters.consul.client import Client
@@ -22,6 +21,7 @@ from lictor.spec import service_spec
 from lab.consul import Consul
 from lab.daemon import wait_for
 from support.command import Command
+from support.scene import fields_of, state_of
 
 SPEC: dict[str, Any] = {
     "engine": "docker", "node": "node-1", "image": "books:1", "port": 8080, "route": {"path": "/books"},
@@ -36,7 +36,7 @@ class Service:
         self.consul, self.name, self.table = consul, name, {**SPEC, "name": name}
         self.consul.put(f"services/{name}/spec", json.dumps(self.table))
         self.consul.put(f"services/{name}/image", "books:1")
-        self.remember(live=self.table, live_release=self.release("books:1"), proven=True, color="blue")
+        self.remember(live=self.table, live_release=self.release("books:1"), live_is_proven=True, color="blue")
 
     def release(self, image: str, **changes: Any) -> str:
         return desired.fingerprint(service_spec.parse_spec({**self.table, "image": image, **changes}, ""))
@@ -46,9 +46,8 @@ class Service:
         return service_state.decode((self.consul.get(f"lictor/state/{self.name}") or "{}").encode())
 
     def remember(self, **fields: Any) -> None:
-        self.consul.put(
-            f"lictor/state/{self.name}", service_state.encode(msgspec.structs.replace(self.state, **fields))
-        )
+        state = state_of(**{**fields_of(self.state), **fields})
+        self.consul.put(f"lictor/state/{self.name}", service_state.encode(state))
 
     def fail(self, image: str, why: str = "it died") -> None:
         self.remember(rollout=None, failed=service_state.Failure(self.release(image), image, why, time.time()))
@@ -56,7 +55,7 @@ class Service:
     def switch(self, image: str, color: str) -> None:
         self.consul.put(f"services/{self.name}/color", color)
         self.remember(live={**self.table, "image": image}, live_release=self.release(image), color=color, rollout=None,
-                      previous=self.state.live, previous_release=self.state.live_release)
+                      previous=self.state.release.live, previous_release=self.state.release.live_release)
 
     def register(self, color: str, image: str, status: str) -> str:
         """Returns its service ID. The agent passes a check's output on at once only when the status changes too."""
@@ -196,9 +195,9 @@ def test_a_terminal_has_a_view_that_lives(lictor: Command, books: Service) -> No
 def test_a_release_that_failed_is_tried_again_when_it_is_asked_for_again(lictor: Command, books: Service) -> None:
     books.fail("books:2")
     assert lictor("deploy", books.name, "books:3").returncode == 0
-    assert books.state.failed  # that is another release's
+    assert books.state.release.failed  # that is another release's
     assert lictor("deploy", books.name, "books:2").returncode == 0
-    assert books.state.failed is None and books.state.live_release == books.release("books:1")
+    assert books.state.release.failed is None and books.state.release.live_release == books.release("books:1")
 
 
 def test_a_held_service_is_written_and_said_to_be_held(lictor: Command, books: Service) -> None:
@@ -247,7 +246,7 @@ def test_rollback_of_what_is_live_goes_to_what_was_before_and_back_again(lictor:
     books.fail("books:1")  # on the way to it once
     following = lictor.begin("rollback", books.name, "--wait")
     next_line(following, "waiting: node-1")
-    assert books.asks_for("books:1") and books.state.failed is None
+    assert books.asks_for("books:1") and books.state.release.failed is None
     books.switch("books:1", "blue")
     assert ended(following) == (0, f"{books.name}: books:1 is live\n", "")
     assert lictor("rollback", books.name).returncode == 0 and books.asks_for("books:2")

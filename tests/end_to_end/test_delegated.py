@@ -122,4 +122,5 @@ def follow_through(node: Node, engine: str, program: Path) -> None:
         (2, "blue", "1.0"), (4, "blue", "1.0"), (4, "green", "2.0"), (0, "blue", "1.0"), (4, "blue", "bad"),
         (0, "blue", "bad"))]
     assert "played" in node.run("why", NAME).stdout
-    assert not service_state.decode((node.consul.get(f"{service_state.KEY_PREFIX}{NAME}") or "{}").encode()).rollout
+    state = service_state.decode((node.consul.get(f"{service_state.KEY_PREFIX}{NAME}") or "{}").encode())
+    assert not state.release.rollout

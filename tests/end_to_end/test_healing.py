@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from lictor.events import agent_config, timer
-from lictor.planner import plan
+from lictor.planner.actions import KINDS_OF_ACTS
 
 from lab.client import Client
 from lab.consul import Consul
@@ -122,8 +122,8 @@ def assert_replayed_alike(node: Node) -> None:
     assert done.returncode == 0, done.stderr
     acts: dict[float, list[str]] = {}  # several may rest on one observation
     for each in json.loads(done.stdout):
-        if each["then"].split()[0] in plan.ACTS:
-            left = acts.setdefault(each["at"], [line for line in each["now"] if line.split()[0] in plan.ACTS])
+        if each["then"].split()[0] in KINDS_OF_ACTS:
+            left = acts.setdefault(each["at"], [line for line in each["now"] if line.split()[0] in KINDS_OF_ACTS])
             assert each["then"] == left.pop(0)
     assert len(acts) >= 6
     story = json.loads(path.read_text())
@@ -140,7 +140,7 @@ def test_when_all_fail_at_once_the_observer_is_suspected_and_nothing_is_touched(
     node.apply(replicas={"initial": 3}, heal={"grace": "8s"})
     wait_well(node, *names(1, 2, 3))
     before = ids(node)
-    held = "not done, as 3 of 3 instances are critical at once: replace it, critical for"
+    held = "on hold: 3 of 3 instances are critical at once. Would replace"
     with Client(node.nginx.port, PATH, fresh=1) as client:
         break_health(node, *names(1, 2, 3))
         wait_for(lambda: held in why(node), "the grace is over, and it is held", LONG_S)
@@ -154,7 +154,7 @@ def test_when_all_fail_at_once_the_observer_is_suspected_and_nothing_is_touched(
     assert ids(node) == before
     assert "now: nothing to do" in why(node)
     assert [(each["service"], each["kind"]) for each in paged.told] == [(NAME, "held")]
-    assert paged.told[0]["reason"].endswith("of 3 instances are critical at once")
+    assert paged.told[0]["reason"].endswith("of 3 instances are critical at once. No running instance is replaced.")
     records = history(node)
     assert {each["kind"] for each in records} == {"start", "held"}
     assert [each["reason"] for each in records if each["kind"] == "held"] == [
@@ -177,7 +177,7 @@ def test_over_budget_the_breaker_opens_and_resume_closes_it(paged: Paged) -> Non
         wait_sweeps(node, 2)
         assert ids(node) == before
         told = why(node)
-        assert "    | the shelf is on fire\n" in told and f"not done, as the breaker is open, as {spent}" in told
+        assert "    | the shelf is on fire\n" in told and f"on hold: the breaker is open, as {spent}" in told
         (record,) = paged.told
         assert (record["service"], record["kind"], record["detail"].strip()) == (
             NAME, "breaker", "the shelf is on fire")

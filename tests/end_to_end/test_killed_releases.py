@@ -92,7 +92,7 @@ def settle(node: Node, where: str) -> None:
 
 def live_image(node: Node) -> str:
     text = node.consul.get(f"{service_state.KEY_PREFIX}{NAME}") or "{}"
-    return str((service_state.decode(text.encode()).live or {}).get("image"))
+    return str((service_state.decode(text.encode()).release.live or {}).get("image"))
 
 
 @pytest.mark.parametrize(("strategy", "table"), TABLES, ids=[f"{name} {table[0][0]}" for name, table in TABLES])

@@ -129,7 +129,7 @@ def test_hold_keeps_hands_off_and_removal_leaves_nothing(node: Node) -> None:
     assert node.run("hold", NAME).returncode == 0
     node.docker.docker("kill", names(1)[0])
     node.wait_served(*names(2))
-    assert "the hold key is set (by hand): start" in node.run("plan").stdout
+    assert "on hold: the hold key is set (by hand). Would start" in node.run("plan").stdout
     assert containers(node) == names(2)
     assert node.run("resume", NAME).returncode == 0
     node.wait_served(*names(1, 2))

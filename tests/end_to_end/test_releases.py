@@ -43,6 +43,10 @@ def remembered(node: Node) -> service_state.State:
     return service_state.decode((node.consul.get(f"{service_state.KEY_PREFIX}{NAME}") or "{}").encode())
 
 
+def live_image(node: Node) -> str:
+    return str((remembered(node).release.live or {}).get("image"))
+
+
 def color(node: Node) -> str:
     return node.consul.get(f"services/{NAME}/color") or ""
 
@@ -59,8 +63,8 @@ def release(node: Node, version: str) -> None:
 
 def wait_released(node: Node, version: str, *running: str) -> None:
     """It is live, nginx serves nothing else, and these containers run."""
-    node.wait_for(lambda: (remembered(node).live or {}).get("image") == f"{NAME}:{version}" and not
-                  remembered(node).rollout, f"{version} is live", 60)
+    node.wait_for(lambda: (remembered(node).release.live or {}).get("image") == f"{NAME}:{version}" and not
+                  remembered(node).release.rollout, f"{version} is live", 60)
     node.wait_for(lambda: versions(node) == {version}, f"nginx serves {version}")
     node.wait_for(lambda: node.docker.containers("status=running") == sorted(running), f"{running} run", 60)
 
@@ -96,7 +100,7 @@ def test_rolling_replaces_one_at_a_time(node: Node) -> None:
     with Client(node.nginx.port, PATH) as client:
         release(node, "2.0")
         node.wait_for(lambda: versions(node) == {"1.0", "2.0"}, "both serve together", 60)
-        node.wait_for(lambda: (remembered(node).live or {}).get("image") == f"{NAME}:2.0", "2.0 is live", 90)
+        node.wait_for(lambda: (remembered(node).release.live or {}).get("image") == f"{NAME}:2.0", "2.0 is live", 90)
         node.wait_for(lambda: versions(node) == {"2.0"} and len(node.docker.containers()) == 3, "only 2.0 serves")
     assert client.failures == [] and client.requests > 100
     starts = node.docker.docker("events", "--since", str(began), "--until", "0s", "--filter", "event=start",
@@ -119,7 +123,7 @@ def test_a_bad_release_changes_nothing_and_says_why(node: Node, strategy: str, b
     before = node.docker.docker("ps", "-q", "--no-trunc")
     with Client(node.nginx.port, PATH) as client:
         release(node, f"no-{breaks}")
-        node.wait_for(lambda: remembered(node).failed, "the release has failed", 60)
+        node.wait_for(lambda: remembered(node).release.failed, "the release has failed", 60)
         node.wait_for(lambda: node.docker.containers() == old, "only the old ones are left", 60)
         node.wait_for(lambda: node.run("plan", NAME).stdout.count("the release of") == 1, "the plan says so")
         assert versions(node) == {"1.0"}
@@ -128,8 +132,8 @@ def test_a_bad_release_changes_nothing_and_says_why(node: Node, strategy: str, b
     told = node.run("why", NAME).stdout
     assert f"release failed: the release of {NAME}:no-{breaks} failed: " in told and reason in told and printed in told
     release(node, "2.0")
-    node.wait_for(lambda: (remembered(node).live or {}).get("image") == f"{NAME}:2.0", "the next one is live", 90)
-    assert not remembered(node).failed
+    node.wait_for(lambda: live_image(node) == f"{NAME}:2.0", "the next one is live", 90)
+    assert not remembered(node).release.failed
 
 
 def test_the_newer_image_wins_and_the_count_is_followed_meanwhile(node: Node) -> None:
@@ -200,6 +204,6 @@ def test_releases_in_a_row_under_load(node: Node, strategy: str) -> None:
 
 def _one_of_many(node: Node, version: str) -> None:
     release(node, version)
-    node.wait_for(lambda: (remembered(node).live or {}).get("image") == f"{NAME}:{version}", f"{version} is live", 90)
+    node.wait_for(lambda: live_image(node) == f"{NAME}:{version}", f"{version} is live", 90)
     node.wait_for(lambda: versions(node) == {version}, f"nginx serves {version}")
     assert node.docker.docker("ps", "--format", "{{.Image}}").split().count(f"{NAME}:{version}") == 2

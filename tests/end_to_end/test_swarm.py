@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from lictor.events import timer
-from lictor.planner import plan, service_state
+from lictor.planner import service_state
+from lictor.planner.actions import KINDS_OF_ACTS
 
 from lab.daemon import wait_for
 from lab.docker import Engine
@@ -60,8 +61,8 @@ def a_bad_release_changes_nothing(lab: Lab) -> None:
     wait_all_serve(lab, 3, "blue")
     with lab.client(lab.hosts[2], SPEC["route"]["path"]) as client:
         host.consul.put(f"services/{NAME}/image", f"{NAME}:no-start")
-        wait_for(lambda: remembered(lab).failed, "the bad one has failed", LIMIT_S)
-        assert "exit" in str(remembered(lab).failed)
+        wait_for(lambda: remembered(lab).release.failed, "the bad one has failed", LIMIT_S)
+        assert "exit" in str(remembered(lab).release.failed)
         wait_for(lambda: host.docker.docker("service", "ls", "--format", "{{.Name}} {{.Replicas}}") ==
                  f"{NAME}-blue 3/3", "only blue is left", LIMIT_S)
     assert client.failures == [] and client.requests > 100
@@ -95,7 +96,7 @@ def who_has_no_leader_changes_nothing_and_afterwards_all_agree(lab: Lab) -> None
     assert (timer.read(leader.settings) or {}).get("error"), "it saw nothing that it could rely on"
     still = leader.docker.docker("ps", "-q", "--no-trunc", "--filter", f"label=lictor.service={NAME}").split()
     acts = [line for line in leader.log()[said:].splitlines() if "outcome=done" in line and any(
-        f"action={kind} " in line for kind in plan.ACTS)]
+        f"action={kind} " in line for kind in KINDS_OF_ACTS)]
     assert (still, acts) == (own, [])
     lab.heal(leader)
     wait_all_serve(lab, 5, "blue")

@@ -25,6 +25,7 @@ from lictor.spec import settings
 
 from lab.consul import Consul
 from support.paths import HANDLERS
+from support.scene import state_of
 
 SPEC = {"image": "books:1", "port": 8080, "node": "node-2", "route": {"path": "/books"}}
 
@@ -145,7 +146,7 @@ def test_nodes_with_names_that_fit_no_path_stop_no_sweep(consul: Consul, call: s
 def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, call: script.Call) -> None:
     put(consul, "other")
     spec = {"name": "books", **SPEC}
-    consul.put("lictor/state/books", service_state.encode(service_state.State(spec=spec, replicas=2)))
+    consul.put("lictor/state/books", service_state.encode(state_of(spec=spec, replicas=2)))
     context = Context(call.settings, Client.connect(), "node-1")
     assert {row.name: row.says.split(" (")[0] for row in status_report.read_status(context)} == {
         "books": "on hold: its spec cannot be read",

@@ -10,6 +10,8 @@ from lictor.planner.service_state import State
 from lictor.spec import service_spec
 from lictor.spec.keys import group_by_service
 
+from support.scene import state_of
+
 SPEC = {"name": "books", "image": "books:1", "port": 8080, "node": "node-1", "route": {"path": "/books"},
         "replicas": {"initial": 2, "max": 9}}
 KEYS = {"spec": json.dumps(SPEC).encode()}
@@ -19,7 +21,7 @@ KEYS = {"spec": json.dumps(SPEC).encode()}
     "three", "-1", "1e3", "999", "", "\x00\xff", "3.0", "٣", "0x3", "+3", "03", "1_0", "9" * 5000,
 ])
 def test_a_bad_count_is_refused_by_name_and_the_last_good_one_stays(text: str) -> None:
-    wanted = desired.desired("books", {**KEYS, "replicas": text.encode("utf-8")}, State(replicas=4))
+    wanted = desired.desired("books", {**KEYS, "replicas": text.encode("utf-8")}, state_of(replicas=4))
     assert wanted.replicas == 4
     (problem,) = wanted.problems
     assert problem.startswith("services/books/replicas: is ") and problem.endswith("a whole number within 0..9")
@@ -29,9 +31,9 @@ def test_a_bad_count_is_refused_by_name_and_the_last_good_one_stays(text: str) -
 @pytest.mark.parametrize(("keys", "remembered", "replicas"), [
     ({}, State(), 2),
     ({"replicas": b"3"}, State(), 3),
-    ({"replicas": b"3\n"}, State(replicas=5), 3),
-    ({}, State(replicas=5), 5),  # deleting the key keeps the count
-    ({}, State(replicas=50), 9),
+    ({"replicas": b"3\n"}, state_of(replicas=5), 3),
+    ({}, state_of(replicas=5), 5),  # deleting the key keeps the count
+    ({}, state_of(replicas=50), 9),
 ])
 def test_the_count_is_the_key_or_the_last_good_one_or_the_initial_one(
         keys: dict[str, bytes], remembered: State, replicas: int) -> None:
@@ -50,7 +52,7 @@ def test_the_count_is_the_key_or_the_last_good_one_or_the_initial_one(
     (json.dumps({**SPEC, "node": ""}).encode(), "node is missing; it must name the one node that runs it"),
 ])
 def test_a_bad_spec_is_refused_and_the_last_good_one_stays(spec: bytes, said: str) -> None:
-    wanted = desired.desired("books", {"spec": spec}, State(spec=SPEC))
+    wanted = desired.desired("books", {"spec": spec}, state_of(spec=SPEC))
     assert wanted.spec == service_spec.parse_spec(SPEC, "")
     (problem,) = wanted.problems
     assert problem.startswith("services/books/spec") and said in problem
@@ -59,7 +61,7 @@ def test_a_bad_spec_is_refused_and_the_last_good_one_stays(spec: bytes, said: st
 
 def test_the_image_key_wins_and_a_bad_one_does_not() -> None:
     good = desired.desired("books", {**KEYS, "image": b"books:2"}, State())
-    bad = desired.desired("books", {**KEYS, "image": b"books:2 --privileged"}, State(image="books:2"))
+    bad = desired.desired("books", {**KEYS, "image": b"books:2 --privileged"}, state_of(image="books:2"))
     assert good.spec and bad.spec
     assert (good.spec.image, bad.spec.image, len(bad.problems)) == ("books:2", "books:2", 1)
 
@@ -73,9 +75,9 @@ def test_the_image_key_is_held_to_dockers_grammar_where_docker_gets_it(engine: s
 
 
 def test_a_spec_that_is_gone_holds_and_a_tombstone_removes() -> None:
-    gone = desired.desired("books", {}, State(spec=SPEC))
+    gone = desired.desired("books", {}, state_of(spec=SPEC))
     assert gone.spec and "cannot be read" in gone.why_held and not gone.removed
-    assert desired.desired("books", {"removed": b""}, State(spec=SPEC)).removed
+    assert desired.desired("books", {"removed": b""}, state_of(spec=SPEC)).removed
 
 
 def test_counts_do_not_change_the_release_and_ports_do() -> None:
@@ -160,7 +162,7 @@ def test_env_files_are_read_as_docker_reads_them(text: str, table: dict[str, str
 
 
 @pytest.mark.parametrize("text", [
-    None, b"", b"null", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"failures": "many"}', b'{"passed": [1]}',
+    None, b"", b"null", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"failures": "many"}', b'{"passed_once": [1]}',
     b'"\xed\xa0\x80"',
 ])
 def test_a_damaged_state_is_a_fresh_one(text: bytes | None) -> None:

@@ -10,18 +10,18 @@ import pytest
 from lictor import errors
 from lictor.planner import observation_codec, plan, replay
 from lictor.planner.observation import Observer
-from lictor.planner.service_state import Breaker, Deaths
+from lictor.planner.service_state import Breaker, Failures
 from lictor.reconcile import history
 
 from support.paths import DATA as DATA_FOLDER
-from support.scene import NOW, scene
+from support.scene import NOW, scene, state_of
 
 DATA = sorted((DATA_FOLDER / "observations").glob("*.json"))
 FULL = scene(3, "passing", "gone", "unhealthy", "draining late", "unregistered",
              keys={"hold": b"x", "image": b"books:2"},
              serving=frozenset({("node-1", "s4"), ("node-2", "s1")}), in_flight={"c4": None}, idle_reads={"c4": 2},
              reserved="3", observer=Observer(1.0, 2.0, "x", ("carts",)), certain=False,
-             state={"deaths": {"2": Deaths(3, NOW)}, "breaker": Breaker(NOW, "x")})
+             state={"failures": {"2": Failures(3, NOW)}, "breaker": Breaker(NOW, "x")})
 
 
 @pytest.mark.parametrize("path", DATA, ids=lambda path: path.stem)
@@ -44,8 +44,8 @@ def test_an_observation_without_a_spec_survives() -> None:
 @pytest.mark.parametrize("environment", [{"PASSWORD": "hunter2"}, ["PASSWORD=hunter2"]])
 def test_values_of_the_environment_are_left_out_and_the_decision_stays(environment: Any) -> None:
     seen = scene(2, "passing", "gone", spec={"environment": environment})
-    seen = seen._replace(state=FULL.state.__class__(
-        live=seen.desired.table, spec=seen.desired.table, previous=seen.desired.table, proven=True))
+    seen = seen._replace(state=state_of(
+        live=seen.desired.table, spec=seen.desired.table, previous=seen.desired.table, live_is_proven=True))
     text = json.dumps(observation_codec.export(seen))
     assert "hunter2" not in text and text.count("PASSWORD") == 4
     assert plan.plan(observation_codec.load(json.loads(text))) == plan.plan(seen)
@@ -71,7 +71,7 @@ def without(table: dict[str, Any], key: str) -> dict[str, Any]:
         {**observation_codec.export(FULL), "extra": 1},
         without(observation_codec.export(FULL), "containers"),
         {**observation_codec.export(FULL), "instances": [3]},
-        {**observation_codec.export(FULL), "state": {"passed": 3}},
+        {**observation_codec.export(FULL), "state": {"healing": {"passed_once": 3}}},
         {
             **observation_codec.export(FULL),
             "desired": {**observation_codec.export(FULL)["desired"], "table": {"name": "../x"}},

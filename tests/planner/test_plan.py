@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from lictor.planner import backoff, desired, observation, plan, self_preservation
-from lictor.planner.budget import Reservation
-from lictor.planner.observation import Observer
-from lictor.planner.service_state import Breaker, Deaths, State
+from lictor.planner.actions import Act, replaced_by
+from lictor.planner.observation import Observer, Reservation
+from lictor.planner.service_state import Breaker, Failures
 from lictor.spec import settings
 
-from support.scene import NOW, SPEC, scene
+from support.scene import NOW, SPEC, scene, state_of
 
 
 def decided(seen: observation.Observation) -> list[str]:
@@ -118,7 +118,8 @@ def test_at_the_most_replicas_one_is_replaced_in_place(minimum: int, conditions:
 
 def test_a_replacement_in_place_asks_for_the_budget_and_a_singleton_is_held() -> None:
     limits = {"replicas": {"min": 0, "initial": 1, "max": 2}}
-    assert [each.replaces for each in plan.plan(scene(2, "passing", "unhealthy", spec=limits))] == ["c2"]
+    assert [replaced_by(each) for each in plan.plan(scene(2, "passing", "unhealthy", spec=limits))
+            if isinstance(each, Act)] == ["c2"]
     single = scene(1, "unhealthy", spec={"replicas": {"min": 0, "initial": 1, "max": 1}})
     assert decided(single) == ["hold books-1"] and "replicas.max is 1, so none can be started beside it" in why(single)
 
@@ -153,7 +154,7 @@ def test_the_observer_is_suspected_rather_than_many(conditions: list[str], obser
     seen = scene(len(conditions) - conditions.count("draining"), *conditions, observer=Observer(**observer))
     found = self_preservation.doubt(seen)
     assert (found.why if found else "") == said
-    touched = [each for each in plan.plan(seen) if each.kind in plan.ACTS]
+    touched = [each for each in plan.plan(seen) if isinstance(each, Act)]
     assert len(touched) == (0 if said else 1)
     assert said in why(seen)
 
@@ -188,14 +189,14 @@ def test_a_doubt_is_remembered_until_a_consistent_reading_gives_no_reason() -> N
 @pytest.mark.parametrize(("most", "expected"), [(2, ["drain books-1"]), (3, ["start books-3"])])
 def test_one_that_became_ill_like_the_one_it_replaces_is_replaced_too(most: int, expected: list[str]) -> None:
     seen = scene(1, "unhealthy", "unhealthy", reserved="1", spec={"replicas": {"min": 0, "max": most}})
-    acts = [f"{each.kind} {each.container}" for each in plan.plan(seen) if each.kind in plan.ACTS]
+    acts = [f"{each.kind} {each.container}" for each in plan.plan(seen) if isinstance(each, Act)]
     assert acts == expected
 
 
 def test_nobody_makes_room_where_the_breaker_is_open() -> None:
     seen = scene(1, "unhealthy", "unhealthy", reserved="1", spec={"replicas": {"min": 0, "max": 2}},
                  state={"breaker": Breaker(NOW - 5, "its budget is spent")})
-    assert not [each for each in plan.plan(seen) if each.kind in plan.ACTS]
+    assert not [each for each in plan.plan(seen) if isinstance(each, Act)]
 
 
 def test_one_that_is_well_and_drains_comes_back_for_one_that_is_ill() -> None:
@@ -303,13 +304,13 @@ def test_a_start_in_the_future_is_no_start_up_for_ever() -> None:
     (1, 0, 0), (2, 7.5, 10), (3, 15, 20), (4, 30, 40), (7, 225, 300), (5000, 225, 300),
 ])
 def test_starts_back_off_after_deaths(count: int, earliest_s: float, latest_s: float) -> None:
-    waits = [backoff.retry_at("books", f"{number}", Deaths(count, NOW)) - NOW for number in range(50)]
+    waits = [backoff.retry_at("books", f"{number}", Failures(count, NOW)) - NOW for number in range(50)]
     assert earliest_s <= min(waits) <= max(waits) <= latest_s
     assert count == 1 or len(set(waits)) > 40  # they do not all come back together
 
 
 def test_one_that_keeps_dying_does_not_delay_the_others() -> None:
-    seen = scene(3, "gone", "gone", "passing", state={"deaths": {"1": Deaths(4, NOW)}})
+    seen = scene(3, "gone", "gone", "passing", state={"failures": {"1": Failures(4, NOW)}})
     assert decided(seen) == ["remove books-1", "remove books-2", "wait books-1", "start books-2"]
 
 
@@ -321,7 +322,7 @@ def test_hold_explains_and_touches_nothing(keys: dict[str, bytes]) -> None:
 
 
 def test_without_a_spec_or_a_tombstone_nothing_is_touched() -> None:
-    remembered = State(spec=SPEC, replicas=1)
+    remembered = state_of(spec=SPEC, replicas=1)
     seen = scene(1, "passing", "passing")._replace(desired=desired.desired("books", {}, remembered))
     assert {each.kind for each in plan.plan(seen)} == {"hold"}
 

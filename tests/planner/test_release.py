@@ -7,10 +7,11 @@ import pytest
 
 from lictor import model
 from lictor.planner import desired, next_state, observation, plan
+from lictor.planner.actions import Act, Drain, Start, Switch
 from lictor.planner.observation import Observation
-from lictor.planner.service_state import Deaths, Failure, State
+from lictor.planner.service_state import Failure, Failures, State
 
-from support.scene import NOW, SPEC
+from support.scene import NOW, SPEC, fields_of, state_of
 
 BLUE_GREEN: dict[str, Any] = {
     **SPEC, "release": {"strategy": "blue-green", "healthy_for": "3s", "deadline": "60s", "keep": "10m"}}
@@ -21,7 +22,7 @@ OLD, NEW = "books:1", "books:2"
 def wanted(spec: dict[str, Any], image: str, state: State, replicas: int = 2, **keys: bytes) -> desired.Desired:
     given = {"spec": msgspec.json.encode(spec), "replicas": str(replicas).encode(), "image": image.encode(), **keys}
     if spec["release"]["strategy"] == "blue-green":
-        given.setdefault("color", (state.color or "blue").encode())
+        given.setdefault("color", (state.release.color or "blue").encode())
     return desired.desired("books", given, state)
 
 
@@ -34,8 +35,9 @@ def world(spec: dict[str, Any], asked: str, *crew: str, now: float = NOW, state:
     """Of each of the crew: `NUMBER IMAGE [COLOR] CONDITION`, the condition being passing, critical, kept (stopped long
     ago), died (a second ago), created, drained (for long, and idle) or joining. What is live is books:1, in blue."""
     color = "blue" if spec["release"]["strategy"] == "blue-green" else ""
-    remembered = State(**{"live": {**spec, "image": OLD}, "live_release": release_of(spec, OLD), "proven": True,
-                          "color": color, "passed": [f"c{each}" for each in range(9)], **(state or {})})
+    remembered = state_of(**{"live": {**spec, "image": OLD}, "live_release": release_of(spec, OLD),
+                          "live_is_proven": True, "color": color, "passed_once": [f"c{each}" for each in range(9)],
+                          **(state or {})})
     containers, instances = [], []
     for position, words in enumerate(crew):
         number, image, *rest = words.split()
@@ -54,13 +56,13 @@ def world(spec: dict[str, Any], asked: str, *crew: str, now: float = NOW, state:
                                             mark, f"c{position}"))
     seen = Observation(now, wanted(spec, asked, remembered, replicas, **(keys or {})), tuple(containers),
                        tuple(instances), state=remembered, **{"certain": True, **fields})
-    return seen._replace(state=next_state.remember(seen))
+    return seen._replace(state=next_state.advance(seen))
 
 
 def later(seen: Observation, after_s: float, **fields: Any) -> Observation:
     """The same again after a while, with what was remembered."""
     seen = seen._replace(now=seen.now + after_s, **fields)
-    return seen._replace(state=next_state.remember(seen))
+    return seen._replace(state=next_state.advance(seen))
 
 
 def decided(seen: Observation) -> list[str]:
@@ -100,7 +102,7 @@ def test_the_switch_waits_for_healthy_for_a_consistent_reading_and_the_smoke_pat
     good = later(seen, 4, smoke={"c2": "", "c3": ""})
     assert decided(good) == ["switch books-green"]
     after = next_state.switched(good)
-    assert (after.color, after.live_release, after.previous_release) == (
+    assert (after.release.color, after.release.live_release, after.release.previous_release) == (
         "green", release_of(spec, NEW), release_of(spec, OLD))
 
 
@@ -130,7 +132,7 @@ def test_what_was_live_is_drained_stopped_kept_and_removed(blue: str, after_s: f
 def test_a_colour_changed_by_hand_is_put_back() -> None:
     seen = world(BLUE_GREEN, NEW, GREEN, replicas=1, state=SWITCHED, keys={"color": b"blue"})
     (action,) = plan.plan(seen)
-    assert (action.kind, action.color) == ("switch", "green")
+    assert isinstance(action, Switch) and action.color == "green"
     assert "only lictor writes this key" in seen.desired.problems[0]
 
 
@@ -145,10 +147,11 @@ def test_a_colour_changed_by_hand_is_put_back() -> None:
 ])
 def test_a_release_fails(spec: dict[str, Any], crew: tuple[str, ...], after_s: float, why: str) -> None:
     seen = later(world(spec, NEW, *crew), after_s)
-    assert bool(seen.state.failed) == bool(why) == (seen.state.rollout is None)
-    assert why in (seen.state.failed.why if seen.state.failed else "")
-    if seen.state.failed:
-        assert seen.state.live_release == release_of(spec, OLD) and next_state.RELEASE_FAILED in seen.state.told
+    assert bool(seen.state.release.failed) == bool(why) == (seen.state.release.rollout is None)
+    assert why in (seen.state.release.failed.why if seen.state.release.failed else "")
+    if seen.state.release.failed:
+        assert seen.state.release.live_release == release_of(spec, OLD)
+        assert next_state.RELEASE_FAILED in seen.state.notified.causes
 
 
 def test_a_release_fails_when_the_other_colour_does_not_get_free() -> None:
@@ -157,7 +160,7 @@ def test_a_release_fails_when_the_other_colour_does_not_get_free() -> None:
     seen = world(BLUE_GREEN, NEW, *in_the_way, behind=behind)
     assert decided(later(seen, 59)) == ["hold books-green-1", "wait books-green-1"]
     late = later(seen, 61)
-    assert late.state.failed and "green is not free, as the nginx of node-2" in late.state.failed.why
+    assert late.state.release.failed and "green is not free, as the nginx of node-2" in late.state.release.failed.why
 
 
 @pytest.mark.parametrize(("spec", "crew"), [
@@ -167,25 +170,26 @@ def test_a_release_fails_when_the_other_colour_does_not_get_free() -> None:
 def test_the_deadline_does_not_count_while_others_answer_their_last_requests(spec: dict[str, Any],
                                                                              crew: tuple[str, ...]) -> None:
     seen = later(world(spec, NEW, *crew), 61)
-    assert seen.state.rollout and not seen.state.failed
+    assert seen.state.release.rollout and not seen.state.release.failed
     gone = seen._replace(containers=tuple(each for each in seen.containers if each.color != "green" and (
         spec is BLUE_GREEN or each.number != 1)))
-    assert later(later(gone, 10), 59).state.rollout and later(later(gone, 10), 60).state.failed
+    assert later(later(gone, 10), 59).state.release.rollout and later(later(gone, 10), 60).state.release.failed
 
 
 def test_time_on_hold_counts_neither_for_a_release_nor_against_it() -> None:
     begun = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green passing", "2 books:2 green passing").state
     held = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing", now=NOW + 50,
-                 state=msgspec.structs.asdict(begun), keys={"hold": b"until Monday"})
+                 state=fields_of(begun), keys={"hold": b"until Monday"})
     after = later(world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing", now=NOW + 99,
-                        state=msgspec.structs.asdict(held.state)), 59)
-    assert after.state.rollout and not after.state.failed and later(after, 1).state.failed
+                        state=fields_of(held.state)), 59)
+    assert after.state.release.rollout and not after.state.release.failed and later(after, 1).state.release.failed
     all_new = ("1 books:2 passing", "2 books:2 passing")
     begun = world(ROLLING, NEW, *all_new).state
-    still = world(ROLLING, NEW, *all_new, now=NOW + 9, state=msgspec.structs.asdict(begun), keys={"hold": b""})
-    assert begun.rollout and still.state.rollout and still.state.live_release == release_of(ROLLING, OLD)
+    still = world(ROLLING, NEW, *all_new, now=NOW + 9, state=fields_of(begun), keys={"hold": b""})
+    assert begun.release.rollout and still.state.release.rollout
+    assert still.state.release.live_release == release_of(ROLLING, OLD)
     passing = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green passing", "2 books:2 green passing", now=NOW + 99,
-                    state=msgspec.structs.asdict(held.state))
+                    state=fields_of(held.state))
     assert decided(passing) == ["wait books-green"] and decided(later(passing, 4)) == ["switch books-green"]
 
 
@@ -196,43 +200,44 @@ def test_what_has_failed_is_removed_and_not_tried_again_until_something_changes(
     seen = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green passing", state=FAILED)
     assert [each.kind for each in plan.plan(seen)] == ["remove", "hold"]
     other = world(BLUE_GREEN, "books:3", *BLUE, state=FAILED)
-    assert other.state.failed is None and decided(other) == ["start books-green-1", "start books-green-2"]
+    assert other.state.release.failed is None and decided(other) == ["start books-green-1", "start books-green-2"]
     assert decided(world(BLUE_GREEN, OLD, *BLUE, state=FAILED)) == []
 
 
 def test_a_new_release_does_not_back_off_from_what_it_may_mend() -> None:
     """Its own deadline runs meanwhile, and the number that keeps dying may be the one that it starts with."""
     old = ("1 books:1 passing", "2 books:1 passing")
-    loops = {"deaths": {"1": Deaths(9, NOW - 5), "3": Deaths(2, NOW - 5)}}
+    loops = {"failures": {"1": Failures(9, NOW - 5), "3": Failures(2, NOW - 5)}}
     assert decided(world(ROLLING, NEW, *old, state=loops)) == ["start books-3"]
     first = world(ROLLING, NEW, *old)
     died = world(ROLLING, NEW, *old, "3 books:2 died", state={
-        "rollout": first.state.rollout, "passed": ["c0", "c1"]}, now=NOW + 1)
-    assert died.state.failed and died.state.deaths == {}
+        "rollout": first.state.release.rollout, "passed_once": ["c0", "c1"]}, now=NOW + 1)
+    assert died.state.release.failed and died.state.healing.failures == {}
     # ... but once it is live, as nothing else ran when it was asked for, it does back off
-    alone = world(ROLLING, NEW, replicas=0, state={"passed": []})
-    assert alone.state.live_release == release_of(ROLLING, NEW)
+    alone = world(ROLLING, NEW, replicas=0, state={"passed_once": []})
+    assert alone.state.release.live_release == release_of(ROLLING, NEW)
     again = world(ROLLING, NEW, "1 books:2 died", state={
-        "live_release": alone.state.live_release, "proven": False, "passed": [], "failed": died.state.failed})
-    assert again.state.deaths
-    refused = next_state.failed(first.state, "3", NOW + 1)
+        "live_release": alone.state.release.live_release, "live_is_proven": False, "passed_once": [],
+        "failed": died.state.release.failed})
+    assert again.state.healing.failures
+    refused = next_state.start_failed(first.state, 3, NOW + 1)
     assert decided(later(first._replace(state=refused), 2)) == ["wait books-3"]
 
 
 def test_another_first_release_does_not_back_off_either() -> None:
     alone = world(ROLLING, NEW, "1 books:1 died", state={
-        "live": {**ROLLING, "image": OLD}, "live_release": release_of(ROLLING, OLD), "proven": False, "passed": [],
-        "lost": ["c0"], "deaths": {"1": Deaths(9, NOW - 5)}})
-    assert alone.state.deaths == {} and alone.state.live_release == release_of(ROLLING, NEW)
+        "live": {**ROLLING, "image": OLD}, "live_release": release_of(ROLLING, OLD),
+        "live_is_proven": False, "passed_once": [], "counted_dead": ["c0"], "failures": {"1": Failures(9, NOW - 5)}})
+    assert alone.state.healing.failures == {} and alone.state.release.live_release == release_of(ROLLING, NEW)
 
 
 def test_what_has_failed_does_not_go_live_by_scaling_to_nothing_and_back() -> None:
     failed = {"failed": Failure(release_of(ROLLING, NEW), NEW, "it died", NOW - 5)}
     none = world(ROLLING, NEW, replicas=0, state=failed)
-    assert none.state.failed and none.state.live_release == release_of(ROLLING, OLD)
-    back = world(ROLLING, NEW, replicas=1, state={**failed, "live": none.state.live})
-    assert [(each.kind, each.release) for each in plan.plan(back)] == [
-        ("start", release_of(ROLLING, OLD)), ("hold", "")]
+    assert none.state.release.failed and none.state.release.live_release == release_of(ROLLING, OLD)
+    back = world(ROLLING, NEW, replicas=1, state={**failed, "live": none.state.release.live})
+    start, hold = plan.plan(back)
+    assert isinstance(start, Start) and start.release == release_of(ROLLING, OLD) and hold.kind == "hold"
 
 
 @pytest.mark.parametrize(("crew", "limits", "expected"), [
@@ -279,7 +284,7 @@ def test_what_keeps_the_ill_does_not_keep_the_failed(crew: tuple[str, ...], coun
              "critical_since": {f"c{each}": NOW - 99 for each in range(3)},
              "live": {**spec, "image": OLD}, "live_release": release_of(spec, OLD)}
     seen = world(spec, NEW, *crew, replicas=count, state=state)
-    acts = [f"{each.kind} {each.container}" for each in plan.plan(seen) if each.kind in plan.ACTS]
+    acts = [f"{each.kind} {each.container}" for each in plan.plan(seen) if isinstance(each, Act)]
     assert acts == [expected] and any(each.kind == "hold" for each in plan.plan(seen))
 
 
@@ -287,7 +292,7 @@ def test_an_ill_one_that_goes_on_the_way_back_is_taken_off_the_budget_and_by_jud
     state = {"failed": Failure(release_of(ROLLING, NEW), NEW, "it is late", NOW - 5),
              "critical_since": {"c1": NOW - 99}}
     crew = ("1 books:1 passing", "2 books:1 critical", "3 books:2 passing")
-    drains = [each for each in plan.plan(world(ROLLING, NEW, *crew, state=state)) if each.kind == "drain"]
+    drains = [each for each in plan.plan(world(ROLLING, NEW, *crew, state=state)) if isinstance(each, Drain)]
     assert [each.replaces for each in drains] == ["c1"]
     assert "confirm books-2" in decided(world(ROLLING, NEW, *crew, state=state, certain=False))
 
@@ -302,7 +307,7 @@ def test_one_that_is_well_again_and_the_last_that_passes_does_not_drain_for_a_re
     spec = {**ROLLING, "replicas": {"min": 0, "initial": 1, "max": most}}
     seen = world(spec, NEW, *crew, replicas=1, serving=frozenset({("node-1", "s0")}), in_flight={"c0": 0},
                  idle_reads={"c0": 3})
-    assert seen.state.rollout and decided(seen) == ["undrain books-1"]
+    assert seen.state.release.rollout and decided(seen) == ["undrain books-1"]
     others = world({**spec, "replicas": {"min": 0, "max": 3}}, NEW, *crew, f"{len(crew) + 1} books:2 passing",
                    replicas=1, serving=frozenset({("node-1", "s0"), ("node-1", f"s{len(crew)}")}),
                    in_flight={"c0": 0}, idle_reads={"c0": 3})
@@ -317,10 +322,10 @@ def test_rolling_lets_a_newcomer_in_when_its_smoke_path_answers_and_then_an_old_
     assert decided(later(joining, 4, smoke={"c2": ""})) == ["admit books-3"]
     assert decided(later(world(spec, NEW, *old, "3 books:2 passing"), 4, smoke={"c2": ""})) == ["drain books-1"]
     assert decided(later(joining, 61, certain=False)) == ["confirm books-3", "confirm"]
-    failed = later(joining, 61, smoke={"c2": "answers 404"}).state.failed
+    failed = later(joining, 61, smoke={"c2": "answers 404"}).state.release.failed
     assert failed and failed.why == "smoke path /books: books-3 answers 404"
 
 
 def test_a_service_that_is_held_gets_no_release() -> None:
     seen = world(BLUE_GREEN, NEW, *BLUE, keys={"hold": b""})
-    assert seen.state.rollout is None and {each.kind for each in plan.plan(seen)} <= {"hold"}
+    assert seen.state.release.rollout is None and {each.kind for each in plan.plan(seen)} <= {"hold"}

@@ -6,8 +6,9 @@ import pytest
 from lictor import model
 from lictor.model import Group
 from lictor.planner import desired, next_state, plan, scheduled
+from lictor.planner.actions import Redeploy
 from lictor.planner.observation import Observer
-from lictor.planner.service_state import Asked, Deaths, State, telling
+from lictor.planner.service_state import Failures, LastOrder, State
 from lictor.reconcile import scheduler_view
 
 from support.scene import NOW
@@ -45,7 +46,7 @@ def test_a_node_that_does_not_answer_keeps_no_other_from_being_replaced(count: i
 
 def test_what_a_lost_host_had_is_asked_for_again_and_what_it_brings_back_is_ended() -> None:
     two = (group("blue", 2, "books:1"),)
-    asked = {"asked": {"blue": Asked(2, release_of("books:1"), NOW - 60)}, "surplus_since": NOW - 100}
+    asked = {"last_orders": {"blue": LastOrder(2, release_of("books:1"), NOW - 60)}, "surplus_since": NOW - 100}
     lost = world("books:1", 2, two, "a blue passing", "b blue passing node-2!", state=asked, remembers=False)
     assert decided(lost) == ["scale books-blue 2"] and "1 of 2 are there" in plan.plan(lost)[0].reason
     back = (*TWO, "c blue passing node-2")
@@ -56,34 +57,35 @@ def test_what_a_lost_host_had_is_asked_for_again_and_what_it_brings_back_is_ende
 
 
 def test_what_a_host_brings_back_of_the_other_colour_is_ended() -> None:
-    asked = {"blue": Asked(2, release_of("books:1"), NOW - 600), "green": Asked(0, release_of("books:2"), NOW - 600)}
+    asked = {"blue": LastOrder(2, release_of("books:1"), NOW - 600),
+             "green": LastOrder(0, release_of("books:2"), NOW - 600)}
     none = (BLUE, group("green", 0, "books:2"))
     crew = (*TWO, "c green passing node-2")
     for ago_s, expected in ((59, []), (60, ["scale books-green 0"])):
-        asked["green"] = Asked(0, release_of("books:2"), NOW - ago_s)
-        assert decided(world("books:1", 2, none, *crew, state={"asked": asked}, remembers=False)) == expected
+        asked["green"] = LastOrder(0, release_of("books:2"), NOW - ago_s)
+        assert decided(world("books:1", 2, none, *crew, state={"last_orders": asked}, remembers=False)) == expected
 
 
 def test_an_engine_that_was_told_to_end_a_service_is_not_told_so_all_the_time() -> None:
     """A host whose registrar is dead keeps what it has registered."""
     for ago_s, expected in ((59, []), (60, ["retire books-blue"])):
-        asked = {"blue": Asked(0, release_of("books:1"), NOW - ago_s)}
+        asked = {"blue": LastOrder(0, release_of("books:1"), NOW - ago_s)}
         seen = world("books:1", 2, (group("blue", 0, "books:1"),), *TWO, keys={"removed": b""}, remembers=False,
-                     state={"asked": asked})
+                     state={"last_orders": asked})
         assert decided(seen) == expected
 
 
 def test_instances_whose_port_only_their_playbook_knows_are_missed_too() -> None:
     spec = {key: each for key, each in SPEC.items() if key not in ("port", "check")}
     two = (group("blue", 2, "books:1", spec=spec),)
-    asked = {"blue": Asked(2, release_of("books:1", spec), NOW - 60)}
-    live = {"asked": asked, "live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec),
+    asked = {"blue": LastOrder(2, release_of("books:1", spec), NOW - 60)}
+    live = {"last_orders": asked, "live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec),
             "color": "blue"}
     keys = {"color": b"blue"}
     lost = world("books:1", 2, two, "a blue passing", "b blue passing node-2!", spec=spec, state=live, keys=keys,
                  remembers=False)
     assert decided(lost) == ["scale books-blue 2"]
-    unseen = world("books:1", 2, two, spec=spec, state={**live, "proven": False}, keys=keys, remembers=False)
+    unseen = world("books:1", 2, two, spec=spec, state={**live, "live_is_proven": False}, keys=keys, remembers=False)
     assert decided(unseen) == []
 
 
@@ -92,7 +94,7 @@ def test_what_only_one_of_those_that_look_sees_is_not_remembered_as_a_doubt() ->
     state = {"critical_since": {"a": NOW - 20}}
     blind = world("books:1", 2, (BLUE,), "a blue critical", "b blue passing", state=state,
                   observer=Observer(nginx_trouble="it does not answer"))
-    assert blind.state.doubt == "" and blind.state.told == ["held on node-1"]
+    assert blind.state.trust.doubt == "" and blind.state.notified.causes == ["held on node-1"]
     (held,) = plan.plan(blind)
     assert held.kind == "hold" and "nginx itself fails" in held.reason
 
@@ -101,15 +103,16 @@ def test_when_a_doubt_of_one_node_ends_the_grace_counts_anew_there_and_only_ther
     """What failed with its nginx has to pass first; the others had no reason to wait."""
     first = world("books:1", 2, (BLUE,), "a blue critical", "b blue passing", state={"critical_since": {"a": NOW - 20}},
                   observer=Observer(nginx_trouble="it does not answer"))
-    assert first.counts and decided(first) == ["hold s-a on node-1"]
+    assert first.scheduler and decided(first) == ["hold s-a on node-1"]
     over = first._replace(observer=Observer())
     for later_s, expected in ((5, []), (14, []), (15, ["end s-a on node-1"])):
         over = over._replace(now=NOW + later_s)
-        over = over._replace(state=next_state.remember(over))
-        assert decided(over) == expected and over.state.trusted_by == {"node-1": NOW + 5}
-    elsewhere = first._replace(counts=first.counts._replace(node="node-2", ends=False), observer=Observer())
-    elsewhere = elsewhere._replace(state=next_state.remember(elsewhere))
-    assert elsewhere.state.trusted_by == {"node-1": 0.0} and decided(elsewhere) == ["redeploy books-blue 2"]
+        over = over._replace(state=next_state.advance(over))
+        assert decided(over) == expected and over.state.trust.by_node == {"node-1": NOW + 5}
+    other_node = first.scheduler._replace(node="node-2", ends_instances=False)
+    elsewhere = first._replace(scheduler=other_node, observer=Observer())
+    elsewhere = elsewhere._replace(state=next_state.advance(elsewhere))
+    assert elsewhere.state.trust.by_node == {"node-1": 0.0} and decided(elsewhere) == ["redeploy books-blue 2"]
 
 
 def test_a_person_is_told_once_of_what_one_node_doubts_whoever_looks() -> None:
@@ -117,13 +120,14 @@ def test_a_person_is_told_once_of_what_one_node_doubts_whoever_looks() -> None:
     seen = world("books:1", 2, (BLUE,), "a blue critical", "b blue passing", state={"critical_since": {"a": NOW - 20}},
                  observer=blind)
     assert next_state.causes(seen) == {
-        "held on node-1": "nothing is replaced by node-1: nginx itself fails: it does not answer"}
+        "held on node-1": "on hold on node-1: nginx itself fails: it does not answer. No running instance is replaced "
+                          "by this node."}
     for node, observer, told in (("node-2", Observer(), ["held on node-1"]), ("node-1", blind, ["held on node-1"]),
                                  ("node-1", Observer(), []), ("node-2", Observer(), [])):
-        assert seen.counts
-        seen = seen._replace(counts=seen.counts._replace(node=node), observer=observer)
-        seen = seen._replace(state=next_state.remember(seen))
-        assert seen.state.told == told
+        assert seen.scheduler
+        seen = seen._replace(scheduler=seen.scheduler._replace(node=node), observer=observer)
+        seen = seen._replace(state=next_state.advance(seen))
+        assert seen.state.notified.causes == told
 
 
 def test_a_colour_that_nobody_remembers_is_known_by_what_is_registered() -> None:
@@ -153,22 +157,22 @@ def test_fewer_are_asked_for_only_when_that_has_stood_and_a_consistent_reading_s
 
 def test_an_engine_that_forgets_is_told_again_when_nothing_has_come_of_it() -> None:
     for ago_s, expected in ((59, ["wait books-blue"]), (60, ["scale books-blue 2"])):
-        asked = {"asked": {"blue": Asked(2, release_of("books:1"), NOW - ago_s)}}
+        asked = {"last_orders": {"blue": LastOrder(2, release_of("books:1"), NOW - ago_s)}}
         assert decided(world("books:1", 2, (BLUE,), *TWO[:1], state=asked, remembers=False)) == expected
 
 
 def test_an_engine_that_fails_is_told_again_only_after_a_while() -> None:
     for color, ago_s, expected in (("blue", 5, "wait books-blue"), ("blue", 11, "scale books-blue 3"),
                                    ("green", 5, "scale books-blue 3")):
-        failed = {"deaths": {telling(color): Deaths(2, NOW - ago_s)}}
+        failed = {"order_failures": {color: Failures(2, NOW - ago_s)}}
         assert decided(world("books:1", 3, (BLUE,), *TWO, state=failed)) == [expected]
 
 
 def test_one_that_cannot_end_an_instance_is_asked_to_make_all_anew_within_the_budget() -> None:
-    state = {"critical_since": {"a": NOW - 20}, "asked": {"blue": Asked(2, release_of("books:1"), NOW - 90)}}
+    state = {"critical_since": {"a": NOW - 20}, "last_orders": {"blue": LastOrder(2, release_of("books:1"), NOW - 90)}}
     seen = world("books:1", 2, (BLUE,), "a blue critical", "b blue passing", state=state, remembers=False, ends=False)
     (action,) = plan.plan(seen)
-    assert (action.kind, action.number, action.replaces) == ("redeploy", 2, "a")
+    assert isinstance(action, Redeploy) and (action.replicas, action.replaces) == (2, "a")
 
 
 def test_a_tombstone_retires_every_colour() -> None:
@@ -190,27 +194,27 @@ def test_a_tombstone_is_not_forgotten_before_the_engine_has_been_told() -> None:
 
 def test_what_a_forgetful_engine_has_begun_is_finished_whatever_it_was() -> None:
     """Who told it was killed, or it failed: what runs now is not known."""
-    fewer = {"asked": {"blue": Asked(3, release_of("books:1"), NOW - 5, done=False)}}
+    fewer = {"last_orders": {"blue": LastOrder(3, release_of("books:1"), NOW - 5, done=False)}}
     three = (*TWO, "c blue passing")
     more = (group("blue", 3, "books:1"),)
     assert decided(world("books:1", 3, more, *three, state=fewer, remembers=False)) == ["scale books-blue 3"]
     stood = {**fewer, "surplus_since": NOW - 100}
     assert decided(world("books:1", 1, more, *three, state=stood, remembers=False)) == ["scale books-blue 1"]
-    another = {"asked": {"blue": Asked(2, "", NOW - 5, done=False)}}
+    another = {"last_orders": {"blue": LastOrder(2, "", NOW - 5, done=False)}}
     unknown = Group("books", "blue", 2, "", "books:1", None)
     assert decided(world("books:1", 2, (unknown,), *TWO, state=another, remembers=False)) == ["redeploy books-blue 2"]
-    again_later = {**another, "deaths": {telling("blue"): Deaths(2, NOW - 5)}}
+    again_later = {**another, "order_failures": {"blue": Failures(2, NOW - 5)}}
     assert decided(world("books:1", 2, (unknown,), *TWO, state=again_later, remembers=False)) == ["wait books-blue"]
 
 
 def test_an_engine_that_has_given_up_is_told_again_after_a_while() -> None:
     stuck = (group("blue", 2, "books:1", "a", trouble="update paused", gave_up=True),)
     for ago_s, expected in ((59, ["wait books-blue"]), (60, ["scale books-blue 2"])):
-        asked = {"asked": {"blue": Asked(2, release_of("books:1"), NOW - ago_s)}}
+        asked = {"last_orders": {"blue": LastOrder(2, release_of("books:1"), NOW - ago_s)}}
         assert decided(world("books:1", 2, stuck, *TWO, state=asked)) == expected
 
 
 def test_what_was_told_by_a_clock_that_has_been_set_back_was_told_now() -> None:
-    ahead = {"asked": {"blue": Asked(2, release_of("books:1"), NOW + 3600)}, "switched_at": NOW + 3600}
+    ahead = {"last_orders": {"blue": LastOrder(2, release_of("books:1"), NOW + 3600)}, "switched_at": NOW + 3600}
     seen = world("books:1", 2, (BLUE,), *TWO, state=ahead)
-    assert seen.state.asked["blue"].at == NOW == seen.state.switched_at
+    assert seen.state.release.last_orders["blue"].at == NOW == seen.state.release.switched_at

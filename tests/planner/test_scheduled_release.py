@@ -7,11 +7,11 @@ import pytest
 
 from lictor.model import Group
 from lictor.planner import next_state, plan
-from lictor.planner.budget import Reservation
-from lictor.planner.observation import Observation, drain_text
-from lictor.planner.service_state import Asked, Deaths, Failure, Rollout, telling
+from lictor.planner.actions import Act, Redeploy
+from lictor.planner.observation import Observation, Reservation, drain_text
+from lictor.planner.service_state import Failure, Failures, LastOrder, Rollout
 
-from support.scene import NOW
+from support.scene import NOW, fields_of, state_of
 from support.scheduled_scene import BLUE, GREEN, NEW, ROLLING, SPEC, TWO, decided, group, release_of, world
 
 
@@ -26,23 +26,25 @@ def test_a_release_comes_up_in_the_other_colour(groups: tuple[Group, ...], crew:
                                                 expected: list[str]) -> None:
     seen = world("books:2", 2, groups, *crew)
     seen = seen._replace(now=NOW + since_s)
-    assert decided(seen._replace(state=next_state.remember(seen))) == expected
+    assert decided(seen._replace(state=next_state.advance(seen))) == expected
 
 
 def test_a_release_that_fits_nowhere_fails_with_the_engine_s_own_words() -> None:
     stuck = group("green", 2, "books:2", trouble="no suitable node (insufficient resources on 3 nodes)")
     seen = world("books:2", 2, (BLUE, stuck), *TWO)._replace(now=NOW + 61)
-    seen = seen._replace(state=next_state.remember(seen))
-    assert seen.state.failed and "insufficient resources on 3 nodes" in seen.state.failed.why
+    seen = seen._replace(state=next_state.advance(seen))
+    assert seen.state.release.failed and "insufficient resources on 3 nodes" in seen.state.release.failed.why
     assert decided(seen) == ["retire books-green", "hold "]
 
 
 def test_a_release_that_never_passes_fails_at_its_deadline() -> None:
-    seen = world("books:2", 2, (BLUE, GREEN), *TWO, "c green critical", "d green passing", state={"passed": ["a", "b"]})
-    assert seen.state.critical_since == {"c": NOW} and not seen.state.failed
+    seen = world("books:2", 2, (BLUE, GREEN), *TWO, "c green critical", "d green passing",
+                 state={"passed_once": ["a", "b"]})
+    assert seen.state.healing.critical_since == {"c": NOW} and not seen.state.release.failed
     late = world("books:2", 2, (BLUE, GREEN), *TWO, "c green critical", "d green passing", now=NOW + 61, state={
-        "passed": ["a", "b", "d"], "rollout": seen.state.rollout, "critical_since": seen.state.critical_since})
-    assert late.state.failed and "not all passed within 60 s" in late.state.failed.why
+        "passed_once": ["a", "b", "d"], "rollout": seen.state.release.rollout,
+        "critical_since": seen.state.healing.critical_since})
+    assert late.state.release.failed and "not all passed within 60 s" in late.state.release.failed.why
 
 
 @pytest.mark.parametrize(("blue", "after_s", "behind", "expected"), [
@@ -65,11 +67,12 @@ def test_rolling_is_the_engine_s_own_and_taken_back_when_it_fails() -> None:
     seen = world("books:2", 2, (old,), "a - passing", "b - passing", spec=ROLLING)
     assert decided(seen) == ["redeploy books 2"]
     half = (group("", 2, "books:2", "c", spec=ROLLING),)
-    first = rolling(half, "a - passing", "c - critical", rollout=seen.state.rollout, passed=["a"])
-    late = rolling(half, "a - passing", "c - critical", rollout=first.state.rollout, passed=["a"],
+    first = rolling(half, "a - passing", "c - critical", rollout=seen.state.release.rollout, passed_once=["a"])
+    late = rolling(half, "a - passing", "c - critical", rollout=first.state.release.rollout, passed_once=["a"],
                    critical_since={"c": NOW}, now=NOW + 61)
-    assert late.state.failed and decided(late)[0] == "redeploy books 2"
-    assert plan.plan(late)[0].release == release_of("books:1", ROLLING)
+    assert late.state.release.failed and decided(late)[0] == "redeploy books 2"
+    back = plan.plan(late)[0]
+    assert isinstance(back, Redeploy) and back.release == release_of("books:1", ROLLING)
 
 
 def rolling(groups: tuple[Group, ...], *crew: str, rollout: Rollout | None, spec: dict[str, Any] = ROLLING,
@@ -88,9 +91,10 @@ def test_a_rolling_release_ends_with_a_consistent_reading() -> None:
     assert decided(rolling(ALL_NEW, *new, rollout=young, certain=False)) == ["wait books"]
     assert decided(rolling(ALL_NEW, *new, rollout=BEGUN, certain=False)) == ["confirm books"]
     ended = rolling(ALL_NEW, *new, rollout=BEGUN)
-    assert ended.state.rollout is None and ended.state.live_release == BEGUN.release and decided(ended) == []
+    assert ended.state.release.rollout is None and ended.state.release.live_release == BEGUN.release
+    assert decided(ended) == []
     ill = rolling(ALL_NEW, new[0], "d - critical", rollout=BEGUN, certain=False)
-    assert ill.state.rollout and decided(ill) == ["wait s-d on node-1"]
+    assert ill.state.release.rollout and decided(ill) == ["wait s-d on node-1"]
 
 
 def test_a_rolling_release_ends_only_if_the_smoke_path_of_all_answers() -> None:
@@ -100,17 +104,17 @@ def test_a_rolling_release_ends_only_if_the_smoke_path_of_all_answers() -> None:
     for said, expected in (("answers 500", ["wait books"]), ("", [])):
         seen = world("books:2", 2, groups, "c - passing", "d - passing", spec=spec, state={"rollout": begun},
                      smoke={"c": "", "d": said})
-        assert decided(seen) == expected and bool(seen.state.rollout) == bool(expected)
+        assert decided(seen) == expected and bool(seen.state.release.rollout) == bool(expected)
 
 
 def test_an_update_that_the_engine_does_not_go_on_with_fails_the_release() -> None:
     paused = group("", 2, "books:2", "c", spec=ROLLING, trouble="update paused due to failure", gave_up=True)
     before = rolling((paused,), "a - passing", "c - passing", rollout=BEGUN,
-                     asked={"": Asked(2, BEGUN.release, NOW - 99)})
-    assert before.state.rollout and decided(before)[0] == "scale books 2"  # asked for again: that has it go on
+                     last_orders={"": LastOrder(2, BEGUN.release, NOW - 99)})
+    assert before.state.release.rollout and decided(before)[0] == "scale books 2"  # asked for again: that has it go on
     seen = rolling((paused,), "a - passing", "c - passing", rollout=BEGUN,
-                   asked={"": Asked(2, BEGUN.release, NOW - 8)})
-    assert seen.state.failed and "update paused due to failure" in seen.state.failed.why
+                   last_orders={"": LastOrder(2, BEGUN.release, NOW - 8)})
+    assert seen.state.release.failed and "update paused due to failure" in seen.state.release.failed.why
     assert decided(seen)[0] == "redeploy books 2"
 
 
@@ -118,25 +122,27 @@ def test_the_deadline_of_an_engine_s_rolling_update_counts_from_the_last_new_ins
     half, crew = (group("", 2, "books:2", "c", spec=ROLLING),), ("a - passing", "c - passing")
     one = msgspec.structs.replace(BEGUN, began_at=NOW - 300, most=0, moved_at=NOW - 59)
     came = rolling(half, *crew, rollout=one)
-    assert came.state.rollout and came.state.rollout.moved_at == NOW
-    late = rolling(half, *crew, rollout=came.state.rollout, now=NOW + 60)
-    assert late.state.failed and "only 1 of 2 could be started within 60 s" in late.state.failed.why
+    assert came.state.release.rollout and came.state.release.rollout.moved_at == NOW
+    late = rolling(half, *crew, rollout=came.state.release.rollout, now=NOW + 60)
+    assert late.state.release.failed and "only 1 of 2 could be started within 60 s" in late.state.release.failed.why
 
 
 def test_what_a_forgetful_engine_did_not_end_well_is_none_of_the_release_and_fails_it() -> None:
     """Its playbook broke off half-way, say: it is told again after a while, and taken back at the deadline."""
     half = (Group("books", "", 2, "", "books:1", None),)
-    asked: dict[str, Any] = {"asked": {"": Asked(2, "", NOW - 20, done=False)},
-                             "deaths": {telling(""): Deaths(2, NOW - 20)}}
+    asked: dict[str, Any] = {"last_orders": {"": LastOrder(2, "", NOW - 20, done=False)},
+                             "order_failures": {"": Failures(2, NOW - 20)}}
     begun = msgspec.structs.replace(BEGUN, passing_since=0.0, most=0)
     crew = ("a - passing", "b - passing")
     again = rolling(half, *crew, rollout=begun, remembers=False, **asked)
-    assert decided(again) == ["redeploy books 2"] and plan.plan(again)[0].release == BEGUN.release
+    (redeploy,) = plan.plan(again)
+    assert decided(again) == ["redeploy books 2"] and isinstance(redeploy, Redeploy)
+    assert redeploy.release == BEGUN.release
     late = rolling(half, *crew, rollout=begun, remembers=False, now=NOW + 60, **asked)
-    assert late.state.failed and "no instance could be started within 60 s" in late.state.failed.why
+    assert late.state.release.failed and "no instance could be started within 60 s" in late.state.release.failed.why
     (back, _) = plan.plan(late)
-    assert (back.kind, back.release) == ("redeploy", release_of("books:1", ROLLING))
-    just_failed = {**asked, "deaths": {telling(""): Deaths(9, NOW + 59)}}  # that does not put off the way back
+    assert isinstance(back, Redeploy) and back.release == release_of("books:1", ROLLING)
+    just_failed = {**asked, "order_failures": {"": Failures(9, NOW + 59)}}  # that does not put off the way back
     assert decided(rolling(half, *crew, rollout=begun, remembers=False, now=NOW + 60, **just_failed))[0] == (
         "redeploy books 2")
 
@@ -146,11 +152,11 @@ def test_a_release_ends_whatever_consul_keeps_of_a_node_that_died() -> None:
     done = group("", 2, "books:2", "c", "d", spec=ROLLING)
     dead, new = "a - passing node-2!", ("c - passing", "d - passing")
     begun = msgspec.structs.replace(BEGUN, passing_since=NOW - 60)
-    assert rolling((done,), dead, *new, rollout=begun).state.live_release == BEGUN.release
+    assert rolling((done,), dead, *new, rollout=begun).state.release.live_release == BEGUN.release
     away = rolling((done,), "c - passing", "d - passing node-2!", rollout=begun)
-    assert away.state.rollout and decided(away) == ["wait books"]
-    late = rolling((done,), "c - passing", "d - passing node-2!", rollout=away.state.rollout, now=NOW + 60)
-    assert late.state.failed and "only 1 of 2 could be started" in late.state.failed.why
+    assert away.state.release.rollout and decided(away) == ["wait books"]
+    late = rolling((done,), "c - passing", "d - passing node-2!", rollout=away.state.release.rollout, now=NOW + 60)
+    assert late.state.release.failed and "only 1 of 2 could be started" in late.state.release.failed.why
 
 
 def test_a_release_fails_when_its_engine_does_not_end_what_it_replaces() -> None:
@@ -158,9 +164,9 @@ def test_a_release_fails_when_its_engine_does_not_end_what_it_replaces() -> None
     crew = ("a - passing", "c - passing", "d - passing")
     begun = msgspec.structs.replace(BEGUN, passing_since=NOW - 59, most=2, moved_at=NOW - 100)
     seen = rolling(told, *crew, rollout=begun)
-    assert seen.state.rollout and decided(seen)[0] == "wait books"
+    assert seen.state.release.rollout and decided(seen)[0] == "wait books"
     late = rolling(told, *crew, rollout=begun, now=NOW + 1)
-    assert late.state.failed and "3 are there, 2 are wanted" in late.state.failed.why
+    assert late.state.release.failed and "3 are there, 2 are desired" in late.state.release.failed.why
 
 
 def test_a_drain_that_does_not_end_does_not_put_off_a_release_for_ever() -> None:
@@ -171,27 +177,28 @@ def test_a_drain_that_does_not_end_does_not_put_off_a_release_for_ever() -> None
                    for each in stale.instances)
     state, held_up = BEGUN, []
     for later_s in range(0, 301, 10):
-        seen = stale._replace(now=NOW + later_s, instances=marked, state=msgspec.structs.replace(
-            stale.state, rollout=state))
-        seen = seen._replace(state=next_state.remember(seen))
-        if not seen.state.rollout:
+        seen = stale._replace(now=NOW + later_s, instances=marked, state=state_of(
+            **{**fields_of(stale.state), "rollout": state}))
+        seen = seen._replace(state=next_state.advance(seen))
+        if not seen.state.release.rollout:
             break
-        state = seen.state.rollout
+        state = seen.state.release.rollout
         held_up += [later_s] if not state.moved_at else []
     assert held_up and held_up[-1] == 30  # its drain, and the grace to stop
-    assert seen.state.failed and "3 are there, 2 are wanted" in seen.state.failed.why and later_s == 100
+    failed = seen.state.release.failed
+    assert failed and "3 are there, 2 are desired" in failed.why and later_s == 100
 
 
 def test_who_scales_down_during_a_release_does_not_fail_it() -> None:
     """Fewer are asked for only when that has stood for a while; until then as many run as were asked for."""
     spec = {**ROLLING, "release": {**ROLLING["release"], "deadline": "30s"}}
     new, old = release_of("books:2", spec), release_of("books:1", spec)
-    state = {"live": {**spec, "image": "books:1"}, "live_release": old, "asked": {"": Asked(3, new, NOW - 40)},
-             "surplus_since": NOW - 40,
+    state = {"live": {**spec, "image": "books:1"}, "live_release": old,
+             "last_orders": {"": LastOrder(3, new, NOW - 40)}, "surplus_since": NOW - 40,
              "rollout": Rollout(new, NOW - 45, passing_since=NOW - 35, most=2, moved_at=NOW - 36)}
     seen = world("books:2", 2, (group("", 3, "books:2", *"abc", spec=spec),),
                  *(f"{each} - passing" for each in "abc"), spec=spec, state=state)
-    assert seen.state.rollout and decided(seen) == ["wait books"]
+    assert seen.state.release.rollout and decided(seen) == ["wait books"]
 
 
 @pytest.mark.parametrize(("stood_s", "fails"), [(62, False), (89, False), (90, True)])
@@ -200,23 +207,24 @@ def test_an_engine_that_fails_when_it_is_asked_for_fewer_gets_a_deadline_for_tha
     spec = {**ROLLING, "release": {**ROLLING["release"], "deadline": "30s"}}
     new, old = release_of("books:2", spec), release_of("books:1", spec)
     state = {"live": {**spec, "image": "books:1"}, "live_release": old, "surplus_since": NOW - stood_s,
-             "asked": {"": Asked(3, new, NOW - 1, done=False)}, "deaths": {telling(""): Deaths(2, NOW)},
+             "last_orders": {"": LastOrder(3, new, NOW - 1, done=False)}, "order_failures": {"": Failures(2, NOW)},
              "rollout": Rollout(new, NOW - 99, passing_since=NOW - 95, most=2, moved_at=NOW - 96)}
     seen = world("books:2", 2, (Group("books", "", 3, new, "books:2", None),), *(f"{each} - passing" for each in "abc"),
                  spec=spec, remembers=False, ends=False, state=state)
-    assert bool(seen.state.failed) == fails
+    assert bool(seen.state.release.failed) == fails
     assert decided(seen) == (["redeploy books 3", "hold "] if fails else ["wait books"])
 
 
 def test_nobody_is_replaced_while_a_rolling_release_is_under_way() -> None:
     spec = {**ROLLING, "release": {**ROLLING["release"], "deadline": "120s"}}
     new = release_of("books:2", spec)
-    state = {"live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec), "passed": [],
-             "critical_since": dict.fromkeys("ab", NOW - 80), "asked": {"": Asked(2, new, NOW - 82)},
+    state = {"live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec), "passed_once": [],
+             "critical_since": dict.fromkeys("ab", NOW - 80), "last_orders": {"": LastOrder(2, new, NOW - 82)},
              "rollout": Rollout(new, NOW - 85, most=2, moved_at=NOW - 82)}
     seen = world("books:2", 2, (group("", 2, "books:2", *"ab", spec=spec),), "a - critical", "b - critical", spec=spec,
                  state=state)
-    assert seen.state.rollout and decided(seen) and not [each for each in plan.plan(seen) if each.kind in plan.ACTS]
+    assert seen.state.release.rollout and decided(seen)
+    assert not [each for each in plan.plan(seen) if isinstance(each, Act)]
 
 
 @pytest.mark.parametrize("remembers", [True, False])
@@ -224,8 +232,8 @@ def test_the_ill_of_a_release_that_failed_are_its_engine_s_to_replace(remembers:
     """It is told of the way back once, and nothing of that is taken off the budget, nor opens the breaker."""
     spec = {**ROLLING, "heal": {"grace": "10s", "budget": 1}, "release": {**ROLLING["release"], "deadline": "120s"}}
     new, old = release_of("books:2", spec), release_of("books:1", spec)
-    state = {"live": {**spec, "image": "books:1"}, "live_release": old, "passed": [],
-             "critical_since": dict.fromkeys("ab", NOW - 120), "asked": {"": Asked(2, new, NOW - 121)},
+    state = {"live": {**spec, "image": "books:1"}, "live_release": old, "passed_once": [],
+             "critical_since": dict.fromkeys("ab", NOW - 120), "last_orders": {"": LastOrder(2, new, NOW - 121)},
              "rollout": Rollout(new, NOW - 125, most=2, moved_at=NOW - 121)}
     told = group("", 2, "books:2", *"ab", spec=spec)._replace(container_ids=("a", "b") if remembers else None)
     crew = ("a - critical", "b - critical")
@@ -233,19 +241,19 @@ def test_the_ill_of_a_release_that_failed_are_its_engine_s_to_replace(remembers:
     spent = (Reservation("books", "x", NOW - 30),)
     for reservations in ((), spent):
         late = world("books:2", 2, (told,), *crew, state=state, reservations=reservations, **how)
-        assert late.state.failed and not late.state.breaker and decided(late) == ["redeploy books 2", "hold "]
-    back = {**state, "rollout": None, "failed": late.state.failed}
+        assert late.state.release.failed and not late.state.breaker and decided(late) == ["redeploy books 2", "hold "]
+    back = {**state, "rollout": None, "failed": late.state.release.failed}
     for ago_s, expected in ((119, ["hold "]), (120, ["end s-a on node-1", "hold "])):
-        back["asked"] = {"": Asked(2, old, NOW - ago_s)}
+        back["last_orders"] = {"": LastOrder(2, old, NOW - ago_s)}
         seen = world("books:2", 2, (group("", 2, "books:1", spec=spec),), *crew, state=back, spec=spec)
         assert decided(seen)[-len(expected):] == expected and len(decided(seen)) == len(expected)
 
 
 def test_an_engine_is_not_told_twice_at_once() -> None:
     """What it did with the live colour is not known, and one is ill."""
-    asked = {"blue": Asked(2, "", NOW - 90, done=False)}
+    asked = {"blue": LastOrder(2, "", NOW - 90, done=False)}
     seen = world("books:1", 2, (Group("books", "blue", 2, "", "books:1", None),), "a blue critical", "b blue passing",
-                 state={"asked": asked, "critical_since": {"a": NOW - 20}}, remembers=False, ends=False)
+                 state={"last_orders": asked, "critical_since": {"a": NOW - 20}}, remembers=False, ends=False)
     assert decided(seen) == ["redeploy books-blue 2"]
 
 
@@ -270,44 +278,45 @@ def test_a_colour_with_others_in_it_does_not_go_live() -> None:
 
 
 def test_who_scales_down_and_up_again_during_a_release_gives_it_another_deadline() -> None:
-    asked = {"": Asked(3, BEGUN.release, NOW - 99)}
-    state = {"rollout": msgspec.structs.replace(BEGUN, most=3, moved_at=NOW - 59, passing_since=0.0), "asked": asked}
+    asked = {"": LastOrder(3, BEGUN.release, NOW - 99)}
+    state = {"rollout": msgspec.structs.replace(BEGUN, most=3, moved_at=NOW - 59, passing_since=0.0),
+             "last_orders": asked}
     one = world("books:2", 1, (group("", 1, "books:2", "c", spec=ROLLING),), "c - critical", spec=ROLLING, state=state)
-    assert one.state.rollout and one.state.rollout.most == 1
+    assert one.state.release.rollout and one.state.release.rollout.most == 1
     told = (group("", 3, "books:2", "c", "d", spec=ROLLING),)
     three = world("books:2", 3, told, "c - critical", "d - critical", spec=ROLLING, now=NOW + 30,
-                  state={"rollout": one.state.rollout, "asked": asked, "passed": []})
-    assert three.state.rollout and three.state.rollout.moved_at == NOW + 30
+                  state={"rollout": one.state.release.rollout, "last_orders": asked, "passed_once": []})
+    assert three.state.release.rollout and three.state.release.rollout.moved_at == NOW + 30
 
 
 def test_a_node_that_cannot_tell_leaves_what_the_release_comes_to_as_it_is() -> None:
     """A Swarm's worker does not see which instances are new: to it, all are of what was asked for last."""
     begun = msgspec.structs.replace(BEGUN, passing_since=0.0, most=1)
-    state = {"rollout": begun, "asked": {"": Asked(2, BEGUN.release, NOW - 9)}}
+    state = {"rollout": begun, "last_orders": {"": LastOrder(2, BEGUN.release, NOW - 9)}}
     blind = (Group("books", "", 2, BEGUN.release, "books:2", None),)
     for now in (NOW, NOW + 100):
         seen = world("books:2", 2, blind, "a - passing", "b - passing", spec=ROLLING, tells=False, now=now, state=state)
-        assert seen.state.rollout == begun and not seen.state.failed
-        assert seen.state.live_release == release_of("books:1", ROLLING) and decided(seen) == []
+        assert seen.state.release.rollout == begun and not seen.state.release.failed
+        assert seen.state.release.live_release == release_of("books:1", ROLLING) and decided(seen) == []
 
 
 def test_the_deadline_counts_from_when_the_engine_was_told_all() -> None:
     """Its playbook took a minute, and what it made registers a moment later."""
-    asked = {"": Asked(2, BEGUN.release, NOW + 62)}
+    asked = {"": LastOrder(2, BEGUN.release, NOW + 62)}
     begun = msgspec.structs.replace(BEGUN, passing_since=0.0, most=0)
     told = (Group("books", "", 2, BEGUN.release, "books:2", None),)
-    seen = rolling(told, rollout=begun, remembers=False, now=NOW + 63, asked=asked)
-    assert seen.state.rollout and seen.state.rollout.moved_at == NOW + 62
-    assert rolling(told, rollout=begun, remembers=False, now=NOW + 122, asked=asked).state.failed
+    seen = rolling(told, rollout=begun, remembers=False, now=NOW + 63, last_orders=asked)
+    assert seen.state.release.rollout and seen.state.release.rollout.moved_at == NOW + 62
+    assert rolling(told, rollout=begun, remembers=False, now=NOW + 122, last_orders=asked).state.release.failed
 
 
 def test_a_colour_that_a_forgetful_engine_only_half_made_fails_and_is_ended() -> None:
     half = (BLUE, Group("books", "green", 2, release_of("books:2"), "books:2", None))
-    asked = {"blue": Asked(2, release_of("books:1"), NOW - 999),
-             "green": Asked(2, release_of("books:2"), NOW - 61, done=False)}
+    asked = {"blue": LastOrder(2, release_of("books:1"), NOW - 999),
+             "green": LastOrder(2, release_of("books:2"), NOW - 61, done=False)}
     begun = Rollout(release_of("books:2"), NOW - 60, most=2, moved_at=NOW - 60)
-    seen = world("books:2", 2, half, *TWO, *NEW, remembers=False, state={"asked": asked, "rollout": begun})
-    assert seen.state.failed and "its engine did not end well what it was told" in seen.state.failed.why
+    seen = world("books:2", 2, half, *TWO, *NEW, remembers=False, state={"last_orders": asked, "rollout": begun})
+    assert seen.state.release.failed and "its scheduler did not complete its order" in seen.state.release.failed.why
     assert decided(seen) == ["retire books-green", "hold "]
 
 

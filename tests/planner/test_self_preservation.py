@@ -5,13 +5,13 @@ import pytest
 from lictor.planner import self_preservation
 from lictor.planner.service_state import State
 
-from support.scene import NOW, SPEC, scene
+from support.scene import NOW, SPEC, scene, state_of
 
 ILL = scene(3, "passing", "passing", "unhealthy")  # since NOW - 19.7
 
 
 def failing(*since: float, node: str = "node-1") -> State:
-    return State(spec={**SPEC, "node": node}, critical_since={f"x{at}": at for at in since})
+    return state_of(spec={**SPEC, "node": node}, critical_since={f"x{at}": at for at in since})
 
 
 @pytest.mark.parametrize(("states", "expected"), [
@@ -22,7 +22,7 @@ def failing(*since: float, node: str = "node-1") -> State:
     ({"carts": failing(NOW - 20, node="node-2")}, ()),
     ({"carts": failing(NOW - 300)}, ()),  # it has been failing for long: that is no sign of a common cause
     ({"carts": failing(NOW - 300, NOW - 25)}, ("carts",)),
-    ({"carts": State(critical_since={"x": NOW})}, ()),  # whose node it is cannot be told
+    ({"carts": state_of(critical_since={"x": NOW})}, ()),  # whose node it is cannot be told
 ])
 def test_who_began_to_fail_at_about_the_same_time(states: dict[str, State], expected: tuple[str, ...]) -> None:
     assert self_preservation.failing_too(ILL, states, "node-1") == expected

@@ -51,7 +51,7 @@ def advance(world: World) -> None:
     assert fits(world) >= min(fit, max(world.least, 1)) or not world.target, "too few are left"
     live = [box for box in world.boxes if box.color == world.color and box.id in running]
     assert len(live) <= world.most
-    is_hurt = "hold" in world.keys or world.now < world.hurt_until or "flaps" in str(world.state.live)
+    is_hurt = "hold" in world.keys or world.now < world.hurt_until or "flaps" in str(world.state.release.live)
     if world.target and not is_hurt:
         assert all(working.intersection(nginx.listed.values()) for nginx in world.nginxes
                    if nginx.alive and nginx.listed), "nobody serves"

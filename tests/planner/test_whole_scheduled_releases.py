@@ -74,7 +74,7 @@ def simulate(seed: int) -> CountedWorld:
     world.keys.pop("hold", None)
     world.apply()
     world.scale(world.target or 1)
-    if "good" not in str((world.state.live or {}).get("image")):  # there is nothing to go back to
+    if "good" not in str((world.state.release.live or {}).get("image")):  # there is nothing to go back to
         world.release("books:good-3")
     if r.random() < 0.5:
         world.note("node-2 is back for good")

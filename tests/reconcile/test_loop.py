@@ -13,7 +13,7 @@ from lictor.adapters import files
 from lictor.adapters.consul.client import Client
 from lictor.adapters.consul.lock import PlainWriter
 from lictor.events import script
-from lictor.planner import budget, desired, observation, service_state
+from lictor.planner import breaker, desired, observation, service_state
 from lictor.reconcile import act, history, loop, observe
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
@@ -25,6 +25,7 @@ from lictor.spec.settings import Heal, Settings
 from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
+from support.scene import state_of
 
 SPEC: dict[str, Any] = {"name": "books", "image": "books-service:1.0", "node": "node-1"}
 PLAIN = service_spec.parse_spec(SPEC, "")
@@ -107,13 +108,13 @@ def test_an_env_file_that_cannot_be_read_is_a_failed_start_with_its_reason(conte
     (record,) = history.read(context.client, "books")
     assert record["outcome"] == "failed" and str(tmp_path) in record["detail"]
     entry = context.client.get("lictor/state/books")
-    assert entry and service_state.decode(entry.value).deaths["1"].count == 2
+    assert entry and service_state.decode(entry.value).healing.failures["1"].count == 2
 
 
 @pytest.mark.parametrize("live", [{"name": "other", "image": "x"}, {"name": "books", "imagee": "x"}, {}, None])
 def test_a_damaged_memory_of_what_runs_gives_way_to_the_spec(context: Context, live: dict[str, Any]) -> None:
     wanted = desired.desired("books", {"spec": json.dumps(SPEC).encode()}, service_state.State())
-    assert act.live_spec(observation.Observation(0.0, wanted, state=service_state.State(live=live))) == PLAIN
+    assert act.live_spec(observation.Observation(0.0, wanted, state=state_of(live=live))) == PLAIN
 
 
 def test_only_names_of_services_become_paths(context: Context) -> None:
@@ -195,8 +196,8 @@ def starts(reading: observe.Reading) -> list[str]:
 def test_a_replacement_that_was_reserved_and_not_begun_is_made_once(context: Context, consul: Consul,
                                                                     engine: Docker) -> None:
     container = ill(context, consul)
-    reserved = budget.Reservation("books", container.id, observe.one(context, "books", {}).observation.now)
-    context.client.put(budget.KEY, budget.encode([reserved], reserved.at))
+    reserved = observation.Reservation("books", container.id, observe.one(context, "books", {}).observation.now)
+    context.client.put(breaker.KEY, breaker.encode([reserved], reserved.at))
     reading = observe.settled(context, "books", {})
     assert starts(reading) == ["books-2"] and step(context, reading)
     assert starts(observe.settled(context, "books", {})) == []
@@ -212,10 +213,10 @@ def test_a_budget_that_another_took_from_meanwhile_is_no_start_that_failed(conte
     ill(context, consul)
     reading = observe.settled(context, "books", {})
     assert starts(reading) == ["books-2"]
-    other = budget.Reservation("other", "c1", reading.observation.now)
-    context.client.put(budget.KEY, budget.encode([other], other.at))
+    other = observation.Reservation("other", "c1", reading.observation.now)
+    context.client.put(breaker.KEY, breaker.encode([other], other.at))
     with pytest.raises(errors.Conflict, match="lictor/budget changed since this was decided"):
         step(context, reading)
     entry = context.client.get("lictor/state/books")
-    assert entry and service_state.decode(entry.value).deaths == {}
+    assert entry and service_state.decode(entry.value).healing.failures == {}
     assert starts(observe.settled(context, "books", {})) == ["books-2"]

@@ -153,4 +153,4 @@ def test_who_loses_the_lock_on_the_way_does_no_more(lost_on: str, started: list[
     wait_for(taken_over, "the lock delay is over, and the other one goes on", 60)
     assert cluster.started == ["books-1", "books-2"]
     entry = contexts[1].client.get(STATE)
-    assert entry and service_state.decode(entry.value).deaths == {}  # a lost lock is no start that failed
+    assert entry and service_state.decode(entry.value).healing.failures == {}  # a lost lock is no start that failed

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lictor import model
-from lictor.planner.observation import Member
+from lictor.planner.members import Member
 from lictor.reconcile import smoke_test
 from lictor.spec import service_spec
 

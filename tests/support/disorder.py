@@ -9,13 +9,12 @@ import msgspec
 
 from lictor.model import Container, Instance
 from lictor.planner import desired
-from lictor.planner.budget import Reservation
-from lictor.planner.observation import DRAINING, Observation, Observer
-from lictor.planner.service_state import Breaker, Deaths, State
+from lictor.planner.observation import DRAINING, Observation, Observer, Reservation
+from lictor.planner.service_state import Breaker, Failures
 from lictor.spec import settings
 from lictor.spec.quantities import Duration
 
-from support.scene import NOW, SPEC
+from support.scene import NOW, SPEC, fields_of, state_of
 
 STATUSES = ("running", "paused", "restarting", "created", "exited", "dead", "removing")
 WORDS = {"passing": 50, "unhealthy": 22, "critical": 3, "never": 6, "young": 3, "gone": 5, "draining": 7, "late": 4,
@@ -37,8 +36,9 @@ def orderly(r: Random) -> Observation:
         spec = {key: value for key, value in spec.items() if key not in ("port", "check")}
     if r.random() < 0.1:
         spec["release"] = {"strategy": "blue-green"}
-    remembered = State(spec=r.choice((None, spec)), replicas=r.choice((None, target)), live=spec, proven=True,
-                       surplus_since=r.choice((0.0, NOW - 30, NOW - 1000, NOW - 1000, NOW - 1000)))
+    remembered = state_of(spec=r.choice((None, spec)), replicas=r.choice((None, target)), live=spec,
+                          live_is_proven=True,
+                          surplus_since=r.choice((0.0, NOW - 30, NOW - 1000, NOW - 1000, NOW - 1000)))
     wanted = desired.desired("books", _keys(r, spec, target), remembered)
     words = r.choices(tuple(WORDS), tuple(WORDS.values()), k=max(target + r.choice((-1, 0, 0, 0, 0, 1, 1, 1, 2)), 0))
     if r.random() < 0.5:  # most of them pass: else nearly everything is held by suspicion
@@ -84,20 +84,19 @@ def _keys(r: Random, spec: dict[str, Any], target: int) -> dict[str, bytes]:
 
 
 def _with(r: Random, seen: Observation, number: int, word: str) -> Observation:
-    container_id, service_id, state, wanted = f"c{number}", f"s{number}", seen.state, seen.desired
+    container_id, service_id, state, wanted = f"c{number}", f"s{number}", fields_of(seen.state), seen.desired
     started_at = NOW - (r.choice((5, 59)) if word == "young" else r.choice((61, 700, 5000)) + number)
     status = r.choice(("exited", "dead", "created")) if word == "gone" else "running"
     container = Container(container_id, f"{wanted.catalog_name}-{number}", "books", number, wanted.color, "books:1",
                           wanted.release, status, started_at, started_at, 137 if word == "gone" else None)
     seen = seen._replace(containers=(*seen.containers, container))
     if word not in ("never", "young", "unregistered"):
-        state = msgspec.structs.replace(state, passed=[*state.passed, container_id])
+        state["passed_once"] = [*state["passed_once"], container_id]
     if word == "gone":
-        state = msgspec.structs.replace(state, lost=[container_id], deaths={
-            **state.deaths, str(number): Deaths(r.choice((1, 3, 7)), NOW - r.choice((1, 100)))})
+        state["counted_dead"] = [container_id]
+        state["failures"] = {**state["failures"], str(number): Failures(r.choice((1, 3, 7)), NOW - r.choice((1, 100)))}
     if word in ("unhealthy", "never"):
-        since = {**state.critical_since, container_id: NOW - 20 - number}
-        state = msgspec.structs.replace(state, critical_since=since)
+        state["critical_since"] = {**state["critical_since"], container_id: NOW - 20 - number}
         if r.random() < 0.5:
             at = NOW - r.choice((20, 300, 900))
             seen = seen._replace(reservations=(*seen.reservations, Reservation("books", container_id, at)))
@@ -108,7 +107,7 @@ def _with(r: Random, seen: Observation, number: int, word: str) -> Observation:
             "passing", "draining", "late", "maintenance") else "critical"
         seen = seen._replace(instances=(*seen.instances, Instance(
             "node-1", service_id, wanted.catalog_name, "127.0.0.1", 32000 + number, health, True, mark, container_id)))
-    return seen._replace(state=state)
+    return seen._replace(state=state_of(**state))
 
 
 def _odd_container(r: Random, seen: Observation) -> Observation:
@@ -151,13 +150,13 @@ def _odd_memory(r: Random, seen: Observation) -> Observation:
     some = [each for each in ids if r.random() < 0.5]
     change: dict[str, Any] = r.choice((
         {"critical_since": {each: r.choice(TIMES) for each in some}, "trusted_since": r.choice(TIMES)},
-        {"passed": some}, {"lost": some},
-        {"deaths": {r.choice(("1", "2", "5", "x")): Deaths(r.choice((-1, 1, 7, 2**70)), r.choice(TIMES))}},
+        {"passed_once": some}, {"counted_dead": some},
+        {"failures": {r.choice(("1", "2", "5", "x")): Failures(r.choice((-1, 1, 7, 2**70)), r.choice(TIMES))}},
         {"surplus_since": r.choice(TIMES)}, {"doubt": "2 of 3 instances are critical at once"},
-        {"breaker": Breaker(r.choice(TIMES), "its budget is spent"), "well_since": r.choice(TIMES)}, {"told": ["held"]},
-        {"live": r.choice((None, {}, {"port": None}, {"environment": 5})), "proven": r.random() < 0.5},
+        {"breaker": Breaker(r.choice(TIMES), "its budget is spent", r.choice(TIMES))}, {"causes": ["held"]},
+        {"live": r.choice((None, {}, {"port": None}, {"environment": 5})), "live_is_proven": r.random() < 0.5},
         {"refused": ["services/books/spec: is no JSON"], "replicas": r.choice((-5, 10**9))}))
-    return seen._replace(state=msgspec.structs.replace(seen.state, **change))
+    return seen._replace(state=state_of(**{**fields_of(seen.state), **change}))
 
 
 def _odd_surroundings(r: Random, seen: Observation) -> Observation:

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 
 from lictor import model
-from lictor.planner import desired, next_state, observation, plan, release
-from lictor.planner.budget import Reservation
-from lictor.planner.observation import Observation, Observer
+from lictor.planner import actions, desired, members, next_state, observation, plan, release
+from lictor.planner.observation import Observation, Observer, Reservation
 from lictor.planner.service_state import State
 from lictor.spec import service_spec, settings
 from lictor.spec.quantities import Duration
@@ -25,7 +24,7 @@ class Killed(Exception):
     """kill -9 of the reconcile."""
 
 
-def switched(state: State, keys: dict[str, bytes], seen: Observation, action: plan.Action) -> State | None:
+def switched(state: State, keys: dict[str, bytes], seen: Observation, action: actions.Switch) -> State | None:
     """What is remembered after a switch of the colour; None: it was changed meanwhile, and nothing is switched."""
     if action.color != seen.desired.color:
         if state != seen.state:
@@ -96,8 +95,8 @@ class World:
         self.blind_until = self.hurt_until = self.kill_chance = 0.0
         self.leapt_until = 0.0  # its clock was set forward
         self.clock_error_s = 0.0  # of the host's clock, by which lictor and Docker go
-        self.actions: tuple[plan.Action, ...] = ()
-        self.acted: list[tuple[float, plan.Action]] = []
+        self.actions: tuple[actions.Action, ...] = ()
+        self.acted: list[tuple[float, actions.Act]] = []
         self.log: list[str] = []
 
     @property
@@ -113,7 +112,7 @@ class World:
         """Nothing is done or waited for, nothing is kept any more, and every nginx is up to date."""
         kinds = {each.kind for each in self.actions}
         fit = {box.service_id: box.id for box in self.boxes if box.color == self.color and self.is_fit(box)}
-        return kinds <= {"hold"} and not self.state.rollout and len(self.boxes) == self.target and all(
+        return kinds <= {"hold"} and not self.state.release.rollout and len(self.boxes) == self.target and all(
             nginx.listed == fit for nginx in self.nginxes)
 
     def tick(self, seconds: float = 1.0) -> None:
@@ -145,7 +144,7 @@ class World:
             self._maybe_killed()
             self.state = seen.state
             for each in self.actions:
-                if each.kind in plan.ACTS:
+                if isinstance(each, actions.Act):
                     self._maybe_killed()
                     if not self._act(seen, each):
                         break
@@ -177,7 +176,7 @@ class World:
                            rules=settings.Heal(99, Duration(60), Duration(8), Duration(5)),
                            reservations=tuple(self.reservations),
                            observer=Observer(agent_age_s=0.0 if self.now < self.blind_until else None))
-        everyone = (*observation.members(seen), *observation.candidates(seen))
+        everyone = (*members.members(seen), *members.candidates(seen))
         draining = [each.container.id for each in everyone if each.condition == "draining"]
         self.idle_reads = {each: self.idle_reads.get(each, 0) + 1 for each in draining if self.r.random() < 0.9}
         others = {each.service_id for each in instances if each.service != wanted.catalog_name}
@@ -186,43 +185,47 @@ class World:
             behind=tuple((nginx.name, nginx.alive) for nginx in self.nginxes if others & nginx.listed.keys()),
             in_flight={each: 0 if each in self.idle_reads else 2 for each in draining},
             idle_reads=dict(self.idle_reads))
-        if certain and self.spec["release"]["smoke"] and self.state.rollout:
+        if certain and self.spec["release"]["smoke"] and self.state.release.rollout:
             seen = seen._replace(smoke={each.container.id: "answers 500" if "smokes" in each.container.image else ""
-                                        for each in release.newcomers(seen) if each.passes})
-        return seen._replace(state=next_state.remember(seen))
+                                        for each in release.new_members(seen) if each.passes})
+        return seen._replace(state=next_state.advance(seen))
 
-    def _act(self, seen: Observation, action: plan.Action) -> bool:
+    def _act(self, seen: Observation, action: actions.Act) -> bool:
         """Whether it could be done, and the next one may follow."""
         self.acted.append((self.now, action))
         self.log.append(f"{self.now - NOW:g} {action.kind} {action.container}: {action.reason}")
-        if action.replaces:
-            self.reservations.append(Reservation("books", action.replaces, self.clock))
-        box = next((each for each in self.boxes if each.id == action.container_id), None)
-        if action.kind == "start":
-            return self._start(seen, action)
-        if action.kind == "switch":
-            after = switched(self.state, self.keys, seen, action)
-            self.state = after or self.state
-            return after is not None
-        assert box
-        if action.kind == "drain":
-            box.maintenance = f"{observation.DRAINING}{int(self.clock)}: {action.reason}"
-        elif action.kind in ("admit", "undrain"):
-            box.maintenance = None
-        else:
-            self.boxes = [each for each in self.boxes if each is not box or action.kind == "stop"]
-            box.status = "exited"
+        if actions.replaced_by(action):
+            self.reservations.append(Reservation("books", actions.replaced_by(action), self.clock))
+        match action:
+            case actions.Start():
+                return self._start(seen, action)
+            case actions.Switch():
+                after = switched(self.state, self.keys, seen, action)
+                self.state = after or self.state
+                return after is not None
+            case actions.Drain(member):
+                self._box(member).maintenance = f"{observation.DRAINING}{int(self.clock)}: {action.reason}"
+            case actions.Admit(member) | actions.Undrain(member):
+                self._box(member).maintenance = None
+            case actions.Stop(member):
+                self._box(member).status = "exited"
+            case actions.Remove(member):
+                self.boxes.remove(self._box(member))
         return True
 
-    def _start(self, seen: Observation, action: plan.Action) -> bool:
+    def _box(self, member: members.Member) -> Box:
+        return next(each for each in self.boxes if each.id == member.container.id)
+
+    def _start(self, seen: Observation, action: actions.Start) -> bool:
         """As `act` and the engine do it: from what is asked for, or else from what is live."""
-        wanted = seen.desired
+        wanted, live = seen.desired, seen.state.release.live
         assert wanted.spec
-        spec = wanted.spec if action.release == wanted.release else service_spec.parse_spec(seen.state.live, "live")
+        spec = wanted.spec if action.release == wanted.release else service_spec.parse_spec(live, "live")
+        rollout = self.state.release.rollout
         if "refused" in spec.image:
-            is_new = self.state.rollout and self.state.rollout.release == action.release
-            self.state = (next_state.ended(self.state, "refused", spec.image, self.clock) if is_new
-                          else next_state.failed(self.state, str(action.number), self.clock))
+            is_new = rollout and rollout.release == action.release
+            self.state = (next_state.release_failed(self.state, "refused", spec.image, self.clock) if is_new
+                          else next_state.start_failed(self.state, action.number, self.clock))
             return False
         made_from = desired.fingerprint(spec)
         there = next((each for each in self.boxes if each.name == action.container), None)
@@ -230,7 +233,8 @@ class World:
             return False  # its name is taken
         self.boxes = [each for each in self.boxes if each is not there]
         self.made += not there
-        gated = action.release == wanted.release and seen.state.rollout and spec.release.smoke and not action.color
+        gated = (action.release == wanted.release and seen.state.release.rollout and spec.release.smoke
+                 and not action.color)
         registered_at = self.now + self.r.choice((0, 1, 2))
         passes_at = registered_at + self.r.choice((0, 1, 1, 3, 6)) + (1e9 if "never" in spec.image else 0)
         self.boxes.append(Box(

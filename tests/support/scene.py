@@ -5,13 +5,29 @@ from typing import Any
 import msgspec
 
 from lictor import model
-from lictor.planner import budget, desired, observation
+from lictor.planner import desired, observation
+from lictor.planner.observation import Reservation
 from lictor.planner.service_state import State
 
 NOW = 1_000_000.0
 SPEC: dict[str, Any] = {
     "name": "books", "image": "books:1", "port": 8080, "node": "node-1", "check": {"http": "/health"},
     "replicas": {"min": 0, "max": 9}, "heal": {"grace": "10s"}, "drain": "30s"}
+
+
+def state_of(**fields: Any) -> State:
+    """A state from its fields, whichever group each is in: no two groups have a field of one name."""
+    groups = {name: type(group) for name, group in msgspec.structs.asdict(State()).items() if group is not None}
+    given = {name: {each: fields.pop(each) for each in group.__struct_fields__ if each in fields}
+             for name, group in groups.items()}
+    return State(**{name: groups[name](**values) for name, values in given.items()}, **fields)
+
+
+def fields_of(state: State) -> dict[str, Any]:
+    """The fields of a state without their groups, as `state_of` takes them."""
+    groups = {name: group for name, group in msgspec.structs.asdict(state).items() if name != "breaker"}
+    return {"breaker": state.breaker, **{name: value for group in groups.values()
+                                         for name, value in msgspec.structs.asdict(group).items()}}
 
 
 def wanted(replicas: int, keys: dict[str, bytes] | None = None, spec: dict[str, Any] | None = None) -> desired.Desired:
@@ -53,9 +69,9 @@ def scene(replicas: int, *conditions: str, keys: dict[str, bytes] | None = None,
         health = condition.split()[0] if condition.startswith(("passing", "warning")) else "critical"
         instances.append(model.Instance("node-1", service_id, "books", "127.0.0.1", 32000 + number, health, True,
                                         maintenance, container_id))
-    remembered = State(**{"critical_since": critical_since, "passed": passed, "proven": True, "live": SPEC,
-                          "surplus_since": NOW - 1000, **fields.pop("state", {})})
-    reservations = tuple(budget.Reservation("books", f"c{digit}", NOW - 30) for digit in reserved)
+    remembered = state_of(**{"critical_since": critical_since, "passed_once": passed, "live_is_proven": True,
+                          "live": SPEC, "surplus_since": NOW - 1000, **fields.pop("state", {})})
+    reservations = tuple(Reservation("books", f"c{digit}", NOW - 30) for digit in reserved)
     defaults = {"certain": True, "reservations": reservations}
     return observation.Observation(NOW, wanted(replicas, keys, spec), tuple(containers), tuple(instances),
                                    state=remembered, **{**defaults, **fields})

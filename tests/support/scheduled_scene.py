@@ -7,11 +7,12 @@ import msgspec
 from lictor import model
 from lictor.model import Group
 from lictor.planner import desired, next_state, plan
-from lictor.planner.observation import Counts, Observation
+from lictor.planner.actions import Redeploy, Scale
+from lictor.planner.observation import Observation, SchedulerView
 from lictor.planner.service_state import State
 from lictor.reconcile import scheduler_view
 
-from support.scene import NOW
+from support.scene import NOW, state_of
 
 SPEC: dict[str, Any] = {
     "name": "books", "engine": "swarm", "image": "books:1", "port": 8080, "check": {"http": "/health"},
@@ -35,8 +36,8 @@ def world(asked: str, count: int, groups: tuple[Group, ...], *crew: str, spec: d
     """Of each of the crew: `ID COLOR STATUS [NODE]`, a node that does not answer with `!`; what is live is books:1, in
     blue."""
     color = "blue" if spec is SPEC else ""
-    remembered = State(**{"live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec),
-                          "proven": True, "color": color, "passed": [each.split()[0] for each in crew],
+    remembered = state_of(**{"live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec),
+                          "live_is_proven": True, "color": color, "passed_once": [each.split()[0] for each in crew],
                           **(state or {})})
     instances = []
     for words in crew:
@@ -47,16 +48,16 @@ def world(asked: str, count: int, groups: tuple[Group, ...], *crew: str, spec: d
     given = {"spec": msgspec.json.encode(spec), "replicas": str(count).encode(), "image": asked.encode(),
              **(keys or {})}
     if color:
-        given.setdefault("color", remembered.color.encode())
+        given.setdefault("color", remembered.release.color.encode())
     wanted = desired.desired("books", given, remembered)
-    counts = Counts("node-1", tells, ends, remembers, groups)
-    seen = Observation(now, wanted, tuple(scheduler_view.containers(wanted, remembered, counts, instances, now)),
-                       tuple(instances), state=remembered, counts=counts, **{"certain": True, **fields})
-    return seen._replace(state=next_state.remember(seen))
+    scheduler = SchedulerView("node-1", tells, ends, remembers, groups)
+    seen = Observation(now, wanted, tuple(scheduler_view.containers(wanted, remembered, scheduler, instances, now)),
+                       tuple(instances), state=remembered, scheduler=scheduler, **{"certain": True, **fields})
+    return seen._replace(state=next_state.advance(seen))
 
 
 def decided(seen: Observation) -> list[str]:
-    return [f"{each.kind} {each.container}" + (f" {each.number}" if each.kind in ("scale", "redeploy") else "")
+    return [f"{each.kind} {each.container}" + (f" {each.replicas}" if isinstance(each, Scale | Redeploy) else "")
             for each in plan.plan(seen)]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from lictor import model
-from lictor.planner import desired, next_state, plan, release, scheduled
-from lictor.planner.observation import Counts, Observation
-from lictor.planner.service_state import Asked, State, telling
+from lictor.planner import actions, desired, next_state, plan, release, scheduled
+from lictor.planner.observation import Observation, SchedulerView
+from lictor.planner.service_state import LastOrder, State
 from lictor.reconcile import scheduler_view
 from lictor.spec import service_spec, settings
 from lictor.spec.quantities import Duration
@@ -41,7 +41,7 @@ class CountedWorld:
         self.surplus_after_s = r.choice((8.0, 20.0))  # a release has 15 s
         self.listed: set[str] = set()  # what nginx sends to
         self.kill_chance = self.fail_chance = self.long_chance = 0.0
-        self.actions: tuple[plan.Action, ...] = ()
+        self.actions: tuple[actions.Action, ...] = ()
         self.log: list[str] = []
 
     @property
@@ -61,8 +61,8 @@ class CountedWorld:
         """Nothing is done or waited for, and all that runs is of one release, in the live colour, and served."""
         running = self.engine.running()
         return ({each.kind for each in self.actions} <= {"hold"} and len(running) == self.target
-                and not self.state.rollout and self.listed == {each.id for each in running}
-                and {(each.color, each.release) for each in running} <= {(self.color, self.state.live_release)})
+                and not self.state.release.rollout and self.listed == {each.id for each in running}
+                and {(each.color, each.release) for each in running} <= {(self.color, self.state.release.live_release)})
 
     def scale(self, target: int) -> None:
         self.target = target
@@ -110,9 +110,9 @@ class CountedWorld:
                 return
             self.state = seen.state
             for each in self.actions:
-                if each.kind in plan.ACTS:
+                if isinstance(each, actions.Act):
                     self._maybe_killed()
-                    self.note(f"{each.kind} {each.container} {each.number} {each.reason}")
+                    self.note(f"{each.kind} {each.container} {each.reason}")
                     if not self._act(seen, each):
                         break
         except Killed:
@@ -124,25 +124,25 @@ class CountedWorld:
             each.node, f"s-{each.id}", model.catalog_name("books", each.color), "10.0.0.1", 32000,
             "passing" if each.passes(self.now) else "critical", not self.engine.is_down(each), None, each.id)
             for each in self.engine.tasks if self.now >= each.registered_at)
-        counts = self._counts(wanted, instances, teller)
-        containers = scheduler_view.containers(wanted, self.state, counts, instances, self.now)
+        scheduler = self._scheduler(wanted, instances, teller)
+        containers = scheduler_view.containers(wanted, self.state, scheduler, instances, self.now)
         others = {each.id for each in self.engine.tasks if each.color != wanted.color}
         seen = Observation(self.now, wanted, tuple(containers), instances, state=self.state, certain=certain,
                            rules=settings.Heal(99, Duration(60), Duration(self.surplus_after_s), Duration(5)),
-                           counts=counts,
+                           scheduler=scheduler,
                            behind=(("node-1", True),) if others & self.listed else ())
-        if certain and self.spec["release"]["smoke"] and self.state.rollout:
+        if certain and self.spec["release"]["smoke"] and self.state.release.rollout:
             seen = seen._replace(smoke={each.container.id: self._smoke(each.container.id)
-                                        for each in release.newcomers(seen) if each.passes})
-        return seen._replace(state=next_state.remember(seen))
+                                        for each in release.new_members(seen) if each.passes})
+        return seen._replace(state=next_state.advance(seen))
 
-    def _counts(self, wanted: desired.Desired, instances: tuple[model.Instance, ...], teller: bool) -> Counts:
-        """As `counting.Engines` has them."""
+    def _scheduler(self, wanted: desired.Desired, instances: tuple[model.Instance, ...], teller: bool) -> SchedulerView:
+        """As `scheduler_view.Engines` has it."""
         if teller and isinstance(self.engine, Swarm):
             groups = [self._group(self.engine, color, told) for color, told in sorted(self.engine.told.items())]
-            return Counts("node-1", True, True, True, tuple(groups))
+            return SchedulerView("node-1", True, True, True, tuple(groups))
         asked = scheduler_view.remembered_groups(wanted, self.state, instances)
-        return Counts("node-1" if teller else "node-2", teller, self.remembers, False, tuple(asked))
+        return SchedulerView("node-1" if teller else "node-2", teller, self.remembers, False, tuple(asked))
 
     @staticmethod
     def _group(engine: Swarm, color: str, told: Told) -> model.Group:
@@ -158,43 +158,54 @@ class CountedWorld:
         if self.r.random() < self.kill_chance:
             raise Killed
 
-    def _act(self, seen: Observation, action: plan.Action) -> bool:
+    def _act(self, seen: Observation, action: actions.Act) -> bool:
         """As `act` does it; whether the next one may follow."""
-        if action.kind == "switch":
-            after = switched(self.state, self.keys, seen, action)
-            self.state = after or self.state
-            return after is not None
-        if action.kind in ("retire", "scale") and not action.number:
-            assert not self.listed & {each.id for each in self.engine.running(action.color)} or not self.is_wanted
-        if action.kind == "end":
-            self.engine.tasks = [each for each in self.engine.tasks if each.id != action.container_id]
-            return True
-        if action.kind == "retire":
-            return self._retire(action)
+        match action:
+            case actions.Switch():
+                after = switched(self.state, self.keys, seen, action)
+                self.state = after or self.state
+                return after is not None
+            case actions.End():
+                self.engine.tasks = [each for each in self.engine.tasks if each.id != action.member.container.id]
+                return True
+            case actions.Retire():
+                self._assert_unlisted(action.color)
+                return self._retire(action)
+            case actions.Scale() | actions.Redeploy():
+                if isinstance(action, actions.Scale) and not action.replicas:
+                    self._assert_unlisted(action.color)
+                return self._order(seen, action)
+        raise AssertionError(action)
+
+    def _assert_unlisted(self, color: str) -> None:
+        assert not self.listed & {each.id for each in self.engine.running(color)} or not self.is_wanted
+
+    def _order(self, seen: Observation, action: actions.Scale | actions.Redeploy) -> bool:
         told = self._told(seen, action)
         if not self.remembers:
-            begun = next_state.begun(seen.state, action, told.image, self.now)
-            self.state = next_state.asked(self.state, action.color, begun)
+            self.state = next_state.order_given(
+                self.state, action.color, next_state.order_begun(seen.state, action, told.image, self.now))
         if not self._tell(action, told):
             return False
         self._maybe_killed()
-        done = Asked(action.number, action.release, self.now, image=told.image)
-        self.state = next_state.asked(self.state, action.color, done)
+        done = LastOrder(action.replicas, action.release, self.now, image=told.image)
+        self.state = next_state.order_given(self.state, action.color, done)
         return True
 
-    def _told(self, seen: Observation, action: plan.Action) -> Told:
-        wanted = seen.desired
+    def _told(self, seen: Observation, action: actions.Scale | actions.Redeploy) -> Told:
+        wanted, state = seen.desired, seen.state.release
         assert wanted.spec
-        known = {seen.state.previous_release: seen.state.previous, wanted.release: wanted.table}
-        spec = service_spec.parse_spec(known.get(action.release) or seen.state.live, "live")
-        return Told(action.number, spec.image, action.release)
+        known = {state.previous_release: state.previous, wanted.release: wanted.table}
+        spec = service_spec.parse_spec(known.get(action.release) or state.live, "live")
+        return Told(action.replicas, spec.image, action.release)
 
-    def _tell(self, action: plan.Action, told: Told) -> bool:
+    def _tell(self, action: actions.Scale | actions.Redeploy, told: Told) -> bool:
         """It takes its time, breaks off, or refuses what it is told."""
         if "refused" in told.image and told.replicas:
-            is_new = self.state.rollout and self.state.rollout.release == action.release
-            self.state = (next_state.ended(self.state, "refused", told.image, self.now) if is_new
-                          else next_state.failed(self.state, telling(action.color), self.now))
+            rollout = self.state.release.rollout
+            is_new = rollout and rollout.release == action.release
+            self.state = (next_state.release_failed(self.state, "refused", told.image, self.now) if is_new
+                          else next_state.order_failed(self.state, action.color, self.now))
             return False
         is_half = self.r.random() < self.fail_chance
         if isinstance(self.engine, Swarm):
@@ -208,17 +219,17 @@ class CountedWorld:
             if is_half:
                 self._maybe_killed()
         if is_half:
-            self.state = next_state.failed(self.state, telling(action.color), self.now)
+            self.state = next_state.order_failed(self.state, action.color, self.now)
         return not is_half
 
-    def _retire(self, action: plan.Action) -> bool:
+    def _retire(self, action: actions.Retire) -> bool:
         if self.r.random() < self.fail_chance:
-            self.state = next_state.failed(self.state, telling(action.color), self.now)
+            self.state = next_state.order_failed(self.state, action.color, self.now)
             return False
         self.engine.told.pop(action.color, None)
         self.engine.tasks = [each for each in self.engine.tasks
                              if each.color != action.color or self.engine.is_down(each)]
         self._maybe_killed()
-        none = None if self.remembers else Asked(0, action.release, self.now)
-        self.state = next_state.asked(self.state, action.color, none)
+        none = None if self.remembers else LastOrder(0, action.release, self.now)
+        self.state = next_state.order_given(self.state, action.color, none)
         return True

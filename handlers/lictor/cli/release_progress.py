@@ -69,20 +69,20 @@ class Progress(NamedTuple):
 
 def outcome(request: Request, snapshot: Snapshot) -> Outcome | None:
     """Decide how the release ended; None while it is under way."""
-    desired, state = snapshot.desired, snapshot.state
+    desired, release = snapshot.desired, snapshot.state.release
     if desired.removed:
         return Outcome("superseded", "the service is being removed")
     if desired.spec and desired.release != request.release:
         is_other_image = desired.spec.image != request.image
         return Outcome("superseded", f"{desired.spec.image} is desired now" if is_other_image else
                        f"the spec makes another release of {request.image} now")
-    if state.rollout:
+    if release.rollout:
         return None
-    if state.live_release == request.release:
+    if release.live_release == request.release:
         return Outcome("done")
-    if state.failed and state.failed.release == request.release:
-        live_image = (state.live or {}).get("image", "the earlier release")
-        return Outcome("failed", f"{one_line(state.failed.why)}. {live_image} runs on")
+    if release.failed and release.failed.release == request.release:
+        live_image = (release.live or {}).get("image", "the earlier release")
+        return Outcome("failed", f"{one_line(release.failed.why)}. {live_image} runs on")
     return None
 
 
@@ -91,9 +91,10 @@ def stage(request: Request, snapshot: Snapshot) -> str:
     desired, state, spec = snapshot.desired, snapshot.state, snapshot.desired.spec
     if desired.why_held or spec is None:
         return f"on hold: {desired.why_held or 'there is no spec'}"
-    rollout = state.rollout
+    rollout = state.release.rollout
     if rollout is None:
-        return f"{request.image} is live" if state.live_release == request.release else _before_start(state, spec.node)
+        is_live = state.release.live_release == request.release
+        return f"{request.image} is live" if is_live else _before_start(state, spec.node)
     if rollout.release != request.release:
         return "waiting: another release has to end first"
     if rollout.passing_since:
@@ -105,7 +106,7 @@ def stage(request: Request, snapshot: Snapshot) -> str:
 def _before_start(state: State, node: str) -> str:
     if state.breaker:
         return f"the breaker is open: {state.breaker.why}"
-    return f"on hold: {state.doubt}" if state.doubt else f"waiting: {node or 'a node'} has to begin"
+    return f"on hold: {state.trust.doubt}" if state.trust.doubt else f"waiting: {node or 'a node'} has to begin"
 
 
 def new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstance, ...]:
@@ -120,7 +121,7 @@ def new_catalog_name(request: Request, snapshot: Snapshot) -> str:
     """Name the catalogue's name of the new instances: until the release is live, that of the colour that is not."""
     live_name = snapshot.desired.catalog_name
     others = [name for name in snapshot.desired.catalog_names if name != live_name]
-    return others[0] if others and snapshot.state.live_release != request.release else live_name
+    return others[0] if others and snapshot.state.release.live_release != request.release else live_name
 
 
 def last_words(records: Iterable[Mapping[str, Any]], since: float, name: str) -> tuple[dict[str, str], list[str]]:

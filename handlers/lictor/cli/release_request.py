@@ -97,10 +97,10 @@ def _releasable(client: Client, prefix: str, name: str) -> Existing:
 
 def _rollback_target(service: Existing) -> dict[str, Any]:
     """Choose the table to go back to; raises Refused if there is none, or no way back to it."""
-    state, desired = service.state, service.desired
-    is_live = desired.release == state.live_release and (
-        state.rollout is None or state.rollout.release == desired.release)
-    table = state.previous if is_live else state.live if state.live_release else None
+    release, desired = service.state.release, service.desired
+    is_live = desired.release == release.live_release and (
+        release.rollout is None or release.rollout.release == desired.release)
+    table = release.previous if is_live else release.live if release.live_release else None
     if table is None:
         raise errors.Refused(f"{desired.name}: there is no earlier release on record")
     earlier, spec = service_spec.parse_spec(table, f"{service_state.KEY_PREFIX}{desired.name}"), desired.spec
@@ -137,12 +137,14 @@ def _request(client: Client, prefix: str, service: Existing, image: str, spec: b
         values["spec"] = spec
         operations.append(transactions.cas(f"{own}spec", spec, service.keys[f"{own}spec"].modify_index))
     desired = desires.desired(name, values, state, prefix)
-    if state.failed and state.failed.release == desired.release:
-        operations.append(state_store.writing(name, msgspec.structs.replace(state, failed=None), service.state_index))
+    failed, rollout = state.release.failed, state.release.rollout
+    if failed and failed.release == desired.release:
+        afresh = msgspec.structs.replace(state, release=msgspec.structs.replace(state.release, failed=None))
+        operations.append(state_store.writing(name, afresh, service.state_index))
     since = _newest_record(client, name)
     client.commit(operations)
-    if state.rollout and state.rollout.release == desired.release:
-        since = min(since, state.rollout.began_at)
+    if rollout and rollout.release == desired.release:
+        since = min(since, rollout.began_at)
     return Request(name, image, desired.release, desired.why_held, since, _timeout_s(desired))
 
 

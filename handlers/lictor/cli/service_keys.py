@@ -12,7 +12,7 @@ from lictor import errors, model
 from lictor.adapters import retry
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client, Entry
-from lictor.planner import budget
+from lictor.planner import breaker, next_state
 from lictor.planner import desired as desires
 from lictor.planner.service_state import State
 from lictor.reconcile.state_store import StateStore
@@ -169,19 +169,20 @@ def resume(client: Client, prefix: str, name: str) -> list[str]:
 def _start_afresh(client: Client, name: str) -> list[str]:
     states = StateStore(client)
     state, index = states.read(name)
-    if not state.breaker and not state.deaths:
+    backs_off = bool(state.healing.failures or state.release.order_failures)
+    if not state.breaker and not backs_off:
         return []
     _give_back(client, name)
-    states.write(name, msgspec.structs.replace(state, breaker=None, well_since=0.0, deaths={}), index)
+    states.write(name, next_state.afresh(state), index)
     return [*(["the breaker is closed"] if state.breaker else []),
-            *(["starts back off no more"] if state.deaths else [])]
+            *(["starts back off no more"] if backs_off else [])]
 
 
 def _give_back(client: Client, name: str) -> None:
-    entry = client.get(budget.KEY)
+    entry = client.get(breaker.KEY)
     if entry:
-        left = [reservation for reservation in budget.decode(entry.value) if reservation.service != name]
-        client.put(budget.KEY, budget.encode(left, time.time()), cas=entry.modify_index)
+        left = [reservation for reservation in breaker.decode(entry.value) if reservation.service != name]
+        client.put(breaker.KEY, breaker.encode(left, time.time()), cas=entry.modify_index)
 
 
 def existing(client: Client, prefix: str, name: str) -> Existing:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from lictor import model
 from lictor.adapters.text import one_line, printable
 from lictor.planner import desired as desires
-from lictor.planner import plan
+from lictor.planner.actions import KINDS_OF_ACTS
 from lictor.planner.service_state import State
 from lictor.reconcile import act, history, observe, responsibility
 from lictor.reconcile.context import Context
@@ -103,8 +103,8 @@ def _summary(facts: _Facts) -> str:
 def _obstacle(facts: _Facts, spec: Spec) -> str:
     if facts.state.breaker:
         return f"the breaker is open: {facts.state.breaker.why}"
-    if facts.state.doubt:
-        return f"on hold: {facts.state.doubt}"
+    if facts.state.trust.doubt:
+        return f"on hold: {facts.state.trust.doubt}"
     if any(each.node == spec.node and not each.node_alive for each in facts.instances):
         return f"on hold: node {spec.node} does not answer"
     return ""
@@ -112,7 +112,7 @@ def _obstacle(facts: _Facts, spec: Spec) -> str:
 
 def _release(facts: _Facts, spec: Spec, now_s: float) -> str:
     """Say how the release of what is desired stands, if it is not live; usually ""."""
-    release, state = facts.desired.release, facts.state
+    release, state = facts.desired.release, facts.state.release
     if state.live_release == release:
         return ""
     if state.failed and state.failed.release == release:
@@ -178,7 +178,7 @@ def read_story(context: Context, name: str) -> dict[str, Any]:
 
 
 def needs_work(actions: list[dict[str, Any]]) -> bool:
-    return any(action["kind"] in plan.ACTS for action in actions)
+    return any(action["kind"] in KINDS_OF_ACTS for action in actions)
 
 
 def describe_action(head: str, action: dict[str, Any]) -> str:

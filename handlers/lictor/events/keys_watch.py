@@ -194,7 +194,6 @@ def _route(prefix: str, name: str, keys: Mapping[str, bytes], old: Route | None,
     if desired.removed or desired.spec and not desired.spec.route:
         return {**old, "removed": True} if old else None
     new = desires.route(desired, node)
-    is_given = desired.why_replicas == f"replicas key is {desired.replicas}"
-    if new and desired.spec and old and not old["removed"] and not is_given:
+    if new and desired.spec and old and not old["removed"] and not desired.replicas_given:
         new["empty_ok"] = old["empty_ok"] and desired.spec.replicas.min == 0  # the last good count stays
     return new

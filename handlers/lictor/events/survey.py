@@ -9,7 +9,8 @@ from typing import NamedTuple
 from lictor import errors
 from lictor.adapters import files, heartbeat, log, process
 from lictor.events import keys_watch, script, timer
-from lictor.planner import plan, scheduled
+from lictor.planner import scheduled
+from lictor.planner.actions import Hold, describe
 from lictor.reconcile import loop, observe, observer_health, responsibility
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
@@ -99,7 +100,7 @@ def _needs_work(reading: Reading) -> bool:
     observation = reading.observation
     is_finished = observation.desired.removed and not observation.containers and scheduled.is_over(observation)
     return is_finished or observation.state != reading.stored.state or any(
-        action.kind in (*plan.ACTS, "confirm", "wait") for action in reading.actions)
+        not isinstance(action, Hold) for action in reading.actions)
 
 
 def _problems(context: Context, readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> list[str]:
@@ -125,8 +126,7 @@ def _pending(context: Context, readings: Mapping[str, Reading], own: Mapping[str
 
 def _undone(name: str, reading: Reading) -> list[str]:
     why_held = reading.observation.desired.why_held
-    actions = [f"{name}: {action.kind} {action.container}: {action.reason}".replace(" : ", ": ")
-               for action in reading.actions]
+    actions = [f"{name}: {describe(action.kind, action.container, action.reason)}" for action in reading.actions]
     return actions or ([f"{name}: hold: {why_held}"] if why_held else [])
 
 

@@ -1,53 +1,189 @@
-"""One thing to be done, or deliberately not to be done, with its reason. Pure."""
+"""Actions on one service: what is carried out, and what is deliberately not done, each with its reason.
 
-from typing import NamedTuple
+The reason of an act is its cause alone, as kind and container say the rest. A hold, a wait and a confirmation say
+"STATE: CAUSE. CONSEQUENCE."; `action` is what they keep from being done, if that is a single action.
+"""
+
+from typing import NamedTuple, get_args
+
+import msgspec
 
 from lictor.model import JOINING
-from lictor.planner.observation import Member
-from lictor.planner.self_preservation import Doubt
-
-# What is carried out; confirm is looked into, wait and hold are only explained.
-ACTS = ("start", "admit", "drain", "undrain", "stop", "remove", "switch", "scale", "redeploy", "retire", "end")
+from lictor.planner.members import Member
 
 
-class Action(NamedTuple):
-    """start, admit (to traffic), drain, undrain, stop (and keep), remove, switch (the live colour); of an engine that
-    counts by itself scale, redeploy, retire (a colour as a whole), end (one instance): to be carried out. confirm: to
-    be decided by a consistent reading. wait, hold: deliberately not done, with the reason."""
+class _Record(msgspec.Struct, frozen=True):
+    @property
+    def kind(self) -> str:
+        return type(self).__name__.lower()
 
-    kind: str
+
+class _OnMember(_Record, frozen=True):
+    member: Member
     reason: str
-    container: str = ""
-    container_id: str = ""
-    service_id: str = ""
-    number: int = 0  # the instance's; scale, redeploy: how many there are to be
-    until: float = 0.0  # wait: when time alone changes the decision; 0.0: it may change at any moment
-    replaces: str = ""  # the id of the running container that this replaces, for which the budget is asked
-    color: str = ""  # start: the new container's; switch: the one that is to be live; scale...: the one that is told
-    release: str = ""  # start, switch, scale...: the fingerprint of what it is made from; "": of what is live
+
+    @property
+    def container(self) -> str:
+        return self.member.name
 
 
-def on(kind: str, member: Member, reason: str, until: float = 0.0) -> Action:
-    service_id = member.instance.service_id if member.instance else ""
-    return Action(kind, reason, member.name, member.container.id, service_id, member.container.number, until)
+class _OnColor(_Record, frozen=True):
+    container: str  # the colour's name in the catalogue
+    reason: str
+    color: str
 
 
-def leave(member: Member, reason: str, then: str = "remove") -> Action:
-    """Drain it; what gets no traffic, or none yet, can end at once, as `then`."""
+class Start(_Record, frozen=True):
+    """Start a container, or one that was kept stopped."""
+
+    container: str
+    reason: str
+    number: int
+    color: str
+    release: str  # the fingerprint of what it is made from
+    replaces: str = ""  # the id of the running container that it replaces, which the budget pays for
+
+
+class Admit(_OnMember, frozen=True):
+    """Let a new instance into traffic."""
+
+
+class Undrain(_OnMember, frozen=True):
+    """Let a draining instance into traffic again."""
+
+
+class Drain(_OnMember, frozen=True):
+    """Take an instance out of traffic, so that it can end."""
+
+    replaces: str = ""  # its own container's id if it goes by judgement before another comes
+
+
+class Stop(_OnMember, frozen=True):
+    """Stop a container and keep it."""
+
+
+class Remove(_OnMember, frozen=True):
+    """Stop a container if it runs, and remove it."""
+
+    replaces: str = ""  # as that of Drain
+
+
+class End(_OnMember, frozen=True):
+    """End one instance of a scheduler, which starts another."""
+
+    replaces: str  # its own container's id
+
+
+class Replace(_OnMember, frozen=True):
+    """Replace an unhealthy instance, in whichever way; never carried out, as a Start, Drain, End or Redeploy is."""
+
+
+class Switch(_OnColor, frozen=True):
+    """Make a colour the live one."""
+
+
+class Scale(_OnColor, frozen=True):
+    """Order so many instances of a release from a scheduler."""
+
+    replicas: int
+    release: str  # the fingerprint of what they are made from
+
+
+class Redeploy(_OnColor, frozen=True):
+    """Order a scheduler to make all its instances anew, of this release."""
+
+    replicas: int
+    release: str
+    replaces: str = ""  # the id of the unhealthy container that it is for
+
+
+class Retire(_OnColor, frozen=True):
+    """Order a scheduler to forget a colour."""
+
+    release: str
+
+
+Order = Scale | Redeploy | Retire
+Act = Start | Admit | Drain | Undrain | Stop | Remove | End | Switch | Order
+KINDS_OF_ACTS = tuple(act.__name__.lower() for act in get_args(Act))
+
+
+class Hold(_Record, frozen=True):
+    """Deliberately not done."""
+
+    container: str
+    reason: str
+    action: Act | Replace | None = None
+
+
+class Wait(_Record, frozen=True):
+    """Not done yet."""
+
+    container: str
+    reason: str
+    until: float = 0.0  # when time alone changes the decision; 0.0: it may change at any moment
+    action: Act | Replace | None = None
+
+
+class Confirm(_Record, frozen=True):
+    """Not done before a consistent reading shows its cause too."""
+
+    container: str
+    reason: str
+    action: Act | Replace | None = None
+
+
+Action = Act | Hold | Wait | Confirm
+
+
+class Obstacle(NamedTuple):
+    """What stands against an action, and until when by time alone (0.0: unknown)."""
+
+    why: str
+    until: float = 0.0
+
+
+def hold(action: Act | Replace, why: str) -> Hold:
+    return Hold(action.container, f"on hold: {why}. {_would(action)}", action)
+
+
+def wait(action: Act | Replace, state: str, why: str, until: float = 0.0) -> Wait:
+    return Wait(action.container, f"{state}: {why}. {_would(action)}", until, action)
+
+
+def wait_for(member: Member, reason: str) -> Wait:
+    return Wait(member.name, reason, member.until)
+
+
+def put_off(action: Act | Replace, obstacle: Obstacle) -> Hold | Wait:
+    """Wait if time alone removes the obstacle, else hold."""
+    return wait(action, "on hold", *obstacle) if obstacle.until else hold(action, obstacle.why)
+
+
+def confirm(action: Act | Replace) -> Confirm:
+    return Confirm(action.container, f"unconfirmed: a consistent reading has to show it too. {_would(action)}", action)
+
+
+def confirmed(certain: bool, action: Act) -> Act | Confirm:
+    """The act itself after a consistent reading, else the need for one."""
+    return action if certain else confirm(action)
+
+
+def leave(member: Member, reason: str, ending: type[Stop] | type[Remove] = Remove) -> Drain | Stop | Remove:
+    """Drain an instance that gets traffic; end one that gets none, or none yet."""
     gets_traffic = member.instance and member.instance.maintenance != JOINING
-    return on("drain" if gets_traffic else then, member, reason)
+    return Drain(member, reason) if gets_traffic else ending(member, reason)
 
 
-def put_off(act: Action, reason: str, until: float) -> Action:
-    """Not now: a wait when time alone changes that, else a hold."""
-    return act._replace(kind="wait" if until else "hold", reason=reason, until=until)
+def replaced_by(action: Act) -> str:
+    """The id of the running container that an act replaces by judgement, so that the budget pays for it; "": none."""
+    return action.replaces if isinstance(action, Start | Drain | Remove | End | Redeploy) else ""
 
 
-def held(unsure: Doubt, member: Member, what: str) -> Action:
-    return put_off(on("", member, ""), f"not done, as {unsure.why}: {what}", unsure.until)
+def describe(kind: str, container: str, reason: str) -> str:
+    """An action as a line for people."""
+    return f"{kind} {container}: {reason}" if container else f"{kind}: {reason}"
 
 
-def confirmed(seen_certain: bool, action: Action) -> Action:
-    """The action itself when it rests on a consistent reading, else that one has to show it too."""
-    return action if seen_certain else action._replace(
-        kind="confirm", reason=f"{action.reason}: a consistent reading has to show it too")
+def _would(action: Act | Replace) -> str:
+    return f"Would {action.kind} {action.container} ({action.reason})."

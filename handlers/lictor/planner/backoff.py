@@ -1,50 +1,66 @@
-"""Which numbers to start, and how long to wait after failures. Pure."""
+"""Starts of missing instances, and the back-off after failures: at once, then after 10 s, doubling to 5 min."""
 
 import zlib
 
-from lictor.planner.actions import Action
-from lictor.planner.observation import Member, Observation
-from lictor.planner.service_state import Deaths
+from lictor.planner.actions import Hold, Start, Wait, hold, wait
+from lictor.planner.members import Member
+from lictor.planner.observation import Observation
+from lictor.planner.service_state import Failures
 
 BACK_OFF_S = 10.0
 BACK_OFF_MAX_S = 300.0
+FORGET_FAILURES_S = 600.0
 
 
-def back_off_s(deaths: Deaths) -> float:
-    """The first death is made good at once; then it is 10 s, doubling to 5 min."""
-    return 0.0 if deaths.count < 2 else min(BACK_OFF_S * 2.0 ** min(deaths.count - 2, 30), BACK_OFF_MAX_S)
+def back_off_s(failures: Failures) -> float:
+    return 0.0 if failures.count < 2 else min(BACK_OFF_S * 2.0 ** min(failures.count - 2, 30), BACK_OFF_MAX_S)
 
 
-def retry_at(name: str, number: str, deaths: Deaths) -> float:
-    """The earliest time to start this number, or to tell its engine, again. Each wait is up to a quarter shorter, so
-    that what died together does not come back together; but for everybody who looks it is the same."""
-    jitter = zlib.crc32(f"{name}-{number}-{deaths.last_at}".encode()) / 2 ** 32
-    return deaths.last_at + back_off_s(deaths) * (1 - jitter / 4)
+def retry_at(name: str, what: str, failures: Failures) -> float:
+    """When a number may be started again, or an order given again.
+
+    Each back-off is up to a quarter shorter, so that what failed together does not come back together; every node that
+    computes it gets the same.
+    """
+    jitter = zlib.crc32(f"{name}-{what}-{failures.last_at}".encode()) / 2 ** 32
+    return failures.last_at + back_off_s(failures) * (1 - jitter / 4)
 
 
-def starts(everyone: list[Member], seen: Observation, count: int, why: str, *, release: str,
-           replaces: str = "") -> list[Action]:
-    """Start `count` of the live colour with the lowest free numbers; what has to wait says so."""
-    wanted = seen.desired
-    limit = wanted.spec.replicas.max if wanted.spec else 0
-    used = {each.container.number for each in everyone if each.condition != "gone"}
+def count_failure(failures: dict[str, Failures], key: str, weight: int, now: float) -> dict[str, Failures]:
+    before = failures[key].count if key in failures else 0
+    return {**failures, key: Failures(before + weight, now)}
+
+
+def is_fresh(failures: Failures, now: float) -> bool:
+    """Whether failures are too young to be forgotten."""
+    return now - failures.last_at < FORGET_FAILURES_S + BACK_OFF_MAX_S
+
+
+def starts(everyone: list[Member], observation: Observation, count: int, why: str, *, release: str,
+           replaces: str = "") -> list[Start | Wait | Hold]:
+    """Start `count` containers of the live colour with the lowest free numbers, or say what each waits for."""
+    desired = observation.desired
+    there = [member for member in everyone if member.condition != "gone"]
+    used = {member.container.number for member in there}
     free = [number for number in range(1, len(used) + count + 1) if number not in used][:count]
-    room = limit - sum(each.condition != "gone" for each in everyone)
-    actions = []
+    room = (desired.spec.replicas.max if desired.spec else 0) - len(there)
+    actions: list[Start | Wait | Hold] = []
     for number in free:
-        container, deaths = f"{wanted.catalog_name}-{number}", seen.state.deaths.get(str(number))
-        wait_until = retry_at(wanted.name, str(number), deaths) if deaths else 0.0
-        if release != wanted.release and seen.state.live is None:
-            actions.append(Action("hold", "not started, as it is not remembered what those that serve were made from; "
-                                          f"another release would end that: {why}", container, number=number))
-        elif deaths and seen.now < wait_until:
-            actions.append(Action("wait", f"backs off after {deaths.count} failures, until then no start: {why}",
-                                  container, number=number, until=wait_until))
-        elif room <= 0:
-            actions.append(Action("wait", f"replicas.max is {limit}, one of those that go has to be gone first: {why}",
-                                  container, number=number))
-        else:
-            room -= 1
-            actions.append(Action("start", why, container, number=number, replaces=replaces, color=wanted.color,
-                                  release=release))
+        start = Start(f"{desired.catalog_name}-{number}", why, number, desired.color, release, replaces)
+        actions.append(_or_what_it_waits_for(start, observation, room))
+        room -= isinstance(actions[-1], Start)
     return actions
+
+
+def _or_what_it_waits_for(start: Start, observation: Observation, room: int) -> Start | Wait | Hold:
+    desired, state = observation.desired, observation.state
+    failures = state.healing.failures.get(str(start.number))
+    until = retry_at(desired.name, str(start.number), failures) if failures else 0.0
+    if start.release != desired.release and state.release.live is None:
+        return hold(start, "it is unknown what the serving instances were made from; another release would end that")
+    if failures and observation.now < until:
+        return wait(start, "backing off", f"it failed {failures.count} times", until)
+    if room <= 0:
+        limit = desired.spec.replicas.max if desired.spec else 0
+        return wait(start, "no room", f"replicas.max is {limit}, so an instance that goes has to be gone first")
+    return start

@@ -1,140 +1,136 @@
-"""The colour that is not live: a release comes up in it, and what was live before ends in it. Pure."""
+"""The colour that is not live: a release comes up in it, and what was live before, or has failed, ends in it.
+
+Never: an instance ends while the nginx of a live node may send requests to it.
+"""
 
 from lictor import model
-from lictor.planner import actions as action
 from lictor.planner import drain, release, self_preservation
-from lictor.planner.actions import Action
-from lictor.planner.observation import Member, Observation, candidates
+from lictor.planner.actions import (
+    Action,
+    Obstacle,
+    Remove,
+    Start,
+    Stop,
+    Switch,
+    Undrain,
+    Wait,
+    confirmed,
+    leave,
+    put_off,
+)
+from lictor.planner.members import Member, candidates
+from lictor.planner.observation import Observation
 
 
-def actions(seen: Observation) -> list[Action]:
-    """What is to be done about both colours beyond keeping the live one as it should be."""
-    wanted = seen.desired
-    if not wanted.color or wanted.removed or wanted.spec is None:
+def actions(observation: Observation) -> list[Action]:
+    """Decide on both colours beyond keeping the live one as it should be."""
+    desired = observation.desired
+    if not desired.color or desired.removed or desired.spec is None:
         return []
-    return [*color_key(seen), *_others(seen), *(_newcomers(seen) if seen.state.rollout else [])]
+    return [*restore_color_key(observation), *_end_others(observation),
+            *(_bring_up(observation) if observation.state.release.rollout else [])]
 
 
-def color_key(seen: Observation) -> list[Action]:
-    wanted = seen.desired
-    if wanted.color_key == wanted.color:
+def restore_color_key(observation: Observation) -> list[Switch]:
+    desired = observation.desired
+    if desired.color_key == desired.color:
         return []
-    why = f"the color key is {wanted.color_key!r}" if wanted.color_key else "there is no color key"
-    return [Action("switch", f"{why}, and {wanted.color} is live", wanted.catalog_name, color=wanted.color)]
+    why = f"the color key is {desired.color_key!r}" if desired.color_key else "there is no color key"
+    return [Switch(desired.catalog_name, f"{why}, and {desired.color} is live", desired.color)]
 
 
-def _newcomers(seen: Observation) -> list[Action]:
-    """Have as many as are live, all of them passing; then make their colour the live one."""
-    blocked = release.in_the_way(seen)
-    if blocked:
-        return [action.on("wait", blocked[0], f"{seen.desired.other_color} has to be free first for the new release")]
-    new = release.newcomers(seen)
-    draining = [each for each in new if each.condition == "draining"]
-    if draining:  # what was live until just now is wanted again
-        return [action.on("undrain", each, "its release is asked for again") for each in draining]
-    standing = [each for each in new if each.stands]
-    if len(standing) < seen.target:
-        return _starts(new, standing, seen)
-    if len(standing) > seen.target:
-        return [action.on("remove", each, f"{seen.desired.why_replicas}, and it serves nobody yet")
-                for each in standing[seen.target:]]
-    return gate(standing, seen)
-
-
-def gate(standing: list[Member], seen: Observation) -> list[Action]:
-    """The switch to those that are as many as are wanted; or what they wait for."""
-    late = [each for each in standing if not each.passes]
+def switch(new: list[Member], observation: Observation) -> list[Action]:
+    """Make the colour of the new instances the live one, or say what they wait for; they are as many as desired."""
+    late, desired = release.late_checks(new), observation.desired
     if late:
-        return [action.on("wait", each, f"is {each.condition}; the new release has to pass its checks",
-                          until=each.until) for each in late]
-    return [_switch(standing, seen)]
+        return [*late]
+    image, color = desired.spec.image if desired.spec else "", desired.other_color
+    return [release.gate(Switch(model.catalog_name(desired.name, color), f"all {len(new)} of {image} pass", color),
+                         observation)]
 
 
-def _starts(new: list[Member], standing: list[Member], seen: Observation) -> list[Action]:
-    """Those that were kept first: going back takes seconds."""
-    wanted, running = seen.desired, {each.container.number for each in standing}
-    kept = [each.container.number for each in new if release.is_kept(each, seen)]
-    free = [*kept, *(each for each in range(1, seen.target + len(new) + 1) if each not in {*kept, *running})]
-    image = wanted.spec.image if wanted.spec else ""
-    return [Action("start", f"release of {image}: as many as are live, {seen.target}",
-                   f"{model.catalog_name(wanted.name, wanted.other_color)}-{number}", number=number,
-                   color=wanted.other_color, release=wanted.release) for number in free[:seen.target - len(standing)]]
-
-
-def _switch(standing: list[Member], seen: Observation) -> Action:
-    wanted, running = seen.desired, seen.state.rollout
-    assert wanted.spec is not None and running is not None
-    gate, name = wanted.spec.release, model.catalog_name(wanted.name, wanted.other_color)
-    passing_until = (running.passing_since or seen.now) + gate.healthy_for
-    unsure = self_preservation.blindness(seen)
-    why = f"all {len(standing)} of {wanted.spec.image} pass"
-    if seen.now < passing_until:
-        return Action("wait", f"{why}, for less than {gate.healthy_for:g} s", name, until=passing_until)
-    if unsure:
-        return action.put_off(Action("switch", "", name), f"no switch, as {unsure.why}", unsure.until)
-    if seen.certain and release.unsmoked(seen):
-        return Action("wait", f"{release.unsmoked(seen)}; asked again until the deadline", name)
-    return action.confirmed(seen.certain, Action("switch", why, name, color=wanted.other_color,
-                                                 release=wanted.release))
-
-
-def _others(seen: Observation) -> list[Action]:
-    """What is not of the release under way: kept stopped for a while if it was live before, else removed; and what was
-    left of a start that was cut short."""
-    everyone, new = candidates(seen), release.newcomers(seen)
-    return [each for member in everyone if member not in new or member.condition == "gone" and not release.is_kept(
-        member, seen) for each in _ended(member, everyone, seen)]
-
-
-def _ended(member: Member, everyone: list[Member], seen: Observation) -> list[Action]:
-    keeps = _is_to_be_kept(member, seen)
-    then = "stop" if keeps else "remove"
-    if member.condition == "leaving" or member.condition == "gone" and keeps and member.container.status == "exited":
-        return []
-    if member.condition == "gone":
-        return [action.on("remove", member, f"it is {member.container.status}, and not kept{_failed(member, seen)}")]
-    if member.condition == "draining":
-        return [drain.ending(member, everyone, seen, then=then)]
-    if _failed(member, seen) and not drain.is_listed(member, seen):
-        return [action.on("remove", member, _failed(member, seen).lstrip(", "))]
-    return [_leaves(member, then, seen)]
-
-
-def _leaves(member: Member, then: str, seen: Observation) -> Action:
-    unsure, runs_on = self_preservation.blindness(seen), listed(seen)
-    if runs_on:
-        return action.put_off(action.on(then, member, ""), runs_on.why, runs_on.until)
-    if unsure:
-        return action.held(unsure, member, f"end it, {seen.desired.color} is live")
-    why = f"{seen.desired.color} is live, and no nginx lists it any more"
-    return action.confirmed(seen.certain, action.leave(member, why, then))
-
-
-def listed(seen: Observation) -> self_preservation.Doubt | None:
-    """Why what was live has to run on: not before no nginx lists it any more. A node that does not answer stands
-    against that, but not against the next release."""
-    deadline_at = seen.state.switched_at + (seen.desired.spec.release.deadline if seen.desired.spec else 0.0)
-    alive = [node for node, is_alive in seen.behind if is_alive]
-    dead = [f"{node} (does not answer)" for node, is_alive in seen.behind if not is_alive]
-    behind = alive if seen.state.rollout else [*alive, *dead]
+def still_listed(observation: Observation) -> Obstacle | None:
+    """Say why the colour that is not live has to run on: an nginx lists it. A node that does not answer stands against
+    its end, but not against the next release."""
+    desired, state = observation.desired, observation.state.release
+    deadline_s = desired.spec.release.deadline if desired.spec else 0.0
+    dead = [f"{node} (does not answer)" for node, is_alive in observation.behind if not is_alive]
+    behind = [*observation.nodes_behind, *([] if state.rollout else dead)]
     if not behind:
         return None
-    said = f"the nginx of {', '.join(behind)} may still send requests to it"
-    if seen.now < deadline_at:
-        return self_preservation.Doubt(f"{said}; {seen.desired.color} is live", deadline_at)
-    return self_preservation.Doubt(
-        f"keeps running beside {seen.desired.color}: {said}; of one that routes no more, delete the key "
-        f"lictor/nodes/{seen.desired.name}/NODE"
-    )
+    why = f"the nginx of {', '.join(behind)} may still send requests to it"
+    if observation.now < state.switched_at + deadline_s:
+        return Obstacle(f"{why}; {desired.color} is live", state.switched_at + deadline_s)
+    return Obstacle(f"keeps running beside {desired.color}: {why}; of a node that routes no more, delete the key "
+                    f"lictor/nodes/{desired.name}/NODE")
 
 
-def _is_to_be_kept(member: Member, seen: Observation) -> bool:
-    """Of what was live before, for `keep`, unless a release needs the colour."""
-    spec, state = seen.desired.spec, seen.state
-    return bool(spec and not state.rollout and state.previous_release == member.container.release
-                and seen.now < state.switched_at + spec.release.keep)
+def _bring_up(observation: Observation) -> list[Action]:
+    """Have as many new instances as are live, all of them passing; then switch."""
+    in_the_way = release.in_the_way(observation)
+    if in_the_way:
+        color = observation.desired.other_color
+        return [Wait(in_the_way[0].name, f"in the way: {color} has to be free for the new release.")]
+    new = release.new_members(observation)
+    draining = [member for member in new if member.condition == "draining"]
+    if draining:  # it was live until just now
+        return [Undrain(member, "its release is desired again") for member in draining]
+    standing = [member for member in new if member.stands]
+    if len(standing) < observation.target:
+        return [*_start(new, standing, observation)]
+    if len(standing) > observation.target:
+        why = f"{observation.desired.why_replicas}, and it serves nobody yet"
+        return [Remove(member, why) for member in standing[observation.target:]]
+    return switch(standing, observation)
 
 
-def _failed(member: Member, seen: Observation) -> str:
-    failed = seen.state.failed
-    return f", as its release failed: {failed.why}" if failed and failed.release == member.container.release else ""
+def _start(new: list[Member], standing: list[Member], observation: Observation) -> list[Start]:
+    """Start the kept ones first: going back takes seconds."""
+    desired, running = observation.desired, {member.container.number for member in standing}
+    kept = [member.container.number for member in new if release.is_kept(member, observation)]
+    others = [number for number in range(1, observation.target + len(new) + 1) if number not in {*kept, *running}]
+    image, color = desired.spec.image if desired.spec else "", desired.other_color
+    return [Start(f"{model.catalog_name(desired.name, color)}-{number}",
+                  f"release of {image}: as many as are live, {observation.target}", number, color, desired.release)
+            for number in [*kept, *others][:observation.target - len(standing)]]
+
+
+def _end_others(observation: Observation) -> list[Action]:
+    """End what is not of the release under way, and the remains of a start that was cut short."""
+    everyone, new = candidates(observation), release.new_members(observation)
+    return [action for member in everyone if member not in new
+            or member.condition == "gone" and not release.is_kept(member, observation)
+            for action in _end(member, everyone, observation)]
+
+
+def _end(member: Member, everyone: list[Member], observation: Observation) -> list[Action]:
+    """End one member; what was live before is kept stopped for a while."""
+    keeps, failure, status = _is_to_be_kept(member, observation), _failure(member, observation), member.container.status
+    ending = Stop if keeps else Remove
+    if member.condition == "leaving" or member.condition == "gone" and keeps and status == "exited":
+        return []
+    if member.condition == "gone":
+        return [Remove(member, f"it is {status}, and not kept" + (f", as {failure}" if failure else ""))]
+    if member.condition == "draining":
+        return [drain.end(member, everyone, observation, ending)]
+    if failure and not drain.is_listed(member, observation):
+        return [Remove(member, f"as {failure}")]
+    return [_take_out(member, ending, observation)]
+
+
+def _take_out(member: Member, ending: type[Stop] | type[Remove], observation: Observation) -> Action:
+    action = leave(member, f"{observation.desired.color} is live, and no nginx lists it any more", ending)
+    against = still_listed(observation) or self_preservation.blindness(observation)
+    return put_off(action, against) if against else confirmed(observation.certain, action)
+
+
+def _is_to_be_kept(member: Member, observation: Observation) -> bool:
+    """Whether it was live before, for `keep`, unless a release needs the colour."""
+    spec, state = observation.desired.spec, observation.state.release
+    return bool(spec and not state.rollout and state.previous_release == member.release
+                and observation.now < state.switched_at + spec.release.keep)
+
+
+def _failure(member: Member, observation: Observation) -> str:
+    failed = observation.state.release.failed
+    return f"its release failed: {failed.why}" if failed and failed.release == member.release else ""

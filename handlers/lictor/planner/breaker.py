@@ -1,36 +1,78 @@
-"""Whether one more running container may be replaced: the budget, and the breaker that opens when it is spent. Pure."""
+"""The circuit breaker: it opens when an unhealthy instance should be replaced and a budget is spent.
 
-from lictor.planner import budget
-from lictor.planner.observation import Observation
-from lictor.planner.self_preservation import Doubt
+The budgets (of the service, and of the fleet in the key lictor/budget) count replacements of running containers. The
+breaker closes after 10 minutes in which all is as desired, or by `lictor resume`; until then one replacement is tried
+every half hour, if the budgets allow it.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from lictor.planner.actions import Obstacle
+from lictor.planner.observation import Observation, Reservation
 from lictor.planner.service_state import Breaker
 
+KEY = "lictor/budget"
 TRY_AGAIN_S = 1800.0
 CLOSES_AFTER_S = 600.0
+_KEPT_S = 86_400.0  # longer than any `per` that makes sense, so that the key does not grow for ever
 
 
-def obstacle(seen: Observation) -> Doubt | None:
-    """Why none may be replaced now; None: one may."""
-    opened = seen.state.breaker
-    if opened is None:
-        return Doubt(spent(seen)) if spent(seen) else None
-    tries = [each.at for each in seen.reservations
-             if each.service == seen.desired.name and opened.opened_at < each.at <= seen.now]
-    next_try = max([opened.opened_at, *tries]) + TRY_AGAIN_S
-    if seen.now >= next_try and not spent(seen):
+def decode(text: bytes | None) -> tuple[Reservation, ...]:
+    """Decode the reservations; a key that is absent or damaged holds none."""
+    try:
+        return tuple(msgspec.json.decode(text or b"[]", type=list[Reservation]))
+    except (ValueError, RecursionError):
+        return ()
+
+
+def encode(reservations: Iterable[Reservation], now: float) -> bytes:
+    """Encode the reservations of the last day; a time to come was written by a wrong clock, and becomes now."""
+    return msgspec.json.encode([msgspec.structs.replace(entry, at=min(entry.at, now)) for entry in reservations
+                                if now - entry.at < _KEPT_S])
+
+
+def obstacle(observation: Observation) -> Obstacle | None:
+    """Say why no running instance may be replaced now; None: one may."""
+    breaker, spent = observation.state.breaker, _spent(observation)
+    if breaker is None:
+        return Obstacle(spent) if spent else None
+    tries = [entry.at for entry in observation.reservations
+             if entry.service == observation.desired.name and breaker.opened_at < entry.at <= observation.now]
+    next_try = max([breaker.opened_at, *tries]) + TRY_AGAIN_S
+    if observation.now >= next_try and not spent:
         return None
-    return Doubt(f"the breaker is open, as {opened.why}; one more try {max(next_try - seen.now, 0) / 60:.0f} min from "
-                 f"now, or after `lictor resume {seen.desired.name}`", next_try)
+    minutes = max(next_try - observation.now, 0) / 60
+    return Obstacle(f"the breaker is open, as {breaker.why}; the next try is in {minutes:.0f} min, or after "
+                    f"`lictor resume {observation.desired.name}`", next_try)
 
 
-def spent(seen: Observation) -> str:
-    """Which budget is spent; "": none."""
-    spec = seen.desired.spec
-    own = (spec.heal.budget, float(spec.heal.per)) if spec else (0, 0.0)
-    return budget.spent(seen.reservations, seen.desired.name, seen.now, own=own,
-                        fleet=(seen.rules.budget, seen.rules.per_s))
+def advance(observation: Observation, *, is_due: bool, is_well: bool) -> Breaker | None:
+    """Open the breaker if a replacement is due by a reliable judgement and a budget is spent; close it after a while in
+    which all is well."""
+    breaker, now = observation.state.breaker, observation.now
+    if breaker is None:
+        spent = _spent(observation) if is_due else ""
+        return Breaker(now, spent) if spent else None
+    if breaker.well_since and now - breaker.well_since >= CLOSES_AFTER_S and is_well:
+        return None
+    return Breaker(min(breaker.opened_at, now), breaker.why, min(breaker.well_since or now, now) if is_well else 0.0)
 
 
-def opened(seen: Observation) -> Breaker | None:
-    """The breaker as it opens when a replacement is due and no budget is left for it."""
-    return Breaker(seen.now, spent(seen)) if spent(seen) else None
+def _spent(observation: Observation) -> str:
+    """Say which budget is spent; "": none."""
+    name, spec, rules = observation.desired.name, observation.desired.spec, observation.rules
+    own = [entry for entry in observation.reservations if entry.service == name]
+    for words, reservations, limit, per_s in (
+            ("its", own, spec.heal.budget if spec else 0, float(spec.heal.per) if spec else 0.0),
+            ("the fleet's", observation.reservations, rules.budget, rules.per_s)):
+        used = count_used(reservations, observation.now, per_s)
+        if used >= limit:
+            return f"{words} budget is spent: {used} of {limit} replaced within {per_s / 60:g} min"
+    return ""
+
+
+def count_used(reservations: Iterable[Reservation], now: float, per_s: float) -> int:
+    """Count those of the last `per_s`; a time far in the future was written by a wrong clock, and does not count."""
+    return sum(abs(now - entry.at) < per_s for entry in reservations)

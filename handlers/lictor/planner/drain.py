@@ -1,43 +1,63 @@
-"""Those that are taken out of traffic: when an instance has drained, and may end. Pure."""
+"""Drains: when an instance that was taken out of traffic may end.
 
-from lictor.planner import actions
-from lictor.planner.actions import Action
-from lictor.planner.observation import Member, Observation, drain_mark, registrations
+It ends once no nginx lists it and three readings in a row show no open connection; at the latest after `drain`. Never
+ended: the last useful instance that an nginx lists, as long as the service is desired.
+"""
+
+from lictor.planner.actions import Remove, Stop, Wait, wait
+from lictor.planner.members import Member, registrations
+from lictor.planner.observation import Observation, drain_mark
 
 IDLE_READS = 3  # in a row, before a drained container counts as idle
 
 
-def ending(member: Member, everyone: list[Member], seen: Observation, *, then: str = "remove") -> Action:
-    """What comes of one that drains: `then`, or to wait for it."""
-    mark = drain_mark(member.instance)
-    assert mark is not None and member.instance is not None
-    (since, why), drain_s = mark, seen.desired.spec.drain if seen.desired.spec else 0.0
-    in_flight = seen.in_flight.get(member.container.id)
-    served = is_listed(member, seen)
-    if not served and in_flight == 0 and seen.idle_reads.get(member.container.id, 0) >= IDLE_READS:
-        return actions.on(then, member, f"drained: {why}")
-    # Else it is worth no waiting that nginx still lists it.
-    is_of_use = any(each.status != "critical" for each in registrations(member, seen))
-    is_last = is_of_use and served and seen.target > 0 and not any(
-        _outlasts(each, member) and is_listed(each, seen) for each in everyone)
-    if seen.now >= since + drain_s and not is_last:
-        return actions.on(then, member, f"drained for {drain_s:g} s, as long as allowed: {why}")
-    busy = "it is the last that an nginx lists" if is_last else "an nginx still lists it" if served else (
-        "it cannot be seen whether it is idle" if in_flight is None else
-        f"{in_flight} connections or requests to it are open")
-    return actions.on("wait", member, f"drains: {busy}")
+def end(member: Member, everyone: list[Member], observation: Observation,
+        ending: type[Stop] | type[Remove] = Remove) -> Stop | Remove | Wait:
+    """End a draining member, or say what it waits for."""
+    since, why = drain_mark(member.instance) or (observation.now, "")
+    drain_s = observation.desired.spec.drain if observation.desired.spec else 0.0
+    is_last = _is_last(member, everyone, observation)
+    if _is_idle(member, observation):
+        return ending(member, f"drained: {why}")
+    if observation.now >= since + drain_s and not is_last:
+        return ending(member, f"drained for {drain_s:g} s, as long as allowed: {why}")
+    return wait(ending(member, why), "draining", _busy(member, observation, is_last=is_last))
 
 
-def is_listed(member: Member, seen: Observation) -> bool:
+def is_listed(member: Member, observation: Observation) -> bool:
     """Whether the nginx of a live node may send requests to it."""
-    return any((each.node, each.service_id) in seen.serving for each in registrations(member, seen))
+    return any((instance.node, instance.service_id) in observation.serving
+               for instance in registrations(member, observation))
+
+
+def _is_idle(member: Member, observation: Observation) -> bool:
+    container_id = member.container.id
+    return (not is_listed(member, observation) and observation.in_flight.get(container_id) == 0
+            and observation.idle_reads.get(container_id, 0) >= IDLE_READS)
+
+
+def _is_last(member: Member, everyone: list[Member], observation: Observation) -> bool:
+    """Whether an nginx would be left without any useful instance; for a critical one it is not worth a wait."""
+    is_useful = any(instance.status != "critical" for instance in registrations(member, observation))
+    return is_useful and is_listed(member, observation) and observation.target > 0 and not any(
+        _outlasts(other, member) and is_listed(other, observation) for other in everyone)
+
+
+def _busy(member: Member, observation: Observation, *, is_last: bool) -> str:
+    in_flight = observation.in_flight.get(member.container.id)
+    if is_last:
+        return "it is the last that an nginx lists"
+    if is_listed(member, observation):
+        return "an nginx still lists it"
+    return ("it cannot be seen whether it is idle" if in_flight is None else
+            f"{in_flight} connections or requests to it are open")
 
 
 def _outlasts(other: Member, member: Member) -> bool:
-    """It runs on, and is of use, when the member has gone: of those that drain, the one whose drain began last."""
+    """Whether the other one is still useful when the member has gone: of two that drain, the later one is."""
     if other.instance and other.instance.status == "critical":
         return False
-    began, others = drain_mark(member.instance), drain_mark(other.instance)
-    if began and others and other.condition == "draining":
-        return (others[0], other.container.id) > (began[0], member.container.id)
+    mark, other_mark = drain_mark(member.instance), drain_mark(other.instance)
+    if mark and other_mark and other.condition == "draining":
+        return (other_mark[0], other.container.id) > (mark[0], member.container.id)
     return other.condition not in ("gone", "leaving")

@@ -1,21 +1,190 @@
-"""Whether one that runs and is ill may be replaced now, whoever would start the other one. Pure."""
+"""Healing: unhealthy instances that run are replaced, one at a time.
 
-from lictor.planner import actions, breaker, self_preservation
-from lictor.planner.actions import Action
-from lictor.planner.observation import Member, Observation, critical_for_s
+States of a replacement: due (the longest critical one, after its grace) -> its replacement starts beside it -> the
+replacement passes -> the unhealthy one is drained -> removed. If replicas.max leaves no room, it is drained first,
+as long as more than replicas.min others pass. If the replacement never passes, it goes itself.
+
+Never: a replacement begins in doubt, without a consistent reading, over a budget, or while another one is starting; an
+instance goes before one that stays passes. Containers that have ended need none of this: they are facts, and started
+again by `backoff`.
+"""
+
+from lictor.planner import backoff, breaker, release, self_preservation
+from lictor.planner.actions import (
+    Action,
+    Confirm,
+    Drain,
+    Hold,
+    Obstacle,
+    Replace,
+    Wait,
+    confirm,
+    confirmed,
+    hold,
+    leave,
+    put_off,
+    wait,
+)
+from lictor.planner.members import (
+    START_UP_GRACE_S,
+    Departures,
+    Member,
+    candidates,
+    critical_for_s,
+    critical_since,
+    departures,
+    failed_to_pass,
+    members,
+    standing,
+)
+from lictor.planner.observation import Observation
+from lictor.planner.service_state import Failures, Healing
 
 
-def reason(ill: Member, seen: Observation) -> str:
-    return f"critical for {critical_for_s(ill, seen):.0f} s"
+def reason(unhealthy: Member, observation: Observation) -> str:
+    return f"critical for {critical_for_s(unhealthy, observation):.0f} s"
 
 
-def obstacle(ill: Member, seen: Observation) -> Action | None:
-    """What is to be said or asked first: a doubt, a consistent reading, the budget; None: it may be replaced."""
-    unsure = self_preservation.doubt(seen)
-    if unsure:
-        return actions.held(unsure, ill, f"replace it, {reason(ill, seen)}")
-    if not seen.certain:
-        return actions.on("confirm", ill, f"{reason(ill, seen)}: a consistent reading has to show it too before it is "
-                                         "replaced")
-    spent = breaker.obstacle(seen)
-    return actions.held(spent._replace(until=0.0), ill, f"replace it, {reason(ill, seen)}") if spent else None
+def longest_critical(unhealthy: list[Member], observation: Observation) -> Member | None:
+    return max(unhealthy, key=lambda member: critical_for_s(member, observation), default=None)
+
+
+def due(observation: Observation) -> Member | None:
+    """The unhealthy instance that is to be replaced next; None while another one is starting.
+
+    While too many stand, one is due only if none of the staying ones passes: then none goes before another comes.
+    During a release none is; on the way back from one, an instance of the live release may be.
+    """
+    everyone, staying = standing(observation), departures(observation).staying
+    is_back = release.is_rolling(observation)
+    is_over = len(everyone) > observation.target
+    if is_back and (observation.state.release.rollout or is_over) or len(staying) != observation.target:
+        return None
+    if any(member.condition == "starting" for member in everyone):
+        return None
+    if is_over and any(member.condition in ("healthy", "failing") for member in staying):
+        return None
+    target = release.target_release(observation)
+    return longest_critical([member for member in staying if member.condition == "unhealthy"
+                             and not (is_back and member.release != target)], observation)
+
+
+def obstacle(unhealthy: Member, observation: Observation) -> Hold | Wait | Confirm | None:
+    """Say what stands against a replacement: a doubt, no consistent reading, the breaker; None: nothing does."""
+    replacement = Replace(unhealthy, reason(unhealthy, observation))
+    doubt = self_preservation.doubt(observation)
+    if doubt:
+        return put_off(replacement, doubt)
+    if not observation.certain:
+        return confirm(replacement)
+    spent = breaker.obstacle(observation)
+    return hold(replacement, spent.why) if spent else None
+
+
+def replace(unhealthy: Member, everyone: list[Member], observation: Observation) -> list[Action]:
+    """Start another instance beside the unhealthy one, or let a draining one that is well back into traffic; if
+    replicas.max leaves no room, take the unhealthy one away first."""
+    against, spec = obstacle(unhealthy, observation), observation.desired.spec
+    if against or spec is None:
+        return [against] if against else []
+    cancelled = release.cancelled_drains(everyone, observation)[:1]
+    if cancelled:
+        return [*cancelled]
+    running = [member for member in everyone if member.condition != "gone"]
+    if len(running) < spec.replicas.max:
+        why = f"to replace {unhealthy.name}: {reason(unhealthy, observation)}"
+        return [*backoff.starts(everyone, observation, 1, why, release=release.target_release(observation),
+                                replaces=unhealthy.container.id)]
+    return [_replace_in_place(unhealthy, running, spec.replicas.min, spec.replicas.max, observation)]
+
+
+def let_replaced_go(leaving: Departures, observation: Observation) -> list[Action]:
+    """Let the unhealthy ones go for which others stand in, once all of those pass; or, if those are unhealthy as well,
+    to make room for yet another."""
+    staying, spec = leaving.staying, observation.desired.spec
+    if not leaving.replaced or any(member.condition in ("starting", "failing") for member in staying):
+        return []
+    is_full = bool(spec and len(leaving.replaced) + len(staying) >= spec.replicas.max)
+    all_unhealthy = all(member.condition == "unhealthy" for member in staying)
+    makes_room = is_full and all_unhealthy and not breaker.obstacle(observation)
+    serves_on = makes_room or any(member.condition == "healthy" for member in staying)
+    return [_let_go(member, serves_on, observation) for member in leaving.replaced]
+
+
+def note_passed(observation: Observation) -> list[str]:
+    """Note which of the containers that are there have passed their check once."""
+    everyone = (*members(observation), *candidates(observation))
+    passing = {member.container.id for member in everyone if member.check_passes}
+    known = passing | set(observation.state.healing.passed_once)
+    return sorted({container.id for container in observation.containers} & known)
+
+
+def advance(observation: Observation, *, begins_anew: bool, has_surplus: bool) -> Healing:
+    """Note what is critical since when, and count failures; `begins_anew`: a release begins, which may be what mends
+    them, and its own deadline runs."""
+    healing, everyone, now = observation.state.healing, members(observation), observation.now
+    # The failures of a scheduler's instances are the scheduler's to make good.
+    dead = [] if observation.scheduler else [
+        member for member in everyone if member.condition == "gone" or failed_to_pass(member, observation)]
+    return Healing(
+        critical_since=_critical_since(everyone, observation),
+        passed_once=healing.passed_once,
+        counted_dead=sorted(member.container.id for member in dead),
+        failures=_forget_failures(_count_failures({} if begins_anew else healing.failures, dead, observation),
+                                  everyone, observation),
+        surplus_since=min(healing.surplus_since or now, now) if has_surplus else 0.0)
+
+
+def _replace_in_place(unhealthy: Member, running: list[Member], least: int, most: int,
+                      observation: Observation) -> Action:
+    why = reason(unhealthy, observation)
+    if any(member.condition in ("draining", "leaving") for member in running):
+        return wait(Replace(unhealthy, why), "no room", f"replicas.max is {most}, so another has to be gone first")
+    passing = sum(member.condition == "healthy" for member in running)
+    if passing - 1 >= least:
+        return Drain(unhealthy, f"in place, as replicas.max is {most}: {why}", replaces=unhealthy.container.id)
+    return hold(Replace(unhealthy, why),
+                f"replicas.max is {most}, so none can be started beside it; to restart it in place, at least "
+                f"{least + 1} others would have to pass (replicas.min and one), and {passing} do")
+
+
+def _let_go(member: Member, serves_on: bool, observation: Observation) -> Action:
+    never_passed = failed_to_pass(member, observation)
+    why = f"a replacement that has not passed its check in {START_UP_GRACE_S:g} s" if never_passed else (
+        reason(member, observation))
+    action, doubt = leave(member, why), self_preservation.doubt(observation)
+    if not serves_on and not never_passed:
+        return put_off(action, Obstacle("none of the staying instances passes its check"))
+    return put_off(action, doubt) if doubt else confirmed(observation.certain, action)
+
+
+def _critical_since(everyone: list[Member], observation: Observation) -> dict[str, float]:
+    """Note the first sightings. They are kept while a registration cannot be seen: an agent's restart is no reason to
+    begin anew. A scheduler's instance was started when it was first seen not to pass."""
+    known, has_scheduler = observation.state.healing.critical_since, observation.scheduler is not None
+    first_seen = candidates(observation) if has_scheduler else []
+    return {member.container.id: critical_since(member.container, observation) for member in (*everyone, *first_seen)
+            if member.is_critical or member.condition == "starting" and (
+                has_scheduler or member.instance is None and member.container.id in known)}
+
+
+def _count_failures(failures: dict[str, Failures], dead: list[Member], observation: Observation) -> dict[str, Failures]:
+    """Count each end once, and double if it came before the check ever passed. An end of a failed release is no reason
+    to back off from what comes after it."""
+    healing, failed = observation.state.healing, release.standing_failure(observation)
+    for member in dead:
+        if member.container.id not in healing.counted_dead and not (failed and member.release == failed.release):
+            weight = 1 if member.container.id in healing.passed_once else 2
+            failures = backoff.count_failure(failures, str(member.container.number), weight, observation.now)
+    return failures
+
+
+def _forget_failures(failures: dict[str, Failures], everyone: list[Member],
+                     observation: Observation) -> dict[str, Failures]:
+    """Forget the failures of a number after ten good minutes, or when none of it has been there for long; a time to
+    come, by a wrong clock, is now."""
+    now, numbers = observation.now, {str(member.container.number) for member in everyone}
+    good = {str(member.container.number) for member in everyone
+            if member.condition == "healthy" and now - member.container.started_at >= backoff.FORGET_FAILURES_S}
+    return {number: Failures(entry.count, min(entry.last_at, now)) for number, entry in failures.items()
+            if number not in good and (number in numbers or backoff.is_fresh(entry, now))}

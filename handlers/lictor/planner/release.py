@@ -1,215 +1,295 @@
-"""A new release beside what is live: whether one is under way, how far it is, and whether it has failed. Pure."""
+"""A release: another fingerprint is desired than the live one, and takes over from it, or fails.
+
+States: live (nothing else is desired); under way (`rollout`: its instances come up beside the live ones); failed (it is
+desired still, and not tried again). A release begins when the desired fingerprint differs from a live one that has
+passed once. It takes over when all its instances have passed for `healthy_for`, their smoke test too, and a consistent
+reading shows it: with colours by a Switch, which changes the key and the state together; without them by
+`next_state.advance`, once no instance of another release stands. It fails if an instance ends, if its scheduler gives
+up, or at the deadline, which counts from its last new instance. It ends if something else is desired; while the service
+is held it stands still.
+
+Never: the live release is given up before another has passed; a failed release is tried again until something changes;
+a release that never passed is gone back to.
+"""
 
 import msgspec
 
-from lictor.planner import actions, self_preservation
-from lictor.planner.actions import Action
-from lictor.planner.observation import Member, Observation, candidates, drain_mark, group, members
-from lictor.planner.service_state import Failure, Rollout, State
+from lictor.planner import backoff, self_preservation
+from lictor.planner.actions import Act, Action, Undrain, Wait, confirmed, put_off, wait, wait_for
+from lictor.planner.members import Member, candidates, members, standing
+from lictor.planner.observation import Observation, drain_mark
+from lictor.planner.service_state import Failure, Failures, Release, Rollout
 
 
-def live_release(seen: Observation) -> str:
-    """The fingerprint of what serves; "": nothing has ever passed its check, so there is nothing to keep. When that is
-    not remembered, what is asked for has yet to prove itself beside another that passes."""
-    if seen.state.proven and seen.state.live_release:
-        return seen.state.live_release
-    passing = [each.container.release for each in members(seen) if each.condition == "healthy"]
-    return next((each for each in passing if each != seen.desired.release), passing[0] if passing else "")
+def live_release(observation: Observation) -> str:
+    """The fingerprint of what serves; "": nothing has passed its check yet, so there is nothing to keep.
+
+    If it is not remembered, the desired release has yet to prove itself beside another one that passes.
+    """
+    release, desired = observation.state.release, observation.desired
+    if release.live_is_proven and release.live_release:
+        return release.live_release
+    passing = [member.release for member in members(observation) if member.condition == "healthy"]
+    return next((found for found in passing if found != desired.release), passing[0] if passing else "")
 
 
-def goal(seen: Observation) -> str:
-    """The fingerprint of what the instances of the live colour are to be made from now; without colours a release
-    comes up among them."""
-    if seen.state.rollout and not seen.desired.color:
-        return seen.state.rollout.release
-    return live_release(seen) or seen.desired.release
+def target_release(observation: Observation) -> str:
+    """The fingerprint of what instances of the live colour are made from now; without colours that is a release's."""
+    rollout, desired = observation.state.release.rollout, observation.desired
+    return rollout.release if rollout and not desired.color else live_release(observation) or desired.release
 
 
-def taken_back(everyone: list[Member], seen: Observation) -> list[Action]:
-    """Those that drain though they are well and wanted again, the last to have begun first. Where nobody passes, what
-    is live is wanted again during a release too: it would drain until no nginx lists it, and leave nobody to list."""
-    releases = {goal(seen)} if anyone_passes(seen) else {goal(seen), live_release(seen)}
-    well = [each for each in everyone if each.condition == "draining" and each.instance
-            and each.instance.status != "critical" and each.container.release in releases]
-    return [actions.on("undrain", each, f"wanted again: {seen.desired.why_replicas}")
-            for each in sorted(well, key=lambda each: drain_mark(each.instance) or (0.0, ""), reverse=True)]
+def cancelled_drains(everyone: list[Member], observation: Observation) -> list[Undrain]:
+    """Let draining instances that are well and desired again into traffic, the last to have begun first.
+
+    If no instance passes, the live release is desired again during a release too: else its last instance would drain
+    until no nginx lists it, and nothing else is there to be listed.
+    """
+    target = target_release(observation)
+    releases = {target} if any_passes(observation) else {target, live_release(observation)}
+    well = [member for member in everyone if member.condition == "draining" and member.instance
+            and member.instance.status != "critical" and member.release in releases]
+    return [Undrain(member, f"desired again: {observation.desired.why_replicas}")
+            for member in sorted(well, key=lambda member: drain_mark(member.instance) or (0.0, ""), reverse=True)]
 
 
-def anyone_passes(seen: Observation) -> bool:
-    """Whether any of what is live, or is to take over from it without colours, gets traffic and passes."""
-    return any(each.condition == "healthy" for each in members(seen))
+def any_passes(observation: Observation) -> bool:
+    """Whether any instance of the live colour gets traffic and passes."""
+    return any(member.condition == "healthy" for member in members(observation))
 
 
-def is_asked_for(seen: Observation) -> bool:
-    wanted, live = seen.desired, live_release(seen)
-    return bool(wanted.spec and seen.target and live and wanted.release != live)
+def standing_failure(observation: Observation) -> Failure | None:
+    """The failure of the desired release, which is not tried again as it is."""
+    failed = observation.state.release.failed
+    is_of_desired = failed and failed.release == observation.desired.release
+    return failed if is_of_desired and _is_requested(observation) else None
 
 
-def has_failed(seen: Observation) -> Failure | None:
-    """The failure of what is asked for, which is not tried again as it is."""
-    failed = _last_failure(seen)
-    return failed if failed and is_asked_for(seen) else None
+def new_members(observation: Observation) -> list[Member]:
+    """The members of the release under way; also ended ones, and those that were kept of an earlier one."""
+    rollout = observation.state.release.rollout
+    return [member for member in _around(observation) if rollout and member.release == rollout.release]
 
 
-def newcomers(seen: Observation) -> list[Member]:
-    """The instances of the release under way; also those that ended, and were kept of an earlier one."""
-    running = seen.state.rollout
-    return [each for each in _around(seen) if running and each.container.release == running.release]
-
-
-def is_kept(member: Member, seen: Observation) -> bool:
-    """It was stopped before the release began that wants it again."""
-    began_at = seen.state.rollout.began_at if seen.state.rollout else seen.now
+def is_kept(member: Member, observation: Observation) -> bool:
+    """Whether it was stopped before the release began that needs it again."""
+    rollout = observation.state.release.rollout
+    began_at = rollout.began_at if rollout else observation.now
     return member.container.status == "exited" and member.container.started_at < began_at
 
 
-def in_the_way(seen: Observation) -> list[Member]:
-    """What still runs of another release in the colour that the new one is to have."""
-    wanted = seen.state.rollout.release if seen.state.rollout else ""
-    return [each for each in candidates(seen) if each.container.release != wanted and each.condition != "gone"]
+def in_the_way(observation: Observation) -> list[Member]:
+    """The members of other releases that are still there in the colour that the new release is to have."""
+    rollout = observation.state.release.rollout
+    return [member for member in candidates(observation) if member.condition != "gone"
+            and member.release != (rollout.release if rollout else "")]
 
 
-def rollout(seen: Observation) -> Rollout | None:
-    """The release under way after this observation: begun, gone on with, or ended."""
-    old = seen.state.rollout
-    if seen.desired.why_held and not seen.desired.removed:
-        return msgspec.structs.replace(old, passing_since=0.0, moved_at=0.0) if old else None
-    if not is_asked_for(seen) or has_failed(seen):
-        return None
-    wanted = seen.desired.release
-    old = old if old and old.release == wanted else Rollout(wanted, seen.now)
-    new = [each for each in newcomers(seen._replace(state=msgspec.structs.replace(seen.state, rollout=old)))
-           if each.stands]
-    count = min(len(new), seen.target)  # who scales it down and up again gives it another deadline
-    is_moving = not old.moved_at or count > old.most
-    asked = seen.state.asked.get(seen.desired.release_color)
-    told_at = asked.at if asked and asked.done and asked.release == wanted and asked.at <= seen.now else 0.0
-    return Rollout(
-        wanted, min(old.began_at, seen.now), most=min(max(old.most, count), seen.target),
-        passing_since=min(old.passing_since or seen.now, seen.now) if new and all(each.passes for each in new) else 0.0,
-        moved_at=0.0 if _drains(wanted, seen) else seen.now if is_moving else max(min(old.moved_at, seen.now), told_at))
+def is_rolling(observation: Observation) -> bool:
+    """Whether some standing members of a service without colours are not of the target release: on the way forward, or
+    back from a release that failed."""
+    desired = observation.desired
+    return bool(not desired.color and desired.spec and not desired.removed and observation.target
+                and live_release(observation) and any(
+                    member.release != target_release(observation) for member in standing(observation)))
 
 
-def ended(old: State, failed: Failure) -> State:
-    """The release under way has failed; that its engine could not be told of it does not put off the way back."""
-    deaths = {number: each for number, each in old.deaths.items() if number.isdigit()}
-    return msgspec.structs.replace(old, rollout=None, failed=failed, deaths=deaths)
+def passing_until(observation: Observation) -> float:
+    """How long the new instances have to pass before the next step; 0.0: none passes."""
+    rollout, spec = observation.state.release.rollout, observation.desired.spec
+    return rollout.passing_since + spec.release.healthy_for if rollout and rollout.passing_since and spec else 0.0
 
 
-def failure(seen: Observation) -> Failure | None:
-    """Why the release under way has failed, if it has."""
-    if not seen.state.rollout or seen.desired.why_held or seen.desired.spec is None:
-        return None
-    why = _died(seen) or _gave_up(seen) or _late(seen)
-    return Failure(seen.state.rollout.release, seen.desired.spec.image, why, seen.now) if why else None
+def gate(act: Act, observation: Observation) -> Action:
+    """Take the next step of a release once its instances have passed for `healthy_for`, their smoke test too, and a
+    consistent reading shows it; else say what it waits for."""
+    until, blind, spec = passing_until(observation), self_preservation.blindness(observation), observation.desired.spec
+    if spec and observation.now < until:
+        return wait(act, "passing", f"for less than {spec.release.healthy_for:g} s", until)
+    if blind:
+        return put_off(act, blind)
+    if observation.certain and (failures := smoke_failures(observation)):
+        return wait(act, "smoke test fails", f"{failures}; it is repeated until the deadline")
+    return confirmed(observation.certain, act)
 
 
-def unsmoked(seen: Observation) -> str:
-    """What speaks against the new instances on their smoke path; "": nothing. To be asked after a consistent reading
-    only, which alone asks them."""
-    spec = seen.desired.spec
+def late_checks(new: list[Member]) -> list[Wait]:
+    return [wait_for(member, f"{member.condition}: the new release has to pass its checks.")
+            for member in new if not member.passes]
+
+
+def smoke_failures(observation: Observation) -> str:
+    """Say which new instances fail the smoke test; "": none. Known after a consistent reading only."""
+    spec = observation.desired.spec
     if spec is None or not spec.release.smoke:
         return ""
-    bad = [f"{each.name} {seen.smoke.get(each.container.id, 'was not asked')}" for each in newcomers(seen)
-           if each.passes and seen.smoke.get(each.container.id, "?")]
+    bad = [f"{member.name} {observation.smoke.get(member.container.id, 'was not tested')}"
+           for member in new_members(observation)
+           if member.passes and observation.smoke.get(member.container.id, "?")]
     return f"smoke path {spec.release.smoke}: {'; '.join(bad)}" if bad else ""
 
 
-def _died(seen: Observation) -> str:
-    """One that ends by itself ends the release: what is live serves on, and nobody has to wait for the deadline."""
-    dead = [each for each in newcomers(seen) if each.condition == "gone" and not is_kept(each, seen)
-            and each.container.status != "created"]
-    return "; ".join(f"{each.name} is {each.container.status} with exit code {each.container.exit_code}"
-                     for each in dead)
+def is_late(observation: Observation) -> bool:
+    """Whether the deadline has passed. It counts from the last new instance, and from when its scheduler had its order,
+    so that a long pull of the image, a long playbook or a drain is not held against the release."""
+    spec, rollout = observation.desired.spec, observation.state.release.rollout
+    return bool(spec and rollout and rollout.moved_at and not self_preservation.blindness(observation)
+                and observation.now >= rollout.moved_at + spec.release.deadline)
 
 
-def _gave_up(seen: Observation) -> str:
-    color = seen.desired.release_color
-    there, running, asked = group(seen, color), seen.state.rollout, seen.state.asked.get(color)
-    if not there or not running or not asked or asked.at < running.began_at:  # what it gave up was an earlier try
-        return ""
-    return f"its engine has given up: {there.trouble}" if there.gave_up and there.release == running.release else ""
+def is_order_done(observation: Observation, color: str) -> bool:
+    """Whether nothing of the last order about a colour is known to be half done."""
+    order = observation.state.release.last_orders.get(color)
+    return order is None or order.done
 
 
-def is_late(seen: Observation) -> bool:
-    """It counts from the last new instance, and from when the engine was told, so that a long pull of the image, a long
-    playbook or a drain is not held against it."""
-    spec, running = seen.desired.spec, seen.state.rollout
-    return bool(spec and running and running.moved_at and not self_preservation.blindness(seen)
-                and seen.now >= running.moved_at + spec.release.deadline)
+def advance(observation: Observation) -> Release:
+    """Forget the failure of something else; begin, continue or end the release under way; fail it."""
+    before, desired, now = observation.state.release, observation.desired, observation.now
+    failed = before.failed if before.failed and before.failed.release == desired.release else None
+    observation = observation.with_state(release=msgspec.structs.replace(before, failed=failed))
+    release = msgspec.structs.replace(observation.state.release, rollout=_advance_rollout(observation))
+    failure = _failure(observation.with_state(release=release))
+    release = fail(release, failure) if failure else release
+    failures = {} if has_begun(release, before, desired.release) else release.order_failures
+    return msgspec.structs.replace(
+        release, switched_at=min(release.switched_at, now),
+        last_orders={color: msgspec.structs.replace(order, at=min(order.at, now))
+                     for color, order in release.last_orders.items()},
+        order_failures={color: Failures(entry.count, min(entry.last_at, now)) for color, entry in failures.items()
+                        if backoff.is_fresh(entry, now)})
 
 
-def _late(seen: Observation) -> str:
-    """All but a check that does not pass has to be seen by a consistent reading, which asks the smoke path too."""
-    spec = seen.desired.spec
-    if spec is None or not is_late(seen):
-        return ""
-    within = f"within {spec.release.deadline:g} s"
-    new = [each for each in newcomers(seen) if each.stands]
-    late = [f"{each.name} is {each.condition}" for each in new if not each.passes]
-    if late:
-        return f"not all passed {within}: {', '.join(late)}"
-    if not seen.certain:
-        return ""
-    if unsmoked(seen):
-        return unsmoked(seen)
-    if len(new) < seen.target:
-        count = f"only {len(new)} of {seen.target}" if new else "no instance"
-        return f"{count} could be started {within}{_trouble(seen)}"
-    if _are_too_many(seen):
-        return f"{len(_around(seen))} are there, {seen.target} are wanted; the engine did not end the others {within}"
-    is_fewer = seen.state.surplus_since and not seen.desired.color  # that is asked for later than the release was
-    told_at = seen.state.surplus_since + seen.rules.surplus_after_s if is_fewer else 0.0
-    if not is_told(seen, seen.desired.release_color) and seen.now >= told_at + spec.release.deadline:
-        return f"its engine did not end well what it was told {within}"
-    return ""
+def has_begun(release: Release, before: Release, desired_release: str) -> bool:
+    """Whether a release, or another first one, has begun since `before`."""
+    if release.rollout:
+        return before.rollout is None or before.rollout.release != release.rollout.release
+    return bool(not before.live_is_proven and before.live_release and before.live_release != desired_release)
 
 
-def is_told(seen: Observation, color: str) -> bool:
-    """Whether nothing is known to be half done of what the engine was last told of this colour."""
-    asked = seen.state.asked.get(color)
-    return asked is None or asked.done
+def fail(release: Release, failure: Failure) -> Release:
+    """End the release under way; that its scheduler could not be given orders does not put off the way back."""
+    return msgspec.structs.replace(release, rollout=None, failed=failure, order_failures={})
 
 
-def _are_too_many(seen: Observation) -> bool:
-    """More than its engine was told, for too long: it ends what it replaces when the new ones pass."""
-    running, spec, there = seen.state.rollout, seen.desired.spec, group(seen, seen.desired.release_color)
-    told = max(seen.target, there.replicas if there else 0)  # fewer are asked for only after a while
-    return bool(seen.counts and running and spec and running.passing_since and len(_around(seen)) > told
-                and seen.now >= running.passing_since + spec.release.deadline)
+def _is_requested(observation: Observation) -> bool:
+    desired, live = observation.desired, live_release(observation)
+    return bool(desired.spec and observation.target and live and desired.release != live)
 
 
-def _around(seen: Observation) -> list[Member]:
-    """All of the colour that the release has, or of the service without colours."""
-    return candidates(seen) if seen.desired.color else members(seen)
+def _around(observation: Observation) -> list[Member]:
+    """All members of the colour that the release has, or of the service without colours."""
+    return candidates(observation) if observation.desired.color else members(observation)
 
 
-def _drains(wanted: str, seen: Observation) -> bool:
-    """Whether what it replaces, or what has its colour, still answers its last requests. With its engine, only for as
-    long as it may: its registration may be left over."""
-    spec, marks = seen.desired.spec, [drain_mark(each.instance) for each in _around(seen)
-                                      if each.condition == "draining" and each.container.release != wanted]
-    return any(mark and spec and (not seen.counts or seen.now < mark[0] + spec.drain + spec.stop_grace_period)
+def _advance_rollout(observation: Observation) -> Rollout | None:
+    rollout, desired = observation.state.release.rollout, observation.desired
+    if desired.why_held and not desired.removed:
+        return msgspec.structs.replace(rollout, passing_since=0.0, moved_at=0.0) if rollout else None
+    if not _is_requested(observation) or standing_failure(observation):
+        return None
+    is_same = rollout and rollout.release == desired.release
+    return _continue(rollout if rollout and is_same else Rollout(desired.release, observation.now), observation)
+
+
+def _continue(rollout: Rollout, observation: Observation) -> Rollout:
+    """Note what has come and what passes. A scale down and up again begins another deadline."""
+    now, target = observation.now, observation.target
+    new = [member for member in _around(observation) if member.release == rollout.release and member.stands]
+    count, all_pass = min(len(new), target), bool(new) and all(member.passes for member in new)
+    return Rollout(
+        rollout.release, min(rollout.began_at, now), most=min(max(rollout.most, count), target),
+        passing_since=min(rollout.passing_since or now, now) if all_pass else 0.0,
+        moved_at=_moved_at(rollout, count, observation))
+
+
+def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
+    now, order = observation.now, observation.state.release.last_orders.get(observation.desired.release_color)
+    if _waits_for_drains(rollout.release, observation):
+        return 0.0
+    if not rollout.moved_at or count > rollout.most:
+        return now
+    is_ordered = order and order.done and order.release == rollout.release and order.at <= now
+    return max(min(rollout.moved_at, now), order.at if order and is_ordered else 0.0)
+
+
+def _waits_for_drains(release: str, observation: Observation) -> bool:
+    """Whether an instance that it replaces, or that has its colour, still answers its last requests. With a scheduler
+    that counts only for as long as it may take: its registration may be left over."""
+    spec, marks = observation.desired.spec, [drain_mark(member.instance) for member in _around(observation)
+                                             if member.condition == "draining" and member.release != release]
+    return any(mark and spec and (not observation.scheduler
+                                  or observation.now < mark[0] + spec.drain + spec.stop_grace_period)
                for mark in marks)
 
 
-def _trouble(seen: Observation) -> str:
-    color = seen.desired.release_color
-    there, nodes = group(seen, color), ", ".join(node for node, is_alive in seen.behind if is_alive)
-    if color and in_the_way(seen) and nodes:
+def _failure(observation: Observation) -> Failure | None:
+    """Say why the release under way has failed, if it has."""
+    rollout, desired = observation.state.release.rollout, observation.desired
+    if not rollout or desired.why_held or desired.spec is None:
+        return None
+    why = _ended(observation) or _given_up(observation) or _late(observation)
+    return Failure(rollout.release, desired.spec.image, why, observation.now) if why else None
+
+
+def _ended(observation: Observation) -> str:
+    """An instance that ends by itself ends the release: the live one serves on, and nobody waits for the deadline."""
+    return "; ".join(f"{member.name} is {member.container.status} with exit code {member.container.exit_code}"
+                     for member in new_members(observation) if member.condition == "gone"
+                     and not is_kept(member, observation) and member.container.status != "created")
+
+
+def _given_up(observation: Observation) -> str:
+    color, rollout = observation.desired.release_color, observation.state.release.rollout
+    group, order = observation.group(color), observation.state.release.last_orders.get(color)
+    if not group or not rollout or not order or order.at < rollout.began_at:  # it gave up an earlier try
+        return ""
+    gave_up = group.gave_up and group.release == rollout.release
+    return f"its scheduler has given up: {group.trouble}" if gave_up else ""
+
+
+def _late(observation: Observation) -> str:
+    """All but a failing check has to be shown by a consistent reading, which makes the smoke test too."""
+    spec = observation.desired.spec
+    if spec is None or not is_late(observation):
+        return ""
+    within = f"within {spec.release.deadline:g} s"
+    new = [member for member in new_members(observation) if member.stands]
+    late = [f"{member.name} is {member.condition}" for member in new if not member.passes]
+    if late:
+        return f"not all passed {within}: {', '.join(late)}"
+    if not observation.certain:
+        return ""
+    if len(new) < observation.target and not smoke_failures(observation):
+        count = f"only {len(new)} of {observation.target}" if new else "no instance"
+        return f"{count} could be started {within}{_trouble(observation)}"
+    return smoke_failures(observation) or _order_trouble(spec.release.deadline, within, observation)
+
+
+def _order_trouble(deadline_s: float, within: str, observation: Observation) -> str:
+    if _are_too_many(observation):
+        return (f"{len(_around(observation))} are there, {observation.target} are desired; the scheduler did not end "
+                f"the others {within}")
+    surplus_since = observation.state.healing.surplus_since if not observation.desired.color else 0.0
+    ordered_at = surplus_since + observation.rules.surplus_after_s if surplus_since else 0.0  # fewer, after a while
+    is_done = is_order_done(observation, observation.desired.release_color)
+    return "" if is_done or observation.now < ordered_at + deadline_s else (
+        f"its scheduler did not complete its order {within}")
+
+
+def _are_too_many(observation: Observation) -> bool:
+    """Whether for too long more are there than ordered: a scheduler ends what it replaces when the new ones pass."""
+    rollout, spec = observation.state.release.rollout, observation.desired.spec
+    group = observation.group(observation.desired.release_color)
+    ordered = max(observation.target, group.replicas if group else 0)  # fewer are ordered only after a while
+    return bool(observation.scheduler and rollout and spec and rollout.passing_since
+                and len(_around(observation)) > ordered
+                and observation.now >= rollout.passing_since + spec.release.deadline)
+
+
+def _trouble(observation: Observation) -> str:
+    color = observation.desired.release_color
+    group, nodes = observation.group(color), ", ".join(observation.nodes_behind)
+    if color and in_the_way(observation) and nodes:
         return f": {color} is not free, as the nginx of {nodes} may still send requests to it"
-    return f": {there.trouble}" if there and there.trouble else ""
-
-
-def _last_failure(seen: Observation) -> Failure | None:
-    """It is remembered until something else is asked for."""
-    failed = seen.state.failed
-    return failed if failed and failed.release == seen.desired.release else None
-
-
-def with_rollout(seen: Observation) -> Observation:
-    """The observation with the release under way, or its failure, in its state."""
-    seen = seen._replace(state=msgspec.structs.replace(seen.state, failed=_last_failure(seen)))
-    seen = seen._replace(state=msgspec.structs.replace(seen.state, rollout=rollout(seen)))
-    why = failure(seen)
-    return seen if why is None else seen._replace(state=ended(seen.state, why))
+    return f": {group.trouble}" if group and group.trouble else ""

@@ -1,231 +1,263 @@
-"""Services whose engine is told only how many there should be, and starts, places and ends them by itself. Pure."""
+"""Services with a scheduler: it is ordered how many instances there should be, and starts, places and ends them.
+
+Surplus, the gate of a release and healing are those of other services; here is what differs: the orders. Users are
+served by the live colour, so fewer of it are ordered with care, and never together with another release. A scheduler
+that remembers its orders goes on with them; one that does not is given the order again when something else is there.
+"""
+
+import msgspec
 
 from lictor.model import Group, Instance, catalog_name
-from lictor.planner import actions as action
 from lictor.planner import backoff, blue_green, healing, release, rolling
-from lictor.planner.actions import Action
-from lictor.planner.observation import Counts, Member, Observation, critical_for_s, group, members
-from lictor.planner.service_state import telling
-
-_TELLING_KINDS = ("scale", "redeploy", "retire")
-
-
-def actions(seen: Observation) -> list[Action]:
-    """What the engine has to be told, and whom of the ill it has to replace."""
-    counts, wanted = seen.counts, seen.desired
-    assert counts is not None
-    if not counts.tells:
-        return [] if wanted.removed else _ill(counts, seen)
-    if wanted.removed:
-        return [_patiently(each, seen) for each in _removed(counts, seen)]
-    told = _told(seen, wanted.color, seen.target, release.goal(seen))
-    if wanted.color:
-        told += [*blue_green.color_key(seen), *_other_color(seen)]
-    elif not told:
-        told = _last_step(seen)
-    is_told = any(each.kind in action.ACTS for each in told)  # then not something else at once
-    ill = [each for each in _ill(counts, seen) if not is_told or each.kind not in _TELLING_KINDS]
-    return [_patiently(each, seen) for each in (*told, *ill)]
+from lictor.planner.actions import (
+    Act,
+    Action,
+    Confirm,
+    End,
+    Order,
+    Redeploy,
+    Replace,
+    Retire,
+    Scale,
+    Wait,
+    confirmed,
+    hold,
+    put_off,
+    wait,
+)
+from lictor.planner.members import Member, members, surplus_stands_until
+from lictor.planner.observation import Observation, SchedulerView
+from lictor.spec import service_spec
 
 
-def is_over(seen: Observation) -> bool:
-    """Of a service that was removed: whether this node can say that nothing of it is left with its engine."""
-    counts = seen.counts
-    return counts is None or counts.tells and not _removed(counts, seen)
+def actions(observation: Observation, scheduler: SchedulerView) -> list[Action]:
+    """Decide which orders to give, and which unhealthy instance to replace."""
+    desired = observation.desired
+    if not scheduler.takes_orders:
+        return [] if desired.removed else _heal(observation, scheduler)
+    if desired.removed or desired.spec is None:
+        return [_back_off(action, observation) for action in _retire_all(observation, scheduler)]
+    orders = _order(observation, scheduler, desired.spec, desired.color, release.target_release(observation))
+    if desired.color:
+        orders += [*blue_green.restore_color_key(observation), *_other_color(observation, scheduler, desired.spec)]
+    elif not orders:
+        orders = _end_rollout(observation)
+    acts = any(isinstance(action, Act) for action in orders)  # then no other order at once
+    healed = [action for action in _heal(observation, scheduler) if not acts or not isinstance(action, Order)]
+    return [_back_off(action, observation) for action in (*orders, *healed)]
 
 
-def due(seen: Observation) -> Member | None:
-    """The ill one that is to be replaced next by this node: the longest critical, and none while others are on their
-    way."""
-    counts, everyone, is_released = seen.counts, members(seen), seen.state.rollout and not seen.desired.color
-    if counts is None or is_released or any(each.condition == "starting" for each in everyone):
+def is_over(observation: Observation) -> bool:
+    """Whether this node can say of a removed service that nothing of it is left with its scheduler."""
+    scheduler = observation.scheduler
+    return scheduler is None or scheduler.takes_orders and not _retire_all(observation, scheduler)
+
+
+def due(observation: Observation, scheduler: SchedulerView) -> Member | None:
+    """The unhealthy instance that this node is to replace next; None while others are on their way."""
+    everyone, rollout = members(observation), observation.state.release.rollout
+    if rollout and not observation.desired.color or any(member.condition == "starting" for member in everyone):
         return None
-    if not len(everyone) <= seen.target <= len(everyone) + len(_out_of_sight(counts, seen)):
+    if not len(everyone) <= observation.target <= len(everyone) + len(_out_of_sight(observation)):
         return None
-    ill = [each for each in everyone if each.condition == "unhealthy" and each.instance
-           and (each.instance.node == counts.node if counts.ends else counts.tells) and not _is_on_its_way(each, seen)]
-    return max(ill, key=lambda each: critical_for_s(each, seen), default=None)
+    return healing.longest_critical(
+        [member for member in everyone if member.condition == "unhealthy" and _is_ours(member, scheduler)
+         and not _is_on_its_way(member, observation)], observation)
 
 
-def _is_on_its_way(ill: Member, seen: Observation) -> bool:
-    """Not of what is live, on the way back from a release that failed, say: its engine replaces it by itself, as it is
-    yet to be told, or was told less than a deadline ago."""
-    goal, there = release.goal(seen), group(seen, seen.desired.color)
-    return there is not None and ill.container.release != goal and (
-        there.release != goal or seen.now < _told_again_at(there.color, seen))
+def surplus(observation: Observation, scheduler: SchedulerView) -> int:
+    """How many more than desired of the live colour are ordered; or registered, if its orders are not remembered."""
+    group = observation.group(observation.desired.color)
+    registered = 0 if scheduler.remembers_orders else len(members(observation))
+    return max(group.replicas if group else 0, registered) - observation.target
 
 
-def registered(seen: Observation) -> int:
-    """How many of the live colour there are of an engine that forgets what it was told; 0 of one that can say."""
-    return len(members(seen)) if seen.counts and not seen.counts.remembers else 0
+def _is_ours(member: Member, scheduler: SchedulerView) -> bool:
+    is_here = member.instance is not None and member.instance.node == scheduler.node
+    return member.instance is not None and (is_here if scheduler.ends_instances else scheduler.takes_orders)
 
 
-def _out_of_sight(counts: Counts, seen: Observation) -> list[Instance]:
-    """Those of the live colour whose node does not answer, and of which the engine does not say that they are gone."""
-    there = group(seen, seen.desired.color)
-    listed = there.container_ids if there else None
-    return [each for each in seen.instances if each.service == seen.desired.catalog_name and not each.node_alive
-            and (listed is None or each.container_id in listed)]
+def _is_on_its_way(unhealthy: Member, observation: Observation) -> bool:
+    """Whether its scheduler replaces it by itself: on the way back from a failed release, say, it is yet to get that
+    order, or got it less than a deadline ago."""
+    target, group = release.target_release(observation), observation.group(observation.desired.color)
+    return group is not None and unhealthy.release != target and (
+        group.release != target or observation.now < _order_again_at(group.color, observation))
 
 
-def _told(seen: Observation, color: str, count: int, fingerprint: str) -> list[Action]:
-    """Tell the engine what it has not been told yet, or what nothing has come of. Only where users are served, fewer
-    than before are asked for with care, and not together with another release."""
-    there, serves = group(seen, color), color == seen.desired.color
-    if seen.state.live is None and fingerprint != seen.desired.release:
-        return [Action("hold", "its engine is told nothing, as it is not remembered what those that serve were made "
-                               "from; another release would end that", catalog_name(seen.desired.name, color))]
-    act = Action("scale", seen.desired.why_replicas, catalog_name(seen.desired.name, color), number=count, color=color,
-                 release=fingerprint)
-    if there is None or there.release != fingerprint:
-        if there and there.replicas:
-            runs = f"{there.image} runs" if there.release else "what runs is not known"
-            act = act._replace(kind="redeploy", reason=f"{_images(seen, fingerprint)}, {runs}",
-                               number=max(count, there.replicas) if serves else count)
-        return [act]
-    if there.replicas > count and serves:
-        return [_fewer(act, f"{there.replicas} are asked for", seen)]
-    if there.replicas != count:
-        return [act]
-    if not release.is_told(seen, color):
-        return [act._replace(reason=f"told again, as that did not end well: {act.reason}")]
-    return _told_again(act, there, seen)
+def _out_of_sight(observation: Observation) -> list[Instance]:
+    """The instances of the live colour whose node does not answer, unless its scheduler says that they are gone."""
+    group = observation.group(observation.desired.color)
+    listed = group.container_ids if group else None
+    return [instance for instance in observation.instances
+            if instance.service == observation.desired.catalog_name and not instance.node_alive
+            and (listed is None or instance.container_id in listed)]
 
 
-def _patiently(act: Action, seen: Observation) -> Action:
-    """An engine that could not be told is told again only after a while."""
-    number = telling(act.color)
-    failures = seen.state.deaths.get(number)
-    again_at = backoff.retry_at(seen.desired.name, number, failures) if failures else 0.0
-    if act.kind not in _TELLING_KINDS or seen.now >= again_at:
-        return act
-    return act._replace(kind="wait", until=again_at, reason=f"backs off, as its engine failed: {act.reason}")
+def _order(observation: Observation, scheduler: SchedulerView, spec: service_spec.Spec, color: str,
+           fingerprint: str) -> list[Action]:
+    """Give the order for one colour if it is another one than the last, or if nothing has come of that."""
+    desired, count, group = observation.desired, observation.target, observation.group(color)
+    serves = color == desired.color
+    scale = Scale(catalog_name(desired.name, color), desired.why_replicas, color, count, fingerprint)
+    if observation.state.release.live is None and fingerprint != desired.release:
+        return [hold(scale, "it is unknown what the serving instances were made from; another release would end that")]
+    if group is None or group.release != fingerprint:
+        return [_release_order(scale, group, serves, spec, observation)]
+    if group.replicas > count and serves:
+        return [_order_fewer(scale, f"{group.replicas} are ordered", observation)]
+    if group.replicas != count:
+        return [scale]
+    if not release.is_order_done(observation, color):
+        why = f"ordered again, as the last order was not completed: {scale.reason}"
+        return [msgspec.structs.replace(scale, reason=why)]
+    return _order_again(scale, group, spec, observation, scheduler)
 
 
-def _fewer(act: Action, said: str, seen: Observation) -> Action:
-    """Once the surplus has stood for long enough; the engine picks who goes."""
-    stands_until = (seen.state.surplus_since or seen.now) + seen.rules.surplus_after_s
-    if seen.now < stands_until:
-        return act._replace(kind="wait", until=stands_until, reason=f"{said}, surplus for less than "
-                            f"{seen.rules.surplus_after_s:g} s: {act.reason}")
-    return action.confirmed(seen.certain, act)
+def _release_order(scale: Scale, group: Group | None, serves: bool, spec: service_spec.Spec,
+                   observation: Observation) -> Scale | Redeploy:
+    if group is None or not group.replicas:
+        return scale
+    live = observation.state.release.live or {}
+    image = spec.image if scale.release == observation.desired.release else live.get("image")
+    runs = f"{group.image} runs" if group.release else "it is unknown what runs"
+    count = max(scale.replicas, group.replicas) if serves else scale.replicas
+    return Redeploy(scale.container, f"{image} is desired, {runs}", scale.color, count, scale.release)
 
 
-def _told_again(act: Action, there: Group, seen: Observation) -> list[Action]:
-    """One that forgets is told again when something else is there; the others say themselves what keeps them."""
-    spec, counts = seen.desired.spec, seen.counts
-    assert spec is not None and counts is not None
-    alive = [each for each in seen.instances if each.service == act.container and each.node_alive]
-    too_many = not counts.remembers and act.color == seen.desired.color and len(alive) > act.number
-    is_unseen = spec.port is None and not seen.state.proven  # nobody registers it
-    if (len(alive) >= act.number or is_unseen) and not there.gave_up and not too_many:
+def _order_fewer(scale: Scale, why: str, observation: Observation) -> Action:
+    """Order fewer once the surplus has stood for long enough; the scheduler picks the victims."""
+    until = surplus_stands_until(observation)
+    if observation.now < until:
+        stands_s = observation.rules.surplus_after_s
+        return wait(scale, "surplus", f"{why}, and that has to stand for {stands_s:g} s", until)
+    return confirmed(observation.certain, scale)
+
+
+def _order_again(scale: Scale, group: Group, spec: service_spec.Spec, observation: Observation,
+                 scheduler: SchedulerView) -> list[Action]:
+    """Give the last order again if something else is there, unless the scheduler goes on with it and says itself what
+    keeps it."""
+    alive = sum(instance.service == scale.container and instance.node_alive for instance in observation.instances)
+    is_live = scale.color == observation.desired.color
+    too_many = not scheduler.remembers_orders and is_live and alive > scale.replicas
+    is_unseen = spec.port is None and not observation.state.release.live_is_proven  # it is never registered
+    if (alive >= scale.replicas or is_unseen) and not group.gave_up and not too_many:
         return []
-    said = f"{len(alive)} of {act.number} are there" + (f": {there.trouble}" if there.trouble else "")
-    again_at = _told_again_at(act.color, seen)
-    goes_on = counts.remembers and not there.gave_up
-    if goes_on or seen.now < again_at:
-        return [act._replace(kind="wait", reason=said, until=0.0 if goes_on else again_at)]
-    again = act._replace(reason=f"told again: {said}")
-    return [_fewer(again, said, seen) if too_many else action.confirmed(seen.certain, again)]
+    why = f"{alive} of {scale.replicas} are there" + (f": {group.trouble}" if group.trouble else "")
+    goes_on, again_at = scheduler.remembers_orders and not group.gave_up, _order_again_at(scale.color, observation)
+    if goes_on or observation.now < again_at:
+        return [Wait(scale.container, f"ordered: {why}.", 0.0 if goes_on else again_at)]
+    again = msgspec.structs.replace(scale, reason=f"ordered again: {why}")
+    return [_order_fewer(again, why, observation) if too_many else confirmed(observation.certain, again)]
 
 
-def _last_step(seen: Observation) -> list[Action]:
-    """All are of the new release; it takes over when they have passed for a while, on its smoke path too, and a
-    consistent reading shows it."""
-    everyone = members(seen)
-    if not seen.state.rollout:
+def _order_again_at(color: str, observation: Observation) -> float:
+    """When an order may be given again: its scheduler has a deadline for it."""
+    spec, order = observation.desired.spec, observation.state.release.last_orders.get(color)
+    return (order.at if order else 0.0) + (spec.release.deadline if spec else 0.0)
+
+
+def _back_off(action: Action, observation: Observation) -> Action:
+    """Put an order off while its scheduler fails."""
+    if not isinstance(action, Order):
+        return action
+    name, failures = observation.desired.name, observation.state.release.order_failures.get(action.color)
+    again_at = backoff.retry_at(name, f"telling {action.color}".rstrip(), failures) if failures else 0.0
+    return action if observation.now >= again_at else wait(action, "backing off", "its scheduler failed", again_at)
+
+
+def _end_rollout(observation: Observation) -> list[Action]:
+    """Say what a release without colours waits for, whose steps its scheduler takes; `next_state` lets it take over."""
+    name, everyone = observation.desired.name, members(observation)
+    if not observation.state.release.rollout:
         return []
-    if rolling.is_under_way(seen) or len(everyone) != seen.target:
-        new = len(release.newcomers(seen))
-        return [Action("wait", f"{new} of {seen.target} are there, and {len(everyone) - new} others",
-                       seen.desired.name)]
-    late = [action.on("wait", each, f"is {each.condition}; the new release has to pass its checks", until=each.until)
-            for each in everyone if not each.passes]
-    if late or seen.now < rolling.passing_until(seen):
-        return late or rolling.last_step(seen)
-    wait = Action("wait", f"{release.unsmoked(seen)}; asked again until the deadline", seen.desired.name)
-    return [wait if seen.certain else Action("confirm", "all pass: a consistent reading has to show it too",
-                                             seen.desired.name)]
+    if release.is_rolling(observation) or len(everyone) != observation.target:
+        new = len(release.new_members(observation))
+        return [_incomplete(name, new, len(everyone) - new, observation)]
+    late = release.late_checks(everyone)
+    if late or observation.now < release.passing_until(observation):
+        return [*late] or rolling.last_step(observation)
+    if not observation.certain:
+        return [Confirm(name, "unconfirmed: all pass. A consistent reading has to show it too.")]
+    failures = release.smoke_failures(observation)
+    return [Wait(name, f"smoke test fails: {failures}. It is repeated until the deadline.")]
 
 
-def _other_color(seen: Observation) -> list[Action]:
-    """A release comes up in it, and what was live before, or has failed, ends in it."""
-    wanted, running = seen.desired, seen.state.rollout
-    there, name = group(seen, wanted.other_color), catalog_name(wanted.name, wanted.other_color)
-    if running:
-        runs_on = blue_green.listed(seen) if there and there.release != running.release and there.replicas else None
-        if runs_on:
-            return [Action("wait", f"the new release has to wait: {runs_on.why}", name)]
-        told = _told(seen, wanted.other_color, seen.target, running.release)
-        if told:
-            return told
-        new, others = release.newcomers(seen), release.in_the_way(seen)
-        if len(new) != seen.target or others:
-            said = f", and {len(others)} others" if others else ""
-            return [Action("wait", f"{len(new)} of {seen.target} are there{said}", name)]
-        return blue_green.gate(new, seen)
-    return _over(there, seen) if there else []
+def _incomplete(name: str, new: int, others: int, observation: Observation) -> Wait:
+    beside = f", and {others} others" if others else ""
+    return Wait(name, f"release: {new} of {observation.target} are there{beside}.")
 
 
-def _over(there: Group, seen: Observation) -> list[Action]:
-    wanted, failed, state = seen.desired, seen.state.failed, seen.state
-    assert wanted.spec is not None and seen.counts is not None
-    act = Action("retire", "", catalog_name(wanted.name, there.color), color=there.color, release=there.release)
-    is_there = there.replicas > 0 or _lingers(there, seen)
-    runs_on = blue_green.listed(seen) if is_there else None
-    if runs_on:
-        return [action.put_off(act, runs_on.why, runs_on.until)]
-    if failed and failed.release == there.release and (is_there or seen.counts.remembers):
-        return [act._replace(reason=f"its release failed: {failed.why}")]
-    idle_at = state.switched_at + wanted.spec.drain  # connections on other nodes cannot be seen
-    if is_there and seen.now < idle_at:
-        return [act._replace(kind="wait", reason=f"{wanted.color} is live; what it answers yet may take a drain's time",
-                             until=idle_at)]
+def _other_color(observation: Observation, scheduler: SchedulerView, spec: service_spec.Spec) -> list[Action]:
+    """Bring up a release in the colour that is not live; end what was live before, or has failed."""
+    desired, rollout = observation.desired, observation.state.release.rollout
+    color = desired.other_color
+    group, name = observation.group(color), catalog_name(desired.name, color)
+    if not rollout:
+        return _wind_down(group, scheduler, spec, observation) if group else []
+    is_taken = group and group.release != rollout.release and group.replicas
+    listed = blue_green.still_listed(observation) if is_taken else None
+    if listed:
+        return [Wait(name, f"in the way: {listed.why}. The new release has to wait.")]
+    orders = _order(observation, scheduler, spec, color, rollout.release)
+    if orders:
+        return orders
+    new, others = release.new_members(observation), release.in_the_way(observation)
+    if len(new) != observation.target or others:
+        return [_incomplete(name, len(new), len(others), observation)]
+    return blue_green.switch(new, observation)
+
+
+def _wind_down(group: Group, scheduler: SchedulerView, spec: service_spec.Spec,
+               observation: Observation) -> list[Action]:
+    """Scale the colour that is not live to nothing once no nginx lists it, and retire it after `keep`."""
+    color, state = observation.desired.color, observation.state.release
+    name = catalog_name(observation.desired.name, group.color)
+    is_there = group.replicas > 0 or _lingers(group, observation, scheduler)
+    stop = Scale(name, f"{color} is live, and no nginx lists it any more", group.color, 0, group.release)
+    listed = blue_green.still_listed(observation) if is_there else None
+    if listed:
+        return [put_off(stop, listed)]
+    if state.failed and state.failed.release == group.release and (is_there or scheduler.remembers_orders):
+        return [Retire(name, f"its release failed: {state.failed.why}", group.color, group.release)]
+    idle_at = state.switched_at + spec.drain  # connections on other nodes cannot be seen
+    if is_there and observation.now < idle_at:
+        return [wait(stop, "draining", "its last requests may take as long as a drain", idle_at)]
     if is_there:
-        stop = act._replace(kind="scale", reason=f"{wanted.color} is live, and no nginx lists it any more")
-        return [action.confirmed(seen.certain, stop)]
-    is_kept = seen.now < state.switched_at + wanted.spec.release.keep
-    return [] if is_kept or not seen.counts.remembers else [act._replace(reason="it was kept for long enough")]
+        return [confirmed(observation.certain, stop)]
+    is_kept = observation.now < state.switched_at + spec.release.keep
+    return [] if is_kept or not scheduler.remembers_orders else [
+        Retire(name, "it was kept for long enough", group.color, group.release)]
 
 
-def _lingers(there: Group, seen: Observation) -> bool:
-    """An engine that forgets was told to have none of it, and some are there again: a host has come back with them."""
-    assert seen.counts is not None
-    return not seen.counts.remembers and seen.now >= _told_again_at(there.color, seen) and any(
-        each.color == there.color for each in seen.containers)
+def _lingers(group: Group, observation: Observation, scheduler: SchedulerView) -> bool:
+    """Whether a host has come back with instances of a colour of which a scheduler that forgets was ordered none."""
+    return not scheduler.remembers_orders and observation.now >= _order_again_at(group.color, observation) and any(
+        container.color == group.color for container in observation.containers)
 
 
-def _told_again_at(color: str, seen: Observation) -> float:
-    """An engine that forgets gets a deadline for what it was told, before it is told once more."""
-    spec, asked = seen.desired.spec, seen.state.asked.get(color)
-    return (asked.at if asked else 0.0) + (spec.release.deadline if spec else 0.0)
+def _retire_all(observation: Observation, scheduler: SchedulerView) -> list[Action]:
+    return [confirmed(observation.certain, Retire(catalog_name(observation.desired.name, group.color), "it was removed",
+                                                  group.color, group.release))
+            for group in scheduler.groups
+            if group.replicas or scheduler.remembers_orders or _lingers(group, observation, scheduler)]
 
 
-def _removed(counts: Counts, seen: Observation) -> list[Action]:
-    return [action.confirmed(seen.certain, Action(
-                "retire", "it was removed", catalog_name(seen.desired.name, each.color), color=each.color,
-                release=each.release)) for each in counts.groups
-            if each.replicas or counts.remembers or _lingers(each, seen)]
-
-
-def _ill(counts: Counts, seen: Observation) -> list[Action]:
-    ill, spec = due(seen), seen.desired.spec
-    if ill is None or spec is None:
+def _heal(observation: Observation, scheduler: SchedulerView) -> list[Action]:
+    """End an unhealthy instance, so that its scheduler starts another; else order all anew."""
+    unhealthy, spec, desired = due(observation, scheduler), observation.desired.spec, observation.desired
+    if unhealthy is None or spec is None:
         return []
-    why, obstacle = healing.reason(ill, seen), healing.obstacle(ill, seen)
-    if obstacle:
-        return [obstacle]
-    if counts.ends:
-        return [action.on("end", ill, f"{why}; its engine starts another")._replace(replaces=ill.container.id)]
-    again_at = _told_again_at(seen.desired.color, seen)
-    if seen.now < again_at:
-        return [action.on("wait", ill, f"{why}; its engine was told something less than {spec.release.deadline:g} s "
-                          "ago", until=again_at)]
-    return [Action("redeploy", f"{ill.name}: {why}", seen.desired.catalog_name, number=seen.target,
-                   color=seen.desired.color, release=release.goal(seen), replaces=ill.container.id)]
-
-
-def _images(seen: Observation, fingerprint: str) -> str:
-    image = seen.desired.spec.image if seen.desired.spec and fingerprint == seen.desired.release else (
-        seen.state.live or {}).get("image")
-    return f"{image} is wanted"
+    why, container_id = healing.reason(unhealthy, observation), unhealthy.container.id
+    against = healing.obstacle(unhealthy, observation)
+    if against:
+        return [against]
+    if scheduler.ends_instances:
+        return [End(unhealthy, f"{why}; its scheduler starts another", container_id)]
+    again_at = _order_again_at(desired.color, observation)
+    if observation.now < again_at:
+        return [wait(Replace(unhealthy, why), "ordered",
+                     f"its scheduler had an order less than {spec.release.deadline:g} s ago", again_at)]
+    return [Redeploy(desired.catalog_name, f"{unhealthy.name}: {why}", desired.color, observation.target,
+                     release.target_release(observation), container_id)]

@@ -10,9 +10,26 @@ from lictor.adapters.consul import transactions
 from lictor.adapters.consul.lock import Writer
 from lictor.engines.protocols import ContainerEngine, TaskEnder
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
-from lictor.planner import budget, desired, next_state, service_state
-from lictor.planner.actions import Action
-from lictor.planner.observation import Observation, candidates, drain_text, members
+from lictor.planner import breaker, desired, next_state, service_state
+from lictor.planner.actions import (
+    Act,
+    Admit,
+    Drain,
+    End,
+    Order,
+    Redeploy,
+    Remove,
+    Retire,
+    Scale,
+    Start,
+    Stop,
+    Switch,
+    Undrain,
+    replaced_by,
+)
+from lictor.planner.members import Member, candidates, members
+from lictor.planner.observation import Observation, Reservation, drain_text
+from lictor.planner.service_state import LastOrder
 from lictor.reconcile import history, state_store
 from lictor.reconcile.context import Context
 from lictor.spec import service_spec
@@ -32,18 +49,18 @@ class Executor:
         self._observation, self._name, self._writer = observation, observation.desired.name, writer
         self._states = state_store.StateStore(context.client, writer)
 
-    def carry_out(self, action: Action) -> None:
+    def carry_out(self, action: Act) -> None:
         """Do one action and record it; raises what the act itself raised."""
-        began = time.monotonic()
-        if action.replaces:
-            self._reserve(action.replaces)
+        began, replaced = time.monotonic(), replaced_by(action)
+        if replaced:
+            self._reserve(replaced)
         begun = history.begin(self._client, self._writer, self._observation, {
             "node": self._node, "kind": action.kind, "container": action.container, "reason": action.reason,
             "seen": describe(self._observation)})
         outcome, detail = "failed", "the process broke off"
         try:
             self._writer.check()
-            detail = _ACTS[action.kind](self, action)
+            detail = self._do(action)
             outcome = "done"
         except errors.LictorError as error:
             detail = str(error)
@@ -53,6 +70,28 @@ class Executor:
             log.event(action.kind, service=self._name, container=action.container, reason=action.reason,
                       outcome=outcome, detail=detail if outcome == "failed" else None, ms=ms)
             history.finish(self._writer, begun, {"outcome": outcome, "ms": ms, "detail": detail[:4000]})
+
+    def _do(self, action: Act) -> str:
+        """Carry an act out; returns its output, or the last words of the instance that it ended."""
+        match action:
+            case Start():
+                return self._start(action)
+            case Admit(member) | Undrain(member):
+                return self._let_in(member)
+            case Drain(member, reason):
+                return self._drain(member, reason)
+            case Stop(member):
+                return self._stop(member.container)
+            case Remove(member):
+                return self._remove(member.container)
+            case End(member):
+                return self._end(member.container.id)
+            case Switch(color=color):
+                return self._switch(color)
+            case Scale() | Redeploy():
+                return self._order(action)
+            case Retire():
+                return self._retire(action)
 
     @property
     def _spec(self) -> service_spec.Spec:
@@ -65,16 +104,16 @@ class Executor:
 
     def _reserve(self, container_id: str) -> None:
         """Take one replacement off the fleet's budget before it begins; Conflict if another node took one since."""
-        entry = self._client.get(budget.KEY, consistent=True)
-        reservations = budget.decode(entry.value if entry else None)
+        entry = self._client.get(breaker.KEY, consistent=True)
+        reservations = breaker.decode(entry.value if entry else None)
         if set(reservations) - set(self._observation.reservations):
-            raise errors.Conflict(f"{budget.KEY} changed since this was decided")
-        own = budget.Reservation(self._name, container_id, self._observation.now)
-        self._client.put(budget.KEY, budget.encode([*reservations, own], self._observation.now),
+            raise errors.Conflict(f"{breaker.KEY} changed since this was decided")
+        own = Reservation(self._name, container_id, self._observation.now)
+        self._client.put(breaker.KEY, breaker.encode([*reservations, own], self._observation.now),
                          cas=entry.modify_index if entry else 0)
 
-    def _start(self, action: Action) -> str:
-        spec, rollout = self._spec_of(action.release), self._observation.state.rollout
+    def _start(self, action: Start) -> str:
+        spec, rollout = self._spec_of(action.release), self._observation.state.release.rollout
         gated = bool(spec.release.smoke and not action.color and rollout and action.release == rollout.release)
         try:
             container = CONTAINER_ENGINES[spec.engine].start(
@@ -82,51 +121,53 @@ class Executor:
                 gated=gated)
         except errors.LictorError as error:
             with contextlib.suppress(errors.LictorError):  # the engine's reason is the one that helps
-                self._count_failure(action, str(action.number), error)
+                self._count_failure(action, error)
             raise
         return f"{container.name} is {container.id[:12]}"
 
-    def _count_failure(self, action: Action, number: str, error: errors.LictorError) -> None:
-        """Count a start that the engine refuses like a container that ended: the next try backs off.
+    def _count_failure(self, action: Start | Order, error: errors.LictorError) -> None:
+        """Count a start or an order that fails like a container that ended: the next try backs off.
 
-        A refused start of the release under way ends that release. If the engine or the image's registry only could
-        not be reached, the release goes on.
+        A refused one of the release under way ends that release. If the engine or the image's registry only could not
+        be reached, the release goes on.
         """
         old, index = self._states.read(self._name)
-        is_of_rollout = old.rollout is not None and old.rollout.release == action.release
+        is_of_rollout = old.release.rollout is not None and old.release.rollout.release == action.release
         if is_of_rollout and isinstance(error, errors.Refused):
-            spec = self._observation.desired.spec
-            new = next_state.ended(old, str(error), spec.image if spec else "", time.time())
-        elif is_of_rollout and action.kind == "start":
-            return
+            new = next_state.release_failed(old, str(error), self._spec.image, time.time())
+        elif isinstance(action, Start):
+            if is_of_rollout:
+                return
+            new = next_state.start_failed(old, action.number, time.time())
         else:
-            new = next_state.failed(old, number, time.time())
+            new = next_state.order_failed(old, action.color, time.time())
         self._states.write(self._name, new, index)
 
-    def _drain(self, action: Action) -> str:
-        if any(instance.service_id == action.service_id and instance.maintenance is not None
+    def _drain(self, member: Member, reason: str) -> str:
+        service_id = member.instance.service_id if member.instance else ""
+        if any(instance.service_id == service_id and instance.maintenance is not None
                for instance in self._observation.instances):
             # An operator's maintenance ends first: Consul keeps the first reason, which would hide the drain's.
-            self._client.set_maintenance(action.service_id, None)
-        self._client.set_maintenance(action.service_id, drain_text(self._observation.now, action.reason))
+            self._client.set_maintenance(service_id, None)
+        self._client.set_maintenance(service_id, drain_text(self._observation.now, reason))
         return ""
 
-    def _let_in(self, action: Action) -> str:
-        self._client.set_maintenance(action.service_id, None)
+    def _let_in(self, member: Member) -> str:
+        self._client.set_maintenance(member.instance.service_id if member.instance else "", None)
         return ""
 
-    def _stop(self, action: Action) -> str:
-        self._engine.stop(self._container(action), grace_s=self._spec.stop_grace_period)
+    def _stop(self, container: model.Container) -> str:
+        self._engine.stop(container, grace_s=self._spec.stop_grace_period)
         return ""
 
-    def _remove(self, action: Action) -> str:
-        container, failed = self._container(action), self._observation.state.failed
+    def _remove(self, container: model.Container) -> str:
+        failed = self._observation.state.release.failed
         was_well = container.exit_code is None and not (failed and failed.release == container.release)
         output = "" if was_well else last_words(self._observation, container.id)
         self._engine.remove(container, grace_s=self._spec.stop_grace_period)
         return output
 
-    def _switch(self, action: Action) -> str:
+    def _switch(self, live_color: str) -> str:
         """Change the colour's key and the state together, or neither."""
         color_key = f"{self._settings.prefix}{self._name}/color"
         color = self._client.get(color_key, consistent=True)
@@ -134,40 +175,43 @@ class Executor:
         observed_color = color.value.decode("utf-8", "backslashreplace")[:40] if color else ""
         if observed_color != self._observation.desired.color_key:
             raise errors.Conflict(f"{color_key} changed since this was decided")
-        operations = [transactions.cas(color_key, action.color, color.modify_index if color else 0)]
-        if action.color != self._observation.desired.color:
+        operations = [transactions.cas(color_key, live_color, color.modify_index if color else 0)]
+        if live_color != self._observation.desired.color:
             if state != self._observation.state:
                 raise errors.Conflict(f"{service_state.KEY_PREFIX}{self._name} changed since this was decided")
             operations.append(state_store.writing(self._name, next_state.switched(self._observation), index))
         self._writer.commit(operations)
-        return f"{action.color} is live"
+        return f"{live_color} is live"
 
-    def _scale(self, action: Action) -> str:
+    def _order(self, action: Scale | Redeploy) -> str:
         """Order an absolute count. The state keeps the order, also half done, if the scheduler itself does not."""
-        spec, counts = self._spec_of(action.release), self._observation.counts
-        assert counts is not None
+        spec = self._spec_of(action.release)
         scheduler = SCHEDULERS[spec.engine]
-        order = scheduler.redeploy if action.kind == "redeploy" else scheduler.scale
-        if not counts.remembers:
-            self._keep_order(action.color, next_state.begun(self._observation.state, action, spec.image, time.time()))
+        order = scheduler.redeploy if isinstance(action, Redeploy) else scheduler.scale
+        if self._forgets_orders:
+            self._keep_order(action.color, next_state.order_begun(
+                self._observation.state, action, spec.image, time.time()))
         with self._failures_counted(action):
-            output = order(self._settings, _with_env_files(spec), color=action.color, replicas=action.number,
+            output = order(self._settings, _with_env_files(spec), color=action.color, replicas=action.replicas,
                            release=action.release, called_off=self._writer.lost)
-        self._keep_order(action.color, service_state.Asked(action.number, action.release, time.time(),
-                                                           image=spec.image))
+        self._keep_order(action.color, LastOrder(action.replicas, action.release, time.time(), image=spec.image))
         return output
 
-    def _retire(self, action: Action) -> str:
-        spec, counts = self._spec_of(action.release), self._observation.counts
+    def _retire(self, action: Retire) -> str:
+        spec = self._spec_of(action.release)
         with self._failures_counted(action):
             output = SCHEDULERS[spec.engine].remove(self._settings, spec, color=action.color,
                                                             called_off=self._writer.lost)
-        forgets = counts is not None and not counts.remembers
-        self._keep_order(action.color, service_state.Asked(0, action.release, time.time()) if forgets else None)
+        self._keep_order(action.color, LastOrder(0, action.release, time.time()) if self._forgets_orders else None)
         return output
 
+    @property
+    def _forgets_orders(self) -> bool:
+        scheduler = self._observation.scheduler
+        return scheduler is not None and not scheduler.remembers_orders
+
     @contextlib.contextmanager
-    def _failures_counted(self, action: Action) -> Iterator[None]:
+    def _failures_counted(self, action: Order) -> Iterator[None]:
         """Count an order that fails. A Conflict is no failure: another writer was first."""
         try:
             yield
@@ -175,39 +219,31 @@ class Executor:
             raise
         except errors.LictorError as error:
             with contextlib.suppress(errors.LictorError):
-                self._count_failure(action, service_state.telling(action.color), error)
+                self._count_failure(action, error)
             raise
 
-    def _end(self, action: Action) -> str:
+    def _end(self, container_id: str) -> str:
         engine = TASK_ENDERS[self._spec.engine]
-        container = next((each for each in engine.containers(self._name) if each.id == action.container_id), None)
+        container = next((each for each in engine.containers(self._name) if each.id == container_id), None)
         if container is None:
             return "it is gone already"
         output = engine.logs(container, lines=_LOG_LINES)
         engine.end(container, grace_s=self._spec.stop_grace_period)
         return output
 
-    def _keep_order(self, color: str, order: service_state.Asked | None) -> None:
+    def _keep_order(self, color: str, order: LastOrder | None) -> None:
         state, index = self._states.read(self._name)
-        self._states.write(self._name, next_state.asked(state, color, order), index)
+        self._states.write(self._name, next_state.order_given(state, color, order), index)
 
     def _spec_of(self, release: str) -> service_spec.Spec:
         """Find the spec with this fingerprint: the desired one, the live one, or the one before."""
-        state = self._observation.state
+        state = self._observation.state.release
         if release == self._observation.desired.release:
             return self._spec
         if release == state.previous_release and state.previous:
             with contextlib.suppress(errors.Refused):
                 return service_spec.parse_spec(state.previous, "lictor/state")
         return live_spec(self._observation)
-
-    def _container(self, action: Action) -> model.Container:
-        return next(each for each in self._observation.containers if each.id == action.container_id)
-
-
-_ACTS = {"start": Executor._start, "admit": Executor._let_in, "drain": Executor._drain, "undrain": Executor._let_in,
-         "stop": Executor._stop, "remove": Executor._remove, "switch": Executor._switch, "scale": Executor._scale,
-         "redeploy": Executor._scale, "retire": Executor._retire, "end": Executor._end}
 
 
 def last_words(observation: Observation, container_id: str) -> str:
@@ -240,7 +276,7 @@ def live_spec(observation: Observation) -> service_spec.Spec:
     """
     assert observation.desired.spec is not None
     with contextlib.suppress(errors.Refused):
-        live = service_spec.parse_spec(observation.state.live, "lictor/state")
+        live = service_spec.parse_spec(observation.state.release.live, "lictor/state")
         if (live.name, live.engine) == (observation.desired.name, observation.desired.spec.engine):
             return live
     return observation.desired.spec

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from lictor import errors, model
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
-from lictor.planner import budget, self_preservation
+from lictor.planner import breaker, self_preservation
 from lictor.planner.desired import Desired
-from lictor.planner.observation import Counts, Member, Observation, Observer, registrations
+from lictor.planner.members import Member, registrations
+from lictor.planner.observation import Observation, Observer, Reservation, SchedulerView
 from lictor.planner.service_state import State
 from lictor.reconcile import observer_health, responsibility, scheduler_view
 from lictor.reconcile.context import Context
@@ -38,7 +39,7 @@ class FleetReader:
             self._containers[name] = CONTAINER_ENGINES[name].containers(self._service)
         return [each for each in self._containers[name] if each.service == service.name]
 
-    def counts(self, service: Desired, state: State, instances: Sequence[model.Instance]) -> Counts | None:
+    def scheduler(self, service: Desired, state: State, instances: Sequence[model.Instance]) -> SchedulerView | None:
         """Read the orders of a scheduler, from itself or from the state; None for an engine that is no scheduler."""
         name = service.spec.engine if service.spec else ""
         if name not in SCHEDULERS:
@@ -50,7 +51,8 @@ class FleetReader:
         known = self._groups[name]
         groups = ([group for group in known if group.service == service.name] if known is not None
                   else scheduler_view.remembered_groups(service, state, instances))
-        return Counts(self.context.node, self._acts[name], name in TASK_ENDERS, known is not None, tuple(groups))
+        return SchedulerView(self.context.node, self._acts[name], name in TASK_ENDERS, known is not None,
+                         tuple(groups))
 
     def with_observer(self, observation: Observation) -> Observation:
         """Add what may be wrong with the observer; the costly facts only if an instance is critical or the breaker
@@ -58,7 +60,7 @@ class FleetReader:
         name, settings = observation.desired.name, self.context.settings
         observer = Observer(self._agent_age_s, observer_health.unreadable_s_ago(settings, name))
         observation = observation._replace(observer=observer)
-        critical = self_preservation.judged(observation)
+        critical = self_preservation.critical_members(observation)
         if not critical and not observation.state.breaker:
             return observation
         also_failing = self_preservation.failing_too(
@@ -130,6 +132,6 @@ class FleetReader:
         return {name: stored.state for name, stored in StateStore(self.context.client).read_all().items()}
 
     @functools.cached_property
-    def _reservations(self) -> tuple[budget.Reservation, ...]:
-        entry = self.context.client.get(budget.KEY)
-        return budget.decode(entry.value if entry else None)
+    def _reservations(self) -> tuple[Reservation, ...]:
+        entry = self.context.client.get(breaker.KEY)
+        return breaker.decode(entry.value if entry else None)

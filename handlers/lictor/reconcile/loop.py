@@ -11,7 +11,7 @@ from lictor.adapters.consul import lock, transactions
 from lictor.adapters.consul.lock import PlainWriter, Writer
 from lictor.engines.registry import CONTAINER_ENGINES
 from lictor.planner import next_state, plan, scheduled, service_state
-from lictor.planner.actions import ACTS
+from lictor.planner.actions import Act, Start, Wait
 from lictor.planner.observation import Observation
 from lictor.reconcile import act, history, notify, observe, observer_health, process_lock, responsibility
 from lictor.reconcile.context import Context, connect
@@ -104,7 +104,7 @@ def _observed(context: Context, name: str, idle_reads: Mapping[str, int]) -> Rea
 
 
 def _needs_fence(reading: Reading) -> bool:
-    spec, is_scheduled = reading.observation.desired.spec, reading.observation.counts is not None
+    spec, is_scheduled = reading.observation.desired.spec, reading.observation.scheduler is not None
     return spec is not None and (is_scheduled or CONTAINER_ENGINES[spec.engine].FENCED) and _has_acts(reading)
 
 
@@ -126,7 +126,7 @@ def _step(context: Context, reading: Reading, writer: Writer) -> bool:
     if observation.state != reading.stored.state:
         StateStore(context.client, writer).write(name, observation.state, reading.stored.modify_index)
     words = {cause: _last_words(observation, cause)
-             for cause in set(observation.state.told) - set(reading.stored.state.told)}
+             for cause in set(observation.state.notified.causes) - set(reading.stored.state.notified.causes)}
     try:
         _act(context, reading, writer)
     finally:
@@ -137,7 +137,7 @@ def _step(context: Context, reading: Reading, writer: Writer) -> bool:
 def _act(context: Context, reading: Reading, writer: Writer) -> None:
     executor = act.Executor(context, reading.observation, writer)
     failure: errors.LictorError | None = None
-    actions = [action for action in reading.actions if action.kind in ACTS]
+    actions = [action for action in reading.actions if isinstance(action, Act)]
     for action in actions:
         if action is not actions[0] and time.time() - reading.observation.now > _FRESH_S:
             break
@@ -145,7 +145,7 @@ def _act(context: Context, reading: Reading, writer: Writer) -> None:
             executor.carry_out(action)
         except errors.LictorError as error:  # a container that cannot be removed, say, keeps no other from a start
             failure = failure or error
-            if action.kind == "start":
+            if isinstance(action, Start):
                 break
     if failure:
         raise failure
@@ -153,11 +153,12 @@ def _act(context: Context, reading: Reading, writer: Writer) -> None:
 
 def _last_words(observation: Observation, cause: str) -> str:
     """Read the output of the instance that a notification is about, before it may be removed; "" if there is none."""
-    failed, ill = observation.state.failed, plan.due(observation)
+    failed, ill = observation.state.release.failed, plan.due(observation)
     if cause != next_state.RELEASE_FAILED:
         return act.last_words(observation, ill.container.id) if ill else ""
+    passed = observation.state.healing.passed_once
     new = [each for each in observation.containers if failed and each.release == failed.release]
-    worst = sorted(new, key=lambda each: (each.status == "running", each.id in observation.state.passed, each.number))
+    worst = sorted(new, key=lambda each: (each.status == "running", each.id in passed, each.number))
     return act.last_words(observation, worst[0].id) if worst else ""
 
 
@@ -165,15 +166,15 @@ def _notify(context: Context, reading: Reading, words: Mapping[str, str]) -> Non
     """Record refused input, and causes of notifications that began or ended: each once, as long as it lasts."""
     observation, before = reading.observation, reading.stored.state
     name = observation.desired.name
-    for problem in set(observation.state.refused) - set(before.refused):
+    for problem in set(observation.state.notified.refused) - set(before.notified.refused):
         history.note(context.client, name, {"kind": "refused", "node": context.node, "reason": problem})
     for cause, text in next_state.causes(observation).items():
-        if cause not in before.told:
+        if cause not in before.notified.causes:
             record = {"kind": cause, "node": context.node, "reason": text, "seen": act.describe(observation),
                       "detail": words.get(cause, "")}
             history.note(context.client, name, record, observation=observation)
             notify.send(context.settings, {"service": name, "at": round(observation.now, 3), **record})
-    for cause in set(before.told) - set(observation.state.told):
+    for cause in set(before.notified.causes) - set(observation.state.notified.causes):
         history.note(context.client, name, {"kind": cause, "node": context.node, "reason": "this is over"},
                      observation=observation)
 
@@ -199,10 +200,10 @@ def _forget(context: Context, name: str) -> None:
 
 
 def _has_acts(reading: Reading) -> bool:
-    return any(action.kind in ACTS for action in reading.actions)
+    return any(isinstance(action, Act) for action in reading.actions)
 
 
 def _worth_waiting(reading: Reading) -> bool:
     """Decide whether something will happen soon that this process should carry on with."""
-    waits = [action for action in reading.actions if action.kind == "wait"]
+    waits = [action for action in reading.actions if isinstance(action, Wait)]
     return any(wait.until == 0.0 or 0 < wait.until - reading.observation.now <= _LONGEST_WAIT_S for wait in waits)

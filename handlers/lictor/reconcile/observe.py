@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lictor import errors, model
-from lictor.planner import next_state, plan, release
-from lictor.planner.actions import Action
+from lictor.planner import next_state, release
+from lictor.planner.actions import Action, Confirm
 from lictor.planner.desired import Desired, desired
-from lictor.planner.observation import Observation, candidates, members
+from lictor.planner.members import candidates, members
+from lictor.planner.observation import Observation
 from lictor.reconcile import responsibility, scheduler_view, smoke_test
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
@@ -43,7 +44,7 @@ def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: 
 def settled(context: Context, name: str, idle_reads: Mapping[str, int]) -> Reading:
     """Observe one service, and once more consistently if the first plan leaves something to be confirmed."""
     reading = one(context, name, idle_reads)
-    if any(action.kind == "confirm" for action in reading.actions):
+    if any(isinstance(action, Confirm) for action in reading.actions):
         return one(context, name, reading.observation.idle_reads, certain=True)
     return reading
 
@@ -87,11 +88,11 @@ def _reading(reader: FleetReader, service: Desired, stored: Stored, registered: 
              idle_reads: Mapping[str, int], *, certain: bool) -> Reading:
     observation = reader.with_observer(_observed(reader, service, stored, registered, certain=certain))
     observation = _with_traffic(reader, observation, idle_reads)
-    if certain and service.spec and service.spec.release.smoke and stored.state.rollout:
-        smoke = smoke_test.ask(service.spec, release.newcomers(observation))
+    if certain and service.spec and service.spec.release.smoke and stored.state.release.rollout:
+        smoke = smoke_test.ask(service.spec, release.new_members(observation))
         observation = observation._replace(smoke=smoke)
-    observation = observation._replace(state=next_state.remember(observation))
-    return Reading(observation, stored, plan.plan(observation))
+    state, actions = next_state.step(observation)
+    return Reading(observation._replace(state=state), stored, actions)
 
 
 def _observed(reader: FleetReader, service: Desired, stored: Stored, registered: list[model.Instance], *,
@@ -100,20 +101,20 @@ def _observed(reader: FleetReader, service: Desired, stored: Stored, registered:
     now_s = time.time()
     if responsibility.places_here(reader.context, service):  # another node's registrations are none of these containers
         registered = [each for each in registered if each.node == reader.context.node]
-    containers, counts = reader.containers(service), reader.counts(service, stored.state, registered)
-    if counts:
+    containers, scheduler = reader.containers(service), reader.scheduler(service, stored.state, registered)
+    if scheduler:
         registered = [each if each.container_id else each._replace(container_id=f"{each.node}/{each.service_id}")
                       for each in registered]
-        containers = scheduler_view.containers(service, stored.state, counts, registered, now_s)
+        containers = scheduler_view.containers(service, stored.state, scheduler, registered, now_s)
     return Observation(now=now_s, desired=service, containers=tuple(containers), instances=tuple(registered),
-                       state=stored.state, certain=certain, rules=reader.context.settings.heal, counts=counts)
+                       state=stored.state, certain=certain, rules=reader.context.settings.heal, scheduler=scheduler)
 
 
 def _with_traffic(reader: FleetReader, observation: Observation, idle_reads: Mapping[str, int]) -> Observation:
     """Add what nginx serves and what is in flight, where an instance drains or is not of the live colour."""
     others = [member for member in candidates(observation) if member.condition not in ("gone", "leaving")]
     draining = [member for member in (*members(observation), *others)
-                if member.condition == "draining" and not observation.counts]
+                if member.condition == "draining" and not observation.scheduler]
     if not draining and not others:
         return observation
     in_flight = {member.container.id: reader.in_flight(member, observation) for member in draining}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lictor import model
 from lictor.planner.desired import Desired
-from lictor.planner.observation import Counts
+from lictor.planner.observation import SchedulerView
 from lictor.planner.service_state import State
 
 
@@ -14,13 +14,14 @@ def remembered_groups(service: Desired, state: State, instances: Sequence[model.
     Instances of a colour that is not live, or of a removed service, show that there was an order for them too.
     """
     groups = [model.Group(service.name, color, order.replicas, order.release, order.image, None)
-              for color, order in sorted(state.asked.items())]
+              for color, order in sorted(state.release.last_orders.items())]
     colors = [_color(each, service) for each in instances if each.node_alive]
-    unordered = {color for color in colors if color not in state.asked and (service.removed or color != service.color)}
+    unordered = {color for color in colors if color not in state.release.last_orders
+                 and (service.removed or color != service.color)}
     return groups + [model.Group(service.name, color, colors.count(color), "", "", None) for color in sorted(unordered)]
 
 
-def containers(service: Desired, state: State, counts: Counts, instances: Sequence[model.Instance],
+def containers(service: Desired, state: State, scheduler: SchedulerView, instances: Sequence[model.Instance],
                now_s: float) -> list[model.Container]:
     """Derive the containers, which may run on other nodes, from their registrations.
 
@@ -31,10 +32,11 @@ def containers(service: Desired, state: State, counts: Counts, instances: Sequen
     alive = sorted((each for each in instances if each.node_alive), key=lambda each: (each.node, each.service_id))
     for number, instance in enumerate(alive, start=1):
         container_id, color = instance.container_id, _color(instance, service)
-        group = next((group for group in counts.groups if group.color == color), None)
+        group = next((group for group in scheduler.groups if group.color == color), None)
         is_current = group and (group.container_ids is None or container_id in group.container_ids)
         # The start is unknown. The first critical sighting stands for it; once an instance has passed, it is no matter.
-        started_at = 0.0 if container_id in state.passed else state.critical_since.get(container_id, now_s)
+        has_passed = container_id in state.healing.passed_once
+        started_at = 0.0 if has_passed else state.healing.critical_since.get(container_id, now_s)
         made.append(model.Container(
             id=container_id, name=f"{instance.service_id} on {instance.node}", service=service.name, number=number,
             color=color, image=group.image if group else "", release=group.release if group and is_current else "",

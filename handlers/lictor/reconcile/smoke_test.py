@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lictor import errors, model
 from lictor.adapters import http
-from lictor.planner.observation import Member
+from lictor.planner.members import Member
 from lictor.spec import service_spec
 
 _TIMEOUT_S = 5.0
