@@ -53,8 +53,7 @@ def read(paths: list[str], *, name: str | None = None, host: str | None = None) 
         except (OSError, UnicodeDecodeError) as error:
             raise errors.Refused(f"{path}: {error}") from error
         table = _renamed(table, name, host, path)
-        spec_file.check(table, path)
-        tables.append((path, table))
+        tables.append((path, spec_file.convert(table, path)))
     return tables
 
 

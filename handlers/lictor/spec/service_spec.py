@@ -232,9 +232,12 @@ def read_spec(text: str | bytes) -> Any:
     return msgspec.json.decode(text)
 
 
-def parse_spec(table: object, where: str) -> Spec:
-    """Validate a spec; raises Refused naming `where`, the key, what was given and what is allowed."""
-    return validation_errors.convert(table, Spec, where)
+def parse_spec(table: object, where: str, *, strict: bool = True) -> Spec:
+    """Validate a spec; raises Refused naming `where`, the key, what was given and what is allowed.
+
+    Unless `strict`, numbers and flags may stand as texts, as in a file that people write.
+    """
+    return validation_errors.convert(table, Spec, where, strict=strict)
 
 
 def parse_replicas(text: str, limits: Replicas) -> int:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from lictor import errors
 from lictor.spec import service_spec, yaml_reader
 from lictor.spec.quantities import Duration, Memory
@@ -18,22 +20,27 @@ _MODES = "ro|rw|z|Z|nocopy|r?(?:shared|slave|private)|consistent|cached|delegate
 _VOLUME = re.compile(rf"(?:(?:/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?/[^:]+(?::(?:{_MODES})(?:,(?:{_MODES}))*)?")
 _LONGEST_H = 365 * 24
 _LEAST_MEMORY_M, _MOST_MEMORY_G = 4, 65536  # Docker makes no smaller container, and no machine has more
-_AS_WRITTEN = ("image", "port", "user", "environment", "labels", "logging")  # taken as they are written, numbers too
 
 
 def read(text: str, path: str) -> dict[str, Any]:
-    """The table of a spec file, in the form that is stored, and still to be checked; raises Refused naming `path` and
-    what is wrong."""
-    table = yaml_reader.read(text, path, as_written=_AS_WRITTEN)
+    """Read the table of a spec file, its scalars as texts and its paths absolute; raises Refused naming `path`."""
+    table = yaml_reader.read(text, path)
     try:
-        return _in_one_form(table, os.path.dirname(os.path.abspath(path)))
+        return {key: _normalized(key, value, os.path.dirname(os.path.abspath(path))) for key, value in table.items()}
     except ValueError as error:
         raise errors.Refused(f"{path}: {error}") from error
 
 
-def check(table: dict[str, Any], path: str) -> None:
-    """Raises Refused for what is no spec, or one that could never work; naming `path`, the key, and what is allowed."""
-    spec = service_spec.parse_spec(_as_stored(table, path), path)
+def convert(table: dict[str, Any], path: str) -> dict[str, Any]:
+    """Convert a spec file's table into the one that is stored, where numbers and flags are no texts any more.
+
+    Raises Refused for what is no spec, or one that could never work; it names `path`, the key, and what is allowed.
+    """
+    try:  # what reads it in Consul is stricter than what writes it
+        table = service_spec.read_spec(json.dumps(table, allow_nan=False))
+    except (ValueError, RecursionError) as error:
+        raise errors.Refused(f"{path}: cannot be stored as JSON: {error}") from error
+    spec = service_spec.parse_spec(table, path, strict=False)
     try:
         if spec.image and spec.engine != "none":
             service_spec.parse_image(spec.image, spec.engine)
@@ -42,6 +49,14 @@ def check(table: dict[str, Any], path: str) -> None:
         _refuse_impossible(spec)
     except ValueError as error:
         raise errors.Refused(f"{path}: {error}") from error
+    stored: dict[str, Any] = _typed(table, spec)
+    return {**stored, "port": int(table["port"])} if str(table.get("port")).isdecimal() else stored
+
+
+def _typed(given: Any, converted: Any) -> Any:
+    if isinstance(converted, msgspec.Struct):
+        return {key: _typed(value, getattr(converted, key)) for key, value in given.items()}
+    return converted if isinstance(converted, int | float) and not isinstance(converted, Duration | Memory) else given
 
 
 def _amounts(of: Any, where: str) -> Iterator[tuple[str, Duration | Memory]]:
@@ -76,44 +91,31 @@ def _refuse_impossible(spec: service_spec.Spec) -> None:
             raise ValueError(problem)
 
 
-def _as_stored(table: dict[str, Any], path: str) -> object:
-    """What those read who find it in Consul, and they are stricter than who writes it."""
-    try:
-        return service_spec.read_spec(json.dumps(table, allow_nan=False))
-    except (ValueError, RecursionError) as error:
-        raise errors.Refused(f"{path}: cannot be stored as JSON: {error}") from error
-
-
-def _in_one_form(table: dict[str, Any], folder: str) -> dict[str, Any]:
-    """Numbers where Compose takes them for texts, and paths from the file's own folder on."""
-    found = dict(table)
-    if "user" in found:
-        found["user"] = _text(found["user"])
-    if isinstance(found.get("labels"), dict):
-        found["labels"] = {name: "" if each is None else _text(each) for name, each in found["labels"].items()}
-    logging = found.get("logging")
-    if isinstance(logging, dict) and isinstance(logging.get("options"), dict):
-        found["logging"] = {**logging, "options": {name: _text(each) for name, each in logging["options"].items()}}
-    _refuse_bare_names(found.get("environment"))
-    if isinstance(found.get("env_file"), str):
-        found["env_file"] = [found["env_file"]]
-    for key, brought in (("env_file", _env_file), ("volumes", _volume)):
-        if isinstance(found.get(key), list):
-            found[key] = [brought(each, folder) if isinstance(each, str) else each for each in found[key]]
-    return found
+def _normalized(key: str, value: Any, folder: str) -> Any:
+    """Bring a value into the form that is stored: labels without null, and paths from the file's own folder on."""
+    if key == "labels" and isinstance(value, dict):
+        return {name: "" if text is None else text for name, text in value.items()}
+    if key == "environment":
+        _refuse_bare_names(value)
+    if key == "env_file" and isinstance(value, str):
+        value = [value]
+    if key in ("env_file", "volumes") and isinstance(value, list):
+        resolve = _env_file if key == "env_file" else _volume
+        return [resolve(text, folder) if isinstance(text, str) else text for text in value]
+    return value
 
 
 def _refuse_bare_names(environment: object) -> None:
-    """Compose passes its caller's value through; here the caller is whoever happens to start the container."""
+    """Refuse a name without a value. Compose passes its caller's through; here any handler may be the caller."""
+    pairs: list[tuple[str, bool]] = []
     if isinstance(environment, dict):
-        pairs = [(name, "=" if value is not None else "") for name, value in environment.items()]
-    else:
-        pairs = [each.partition("=")[:2] for each in environment if isinstance(each, str)] if isinstance(
-            environment, list) else []
-    for name, sign in pairs:
+        pairs = [(name, value is not None) for name, value in environment.items()]
+    elif isinstance(environment, list):
+        pairs = [(text.partition("=")[0], "=" in text) for text in environment if isinstance(text, str)]
+    for name, has_value in pairs:
         if not name:
             raise ValueError("environment holds a value without a name; write NAME=VALUE")
-        if not sign:
+        if not has_value:
             raise ValueError(f"environment.{name[:100]} has no value, and there is nobody's to pass through; write "
                              f"{name[:100]}=VALUE, or {name[:100]}= for an empty one, or an env_file on the node")
 
@@ -140,11 +142,3 @@ def _below(folder: str, path: str, key: str) -> str:
         raise ValueError(f"{key} holds {path[:100]!r}, and there is no folder that this is relative to; write the "
                          "whole path")
     return os.path.join(folder, path)
-
-
-def _text(value: object) -> object:
-    return str(value) if _is_number(value) else value
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
