@@ -58,7 +58,7 @@ def _nginx_ms(settings: NginxSettings, peers: int) -> float:
     wanted = conf_files.desired(settings.conf_dir, templates, {"books": _ROUTE}, "books",
                                 tuple(Peer("127.0.0.1", 20000 + number) for number in range(peers)))
     upstreams, staged = conf_files.staged(settings.conf_dir, [wanted])
-    text = templates.text("check.conf.j2", run_dir=nginx.run_dir(settings.conf_dir), upstreams=upstreams,
+    text = templates.text("check.conf.j2", run_dir=os.path.join(settings.conf_dir, nginx.RUN), upstreams=upstreams,
                           locations=[wanted.location])
     began = time.perf_counter()
     nginx.check(settings, text, staged)

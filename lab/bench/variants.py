@@ -104,8 +104,8 @@ class Lictor:
         self.front.stop()
 
     def file_of(self, service: str) -> str:
-        return (self.front.upstream_file(service) if self.variant.mode == "reload"
-                else os.path.join(self.front.nginx.conf_dir, "live", f"{service}.peers"))
+        path = f"peers/{service}.conf" if self.variant.mode == "reload" else f"live/{service}.peers"
+        return os.path.join(self.front.nginx.conf_dir, path)
 
     def cpu_s(self) -> float:
         return (self.front.cpu_s() + self.world.handlers_s()

@@ -250,7 +250,7 @@ def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(se
     change_peers(settings, "books", 8002)
     assert publish.publish(settings) == ["books"]
     assert written(nginx) == before
-    lictor_nginx.check_main_conf(nginx_of(settings))
+    lictor_nginx.validate(nginx_of(settings), nginx.main_conf)
 
 
 def killed(_: object) -> None:

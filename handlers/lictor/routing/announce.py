@@ -1,5 +1,5 @@
-"""What the nginx of each node serves, as that node says in Consul: drains wait for it. It is all that a node does for a
-service which it only routes, so it loads neither Docker nor the planner."""
+"""Announcement in Consul of what this node's nginx serves: drains wait for it. It is all that a node does for a service
+which it only routes, so it loads neither Docker nor the planner."""
 
 import json
 import os
@@ -17,12 +17,11 @@ _AT_ONCE_BYTES = 200_000  # whose request may have 512 kB
 
 
 def tell(client: Client, state_dir: str, node: str, names: Iterable[str]) -> None:
-    """Say which instances of these services this node's nginx serves now, as far as that is not known already. Conflict
-    when an earlier word of ours, which was long on its way, has come in between: the next one mends that."""
-    asked = list(names)
+    """Write which instances of these services this node's nginx serves now, if Consul does not hold that already.
+    Conflict if an earlier write of this node, which was long on its way, has come in between: the next one mends it."""
     with files.locked(os.path.join(state_dir, "locks", ":served.lock")):  # so that older news never comes last
         texts = {f"{PREFIX}{name}/{node}": json.dumps({"instances": published.instances}).encode()
-                 for name in asked if (published := route_store.published(state_dir, name)) and published.confirmed}
+                 for name in names if (published := route_store.published(state_dir, name)) and published.confirmed}
         news = _news(client, texts)
         for batch in _batches({key: texts[key] for key in news}):
             if len(batch) == 1:
@@ -32,19 +31,19 @@ def tell(client: Client, state_dir: str, node: str, names: Iterable[str]) -> Non
 
 
 def report(state_dir: str, token_file: str | None, names: Iterable[str]) -> int:
-    """The same where nobody waits for it: what fails is logged, and left to the timer. An exit code."""
-    asked = sorted(names)
+    """Do the same as a process of its own: what fails is logged, and left to the timer. Returns an exit code."""
+    names = sorted(names)
     try:
         client = Client.connect(token_file=token_file)
-        tell(client, state_dir, client.agent().name, asked)
+        tell(client, state_dir, client.agent().name, names)
         return 0
     except errors.LictorError as error:
-        log.event("serving", service=" ".join(asked), outcome="failed", reason=error)
+        log.event("serving", service=" ".join(names), outcome="failed", reason=error)
         return error.exit_code
 
 
 def pairs(value: bytes) -> list[tuple[str, str]] | None:
-    """What lictor/nodes/NAME/NODE says: node and id of each instance; None for anything that lictor did not write."""
+    """Read lictor/nodes/NAME/NODE: node and id of each instance; None for anything that lictor did not write."""
     try:
         return [(str(node), str(service_id)) for node, service_id in json.loads(value)["instances"]]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -52,10 +51,10 @@ def pairs(value: bytes) -> list[tuple[str, str]] | None:
 
 
 def _news(client: Client, texts: dict[str, bytes]) -> dict[str, int]:
-    """The keys of those that Consul does not hold already; of each the index that it has there.
+    """Return the keys that Consul does not hold with that text, each with the index that it has there.
 
-    More than one costs one listing of what all nodes have said: a cache of what this node wrote would not notice a key
-    that was deleted, or a Consul that was restored from a snapshot, and drains rely on these keys.
+    More than one costs a listing of what all nodes wrote: a cache of what this node wrote would not notice a key that
+    was deleted, or a Consul that was restored from a snapshot, and drains rely on these keys.
     """
     known = client.tree(PREFIX) if len(texts) > 1 else {key: entry for key in texts if (entry := client.get(key))}
     return {key: known[key].modify_index if key in known else 0 for key, text in texts.items()

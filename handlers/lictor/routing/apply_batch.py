@@ -70,7 +70,7 @@ class Batch:
         try:
             upstreams, staged = conf_files.staged(self.conf_dir, new)
             nginx.check(self.nginx_settings, self.templates(mode).text(
-                "check.conf.j2", run_dir=nginx.run_dir(self.conf_dir), upstreams=upstreams,
+                "check.conf.j2", run_dir=f"{self.conf_dir}/{nginx.RUN}", upstreams=upstreams,
                 locations=[files.location for files in new]), staged)
             return changes
         except errors.Refused as error:
@@ -144,10 +144,10 @@ class Batch:
     def _is_accepted(self, *, if_unknown: bool) -> bool:
         """Whether nginx accepts its whole configuration with the files as they are."""
         try:
-            if not nginx.can_check_main_conf(self.nginx_settings):
-                return if_unknown
-            nginx.check_main_conf(self.nginx_settings)
-            return True
+            if nginx.can_validate_main_conf(self.nginx_settings):
+                nginx.validate(self.nginx_settings, self.nginx_settings.main_conf)
+                return True
+            return if_unknown
         except errors.LictorError:
             return False
 

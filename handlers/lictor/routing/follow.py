@@ -7,7 +7,7 @@ is imported where it is used.
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from lictor import errors, model
 from lictor.adapters import files
@@ -17,21 +17,18 @@ from lictor.routing import peers, route_store
 from lictor.routing.peers import Decision, PublishedRoute
 from lictor.spec.settings import Settings
 
+if TYPE_CHECKING:
+    from lictor.adapters.consul.client import Client
+
 _PATIENCE_S = 5.0
 
 
-class Catalog(Protocol):
-    """Part of consul.client.Client that this module needs."""
-
-    def health(self, service: str, *, consistent: bool = False) -> list[dict[str, Any]]: ...
-
-
-def event(settings: Settings, token_file: str | None, name: str, seen: Payload,
+def event(settings: Settings, token_file: str | None, name: str, observed: Payload,
           consul_index: int) -> tuple[list[str], bool]:
     """Follow the payload of an event; returns the services that nginx has just confirmed, and whether it serves this
     one as it was decided."""
-    _log_skipped(name, seen.skipped)
-    follow = functools.partial(_follow, settings.state_dir, name, seen.instances, consul_index,
+    _log_skipped(name, observed.skipped)
+    follow = functools.partial(_follow, settings.state_dir, name, observed.instances, consul_index,
                                lambda: _connect(token_file))
     try:
         is_news = follow()
@@ -46,18 +43,18 @@ def event(settings: Settings, token_file: str | None, name: str, seen: Payload,
     return confirmed, bool(published and published.confirmed)
 
 
-def refresh(settings: Settings, names: Iterable[str], catalog: Catalog) -> list[str]:
+def refresh(settings: Settings, names: Iterable[str], client: "Client") -> list[str]:
     """Route these services again, whose routes/NAME.json may be new; returns the ones that are confirmed now. What
     fails is logged, and left to the timer."""
     if not settings.nginx:
         return []
     suspects = list(names)
     for name in suspects:
-        _try_follow(settings.state_dir, name, None, catalog)
+        _try_follow(settings.state_dir, name, None, client)
     return _publish(settings, suspects)
 
 
-def sweep(settings: Settings, entries: Mapping[str, list[dict[str, Any]]], catalog: Catalog) -> None:
+def sweep(settings: Settings, entries: Mapping[str, list[dict[str, Any]]], client: "Client") -> None:
     """Mend what events missed, holds that ran out, and what isn't confirmed.
 
     `entries`: payload entries of all instances by name in the catalogue. What fails is logged, and left to the next.
@@ -66,15 +63,15 @@ def sweep(settings: Settings, entries: Mapping[str, list[dict[str, Any]]], catal
         known = route_store.names(settings.state_dir)
         for name in known:
             service = (route_store.route(settings.state_dir, name) or {}).get("service", name)
-            _try_follow(settings.state_dir, name, entries.get(service, []), catalog)
+            _try_follow(settings.state_dir, name, entries.get(service, []), client)
         _publish(settings, known)
 
 
-def _try_follow(state_dir: str, name: str, entries: list[dict[str, Any]] | None, catalog: Catalog) -> None:
+def _try_follow(state_dir: str, name: str, entries: list[dict[str, Any]] | None, client: "Client") -> None:
     """Follow by a fresh read, or by `entries`, which may be some moments old."""
     try:
         instances = None if entries is None else payload.instances(entries).instances
-        _follow(state_dir, name, instances, HINT, lambda: catalog)
+        _follow(state_dir, name, instances, HINT, lambda: client)
     except errors.LictorError as error:
         from lictor.adapters import log
 
@@ -82,7 +79,7 @@ def _try_follow(state_dir: str, name: str, entries: list[dict[str, Any]] | None,
 
 
 def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | None, index: int,
-            connect: Callable[[], Catalog]) -> bool:
+            connect: Callable[[], "Client"]) -> bool:
     """Decide, and note what is to be served; returns whether there is something to publish."""
     from lictor.adapters import log
 
@@ -109,7 +106,7 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
 
 
 def _decide(name: str, route: dict[str, Any], published: PublishedRoute | None,
-            instances: Sequence[model.Instance] | None, index: int, connect: Callable[[], Catalog]) -> Decision:
+            instances: Sequence[model.Instance] | None, index: int, connect: Callable[[], "Client"]) -> Decision:
     """Decide on the instances, and on a consistent read if they are too old, or too few to be believed."""
     decision = peers.decide(route, published, instances or [], now_s=time.time(), certain=False)
     is_late = published is not None and index < published.consul_index and decision.kind != "unchanged"
@@ -137,7 +134,7 @@ def _publish(settings: Settings, suspects: Iterable[str] = ()) -> list[str]:
     return publish.publish(settings, suspects)
 
 
-def _connect(token_file: str | None) -> Catalog:
+def _connect(token_file: str | None) -> "Client":
     from lictor.adapters.consul.client import Client
 
     return Client.connect(token_file=token_file)

@@ -1,4 +1,4 @@
-"""Live mode: a service's peers are set in the running nginx, by a PUT on its own socket, and nothing is reloaded.
+"""Peers in live mode: they are set in the running nginx, by a PUT on its own socket, and nothing is reloaded.
 
 live/NAME.peers, below conf_dir, is written first: a version, which only rises, and one "ADDRESS PORT", or
 "ADDRESS PORT WEIGHT", a line. nginx reads it at each start and reload, and gets the very same text in between. A change
@@ -21,17 +21,21 @@ _TIMEOUT_S = 2.0
 _OK, _STALE = 200, 409
 
 
-def publish(settings: Nginx, state_dir: str, name: str) -> bool:
+def publish(settings: Nginx, state_dir: str, name: str, *, is_suspect: bool = False) -> bool:
     """Have nginx send this service's requests to the peers that were decided last; returns whether it confirmed that.
 
-    It is also False where nothing is unconfirmed, and where nginx may be serving files that don't take the peers from
-    here, or none. For which host and path it serves them is another question.
+    It is also False if nothing is unconfirmed (nor, if it `is_suspect`, lost), and if nginx may be serving files that
+    don't take the peers from here, or none. For which host and path it serves them is another question.
     """
     began = time.monotonic()
     with files.locked(_lock_path(state_dir, name)):
         published = route_store.published(state_dir, name)
-        if not published or published.confirmed or route_store.mode_served(published) != "live":
+        if not published or route_store.mode_served(published) != "live":
             return False
+        if published.confirmed:
+            if not is_suspect or _is_stored(settings.conf_dir, name, published.peers):
+                return False
+            route_store.mark(state_dir, name, published, confirmed=False)
         try:
             _set(settings.conf_dir, name, published.peers)
         except errors.Unavailable as error:
@@ -56,17 +60,17 @@ def store(settings: Nginx, state_dir: str, names: Iterable[str]) -> None:
         files.sync([*written, os.path.join(settings.conf_dir, _FOLDER)])  # many take little longer than one
 
 
-def is_stored(conf_dir: str, name: str, peers: Iterable[Peer]) -> bool:
+def _is_stored(conf_dir: str, name: str, peers: Iterable[Peer]) -> bool:
     """Whether the next start of nginx would find these peers."""
     return (files.read(_path(conf_dir, name)) or "").partition("\n")[2] == _lines(peers)
 
 
 def requests_at(conf_dir: str, name: str, instances: Iterable[model.Instance]) -> int:
-    """How many requests of this service nginx has at these instances, connected or about to be; 0 where it is not in
-    live mode. Raises Unavailable when it does not answer."""
+    """Count the requests of this service that nginx has at these instances, connected or about to be; 0 if it is not in
+    live mode. Raises Unavailable if it does not answer."""
     count = 0
     for each in instances:
-        with contextlib.suppress(ValueError):  # no number is said, or no address was ever sent to
+        with contextlib.suppress(ValueError):  # the body is no number, or the address was never sent to
             address, port, _ = peer(each)
             target = f"/live/{name}/{model.host_port(address, port)}"
             count += int(_ask(conf_dir, "GET", target)[1])
@@ -75,11 +79,11 @@ def requests_at(conf_dir: str, name: str, instances: Iterable[model.Instance]) -
 
 def _set(conf_dir: str, name: str, peers: Iterable[Peer]) -> None:
     target = f"/live/{name}"
-    status, said = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers))
-    if status == _STALE and said.isdigit():  # whoever holds the lock has the latest: the file was lost, or the clock
-        status, said = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers, above=int(said)))
+    status, body = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers))
+    if status == _STALE and body.isdigit():  # the holder of the lock has the latest: the file was lost, or the clock
+        status, body = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers, above=int(body)))
     if status != _OK:
-        raise errors.Unavailable(f"nginx does not take the peers: {status} {said[:200]}")
+        raise errors.Unavailable(f"nginx does not take the peers: {status} {body[:200]}")
 
 
 def _write(conf_dir: str, name: str, peers: Iterable[Peer], *, above: int = 0, durable: bool = True) -> str:

@@ -10,7 +10,6 @@ import re
 import signal
 import socket
 import time
-import types
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -23,51 +22,52 @@ from lictor.spec.settings import LEAST_RELOAD_INTERVAL_S, Nginx
 if TYPE_CHECKING:
     from lictor.routing.templates import Templates
 
-_FOLDERS = ("peers", "upstreams", "locations", "servers", "live", "run")  # each one includes only those before it
+RUN = "run"  # below conf_dir: the socket, the configuration to check, what the last swap replaced
+_FOLDERS = ("peers", "upstreams", "locations", "servers", "live", RUN)  # each one includes only those before it
+_GENERATION, _BEFORE = "generation.conf", f"{RUN}/before.json"
+_RELOADED = f"{RUN}/reloaded"  # its time is that of the last HUP
 _LONGEST_SOCKET_PATH = 107
 _WORKER = rb"worker process\0*$"  # one that goes is titled "worker process is shutting down"
 _TEST_TIMEOUT_S = 30.0
 _CONFIRM_TIMEOUT_S = 10.0  # a reload of thousands of upstreams takes three
-_LEAST_ASKED = 8
+_LEAST_CONNECTIONS = 8
 _ASK_WHY_AFTER_S = 1.0
 _RETIRE_TIMEOUT_S = 1.0
 _STARTING_S = 5.0  # a socket this young may not be listened on yet
 
 
 def prepare(conf_dir: str, templates: "Templates | None" = None) -> list[str]:
-    """Make conf_dir what nginx.conf can include, and return the files that changed. What is served stays as it is."""
+    """Make conf_dir what nginx.conf can include; returns the files that changed. What is served stays as it is."""
     socket_path = nginx_socket.path(conf_dir)
     if len(os.fsencode(socket_path)) > _LONGEST_SOCKET_PATH:
         raise errors.Refused(f"nginx.conf_dir is {conf_dir!r}; a socket below it may have {_LONGEST_SOCKET_PATH} "
                              f"bytes, and {socket_path} has more")
     for folder in _FOLDERS:
         os.makedirs(os.path.join(conf_dir, folder), exist_ok=True)
-    os.chmod(run_dir(conf_dir), 0o750)  # nginx gives its sockets mode 0666
-    shared = (templates or _own_templates()).shared(conf_dir)
-    changed = [path for name, text in shared.items() if files.write_atomic(path := os.path.join(conf_dir, name), text)]
-    if not os.path.exists(_generation_path(conf_dir)):
+    os.chmod(os.path.join(conf_dir, RUN), 0o750)  # nginx gives its sockets mode 0666
+    if templates is None:
+        from lictor.routing.templates import Templates  # with Jinja2, which most of this module's users do without
+
+        templates = Templates()
+    changed = [path for name, text in templates.shared(conf_dir).items()
+               if files.write_atomic(path := os.path.join(conf_dir, name), text)]
+    if not os.path.exists(os.path.join(conf_dir, _GENERATION)):
         _stamp(conf_dir)
     return changed
 
 
-def _own_templates() -> "Templates":
-    from lictor.routing.templates import Templates  # with Jinja2, which most who come here do without
-
-    return Templates()
-
-
-def check(settings: Nginx, text: str, staged: Mapping[str, str] = types.MappingProxyType({})) -> None:
+def check(settings: Nginx, text: str, staged: Mapping[str, str] | None = None) -> None:
     """Have nginx parse a whole synthetic configuration, apart from the live one; raises Refused with nginx's reason.
 
     `staged`: files that only this configuration includes, by path below conf_dir.
     """
-    path = os.path.join(run_dir(settings.conf_dir), "check.conf")
-    texts = {os.path.join(settings.conf_dir, name): content for name, content in staged.items()}
+    path = os.path.join(settings.conf_dir, RUN, "check.conf")
+    texts = {os.path.join(settings.conf_dir, name): content for name, content in (staged or {}).items()}
     for folder in {os.path.dirname(each) for each in texts}:
         os.makedirs(folder, exist_ok=True)
     files.write_all({**texts, path: text}, durable=False)
     try:
-        _test(settings, path)
+        validate(settings, path)
     finally:
         for each in texts:
             files.remove(each)
@@ -79,18 +79,18 @@ def swap(conf_dir: str, texts: Mapping[str, str | None]) -> None:
     """
     before = {path: text for path in texts if (text := files.read(os.path.join(conf_dir, path))) != texts[path]}
     if before:
-        files.write_json(_before_path(conf_dir), before, durable=False)
+        files.write_json(os.path.join(conf_dir, _BEFORE), before, durable=False)
         _replace(conf_dir, {path: texts[path] for path in before})
 
 
 def settle(conf_dir: str) -> None:
     """Keep what was swapped in."""
-    files.remove(_before_path(conf_dir))
+    files.remove(os.path.join(conf_dir, _BEFORE))
 
 
 def take_back(conf_dir: str) -> None:
     """Put back what the last swap replaced, unless it was settled; its process may have been killed since."""
-    before = files.read_json(_before_path(conf_dir))
+    before = files.read_json(os.path.join(conf_dir, _BEFORE))
     if isinstance(before, dict):
         _replace(conf_dir, before)
     settle(conf_dir)
@@ -108,17 +108,17 @@ def reload(settings: Nginx) -> int:
         time.sleep(LEAST_RELOAD_INTERVAL_S)
         return generation
     time.sleep(turn_in_s(settings))
-    files.touch(_reloaded_path(settings.conf_dir), time.time_ns())
+    files.touch(os.path.join(settings.conf_dir, _RELOADED), time.time_ns())
     with ExitStack() as held:
         old_workers = _hup_container(settings.container) if settings.container else _hup_host(settings.pid_file, held)
-        _confirm(settings, generation, connections=max(_LEAST_ASKED, 2 * len(old_workers)))
+        _confirm(settings, generation, connections=max(_LEAST_CONNECTIONS, 2 * len(old_workers)))
         _retire(old_workers)
     return generation
 
 
 def turn_in_s(settings: Nginx) -> float:
     """How long it is until a reload is allowed again."""
-    since_s = (time.time_ns() - files.modified_ns(_reloaded_path(settings.conf_dir))) / 1e9
+    since_s = (time.time_ns() - files.modified_ns(os.path.join(settings.conf_dir, _RELOADED))) / 1e9
     return max(0.0, settings.reload_min_interval_s - since_s) if since_s >= 0 else 0.0  # the clock was set back
 
 
@@ -148,17 +148,13 @@ def clean(settings: Nginx) -> list[str]:
     return stale
 
 
-def can_check_main_conf(settings: Nginx) -> bool:
+def can_validate_main_conf(settings: Nginx) -> bool:
     """Only root can read all that it names: logs, the pid file, keys. For others nginx would refuse it in any case."""
     return bool(settings.container) or os.geteuid() == 0
 
 
-def check_main_conf(settings: Nginx) -> None:
-    """Have nginx parse the user's whole configuration; raises Refused with nginx's reason."""
-    _test(settings, settings.main_conf)
-
-
-def _test(settings: Nginx, path: str) -> None:
+def validate(settings: Nginx, path: str) -> None:
+    """Have nginx parse a whole configuration, as main_conf; raises Refused with nginx's reason."""
     argv = [settings.binary, "-t", "-q", "-c", path]
     if settings.container:
         from lictor.adapters import docker  # the Docker SDK takes longer to load than a publication takes
@@ -174,8 +170,7 @@ def _test(settings: Nginx, path: str) -> None:
 
 
 def _reason(output: str) -> str:
-    lines = re.findall(r"\[emerg\] (?:\d+#\d+: )?(.*)", output) or output.splitlines()[-1:]
-    return "; ".join(lines)
+    return "; ".join(re.findall(r"\[emerg\] (?:\d+#\d+: )?(.*)", output) or output.splitlines()[-1:])
 
 
 def _hup_container(container: str) -> dict[int, int]:
@@ -245,29 +240,28 @@ def _answers(conf_dir: str, *, connections: int) -> set[int]:
 def _confirm(settings: Nginx, generation: int, *, connections: int) -> None:
     """`connections`: more than there are old workers, which would answer for the new ones as long as they are idle."""
     began = time.monotonic()
-    asked_why = False
+    reason_is_known = False
     while generation not in _answers(settings.conf_dir, connections=connections):
         waited_s = time.monotonic() - began
-        if waited_s > _ASK_WHY_AFTER_S and not asked_why and can_check_main_conf(settings):
-            _test(settings, settings.main_conf)
-            asked_why = True
+        if waited_s > _ASK_WHY_AFTER_S and not reason_is_known and can_validate_main_conf(settings):
+            validate(settings, settings.main_conf)
+            reason_is_known = True
         if waited_s > _CONFIRM_TIMEOUT_S:
             raise errors.Refused(
                 f"nginx did not answer generation {generation} on {nginx_socket.path(settings.conf_dir)} "
-                f"within {_CONFIRM_TIMEOUT_S:.0f} s; does {settings.main_conf} include lictor.conf?"
-            )
+                f"within {_CONFIRM_TIMEOUT_S:.0f} s; does {settings.main_conf} include lictor.conf?")
         time.sleep(0.002)
 
 
 def _stamp(conf_dir: str) -> None:
     """Write a generation that was never answered before, not even by an nginx older than conf_dir."""
-    generation = max(_stamped(conf_dir) + 1, int(time.time()))
-    files.write_atomic(_generation_path(conf_dir), f'location = /generation {{ return 200 "{generation}"; }}\n',
-                       durable=False)  # a power cut ends the nginx that it could be mistaken for, too
+    text = f'location = /generation {{ return 200 "{max(_stamped(conf_dir) + 1, int(time.time()))}"; }}\n'
+    # Not durable: a power cut also ends the nginx that it could be mistaken for.
+    files.write_atomic(os.path.join(conf_dir, _GENERATION), text, durable=False)
 
 
 def _stamped(conf_dir: str) -> int:
-    found = re.search(r'"(\d+)"', files.read(_generation_path(conf_dir)) or "", re.ASCII)
+    found = re.search(r'"(\d+)"', files.read(os.path.join(conf_dir, _GENERATION)) or "", re.ASCII)
     return int(found[1]) if found else 0
 
 
@@ -277,7 +271,7 @@ def _replace(conf_dir: str, texts: Mapping[str, str | None]) -> None:
     The generation is new before the first file and again after the last, so that nothing half-way is ever confirmed.
     """
     _stamp(conf_dir)
-    in_order = sorted(texts, key=_includes_what)
+    in_order = sorted(texts, key=_rank)
     new = {os.path.join(conf_dir, path): text for path in in_order if (text := texts[path]) is not None}
     for path in new:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -287,24 +281,9 @@ def _replace(conf_dir: str, texts: Mapping[str, str | None]) -> None:
     _stamp(conf_dir)
 
 
-def _includes_what(path: str) -> int:
-    """The rank of a file below conf_dir: it includes only files of a lower one."""
+def _rank(path: str) -> int:
+    """A file below conf_dir includes only files of a lower rank."""
     folder, slash, _ = path.partition("/")
     return _FOLDERS.index(folder) if slash else len(_FOLDERS)
 
 
-def run_dir(conf_dir: str) -> str:
-    """The folder of what comes and goes: the socket, the configuration to check, what the last swap replaced."""
-    return os.path.join(conf_dir, "run")
-
-
-def _generation_path(conf_dir: str) -> str:
-    return os.path.join(conf_dir, "generation.conf")
-
-
-def _before_path(conf_dir: str) -> str:
-    return os.path.join(run_dir(conf_dir), "before.json")
-
-
-def _reloaded_path(conf_dir: str) -> str:
-    return os.path.join(run_dir(conf_dir), "reloaded")  # its time is that of the last HUP

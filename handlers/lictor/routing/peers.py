@@ -5,6 +5,7 @@ Three steps: `_classify` sorts the instances, `_receivers` chooses peers, `decid
 Panic threshold (50 %): an instance that was served and turned unhealthy gets no traffic as long as at least as many
 instances are healthy. If fewer are, all of these receive traffic: mostly a check, an agent or the network is to blame
 then, and the few healthy instances would be overrun. Instances that fail one by one end as if they had failed at once.
+With `traffic: any`, every instance outside maintenance counts as healthy.
 
 Must never happen:
 - An instance in maintenance receives traffic, or an unhealthy one that never was served, whatever the threshold says.
@@ -82,30 +83,22 @@ class Decision(NamedTuple):
     ailing: tuple[InstanceId, ...] = ()
 
 
-class _Instances(NamedTuple):
-    """Instances of the live colour. `peers`: every one that this node can reach."""
-
-    total: int
-    peers: dict[model.Instance, Peer]
-    healthy: set[model.Instance]
-    ailing: set[model.Instance]
-    refused: tuple[str, ...]
-
-
 def decide(route: dict[str, Any], published: PublishedRoute | None, instances: Sequence[model.Instance], *,
            now_s: float, certain: bool) -> Decision:
     """Decide about the instances that were observed, given the table of routes/NAME.json; `certain`: by a consistent
     read, so that fewer of them are believed too."""
     if route["removed"]:
-        is_news = published is None or published.peers
-        return Decision("publish" if is_news else "unchanged", (), (), "the service is removed")
-    classes = _classify(route, published, instances)
-    target = _receivers(classes)
+        return Decision("publish" if published is None or published.peers else "unchanged", (), (),
+                        "the service is removed")
+    live = [each for each in instances if each.service == route["service"]]  # not those of the other colour
+    reachable, refused = _reachable(live, route["node"])
+    healthy, ailing = _classify(reachable, published, route["traffic"])
+    target = _receivers(len(live), reachable, healthy, ailing)._replace(refused=tuple(refused))
     if published is None:
         return target
     if published.peers == target.peers and published.instances == target.instances:
         return target._replace(kind="unchanged")
-    if not certain and 2 * len(classes.healthy) < len(published.instances):
+    if not certain and 2 * len(healthy) < len(published.instances):
         return target._replace(kind="confirm")
     return target if target.peers else _believe_none(route, published, target, now_s)
 
@@ -116,26 +109,24 @@ def peer(instance: model.Instance) -> Peer:
     return _peer_at(_address(instance.address), instance)
 
 
-def _classify(route: dict[str, Any], published: PublishedRoute | None,
-              instances: Sequence[model.Instance]) -> _Instances:
-    live = [each for each in instances if each.service == route["service"]]  # not those of the other colour
-    peers, refused = _reachable(live, route["node"])
-    healthy = {each for each in peers if _is_healthy(each, route["traffic"])}
+def _classify(reachable: dict[model.Instance, Peer], published: PublishedRoute | None,
+              traffic: str) -> tuple[set[model.Instance], set[model.Instance]]:
+    """Return the healthy instances, and the unhealthy ones that were served and are not in maintenance."""
+    healthy = {each for each in reachable if each.maintenance is None and (traffic == "any" or (
+        each.status in ("passing", "warning") and each.node_alive and each.weight > 0))}
     once_served = {*published.instances, *published.ailing} if published else set()
-    ailing = {each for each in peers.keys() - healthy
-              if (each.node, each.service_id) in once_served and each.maintenance is None}
-    return _Instances(len(live), peers, healthy, ailing, tuple(refused))
+    return healthy, {each for each in reachable.keys() - healthy
+                     if (each.node, each.service_id) in once_served and each.maintenance is None}
 
 
-def _receivers(classes: _Instances) -> Decision:
-    _, peers, healthy, ailing, refused = classes
-    reason = f"{len(healthy)} of {classes.total} instances are healthy"
-    panic = len(healthy) < len(ailing)
-    if panic:
+def _receivers(live: int, reachable: dict[model.Instance, Peer], healthy: set[model.Instance],
+               ailing: set[model.Instance]) -> Decision:
+    reason = f"{len(healthy)} of {live} instances are healthy"
+    if len(healthy) < len(ailing):
         reason = f"panic threshold: {reason}. {len(ailing)} unhealthy ones keep their traffic."
-    receiving = healthy | ailing if panic else healthy
-    heaviest = {(each.address, each.port): each for each in sorted(peers[each] for each in receiving)}
-    return Decision("publish", tuple(heaviest.values()), _ids(receiving), reason, refused, _ids(ailing - receiving))
+        healthy, ailing = healthy | ailing, set()
+    heaviest = {(each.address, each.port): each for each in sorted(reachable[each] for each in healthy)}
+    return Decision("publish", tuple(heaviest.values()), _ids(healthy), reason, ailing=_ids(ailing))
 
 
 def _believe_none(route: dict[str, Any], published: PublishedRoute, target: Decision, now_s: float) -> Decision:
@@ -161,11 +152,6 @@ def _reachable(live: list[model.Instance], this_node: str) -> tuple[dict[model.I
         except ValueError as error:
             refused.append(f"instance {each.service_id[:100]!r} of node {each.node[:100]!r}: {error}")
     return peers, refused
-
-
-def _is_healthy(instance: model.Instance, traffic: str) -> bool:
-    passes = instance.status in ("passing", "warning") and instance.node_alive and instance.weight > 0
-    return (traffic == "any" or passes) and instance.maintenance is None
 
 
 def _ids(instances: set[model.Instance]) -> tuple[InstanceId, ...]:

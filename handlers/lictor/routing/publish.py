@@ -19,6 +19,7 @@ from lictor import errors
 from lictor.adapters import files, log
 from lictor.routing import conf_files, live_peers, nginx, refusal_backoff, route_store
 from lictor.routing.apply_batch import Batch, Change
+from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
 
 
@@ -54,11 +55,11 @@ def check_live(settings: Settings, nginx_settings: Nginx) -> None:
     templates = Templates(settings.templates_dir, live=True)
     with tempfile.TemporaryDirectory(prefix="lictor-") as folder:  # root, who may ask, leaves nothing to stumble over
         if not nginx_settings.container:
-            os.mkdir(nginx.run_dir(folder))
+            os.mkdir(os.path.join(folder, nginx.RUN))
             nginx_settings = replace(nginx_settings, conf_dir=folder)
         conf_dir = nginx_settings.conf_dir
         nginx.check(nginx_settings, templates.text(
-            "check.conf.j2", run_dir=nginx.run_dir(conf_dir), upstreams=[templates.upstream("lictor", conf_dir)],
+            "check.conf.j2", run_dir=f"{conf_dir}/{nginx.RUN}", upstreams=[templates.upstream("lictor", conf_dir)],
             locations=[templates.location("lictor", "/lictor", conf_dir)]))
 
 
@@ -76,25 +77,24 @@ def _publish(batch: Batch, suspects: set[str]) -> list[str]:
         _bring(batch, {name: changes[name] for name in sorted(names)})
     not_accepted = batch.refused | batch.invalid
     for name in not_accepted:
-        published, place = batch.published[name], route_store.place(batch.routes[name], batch.mode)
-        batch.mark(name, confirmed=published.confirmed, refusal=refusal_backoff.again(
-            published.refusal, place, around() if name in batch.refused else ""))
-    batch.reread(not_accepted)
-    _follow_by_earlier_files(batch, sorted(backing_off | not_accepted))
+        _note_refusal(batch, name, around() if name in batch.refused else "")
+    _follow_by_earlier_files(batch, backing_off | not_accepted)
     return list(dict.fromkeys(batch.confirmed))
 
 
 def _set_live_peers(batch: Batch, suspects: set[str]) -> None:
-    """In live mode, set other peers in the running nginx; the rest needs a reload."""
-    for name in suspects & batch.published.keys():
-        published = batch.published[name]
-        if (route_store.mode_served(published) == "live" and published.confirmed
-                and not live_peers.is_stored(batch.conf_dir, name, published.peers)):
-            batch.mark(name, confirmed=False)
-            batch.reread([name])
-    batch.confirmed += [name for name, published in batch.published.items()
-                        if not published.confirmed and live_peers.publish(batch.nginx_settings, batch.state_dir, name)]
-    batch.reread(batch.confirmed)
+    """Set the peers that need no reload, and the ones that were lost."""
+    live = [name for name, published in batch.published.items() if route_store.mode_served(published) == "live"
+            and (name in suspects or not published.confirmed)]
+    batch.confirmed += [name for name in live if live_peers.publish(
+        batch.nginx_settings, batch.state_dir, name, is_suspect=name in suspects)]
+    batch.reread(live)
+
+
+def _note_refusal(batch: Batch, name: str, around: str) -> None:
+    published, place = batch.published[name], route_store.place(batch.routes[name], batch.mode)
+    batch.mark(name, confirmed=published.confirmed, refusal=refusal_backoff.again(published.refusal, place, around))
+    batch.reread([name])
 
 
 def _is_backing_off(batch: Batch, name: str, suspects: set[str], around: Callable[[], str]) -> bool:
@@ -151,25 +151,28 @@ def _bring(batch: Batch, changes: dict[str, Change]) -> None:
                         if changes[name].target.confirmed or live_peers.publish(nginx_settings, state_dir, name)]
 
 
-def _follow_by_earlier_files(batch: Batch, names: list[str]) -> None:
+def _follow_by_earlier_files(batch: Batch, names: set[str]) -> None:
     """Have the services whose files are refused follow the catalogue by the files that nginx confirmed before.
 
-    If other files may lie in their place, those are rendered again for the route that was confirmed; if a template or
-    nginx refuses that, the peers change whichever files nginx has.
+    If other files may lie in their place, these are rendered again for the route that was confirmed. If a template or
+    nginx refuses that too, the peers change, whichever of the files nginx has.
     """
-    live = [name for name in names if live_peers.publish(batch.nginx_settings, batch.state_dir, name)]
-    behind = {name: published for name, published in batch.published.items()
-              if name in names and name not in live and not published.confirmed
-              and published.places[0] and published.places[0].mode == "reload"}
-    moved = {name: change for name, published in behind.items()
-             if len({*published.places}) > 1 and (change := _earlier(batch, name))}
+    live = {name for name in names if live_peers.publish(batch.nginx_settings, batch.state_dir, name)}
+    behind = [name for name in sorted(names - live) if _is_behind(batch.published[name])]
+    moved = {name: change for name in behind if len({*batch.published[name].places}) > 1
+             and (change := _earlier(batch, name))}
     changes = batch.check(moved, "reload")
-    for name, published in behind.items():
-        found = None if name in changes else conf_files.other_peers(batch.conf_dir, name, published.peers)
-        if found:
-            places = published.places if len({*published.places}) > 1 else published.places[:1]
-            changes[name] = Change(found, published._replace(places=places, confirmed=True))
+    for name in behind:
+        published = batch.published[name]
+        if name not in changes and (found := conf_files.other_peers(batch.conf_dir, name, published.peers)):
+            changes[name] = Change(found, published._replace(confirmed=True))
     batch.confirmed += [*live, *batch.serve(changes)]
+
+
+def _is_behind(published: PublishedRoute) -> bool:
+    """Whether the peers of the files that nginx confirmed last are in a file, and not the ones that were decided."""
+    place = published.places[0]
+    return not published.confirmed and place is not None and place.mode == "reload"
 
 
 def _earlier(batch: Batch, name: str) -> Change | None:
@@ -177,10 +180,10 @@ def _earlier(batch: Batch, name: str) -> Change | None:
     published = batch.published[name]
     place = published.places[0]
     assert place
-    earlier = {**batch.routes[name], "host": place.host, "path": place.path, "removed": False}
+    route = {**batch.routes[name], "host": place.host, "path": place.path, "removed": False}
     try:
-        found = conf_files.desired(batch.conf_dir, batch.templates("reload"), {name: earlier}, name, published.peers)
+        found = conf_files.desired(batch.conf_dir, batch.templates("reload"), {name: route}, name, published.peers)
     except errors.Refused as error:
         log.event("publish", service=name, outcome="refused", reason=error)
         return None
-    return Change(found, published._replace(places=published.places[:1], confirmed=True))
+    return Change(found, published._replace(places=(place,), confirmed=True))

@@ -40,18 +40,19 @@ def as_table(published: PublishedRoute) -> dict[str, Any]:
     """The stored form: each record by its fields' names."""
     refusal = published.refusal
     return {**published._asdict(), "peers": [each._asdict() for each in published.peers],
-            "places": [_place_table(each) for each in published.places],
-            "refusal": refusal and {**refusal._asdict(), "place": _place_table(refusal.place)}}
+            "places": [each and each._asdict() for each in published.places],
+            "refusal": refusal and {**refusal._asdict(), "place": refusal.place and refusal.place._asdict()}}
 
 
 def from_table(table: Any) -> PublishedRoute | None:
     """The record of a stored form; None if that is absent or damaged."""
     try:
         ids = {key: tuple((node, service_id) for node, service_id in table[key]) for key in ("instances", "ailing")}
-        refusal = table["refusal"] and {**table["refusal"], "place": _place_of(table["refusal"]["place"])}
+        refusal: Any = table["refusal"] and Refusal(**table["refusal"])
         return PublishedRoute(**{
             **table, **ids, "peers": tuple(Peer(**each) for each in table["peers"]),
-            "places": tuple(map(_place_of, table["places"])), "refusal": Refusal(**refusal) if refusal else None})
+            "places": tuple(each and Place(**each) for each in table["places"]),
+            "refusal": refusal and refusal._replace(place=refusal.place and Place(**refusal.place))})
     except (TypeError, KeyError, ValueError):
         return None
 
@@ -108,14 +109,6 @@ def is_only_routed(state_dir: str, name: str) -> bool:
 def lock_path(state_dir: str, name: str) -> str:
     """The lock on both files. Its holder must not wait for a publication, which takes it too."""
     return os.path.join(state_dir, "locks", f"route:{name}.lock")  # no service's name has a colon
-
-
-def _place_table(place: Place | None) -> dict[str, str] | None:
-    return place._asdict() if place else None
-
-
-def _place_of(table: dict[str, str] | None) -> Place | None:
-    return Place(**table) if table else None
 
 
 def _published_path(state_dir: str, name: str) -> str:

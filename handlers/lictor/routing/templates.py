@@ -106,26 +106,22 @@ def templates(folder: str, *, live: bool) -> Templates:
 
 
 def _blocks(text: str, template: str, *, only: Iterable[str]) -> list[tuple[list[str], list[list[str]]]]:
-    """The outermost blocks, each with its head and the directives inside it; raises Refused for anything else there."""
+    """Return the outermost blocks, each with its head and the directives inside; raises Refused for anything else."""
     blocks: list[tuple[list[str], list[list[str]]]] = []
     words: list[str] = []
     depth = 0
     for token in _tokens(text, template):
         if token not in "{};":
             words.append(token)
-        elif token == "{" and words and (depth or words[0] in only):
-            if depth:
-                blocks[-1][1].append(words)
-            else:
-                blocks.append((words, []))
-            words, depth = [], depth + 1
-        elif token == ";" and words and depth:
-            blocks[-1][1].append(words)
-            words = []
-        elif token == "}" and not words and depth:
-            depth -= 1
-        else:
+            continue
+        is_in_place = bool(words) != (token == "}") and (depth or token == "{" and words[0] in only)
+        if not is_in_place:
             raise errors.Refused(f"templates/{template}: stray {' '.join([*words, token])!r:.100}")
+        if words and depth:
+            blocks[-1][1].append(words)
+        elif words:
+            blocks.append((words, []))
+        words, depth = [], depth + {"{": 1, ";": 0, "}": -1}[token]
     if depth or words or not blocks:
         raise errors.Refused(f"templates/{template}: it must give nothing but {' or '.join(only)} blocks, closed")
     return blocks

@@ -256,9 +256,9 @@ def _master(server: Nginx) -> str:
 
 
 def _main_conf(server: Nginx) -> str:
-    if not nginx.can_check_main_conf(server):
+    if not nginx.can_validate_main_conf(server):
         raise Untested("only root can read all of it")
-    nginx.check_main_conf(server)
+    nginx.validate(server, server.main_conf)
     return f"{server.main_conf} is valid"
 
 
