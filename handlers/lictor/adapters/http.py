@@ -8,18 +8,34 @@ import socket
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.message import Message
 from typing import NamedTuple
 
-from lictor import errors
+from lictor import errors, model
 
 _LIMIT_BYTES = 1024 * 1024
+_LONGEST_BYTES = 64 * 1024 * 1024
 _LATER = (408, 425, 429)  # and 5xx: the same request may be answered otherwise later
 
 
+class Endpoint(NamedTuple):
+    """The server of an exchange; with `socket_path` a unix socket, and `host` and `port` stand in no address then."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    server_name: str = ""  # the name that the server's certificate must have
+    socket_path: str = ""
+
+    def __str__(self) -> str:
+        if self.socket_path:
+            return f"unix://{self.socket_path}"
+        return f"{'https' if self.tls else 'http'}://{model.host_port(self.host, self.port)}"
+
+
 class Answer(NamedTuple):
-    """A whole HTTP answer."""
+    """The headers and body of an answer, whatever its status."""
 
     status: int
     headers: Message
@@ -30,21 +46,60 @@ class NotSent(errors.Unavailable):
     """There was no connection: nothing was asked, and so nothing happened."""
 
 
-def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout_s: float,
-             tail: bool = False) -> Answer:
-    """Raises Unavailable when there is no answer, Refused when the other side isn't who it should be.
+Reader = Callable[[http.client.HTTPResponse], bytes]
 
-    Of a long body the beginning is read, or with `tail` the end kept. All is done in a thread that can be left behind:
-    names that are looked up and answers that trickle in obey no time limit.
+
+def read_start(response: http.client.HTTPResponse) -> bytes:
+    """Read the beginning of a body; the rest is left unread."""
+    return response.read(_LIMIT_BYTES)
+
+
+def read_end(response: http.client.HTTPResponse) -> bytes:
+    """Read a whole body, and keep its end."""
+    kept = b""
+    while chunk := response.read(65536):
+        kept = (kept + chunk)[-_LIMIT_BYTES:]
+    return kept
+
+
+def read_whole(response: http.client.HTTPResponse) -> bytes:
+    """Read a body that is of no use unless it is whole; raises Unavailable for any other, and for one too long."""
+    body = response.read(_LONGEST_BYTES + 1)
+    if len(body) > _LONGEST_BYTES:
+        raise errors.Unavailable(f"an answer of more than {_LONGEST_BYTES} bytes")
+    expected = response.headers["Content-Length"]
+    if expected is not None and expected != str(len(body)):
+        raise errors.Unavailable(f"an answer cut off after {len(body)} of {expected} bytes")
+    return body
+
+
+def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout_s: float,
+             read: Reader = read_start) -> Answer:
+    """Ask for a URL; raises Unavailable if there is no answer, Refused if the server's certificate is not trusted."""
+    parts = urllib.parse.urlsplit(url)
+    tls = ssl.create_default_context() if parts.scheme == "https" else None
+    host = parts.hostname or ""
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return exchange_with(Endpoint(host, parts.port or (443 if tls else 80), tls, host), method, target,
+                         headers=headers, body=body, timeout_s=timeout_s, read=read)
+
+
+def exchange_with(endpoint: Endpoint, method: str, target: str, *, headers: Mapping[str, str], body: bytes | None,
+                  timeout_s: float, connect_timeout_s: float | None = None, read: Reader = read_start) -> Answer:
+    """Ask an endpoint; errors are those of `exchange`.
+
+    All is done in a thread that can be left behind: a name's look-up and an answer that trickles in obey no time limit.
     """
-    connection, target = _connect(url, timeout_s)
+    connection = _Connection(endpoint, connect_timeout_s or timeout_s, timeout_s)
     given_up = threading.Event()
     outcome: list[Answer | Exception] = []
 
     def converse() -> None:
         try:
             with contextlib.closing(connection):
-                outcome.append(_converse(connection, method, target, headers, body, given_up, tail))
+                outcome.append(_converse(connection, method, target, headers, body, given_up, read))
+        except TimeoutError:
+            pass  # as it is for a thread that is left behind
         except Exception as error:  # raised again below, where it is seen
             outcome.append(error)
 
@@ -53,67 +108,83 @@ def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes |
     thread.join(timeout_s)
     if not outcome:
         given_up.set()
-        with contextlib.suppress(OSError, AttributeError):  # it may not be connected yet, or be done just now
-            connection.sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it may be done just now
+            connection.end()
         raise errors.Unavailable(f"no answer within {timeout_s:g} s")
     if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]
 
 
-def refuse_failure(answer: Answer, said: str = "") -> None:
-    """Raise Unavailable for an answer that may be another later, and Refused for any other that is not 2xx."""
+def refuse_failure(answer: Answer, output: str = "") -> None:
+    """Raise Unavailable for an answer that may be another later, and Refused for any other that is not 2xx.
+
+    `output` is the readable part of the answer's body.
+    """
     if 200 <= answer.status < 300:
         return
     text = f"the answer is {answer.status}, and 2xx was expected; redirects are not followed"
-    text += f"; it says: {said}" if said else ""
+    text += f"; it says: {output}" if output else ""
     if answer.status in _LATER or answer.status >= 500:
         raise errors.Unavailable(text, after_s=_retry_after_s(answer.headers.get("Retry-After", "")))
     raise errors.Refused(text)
 
 
-def _connect(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection, str]:
-    """The connection, which is made when it is used, and what to ask for."""
-    parts = urllib.parse.urlsplit(url)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    host = parts.hostname or ""
-    if parts.scheme == "https":
-        tls = ssl.create_default_context()
-        return http.client.HTTPSConnection(host, parts.port or 443, timeout=timeout_s, context=tls), target
-    return http.client.HTTPConnection(host, parts.port or 80, timeout=timeout_s), target
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, endpoint: Endpoint, connect_timeout_s: float, timeout_s: float) -> None:
+        super().__init__(endpoint.host, endpoint.port)
+        self._endpoint, self._connect_timeout_s, self._timeout_s = endpoint, connect_timeout_s, timeout_s
+        self.default_port = 443 if endpoint.tls else 80  # the Host header names any other
+        self._opened: socket.socket | None = None  # unlike `sock`, still known while a body is read
+
+    def connect(self) -> None:
+        if self._endpoint.socket_path:
+            self._opened = socket.socket(socket.AF_UNIX)
+            self._opened.settimeout(self._connect_timeout_s)
+            self._opened.connect(self._endpoint.socket_path)
+        else:
+            self._opened = socket.create_connection((self.host, self.port), self._connect_timeout_s)
+        if self._endpoint.tls:
+            self._opened = self._endpoint.tls.wrap_socket(self._opened, server_hostname=self._endpoint.server_name)
+        self._opened.settimeout(self._timeout_s)
+        self.sock = self._opened
+
+    def end(self) -> None:
+        """Let the other thread, which waits for this connection, fail."""
+        if self._opened:
+            self._opened.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        super().close()
+        if self._opened:
+            self._opened.close()
 
 
-def _converse(connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str],
-              body: bytes | None, given_up: threading.Event, tail: bool) -> Answer:
+def _converse(connection: _Connection, method: str, target: str, headers: Mapping[str, str], body: bytes | None,
+              given_up: threading.Event, read: Reader) -> Answer:
     try:
         connection.connect()
     except ssl.SSLCertVerificationError as error:
         raise errors.Refused(str(error)) from error
     except OSError as error:
         raise NotSent(str(error) or repr(error)) from error
-    if given_up.is_set():  # whoever waited has been told that there was no answer, and may have acted on it
+    if given_up.is_set():  # the caller knows by now that there was no answer, and may have acted on it
         raise NotSent("the time is over")
     try:
-        connection.request(method, target, body, {**headers, "Connection": "close"})
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a server may refuse a long body half-way
+            connection.request(method, target, body, {**headers, "Connection": "close"})
         with connection.getresponse() as response:
-            return Answer(response.status, response.headers, _read(response, tail=tail))
+            return Answer(response.status, response.headers, read(response))
+    except TimeoutError:
+        raise
     except http.client.HTTPException as error:  # its text is the server's, which knows what we sent
         raise errors.Unavailable(f"no HTTP answer: {type(error).__name__}") from error
     except OSError as error:
         raise errors.Unavailable(str(error) or repr(error)) from error
 
 
-def _read(response: http.client.HTTPResponse, *, tail: bool) -> bytes:
-    if not tail:
-        return response.read(_LIMIT_BYTES)
-    kept = b""
-    while chunk := response.read(65536):
-        kept = (kept + chunk)[-_LIMIT_BYTES:]
-    return kept
-
-
 def _retry_after_s(value: str) -> float:
-    """Seconds, or a date; 0 when it is neither."""
+    """Read seconds, or a date; 0 if it is neither."""
     if value.isascii() and value.isdigit():
         return float(value)
     try:

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lictor import errors
-from lictor.adapters import http, log, retry
-from lictor.adapters.consul import environment
+from lictor.adapters import http, log, retry, secret_files
 from lictor.adapters.process import CalledOff
 from lictor.adapters.text import last_lines
 from lictor.spec import delegation_settings
@@ -52,7 +51,7 @@ class _Session:
 
     def __init__(self, settings: delegation_settings.Jenkins, *, timeout_s: float, secrets: tuple[str, ...],
                  called_off: CalledOff | None) -> None:
-        token = environment.read_token(settings.token_file)
+        token = secret_files.read_token(settings.token_file)
         basic = base64.b64encode(f"{settings.user}:{token}".encode()).decode()
         self._settings, self._secrets = settings, (token, basic, *secrets)
         self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
@@ -89,7 +88,7 @@ class _Session:
     def console(self, path: str) -> str:
         """Its last lines, if they can be had."""
         with contextlib.suppress(errors.LictorError):
-            answer = self._ask("GET", f"{self._settings.url}{path}/consoleText", self._headers, tail=True)
+            answer = self._ask("GET", f"{self._settings.url}{path}/consoleText", self._headers, read=http.read_end)
             if answer.status == 200:
                 return last_lines(answer.body.decode("utf-8", "replace"), secrets=self._secrets)
         return ""
@@ -118,8 +117,8 @@ class _Session:
         return _parsed(answer)
 
     def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, *,
-             tail: bool = False) -> http.Answer:
-        return http.exchange(method, url, headers=headers, body=body, tail=tail,
+             read: http.Reader = http.read_start) -> http.Answer:
+        return http.exchange(method, url, headers=headers, body=body, read=read,
                                     timeout_s=max(0.1, min(_CALL_TIMEOUT_S, self._left_s())))
 
     def _left_s(self) -> float:

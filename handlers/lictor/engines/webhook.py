@@ -10,8 +10,7 @@ import urllib.parse
 from typing import Any
 
 from lictor import errors, model
-from lictor.adapters import http, retry, text
-from lictor.adapters.consul import environment
+from lictor.adapters import http, retry, secret_files, text
 from lictor.adapters.process import CalledOff
 from lictor.engines import jenkins
 from lictor.spec import delegation_settings, placeholders, service_spec
@@ -65,7 +64,7 @@ def _send(
 ) -> str:
     placeholders.require(request.templates, values, key)
     url = placeholders.fill(request.url, values, functools.partial(urllib.parse.quote, safe=""))
-    secrets = {name: environment.read_secret(path) for name, path in request.headers_files.items()}
+    secrets = {name: secret_files.read_secret(path) for name, path in request.headers_files.items()}
     headers = {**{name: placeholders.fill(value, values) for name, value in request.headers.items()}, **secrets}
     body = _body(request, values, headers)
     try:

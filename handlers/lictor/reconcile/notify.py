@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-from lictor.adapters import http, log, process
-from lictor.adapters.consul import environment
+from lictor.adapters import http, log, process, secret_files
 from lictor.spec.settings import Notify, Settings
 
 _LIMIT_S = 10.0
@@ -30,6 +29,6 @@ def send(settings: Settings, record: dict[str, Any]) -> None:
 def _post(notify: Notify, text: str) -> None:
     headers = {"Content-Type": "application/json"}
     if notify.token_file:
-        headers["Authorization"] = f"Bearer {environment.read_token(notify.token_file)}"
+        headers["Authorization"] = f"Bearer {secret_files.read_token(notify.token_file)}"
     answer = http.exchange("POST", notify.url, headers=headers, body=text.encode(), timeout_s=_LIMIT_S)
     http.refuse_failure(answer)

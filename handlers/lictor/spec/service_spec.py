@@ -1,4 +1,4 @@
-"""What users ask for: the service spec and the keys beside it, validated. Pure."""
+"""The service spec and the keys beside it, parsed and validated. Pure."""
 
 import re
 import shlex
@@ -12,10 +12,11 @@ from lictor.spec import validation_errors
 from lictor.spec.compose_project import Project, check_project
 from lictor.spec.placement import Placement, require_possible
 from lictor.spec.quantities import Duration, Memory
+from lictor.spec.validation_errors import require_one_of
 
 ENGINES = ("docker", "compose", "swarm", "command", "webhook", "none")
-ON_ONE_NODE = ("docker", "compose")  # lictor itself starts and ends each instance there
-DELEGATED = ("command", "webhook")  # these tell another tool, which has the rest of what an instance is made from
+ON_ONE_NODE = ("docker", "compose")  # lictor itself starts and ends each instance
+DELEGATED = ("command", "webhook")  # another tool has the rest of what an instance is made from
 STRATEGIES = ("rolling", "blue-green")
 MAX_REPLICAS = 500
 _CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
@@ -34,13 +35,8 @@ _PORT = re.compile(r"(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})::)?(?P<port>\d{1,5})(?:/
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
 
-def _one_of(key: str, given: str, allowed: tuple[str, ...]) -> None:
-    if given not in allowed:
-        raise ValueError(f"{key} is {given[:100]!r}; this version knows {', '.join(allowed)}")
-
-
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where nginx takes requests for the service."""
+    """The requests that nginx passes to the service."""
 
     path: str
     host: str = ""
@@ -54,7 +50,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Replicas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many instances: at first, at least, at most."""
+    """The counts of instances: at first, at least, at most."""
 
     initial: int = 1
     min: int = 0
@@ -67,7 +63,7 @@ class Replicas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How Consul asks an instance whether it is well: one of http (a path) and tcp (true)."""
+    """Consul's check of an instance: one of http (a path) and tcp (true)."""
 
     http: str = ""
     tcp: bool = False
@@ -85,7 +81,7 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a new image takes over."""
+    """The way in which a new image takes over."""
 
     strategy: str = "rolling"
     healthy_for: Duration = Duration(3)
@@ -94,13 +90,13 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: Duration = Duration(600)
 
     def __post_init__(self) -> None:
-        _one_of("strategy", self.strategy, STRATEGIES)
+        require_one_of("strategy", self.strategy, STRATEGIES)
         if self.smoke and (not _PATH.fullmatch(self.smoke) or len(self.smoke) > 255):
             raise ValueError(f"smoke is {self.smoke[:100]!r}; it must be a path such as /api/v1/books")
 
 
 class Heal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When an instance counts as unhealthy, and how many may be replaced in which time."""
+    """The time after which a critical instance is replaced, and how many may be replaced in which time."""
 
     grace: Duration = Duration(10)
     budget: int = 3
@@ -108,13 +104,13 @@ class Heal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one instance may use; 0 means no limit."""
+    """The limits of one instance; 0 means no limit."""
 
     cpus: float = 0.0
     memory: Memory = Memory(0)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.cpus <= 1024:  # nor what is no number at all
+        if not 0 <= self.cpus <= 1024:  # which NaN is not either
             raise ValueError(f"cpus is {self.cpus!r}; it must be within 0..1024")
 
 
@@ -165,42 +161,10 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     traffic: str = "healthy"
 
     def __post_init__(self) -> None:
-        if not model.is_name(self.name):
-            raise ValueError(f"name is {self.name[:100]!r}; it must be 1 to 63 of a-z 0-9 _ . -, with a letter or "
-                             "digit at both ends")
-        if self.node and not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", self.node, re.ASCII):
-            raise ValueError(f"node is {self.node[:100]!r}; it must be a node's name in Consul")
-        _one_of("engine", self.engine, ENGINES)
-        _one_of("traffic", self.traffic, ("healthy", "any"))
-        if self.engine in (*DELEGATED, "compose"):
-            self._refuse_container_keys()
-        if self.engine != "none" and (self.image or self.engine not in DELEGATED):
-            _require_image(self.image)
-        if self.port is not None:
-            parse_port(self.port)
-        check_project(self.project, engine=self.engine, strategy=self.release.strategy,
-                      publish_address=self.container_port.publish_address if self.container_port else "")
-        if self.route and self.engine not in ("none", *DELEGATED) and self.port is None:
-            raise ValueError("route needs a port: which one of the container takes the requests?")
-        for key, value in (("command", self.command), ("entrypoint", self.entrypoint)):
-            try:
-                _words(value)
-            except ValueError as error:
-                raise ValueError(f"{key} is {value[:100]!r}: {error}; quote it as for a shell") from error
-        for prefix, owner in (("lictor.", "lictor"), ("com.docker.swarm.", "Swarm")):
-            reserved = [key for key in self.label_table if key.startswith(prefix)]
-            if reserved:
-                raise ValueError(f"labels: {reserved[0]!r} is {owner}'s own; labels must not begin with {prefix!r}")
-        if self.engine == "swarm":
-            require_possible(self.name, self.container_port and self.container_port.publish_address)
-        elif self.placement != Placement():
-            raise ValueError(f"placement is for engine swarm; this one's engine is {self.engine}")
-
-    def _refuse_container_keys(self) -> None:
-        for key in _CONTAINER_KEYS:
-            if getattr(self, key) and getattr(self, key) not in (Logging(), Resources()):
-                raise ValueError(f"{key} is for containers that lictor makes; it must not be given with the engine "
-                                 f"{self.engine}{' but in the compose file' if self.engine == 'compose' else ''}")
+        _check_names(self)
+        _check_release(self)
+        _check_texts(self)
+        _check_placement(self)
 
     @property
     def container_port(self) -> Port | None:
@@ -227,8 +191,52 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [self.env_file] if isinstance(self.env_file, str) else list(self.env_file)
 
 
+def _check_names(spec: Spec) -> None:
+    if not model.is_name(spec.name):
+        raise ValueError(f"name is {spec.name[:100]!r}; it must be 1 to 63 of a-z 0-9 _ . -, with a letter or digit at "
+                         "both ends")
+    if spec.node and not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", spec.node, re.ASCII):
+        raise ValueError(f"node is {spec.node[:100]!r}; it must be a node's name in Consul")
+    require_one_of("engine", spec.engine, ENGINES)
+    require_one_of("traffic", spec.traffic, ("healthy", "any"))
+
+
+def _check_release(spec: Spec) -> None:
+    if spec.engine in (*DELEGATED, "compose"):
+        for key in _CONTAINER_KEYS:
+            if getattr(spec, key) and getattr(spec, key) not in (Logging(), Resources()):
+                raise ValueError(f"{key} is for containers that lictor makes; it must not be given with the engine "
+                                 f"{spec.engine}{' but in the compose file' if spec.engine == 'compose' else ''}")
+    if spec.engine != "none" and (spec.image or spec.engine not in DELEGATED):
+        _require_image(spec.image)
+    port = spec.container_port  # which is parsed here
+    check_project(spec.project, engine=spec.engine, strategy=spec.release.strategy,
+                  publish_address=port.publish_address if port else "")
+    if spec.route and spec.engine not in ("none", *DELEGATED) and port is None:
+        raise ValueError("route needs a port: which one of the container takes the requests?")
+
+
+def _check_texts(spec: Spec) -> None:
+    for key, value in (("command", spec.command), ("entrypoint", spec.entrypoint)):
+        try:
+            _words(value)
+        except ValueError as error:
+            raise ValueError(f"{key} is {value[:100]!r}: {error}; quote it as for a shell") from error
+    for prefix, owner in (("lictor.", "lictor"), ("com.docker.swarm.", "Swarm")):
+        reserved = [key for key in spec.label_table if key.startswith(prefix)]
+        if reserved:
+            raise ValueError(f"labels: {reserved[0]!r} is {owner}'s own; labels must not begin with {prefix!r}")
+
+
+def _check_placement(spec: Spec) -> None:
+    if spec.engine == "swarm":
+        require_possible(spec.name, spec.container_port and spec.container_port.publish_address)
+    elif spec.placement != Placement():
+        raise ValueError(f"placement is for engine swarm; this one's engine is {spec.engine}")
+
+
 def read_spec(text: str | bytes) -> Any:
-    """A stored spec, not yet validated; stricter than json: no NaN, no half of a character. Raises ValueError."""
+    """Read a stored spec, not yet validated. Raises ValueError, unlike `json` also for NaN and half a character."""
     return msgspec.json.decode(text)
 
 
@@ -241,14 +249,14 @@ def parse_spec(table: object, where: str, *, strict: bool = True) -> Spec:
 
 
 def parse_replicas(text: str, limits: Replicas) -> int:
-    """A desired count as it stands in KV; raises ValueError saying what is allowed."""
+    """Parse a desired count as it stands in KV; raises ValueError saying what is allowed."""
     if not _DECIMAL.fullmatch(text.strip(" \t\r\n")) or not limits.min <= int(text) <= limits.max:
         raise ValueError(f"is {text[:40]!r}; it must be a whole number within {limits.min}..{limits.max}")
     return int(text)
 
 
 def parse_image(text: str, engine: str) -> str:
-    """A new image's name, as Docker takes it where Docker is to have it; raises ValueError saying what is allowed."""
+    """Return an image's name, as Docker takes it if Docker gets it; raises ValueError saying what is allowed."""
     _require_image(text)
     if engine not in DELEGATED and not _IMAGE.fullmatch(text):
         raise ValueError(f"image is {text[:100]!r}; it must be an image's name such as books-service:1.0, in lower "
@@ -257,7 +265,7 @@ def parse_image(text: str, engine: str) -> str:
 
 
 def parse_port(value: int | str) -> Port:
-    """Compose's short form: CONTAINER or IP::CONTAINER, with /udp or /tcp behind; raises ValueError."""
+    """Parse Compose's short form: CONTAINER or IP::CONTAINER, with /udp or /tcp behind; raises ValueError."""
     match = _PORT.fullmatch(str(value))
     if isinstance(value, bool) or not match or not 1 <= int(match["port"]) <= 65535:
         raise ValueError(f"port is {value!r}; it must be 1 to 65535, or such as 127.0.0.1::8080 to publish it on one "
@@ -268,10 +276,10 @@ def parse_port(value: int | str) -> Port:
 
 
 def parse_env_file(text: str) -> dict[str, str]:
-    """Docker's env-file format: NAME=value lines; empty lines and # comments are passed over.
+    """Parse Docker's env-file format: NAME=value lines; empty lines and # comments are passed over.
 
-    So is a NAME alone: Docker leaves it out when its caller has none of that name, and a service that is alive must not
-    be without a replacement for it.
+    A NAME alone is passed over too, as Docker does if its caller has no such variable: to refuse it would leave a
+    running service without a replacement.
     """
     lines = [line.strip() for line in text.splitlines()]
     return _table([line for line in lines if "=" in line and not line.startswith("#")])
@@ -284,7 +292,7 @@ def _require_image(text: str) -> None:
 
 def _table(values: Mapping[str, object] | list[str]) -> dict[str, str]:
     if isinstance(values, list):
-        return dict(each.partition("=")[::2] for each in values)
+        return dict(pair.partition("=")[::2] for pair in values)
     return {key: "" if value is None else str(value) for key, value in values.items()}
 
 

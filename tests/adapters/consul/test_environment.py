@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lictor import errors
-from lictor.adapters.consul import environment
+from lictor.adapters.consul.environment import read_environment
 
 SECRET = "5f8b1c9e-secret"
 
@@ -25,9 +25,9 @@ SECRET = "5f8b1c9e-secret"
     ("unix:///run/consul.sock", "true", "unix:///run/consul.sock"),
 ])
 def test_every_form_of_address_is_understood(given: str, ssl: str, address: str) -> None:
-    settings = environment.read({"CONSUL_HTTP_ADDR": given, "CONSUL_HTTP_SSL": ssl}, None)
-    assert str(settings.address) == address
-    assert (settings.tls is not None) == address.startswith("https:")
+    environment = read_environment({"CONSUL_HTTP_ADDR": given, "CONSUL_HTTP_SSL": ssl}, None)
+    assert str(environment.endpoint) == address
+    assert (environment.endpoint.tls is not None) == address.startswith("https:")
 
 
 @pytest.mark.parametrize(("variable", "given"), [
@@ -41,18 +41,18 @@ def test_every_form_of_address_is_understood(given: str, ssl: str, address: str)
 ])
 def test_a_bad_value_is_refused_by_the_name_of_its_variable(variable: str, given: str) -> None:
     with pytest.raises(errors.Refused, match=variable) as caught:
-        environment.read({"CONSUL_HTTP_ADDR": "https://localhost:1", variable: given}, None)
+        read_environment({"CONSUL_HTTP_ADDR": "https://localhost:1", variable: given}, None)
     assert variable != "CONSUL_HTTP_TOKEN" or given not in str(caught.value)
 
 
 def test_a_password_in_the_address_is_not_repeated() -> None:
     with pytest.raises(errors.Refused) as caught:
-        environment.read({"CONSUL_HTTP_ADDR": f"http://me:{SECRET}@host:1"}, None)
+        read_environment({"CONSUL_HTTP_ADDR": f"http://me:{SECRET}@host:1"}, None)
     assert SECRET not in str(caught.value)
 
 
 def test_a_user_and_password_become_a_header() -> None:
-    headers = environment.read({"CONSUL_HTTP_AUTH": "me:pass:word"}, None).headers
+    headers = read_environment({"CONSUL_HTTP_AUTH": "me:pass:word"}, None).headers
     assert headers == {"Authorization": "Basic bWU6cGFzczp3b3Jk"}
 
 
@@ -64,7 +64,7 @@ def test_a_token_file_wins_and_is_read_anew(tmp_path: Path, capsys: pytest.Captu
     environ = {"CONSUL_HTTP_TOKEN": "plain"}
 
     def token(path: Path | None = None) -> str:
-        return environment.read(environ, str(path) if path else None).headers["X-Consul-Token"]
+        return read_environment(environ, str(path) if path else None).headers["X-Consul-Token"]
 
     assert token() == "plain"
     environ["CONSUL_HTTP_TOKEN_FILE"] = str(named)
@@ -79,7 +79,7 @@ def test_a_token_file_that_everybody_can_read_is_warned_of(tmp_path: Path, capsy
     path = tmp_path / "token"
     path.write_text(SECRET)
     os.chmod(path, 0o644)
-    assert environment.read({}, str(path)).headers == {"X-Consul-Token": SECRET}
+    assert read_environment({}, str(path)).headers == {"X-Consul-Token": SECRET}
     warned = capsys.readouterr().err
     assert str(path) in warned and "warning=" in warned and SECRET not in warned
 
@@ -91,5 +91,5 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: str | 
         path.write_bytes(content.encode("utf-8", "surrogateescape"))
         path.chmod(0o600)
     with pytest.raises(errors.Refused, match=str(path)) as caught:
-        environment.read({"CONSUL_HTTP_TOKEN": "not instead"}, str(path))
+        read_environment({"CONSUL_HTTP_TOKEN": "not instead"}, str(path))
     assert "lines" not in str(caught.value)

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from lictor import errors, model
-from lictor.adapters.consul import environment, transactions, transport
+from lictor.adapters.consul import transactions, transport
+from lictor.adapters.consul.environment import read_environment
 
 T = TypeVar("T")
 
@@ -54,8 +55,7 @@ class Client:
 
         `token_file` wins over CONSUL_HTTP_TOKEN_FILE, and that over CONSUL_HTTP_TOKEN.
         """
-        settings = environment.read(environ, token_file)
-        return cls(transport.Consul(transport.Client(settings, timeout_s=timeout_s)))
+        return cls(transport.Consul(transport.Client(read_environment(environ, token_file), timeout_s=timeout_s)))
 
     def agent(self) -> Agent:
         """The agent itself; needs agent:read."""

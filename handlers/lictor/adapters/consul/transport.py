@@ -3,24 +3,21 @@
 Both libraries' own clients wait for ever, put the token into the query, and obey proxies and redirects.
 """
 
-import contextlib
-import http.client
-import socket
-import time
 import urllib.parse
 from collections.abc import Callable, Sequence
+from email.message import Message
 from typing import Any, NamedTuple, TypeVar
 
 import consul
 import consul.base
 
 from lictor import errors
-from lictor.adapters.consul import environment
+from lictor.adapters import http
+from lictor.adapters.consul.environment import Environment
 from lictor.adapters.text import one_line
 
 T = TypeVar("T")
 
-_LONGEST_BODY_BYTES = 64 * 1024 * 1024
 _LONGEST_SHOWN = 200
 _RIGHTS = {  # the first that fits the path; for errors of a Consul that does not name the right itself
     "/v1/kv/": "key", "/v1/txn": "key", "/v1/session/": "session", "/v1/health/service/": "service",
@@ -33,8 +30,8 @@ _KINDS = {  # what Consul answers with a 500 though it is no fault of its own
 
 
 class _NoEnvironment:
-    """For the libraries, in place of `os`: consul_settings reads the variables, and python-consul would fail on every
-    form of CONSUL_HTTP_ADDR but host:port. To unset it meanwhile would be seen by other threads."""
+    """The libraries' `os`: lictor reads the variables itself, and python-consul would fail on every form of
+    CONSUL_HTTP_ADDR but host:port. If it were unset meanwhile, other threads would see that."""
 
     @staticmethod
     def getenv(_name: str, default: str | None = None) -> str | None:
@@ -48,7 +45,7 @@ class Response(NamedTuple):
     """What the library's callbacks take. Only 200 and 404 get so far."""
 
     code: int
-    headers: http.client.HTTPMessage
+    headers: Message
     body: str
 
 
@@ -58,8 +55,8 @@ class Client:
     Raises errors.Unavailable, Refused or Conflict for anything but a 200 or a 404 that the callback can read.
     """
 
-    def __init__(self, settings: environment.Settings, *, timeout_s: float) -> None:
-        self._settings, self._timeout_s = settings, timeout_s
+    def __init__(self, environment: Environment, *, timeout_s: float) -> None:
+        self._environment, self._timeout_s = environment, timeout_s
 
     def get(self, callback: Callable[[Response], T], path: str, params: Sequence[tuple[str, Any]] | None = None,
             data: str | bytes | None = "", **_: object) -> T:
@@ -83,56 +80,38 @@ class Client:
     def _ask(self, method: str, callback: Callable[[Response], T], path: str,
              params: Sequence[tuple[str, Any]] | None, data: str | bytes | None, timeout_s: float = 0) -> T:
         target = _quoted(path)
-        asked = f"{method} {target} of {self._settings.address}"
+        request = f"{method} {target} of {self._environment.endpoint}"
         if params:
             target += "?" + urllib.parse.urlencode(params)
         body = data.encode() if isinstance(data, str) else data
-        status, headers, answer = self._exchange(asked, method, target, body or None,
-                                                 (timeout_s or self._timeout_s) + _held_s(dict(params or ())))
-        if status not in (200, 404):
-            raise self._refusal(asked, method, path, status, answer)
         try:
-            return callback(Response(status, headers, answer.decode()))
+            answer = http.exchange_with(
+                self._environment.endpoint, method, target, headers=self._environment.headers, body=body or None,
+                timeout_s=(timeout_s or self._timeout_s) + _held_s(dict(params or ())),
+                connect_timeout_s=self._timeout_s, read=http.read_whole)
+        except errors.LictorError as error:
+            raise errors.Unavailable(f"{request}: {self._shown(str(error))}") from error
+        if answer.status not in (200, 404):
+            raise self._refusal(request, method, path, answer)
+        try:
+            return callback(Response(answer.status, answer.headers, answer.body.decode()))
         except consul.NotFound as error:
-            raise errors.Conflict(f"{asked}: it is gone: {self._shown(answer)}") from error
+            raise errors.Conflict(f"{request}: it is gone: {self._shown(answer.body)}") from error
         except (consul.ConsulException, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise errors.Unavailable(f"{asked}: {status}, but not Consul's answer: {self._shown(answer)}") from error
+            raise errors.Unavailable(f"{request}: {answer.status}, but not Consul's answer: {self._shown(answer.body)}"
+                                     ) from error
 
-    def _exchange(self, asked: str, method: str, target: str, body: bytes | None,
-                  timeout_s: float) -> tuple[int, http.client.HTTPMessage, bytes]:
-        connection = _Connection(self._settings, self._timeout_s, timeout_s)
-        deadline = time.monotonic() + timeout_s
-        try:
-            connection.connect()
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # too long a body is refused half-way
-                connection.request(method, target, body, {**self._settings.headers, "Connection": "close"})
-            with connection.getresponse() as response:
-                return response.status, response.headers, _body(response, deadline)
-        except TimeoutError as error:
-            raise errors.Unavailable(f"{asked}: no answer within {timeout_s:g} s") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise errors.Unavailable(f"{asked}: {self._shown(str(error) or repr(error))}") from error
-        finally:
-            connection.close()
-
-    def _refusal(self, asked: str, method: str, path: str, status: int, body: bytes) -> errors.LictorError:
-        said = f"{status} {self._shown(body)}"
-        if status == 403 or status == 409 and b"ermission denied" in body:  # a transaction is denied with a 409
+    def _refusal(self, request: str, method: str, path: str, answer: http.Answer) -> errors.LictorError:
+        output = f"{answer.status} {self._shown(answer.body)}"
+        if answer.status == 403 or answer.status == 409 and b"ermission denied" in answer.body:  # 409: a transaction
             area = next(area for prefix, area in _RIGHTS.items() if path.startswith(prefix))
             right = f"{area}:{'read' if method == 'GET' else 'write'}"
-            return errors.Refused(f"{asked}: permission denied, the token needs {right}: {said}")
-        kind: type[errors.LictorError] = errors.Unavailable
-        if status == 409:
-            kind = errors.Conflict
-        elif 400 <= status < 500 and status != 429:
-            kind = errors.Refused
-        elif status == 500:
-            kind = next((each for text, each in _KINDS.items() if text in said), errors.Unavailable)
-        return kind(f"{asked}: {said}")
+            return errors.Refused(f"{request}: permission denied, the token needs {right}: {output}")
+        return _kind_of(answer.status, output)(f"{request}: {output}")
 
     def _shown(self, what: str | bytes) -> str:
         text = what.decode("utf-8", "replace") if isinstance(what, bytes) else what
-        for secret in self._settings.headers.values():
+        for secret in self._environment.headers.values():
             text = text.replace(secret.removeprefix("Basic "), "...")
         text = one_line(text)
         return text[:_LONGEST_SHOWN] + "..." if len(text) > _LONGEST_SHOWN else text or "nothing"
@@ -155,38 +134,12 @@ class Consul(consul.Consul):  # type: ignore[misc]
     connect = http_connect  # the hook of python-consul
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, settings: environment.Settings, connect_timeout_s: float, read_timeout_s: float) -> None:
-        super().__init__(settings.address.host, settings.address.port)
-        self._settings, self._connect_timeout_s, self._read_timeout_s = settings, connect_timeout_s, read_timeout_s
-
-    def connect(self) -> None:
-        address = self._settings.address
-        if address.socket_path:
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(self._connect_timeout_s)
-            self.sock.connect(address.socket_path)
-        else:
-            self.sock = socket.create_connection((address.host, address.port), self._connect_timeout_s)
-        if self._settings.tls:
-            self.sock = self._settings.tls.wrap_socket(self.sock, server_hostname=self._settings.server_name)
-        self.sock.settimeout(self._read_timeout_s)
-
-
-def _body(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    chunks = []
-    size = 0
-    while chunk := response.read1(65536):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > _LONGEST_BODY_BYTES:
-            raise http.client.HTTPException(f"an answer of more than {_LONGEST_BODY_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    expected = response.headers["Content-Length"]
-    if expected is not None and expected != str(size):
-        raise http.client.HTTPException(f"an answer cut off after {size} of {expected} bytes")
-    return b"".join(chunks)
+def _kind_of(status: int, output: str) -> type[errors.LictorError]:
+    if status == 409:
+        return errors.Conflict
+    if status == 500:
+        return next((kind for text, kind in _KINDS.items() if text in output), errors.Unavailable)
+    return errors.Refused if 400 <= status < 500 and status != 429 else errors.Unavailable
 
 
 def _quoted(path: str) -> str:

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from lictor import errors
-from lictor.adapters import docker, files, heartbeat, process
-from lictor.adapters.consul import environment, transactions
+from lictor.adapters import docker, files, heartbeat, process, secret_files
+from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
 from lictor.cli.setup import detect, unit_files
 from lictor.events import agent_config, http_door, script, timer
@@ -129,7 +129,7 @@ def _notify(notify: Notify | None) -> str:
     if notify.command:
         _require_program(notify.command[0])
     if notify.token_file:
-        environment.read_token(notify.token_file)
+        secret_files.read_token(notify.token_file)
     return "a command is run" if notify.command else "a webhook is called"
 
 
@@ -143,9 +143,9 @@ def _webhook(webhook: delegation_settings.Webhook) -> str:
     """Test that its secrets can be read; no request is sent for it."""
     for request in filter(None, (webhook.scale, webhook.redeploy)):
         for path in request.headers_files.values():
-            environment.read_secret(path)
+            secret_files.read_secret(path)
     if webhook.jenkins:
-        environment.read_token(webhook.jenkins.token_file)
+        secret_files.read_token(webhook.jenkins.token_file)
     return f"{'Jenkins' if webhook.jenkins else 'a webhook'} gets the desired counts"
 
 
