@@ -96,7 +96,7 @@ def wait_sweeps(node: Node, count: int) -> None:
 
     def ended() -> bool:
         summary = timer.read(node.settings)
-        seen.update([summary["at"]] if summary else [])
+        seen.update([summary.at] if summary else [])
         return len(seen) > count
     wait_for(ended, f"{count} sweeps have ended", LONG_S)
 

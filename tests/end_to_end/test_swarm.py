@@ -92,8 +92,9 @@ def who_has_no_leader_changes_nothing_and_afterwards_all_agree(lab: Lab) -> None
         each["Node"]["Node"] == leader.name for each in passing(lab, "blue", lab.hosts.index(other))),
         "five run on the others", LIMIT_S)
     ill_long_since = time.time() + 5
-    wait_for(lambda: (timer.read(leader.settings) or {"at": 0.0})["at"] > ill_long_since, "it has judged", LIMIT_S)
-    assert (timer.read(leader.settings) or {}).get("error"), "it saw nothing that it could rely on"
+    wait_for(lambda: (last := timer.read(leader.settings)) and last.at > ill_long_since, "it has judged", LIMIT_S)
+    last = timer.read(leader.settings)
+    assert last and last.error, "it saw nothing that it could rely on"
     still = leader.docker.docker("ps", "-q", "--no-trunc", "--filter", f"label=lictor.service={NAME}").split()
     acts = [line for line in leader.log()[said:].splitlines() if "outcome=done" in line and any(
         f"action={kind} " in line for kind in KINDS_OF_ACTS)]

@@ -46,15 +46,16 @@ def put(consul: Consul, name: str, **changes: Any) -> None:
 
 @pytest.mark.parametrize(("summary", "says", "code"), [
     (None, "unknown: no sweep has ended yet", 1),
-    ({"at": 90.0, "services": 7, "problems": [], "pending": [], "trouble": []}, "7 services as desired", 0),
-    ({"at": 90.0, "services": 7, "problems": [], "pending": ["books: start books-1: x"], "trouble": ["no nginx"]},
+    (timer.Summary(90.0, "", 7, [], [], [], []), "7 services as desired", 0),
+    (timer.Summary(90.0, "", 7, [], [], ["books: start books-1: x"], ["no nginx"]),
      "books: start books-1: x\nno nginx", 1),
-    ({"at": 90.0, "services": 7, "problems": ["bad"], "pending": ["books: start"], "trouble": []}, "bad", 2),
-    ({"at": 90.0, "error": "Consul has no leader"}, "unknown: the last sweep failed 10 s ago: Consul has no leader", 1),
-    ({"at": 10.0, "services": 7, "problems": [], "pending": [], "trouble": []},
+    (timer.Summary(90.0, "", 7, [], ["bad"], ["books: start"], []), "bad", 2),
+    (timer.Summary(90.0, "Consul has no leader", 0, [], [], [], []),
+     "unknown: the last sweep failed 10 s ago: Consul has no leader", 1),
+    (timer.Summary(10.0, "", 7, [], [], [], []),
      "stale: the last sweep ended 90 s ago. lictor.log in the state folder may hold the reason", 1),
 ])
-def test_the_check_says_how_it_is(summary: dict[str, Any] | None, says: str, code: int) -> None:
+def test_the_check_says_how_it_is(summary: timer.Summary | None, says: str, code: int) -> None:
     assert timer.judge(summary, 100.0) == (says, code)
 
 
@@ -81,7 +82,8 @@ def test_a_node_without_docker_only_routes_what_runs_on_a_swarm(
         consul: Consul, call: script.Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     put(consul, "books", engine="swarm", node="")
-    assert survey.look(call) == survey.Survey([], 0, [], [], [])
+    summary = survey.look(call)
+    assert summary == timer.Summary(summary.at, "", 0, [], [], [], [])
     heartbeat.write(call.settings.state_dir)  # a registrar has been here, so the engine is only away
     with pytest.raises(errors.Unavailable, match=r"nowhere|No such file"):
         survey.look(call)

@@ -1,1 +1,1 @@
-"""What people type: one module for each group of verbs; `setup/` prepares and diagnoses a node."""
+"""The command `lictor`: one module for each group of verbs; `setup/` prepares and diagnoses a node."""

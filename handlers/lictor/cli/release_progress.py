@@ -28,7 +28,7 @@ class Request(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What Consul shows of a service at one moment; `entries` are the instances of all its colours, as in a payload."""
+    """A service as Consul shows it at one moment; `entries` are the instances of all its colours, as in a payload."""
 
     desired: Desired
     state: State
@@ -49,7 +49,7 @@ class NewInstance(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a release ended. `pending` is what is worth a little patience although the outcome is known."""
+    """The end of a release. `pending` is what is worth a little patience although the outcome is known."""
 
     kind: str  # done, failed, superseded, timeout, unreachable, interrupted
     why: str = ""
@@ -59,7 +59,7 @@ class Outcome(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """One look at a release; the last one has an outcome."""
+    """The result of one look at a release; the last one has an outcome."""
 
     stage: str
     new_instances: tuple[NewInstance, ...] = ()

@@ -105,12 +105,9 @@ def _rollback_target(service: Existing) -> dict[str, Any]:
         raise errors.Refused(f"{desired.name}: there is no earlier release on record")
     earlier, spec = service_spec.parse_spec(table, f"{service_state.KEY_PREFIX}{desired.name}"), desired.spec
     assert spec is not None
-    for key, before, after in (("name", earlier.name, spec.name), ("engine", earlier.engine, spec.engine),
-                               ("node", earlier.node, spec.node),
-                               ("release.strategy", earlier.release.strategy, spec.release.strategy)):
-        if before != after:
-            raise errors.Refused(f"{desired.name}: {key} was {before!r} in the earlier release and is {after!r}; there "
-                                 "is no way back over that")
+    for key, before, after in service_keys.find_moves(earlier, spec):
+        raise errors.Refused(f"{desired.name}: {key} was {before!r} in the earlier release and is {after!r}; there is "
+                             "no way back over that")
     return table
 
 

@@ -156,8 +156,10 @@ def hold(client: Client, prefix: str, name: str, why: str) -> None:
 
 
 def resume(client: Client, prefix: str, name: str) -> list[str]:
-    """End a hold, close the breaker, end the back-off, and give back what the service has used of the budget; returns
-    what was ended, in words."""
+    """End a hold, close the breaker and end the back-off; returns what was ended, in words.
+
+    What the service has used of the budget is given back.
+    """
     is_held = f"{prefix}{name}/hold" in _known(client, prefix, name).keys
     if is_held:
         client.delete(f"{prefix}{name}/hold")
@@ -205,15 +207,23 @@ def _known(client: Client, prefix: str, name: str) -> Existing:
     return Existing(keys, desired, state, index)
 
 
+def find_moves(old: Spec, new: Spec) -> Iterator[tuple[str, str, str]]:
+    """Find differences in what names a service's containers, or says which node runs them: key, old and new value.
+
+    Such a change under running containers would leave no node to end them.
+    """
+    for key, before, after in (("name", old.name, new.name), ("engine", old.engine, new.engine),
+                               ("node", old.node, new.node),
+                               ("release.strategy", old.release.strategy, new.release.strategy)):
+        if before != after:
+            yield key, before, after
+
+
 def _refuse_moves(change: _Change, path: str) -> None:
-    """Refuse to change what names a service's containers, or which node runs them: no node would end the old ones."""
-    spec, old = change.spec, change.old
-    if old and old.engine != "none":
-        for key, before, after in (("engine", old.engine, spec.engine), ("node", old.node, spec.node),
-                                   ("release.strategy", old.release.strategy, spec.release.strategy)):
-            if before != after:
-                raise errors.Refused(f"{path}: {key} was {before!r} and is {after!r}; remove the service, wait until "
-                                     "its containers are gone, then apply it again")
+    if change.old and change.old.engine != "none":
+        for key, before, after in find_moves(change.old, change.spec):
+            raise errors.Refused(f"{path}: {key} was {before!r} and is {after!r}; remove the service, wait until its "
+                                 "containers are gone, then apply it again")
 
 
 def _refuse_conflicts(spec: Spec, values: dict[str, bytes], prefix: str, path: str) -> None:

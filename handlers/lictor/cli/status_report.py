@@ -17,7 +17,7 @@ from lictor.spec.service_spec import DELEGATED, Spec
 
 
 class Status(NamedTuple):
-    """One service as the catalogue and the keys show it: the same from every node."""
+    """The status of a service by the catalogue and the keys: the same from every node."""
 
     name: str
     desired: int

@@ -1,4 +1,4 @@
-"""What the handler scripts share: their options, the state folder, and errors that become exit codes."""
+"""The common part of the handler scripts: their options, the state folder, and errors that become exit codes."""
 
 import argparse
 import os

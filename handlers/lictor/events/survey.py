@@ -1,10 +1,9 @@
-"""The sweep, second stage of the timer: it observes all services in bulk, mends what events missed, and reconciles the
+"""The sweep, second stage of the timer. It observes all services in bulk, mends what events missed, and reconciles the
 services that need work on this node."""
 
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from lictor import errors
 from lictor.adapters import files, heartbeat, log, process
@@ -22,16 +21,6 @@ _LOCK = ":sweep.lock"  # no service's name has a colon
 _LEFTOVER_AFTER_S = 60
 
 
-class Survey(NamedTuple):
-    """The result of one sweep; the texts are for people."""
-
-    todo: list[str]  # the services to reconcile now
-    services: int  # the number of services that this node acts for
-    problems: list[str]  # refused input that stands, and open breakers
-    pending: list[str]  # of services: to be done, waiting, on hold, or not as desired
-    trouble: list[str]  # of this node: parts of its own work that failed
-
-
 def sweep(call: script.Call) -> int:
     """Sweep once, unless another sweep is under way. A sweep that fails records why, and changes nothing."""
     settings = call.settings
@@ -39,17 +28,17 @@ def sweep(call: script.Call) -> int:
         if not is_held:
             return 0
         try:
-            survey = look(call)
+            summary = look(call)
         except (errors.LictorError, OSError) as error:
             if isinstance(error, errors.Unavailable):
                 observer_health.note_unreadable(settings)
-            timer.record(settings, error=str(error))
+            timer.record(settings, timer.Summary(time.time(), str(error), 0, [], [], [], []))
             raise
-        timer.record(settings, **survey._asdict())
-    return loop.run(settings, call.token_file, survey.todo) if survey.todo else 0
+        timer.record(settings, summary)
+    return loop.run(settings, call.token_file, summary.todo) if summary.todo else 0
 
 
-def look(call: script.Call) -> Survey:
+def look(call: script.Call) -> timer.Summary:
     """Mend routes and watches, then observe all services; raises LictorError if no picture can be relied on."""
     settings = call.settings
     # Leftovers go first: a nginx that was killed cannot start again before, and Consul may be away.
@@ -73,8 +62,9 @@ def look(call: script.Call) -> Survey:
            if responsibility.acts_here(context, reading.observation.desired)}
     if own:
         trouble += _registrar_trouble(settings)
-    return Survey([name for name, reading in own.items() if _needs_work(reading)], len(own),
-                  _problems(context, readings, own), _pending(context, readings, own), trouble)
+    todo = [name for name, reading in own.items() if _needs_work(reading)]
+    return timer.Summary(time.time(), "", len(own), todo, _problems(context, readings, own),
+                         _pending(context, readings, own), trouble)
 
 
 def _attempt(failed: str, step: Callable[[], object]) -> list[str]:

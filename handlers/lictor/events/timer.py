@@ -6,7 +6,8 @@ late import: `survey` sweeps, `loop` reconciles, `announce` serves the services 
 
 import os
 import time
-from typing import Any
+
+import msgspec
 
 from lictor import errors, model
 from lictor.adapters import files, log, process
@@ -18,7 +19,18 @@ from lictor.spec.settings import Settings
 STALE_S = 60.0  # four intervals of the check
 PASSING, WARNING, CRITICAL = 0, 1, 2
 _SUMMARY = "summary.json"  # in the state folder
-_LISTS = ("problems", "pending", "trouble")
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The record of one sweep; its texts are for people."""
+
+    at: float  # epoch seconds
+    error: str  # why the sweep failed, so that the rest is unknown; "": it did not
+    services: int  # the number of services that this node acts for
+    todo: list[str]  # those of them to reconcile now
+    problems: list[str]  # refused input that stands, and open breakers
+    pending: list[str]  # of services: to be done, waiting, on hold, or not as desired
+    trouble: list[str]  # of this node: parts of its own work that failed
 
 
 def main(description: str) -> int:
@@ -68,44 +80,40 @@ def reconcile(call: script.Call, names: list[str]) -> int:
     return code
 
 
-def read(settings: Settings) -> dict[str, Any] | None:
-    """Read what the last sweep recorded: `at` (epoch seconds) with `error`, or with the fields of a Survey.
-
-    None: no sweep has ended yet, or its record is damaged.
-    """
-    summary = files.read_json(os.path.join(settings.state_dir, _SUMMARY))
-    is_sound = isinstance(summary, dict) and isinstance(summary.get("at"), float) and (
-        "error" in summary or {"services", *_LISTS} <= summary.keys())
-    return summary if is_sound else None
-
-
-def record(settings: Settings, **fields: object) -> None:
-    """Record how a sweep ended."""
+def read(settings: Settings) -> Summary | None:
+    """Read what the last sweep recorded; None: no sweep has ended yet, or its record is damaged."""
     try:
-        files.write_json(os.path.join(settings.state_dir, _SUMMARY), {"at": time.time(), **fields}, durable=False)
+        return msgspec.convert(files.read_json(os.path.join(settings.state_dir, _SUMMARY)), Summary)
+    except msgspec.ValidationError:
+        return None
+
+
+def record(settings: Settings, summary: Summary) -> None:
+    try:
+        files.write_json(os.path.join(settings.state_dir, _SUMMARY), msgspec.to_builtins(summary), durable=False)
     except OSError as error:  # a full disk must not keep a sweep from healing; the check calls the record stale
         log.event("sweep", outcome="not recorded", reason=error)
 
 
-def judge(summary: dict[str, Any] | None, now_s: float) -> tuple[str, int]:
+def judge(summary: Summary | None, now_s: float) -> tuple[str, int]:
     """Turn a record into the check's output and status.
 
-    Bad input that stands is critical. A service that converges or is held, trouble of this node, and a stale record are
-    a warning.
+    Critical: input is refused, or a breaker is open. Warning: a service converges or is on hold, this node has trouble,
+    or the record is stale.
     """
     if summary is None:
         return "unknown: no sweep has ended yet", WARNING
-    age_s = now_s - summary["at"]
-    if summary.get("error"):
-        return f"unknown: the last sweep failed {age_s:.0f} s ago: {summary['error']}", WARNING
-    if summary["problems"]:
-        return "\n".join(summary["problems"]), CRITICAL
+    age_s = now_s - summary.at
+    if summary.error:
+        return f"unknown: the last sweep failed {age_s:.0f} s ago: {summary.error}", WARNING
+    if summary.problems:
+        return "\n".join(summary.problems), CRITICAL
     if age_s > STALE_S:
         return (f"stale: the last sweep ended {age_s:.0f} s ago. {process.LOG_NAME} in the state folder may hold the "
                 "reason"), WARNING
-    if summary["pending"] or summary["trouble"]:
-        return "\n".join([*summary["pending"], *summary["trouble"]]), WARNING
-    return f"{summary['services']} services as desired", PASSING
+    if summary.pending or summary.trouble:
+        return "\n".join([*summary.pending, *summary.trouble]), WARNING
+    return f"{summary.services} services as desired", PASSING
 
 
 def _start_sweep(call: script.Call) -> None:

@@ -106,7 +106,8 @@ def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_th
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
 
     def timer(**last_sweep: object) -> doctor.Finding:
-        record = {"at": time.time(), "services": 1, "problems": [], "pending": [], "trouble": [], **last_sweep}
+        record = {"at": time.time(), "error": "", "services": 1, "todo": [], "problems": [], "pending": [],
+                  "trouble": [], **last_sweep}
         Path(settings.state_dir, "summary.json").write_text(json.dumps(record))
         return next(each for each in doctor.examine(settings) if each.name == "timer")
     try:

@@ -26,7 +26,7 @@ _NEVER = 2**62  # a ModifyIndex that no key has: a compare-and-set with it is al
 
 
 class Finding(NamedTuple):
-    """One line for people. `ok` is None for what could not be tested."""
+    """The result of a test. `ok` is None for what could not be tested."""
 
     name: str
     ok: bool | None
@@ -35,7 +35,7 @@ class Finding(NamedTuple):
 
 
 class Test(NamedTuple):
-    """One test. `run` returns its detail, or raises LictorError or OSError; it is not run if the test that it `needs`
+    """A test. `run` returns its detail, or raises LictorError or OSError; it is not run if the test that it `needs`
     failed."""
 
     name: str
@@ -228,8 +228,7 @@ def _timer(settings: Settings, client: Client) -> str:
 def _sweeps(settings: Settings) -> bool:
     """Decide whether sweeps work: the last one ended lately, and had no trouble of the node to report."""
     last = timer.read(settings)
-    return last is not None and "error" not in last and not last["trouble"] and (
-        time.time() - last["at"] <= timer.STALE_S)
+    return last is not None and not last.error and not last.trouble and time.time() - last.at <= timer.STALE_S
 
 
 def _nginx(settings: Settings, server: Nginx) -> Iterator[Test]:

@@ -234,8 +234,8 @@ def _nginx_todo(setup: _Setup) -> list[str]:
 
 
 def _has_lua(manifest: Manifest) -> bool:
-    """Look where Debian loads it, as nginx could not start with what live mode needs; a publication finds out the
-    rest."""
+    """Look where Debian's nginx loads it: without it nginx could not start in live mode. A publication finds out
+    whether another file loads it."""
     return bool(glob.glob(manifest.path("/etc/nginx/modules-enabled/*lua*")))
 
 
