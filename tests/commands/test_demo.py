@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.leftovers import processes_naming
-from support import isolation
+from support import isolation, pages
 from support.paths import REPOSITORY
 
 
@@ -26,6 +27,7 @@ def test_every_step_is_reached_no_request_fails_and_nothing_stays_behind(tmp_pat
         demo.terminate()
         demo.wait(60)
     assert demo.returncode == 0, output
+    assert pages.matches(shown_by_readme(), output), output
     summary = json.loads(summary_path.read_text())
     assert len(summary["steps"]) == 7 and all(step["seconds"] >= 0 for step in summary["steps"])
     assert summary["requests"] > 500 and summary["unexplained_failures"] == 0
@@ -33,3 +35,11 @@ def test_every_step_is_reached_no_request_fails_and_nothing_stays_behind(tmp_pat
     bridge = isolation.outside("ip", "link", "show", f"lictor{demo.pid}")
     assert subprocess.run(bridge, capture_output=True).returncode == 1
     os.rmdir(folder)  # which is empty
+
+
+def shown_by_readme() -> str:
+    """Return what README shows of a run, without what differs from run to run: times, counts, whose Docker it is."""
+    [step] = [step for block in pages.blocks(REPOSITORY / "README.md", "console") for step in pages.steps(block)
+              if step.command == "scripts/demo"]
+    differing = re.compile(r"[ \d]+\.\d s|^\d+ (?=[ir])|\d+(?= failed)|(?<=\()\d+|Docker, ", re.MULTILINE)
+    return differing.sub("...", step.shown).replace("unexplained)", "unexplained)...")

@@ -1,0 +1,299 @@
+"""What the handbook shows is so: commands print it, parsers take it, defaults are the code's, links lead somewhere."""
+
+import json
+import re
+import shutil
+import stat
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+from lictor import errors
+from lictor.planner import desired
+from lictor.routing.templates import Templates
+from lictor.spec import compose_project, placement, quantities, service_spec, settings, spec_file
+
+from support import pages
+from support.paths import HANDLERS, REPOSITORY
+from support.story import Story
+
+pytestmark = pytest.mark.xdist_group("handbook")  # one node for all pages
+
+DOCS, EXAMPLES = REPOSITORY / "docs", REPOSITORY / "examples"
+# README first: the other pages go on with its service. Other tests run what stands behind a command here.
+TOLD = ["README.md", "docs/quickstart.md", "docs/keys.md", "docs/own-handler.md", "docs/releases.md", "docs/healing.md",
+        "docs/routes.md", "docs/engines.md", "docs/spec.md", "docs/moving-over.md", "docs/operations.md"]
+ELSEWHERE = {"scripts/demo": "tests/commands/test_demo.py"}
+# How many blocks no test can run, by page: a new one has to be counted here.
+NOT_RUN = {"README.md": 2, "CONTRIBUTING.md": 1, "docs/operations.md": 2, "docs/routes.md": 1, "docs/security.md": 1}
+MOST_WORDS = 25
+
+
+def blocks(*kinds: str) -> list[Any]:
+    return [pytest.param(block, id=f"{block.page}:{block.line}")
+            for page in pages.PAGES for block in pages.blocks(page, *kinds)]
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    with Story(tmp_path_factory.mktemp("book"), passed_over=ELSEWHERE) as told:
+        told.tell(REPOSITORY / TOLD[0])
+        yield told
+
+
+@pytest.mark.daemons
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", TOLD[1:])
+def test_commands_print_what_the_page_shows(story: Story, page: str) -> None:
+    story.tell(REPOSITORY / page)
+
+
+@pytest.mark.daemons
+def test_the_state_folder_holds_what_architecture_lists(story: Story) -> None:
+    rows = pages.table(REPOSITORY / "ARCHITECTURE.md", "## The state folder")
+    listed = [re.compile(re.escape(name).replace("NAME", "[a-z0-9.-]+")) for row in rows
+              for name in re.findall(r"[^`, ]+", row[0])]
+    state = Path(story.node.settings.state_dir)
+    found = [str(path.relative_to(state)) for path in state.rglob("*") if path.is_file() and path.name[0] != "."]
+    assert found and [name for name in found if not any(each.fullmatch(name) for each in listed)] == []
+
+
+def test_every_page_with_commands_is_told() -> None:
+    with_commands = {block.values[0].page for block in blocks("console")}
+    assert with_commands == set(TOLD)
+    for command, test in ELSEWHERE.items():
+        assert command in (REPOSITORY / test).read_text(encoding="utf-8")
+
+
+def test_blocks_that_no_test_can_run_say_why_and_are_counted() -> None:
+    found: dict[str, int] = {}
+    for block in (each.values[0] for each in blocks("sh")):
+        assert block.text.startswith(pages.NOT_RUN), f"{block.page}:{block.line} has to begin with {pages.NOT_RUN!r}"
+        found[block.page] = found.get(block.page, 0) + 1
+    assert found == NOT_RUN
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_no_command_hides_in_another_kind_of_block(page: Path) -> None:
+    for block in pages.blocks(page):
+        assert block.kind in pages.KINDS, f"{block.page}:{block.line}"
+        assert block.kind == "console" or not re.search(r"^\$ ", block.text, re.MULTILINE), f"{block.page}:{block.line}"
+    outside = pages.without_blocks(page)
+    assert not re.search(r"^(?: {4}|\t)\S", outside, re.MULTILINE), "an indented block is run by nobody"
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in pages.links(page):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in pages.anchors(target), link
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_sentences_are_short(page: Path) -> None:
+    long = [sentence for sentence in pages.sentences(page) if len(sentence.split()) > MOST_WORDS]
+    assert long == []
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_yaml_is_a_spec_or_a_part_of_one(block: pages.Block) -> None:
+    table = spec_file.read(block.text, f"{block.page}:{block.line}")
+    least = {"name": "books", "image": "books:1", "port": 80}
+    spec_file.convert(table if "name" in table else {**least, **table}, f"{block.page}:{block.line}")
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_toml_is_a_part_of_the_settings(block: pages.Block) -> None:
+    found = settings.parse_settings(tomllib.loads(block.text), f"{block.page}:{block.line}")
+    assert found.command or found.webhook or found.notify
+
+
+@pytest.mark.parametrize("block", blocks("json"))
+def test_json_is_json(block: pages.Block) -> None:
+    assert json.loads(block.text)
+
+
+@pytest.mark.daemons
+@pytest.mark.parametrize("block", blocks("nginx"))
+def test_nginx_takes_the_snippet(block: pages.Block, tmp_path: Path) -> None:
+    conf_dir = tmp_path / "lictor"
+    (conf_dir / "locations").mkdir(parents=True)
+    (conf_dir / "lictor.conf").write_text("server { listen 81; }\n")
+    (conf_dir / "locations" / "books.conf").write_text("location /books { return 204; }\n")
+    main_conf = tmp_path / "nginx.conf"
+    main_conf.write_text(f"pid {tmp_path}/pid;\nevents {{}}\n" + block.text.replace("/etc/nginx/lictor", str(conf_dir)))
+    argv = ["/usr/sbin/nginx", "-t", "-c", str(main_conf), "-g", "error_log stderr;"]
+    checked = subprocess.run(argv, capture_output=True, text=True)
+    assert not checked.returncode, checked.stderr
+
+
+def test_readme_shows_the_example_that_it_applies() -> None:
+    shown = [yaml.safe_load(block.text) for block in pages.blocks(REPOSITORY / "README.md", "yaml")]
+    assert shown == [yaml.safe_load((EXAMPLES / "books-service.yaml").read_text())]
+
+
+@pytest.mark.parametrize(("kind", "file"), [("python", "prometheus-targets"), ("json", "watch.json")])
+def test_own_handler_shows_the_example(kind: str, file: str) -> None:
+    [shown] = pages.blocks(DOCS / "own-handler.md", kind)
+    assert shown.text == (EXAMPLES / "own-handler" / file).read_text()
+
+
+TABLES: dict[str, Any] = {
+    "## All keys": service_spec.Spec, "## route": service_spec.Route, "## replicas": service_spec.Replicas,
+    "## check": service_spec.Check, "## release": service_spec.Release, "## heal": service_spec.Heal,
+    "## resources": service_spec.Resources, "## logging": service_spec.Logging,
+    "## placement": placement.Placement, "## project": compose_project.Project}
+PARENTS: dict[str, dict[str, Any]] = {"route": {"path": "/"}, "check": {"tcp": True}, "project": {"folder": "/srv"}}
+
+
+@pytest.mark.parametrize(("heading", "struct"), TABLES.items())
+def test_spec_names_every_key_with_its_default(heading: str, struct: Any) -> None:
+    rows = pages.table(DOCS / "spec.md", heading)
+    assert sorted(row[0] for row in rows) == sorted(struct.__struct_fields__)
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    for key, _, shown, *_ in rows:
+        field = fields[key]
+        assert (shown == "required") == field.required, key
+        if not field.required:
+            value = None if shown == "none" else msgspec.convert(yaml.safe_load(shown), field.type, strict=False,
+                                                                 dec_hook=quantities.convert)
+            default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+            assert value == default, f"{key}: the page says {shown}, the code {default!r}"
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_examples_of_spec_are_taken(heading: str) -> None:
+    for key, *cells in pages.table(DOCS / "spec.md", heading):
+        example, parent = yaml.safe_load(cells[3]), heading.removeprefix("## ")
+        assert list(example) == [key]
+        table: dict[str, Any] = {"name": "books", "image": "books:1.0", "port": 8080}
+        if parent == "All keys":
+            table |= example
+        else:
+            whole = {**PARENTS.get(parent, {}), **example}
+            table[parent] = {**whole, "tcp": False} if key == "http" else whole
+        engine = {"placement": "swarm", "project": "compose"}.get(key if parent == "All keys" else parent)
+        table = {**table, **({"engine": engine} if engine else {})}
+        spec_file.convert(spec_file.read(json.dumps(table), "docs/spec.md"), f"docs/spec.md {key}")
+
+
+def test_spec_says_which_change_is_a_release() -> None:
+    rows = pages.table(DOCS / "spec.md", "## All keys")
+    assert {row[0] for row in rows if row[-1] == "release"} == set(desired.MADE_FROM)
+
+
+@pytest.mark.parametrize("text", [
+    "name: Books", "name: ''", "port: 0", "port: 65536", "replicas: {max: 501}", "replicas: {initial: 2, min: 3}",
+    "route: {path: api}", "route: {path: /a/../b}", f"route: {{path: /{'a' * 255}}}", "route: {path: /, host: A.com}",
+    "check: {}", "check: {http: /, interval: 0s}", "release: {healthy_for: 2m}", "release: {deadline: 0s}",
+    "heal: {budget: -1}", "heal: {per: 0s}", "resources: {cpus: 1025}", "resources: {memory: 3m}",
+    "resources: {memory: 65537g}", "drain: 8761h", "labels: {lictor.x: y}", "name: a\nname: b", "environment: [HOME]",
+    "volumes: [data]", "placement: {spread: [node.labels.zone]}", "project: {folder: /srv}", "autoscale: {}",
+    "tmpfs: [/tmp]", "traffic: some", "engine: nomad", "release: {strategy: canary}"])
+def test_bounds_that_spec_names_are_kept(text: str) -> None:
+    table = {"name": "books", "image": "books:1.0", "port": 8080}
+    with pytest.raises(errors.Refused):
+        spec_file.convert({**table, **spec_file.read(text, "docs/spec.md")}, "docs/spec.md")
+
+
+def _setting(table: str, key: str) -> object:
+    """The default in force, as a file would write it; a duration is in seconds."""
+    found = settings.parse_settings({"notify": {"command": ["x"]}})
+    holder: Any = getattr(found, table) if table else found
+    if table == "notify" and key == "command":
+        return []
+    value = getattr(holder, key, None)
+    return getattr(holder, f"{key}_s") if value is None else value
+
+
+@pytest.mark.parametrize("table", ["", "nginx", "watch", "heal", "notify"])
+def test_settings_names_every_key_with_its_default(table: str) -> None:
+    rows = [row for row in pages.table(DOCS / "settings.md", f"## {table or 'At the top'}") if row[0] != "nginx"]
+    for key, shown, _ in rows:
+        value = yaml.safe_load(shown)
+        if isinstance(value, str) and re.fullmatch(r"\d+(ms|s|m)", value):
+            value = quantities.convert(quantities.Duration, value)
+        assert value == _setting(table, key), f"{table}.{key}: the page says {shown}"
+    named = {row[0] for row in rows}
+    with pytest.raises(errors.Refused) as refusal:
+        settings.parse_settings({table: {"no_such_key": 1}} if table else {"no_such_key": 1}, "lictor.toml")
+    known = set(re.split(r", | and ", str(refusal.value).rpartition("known are ")[2])) - {
+        "nginx", "watch", "heal", "notify", "command" if not table else "", "webhook"}
+    assert named == known
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.name)
+def test_specs_among_the_examples_are_taken(path: Path) -> None:
+    text = path.read_text()
+    assert re.match(r"# \S.*\n# \S.*\n(?!#)", text), "two lines have to say what it shows"
+    spec_file.convert(spec_file.read(text, str(path)), str(path))
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.toml")), ids=lambda path: path.parent.name)
+def test_settings_among_the_examples_are_taken(path: Path) -> None:
+    found = settings.parse_settings(tomllib.loads(path.read_text()), str(path))
+    assert found.command or found.webhook
+
+
+def test_every_example_is_in_the_list() -> None:
+    listed = {link.rstrip("/") for link in pages.links(EXAMPLES / "README.md") if not link.startswith("..")}
+    assert listed == {path.name for path in EXAMPLES.iterdir()} - {"README.md"}
+
+
+@pytest.mark.daemons
+def test_the_template_among_the_examples_is_taken_by_nginx(tmp_path: Path) -> None:
+    host, templates = "books.example.com", EXAMPLES / "own-template/templates"
+    text = Templates(str(templates)).server(host, str(tmp_path / "books.d")).replace("/etc/ssl/lictor", str(tmp_path))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-subj", f"/CN={host}", "-keyout", f"{tmp_path}/{host}.key", "-out", f"{tmp_path}/{host}.pem"],
+                   check=True, capture_output=True)
+    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{\n{text}}}\n")
+    checked = subprocess.run(["/usr/sbin/nginx", "-t", "-c", f"{tmp_path}/nginx.conf", "-g", "error_log stderr;"],
+                             capture_output=True, text=True)
+    assert not checked.returncode, checked.stderr
+
+
+def test_own_handler_may_be_run() -> None:
+    mode = (EXAMPLES / "own-handler/prometheus-targets").stat().st_mode
+    assert mode & stat.S_IXOTH
+
+
+def test_files_that_architecture_names_exist() -> None:
+    for page in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        named = re.findall(r"`((?:\w+/)+\w+\.(?:py|md))`", (REPOSITORY / page).read_text())
+        missing = [path for path in named if not (REPOSITORY / path).exists()
+                   and not (HANDLERS / "lictor" / path).exists() and "NAME" not in path]
+        assert named and missing == []
+
+
+def test_rooms_and_the_line_are_those_of_the_contract() -> None:
+    [line] = [block.text.strip() for block in pages.blocks(REPOSITORY / "ARCHITECTURE.md", "text")]
+    contract = re.search(r"\nlayers =\n((?: +.+\n)+)", (REPOSITORY / "setup.cfg").read_text())
+    assert contract
+    layers = [layer.strip().replace(" | ", ", ") for layer in contract[1].splitlines()]
+    assert line == " -> ".join(layers)
+
+
+def test_verbs_are_those_of_the_command() -> None:
+    from lictor.cli.main import main
+
+    rows = pages.table(DOCS / "operations.md", "## Who runs which verb, as whom")
+    named = {verb.split()[0] for row in rows for verb in re.findall(r"[a-z][a-z -]+", row[0])}
+    assert set(main.commands) <= named and shutil.which("nginx")
+
+
+@pytest.mark.parametrize(("shown", "printed", "fits"), [
+    ("a\nb\n", "a\nb\n", True), ("a\nb\n", "a\n", False), ("a\n", "a\nb\n", False), ("a  \n", "a\n", True),
+    ("a ... c\n", "a b c\n", True), ("a ... c\n", "a b\nc\n", False), ("...\nb\n", "a\na\nb\n", True),
+    ("...\nb\n", "b\n", True), ("a\n...\n", "b\n", False), ("", "", True), ("", "a\n", False),
+    ("a.b\n", "axb\n", False)])
+def test_an_output_is_compared_line_by_line(shown: str, printed: str, fits: bool) -> None:
+    assert pages.matches(shown, printed) is fits
