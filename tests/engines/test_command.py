@@ -9,6 +9,7 @@ import pytest
 
 from lictor import errors
 from lictor.engines import registry
+from lictor.engines.protocols import Order
 from lictor.spec import service_spec
 from lictor.spec.settings import Settings, parse_settings
 
@@ -31,7 +32,7 @@ def spec(**keys: Any) -> service_spec.Spec:
 
 
 def scale(given: Settings, replicas: int = 2, *, color: str = "", **keys: Any) -> str:
-    return ENGINE.scale(given, spec(**keys), color=color, replicas=replicas, release="r1")
+    return ENGINE.scale(given, Order(spec(**keys), color, replicas, "r1"))
 
 
 def test_a_node_acts_when_it_has_the_templates_and_nothing_is_remembered() -> None:
@@ -55,11 +56,11 @@ def test_a_playbook_scales_and_releases_and_removes_what_consul_then_knows(
     said = scale(ansible, 2)
     assert known() == {"books-1": "", "books-2": ""}
     assert "PLAY RECAP" in said and "failed=0" in said.splitlines()[-1]
-    ENGINE.redeploy(ansible, spec(image="books-service:2.0"), color="", replicas=1, release="r2")
+    ENGINE.redeploy(ansible, Order(spec(image="books-service:2.0"), "", 1, "r2"))
     assert known() == {"books-1": "books-service:2.0"}
     with pytest.raises(errors.Unavailable, match="(?s)command.scale: .*ansible-playbook: exit code 2: .*no room for 9"):
         scale(ansible, 9)
-    ENGINE.remove(ansible, spec(), color="")
+    ENGINE.remove(ansible, Order(spec(), "", 0, ""))
     assert known() == {}
 
 
@@ -109,12 +110,12 @@ def test_what_is_called_off_ends_with_its_children_and_is_no_failure_of_its_own(
     def lost() -> str:
         return "the lock is lost" if pid_file.exists() and pid_file.read_text() else ""
     with pytest.raises(errors.Conflict, match="the lock is lost"):
-        ENGINE.scale(given, spec(), color="", replicas=2, release="r1", called_off=lost)
+        ENGINE.scale(given, Order(spec(), "", 2, "r1"), called_off=lost)
     pid = int(pid_file.read_text())
     wait_for(lambda: not os.path.exists(f"/proc/{pid}") or _is_zombie(pid), "its child has ended")
     quick = settings("cat", "{name}", "{replicas}", "/dev/stdin")
     with pytest.raises(errors.Unavailable, match="cat: exit code 1"):
-        ENGINE.scale(quick, spec(), color="", replicas=2, release="r1", called_off=lambda: "")
+        ENGINE.scale(quick, Order(spec(), "", 2, "r1"), called_off=lambda: "")
 
 
 def test_a_child_that_stays_behind_is_waited_for_until_the_time_is_over_and_then_ended(tmp_path: Path) -> None:
@@ -135,11 +136,12 @@ def _is_zombie(pid: int) -> bool:
      "books: image is missing; it must be given, as command.scale holds {image}"),
     (lambda: scale(settings("echo", "{name}", "{replicas}"), color="blue"),
      "books: command.scale does not hold {color}; it must for a blue-green release"),
-    (lambda: ENGINE.remove(settings("echo", "{name}", "{replicas}"), spec(), color="blue"), "does not hold {color}"),
-    (lambda: ENGINE.redeploy(settings("echo", "{name}", "{replicas}"), spec(image="b:2"), color="", replicas=1,
-                             release="r2"), "books: command.scale does not hold {image}, so a release is not told"),
-    (lambda: ENGINE.redeploy(settings("echo", "{name}", "{replicas}", redeploy=["echo", "{name}"]), spec(),
-                             color="green", replicas=1, release="r2"), "command.redeploy does not hold {color}"),
+    (lambda: ENGINE.remove(settings("echo", "{name}", "{replicas}"), Order(spec(), "blue", 0, "")),
+     "does not hold {color}"),
+    (lambda: ENGINE.redeploy(settings("echo", "{name}", "{replicas}"), Order(spec(image="b:2"), "", 1, "r2")),
+     "books: command.scale does not hold {image}, so a release is not told"),
+    (lambda: ENGINE.redeploy(settings("echo", "{name}", "{replicas}", redeploy=["echo", "{name}"]),
+                             Order(spec(), "green", 1, "r2")), "command.redeploy does not hold {color}"),
 ])
 def test_what_would_not_say_what_has_to_be_said_is_refused(call: Any, said: str) -> None:
     with pytest.raises(errors.Refused) as raised:
@@ -149,5 +151,5 @@ def test_what_would_not_say_what_has_to_be_said_is_refused(call: Any, said: str)
 
 def test_without_a_redeploy_a_release_goes_through_scale_when_that_tells_the_image() -> None:
     given = settings("echo", "{name}", "{replicas}", "{image}")
-    assert ENGINE.redeploy(given, spec(image="b:2"), color="", replicas=3, release="r2") == "books 3 b:2"
-    assert ENGINE.remove(given, spec(image="b:2"), color="") == "books 0 b:2"
+    assert ENGINE.redeploy(given, Order(spec(image="b:2"), "", 3, "r2")) == "books 3 b:2"
+    assert ENGINE.remove(given, Order(spec(image="b:2"), "", 0, "")) == "books 0 b:2"

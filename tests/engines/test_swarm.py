@@ -10,6 +10,7 @@ import pytest
 from lictor import errors, model
 from lictor.adapters import docker_swarm, heartbeat
 from lictor.engines import swarm as engine
+from lictor.engines.protocols import Order
 from lictor.spec import service_spec
 from lictor.spec.settings import Settings
 
@@ -32,11 +33,11 @@ def spec(**keys: Any) -> service_spec.Spec:
 
 
 def scale(replicas: int, color: str = "", made_from: str = "r1", **keys: Any) -> str:
-    return engine.scale(SETTINGS, spec(**keys), color=color, replicas=replicas, release=made_from)
+    return engine.scale(SETTINGS, Order(spec(**keys), color, replicas, made_from))
 
 
 def redeploy(replicas: int, made_from: str, **keys: Any) -> str:
-    return engine.redeploy(SETTINGS, spec(**keys), color="", replicas=replicas, release=made_from)
+    return engine.redeploy(SETTINGS, Order(spec(**keys), "", replicas, made_from))
 
 
 def group(service: str = "books") -> model.Group:
@@ -89,13 +90,13 @@ def test_a_colour_is_a_service_and_only_what_says_so_is_changed_or_removed(swarm
     assert len(engine.groups("books") or []) == 2
     for name, color in (("carts", ""), ("books-blue", "")):
         with pytest.raises(errors.Refused, match=f"service {name} does not say that it is {name}'s; it is left alone"):
-            engine.remove(SETTINGS, spec(name=name), color=color)
+            engine.remove(SETTINGS, Order(spec(name=name), color, 0, ""))
         with pytest.raises(errors.Refused, match="left alone"):
             scale(1, name=name)
         with pytest.raises(errors.Refused, match="left alone"):
             redeploy(1, "r2", name=name)
     for _ in range(2):  # the second time it is gone already
-        engine.remove(SETTINGS, spec(), color="blue")
+        engine.remove(SETTINGS, Order(spec(), "blue", 0, ""))
     assert sorted(swarm.docker("service", "ls", "--format", "{{.Name}} {{.Replicas}}").splitlines()) == [
         "books-green 0/0", "carts 0/0"]
 
@@ -103,7 +104,7 @@ def test_a_colour_is_a_service_and_only_what_says_so_is_changed_or_removed(swarm
 def test_a_service_whose_id_begins_with_the_name_is_not_meant(swarm: Swarm) -> None:
     swarm.docker("service", "create", "-d", "--name", "other", "--replicas", "0", "books-service:1.0")
     begins = swarm.docker("service", "inspect", "--format", "{{.ID}}", "other")[:3]
-    assert engine.remove(SETTINGS, spec(name=begins), color="") == ""
+    assert engine.remove(SETTINGS, Order(spec(name=begins), "", 0, "")) == ""
     scale(0, name=begins)
     assert group(begins).service == begins
 

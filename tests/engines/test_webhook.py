@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from lictor import errors
 from lictor.adapters import http
 from lictor.engines import registry
+from lictor.engines.protocols import Order
 from lictor.spec import service_spec
 from lictor.spec.settings import Settings, parse_settings
 
@@ -106,7 +107,7 @@ def spec(name: str = "books", image: str = "") -> service_spec.Spec:
 
 
 def scale(given: Settings, replicas: int = 3, *, name: str = "books", color: str = "", image: str = "") -> str:
-    return ENGINE.scale(given, spec(name, image), color=color, replicas=replicas, release="r1")
+    return ENGINE.scale(given, Order(spec(name, image), color, replicas, "r1"))
 
 
 def test_a_node_acts_when_it_has_the_templates_and_nothing_is_remembered() -> None:
@@ -140,16 +141,15 @@ def test_json_has_strings_and_a_number_where_the_count_stands_alone(server: Serv
 
 def test_a_release_and_a_removal_have_their_templates(server: Server) -> None:
     given = settings(server.url + "scale/{name}/{replicas}", redeploy={"url": server.url + "release/{name}/{image}"})
-    ENGINE.redeploy(given, spec(image="b:2"), color="", replicas=2, release="r2")
-    ENGINE.remove(given, spec(), color="")
-    ENGINE.redeploy(settings(server.url + "scale/{name}/{replicas}/{image}"), spec(image="b:2"), color="", replicas=2,
-                    release="r2")
+    ENGINE.redeploy(given, Order(spec(image="b:2"), "", 2, "r2"))
+    ENGINE.remove(given, Order(spec(), "", 0, ""))
+    ENGINE.redeploy(settings(server.url + "scale/{name}/{replicas}/{image}"), Order(spec(image="b:2"), "", 2, "r2"))
     assert [path for _, path, *_ in server.requests] == [
         "/release/books/b%3A2", "/scale/books/0", "/scale/books/2/b%3A2"]
     with pytest.raises(errors.Refused, match="webhook.scale does not hold {image}, so a release is not told"):
-        ENGINE.redeploy(settings(server.url + "{name}/{replicas}"), spec(), color="", replicas=2, release="r2")
+        ENGINE.redeploy(settings(server.url + "{name}/{replicas}"), Order(spec(), "", 2, "r2"))
     with pytest.raises(errors.Refused, match="webhook.scale does not hold {color}"):
-        ENGINE.remove(given, spec(), color="blue")
+        ENGINE.remove(given, Order(spec(), "blue", 0, ""))
 
 
 @pytest.mark.parametrize("failure", [(503, {}, b""), (500, {"Retry-After": "0"}, b""),
@@ -221,7 +221,7 @@ def test_what_is_called_off_is_not_asked_for_again(server: Server) -> None:
     server.answers = [(503, {}, b"")] * 9
     given = settings(server.url + "{name}/{replicas}", method="PUT")
     with pytest.raises(errors.Conflict, match="the lock is lost"):
-        ENGINE.scale(given, spec(), color="", replicas=2, release="r1",
+        ENGINE.scale(given, Order(spec(), "", 2, "r1"),
                      called_off=lambda: "the lock is lost" if server.requests else "")
     assert len(server.requests) == 1
 
@@ -280,7 +280,7 @@ def test_a_crumb_is_fetched_unless_that_is_off_and_there_may_be_none(token_file:
 
 @pytest.mark.parametrize(("name", "said"), [
     ("bad", "1/: FAILURE\nfatal: no room\nthe token is ...$"), ("shaky", "1/: UNSTABLE"), ("stopped", "1/: ABORTED"),
-    ("gone", "queue/item/0: somebody took it out of the queue"),
+    ("gone", "queue/item/0: it was taken out of the queue"),
 ])
 def test_a_build_that_does_not_succeed_is_to_be_tried_again(jenkins: Jenkins, token_file: Path, name: str,
                                                             said: str) -> None:
@@ -331,7 +331,7 @@ def test_a_build_that_is_called_off_is_not_waited_for(jenkins: Jenkins, token_fi
     def lost() -> str:
         return "the lock is lost" if jenkins.asked("GET", "job/deploy-long/1") else ""
     with pytest.raises(errors.Conflict, match="the lock is lost"):
-        ENGINE.scale(given, spec(name="long"), color="", replicas=2, release="r1", called_off=lost)
+        ENGINE.scale(given, Order(spec(name="long"), "", 2, "r1"), called_off=lost)
 
 
 @pytest.mark.parametrize("failure", [0, 502, 503])
@@ -353,7 +353,7 @@ def test_the_post_is_never_sent_twice(jenkins: Jenkins, token_file: Path, failur
 
 def test_what_jenkins_has_forgotten_is_not_known(jenkins: Jenkins, token_file: Path) -> None:
     jenkins.forgets_items = True
-    with pytest.raises(errors.Unavailable, match="queue/item/0: what became of it is not known: the answer is 404"):
+    with pytest.raises(errors.Unavailable, match="queue/item/0: its end is unknown: the answer is 404"):
         built(jenkins, token_file)
 
 

@@ -1,6 +1,6 @@
-"""Programs of this node, such as ansible-playbook, that are told how many instances there should be.
+"""The engine `command`: programs of this node, such as ansible-playbook, that take orders of how many instances to run.
 
-What fails is Unavailable, whatever the exit code: most tools have one code for a host that is down and for a playbook
+A failure is Unavailable, whatever the exit code: most tools have one code for a host that is down and for a playbook
 that is wrong, and only the first may pass by itself.
 """
 
@@ -9,10 +9,11 @@ import os
 from lictor import errors, model
 from lictor.adapters import process, text
 from lictor.adapters.process import CalledOff
-from lictor.spec import delegation_settings, placeholders, service_spec
+from lictor.engines.protocols import Order
+from lictor.spec import delegation_settings, placeholders
 from lictor.spec.settings import Settings
 
-_OWN_SECRETS = ("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH")  # lictor's, and not for whatever the program starts
+_OWN_SECRETS = ("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH")  # for lictor, and not for whatever the program starts
 
 
 def acts_here(settings: Settings) -> bool:
@@ -23,22 +24,20 @@ def groups(service: str | None = None) -> list[model.Group] | None:
     return None
 
 
-def scale(settings: Settings, spec: service_spec.Spec, *, color: str, replicas: int, release: str,
-          called_off: CalledOff | None = None) -> str:
-    return _scale(_templates(settings), placeholders.Values(spec.name, replicas, spec.image, color), called_off)
+def scale(settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
+    templates = _templates(settings)
+    return _run("command.scale", templates.scale, order, templates.timeout_s, called_off)
 
 
-def redeploy(settings: Settings, spec: service_spec.Spec, *, color: str, replicas: int, release: str,
-             called_off: CalledOff | None = None) -> str:
-    templates, values = _templates(settings), placeholders.Values(spec.name, replicas, spec.image, color)
+remove = scale  # to 0
+
+
+def redeploy(settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
+    templates = _templates(settings)
     if templates.redeploy:
-        return _run("command.redeploy", templates.redeploy, values, templates.timeout_s, called_off)
-    placeholders.require(templates.scale, values, "command.scale", release=True)
-    return _scale(templates, values, called_off)
-
-
-def remove(settings: Settings, spec: service_spec.Spec, *, color: str, called_off: CalledOff | None = None) -> str:
-    return _scale(_templates(settings), placeholders.Values(spec.name, 0, spec.image, color), called_off)
+        return _run("command.redeploy", templates.redeploy, order, templates.timeout_s, called_off)
+    placeholders.require(templates.scale, order.values, "command.scale", release=True)
+    return scale(settings, order, called_off)
 
 
 def _templates(settings: Settings) -> delegation_settings.Command:
@@ -47,19 +46,14 @@ def _templates(settings: Settings) -> delegation_settings.Command:
     return settings.command
 
 
-def _scale(templates: delegation_settings.Command, values: placeholders.Values, called_off: CalledOff | None) -> str:
-    return _run("command.scale", templates.scale, values, templates.timeout_s, called_off)
-
-
-def _run(key: str, words: tuple[str, ...], values: placeholders.Values, timeout_s: float,
-         called_off: CalledOff | None) -> str:
-    placeholders.require(words, values, key)
+def _run(key: str, words: tuple[str, ...], order: Order, timeout_s: float, called_off: CalledOff | None) -> str:
+    placeholders.require(words, order.values, key)
     environ = {name: value for name, value in os.environ.items() if name not in _OWN_SECRETS}
     try:
-        output = process.run([placeholders.fill(word, values) for word in words], timeout_s=timeout_s, environ=environ,
-                             called_off=called_off)
+        output = process.run([placeholders.fill(word, order.values) for word in words], timeout_s=timeout_s,
+                             environ=environ, called_off=called_off)
     except errors.CommandFailed as error:
         how = f"ran out of its {timeout_s:g} s" if error.code is None else f"exit code {error.code}"
-        said = text.last_lines(f"{error.stdout}\n{error.stderr}")
-        raise errors.Unavailable(f"{key}: {words[0]}: {how}: {said or 'no output'}") from error
+        last_lines = text.last_lines(f"{error.stdout}\n{error.stderr}")
+        raise errors.Unavailable(f"{key}: {words[0]}: {how}: {last_lines or 'no output'}") from error
     return text.last_lines(output)

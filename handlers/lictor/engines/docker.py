@@ -1,4 +1,4 @@
-"""Containers on the Docker engine of this node, named SERVICE[-COLOR]-N, so that Docker itself refuses a second one."""
+"""The engine `docker`: containers named SERVICE[-COLOR]-N, so that Docker itself refuses a second one of a number."""
 
 import contextlib
 import math
@@ -43,8 +43,8 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
 
 def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, release: str,
                gated: bool = False) -> dict[str, Any]:
-    """The body of the Engine API's `POST /containers/create`."""
-    volumes = [each for each in spec.volumes if ":" not in each]
+    """Make the body of the Engine API's `POST /containers/create`."""
+    volumes = [volume for volume in spec.volumes if ":" not in volume]
     port = spec.container_port
     key = f"{port.number}/{port.protocol}" if port else ""
     return {
@@ -55,12 +55,12 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
         "Cmd": spec.command_words or None,
         "Entrypoint": spec.entrypoint_words or None,
         "Labels": labels.of_container(spec, number=number, color=color, release=release, gated=gated),
-        "Volumes": {each: {} for each in volumes},
+        "Volumes": {volume: {} for volume in volumes},
         "StopTimeout": math.ceil(spec.stop_grace_period),
         "ExposedPorts": {key: {}} if port else {},
         "HostConfig": {
             "PortBindings": {key: [{"HostIp": port.publish_address, "HostPort": ""}]} if port else {},
-            "Binds": [each for each in spec.volumes if each not in volumes],
+            "Binds": [volume for volume in spec.volumes if volume not in volumes],
             "NetworkMode": spec.networks[0] if spec.networks else "default",
             "RestartPolicy": {"Name": "no"},
             "ReadonlyRootfs": spec.read_only,
@@ -73,6 +73,6 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
 
 
 def _is_kept(found: dict[str, Any], service: str, release: str) -> bool:
-    own = found["Config"]["Labels"] or {}
+    labels = found["Config"]["Labels"] or {}
     return found["State"]["Status"] == "exited" and (
-        own.get(model.LABEL_SERVICE), own.get(model.LABEL_RELEASE)) == (service, release)
+        labels.get(model.LABEL_SERVICE), labels.get(model.LABEL_RELEASE)) == (service, release)

@@ -1,6 +1,6 @@
-"""Jenkins' conventions: a POST puts a build into the queue, from there it is started, and only its result is an answer.
+"""Jenkins' conventions for the engine `webhook`: a POST puts a build into the queue; only its result is an answer.
 
-A build that fails is Unavailable: what it does may work another time, and Jenkins does not say whether it could.
+A build that fails is Unavailable: it may succeed another time, and Jenkins does not say whether it could.
 """
 
 import base64
@@ -18,7 +18,7 @@ from lictor.adapters.text import last_lines
 from lictor.spec import delegation_settings
 
 _CALL_TIMEOUT_S = 30.0
-# Only the path is taken: Jenkins may know itself by another name than ours, and nobody else may get the token.
+# Only the path is taken: Jenkins may know itself by another name, and no other host may get the token.
 _ITEM = re.compile(r"/(queue/item/\d+)/?$", re.ASCII)
 _BUILD = re.compile(r"/((?:job/[!$-.0->@-~]+/)+\d+)/?$", re.ASCII)
 _CRUMB_FIELD = re.compile(r"[A-Za-z0-9.-]+", re.ASCII)
@@ -27,27 +27,27 @@ _WORD = re.compile(r"[!-~]+", re.ASCII)
 
 def build(settings: delegation_settings.Jenkins, url: str, *, headers: Mapping[str, str], body: bytes | None,
           secrets: tuple[str, ...], timeout_s: float, called_off: CalledOff | None = None) -> str:
-    """Have a build made by a POST to `url` and wait for its success; returns where it is, and its last lines.
+    """Start a build by a POST to `url` and wait for its success; returns its URL and its last lines.
 
-    The POST is sent once, or again when there was no connection. A build whose time is over, or that is not waited for
-    any more as it was called off, goes on in Jenkins.
+    The POST is sent once, or again if there was no connection. If the time is over, or `called_off` gives a reason,
+    the build goes on in Jenkins.
     """
     session = _Session(settings, timeout_s=timeout_s, secrets=secrets, called_off=called_off)
     item = session.start(url, headers, body)
     path = session.poll(f"{item}/api/json", _started)
     if not path:
-        raise errors.Unavailable(f"{settings.url}{item}: somebody took it out of the queue")
+        raise errors.Unavailable(f"{settings.url}{item}: it was taken out of the queue")
     log.event("jenkins", build=f"{settings.url}{path}/", waits="it is running")
     result = session.poll(f"{path}/api/json?tree=building,result", _result)
-    said = session.console(path)
-    text = f"{settings.url}{path}/: {result}" + (f"\n{said}" if said else "")
+    console = session.console(path)
+    output = f"{settings.url}{path}/: {result}" + (f"\n{console}" if console else "")
     if result != "SUCCESS":
-        raise errors.Unavailable(text)
-    return text
+        raise errors.Unavailable(output)
+    return output
 
 
 class _Session:
-    """One user's requests to one Jenkins within one time limit; paths are relative to where Jenkins is."""
+    """The requests of one user to one Jenkins within one time limit; paths are relative to Jenkins' URL."""
 
     def __init__(self, settings: delegation_settings.Jenkins, *, timeout_s: float, secrets: tuple[str, ...],
                  called_off: CalledOff | None) -> None:
@@ -58,11 +58,10 @@ class _Session:
         self._headers, self._called_off = {"Authorization": f"Basic {basic}"}, called_off
 
     def start(self, url: str, headers: Mapping[str, str], body: bytes | None) -> str:
-        """The path of the item in the queue."""
+        """Send the POST; returns the path of the item in the queue."""
         own = self._headers | (self._crumb() if self._settings.crumb else {})
-        answer = retry.unavailable(lambda: self._ask("POST", url, {**headers, **own}, body),
-                                   timeout_s=self._left_s(), only=http.NotSent,
-                                   called_off=self._called_off)
+        answer = retry.unavailable(lambda: self._ask("POST", url, {**headers, **own}, body), only=http.NotSent,
+                                   timeout_s=self._left_s(), called_off=self._called_off)
         http.refuse_failure(answer)
         item = _ITEM.search(answer.headers.get("Location", ""))
         if answer.status != 201 or item is None:
@@ -72,7 +71,7 @@ class _Session:
         return item[1]
 
     def poll(self, path: str, found: Callable[[dict[str, Any]], str]) -> str:
-        """What `found` sees in the JSON there: asked for again while that is Unavailable, or while nobody answers."""
+        """Read what `found` finds in the JSON at `path`; again while that is Unavailable or Jenkins is silent."""
         try:
             return retry.unavailable(lambda: found(self._json(path)), timeout_s=self._left_s(),
                                      called_off=self._called_off)
@@ -81,12 +80,12 @@ class _Session:
         except errors.Unavailable as error:
             raise errors.Unavailable(f"{self._settings.url}{path.partition('/api/')[0]}: not done within "
                                      f"{self._timeout_s:g} s, and not stopped: {error}") from error
-        except errors.Refused as error:  # it was taken on, so that this is no reason never to try again
-            raise errors.Unavailable(f"{self._settings.url}{path.partition('/api/')[0]}: what became of it is not "
-                                     f"known: {error}") from error
+        except errors.Refused as error:  # the build was accepted, so another try may succeed
+            raise errors.Unavailable(f"{self._settings.url}{path.partition('/api/')[0]}: its end is unknown: "
+                                     f"{error}") from error
 
     def console(self, path: str) -> str:
-        """Its last lines, if they can be had."""
+        """Read the last lines of a build's console; "" if they cannot be had."""
         with contextlib.suppress(errors.LictorError):
             answer = self._ask("GET", f"{self._settings.url}{path}/consoleText", self._headers, read=http.read_end)
             if answer.status == 200:
@@ -94,7 +93,8 @@ class _Session:
         return ""
 
     def _crumb(self) -> dict[str, str]:
-        """The headers that show that no web page in somebody's browser sends the POST; none if nobody asks for them."""
+        """Read the headers that show Jenkins that no web page in a user's browser sends the POST; {} if it asks for
+        none."""
         def ask() -> http.Answer:
             answer = self._ask("GET", f"{self._settings.url}crumbIssuer/api/json", self._headers)
             if answer.status != 404:
@@ -108,8 +108,8 @@ class _Session:
         field, value = str(crumb.get("crumbRequestField")), str(crumb.get("crumb"))
         if not _CRUMB_FIELD.fullmatch(field) or not _WORD.fullmatch(value):
             raise errors.Unavailable("crumbIssuer/api/json does not answer with a crumb")
-        cookies = [each.partition(";")[0].strip() for each in answer.headers.get_all("Set-Cookie", [])]
-        return {field: value, **({"Cookie": "; ".join(cookies)} if cookies else {})}  # it is good in its session only
+        cookies = [cookie.partition(";")[0].strip() for cookie in answer.headers.get_all("Set-Cookie", [])]
+        return {field: value, **({"Cookie": "; ".join(cookies)} if cookies else {})}  # a crumb holds in its session
 
     def _json(self, path: str) -> dict[str, Any]:
         answer = self._ask("GET", self._settings.url + path, self._headers)
@@ -119,14 +119,14 @@ class _Session:
     def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, *,
              read: http.Reader = http.read_start) -> http.Answer:
         return http.exchange(method, url, headers=headers, body=body, read=read,
-                                    timeout_s=max(0.1, min(_CALL_TIMEOUT_S, self._left_s())))
+                             timeout_s=max(0.1, min(_CALL_TIMEOUT_S, self._left_s())))
 
     def _left_s(self) -> float:
         return self._deadline - time.monotonic()
 
 
 def _started(item: dict[str, Any]) -> str:
-    """The path of its build; empty when there will be none."""
+    """Find the path of the item's build; "" if there will be none."""
     if item.get("cancelled") is True:
         return ""
     executable = item.get("executable")

@@ -1,4 +1,4 @@
-"""The labels that the engines put on each container of ours: for lictor itself, and for the registrar. Pure."""
+"""The labels that the engines put on lictor's containers: for lictor itself, and for the registrar. Pure."""
 
 import re
 
@@ -10,22 +10,22 @@ _REGISTERED_AS = re.compile(r"SERVICE_(?:\d+_)?(?:NAME|ID|IGNORE|CHECK_.*)", re.
 
 
 def identify(service: str, *, color: str, release: str) -> dict[str, str]:
-    """What tells whose it is, and what it was made from."""
+    """Make the labels that name the service, the colour and the release."""
     return {model.LABEL_SERVICE: service, model.LABEL_RELEASE: release, **({model.LABEL_COLOR: color} if color else {})}
 
 
 def of_container(spec: service_spec.Spec, *, number: int, color: str, release: str, gated: bool) -> dict[str, str]:
-    """Those of one that lictor itself makes; `gated`: it is to be registered so that it gets no traffic yet."""
+    """Make the labels of a single container; if `gated`, the registrar withholds its traffic."""
     return describe(spec, color=color, release=release) | {model.LABEL_NUMBER: str(number)} | (
         {model.LABEL_GATE: "smoke"} if gated else {})
 
 
 def describe(spec: service_spec.Spec, *, color: str, release: str) -> dict[str, str]:
-    """All that a container says of itself, but for its number: the user's labels, ours, and the registrar's."""
+    """Make all labels but the number: the user's, lictor's and the registrar's."""
     labels = {key: value for key, value in spec.label_table.items() if not _REGISTERED_AS.fullmatch(key)}
     labels |= identify(spec.name, color=color, release=release)
     labels["SERVICE_NAME"] = model.catalog_name(spec.name, color)
-    if spec.container_port:  # whatever other ports the image has, this one has the name without its number behind
+    if spec.container_port:  # this port's registration has the plain name, whatever other ports the image has
         labels[f"SERVICE_{spec.container_port.number}_NAME"] = labels["SERVICE_NAME"]
     if spec.container_port and spec.check:
         check, prefix = spec.check, f"SERVICE_{spec.container_port.number}_CHECK"

@@ -1,9 +1,10 @@
 """The protocols of engines: an engine is a module that satisfies one of the first two."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lictor import model
 from lictor.adapters.process import CalledOff
+from lictor.spec.placeholders import Values
 from lictor.spec.service_spec import Spec
 from lictor.spec.settings import Settings
 
@@ -44,6 +45,20 @@ class ContainerEngine(Protocol):
         """Read the last lines that it printed."""
 
 
+class Order(NamedTuple):
+    """The desired instances of one colour of a service; "" is the colour of a service without colours."""
+
+    spec: Spec
+    color: str
+    replicas: int
+    release: str  # the fingerprint of `spec`
+
+    @property
+    def values(self) -> Values:
+        """The values of placeholders in the templates of a command or a webhook."""
+        return Values(self.spec.name, self.replicas, self.spec.image, self.color)
+
+
 class Scheduler(Protocol):
     """Takes orders of how many instances there should be, from any node, and starts, places and ends them by itself.
 
@@ -58,16 +73,14 @@ class Scheduler(Protocol):
     def groups(self, service: str | None = None) -> list[model.Group] | None:
         """Read the orders and what came of them, for one service or all of lictor's; None: it keeps none."""
 
-    def scale(self, settings: Settings, spec: Spec, *, color: str, replicas: int, release: str,
-              called_off: CalledOff | None = None) -> str:
+    def scale(self, settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
         """Have exactly so many instances of the spec; returns the scheduler's last words, for the record."""
 
-    def redeploy(self, settings: Settings, spec: Spec, *, color: str, replicas: int, release: str,
-                 called_off: CalledOff | None = None) -> str:
+    def redeploy(self, settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
         """Scale, and replace the instances, for another release or to have them made anew."""
 
-    def remove(self, settings: Settings, spec: Spec, *, color: str, called_off: CalledOff | None = None) -> str:
-        """End the group and all of its instances."""
+    def remove(self, settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
+        """End the group and all of its instances; the order's `replicas` are 0."""
 
 
 class TaskEnder(Protocol):

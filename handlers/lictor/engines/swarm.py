@@ -1,7 +1,7 @@
-"""Docker's Swarm mode: one Swarm service for each colour, named as in the catalogue. Swarm places and repairs tasks.
+"""The engine `swarm`: one Swarm service for each colour, named as in the catalogue. Swarm places and repairs tasks.
 
-A change of the count leaves everything else as it is, so that no task is made anew for it: what is no part of the
-release (the stop grace, the release's times) reaches Swarm with the next release.
+A change of the count changes nothing else, so that no task is made anew for it. Settings that are no part of the
+release (the stop grace, the release's times) reach Swarm with the next release.
 """
 
 import re
@@ -12,10 +12,11 @@ from lictor import errors, model
 from lictor.adapters import docker_swarm, heartbeat
 from lictor.adapters.process import CalledOff
 from lictor.engines import labels, own_containers
+from lictor.engines.protocols import Order
 from lictor.spec import service_spec
 from lictor.spec.settings import Settings
 
-_RESTART_DELAY_S = 2.0  # also before the replacement of one that lictor or a dead node ended
+_RESTART_DELAY_S = 2.0  # also before the replacement of a task that lictor or a dead node ended
 _VOLUME = re.compile(r"(?:(?P<source>/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?(?P<target>/[^:]*)(?::(?P<options>[^:]*))?")
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 
@@ -29,7 +30,7 @@ def acts_here(settings: Settings) -> bool:
     except errors.Unavailable:
         if heartbeat.read(settings.state_dir):
             raise
-        return False  # no registrar ever ran here: it is no engine that is away, but a node that only routes
+        return False  # no registrar ever ran here: the engine is not away, this node only routes
 
 
 def is_here() -> bool:
@@ -42,41 +43,39 @@ def is_here() -> bool:
 def groups(service: str | None = None) -> list[model.Group] | None:
     client = docker_swarm.connect()
     label = model.LABEL_SERVICE if service is None else f"{model.LABEL_SERVICE}={service}"
-    services = [each for each in client.services(label) if _is_named(each["Spec"])]
+    services = [service for service in client.services(label) if _has_own_name(service["Spec"])]
     tasks = client.tasks(label)
-    return sorted(group(each, tasks) for each in services)
+    return sorted(group(service, tasks) for service in services)
 
 
-def scale(settings: Settings, spec: service_spec.Spec, *, color: str, replicas: int, release: str,
-          called_off: CalledOff | None = None) -> str:
-    client, there = _connect(spec.name, color)
-    if there is None:
-        return _create(client, definition(spec, color=color, replicas=replicas, release=release))
-    if there["Spec"]["Labels"].get(model.LABEL_RELEASE) != release:
-        return _update(client, there, definition(spec, color=color, replicas=replicas, release=release))
-    wanted = {**there["Spec"], "Mode": {"Replicated": {"Replicas": replicas}}}
-    if wanted == there["Spec"] and not _paused(there):
-        return f"{there['Spec']['Name']} is so already"
-    return _update(client, there, wanted)  # which also has a paused update go on
+def scale(settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
+    client, service = _connect(order.spec.name, order.color)
+    if service is None:
+        return _create(client, definition(order))
+    if service["Spec"]["Labels"].get(model.LABEL_RELEASE) != order.release:
+        return _update(client, service, definition(order))
+    desired = {**service["Spec"], "Mode": {"Replicated": {"Replicas": order.replicas}}}
+    if desired == service["Spec"] and not _paused(service):
+        return f"{service['Spec']['Name']} is so already"
+    return _update(client, service, desired)  # which also resumes a paused update
 
 
-def redeploy(settings: Settings, spec: service_spec.Spec, *, color: str, replicas: int, release: str,
-             called_off: CalledOff | None = None) -> str:
-    client, there = _connect(spec.name, color)
-    wanted = definition(spec, color=color, replicas=replicas, release=release)
-    if there is None:
-        return _create(client, wanted)
-    again = there["Spec"]["Labels"].get(model.LABEL_RELEASE) == release
-    wanted["TaskTemplate"]["ForceUpdate"] = there["Spec"]["TaskTemplate"].get("ForceUpdate", 0) + again
-    return _update(client, there, wanted)
+def redeploy(settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
+    client, service = _connect(order.spec.name, order.color)
+    desired = definition(order)
+    if service is None:
+        return _create(client, desired)
+    again = service["Spec"]["Labels"].get(model.LABEL_RELEASE) == order.release
+    desired["TaskTemplate"]["ForceUpdate"] = service["Spec"]["TaskTemplate"].get("ForceUpdate", 0) + again
+    return _update(client, service, desired)
 
 
-def remove(settings: Settings, spec: service_spec.Spec, *, color: str, called_off: CalledOff | None = None) -> str:
-    client, there = _connect(spec.name, color)
-    if there is None:
+def remove(settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
+    client, service = _connect(order.spec.name, order.color)
+    if service is None:
         return ""
-    client.remove(there["ID"])
-    return f"{there['Spec']['Name']} is removed"
+    client.remove(service["ID"])
+    return f"{service['Spec']['Name']} is removed"
 
 
 def containers(service: str | None = None) -> list[model.Container]:
@@ -84,26 +83,27 @@ def containers(service: str | None = None) -> list[model.Container]:
 
 
 def group(service: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> model.Group:
-    """What a service was told, and what came of it, as Swarm describes it and all tasks."""
-    spec, own = service["Spec"], service["Spec"]["Labels"]
-    release = own.get(model.LABEL_RELEASE, "")
-    current = [each for each in tasks if each["ServiceID"] == service["ID"] and _release(each) == release]
-    running = [each for each in current if each["Status"]["State"] == each["DesiredState"] == "running"]
+    """Sum up a Swarm service's order and what came of it, from Swarm's descriptions of it and of all tasks."""
+    spec, labels = service["Spec"], service["Spec"]["Labels"]
+    release, color = labels.get(model.LABEL_RELEASE, ""), labels.get(model.LABEL_COLOR, "")
+    current = [task for task in tasks if task["ServiceID"] == service["ID"] and _release(task) == release]
+    running = [task for task in current if task["Status"]["State"] == task["DesiredState"] == "running"]
     replicas = spec["Mode"].get("Replicated", {}).get("Replicas", 0)
-    missing = _last_error(current, running) if len(running) < replicas else ""
+    last_error = _last_error(current, running) if len(running) < replicas else ""
     return model.Group(
-        service=own[model.LABEL_SERVICE], color=own.get(model.LABEL_COLOR, ""), replicas=replicas, release=release,
+        service=labels[model.LABEL_SERVICE], color=color, replicas=replicas, release=release,
         image=spec["TaskTemplate"]["ContainerSpec"]["Image"],
-        container_ids=tuple(sorted(each["Status"]["ContainerStatus"]["ContainerID"] for each in running)),
-        trouble=": ".join(filter(None, [_paused(service), missing])), gave_up=bool(_paused(service)))
+        container_ids=tuple(sorted(task["Status"]["ContainerStatus"]["ContainerID"] for task in running)),
+        trouble=": ".join(filter(None, [_paused(service), last_error])), gave_up=bool(_paused(service)))
 
 
-def definition(spec: service_spec.Spec, *, color: str, replicas: int, release: str) -> dict[str, Any]:
-    """The body of the Engine API's `POST /services/create`."""
+def definition(order: Order) -> dict[str, Any]:
+    """Make the body of the Engine API's `POST /services/create`."""
+    spec, color, replicas, release = order
     port = spec.container_port
-    # One task at a time, and no further when a new one ends within the time; without a delay it would be through before
-    # it hears of that. Then lictor itself goes back, and records why: Swarm's own rollback would come in between, to a
-    # spec that lictor did not decide on.
+    # Swarm replaces one task at a time, and pauses if a new task ends within `healthy_for`; without the delay it would
+    # be through before it notices. Then lictor goes back and records why. Swarm's own rollback would return to a spec
+    # that lictor did not decide on.
     healthy_for = _nanoseconds(spec.release.healthy_for)
     update = {"Parallelism": 1, "Order": "start-first", "FailureAction": "pause", "Delay": healthy_for,
               "Monitor": healthy_for}
@@ -116,8 +116,8 @@ def definition(spec: service_spec.Spec, *, color: str, replicas: int, release: s
             "RestartPolicy": {"Condition": "any", "Delay": _nanoseconds(_RESTART_DELAY_S)},
             "Placement": {
                 "Constraints": spec.placement.constraints,
-                "Preferences": [{"Spread": {"SpreadDescriptor": each}} for each in spec.placement.spread]},
-            "Networks": [{"Target": each} for each in spec.networks],
+                "Preferences": [{"Spread": {"SpreadDescriptor": label}} for label in spec.placement.spread]},
+            "Networks": [{"Target": network} for network in spec.networks],
             **({"LogDriver": {"Name": spec.logging.driver, "Options": spec.logging.options}}
                if spec.logging != service_spec.Logging() else {}),
         },
@@ -125,7 +125,7 @@ def definition(spec: service_spec.Spec, *, color: str, replicas: int, release: s
         "UpdateConfig": update,
         "RollbackConfig": update,
         "EndpointSpec": {"Ports": [{"Protocol": port.protocol, "TargetPort": port.number, "PublishMode": "host"}]
-                         if port else []},  # without a PublishedPort the node picks one, and its registrar tells it
+                         if port else []},  # without a PublishedPort the node picks one, which its registrar registers
     }
 
 
@@ -136,17 +136,17 @@ def _container(spec: service_spec.Spec, *, color: str, release: str) -> dict[str
         "Command": spec.entrypoint_words,  # Swarm's words: Command is the entrypoint, and Args the command
         "Args": spec.command_words,
         "Hostname": '{{printf "%.63s" (printf "%s-%v" .Service.Name .Task.Slot)}}',
-        "Env": [_literal(f"{key}={value}") for key, value in spec.environment_table.items()],
+        "Env": [_literal(f"{name}={value}") for name, value in spec.environment_table.items()],
         "User": spec.user,
         "ReadOnly": spec.read_only,
         "CapabilityDrop": spec.cap_drop,
         "StopGracePeriod": _nanoseconds(spec.stop_grace_period),
-        "Mounts": [_mount(each) for each in spec.volumes],
+        "Mounts": [_mount(volume) for volume in spec.volumes],
     }
 
 
 def _mount(volume: str) -> dict[str, Any]:
-    """One of `volumes`, such as data:/data or /etc/books:/etc/books:ro. Swarm makes no folder on a node for it."""
+    """Parse one of `volumes`, such as data:/data or /etc/books:/etc/books:ro. Swarm makes no folder on a node."""
     match = _VOLUME.fullmatch(volume)
     options = set((match["options"] or "rw").split(",")) if match else set()
     if not match or options - {"ro", "rw", "nocopy", *_PROPAGATIONS}:
@@ -157,38 +157,38 @@ def _mount(volume: str) -> dict[str, Any]:
              "Target": _literal(match["target"]), "ReadOnly": "ro" in options}
     if mount["Type"] == "volume":
         return {**mount, "VolumeOptions": {"NoCopy": "nocopy" in options}}
-    return {**mount, "BindOptions": {"Propagation": next((each for each in _PROPAGATIONS if each in options), "")}}
+    return {**mount, "BindOptions": {"Propagation": next((name for name in _PROPAGATIONS if name in options), "")}}
 
 
 def _resources(spec: service_spec.Spec) -> dict[str, int]:
     return {"NanoCPUs": round(spec.resources.cpus * 1e9), "MemoryBytes": int(spec.resources.memory)}
 
 
-def _connect(service: str, color: str) -> tuple[docker_swarm.Client, dict[str, Any] | None]:
-    """With the Swarm service of the colour, if there is one; Refused when its name is taken by what is not ours."""
+def _connect(name: str, color: str) -> tuple[docker_swarm.Client, dict[str, Any] | None]:
+    """Connect, and find the Swarm service of a colour; Refused if its name is taken by a service that is not ours."""
     client = docker_swarm.connect()
-    name = model.catalog_name(service, color)
-    there = client.service(name)
-    if there:
-        own = there["Spec"]["Labels"]
-        if (own.get(model.LABEL_SERVICE), own.get(model.LABEL_COLOR, "")) != (service, color):
-            raise errors.Refused(f"swarm: service {name} does not say that it is {service}'s"
+    catalog_name = model.catalog_name(name, color)
+    service = client.service(catalog_name)
+    if service:
+        labels = service["Spec"]["Labels"]
+        if (labels.get(model.LABEL_SERVICE), labels.get(model.LABEL_COLOR, "")) != (name, color):
+            raise errors.Refused(f"swarm: service {catalog_name} does not say that it is {name}'s"
                                  f"{f', colour {color}' if color else ''}; it is left alone")
-    return client, there
+    return client, service
 
 
-def _create(client: docker_swarm.Client, wanted: dict[str, Any]) -> str:
-    client.create(wanted)
-    return f"{wanted['Name']} is made"
+def _create(client: docker_swarm.Client, desired: dict[str, Any]) -> str:
+    client.create(desired)
+    return f"{desired['Name']} is made"
 
 
-def _update(client: docker_swarm.Client, there: Mapping[str, Any], wanted: dict[str, Any]) -> str:
-    client.update(there["ID"], wanted, version=there["Version"]["Index"])
-    return f"{wanted['Name']} is updated"
+def _update(client: docker_swarm.Client, service: Mapping[str, Any], desired: dict[str, Any]) -> str:
+    client.update(service["ID"], desired, version=service["Version"]["Index"])
+    return f"{desired['Name']} is updated"
 
 
-def _is_named(spec: Mapping[str, Any]) -> bool:
-    """Whether its name is the one that its labels make: somebody else's copy of a service has them too."""
+def _has_own_name(spec: Mapping[str, Any]) -> bool:
+    """Decide whether the service has the name that its labels make; a user's copy of a service has the labels only."""
     own = spec["Labels"]
     return bool(spec["Name"] == model.catalog_name(own[model.LABEL_SERVICE], own.get(model.LABEL_COLOR, "")))
 
@@ -203,14 +203,14 @@ def _paused(service: Mapping[str, Any]) -> str:
 
 
 def _last_error(tasks: Iterable[Mapping[str, Any]], running: Iterable[Mapping[str, Any]]) -> str:
-    """The newest one, of the slots where nothing runs: what is over in the others is no trouble any more."""
-    well = {each.get("Slot") for each in running}
-    failed = [each["Status"] for each in tasks if each.get("Slot") not in well and each["Status"].get("Err")]
-    return str(max(failed, key=lambda each: str(each["Timestamp"]))["Err"]) if failed else ""
+    """Find the newest error of a slot where nothing runs; in the other slots the trouble is over."""
+    running_slots = {task.get("Slot") for task in running}
+    failed = [task["Status"] for task in tasks if task.get("Slot") not in running_slots and task["Status"].get("Err")]
+    return str(max(failed, key=lambda status: str(status["Timestamp"]))["Err"]) if failed else ""
 
 
 def _literal(text: str) -> str:
-    """Swarm expands templates in some fields."""
+    """Escape the templates that Swarm expands in some fields."""
     return text.replace("{{", '{{"{{"}}')
 
 

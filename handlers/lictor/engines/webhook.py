@@ -1,6 +1,6 @@
-"""HTTP services, such as Jenkins, that are told how many instances there should be.
+"""The engine `webhook`: HTTP services, such as Jenkins, that take orders of how many instances to run.
 
-What they answer with 4xx is Refused, as the request has to become another first; all else that fails is Unavailable.
+An answer of 4xx is Refused, as only another request could succeed; every other failure is Unavailable.
 """
 
 import functools
@@ -13,7 +13,8 @@ from lictor import errors, model
 from lictor.adapters import http, retry, secret_files, text
 from lictor.adapters.process import CalledOff
 from lictor.engines import jenkins
-from lictor.spec import delegation_settings, placeholders, service_spec
+from lictor.engines.protocols import Order
+from lictor.spec import delegation_settings, placeholders
 from lictor.spec.settings import Settings
 
 _READABLE = ("application/json", "text/plain")
@@ -27,22 +28,20 @@ def groups(service: str | None = None) -> list[model.Group] | None:
     return None
 
 
-def scale(settings: Settings, spec: service_spec.Spec, *, color: str, replicas: int, release: str,
-          called_off: CalledOff | None = None) -> str:
-    return _scale(_templates(settings), placeholders.Values(spec.name, replicas, spec.image, color), called_off)
+def scale(settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
+    templates = _templates(settings)
+    return _send("webhook.scale", templates.scale, order, templates, called_off)
 
 
-def redeploy(settings: Settings, spec: service_spec.Spec, *, color: str, replicas: int, release: str,
-             called_off: CalledOff | None = None) -> str:
-    templates, values = _templates(settings), placeholders.Values(spec.name, replicas, spec.image, color)
+remove = scale  # to 0
+
+
+def redeploy(settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
+    templates = _templates(settings)
     if templates.redeploy:
-        return _send("webhook.redeploy", templates.redeploy, values, templates, called_off)
-    placeholders.require(templates.scale.templates, values, "webhook.scale", release=True)
-    return _scale(templates, values, called_off)
-
-
-def remove(settings: Settings, spec: service_spec.Spec, *, color: str, called_off: CalledOff | None = None) -> str:
-    return _scale(_templates(settings), placeholders.Values(spec.name, 0, spec.image, color), called_off)
+        return _send("webhook.redeploy", templates.redeploy, order, templates, called_off)
+    placeholders.require(templates.scale.templates, order.values, "webhook.scale", release=True)
+    return scale(settings, order, called_off)
 
 
 def _templates(settings: Settings) -> delegation_settings.Webhook:
@@ -51,17 +50,9 @@ def _templates(settings: Settings) -> delegation_settings.Webhook:
     return settings.webhook
 
 
-def _scale(templates: delegation_settings.Webhook, values: placeholders.Values, called_off: CalledOff | None) -> str:
-    return _send("webhook.scale", templates.scale, values, templates, called_off)
-
-
-def _send(
-    key: str,
-    request: delegation_settings.Request,
-    values: placeholders.Values,
-    templates: delegation_settings.Webhook,
-    called_off: CalledOff | None,
-) -> str:
+def _send(key: str, request: delegation_settings.Request, order: Order, templates: delegation_settings.Webhook,
+          called_off: CalledOff | None) -> str:
+    values = order.values
     placeholders.require(request.templates, values, key)
     url = placeholders.fill(request.url, values, functools.partial(urllib.parse.quote, safe=""))
     secrets = {name: secret_files.read_secret(path) for name, path in request.headers_files.items()}
@@ -84,21 +75,20 @@ def _ask(request: delegation_settings.Request, url: str, headers: dict[str, str]
     def ask() -> str:
         left_s = max(0.1, deadline - time.monotonic())
         answer = http.exchange(request.method, url, headers=headers, body=body, timeout_s=left_s)
-        said = _said(answer, secrets)
-        http.refuse_failure(answer, said)
-        return f"{answer.status}: {said}" if said else str(answer.status)
+        last_lines = _last_lines(answer, secrets)
+        http.refuse_failure(answer, last_lines)
+        return f"{answer.status}: {last_lines}" if last_lines else str(answer.status)
 
     only = errors.Unavailable if request.may_repeat else http.NotSent
     return retry.unavailable(ask, timeout_s=timeout_s, only=only, called_off=called_off)
 
 
 def _body(request: delegation_settings.Request, values: placeholders.Values, headers: dict[str, str]) -> bytes | None:
-    """Encoded; its type goes into `headers`."""
+    """Encode the body; its type goes into `headers`."""
     if request.form is not None:
         headers["Content-Type"] = "application/x-www-form-urlencoded"
-        return urllib.parse.urlencode(
-            [(name, placeholders.fill(value, values)) for name, value in request.form.items()]
-        ).encode()
+        filled = [(name, placeholders.fill(value, values)) for name, value in request.form.items()]
+        return urllib.parse.urlencode(filled).encode()
     if request.json is not None:
         headers["Content-Type"] = "application/json"
         return json.dumps(_filled(request.json, values)).encode()
@@ -107,16 +97,17 @@ def _body(request: delegation_settings.Request, values: placeholders.Values, hea
 
 def _filled(value: Any, values: placeholders.Values) -> Any:
     if isinstance(value, dict):
-        return {key: _filled(each, values) for key, each in value.items()}
+        return {key: _filled(member, values) for key, member in value.items()}
     if isinstance(value, list):
-        return [_filled(each, values) for each in value]
+        return [_filled(element, values) for element in value]
     if value == "{replicas}":
         return values.replicas
     return placeholders.fill(value, values) if isinstance(value, str) else value
 
 
-def _said(answer: http.Answer, secrets: dict[str, str]) -> str:
+def _last_lines(answer: http.Answer, secrets: dict[str, str]) -> str:
+    """Read the end of a readable answer; "" for any other."""
     if answer.headers.get_content_type() not in _READABLE:
         return ""
-    words = [word for value in secrets.values() for word in (value, value.split()[-1])]  # Bearer and Basic are none
+    words = [word for value in secrets.values() for word in (value, value.split()[-1])]  # Bearer is no secret
     return text.last_lines(answer.body.decode("utf-8", "replace"), secrets=words)

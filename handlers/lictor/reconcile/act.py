@@ -8,25 +8,9 @@ from lictor import errors, model
 from lictor.adapters import files, log
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.lock import Writer
-from lictor.engines.protocols import ContainerEngine, TaskEnder
+from lictor.engines.protocols import ContainerEngine, Order, TaskEnder
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
-from lictor.planner import breaker, desired, next_state, service_state
-from lictor.planner.actions import (
-    Act,
-    Admit,
-    Drain,
-    End,
-    Order,
-    Redeploy,
-    Remove,
-    Retire,
-    Scale,
-    Start,
-    Stop,
-    Switch,
-    Undrain,
-    replaced_by,
-)
+from lictor.planner import actions, breaker, desired, next_state, service_state
 from lictor.planner.members import Member, candidates, members
 from lictor.planner.observation import Observation, Reservation, drain_text
 from lictor.planner.service_state import LastOrder
@@ -49,9 +33,9 @@ class Executor:
         self._observation, self._name, self._writer = observation, observation.desired.name, writer
         self._states = state_store.StateStore(context.client, writer)
 
-    def carry_out(self, action: Act) -> None:
+    def carry_out(self, action: actions.Act) -> None:
         """Do one action and record it; raises what the act itself raised."""
-        began, replaced = time.monotonic(), replaced_by(action)
+        began, replaced = time.monotonic(), actions.replaced_by(action)
         if replaced:
             self._reserve(replaced)
         begun = history.begin(self._client, self._writer, self._observation, {
@@ -71,26 +55,26 @@ class Executor:
                       outcome=outcome, detail=detail if outcome == "failed" else None, ms=ms)
             history.finish(self._writer, begun, {"outcome": outcome, "ms": ms, "detail": detail[:4000]})
 
-    def _do(self, action: Act) -> str:
+    def _do(self, action: actions.Act) -> str:
         """Carry an act out; returns its output, or the last words of the instance that it ended."""
         match action:
-            case Start():
+            case actions.Start():
                 return self._start(action)
-            case Admit(member) | Undrain(member):
+            case actions.Admit(member) | actions.Undrain(member):
                 return self._let_in(member)
-            case Drain(member, reason):
+            case actions.Drain(member, reason):
                 return self._drain(member, reason)
-            case Stop(member):
+            case actions.Stop(member):
                 return self._stop(member.container)
-            case Remove(member):
+            case actions.Remove(member):
                 return self._remove(member.container)
-            case End(member):
+            case actions.End(member):
                 return self._end(member.container.id)
-            case Switch(color=color):
+            case actions.Switch(color=color):
                 return self._switch(color)
-            case Scale() | Redeploy():
+            case actions.Scale() | actions.Redeploy():
                 return self._order(action)
-            case Retire():
+            case actions.Retire():
                 return self._retire(action)
 
     @property
@@ -112,7 +96,7 @@ class Executor:
         self._client.put(breaker.KEY, breaker.encode([*reservations, own], self._observation.now),
                          cas=entry.modify_index if entry else 0)
 
-    def _start(self, action: Start) -> str:
+    def _start(self, action: actions.Start) -> str:
         spec, rollout = self._spec_of(action.release), self._observation.state.release.rollout
         gated = bool(spec.release.smoke and not action.color and rollout and action.release == rollout.release)
         try:
@@ -125,7 +109,7 @@ class Executor:
             raise
         return f"{container.name} is {container.id[:12]}"
 
-    def _count_failure(self, action: Start | Order, error: errors.LictorError) -> None:
+    def _count_failure(self, action: actions.Start | actions.Order, error: errors.LictorError) -> None:
         """Count a start or an order that fails like a container that ended: the next try backs off.
 
         A refused one of the release under way ends that release. If the engine or the image's registry only could not
@@ -135,7 +119,7 @@ class Executor:
         is_of_rollout = old.release.rollout is not None and old.release.rollout.release == action.release
         if is_of_rollout and isinstance(error, errors.Refused):
             new = next_state.release_failed(old, str(error), self._spec.image, time.time())
-        elif isinstance(action, Start):
+        elif isinstance(action, actions.Start):
             if is_of_rollout:
                 return
             new = next_state.start_failed(old, action.number, time.time())
@@ -183,25 +167,25 @@ class Executor:
         self._writer.commit(operations)
         return f"{live_color} is live"
 
-    def _order(self, action: Scale | Redeploy) -> str:
+    def _order(self, action: actions.Scale | actions.Redeploy) -> str:
         """Order an absolute count. The state keeps the order, also half done, if the scheduler itself does not."""
         spec = self._spec_of(action.release)
         scheduler = SCHEDULERS[spec.engine]
-        order = scheduler.redeploy if isinstance(action, Redeploy) else scheduler.scale
+        give = scheduler.redeploy if isinstance(action, actions.Redeploy) else scheduler.scale
         if self._forgets_orders:
             self._keep_order(action.color, next_state.order_begun(
                 self._observation.state, action, spec.image, time.time()))
         with self._failures_counted(action):
-            output = order(self._settings, _with_env_files(spec), color=action.color, replicas=action.replicas,
-                           release=action.release, called_off=self._writer.lost)
+            order = Order(_with_env_files(spec), action.color, action.replicas, action.release)
+            output = give(self._settings, order, self._writer.lost)
         self._keep_order(action.color, LastOrder(action.replicas, action.release, time.time(), image=spec.image))
         return output
 
-    def _retire(self, action: Retire) -> str:
+    def _retire(self, action: actions.Retire) -> str:
         spec = self._spec_of(action.release)
         with self._failures_counted(action):
-            output = SCHEDULERS[spec.engine].remove(self._settings, spec, color=action.color,
-                                                            called_off=self._writer.lost)
+            order = Order(spec, action.color, 0, action.release)
+            output = SCHEDULERS[spec.engine].remove(self._settings, order, self._writer.lost)
         self._keep_order(action.color, LastOrder(0, action.release, time.time()) if self._forgets_orders else None)
         return output
 
@@ -211,7 +195,7 @@ class Executor:
         return scheduler is not None and not scheduler.remembers_orders
 
     @contextlib.contextmanager
-    def _failures_counted(self, action: Order) -> Iterator[None]:
+    def _failures_counted(self, action: actions.Order) -> Iterator[None]:
         """Count an order that fails. A Conflict is no failure: another writer was first."""
         try:
             yield
