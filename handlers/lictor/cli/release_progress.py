@@ -80,10 +80,23 @@ def outcome(request: Request, snapshot: Snapshot) -> Outcome | None:
         return None
     if release.live_release == request.release:
         return Outcome("done")
-    if release.failed and release.failed.release == request.release:
-        live_image = (release.live or {}).get("image", "the earlier release")
-        return Outcome("failed", f"{one_line(release.failed.why)}. {live_image} runs on")
-    return None
+    failure = find_failure(snapshot.state, request.release)
+    return Outcome("failed", failure) if failure else None
+
+
+def find_failure(state: State, release: str) -> str:
+    """Say why a release failed, and what is live instead; "" if it has not failed."""
+    failed, live = state.release.failed, state.release.live or {}
+    if failed is None or failed.release != release:
+        return ""
+    return f"{one_line(failed.why)}. {live.get('image', 'the earlier release')} runs on"
+
+
+def find_obstacle(state: State) -> str:
+    """Say what keeps lictor from acting; "" if nothing does."""
+    if state.breaker:
+        return f"the breaker is open: {state.breaker.why}"
+    return f"on hold: {state.trust.doubt}" if state.trust.doubt else ""
 
 
 def stage(request: Request, snapshot: Snapshot) -> str:
@@ -93,20 +106,15 @@ def stage(request: Request, snapshot: Snapshot) -> str:
         return f"on hold: {desired.why_held or 'there is no spec'}"
     rollout = state.release.rollout
     if rollout is None:
-        is_live = state.release.live_release == request.release
-        return f"{request.image} is live" if is_live else _before_start(state, spec.node)
+        if state.release.live_release == request.release:
+            return f"{request.image} is live"
+        return find_obstacle(state) or f"waiting: {spec.node or 'a node'} has to begin"
     if rollout.release != request.release:
         return "waiting: another release has to end first"
     if rollout.passing_since:
         return f"all new instances pass, and have to for {spec.release.healthy_for:g} s" + (
             f". Then {spec.release.smoke} has to answer" if spec.release.smoke else "")
     return f"{sum(each.passes for each in new_instances(request, snapshot))} of {desired.replicas} new instances pass"
-
-
-def _before_start(state: State, node: str) -> str:
-    if state.breaker:
-        return f"the breaker is open: {state.breaker.why}"
-    return f"on hold: {state.trust.doubt}" if state.trust.doubt else f"waiting: {node or 'a node'} has to begin"
 
 
 def new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstance, ...]:

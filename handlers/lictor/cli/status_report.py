@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from lictor import model
 from lictor.adapters.text import one_line, printable
+from lictor.cli.release_progress import find_failure, find_obstacle
 from lictor.planner import desired as desires
-from lictor.planner.actions import KINDS_OF_ACTS
+from lictor.planner.actions import KINDS_OF_ACTS, describe
 from lictor.planner.service_state import State
 from lictor.reconcile import act, history, observe, responsibility
 from lictor.reconcile.context import Context
@@ -101,26 +102,21 @@ def _summary(facts: _Facts) -> str:
 
 
 def _obstacle(facts: _Facts, spec: Spec) -> str:
-    if facts.state.breaker:
-        return f"the breaker is open: {facts.state.breaker.why}"
-    if facts.state.trust.doubt:
-        return f"on hold: {facts.state.trust.doubt}"
-    if any(each.node == spec.node and not each.node_alive for each in facts.instances):
-        return f"on hold: node {spec.node} does not answer"
-    return ""
+    is_lost = any(each.node == spec.node and not each.node_alive for each in facts.instances)
+    return find_obstacle(facts.state) or (f"on hold: node {spec.node} does not answer" if is_lost else "")
 
 
 def _release(facts: _Facts, spec: Spec, now_s: float) -> str:
     """Say how the release of what is desired stands, if it is not live; usually ""."""
-    release, state = facts.desired.release, facts.state.release
-    if state.live_release == release:
+    release, rollout = facts.desired.release, facts.state.release.rollout
+    if facts.state.release.live_release == release:
         return ""
-    if state.failed and state.failed.release == release:
-        live_image = (state.live or {}).get("image", "the earlier release")
-        return f"release of {spec.image} failed: {one_line(state.failed.why)}. {live_image} runs on"
-    if state.rollout and state.rollout.release == release:
-        return f"releasing {spec.image} for {max(now_s - state.rollout.began_at, 0):.0f} s"
-    return ""
+    failure = find_failure(facts.state, release)
+    if failure:
+        return f"release of {spec.image} failed: {failure}"
+    if rollout is None or rollout.release != release:
+        return ""
+    return f"releasing {spec.image} for {max(now_s - rollout.began_at, 0):.0f} s"
 
 
 def _deviation(facts: _Facts, spec: Spec) -> str:
@@ -182,7 +178,7 @@ def needs_work(actions: list[dict[str, Any]]) -> bool:
 
 
 def describe_action(head: str, action: dict[str, Any]) -> str:
-    return one_line(f"{head}: {action['kind']} {action['container']}".rstrip() + f": {action['reason']}")
+    return one_line(f"{head}: {describe(action['kind'], action['container'], action['reason'])}")
 
 
 def describe_record(record: dict[str, Any]) -> str:

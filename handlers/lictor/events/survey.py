@@ -3,19 +3,20 @@ services that need work on this node."""
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from lictor import errors
 from lictor.adapters import files, heartbeat, log, process
 from lictor.events import keys_watch, script, timer
 from lictor.planner import scheduled
 from lictor.planner.actions import Hold, describe
+from lictor.planner.observation import Observation
 from lictor.reconcile import loop, observe, observer_health, responsibility
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.routing import announce, follow, nginx, route_store
 from lictor.spec.keys import known_services
-from lictor.spec.settings import Nginx, Settings
+from lictor.spec.settings import Settings
 
 _LOCK = ":sweep.lock"  # no service's name has a colon
 _LEFTOVER_AFTER_S = 60
@@ -63,8 +64,9 @@ def look(call: script.Call) -> timer.Summary:
     if own:
         trouble += _registrar_trouble(settings)
     todo = [name for name, reading in own.items() if _needs_work(reading)]
-    return timer.Summary(time.time(), "", len(own), todo, _problems(context, readings, own),
-                         _pending(context, readings, own), trouble)
+    observations = {name: reading.observation for name, reading in readings.items()}
+    return timer.Summary(time.time(), "", len(own), todo, _problems(context, observations, own),
+                         _pending(context, observations, own), trouble)
 
 
 def _attempt(failed: str, step: Callable[[], object]) -> list[str]:
@@ -93,52 +95,47 @@ def _needs_work(reading: Reading) -> bool:
         not isinstance(action, Hold) for action in reading.actions)
 
 
-def _problems(context: Context, readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> list[str]:
-    return [
-        *(f"{name}: {problem}" for name, reading in readings.items()
-          if responsibility.reports_here(reading.observation.desired, context.node)
-          for problem in reading.observation.desired.problems),
-        *keys_watch.refused(context.settings),
-        *(f"{name}: the breaker is open: {reading.observation.state.breaker.why}. Running containers are left alone; "
-          f"`lictor why {name}` shows the evidence, `lictor resume {name}` closes it"
-          for name, reading in own.items() if reading.observation.state.breaker),
-    ]
+def _problems(context: Context, observations: Mapping[str, Observation], own: Iterable[str]) -> list[str]:
+    breakers = {name: breaker for name in own if (breaker := observations[name].state.breaker)}
+    return [*(f"{name}: {problem}" for name, each in observations.items()
+              if responsibility.reports_here(each.desired, context.node) for problem in each.desired.problems),
+            *keys_watch.refused(context.settings),
+            *(f"{name}: the breaker is open: {breaker.why}. Running containers are left alone; `lictor why {name}` "
+              f"shows the evidence, `lictor resume {name}` closes it" for name, breaker in breakers.items())]
 
 
-def _pending(context: Context, readings: Mapping[str, Reading], own: Mapping[str, Reading]) -> list[str]:
-    elsewhere = [
-        *((name, responsibility.describe_strays(context, each.observation)) for name, each in readings.items()),
-        *((name, responsibility.describe_lost_node(each.observation, context.node)) for name, each in readings.items())]
-    return [*(text for name, reading in own.items() for text in _undone(name, reading)),
-            *(f"{name}: {text}" for name, text in elsewhere if text),
-            *_unconfirmed(context.settings)]
+def _pending(context: Context, observations: Mapping[str, Observation], own: Mapping[str, Reading]) -> list[str]:
+    elsewhere = [f"{name}: {text}" for name, each in observations.items() for text in (
+        responsibility.describe_strays(context, each), responsibility.describe_lost_node(each, context.node)) if text]
+    undone = [f"{name}: {text}" for name, reading in own.items() for text in _undone(reading)]
+    return [*undone, *elsewhere, *_unconfirmed(context.settings)]
 
 
-def _undone(name: str, reading: Reading) -> list[str]:
+def _undone(reading: Reading) -> list[str]:
     why_held = reading.observation.desired.why_held
-    actions = [f"{name}: {describe(action.kind, action.container, action.reason)}" for action in reading.actions]
-    return actions or ([f"{name}: hold: {why_held}"] if why_held else [])
+    actions = [describe(action.kind, action.container, action.reason) for action in reading.actions]
+    return actions or ([f"hold: {why_held}"] if why_held else [])
 
 
 def _unconfirmed(settings: Settings) -> list[str]:
     """Explain what nginx refuses, or does not serve yet."""
     if not settings.nginx:
         return []
-    texts = {name: _unserved(settings, settings.nginx, name) for name in route_store.names(settings.state_dir)}
+    texts = {name: _unserved(settings, settings.nginx.mode, name) for name in route_store.names(settings.state_dir)}
     return [f"{name}: {text}" for name, text in texts.items() if text]
 
 
-def _unserved(settings: Settings, nginx_settings: Nginx, name: str) -> str:
-    route, served = route_store.route(settings.state_dir, name), route_store.published(settings.state_dir, name)
-    if served and route and route_store.is_refused(route, nginx_settings.mode, served):
+def _unserved(settings: Settings, mode: str, name: str) -> str:
+    route, published = route_store.route(settings.state_dir, name), route_store.published(settings.state_dir, name)
+    if not published:
+        return ""
+    if route and route_store.is_refused(route, mode, published):
         what = "removal" if route["removed"] else f"route {route['host']}{route['path']}"
-        return (f"its {what} is refused: {process.LOG_NAME} in the state folder holds the reason. nginx serves it as "
-                "before")
-    if served and not served.confirmed:
+        return f"its {what} is refused: {process.LOG_NAME} in the state folder says why. nginx serves it as before"
+    if not published.confirmed:
         return "nginx has not confirmed its upstream"
-    if served and route and not route_store.is_settled(route, nginx_settings.mode, served):
-        return "nginx has not confirmed its route"
-    return ""
+    is_settled = not route or route_store.is_settled(route, mode, published)
+    return "" if is_settled else "nginx has not confirmed its route"
 
 
 def _registrar_trouble(settings: Settings) -> list[str]:
