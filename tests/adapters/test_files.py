@@ -37,7 +37,7 @@ def test_what_says_the_same_is_not_written_again(tmp_path: Path) -> None:
 def test_a_folder_is_locked_by_one_and_the_others_wait_only_so_long(tmp_path: Path) -> None:
     folder = str(tmp_path)
     with (files.locked_folder(folder, timeout_s=0),
-          pytest.raises(errors.Unavailable, match="somebody else has kept it"),
+          pytest.raises(errors.Unavailable, match="another process has kept it"),
           files.locked_folder(folder, timeout_s=0)):
         pass
     with files.locked_folder(folder, timeout_s=0):

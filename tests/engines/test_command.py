@@ -139,7 +139,7 @@ def _is_zombie(pid: int) -> bool:
     (lambda: ENGINE.remove(settings("echo", "{name}", "{replicas}"), Order(spec(), "blue", 0, "")),
      "does not hold {color}"),
     (lambda: ENGINE.redeploy(settings("echo", "{name}", "{replicas}"), Order(spec(image="b:2"), "", 1, "r2")),
-     "books: command.scale does not hold {image}, so a release is not told"),
+     "books: command.scale does not hold {image}, so a release changes nothing"),
     (lambda: ENGINE.redeploy(settings("echo", "{name}", "{replicas}", redeploy=["echo", "{name}"]),
                              Order(spec(), "green", 1, "r2")), "command.redeploy does not hold {color}"),
 ])

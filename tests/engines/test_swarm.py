@@ -193,7 +193,7 @@ def test_who_comes_too_late_changes_nothing(swarm: Swarm) -> None:
     there = client.service("books")
     assert there
     scale(1)
-    with pytest.raises(errors.Conflict, match="books: somebody else changed it first"):
+    with pytest.raises(errors.Conflict, match="books: another writer changed it first"):
         client.update(there["ID"], there["Spec"], version=there["Version"]["Index"])
     with pytest.raises(errors.Conflict, match="already exists"):
         client.create(there["Spec"])

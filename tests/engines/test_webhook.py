@@ -146,7 +146,7 @@ def test_a_release_and_a_removal_have_their_templates(server: Server) -> None:
     ENGINE.redeploy(settings(server.url + "scale/{name}/{replicas}/{image}"), Order(spec(image="b:2"), "", 2, "r2"))
     assert [path for _, path, *_ in server.requests] == [
         "/release/books/b%3A2", "/scale/books/0", "/scale/books/2/b%3A2"]
-    with pytest.raises(errors.Refused, match="webhook.scale does not hold {image}, so a release is not told"):
+    with pytest.raises(errors.Refused, match="webhook.scale does not hold {image}, so a release changes nothing"):
         ENGINE.redeploy(settings(server.url + "{name}/{replicas}"), Order(spec(), "", 2, "r2"))
     with pytest.raises(errors.Refused, match="webhook.scale does not hold {color}"):
         ENGINE.remove(given, Order(spec(), "blue", 0, ""))

@@ -24,12 +24,12 @@ _REFUSED_PULL = re.compile(r"not found|manifest unknown|no matching manifest|inv
 
 
 def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> "Client":
-    """Speak to the engine that DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH name, as the docker command does."""
+    """Connect to the engine that DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH name, as `docker` does."""
     return Client(connect_api(environ, timeout_s=timeout_s))
 
 
 def connect_api(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> Any:
-    """The same as the SDK's own client, for the modules that wrap other parts of it."""
+    """Connect with the SDK's own client, for the modules that wrap other parts of it."""
     try:
         options = docker.utils.kwargs_from_env({**environ})
     except docker.errors.TLSParameterError as error:
@@ -41,8 +41,8 @@ def connect_api(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30)
 class Client:
     """One engine. Containers are plain dicts as the Engine API writes them; `container` is an id or a name.
 
-    Everything raises Unavailable when the engine can't be reached or fails, Conflict when a name is taken or another
-    call is under way, Refused for what the engine will never accept; each with the engine's own reason.
+    Every method raises Unavailable if the engine can't be reached or fails, Conflict if a name is taken or another call
+    is under way, Refused for a request that the engine will never accept; each with the engine's own reason.
     """
 
     def __init__(self, api: Any) -> None:
@@ -53,19 +53,19 @@ class Client:
             return str(self._api.info()["ID"])
 
     def running(self) -> list[dict[str, Any]]:
-        """The short form (Id, Names, Labels, State, Status, Ports) of those that run, paused ones included."""
+        """List running containers, paused ones included, in short form (Id, Names, Labels, State, Status, Ports)."""
         with translated("list"):
             found: list[dict[str, Any]] = self._api.containers()
             return found
 
     def labelled(self, *labels: str) -> list[dict[str, Any]]:
-        """The short form of all containers, running or not, with all these labels: `key` or `key=value`."""
+        """List all containers with these labels (`key` or `key=value`), running or not, in short form."""
         with translated("list"):
             found: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": list(labels)})
             return found
 
     def inspect(self, container: str) -> dict[str, Any] | None:
-        """Everything about one; None when there is none."""
+        """Describe a container; None if there is none."""
         with translated(f"inspect {container}"):
             try:
                 found: dict[str, Any] = self._api.inspect_container(container)
@@ -74,14 +74,16 @@ class Client:
                 return None
 
     def ensure_image(self, image: str, *, timeout_s: float) -> None:
-        """Pull an image that is not there, as the docker command would: with the credentials of ~/.docker/config.json,
-        or of DOCKER_CONFIG. Refused when the registry hasn't got it or won't give it to us."""
+        """Pull an image that is absent, with the credentials of ~/.docker/config.json, or of DOCKER_CONFIG.
+
+        Refused if the registry has no such image, or denies it.
+        """
         with translated(f"inspect {image}"):
             try:
                 self._api.inspect_image(image)
                 return
             except docker.errors.NotFound:
-                log.event("pull", image=image, outcome="started", reason="it is not on this node")
+                log.event("pull", image=image, outcome="started", reason="the image is not on this node")
         began = time.monotonic()
         outcome = "failed"
         try:
@@ -91,7 +93,7 @@ class Client:
             log.event("pull", image=image, outcome=outcome, ms=round((time.monotonic() - began) * 1000))
 
     def _pull(self, image: str, timeout_s: float) -> None:
-        """The SDK pulls without any time limit: a thread of its own does that, and is left alone when time is up."""
+        """Pull in a thread, which is left alone when the time is up: the SDK knows no time limit here."""
         import multiprocessing.pool  # takes a while to load, and an image is mostly there
 
         with translated(f"pull {image}"), multiprocessing.pool.ThreadPool(1) as pool:
@@ -120,33 +122,33 @@ class Client:
             self._api.start(container)
 
     def stop(self, container: str, *, grace_s: int) -> None:
-        """Ask it to end, and end it by force after `grace_s`; no matter if it has ended, or is gone."""
+        """Ask a container to end, and end it by force after `grace_s`; an ended or absent container is no error."""
         with translated(f"stop {container}"), contextlib.suppress(docker.errors.NotFound):
             self._api.stop(container, timeout=grace_s)
 
     def remove(self, container: str) -> None:
-        """Remove it with its anonymous volumes, even while it runs; no matter if it is gone."""
+        """Remove a container, even a running one, with its anonymous volumes; an absent container is no error."""
         with translated(f"remove {container}"):
             try:
                 self._api.remove_container(container, v=True, force=True)
             except docker.errors.NotFound:
                 pass
             except docker.errors.APIError as error:
-                if error.status_code != 409:  # 409: somebody else is removing it just now
+                if error.status_code != 409:  # 409: it is being removed already
                     raise
 
     def kill(self, container: str, signal: str) -> None:
-        """Send a signal such as HUP to its first process."""
+        """Send a signal such as HUP to a container's first process."""
         with translated(f"signal {container}"):
             self._api.kill(container, signal)
 
     def logs(self, container: str, *, lines: int) -> str:
-        """The last lines of stdout and stderr together."""
+        """Return the last lines of stdout and stderr together."""
         with translated(f"logs of {container}"):
             return str(self._api.logs(container, tail=lines), "utf-8", "replace")
 
     def execute(self, container: str, argv: list[str], *, timeout_s: float) -> tuple[int, str]:
-        """Run a program inside; returns its exit code, and stdout and stderr together."""
+        """Run a program in a container; returns its exit code, and stdout and stderr together."""
         with translated(f"execute {argv[0]} in {container}"):
             execution = self._api.exec_create(container, argv)["Id"]
             stream = self._api.exec_start(execution, socket=True)
@@ -156,7 +158,7 @@ class Client:
         return (1 if code is None else int(code)), output.decode("utf-8", "replace")
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Listen from now on to starts, signals, ends, renamings and health changes; it ends when the engine goes away.
+        """Listen to starts, signals, ends, renamings and health changes, until the engine goes away.
 
         It waits without limit, so it belongs into a thread, with a client of its own.
         """
@@ -181,7 +183,7 @@ def _read_all(connection: socket.socket, timeout_s: float) -> bytes:
 
 
 def _frames(data: bytes) -> Iterator[bytes]:
-    """The engine sends output as frames: which stream, three zeros, four bytes of length, the bytes."""
+    """Split the engine's frames: number of the stream, three zeros, four bytes of length, the output."""
     while len(data) >= _FRAME_HEADER_BYTES:
         end = _FRAME_HEADER_BYTES + int.from_bytes(data[4:_FRAME_HEADER_BYTES], "big")
         yield data[_FRAME_HEADER_BYTES:end]
@@ -190,7 +192,7 @@ def _frames(data: bytes) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def translated(what: str) -> Iterator[None]:
-    """The SDK's errors as lictor's own, with the engine's reason."""
+    """Raise the SDK's errors as lictor's own, with the engine's reason."""
     try:
         yield
     except docker.errors.APIError as error:
@@ -202,7 +204,7 @@ def translated(what: str) -> Iterator[None]:
 
 
 def _root(error: BaseException) -> BaseException:
-    """The system's own error, without the layers of the HTTP library around it."""
+    """Find the system's own error below those of the HTTP library."""
     while error.__context__:
         error = error.__context__
     return error

@@ -14,7 +14,7 @@ _OUT_OF_DATE = "update out of sequence"  # there is no status of its own for tha
 
 
 def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> "Client":
-    """Speak to the engine of this node, which tells of the Swarm if it is a manager."""
+    """Connect to the engine of this node, which knows the Swarm if it is a manager."""
     return Client(connect_api(environ, timeout_s=timeout_s))
 
 
@@ -22,8 +22,8 @@ class Client:
     """The Swarm by one of its managers; errors are those of `docker.Client`.
 
     `definition` is a service's spec, the body of `POST /services/create`. Swarm looks no image up before it makes a
-    service: each node pulls it, or takes the one that it has; so one without a registry will do. The credentials of the
-    docker command go along.
+    service: each node pulls it, or takes its own; so an image without a registry will do. The credentials of the docker
+    command go along.
     """
 
     def __init__(self, api: Any) -> None:
@@ -38,13 +38,13 @@ class Client:
             return bool(self._api.info()["Swarm"]["LocalNodeState"] == "active")
 
     def services(self, label: str) -> list[dict[str, Any]]:
-        """Those with a label: `key` or `key=value`."""
+        """List the services with a label: `key` or `key=value`."""
         with translated("list services"):
             found: list[dict[str, Any]] = self._api.services(filters={"label": label})
             return found
 
     def tasks(self, label: str) -> list[dict[str, Any]]:
-        """Those of the services with a label; and the last few that ended, with what they ended of."""
+        """List the tasks of the services with a label; also the last few that ended, each with its error."""
         with translated("list tasks"):
             found: list[dict[str, Any]] = self._api.tasks(filters={"label": label})
             return found
@@ -60,18 +60,18 @@ class Client:
             self._api.create_service(**_arguments(definition))
 
     def update(self, service: str, definition: Mapping[str, Any], *, version: int) -> None:
-        """Conflict when its `Version.Index` is not `version` any more."""
+        """Update a service; Conflict if its `Version.Index` is not `version` any more."""
         with translated(f"update service {definition['Name']}"):
             try:
                 self._api.update_service(service, version, **_arguments(definition))
             except docker.errors.APIError as error:
                 if _OUT_OF_DATE not in str(error.explanation):
                     raise
-                raise errors.Conflict(f"docker: update service {definition['Name']}: somebody else changed it first"
+                raise errors.Conflict(f"docker: update service {definition['Name']}: another writer changed it first"
                                       ) from error
 
     def remove(self, service: str) -> None:
-        """No matter if it is gone."""
+        """Remove a service; an absent service is no error."""
         with translated(f"remove service {service}"), contextlib.suppress(docker.errors.NotFound):
             self._api.remove_service(service)
 

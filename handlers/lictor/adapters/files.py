@@ -1,4 +1,4 @@
-"""Files that are either the old or the new version, never half of one; and locks between processes."""
+"""Files that hold either the old or the new version, never half of one; and locks between processes."""
 
 import contextlib
 import fcntl
@@ -26,9 +26,11 @@ def write_atomic(path: str, text: str, *, mode: int = 0o644, durable: bool = Tru
 
 
 def write_all(texts: Mapping[str, str], *, mode: int = 0o644, durable: bool = True) -> None:
-    """Replace each path's content, in this order, by temporary files beside them. `durable` also survives a power cut:
-    no name is given to content that is not on the disk, and as all is written before the first is waited for, many
-    files take little longer than one."""
+    """Replace each path's content, in this order, by temporary files beside them.
+
+    `durable` also survives a power cut: a file gets its name once it is on the disk. All are written before the first
+    is waited for, so that many files take little longer than one.
+    """
     temporaries = {path: os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
                    for path in texts}
     try:
@@ -50,7 +52,7 @@ def write_all(texts: Mapping[str, str], *, mode: int = 0o644, durable: bool = Tr
 
 
 def sync(paths: Iterable[str]) -> None:
-    """Make what the files hold, or which names the folders have, survive a power cut."""
+    """Make the content of files, or the names in folders, survive a power cut."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -60,7 +62,7 @@ def sync(paths: Iterable[str]) -> None:
 
 
 def read(path: str) -> str | None:
-    """The text of a file; None when there is none."""
+    """Read a text file; None if there is none."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read(_READ_LIMIT_BYTES)
@@ -69,7 +71,7 @@ def read(path: str) -> str | None:
 
 
 def read_needed(path: str, what: str) -> str:
-    """The text of a file that a user has named; Refused, with `what` it is, when it cannot be had."""
+    """Read a text file that a user has named; Refused, with `what` it is, if it cannot be read."""
     try:
         text = read(path)
     except OSError as error:
@@ -80,7 +82,7 @@ def read_needed(path: str, what: str) -> str:
 
 
 def read_json(path: str) -> Any:
-    """What a JSON file of ours holds; None when it is absent or damaged (the caller then starts afresh)."""
+    """Read a JSON file of lictor's; None if it is absent or damaged (the caller then starts afresh)."""
     try:
         return json.loads(read(path) or "null")
     except ValueError:
@@ -88,18 +90,18 @@ def read_json(path: str) -> Any:
 
 
 def write_json(path: str, value: object, *, durable: bool = True) -> bool:
-    """Like write_atomic, readable by us alone; keys sorted, so that equal values are equal bytes."""
+    """Write JSON as write_atomic does, readable by its owner alone; keys are sorted: equal values are equal bytes."""
     return write_atomic(path, json.dumps(value, sort_keys=True), mode=0o600, durable=durable)
 
 
 def touch(path: str, at_ns: int) -> None:
-    """Give a file, which is made if there is none, a time, in nanoseconds since the epoch."""
+    """Set a file's time, in nanoseconds since the epoch; the file is made if there is none."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     os.utime(path, ns=(at_ns, at_ns))
 
 
 def modified_ns(path: str) -> int:
-    """The time that a file was given; 0 when there is none."""
+    """Return the time of a file; 0 if there is none."""
     try:
         return os.stat(path).st_mtime_ns
     except FileNotFoundError:
@@ -117,8 +119,10 @@ def remove(path: str) -> bool:
 
 @contextlib.contextmanager
 def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
-    """Hold an exclusive flock on `path` (it goes with the process, however that ends). Yields whether it is held:
-    with `wait=False` it may be False. Root leaves it to the folder's owner, who has to lock it too."""
+    """Hold an exclusive flock on `path`, which ends with the process; yields whether it is held.
+
+    With `wait=False` it may be False. If root makes the file, it gets the folder's owner, which has to lock it too.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if os.geteuid() == 0:
@@ -136,8 +140,10 @@ def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def locked_folder(path: str, *, timeout_s: float) -> Iterator[None]:
-    """Hold an exclusive flock on a folder that need not be ours; nothing is written there. Raises Refused when it
-    cannot be opened, Unavailable when somebody else has kept the lock for `timeout_s`."""
+    """Hold an exclusive flock on any folder; nothing is written there.
+
+    Raises Refused if it cannot be opened, Unavailable if another process has kept the lock for `timeout_s`.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -155,12 +161,12 @@ def _wait_for_lock(descriptor: int, path: str, timeout_s: float) -> None:
         with contextlib.suppress(BlockingIOError):
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if time.monotonic() >= deadline:
-            raise errors.Unavailable(f"{path}: somebody else has kept it locked for {timeout_s:g} s")
+            raise errors.Unavailable(f"{path}: another process has kept it locked for {timeout_s:g} s")
         time.sleep(_LOCK_POLL_S)
 
 
 def remove_stale_temporaries(folder: str, *, older_than_s: float) -> list[str]:
-    """Remove what a writer that was killed left in `folder`; returns the paths removed."""
+    """Remove the temporary files of killed writers from `folder`; returns their paths."""
     stale = []
     for entry in os.scandir(folder):
         if entry.name.startswith(".") and entry.name.endswith(".tmp"):

@@ -1,4 +1,4 @@
-"""One logfmt line an event, on stderr; and in a file, as Consul shows what its handlers say at log level DEBUG only."""
+"""One logfmt line an event, on stderr; and in a file, as Consul shows its handlers' output at log level DEBUG only."""
 
 import json
 import os
@@ -13,7 +13,7 @@ _stderr_is_kept = False
 
 
 def keep(path: str) -> None:
-    """From now on append each line to this file too, with the time in front; stderr may be that file already."""
+    """Append each further line to this file too, with the time in front; stderr may be that file already."""
     global _kept_in, _stderr_is_kept
     _kept_in = path
     try:

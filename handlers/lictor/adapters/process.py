@@ -1,4 +1,4 @@
-"""The one place that starts other programs: argv lists only, always with a time limit, or fully detached."""
+"""Other programs: argv lists only, always with a time limit, or fully detached."""
 
 import contextlib
 import os
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 from lictor import errors
 
-CalledOff = Callable[[], str]  # why what is under way has to stop; "": it need not
-LOG_NAME = "lictor.log"  # in the state folder: what detached handlers say
+CalledOff = Callable[[], str]  # the reason to stop a program that runs; "": it may go on
+LOG_NAME = "lictor.log"  # in the state folder: the output of detached handlers
 _LOG_LIMIT_BYTES = 10_000_000
 _LOOK_EVERY_S = 0.5
 
@@ -20,8 +20,8 @@ def run(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[
         called_off: CalledOff | None = None) -> str:
     """Run a program to its end and return its stdout; raises CommandFailed with both outputs otherwise.
 
-    It gets a session of its own: when its time runs out, all that it started there ends with it. So it does when
-    `called_off` gives a reason, with a Conflict.
+    The program gets a session of its own: if its time runs out, all processes in it end. So they do if `called_off`
+    gives a reason, with a Conflict.
     """
     try:
         child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -43,21 +43,21 @@ def run(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[
 
 
 def handler_path(name: str) -> str:
-    """Where a handler script is: beside the package in a checkout, else among the commands of this Python."""
+    """Find a handler script: beside the package in a checkout, else among the commands of this Python."""
     beside_package = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), name)
     return beside_package if os.path.exists(beside_package) else os.path.join(sys.prefix, "bin", name)
 
 
 def handler_argv(name: str) -> list[str]:
-    """What starts a handler with this very Python, and so with the libraries that we have."""
+    """Return the argv that starts a handler with this very Python, and so with its libraries."""
     return [sys.executable, handler_path(name)]
 
 
 def spawn_handler(name: str, args: list[str], *, state_dir: str, stdin: bytes = b"",
                   environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a handler that outlives us, in a session of its own; it logs to LOG_NAME. `environ` is added to ours.
+    """Start a handler that outlives this process, in a session of its own; it logs to LOG_NAME. `environ` is added.
 
-    It holds none of our descriptors: a child that kept the agent's pipe open would block the watch.
+    It inherits no descriptors: a child that kept the agent's pipe open would block the watch.
     """
     log_path = os.path.join(state_dir, LOG_NAME)
     if os.path.exists(log_path) and os.path.getsize(log_path) > _LOG_LIMIT_BYTES:

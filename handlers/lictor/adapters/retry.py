@@ -1,4 +1,4 @@
-"""Trying again, with growing pauses and a deadline."""
+"""Repeated calls, with growing pauses and a deadline."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class _CalledOff(errors.Conflict):
-    """Not to be tried again, unlike any other Conflict that a caller may have named."""
+    """A Conflict that ends the repetition even if the caller repeats on Conflict."""
 
 
 _pause = tenacity.wait_random_exponential(multiplier=0.1, max=5)
@@ -20,8 +20,11 @@ _pause = tenacity.wait_random_exponential(multiplier=0.1, max=5)
 def unavailable(call: Callable[[], T], *, timeout_s: float,
                 only: type[errors.Unavailable] = errors.Unavailable,
                 called_off: Callable[[], str] | None = None) -> T:
-    """Call again while it raises `only`, with growing pauses; the last error is raised when time runs out, or would
-    before the time that the error says to wait for. A Conflict when `called_off` gives a reason not to call again."""
+    """Call again while `only` is raised, with growing pauses; the last error is raised when the time runs out.
+
+    An error that asks for a longer wait than there is time for ends it at once. Raises Conflict if `called_off` gives a
+    reason not to call again.
+    """
     def left_s(state: tenacity.RetryCallState) -> float:
         return timeout_s - (state.seconds_since_start or 0.0)
 

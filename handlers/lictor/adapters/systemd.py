@@ -1,4 +1,4 @@
-"""What a unit of Type=notify tells systemd, and the socket that it is given; without systemd there is neither."""
+"""The messages of a unit of Type=notify to systemd, and the socket from systemd; neither exists without systemd."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ _FIRST_FD = 3
 
 
 def notify(text: str) -> None:
-    """Raises no error: whoever works without being heard goes on working."""
+    """Send a message; errors are passed over, as a resident works as well without systemd."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -21,7 +21,7 @@ def notify(text: str) -> None:
 
 
 def listening() -> socket.socket | None:
-    """The one socket of the unit's socket unit, ours alone from now on; None where we were started without."""
+    """Take over the one socket of the unit's socket unit; None if this process was started without."""
     given = {name: os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
     if (given["LISTEN_PID"], given["LISTEN_FDS"]) != (str(os.getpid()), "1"):
         return None

@@ -1,4 +1,4 @@
-"""The key `project` of a spec: the folder of a user's own Compose project, and what its file looks like. Pure."""
+"""The key `project` of a spec: the folder of a user's own Compose project, and the format of its file. Pure."""
 
 import re
 from typing import Any
@@ -16,12 +16,12 @@ _NOT_IN_VERSION_1 = {"services", "networks", "volumes", "version"}
 
 
 class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the compose file is, on the node that runs the service; an empty text leaves it to Compose's own rule."""
+    """The place of the compose file, on the service's node; an empty text leaves the choice to Compose."""
 
     folder: str
-    file: str = ""  # also what extends the default one is read then, as Compose does
+    file: str = ""  # without it Compose also reads the files that extend the default one
     name: str = ""
-    service: str = ""  # for rolling; the spec's own name, unless given
+    service: str = ""  # for rolling; "": the spec's own name
 
     def __post_init__(self) -> None:
         if not _FOLDER.fullmatch(self.folder) or len(self.folder) > 1024:
@@ -35,7 +35,7 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def check_project(given: Project | None, *, engine: str, strategy: str, publish_address: str) -> None:
-    """Whether it fits what else the spec says; raises ValueError saying what is allowed."""
+    """Raise ValueError, saying what is allowed, unless the project fits the rest of the spec."""
     if (given is not None) != (engine == "compose"):
         raise ValueError("project is missing; engine compose needs its folder" if given is None else
                          f"project is for engine compose only, and engine is {engine!r}")
@@ -47,7 +47,7 @@ def check_project(given: Project | None, *, engine: str, strategy: str, publish_
 
 
 def extension(text: str, path: str, service: str, keys: dict[str, Any]) -> dict[str, Any]:
-    """What a second compose file holds to set `keys` of one service: its version has to be that of the first."""
+    """Make a second compose file that sets `keys` of one service; its version has to be that of the first."""
     top = _top(text, path)
     if _is_version_1(top):
         return {service: keys}
@@ -55,7 +55,7 @@ def extension(text: str, path: str, service: str, keys: dict[str, Any]) -> dict[
 
 
 def is_version_1(text: str, path: str) -> bool:
-    """Whether a compose file is of the first format, which has services at its top and which Compose 2 cannot read."""
+    """Decide whether a compose file is of the first format: services at its top, which Compose 2 cannot read."""
     return _is_version_1(_top(text, path))
 
 
@@ -64,8 +64,8 @@ def _is_version_1(top: dict[str, object]) -> bool:
 
 
 def _top(text: str, path: str) -> dict[str, object]:
-    """The keys at the top, each with its text if it has one. Only parsed: Compose has tags that nobody else knows."""
-    import yaml  # which every reconcile would load, and few need
+    """Read the top keys, each with its text if it has one. Only parsed: Compose has tags of its own."""
+    import yaml  # late: each reconcile would load it, and few need it
 
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -1,4 +1,4 @@
-"""`[command]` and `[webhook]` of the settings: how a node tells Ansible, Jenkins and the like what is desired.
+"""`[command]` and `[webhook]` of the settings: a node's orders to Ansible, Jenkins and the like.
 
 The texts are templates, and stand in a file of the node: a writer of Consul's KV must not choose what is run.
 """

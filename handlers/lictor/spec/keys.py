@@ -1,5 +1,7 @@
-"""The keys below services/, and what this node last saw of them (keys.json in the state folder). Imported by handlers
-that start often, so it imports little."""
+"""The keys below services/, and this node's copy of them (keys.json in the state folder).
+
+Handlers that start often import this module, so it imports little.
+"""
 
 import base64
 import os
@@ -15,23 +17,23 @@ NAMES = ("spec", "replicas", "image", "color", "hold", "removed")
 
 
 class Key(NamedTuple):
-    """One key as the watch delivers it."""
+    """One key, as the watch delivers it."""
 
     modify_index: int
     value: bytes
 
 
 class KeyCache(NamedTuple):
-    """What the last run left in keys.json; `watching` are the services of the watches that the agent runs."""
+    """The content of keys.json; `watching` are the services of the watches that the agent runs."""
 
     consul_index: int
     keys: dict[str, Key]
     watching: dict[str, str]
-    refused: dict[str, str]  # service -> why its route is not in force, though its spec is sound
+    refused: dict[str, str]  # service -> why its route is not in force though its spec is sound
 
 
 def group_by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
-    """Group the keys below `prefix` by service; also the problems: keys that are no service's, or unknown ones."""
+    """Group the keys below `prefix` by service; also list the problems: keys of no service, and unknown ones."""
     grouped: dict[str, dict[str, bytes]] = {}
     problems = []
     for key, value in sorted(entries.items()):
@@ -48,18 +50,18 @@ def group_by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[st
 
 
 def changed_services(known: Mapping[str, Key], now: Mapping[str, Key], prefix: str) -> set[str]:
-    """The services with a key that is new, other or gone."""
+    """Name the services with a key that is new, changed or gone."""
     differing = {key for key in known.keys() | now.keys() if known.get(key) != now.get(key)}
     return set(group_by_service(dict.fromkeys(differing, b""), prefix)[0])
 
 
 def known_services(settings: Settings) -> set[str]:
-    """The names of all services that this node knows of."""
+    """Name all services that this node knows of."""
     return changed_services({}, read_cache(settings).keys, settings.prefix)
 
 
 def read_cache(settings: Settings) -> KeyCache:
-    """A cache that is absent or damaged means a fresh one: then all keys are new."""
+    """Read the cache; an absent or damaged one counts as empty, so that all keys are new."""
     try:
         cached = files.read_json(os.path.join(settings.state_dir, CACHE))
         keys = {key: Key(index, base64.b64decode(value)) for key, (index, value) in cached["keys"].items()}

@@ -1,4 +1,4 @@
-"""Texts with {name}, {replicas}, {image} and {color} in them, for engines that hand the work to another program. Pure.
+"""Templates with {name}, {replicas}, {image} and {color}, for engines that hand the work to another program. Pure.
 
 A literal brace is written twice.
 """
@@ -13,7 +13,7 @@ _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 class Values(NamedTuple):
-    """What stands for the placeholders; each was validated where it came in."""
+    """The values of the placeholders; each was validated where it came in."""
 
     name: str
     replicas: int
@@ -22,7 +22,7 @@ class Values(NamedTuple):
 
 
 def used(text: str) -> set[str]:
-    """Which placeholders it holds; raises ValueError naming what is none, and saying which there are."""
+    """Name the placeholders of a template; raises ValueError that names an unknown one, and lists the known ones."""
     found = set()
     for match in _PART.finditer(text):
         if match[0] in ("{", "}") or match[1] is not None and match[1] not in Values._fields:
@@ -35,7 +35,7 @@ def used(text: str) -> set[str]:
 
 
 def fill(text: str, values: Values, encode: Callable[[str], str] = str) -> str:
-    """The text with `values`, each of them encoded."""
+    """Replace the placeholders by `values`, each of them encoded."""
     def part(match: re.Match[str]) -> str:
         return match[0][0] if match[1] is None else encode(str(getattr(values, match[1])))
 
@@ -43,16 +43,16 @@ def fill(text: str, values: Values, encode: Callable[[str], str] = str) -> str:
 
 
 def require(texts: Iterable[str], values: Values, key: str, *, release: bool = False) -> None:
-    """Raise Refused when these templates, which are the value of `key`, would not say what has to be said.
+    """Raise Refused if these templates, the value of `key`, would leave out a value that the tool has to know.
 
-    `release`: a new image has to get through them.
+    `release`: the tool has to know the image.
     """
     placeholders = {placeholder for text in texts for placeholder in used(text)}
     if "image" in placeholders and not values.image:
         raise errors.Refused(f"{values.name}: image is missing; it must be given, as {key} holds {{image}}")
     if release and "image" not in placeholders:
-        raise errors.Refused(f"{values.name}: {key} does not hold {{image}}, so a release is not told; it must, or "
-                             "there must be a redeploy beside it")
+        raise errors.Refused(f"{values.name}: {key} does not hold {{image}}, so a release changes nothing; it must, "
+                             "or there must be a redeploy beside it")
     if values.color and "color" not in placeholders:
         raise errors.Refused(f"{values.name}: {key} does not hold {{color}}; it must for a blue-green release, as the "
                              "live colour would be changed too")

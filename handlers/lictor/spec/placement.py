@@ -1,4 +1,4 @@
-"""Where Swarm may put the instances of a service. Pure."""
+"""The nodes on which Swarm may put the instances of a service. Pure."""
 
 import re
 
@@ -12,9 +12,9 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,55}[a-z0-9])?", re.ASCII)  # 6 more
 
 
 class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which nodes will do, and the labels over whose values the instances are spread, the first one first.
+    """Constraints on nodes, and the labels over whose values the instances are spread, the first one first.
 
-    Swarm itself takes a constraint that names something else, and then finds no node for it.
+    Swarm itself takes a constraint on an unknown attribute, and then finds no node for it.
     """
 
     constraints: list[str] = []
@@ -30,7 +30,7 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def require_possible(name: str, publish_address: str | None) -> None:
-    """Raises ValueError for what other engines take, and Swarm does not."""
+    """Raise ValueError for a name or an address that other engines take, and Swarm does not."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"name is {name!r}; Swarm takes at most 57 of a-z 0-9 _ -, and no dot")
     if publish_address:

@@ -15,12 +15,12 @@ from lictor.spec.quantities import Duration
 DEFAULT_PATH = "/etc/lictor/lictor.toml"
 MODES = ("reload", "live")
 DOORS = ("script", "http")
-LEAST_RELOAD_INTERVAL_S = 0.15  # a HUP that comes before the last one's old workers were told to go delays both
+LEAST_RELOAD_INTERVAL_S = 0.15  # a HUP delays both if the last one's old workers have not begun to quit
 
 
 class Nginx(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             rename={"reload_min_interval_s": "reload_min_interval"}):
-    """`[nginx]`: where this node's nginx is, and the folder below which everything is lictor's."""
+    """`[nginx]`: the place of this node's nginx, and the folder below which everything is lictor's."""
 
     mode: str = "reload"
     conf_dir: str = "/etc/nginx/lictor"
@@ -39,12 +39,12 @@ class Nginx(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[watch]`: how events come in, and the agent's config folder that holds the generated watches."""
+    """`[watch]`: the way of events into lictor, and the agent's config folder that holds the generated watches."""
 
     door: str = "script"
     config_dir: str = "/etc/consul.d"
     address: str = "127.0.0.1:8899"  # where lictor-serve listens if the door is http
-    secret_file: str = "/etc/lictor/secret"  # what the agent has to know to be heard there
+    secret_file: str = "/etc/lictor/secret"  # holds the agent's password for lictor-serve
 
     def __post_init__(self) -> None:
         validation_errors.require_one_of("door", self.door, DOORS)
@@ -55,7 +55,7 @@ class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Heal(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
            rename={"per_s": "per", "surplus_after_s": "surplus_after", "trust_after_s": "trust_after"}):
-    """`[heal]`: what holds for the fleet as a whole, and how sure lictor has to be before it replaces or removes."""
+    """`[heal]`: the budget of the whole fleet, and the patience of lictor before it replaces or removes."""
 
     budget: Annotated[int, msgspec.Meta(description="a whole number, 0 or more")] = 5  # replacements within per_s
     per_s: Duration = Duration(600)
@@ -70,7 +70,7 @@ class Heal(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 
 class Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[notify]`: who gets the records that a person should see, by at most one of `command` and `url`."""
+    """`[notify]`: the receiver of the records that a person should see, at most one of `command` and `url`."""
 
     url: str = ""  # gets the record by POST, as JSON; some of these URLs are as good as a password: never log one
     token_file: str = ""  # its content goes with `url` as a bearer token
@@ -118,7 +118,7 @@ class Settings(SettingsFile, frozen=True, kw_only=True):
 
     @property
     def templates_dir(self) -> str:
-        """Where the user's own templates may be; "" when only the defaults hold."""
+        """The folder of the user's own templates; "" if only the defaults hold."""
         return os.path.join(os.path.dirname(self.path), "templates") if self.path else ""
 
 

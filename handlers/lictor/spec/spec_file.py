@@ -1,7 +1,7 @@
 """A spec as a person writes it into a file (YAML or JSON): read strictly, and brought into the one form that is stored.
 
-What could never work is refused here, with words that help. A spec that is in Consul already is only parsed: to refuse
-that for what it has always been would leave its service alone.
+A spec that could never work is refused here, with words that help. A spec that is in Consul already is only parsed: a
+refusal of its old mistakes would leave its service alone.
 """
 
 import json
@@ -36,7 +36,7 @@ def convert(table: dict[str, Any], path: str) -> dict[str, Any]:
 
     Raises Refused for what is no spec, or one that could never work; it names `path`, the key, and what is allowed.
     """
-    try:  # what reads it in Consul is stricter than what writes it
+    try:  # the reader of the stored spec is stricter than json
         table = service_spec.read_spec(json.dumps(table, allow_nan=False))
     except (ValueError, RecursionError) as error:
         raise errors.Refused(f"{path}: cannot be stored as JSON: {error}") from error
@@ -137,7 +137,7 @@ def _volume(text: str, folder: str) -> str:
 
 
 def _below(folder: str, path: str, key: str) -> str:
-    """A path of the file's own folder; what is piped in has none."""
+    """Resolve a path from the file's own folder on; a spec that is piped in has none."""
     if not os.path.isabs(path) and (folder + "/").startswith(("/dev/", "/proc/")):
         raise ValueError(f"{key} holds {path[:100]!r}, and there is no folder that this is relative to; write the "
                          "whole path")

@@ -4,9 +4,9 @@ A record checks its own values in `__post_init__`. An error that it raises begin
 """
 
 import functools
-import ipaddress
 import os
 import re
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +26,7 @@ _STEP = r"\[[0-9]+\]|\[\.\.\.\]|[^.\[\]]+"  # of a path as msgspec writes it
 _JSON_NAMES = {dict: "object", list: "array", type(None): "null"}  # of Python's types, in msgspec's words
 _KINDS = {inspect.StrType: "a string", inspect.IntType: "a whole number", inspect.FloatType: "a number",
           inspect.BoolType: "true or false", inspect.ListType: "a list"}
+_LOOPBACK = r"(?a)(?:127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|\[::1\]):(\d{1,5})"
 _URL = r"(?a)https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?(?:[/?][!$-~]*)?"
 
 
@@ -62,17 +63,11 @@ def require_url(key: str, url: str, *, secrets: str) -> None:
                          f"like, and without user:password@ ({secrets} is for secrets)")
 
 
-def require_loopback(key: str, text: str) -> None:
-    """Raise ValueError unless it is the HOST:PORT of a loopback address; an IPv6 address stands in brackets."""
-    host, _, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    try:
-        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
-        sound = address.is_loopback and (address.version == 6) == bracketed
-    except ValueError:
-        sound = False
-    if not sound or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
-        raise ValueError(f"{key} is {text!r}; it must be a loopback address with its port, as 127.0.0.1:8899 or "
+def require_loopback(key: str, address: str) -> None:
+    """Raise ValueError unless the address is HOST:PORT on loopback; an IPv6 address stands in brackets."""
+    match = re.fullmatch(_LOOPBACK, address)
+    if not match or not 1 <= int(match[1]) <= 65535:
+        raise ValueError(f"{key} is {address!r}; it must be a loopback address with its port, as 127.0.0.1:8899 or "
                          "[::1]:8899")
 
 
@@ -88,7 +83,8 @@ def _explain(text: str, table: object, record: type[msgspec.Struct]) -> str:
     if missing := re.fullmatch(_MISSING_KEY, problem):
         return f"{below}{missing[1]} is missing; it must be {_allowed(keys[missing[1]])}"
     if wrong := re.fullmatch(_WRONG_KIND, problem):
-        name, given = _given(table, steps, wrong[1])
+        values = [*_walk(table, steps)]
+        name, given = next((pair for pair in values if _json_name(pair[1]) == wrong[1]), values[0])
         return f"{name} is {_shown(given)}; it must be {_allowed(kind)}"
     if re.split("[. :]", problem)[0] in keys:
         return below + problem
@@ -138,20 +134,21 @@ def _describe(kind: inspect.Type) -> str:
     return _KINDS.get(type(kind), "a table")
 
 
-def _given(table: Any, steps: list[str], kind: str) -> tuple[str, object]:
-    """Find the first value of that kind at a path, with the path that leads to it."""
-    found = [("", table)]
-    for step in steps:
-        if step == "[...]":
-            found = [(f"{path}.{key}", below) for path, value in found if isinstance(value, dict)
-                     for key, below in value.items()]
-        elif step.startswith("["):
-            found = [(f"{path}{step}", value[int(step[1:-1])]) for path, value in found]
-        else:
-            found = [(f"{path}.{step}", value[step]) for path, value in found]
-    path, value = next((pair for pair in found if _JSON_NAMES.get(type(pair[1]), type(pair[1]).__name__) == kind),
-                       found[0])
-    return path.lstrip(".") or "it", value
+def _walk(value: Any, steps: list[str], path: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values at a path, each with the path that leads to it."""
+    if not steps:
+        yield path.lstrip(".") or "it", value
+    elif steps[0] == "[...]":
+        for key, below in value.items() if isinstance(value, dict) else ():
+            yield from _walk(below, steps[1:], f"{path}.{key}")
+    elif steps[0].startswith("["):
+        yield from _walk(value[int(steps[0][1:-1])], steps[1:], path + steps[0])
+    else:
+        yield from _walk(value[steps[0]], steps[1:], f"{path}.{steps[0]}")
+
+
+def _json_name(value: object) -> str:
+    return _JSON_NAMES.get(type(value), type(value).__name__)
 
 
 def _shown(value: object) -> str:

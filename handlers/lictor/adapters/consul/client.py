@@ -1,7 +1,7 @@
-"""What lictor asks of Consul: health, key/values, sessions, transactions, and the local agent's registrations.
+"""Consul's API as far as lictor needs it: health, keys, sessions, transactions, the local agent's registrations.
 
-Every method raises errors.Unavailable when Consul can't be reached, has no leader, or answers what can't be trusted;
-errors.Refused when it denies or rejects the request; errors.Conflict when somebody else was first.
+Every method raises errors.Unavailable if Consul can't be reached, has no leader, or its answer can't be trusted;
+errors.Refused if Consul denies or rejects the request; errors.Conflict if another writer was first.
 """
 
 import base64
@@ -17,7 +17,7 @@ from lictor.adapters.consul.environment import read_environment
 
 T = TypeVar("T")
 
-_INSTANCE = ("Node", "Service", "Checks")  # the fields without which a row is not what was asked for
+_INSTANCE = ("Node", "Service", "Checks")  # the fields that a row must have
 _CHECK = ("Node", "CheckID", "ServiceID")
 _NODE = ("Node",)
 _SERVERS = "consul"
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 class Agent(NamedTuple):
-    """The agent that was asked; `address` is the one that other nodes know it by."""
+    """The agent of this node; other nodes know it by `address`."""
 
     name: str
     address: str
@@ -58,7 +58,7 @@ class Client:
         return cls(transport.Consul(transport.Client(read_environment(environ, token_file), timeout_s=timeout_s)))
 
     def agent(self) -> Agent:
-        """The agent itself; needs agent:read."""
+        """Describe the agent; needs agent:read."""
         about = _expect(dict, self._consul.agent.self(), "the agent's description")
         try:
             settings = about["Config"]
@@ -67,21 +67,21 @@ class Client:
             raise errors.Unavailable(f"the agent's description is not what Consul answers: {error!r}") from error
 
     def agent_settings(self) -> dict[str, Any]:
-        """What the agent was started with, under Consul's internal names; needs agent:read. A reload changes few."""
+        """Return the settings that the agent was started with, by Consul's internal names; needs agent:read."""
         about = _expect(dict, self._consul.agent.self(), "the agent's description")
         return _expect(dict, about.get("DebugConfig"), "the agent's settings")
 
     def leader(self) -> str:
-        """HOST:PORT of the leading server."""
+        """Return HOST:PORT of the leading server."""
         leader = _expect(str, self._consul.status.leader(), "the leader")
         if not leader:
             raise errors.Unavailable("Consul has no leader")
         return leader
 
     def health(self, service: str, *, consistent: bool = False) -> list[dict[str, Any]]:
-        """The instances of a service, shaped as in a `service` watch's payload.
+        """List the instances of a service, shaped as in a `service` watch's payload.
 
-        [] also when the token may not read services, unless `consistent`: then that is Unavailable.
+        [] also if the token may not read services, unless `consistent`: then that is Unavailable.
         """
         mode = [("consistent", "1")] if consistent else []
         rows = self._rows(f"/v1/health/service/{service}", _INSTANCE, *mode)[1]
@@ -90,51 +90,51 @@ class Client:
         return rows
 
     def wait_health(self, service: str, *, index: int, wait_s: float) -> tuple[int, list[dict[str, Any]]]:
-        """Like `health`, once it has changed since `index` (0: at once) or `wait_s` is over; returns the next index."""
+        """Do as `health` once it has changed since `index` (0: at once) or `wait_s` is over; returns the next index."""
         wait = f"{int(wait_s * 1000)}ms"
         return self._rows(f"/v1/health/service/{service}", _INSTANCE, ("index", str(index)), ("wait", wait))
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
-        """All instances by catalogue name, shaped as by `health`; Unavailable when the token may not read them."""
+        """List all instances by catalogue name, shaped as by `health`; Unavailable if the token may not read them."""
         checks_index, checks = self._rows("/v1/health/state/any", _CHECK)
         checks_by_owner: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for check in checks:
             checks_by_owner.setdefault((check["Node"], check["ServiceID"]), []).append(check)
         found: dict[str, list[dict[str, Any]]] = {}
-        for name in filter(_can_be_asked_for, (row["Node"] for row in self._rows("/v1/catalog/nodes", _NODE)[1])):
+        for name in filter(_fits_a_path, (row["Node"] for row in self._rows("/v1/catalog/nodes", _NODE)[1])):
             node, services = self._consul.http.get(_node_and_services, f"/v1/catalog/node/{name}")
             for service in services:
                 own = checks_by_owner.get((name, ""), []) + checks_by_owner.get((name, service["ID"]), [])
                 found.setdefault(service["Service"], []).append({"Node": node, "Service": service, "Checks": own})
         for name, entries in found.items():
-            # One that was registered after the checks were read would seem to have none, and so to be healthy.
+            # An instance that was registered after the checks were read would seem to have none, and so to be healthy.
             if any(entry["Service"]["CreateIndex"] > checks_index for entry in entries):
                 found[name] = self.health(name)
         _require_sight(found)
         return found
 
     def alive_nodes(self) -> frozenset[str]:
-        """The names of the nodes that Consul's own serfHealth calls passing."""
+        """Name the nodes whose serfHealth is passing."""
         only = ("filter", f'CheckID == "{model.SERF_HEALTH}"')
         rows = self._rows("/v1/health/state/passing", _CHECK, only)[1]
-        return frozenset(filter(_can_be_asked_for, (check["Node"] for check in rows)))
+        return frozenset(filter(_fits_a_path, (check["Node"] for check in rows)))
 
     def get(self, key: str, *, consistent: bool = False) -> Entry | None:
-        """The entry of a key. None means that Consul said it is absent; a key that may not be read is Refused."""
+        """Read a key. None means that Consul said it is absent; a key that the token may not read is Refused."""
         found = self._entries(transactions.checked(key), *([("consistent", "1")] if consistent else []))
         if found and key not in found:
             raise errors.Unavailable(f"key {key} was asked for, and Consul answered {', '.join(found)}")
         return found.get(key)
 
     def tree(self, prefix: str, *, consistent: bool = False) -> dict[str, Entry]:
-        """All entries whose keys begin with `prefix`; {} also when the token may not read there: Consul answers alike.
+        """Read all keys that begin with `prefix`; {} also if the token may not read there: Consul answers alike.
 
         Where that matters, `get` one key by name.
         """
         return self._entries(prefix, ("recurse", "1"), *([("consistent", "1")] if consistent else []))
 
     def keys(self, prefix: str) -> list[str]:
-        """The keys alone that begin with `prefix`; [] also when the token may not read there."""
+        """List the keys that begin with `prefix`; [] also if the token may not read there."""
         return self._consul.http.get(_key_names, f"/v1/kv/{prefix}", params=[("keys", "1")])
 
     def put(self, key: str, value: str | bytes, *, cas: int | None = None) -> None:
@@ -143,53 +143,56 @@ class Client:
             raise errors.Conflict(f"key {key} was not written: somebody else changed it first")
 
     def delete(self, key: str, *, cas: int | None = None, recurse: bool = False) -> None:
-        """Delete a key (with `recurse` all that begin with it); one that is absent is deleted already."""
+        """Delete a key (with `recurse` all that begin with it); an absent key is no error."""
         deleted = self._consul.kv.delete(transactions.checked(key), recurse=recurse, cas=cas)
         if not _expect(bool, deleted, f"deleting {key}"):
             raise errors.Conflict(f"key {key} was not deleted: somebody else changed it first")
 
     def commit(self, operations: Sequence[transactions.Operation]) -> None:
-        """Carry out all operations (at most 64; made by `transaction`) or none; Conflict says which failed."""
+        """Carry out all operations (at most 64; made by `transactions`) or none; Conflict says which failed."""
         _expect(dict, self._consul.txn.put(list(operations)), "the transaction's result")
 
     def create_session(self, name: str, *, ttl_s: int = 15, lock_delay_s: int = 15) -> str:
-        """A session that ends when it is not renewed for one to two times `ttl_s`, and not sooner, as it would by the
-        checks of its node. The keys that it still holds then are deleted.
+        """Create a session that ends if it is not renewed for one to two times `ttl_s`; then its locks are deleted.
+
+        The checks of its node do not end it sooner.
         """
         created = self._consul.session.create(name, checks=[], ttl=ttl_s, lock_delay=lock_delay_s, behavior="delete")
         return _expect(str, created, "the new session")
 
     def renew_session(self, session: str) -> None:
-        """Conflict means that it has ended, and its locks with it."""
+        """Renew a session; Conflict means that it has ended, and its locks with it."""
         self._consul.session.renew(session)
 
     def destroy_session(self, session: str) -> None:
-        """End it; the locks it still holds stay closed for the lock delay, so `release` them first."""
+        """End a session; the locks that it still holds stay closed for the lock delay, so `release` them first."""
         self._consul.session.destroy(session)
 
     def acquire(self, key: str, session: str, value: str | bytes) -> bool:
-        """Take the lock, or keep it, and write `value` to it; Conflict means that the session has ended."""
+        """Take a lock, or keep it, and write `value` to it; Conflict means that the session has ended."""
         return _expect(bool, self._consul.kv.put(transactions.checked(key), value, acquire=session), f"locking {key}")
 
     def release(self, key: str, session: str) -> bool:
-        """Let go of the lock and empty its value; False when the session does not hold it."""
+        """Let go of a lock and empty its value; False if the session does not hold it."""
         return _expect(bool, self._consul.kv.put(transactions.checked(key), "", release=session), f"releasing {key}")
 
     def local_services(self) -> dict[str, dict[str, Any]]:
-        """What is registered with this agent, by service ID."""
+        """List the services of this agent, by service ID."""
         return _expect(dict, self._consul.agent.services(), "the agent's services")
 
     def local_checks(self) -> dict[str, dict[str, Any]]:
-        """The checks of this agent, by check ID."""
+        """List the checks of this agent, by check ID."""
         return _expect(dict, self._consul.agent.checks(), "the agent's checks")
 
     def register(self, definition: dict[str, Any]) -> None:
-        """Register a service with this agent: Name, ID, Address, Port, Tags, Meta, Check or Checks, as in Consul's
-        HTTP API. A service that is there is replaced; its maintenance, and a check no longer named, stay."""
+        """Register a service with this agent; `definition` is that of Consul's HTTP API (Name, ID, Port, Check ...).
+
+        A service of that ID is replaced; its maintenance, and a check no longer named, stay.
+        """
         self._put("/v1/agent/service/register", definition)
 
     def deregister(self, service_id: str) -> None:
-        """Take a service off this agent; one that is absent is off already."""
+        """Take a service off this agent; an absent service is no error."""
         self._consul.agent.service.deregister(service_id)
 
     def set_maintenance(self, service_id: str, reason: str | None) -> None:
@@ -199,7 +202,7 @@ class Client:
             raise errors.Refused(f"maintenance of {service_id}: this agent has no such service")
 
     def update_ttl(self, check_id: str, status: str, output: str) -> None:
-        """Report passing, warning or critical for a TTL check of this agent; Refused when it has no such check."""
+        """Report passing, warning or critical for a TTL check of this agent; Refused if it has no such check."""
         self._put(f"/v1/agent/check/update/{check_id}", {"Status": status, "Output": output})
 
     def reload_agent(self) -> None:
@@ -216,13 +219,13 @@ class Client:
         self._consul.http.put(_succeeded, path, data=json.dumps(body), timeout_s=timeout_s)
 
 
-def _can_be_asked_for(node: str) -> bool:
-    """Whoever may register in the catalogue can give a node any name; one that fits no path must stop nobody."""
+def _fits_a_path(node: str) -> bool:
+    """Decide about a node's name: any text can be registered, and a name that fits no path must hide no other node."""
     return node.isprintable() and not {"", ".", ".."} & set(node.split("/"))
 
 
 def _require_sight(services: object) -> None:
-    """Consul answers a token without rights as if nothing were there; but its servers' own service always is."""
+    """Raise Unavailable if not even the servers' own service is seen: Consul shows a token without rights nothing."""
     if _SERVERS not in _expect(dict, services, "the services"):
         raise errors.Unavailable("the catalogue cannot be seen: does the token allow to read services and nodes?")
 
@@ -258,7 +261,7 @@ def _indexed_rows(fields: tuple[str, ...], response: transport.Response) -> tupl
 
 def _node_and_services(response: transport.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     answer = _json(response)
-    if answer is None:  # it has gone since the nodes were listed
+    if answer is None:  # the node has gone since the nodes were listed
         return {}, []
     services = list(answer["Services"].values())
     for service in services:

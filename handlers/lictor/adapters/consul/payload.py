@@ -10,14 +10,14 @@ HINT = -1  # a Consul index older than any: such news is acted upon only after a
 
 
 class Payload(NamedTuple):
-    """What a watch reported. `skipped` says of each malformed entry which one it is, and why."""
+    """The instances that a watch reported. `skipped` names each malformed entry, and says why."""
 
     instances: list[model.Instance]
     skipped: list[str]
 
 
 def parse(payload: bytes) -> Payload:
-    """Raises Refused for anything but a list of instances: what can't be read is never taken for empty."""
+    """Parse a payload; raises Refused for anything but a list of instances: it is never taken for an empty one."""
     if len(payload) > LONGEST_BYTES:
         raise errors.Refused(f"the payload is refused: it has more than {LONGEST_BYTES} bytes")
     try:
@@ -30,7 +30,7 @@ def parse(payload: bytes) -> Payload:
 
 
 def instances(entries: list[Any]) -> Payload:
-    """The same for entries that were read from the health API; raises Refused when not a single one is sound."""
+    """Parse entries of the health API; raises Refused if not a single one is sound."""
     found = Payload([], [])
     for number, entry in enumerate(entries, start=1):
         try:
@@ -46,5 +46,5 @@ def instances(entries: list[Any]) -> Payload:
 
 
 def index(text: str) -> int:
-    """Consul's index, as it stands in the environment or a header; HINT where there is none."""
+    """Parse Consul's index, as it stands in the environment or a header; HINT if there is none."""
     return int(text) if text.isascii() and text.isdigit() else HINT

@@ -1,4 +1,4 @@
-"""The operations that catalog.commit carries out together, or not at all. Pure."""
+"""The operations that Client.commit carries out together, or not at all. Pure."""
 
 import base64
 from typing import Any
@@ -9,7 +9,7 @@ Operation = dict[str, dict[str, Any]]
 
 
 def checked(key: str) -> str:
-    """The key itself, which raises Refused when Consul would take it for another one."""
+    """Return the key; raises Refused if Consul would take it for another one."""
     if not key or key.startswith("/"):
         raise errors.Refused(f"key {key!r}: a key is not empty and does not begin with a slash")
     return key
@@ -20,7 +20,7 @@ def set_key(key: str, value: str | bytes) -> Operation:
 
 
 def cas(key: str, value: str | bytes, index: int) -> Operation:
-    """Set the key if its ModifyIndex is `index`; 0: if there is none."""
+    """Set a key if its ModifyIndex is `index`; 0: if the key is absent."""
     return _operation("cas", key, value=value, Index=index)
 
 
@@ -29,17 +29,17 @@ def delete_key(key: str) -> Operation:
 
 
 def delete_cas(key: str, index: int) -> Operation:
-    """Delete the key if its ModifyIndex is `index`."""
+    """Delete a key if its ModifyIndex is `index`."""
     return _operation("delete-cas", key, Index=index)
 
 
 def check_session(key: str, session: str) -> Operation:
-    """The transaction fails unless `session` holds the lock."""
+    """Let the transaction fail unless `session` holds the lock."""
     return _operation("check-session", key, Session=session)
 
 
 def check_not_exists(key: str) -> Operation:
-    """The transaction fails if there is such a key."""
+    """Let the transaction fail if there is such a key."""
     return _operation("check-not-exists", key)
 
 

@@ -23,7 +23,7 @@ _RIGHTS = {  # the first that fits the path; for errors of a Consul that does no
     "/v1/kv/": "key", "/v1/txn": "key", "/v1/session/": "session", "/v1/health/service/": "service",
     "/v1/agent/service": "service", "/v1/agent/check": "service", "/v1/agent/": "agent", "/v1/": "node",
 }
-_KINDS = {  # what Consul answers with a 500 though it is no fault of its own
+_KINDS = {  # answers with status 500 that are no fault of Consul's
     "invalid session": errors.Conflict,
     "does not have associated TTL": errors.Refused,
 }
@@ -42,7 +42,7 @@ consul.base.os = _NoEnvironment
 
 
 class Response(NamedTuple):
-    """What the library's callbacks take. Only 200 and 404 get so far."""
+    """An answer in the form that the library's callbacks take; its status is 200 or 404."""
 
     code: int
     headers: Message
@@ -145,7 +145,7 @@ def _kind_of(status: int, output: str) -> type[errors.LictorError]:
 def _quoted(path: str) -> str:
     segments = path.split("/")[1:]
     if "." in segments or ".." in segments or "" in segments[:-1]:
-        # Whoever resolves them on the way would ask for another thing than we meant.
+        # A proxy on the way that resolves them would ask for another key.
         raise errors.Refused(f"{path!r} cannot be asked for: a part of it is empty, '.' or '..'")
     try:
         return urllib.parse.quote(path)
@@ -154,5 +154,5 @@ def _quoted(path: str) -> str:
 
 
 def _held_s(params: dict[str, Any]) -> float:
-    """How long Consul may hold a blocking read: the wait in milliseconds that was asked for, and a sixteenth more."""
+    """Return how long Consul may hold a blocking read: the wait that the request names, and a sixteenth more."""
     return int(params["wait"].removesuffix("ms")) / 1000 * 17 / 16 if "wait" in params else 0
