@@ -1,4 +1,4 @@
-"""What has to change at the local agent so that it says of our containers what Docker says of them. Pure."""
+"""The differences between the containers' registrations and the agent's services and checks. Pure."""
 
 from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
@@ -10,35 +10,35 @@ _KINDS = {"HTTP": "http", "TCP": "tcp", "TTL": "ttl"}  # a definition's key, and
 
 
 class Difference(NamedTuple):
-    """One registration that is to be made (`registration`) or ended (None); `refused`: it must not be made."""
+    """A registration to make, or to end (`registration` is None), and the reason; if `refused`, it must not be made."""
 
     id: str
     reason: str
     registration: Registration | None
     container: str  # its name, else its id
     afresh: bool = False  # end the old one first, so that none of its checks stays
-    maintenance: str | None = None  # to be in maintenance, with this reason
+    maintenance: str | None = None  # the reason of its maintenance, where it is to be in maintenance
     refused: bool = False
 
 
-def differences(wanted: Mapping[str, Registration], kept: Set[str], services: Mapping[str, Mapping[str, Any]],
+def differences(desired: Mapping[str, Registration], kept: Set[str], services: Mapping[str, Mapping[str, Any]],
                 checks: Mapping[str, Mapping[str, Any]], engine: str) -> list[Difference]:
-    """Compare what is wanted, by service id, with the agent's own services and checks. Ends come first.
+    """Compare the desired registrations, by service id, with the agent's services and checks. Ends come first.
 
-    Only registrations that name this engine are touched; those of the containers `kept` (by id) are not ended.
+    Only registrations that name this engine are touched; registrations of the containers `kept` (by id) do not end.
     """
     stale = []
     for service_id, service in services.items():
         meta = service.get("Meta") or {}
         container_id = meta.get(model.META_CONTAINER, "")
-        if meta.get(model.META_ENGINE) == engine and service_id not in wanted and container_id not in kept:
+        if meta.get(model.META_ENGINE) == engine and service_id not in desired and container_id not in kept:
             stale.append(Difference(service_id, "its container does not run", None, container_id[:12]))
-    missing = [_difference(each, services.get(each.id), checks, engine) for each in wanted.values()]
-    return stale + [each for each in missing if each]
+    others = [_difference(each, services.get(each.id), checks, engine) for each in desired.values()]
+    return stale + [difference for difference in others if difference]
 
 
 def check_id(service_id: str) -> str:
-    """The id that Consul gives to a service's only check."""
+    """Give the id that Consul gives to a service's only check."""
     return f"service:{service_id}"
 
 
@@ -48,7 +48,7 @@ def _difference(registration: Registration, service: Mapping[str, Any] | None,
                      maintenance=model.JOINING if registration.joins else None)
     if service is None:
         return new
-    definition, meta = registration.definition, service.get("Meta") or {}
+    meta = service.get("Meta") or {}
     if meta.get(model.META_ENGINE) != engine:
         return new._replace(refused=True, reason="this id is taken by a registration that is not this registrar's; "
                             "deregister that one, or give the container another SERVICE_ID")
@@ -56,13 +56,24 @@ def _difference(registration: Registration, service: Mapping[str, Any] | None,
         return new._replace(afresh=True, reason="its registration is another container's")
     pause = checks.get(model.MAINTENANCE_PREFIX + registration.id)
     changed = new._replace(maintenance=pause.get("Notes", "") if pause else None)
-    shown = {**service, "Name": service.get("Service")}
-    for key in ("Name", "Address", "Port", "Tags", "Meta"):
-        if (shown.get(key) or "") != (definition[key] or ""):
-            return changed._replace(reason=f"{key} is {shown.get(key)!r}, not {definition[key]!r}")
-    kind = next((kind for key, kind in _KINDS.items() if key in definition.get("Check", {})), None)
+    reason = _changed_field(registration.definition, service)
+    if reason:
+        return changed._replace(reason=reason)
     check = checks.get(check_id(registration.id))
+    reason = _changed_check(registration.definition, check)
+    return changed._replace(reason=reason, afresh=bool(check)) if reason else None
+
+
+def _changed_field(definition: Mapping[str, Any], service: Mapping[str, Any]) -> str:
+    """Name the first field in which the agent's service is not as defined; "" if there is none."""
+    registered = {**service, "Name": service.get("Service")}
+    return next((f"{key} is {registered.get(key)!r}, not {definition[key]!r}"
+                 for key in ("Name", "Address", "Port", "Tags", "Meta")
+                 if (registered.get(key) or "") != (definition[key] or "")), "")
+
+
+def _changed_check(definition: Mapping[str, Any], check: Mapping[str, Any] | None) -> str:
+    """Say how the agent's check is of another kind than defined; "" if it is not."""
+    kind = next((kind for key, kind in _KINDS.items() if key in definition.get("Check", {})), None)
     actual = check.get("Type") if check else None
-    if kind != actual:
-        return changed._replace(reason=f"its check is {actual or 'missing'}, not {kind}", afresh=bool(check))
-    return None
+    return "" if kind == actual else f"its check is {actual or 'missing'}, not {kind}"

@@ -1,6 +1,6 @@
-"""From what Docker says of a container to what Consul is told of its services, by registrator's conventions. Pure.
+"""The registrations of a container's services, by registrator's conventions. Pure.
 
-What stands in labels and environments is hostile until validated here.
+Labels and environments are hostile until they are validated here.
 """
 
 import ipaddress
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from lictor import model
 
-HEALTH_TTL_S = 60  # how long the word of a HEALTHCHECK holds; the registrar repeats it well before that
+HEALTH_TTL_S = 60  # a HEALTHCHECK's report holds so long; the registrar repeats it well before
 RUNNING = ("running", "paused")
 
 _PREFIX = "SERVICE_"
@@ -28,7 +28,7 @@ _STATUS_OF_HEALTH = {"healthy": "passing", "unhealthy": "critical"}
 
 
 class Options(NamedTuple):
-    """Whose containers these are, and how the registrar was asked to register them."""
+    """The owner of the containers, and the registrar's own options."""
 
     host: str
     engine: str
@@ -38,14 +38,14 @@ class Options(NamedTuple):
 
 
 class Registration(NamedTuple):
-    """One service of one container. `definition` is the body of /v1/agent/service/register."""
+    """A service of a container. `definition` is the body of /v1/agent/service/register."""
 
     id: str
     container: str  # its name, for people
     container_id: str
     definition: dict[str, Any]
-    health: str | None  # the HEALTHCHECK's word, for its TTL check; None: the check is another one, or there is none
-    joins: bool = False  # it gets no traffic before it is let in
+    health: str | None  # the HEALTHCHECK's status, for its TTL check; None: there is another check, or none
+    joins: bool = False  # it gets no traffic before it is admitted
 
 
 class _Port(NamedTuple):
@@ -57,7 +57,7 @@ class _Port(NamedTuple):
 
 
 def registrations(container: Mapping[str, Any], options: Options) -> tuple[list[Registration], list[str]]:
-    """What to register for a container as Docker's inspect shows it; and what was refused, one line for each."""
+    """Derive a container's registrations from Docker's inspect, and the refusals, a line each."""
     if container["State"]["Status"] not in RUNNING:
         return [], []
     found: dict[str, Registration] = {}
@@ -81,16 +81,18 @@ def registrations(container: Mapping[str, Any], options: Options) -> tuple[list[
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
-    """All SERVICE_* by lower-case key without the prefix. The environment wins over labels, as with registrator;
-    but what lictor itself started is described by labels alone, so that no image can redirect it."""
+    """Collect all SERVICE_* by lower-case key without the prefix. The environment wins over labels, as in registrator.
+
+    Containers that lictor itself started are described by labels alone, so that no image can redirect them.
+    """
     table = dict(config.get("Labels") or {})
     if model.LABEL_SERVICE not in table:
-        table.update(each.partition("=")[::2] for each in config.get("Env") or [])
+        table.update(entry.partition("=")[::2] for entry in config.get("Env") or [])
     return {key.removeprefix(_PREFIX).lower(): value for key, value in table.items() if key.startswith(_PREFIX)}
 
 
 def _of_port(settings: Mapping[str, str], number: int) -> tuple[dict[str, str], dict[str, str]]:
-    """What holds for one port, where SERVICE_<port>_X wins over SERVICE_X; and the former alone."""
+    """Pick the settings of one port, where SERVICE_<port>_X wins over SERVICE_X; and the former alone."""
     general, own = {}, {}
     for key, value in settings.items():
         match = _PORT_KEY.fullmatch(key)
@@ -102,7 +104,7 @@ def _of_port(settings: Mapping[str, str], number: int) -> tuple[dict[str, str], 
 
 
 def _ports(container: Mapping[str, Any], options: Options) -> list[_Port]:
-    """The ports to register, lowest first."""
+    """List the ports to register, lowest first."""
     network = container["NetworkSettings"]
     published: dict[str, Any] = network.get("Ports") or {}
     exposed = dict.fromkeys(container["Config"].get("ExposedPorts") or {})
@@ -116,20 +118,20 @@ def _ports(container: Mapping[str, Any], options: Options) -> list[_Port]:
 
 
 def _published(number: int, protocol: str, bindings: list[Mapping[str, str]], options: Options) -> _Port:
-    """One registration for all the addresses that a port is published on: the widest one counts."""
-    by_address = {each["HostIp"] or "0.0.0.0": int(each["HostPort"]) for each in reversed(bindings)}  # the first wins
-    everywhere = next((each for each in ("0.0.0.0", "::") if each in by_address), None)
+    """Choose one of the addresses that a port is published on: the widest."""
+    by_address = {binding["HostIp"] or "0.0.0.0": int(binding["HostPort"]) for binding in reversed(bindings)}
+    everywhere = next((address for address in ("0.0.0.0", "::") if address in by_address), None)
     if everywhere:
         host_port = by_address[everywhere]
         local = "127.0.0.1" if everywhere == "0.0.0.0" else "::1"
         return _Port(number, protocol, options.address, model.host_port(options.address or local, host_port), host_port)
-    address = min(by_address, key=lambda each: ipaddress.ip_address(each).is_loopback)
+    address = min(by_address, key=lambda address: ipaddress.ip_address(address).is_loopback)
     return _Port(number, protocol, address, model.host_port(address, by_address[address]), by_address[address])
 
 
 def _internal_address(network: Mapping[str, Any]) -> str:
     by_name = sorted((network.get("Networks") or {}).items())
-    return next((each["IPAddress"] for _, each in by_name if each.get("IPAddress")), "")
+    return next((found["IPAddress"] for _, found in by_name if found.get("IPAddress")), "")
 
 
 def _split_port(text: str) -> tuple[int, str]:
@@ -161,7 +163,7 @@ def _registration(container: Mapping[str, Any], port: _Port, values: Mapping[str
 
 def _tags(text: str) -> list[str]:
     """Split at commas; `\\,` is a comma within a tag."""
-    tags = [each.replace("\\,", ",") for each in re.split(r"(?<!\\),", text) if each]
+    tags = [tag.replace("\\,", ",") for tag in re.split(r"(?<!\\),", text) if tag]
     for tag in tags:
         if not tag.isprintable() or len(tag) > 255:
             raise ValueError(f"SERVICE_TAGS holds {tag[:100]!r}; a tag must be printable, and at most 255 long")
@@ -169,7 +171,7 @@ def _tags(text: str) -> list[str]:
 
 
 def _metadata(values: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Every other SERVICE_X; what Consul would refuse is left out, for it may never have been meant for us."""
+    """Collect every other SERVICE_X; values that Consul would refuse are left out, as they may be another program's."""
     meta: dict[str, str] = {}
     left_out = []
     for key, value in sorted(values.items()):
@@ -184,7 +186,7 @@ def _metadata(values: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 
 def _check(values: Mapping[str, str], port: _Port,
            health: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, str | None]:
-    """The check to register, if any; and the status for it that a HEALTHCHECK gave."""
+    """Make the check to register, if any; with a HEALTHCHECK's status for it."""
     for key in _PROGRAM_KEYS:
         if values.get(key):
             raise ValueError(f"SERVICE_{key.upper()}: a container must not choose what the node runs; use "
@@ -198,8 +200,8 @@ def _check(values: Mapping[str, str], port: _Port,
         return {**probe, **status, **removal}, None
     if not health or health.get("Status") in (None, "", "none"):
         return None, None
-    word = _STATUS_OF_HEALTH.get(health["Status"], initial or "critical")
-    return {"Name": "Docker HEALTHCHECK", "TTL": f"{HEALTH_TTL_S}s", "Status": word, **removal}, word
+    reported = _STATUS_OF_HEALTH.get(health["Status"], initial or "critical")
+    return {"Name": "Docker HEALTHCHECK", "TTL": f"{HEALTH_TTL_S}s", "Status": reported, **removal}, reported
 
 
 def _probe(values: Mapping[str, str], port: _Port) -> dict[str, str] | None:
