@@ -43,7 +43,7 @@ def starts(everyone: list[Member], observation: Observation, count: int, why: st
     there = [member for member in everyone if member.condition != "gone"]
     used = {member.container.number for member in there}
     free = [number for number in range(1, len(used) + count + 1) if number not in used][:count]
-    room = (desired.spec.replicas.max if desired.spec else 0) - len(there)
+    room = observation.spec.replicas.max - len(there)
     actions: list[Start | Wait | Hold] = []
     for number in free:
         start = Start(f"{desired.catalog_name}-{number}", why, number, desired.color, release, replaces)
@@ -57,10 +57,10 @@ def _or_what_it_waits_for(start: Start, observation: Observation, room: int) -> 
     failures = state.healing.failures.get(str(start.number))
     until = retry_at(desired.name, str(start.number), failures) if failures else 0.0
     if start.release != desired.release and state.release.live is None:
-        return hold(start, "it is unknown what the serving instances were made from; another release would end that")
+        return hold(start, "it is unknown what the live instances were made from; another release ends that")
     if failures and observation.now < until:
         return wait(start, "backing off", f"it failed {failures.count} times", until)
     if room <= 0:
-        limit = desired.spec.replicas.max if desired.spec else 0
-        return wait(start, "no room", f"replicas.max is {limit}, so an instance that goes has to be gone first")
+        most = observation.spec.replicas.max
+        return wait(start, "no room", f"replicas.max is {most}, so an instance that goes has to be gone first")
     return start

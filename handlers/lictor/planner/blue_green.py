@@ -4,31 +4,19 @@ Never: an instance ends while the nginx of a live node may send requests to it.
 """
 
 from lictor import model
-from lictor.planner import drain, release, self_preservation
-from lictor.planner.actions import (
-    Action,
-    Obstacle,
-    Remove,
-    Start,
-    Stop,
-    Switch,
-    Undrain,
-    Wait,
-    confirmed,
-    leave,
-    put_off,
-)
+from lictor.planner import actions, drain, release, self_preservation
+from lictor.planner.actions import Action, Obstacle, Remove, Start, Stop, Switch, Undrain, Wait
 from lictor.planner.members import Member, candidates
 from lictor.planner.observation import Observation
 
 
-def actions(observation: Observation) -> list[Action]:
+def decide(observation: Observation) -> list[Action]:
     """Decide on both colours beyond keeping the live one as it should be."""
     desired = observation.desired
     if not desired.color or desired.removed or desired.spec is None:
         return []
     return [*restore_color_key(observation), *_end_others(observation),
-            *(_bring_up(observation) if observation.state.release.rollout else [])]
+            *(_bring_up(observation) if observation.rollout else [])]
 
 
 def restore_color_key(observation: Observation) -> list[Switch]:
@@ -41,26 +29,23 @@ def restore_color_key(observation: Observation) -> list[Switch]:
 
 def switch(new: list[Member], observation: Observation) -> list[Action]:
     """Make the colour of the new instances the live one, or say what they wait for; they are as many as desired."""
-    late, desired = release.late_checks(new), observation.desired
-    if late:
-        return [*late]
-    image, color = desired.spec.image if desired.spec else "", desired.other_color
-    return [release.gate(Switch(model.catalog_name(desired.name, color), f"all {len(new)} of {image} pass", color),
-                         observation)]
+    late, name, color = release.late_checks(new), observation.desired.name, observation.desired.other_color
+    why = f"all {len(new)} of {observation.spec.image} pass"
+    return [*late] or [release.gate(Switch(model.catalog_name(name, color), why, color), observation)]
 
 
 def still_listed(observation: Observation) -> Obstacle | None:
     """Say why the colour that is not live has to run on: an nginx lists it. A node that does not answer stands against
     its end, but not against the next release."""
     desired, state = observation.desired, observation.state.release
-    deadline_s = desired.spec.release.deadline if desired.spec else 0.0
+    deadline_at = state.switched_at + observation.spec.release.deadline
     dead = [f"{node} (does not answer)" for node, is_alive in observation.behind if not is_alive]
     behind = [*observation.nodes_behind, *([] if state.rollout else dead)]
     if not behind:
         return None
     why = f"the nginx of {', '.join(behind)} may still send requests to it"
-    if observation.now < state.switched_at + deadline_s:
-        return Obstacle(f"{why}; {desired.color} is live", state.switched_at + deadline_s)
+    if observation.now < deadline_at:
+        return Obstacle(f"{why}; {desired.color} is live", deadline_at)
     return Obstacle(f"keeps running beside {desired.color}: {why}; of a node that routes no more, delete the key "
                     f"lictor/nodes/{desired.name}/NODE")
 
@@ -89,7 +74,7 @@ def _start(new: list[Member], standing: list[Member], observation: Observation) 
     desired, running = observation.desired, {member.container.number for member in standing}
     kept = [member.container.number for member in new if release.is_kept(member, observation)]
     others = [number for number in range(1, observation.target + len(new) + 1) if number not in {*kept, *running}]
-    image, color = desired.spec.image if desired.spec else "", desired.other_color
+    image, color = observation.spec.image, desired.other_color
     return [Start(f"{model.catalog_name(desired.name, color)}-{number}",
                   f"release of {image}: as many as are live, {observation.target}", number, color, desired.release)
             for number in [*kept, *others][:observation.target - len(standing)]]
@@ -119,16 +104,16 @@ def _end(member: Member, everyone: list[Member], observation: Observation) -> li
 
 
 def _take_out(member: Member, ending: type[Stop] | type[Remove], observation: Observation) -> Action:
-    action = leave(member, f"{observation.desired.color} is live, and no nginx lists it any more", ending)
+    action = actions.leave(member, f"{observation.desired.color} is live, and no nginx lists it any more", ending)
     against = still_listed(observation) or self_preservation.blindness(observation)
-    return put_off(action, against) if against else confirmed(observation.certain, action)
+    return actions.put_off(action, against) if against else actions.confirmed(observation.certain, action)
 
 
 def _is_to_be_kept(member: Member, observation: Observation) -> bool:
     """Whether it was live before, for `keep`, unless a release needs the colour."""
-    spec, state = observation.desired.spec, observation.state.release
-    return bool(spec and not state.rollout and state.previous_release == member.release
-                and observation.now < state.switched_at + spec.release.keep)
+    state = observation.state.release
+    return (not state.rollout and state.previous_release == member.release
+            and observation.now < state.switched_at + observation.spec.release.keep)
 
 
 def _failure(member: Member, observation: Observation) -> str:

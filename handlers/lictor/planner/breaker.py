@@ -62,11 +62,10 @@ def advance(observation: Observation, *, is_due: bool, is_well: bool) -> Breaker
 
 def _spent(observation: Observation) -> str:
     """Say which budget is spent; "": none."""
-    name, spec, rules = observation.desired.name, observation.desired.spec, observation.rules
-    own = [entry for entry in observation.reservations if entry.service == name]
+    heal, rules = observation.spec.heal, observation.rules
+    own = [entry for entry in observation.reservations if entry.service == observation.desired.name]
     for words, reservations, limit, per_s in (
-            ("its", own, spec.heal.budget if spec else 0, float(spec.heal.per) if spec else 0.0),
-            ("the fleet's", observation.reservations, rules.budget, rules.per_s)):
+            ("its", own, heal.budget, heal.per), ("the fleet's", observation.reservations, rules.budget, rules.per_s)):
         used = count_used(reservations, observation.now, per_s)
         if used >= limit:
             return f"{words} budget is spent: {used} of {limit} replaced within {per_s / 60:g} min"

@@ -15,8 +15,7 @@ def end(member: Member, everyone: list[Member], observation: Observation,
         ending: type[Stop] | type[Remove] = Remove) -> Stop | Remove | Wait:
     """End a draining member, or say what it waits for."""
     since, why = drain_mark(member.instance) or (observation.now, "")
-    drain_s = observation.desired.spec.drain if observation.desired.spec else 0.0
-    is_last = _is_last(member, everyone, observation)
+    drain_s, is_last = observation.spec.drain, _is_last(member, everyone, observation)
     if _is_idle(member, observation):
         return ending(member, f"drained: {why}")
     if observation.now >= since + drain_s and not is_last:

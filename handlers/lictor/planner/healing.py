@@ -9,44 +9,20 @@ instance goes before one that stays passes. Containers that have ended need none
 again by `backoff`.
 """
 
-from lictor.planner import backoff, breaker, release, self_preservation
-from lictor.planner.actions import (
-    Action,
-    Confirm,
-    Drain,
-    Hold,
-    Obstacle,
-    Replace,
-    Wait,
-    confirm,
-    confirmed,
-    hold,
-    leave,
-    put_off,
-    wait,
-)
-from lictor.planner.members import (
-    START_UP_GRACE_S,
-    Departures,
-    Member,
-    candidates,
-    critical_for_s,
-    critical_since,
-    departures,
-    failed_to_pass,
-    members,
-    standing,
-)
+from lictor.planner import actions, backoff, breaker, members, release, self_preservation
+from lictor.planner.actions import Action, Confirm, Drain, Hold, Obstacle, Replace, Wait
+from lictor.planner.members import START_UP_GRACE_S, Departures, Member
 from lictor.planner.observation import Observation
 from lictor.planner.service_state import Failures, Healing
 
 
 def reason(unhealthy: Member, observation: Observation) -> str:
-    return f"critical for {critical_for_s(unhealthy, observation):.0f} s"
+    return f"critical for {members.critical_for_s(unhealthy, observation):.0f} s"
 
 
-def longest_critical(unhealthy: list[Member], observation: Observation) -> Member | None:
-    return max(unhealthy, key=lambda member: critical_for_s(member, observation), default=None)
+def longest_critical(among: list[Member], observation: Observation) -> Member | None:
+    return max((member for member in among if member.condition == "unhealthy"),
+               key=lambda member: members.critical_for_s(member, observation), default=None)
 
 
 def due(observation: Observation) -> Member | None:
@@ -55,7 +31,7 @@ def due(observation: Observation) -> Member | None:
     While too many stand, one is due only if none of the staying ones passes: then none goes before another comes.
     During a release none is; on the way back from one, an instance of the live release may be.
     """
-    everyone, staying = standing(observation), departures(observation).staying
+    everyone, staying = members.standing(observation), members.departures(observation).staying
     is_back = release.is_rolling(observation)
     is_over = len(everyone) > observation.target
     if is_back and (observation.state.release.rollout or is_over) or len(staying) != observation.target:
@@ -65,8 +41,7 @@ def due(observation: Observation) -> Member | None:
     if is_over and any(member.condition in ("healthy", "failing") for member in staying):
         return None
     target = release.target_release(observation)
-    return longest_critical([member for member in staying if member.condition == "unhealthy"
-                             and not (is_back and member.release != target)], observation)
+    return longest_critical([member for member in staying if not is_back or member.release == target], observation)
 
 
 def obstacle(unhealthy: Member, observation: Observation) -> Hold | Wait | Confirm | None:
@@ -74,46 +49,43 @@ def obstacle(unhealthy: Member, observation: Observation) -> Hold | Wait | Confi
     replacement = Replace(unhealthy, reason(unhealthy, observation))
     doubt = self_preservation.doubt(observation)
     if doubt:
-        return put_off(replacement, doubt)
+        return actions.put_off(replacement, doubt)
     if not observation.certain:
-        return confirm(replacement)
+        return actions.confirm(replacement)
     spent = breaker.obstacle(observation)
-    return hold(replacement, spent.why) if spent else None
+    return actions.hold(replacement, spent.why) if spent else None
 
 
 def replace(unhealthy: Member, everyone: list[Member], observation: Observation) -> list[Action]:
     """Start another instance beside the unhealthy one, or let a draining one that is well back into traffic; if
     replicas.max leaves no room, take the unhealthy one away first."""
-    against, spec = obstacle(unhealthy, observation), observation.desired.spec
-    if against or spec is None:
-        return [against] if against else []
-    cancelled = release.cancelled_drains(everyone, observation)[:1]
-    if cancelled:
-        return [*cancelled]
+    against, cancelled = obstacle(unhealthy, observation), release.cancelled_drains(everyone, observation)[:1]
+    if against:
+        return [against]
     running = [member for member in everyone if member.condition != "gone"]
-    if len(running) < spec.replicas.max:
-        why = f"to replace {unhealthy.name}: {reason(unhealthy, observation)}"
-        return [*backoff.starts(everyone, observation, 1, why, release=release.target_release(observation),
-                                replaces=unhealthy.container.id)]
-    return [_replace_in_place(unhealthy, running, spec.replicas.min, spec.replicas.max, observation)]
+    if cancelled or len(running) >= observation.spec.replicas.max:
+        return [*cancelled] or [_replace_in_place(unhealthy, running, observation)]
+    why = f"to replace {unhealthy.name}: {reason(unhealthy, observation)}"
+    return [*backoff.starts(everyone, observation, 1, why, release=release.target_release(observation),
+                            replaces=unhealthy.container.id)]
 
 
 def let_replaced_go(leaving: Departures, observation: Observation) -> list[Action]:
     """Let the unhealthy ones go for which others stand in, once all of those pass; or, if those are unhealthy as well,
     to make room for yet another."""
-    staying, spec = leaving.staying, observation.desired.spec
+    staying = leaving.staying
     if not leaving.replaced or any(member.condition in ("starting", "failing") for member in staying):
         return []
-    is_full = bool(spec and len(leaving.replaced) + len(staying) >= spec.replicas.max)
-    all_unhealthy = all(member.condition == "unhealthy" for member in staying)
-    makes_room = is_full and all_unhealthy and not breaker.obstacle(observation)
+    is_full = len(leaving.replaced) + len(staying) >= observation.spec.replicas.max
+    makes_room = (is_full and all(member.condition == "unhealthy" for member in staying)
+                  and not breaker.obstacle(observation))
     serves_on = makes_room or any(member.condition == "healthy" for member in staying)
     return [_let_go(member, serves_on, observation) for member in leaving.replaced]
 
 
 def note_passed(observation: Observation) -> list[str]:
     """Note which of the containers that are there have passed their check once."""
-    everyone = (*members(observation), *candidates(observation))
+    everyone = (*members.members(observation), *members.candidates(observation))
     passing = {member.container.id for member in everyone if member.check_passes}
     known = passing | set(observation.state.healing.passed_once)
     return sorted({container.id for container in observation.containers} & known)
@@ -122,10 +94,10 @@ def note_passed(observation: Observation) -> list[str]:
 def advance(observation: Observation, *, begins_anew: bool, has_surplus: bool) -> Healing:
     """Note what is critical since when, and count failures; `begins_anew`: a release begins, which may be what mends
     them, and its own deadline runs."""
-    healing, everyone, now = observation.state.healing, members(observation), observation.now
+    healing, everyone, now = observation.state.healing, members.members(observation), observation.now
     # The failures of a scheduler's instances are the scheduler's to make good.
     dead = [] if observation.scheduler else [
-        member for member in everyone if member.condition == "gone" or failed_to_pass(member, observation)]
+        member for member in everyone if member.condition == "gone" or members.failed_to_pass(member, observation)]
     return Healing(
         critical_since=_critical_since(everyone, observation),
         passed_once=healing.passed_once,
@@ -135,35 +107,34 @@ def advance(observation: Observation, *, begins_anew: bool, has_surplus: bool) -
         surplus_since=min(healing.surplus_since or now, now) if has_surplus else 0.0)
 
 
-def _replace_in_place(unhealthy: Member, running: list[Member], least: int, most: int,
-                      observation: Observation) -> Action:
-    why = reason(unhealthy, observation)
+def _replace_in_place(unhealthy: Member, running: list[Member], observation: Observation) -> Action:
+    why, least, most = reason(unhealthy, observation), observation.spec.replicas.min, observation.spec.replicas.max
+    replacement = Replace(unhealthy, why)
     if any(member.condition in ("draining", "leaving") for member in running):
-        return wait(Replace(unhealthy, why), "no room", f"replicas.max is {most}, so another has to be gone first")
+        return actions.wait(replacement, "no room", f"replicas.max is {most}, so another has to be gone first")
     passing = sum(member.condition == "healthy" for member in running)
     if passing - 1 >= least:
         return Drain(unhealthy, f"in place, as replicas.max is {most}: {why}", replaces=unhealthy.container.id)
-    return hold(Replace(unhealthy, why),
-                f"replicas.max is {most}, so none can be started beside it; to restart it in place, at least "
-                f"{least + 1} others would have to pass (replicas.min and one), and {passing} do")
+    return actions.hold(replacement, f"replicas.max is {most}, so none can be started beside it; to restart it in "
+                                     f"place, at least {least + 1} others would have to pass, and {passing} do")
 
 
 def _let_go(member: Member, serves_on: bool, observation: Observation) -> Action:
-    never_passed = failed_to_pass(member, observation)
+    never_passed = members.failed_to_pass(member, observation)
     why = f"a replacement that has not passed its check in {START_UP_GRACE_S:g} s" if never_passed else (
         reason(member, observation))
-    action, doubt = leave(member, why), self_preservation.doubt(observation)
+    action, doubt = actions.leave(member, why), self_preservation.doubt(observation)
     if not serves_on and not never_passed:
-        return put_off(action, Obstacle("none of the staying instances passes its check"))
-    return put_off(action, doubt) if doubt else confirmed(observation.certain, action)
+        return actions.put_off(action, Obstacle("none of the staying instances passes its check"))
+    return actions.put_off(action, doubt) if doubt else actions.confirmed(observation.certain, action)
 
 
 def _critical_since(everyone: list[Member], observation: Observation) -> dict[str, float]:
     """Note the first sightings. They are kept while a registration cannot be seen: an agent's restart is no reason to
     begin anew. A scheduler's instance was started when it was first seen not to pass."""
     known, has_scheduler = observation.state.healing.critical_since, observation.scheduler is not None
-    first_seen = candidates(observation) if has_scheduler else []
-    return {member.container.id: critical_since(member.container, observation) for member in (*everyone, *first_seen)
+    watched = [*everyone, *(members.candidates(observation) if has_scheduler else [])]
+    return {member.container.id: members.critical_since(member.container, observation) for member in watched
             if member.is_critical or member.condition == "starting" and (
                 has_scheduler or member.instance is None and member.container.id in known)}
 

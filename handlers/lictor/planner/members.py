@@ -110,7 +110,7 @@ def critical_for_s(member: Member, observation: Observation) -> float:
 
 
 def critical_since(container: Container, observation: Observation) -> float:
-    """The first sighting; a time to come, by a wrong clock, is now."""
+    """The first sighting of its critical check; a time to come, by a wrong clock, is now."""
     return min(observation.state.healing.critical_since.get(container.id, observation.now), observation.now)
 
 
@@ -166,11 +166,11 @@ def _condition(container: Container, instance: Instance | None, observation: Obs
 
 def _judge(container: Container, observation: Observation) -> tuple[str, float]:
     """Judge a critical check: it is starting, then failing for the grace, then unhealthy."""
-    starts_until, spec = _starts_until(container, observation), observation.desired.spec
+    starts_until = _starts_until(container, observation)
     if container.id not in observation.state.healing.passed_once and observation.now < starts_until:
         return "starting", starts_until
     trusted_since = min(_trusted_since(observation), observation.now)
-    judged_at = max(critical_since(container, observation), trusted_since) + (spec.heal.grace if spec else 0.0)
+    judged_at = max(critical_since(container, observation), trusted_since) + observation.spec.heal.grace
     return ("unhealthy" if observation.now >= judged_at else "failing"), judged_at
 
 

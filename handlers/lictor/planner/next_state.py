@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from lictor.planner import backoff, breaker, healing, plan, release, self_preservation
 from lictor.planner.actions import Action, Redeploy, Scale
@@ -26,9 +26,14 @@ def step(observation: Observation) -> tuple[State, tuple[Action, ...]]:
 def advance(observation: Observation) -> State:
     """The state after this observation; to advance it once more changes nothing.
 
-    The order is part of the rules, as each group goes by what those before it have learnt: when a doubt ends, every
-    instance has its grace anew; who has passed once is starting no more; by both, a release goes on or fails; its
-    begin forgets failures; a replacement that is due may open the breaker; then the release may take over.
+    The order is part of the rules, as each step goes by what the steps before it have learnt:
+    1. trust: if a doubt ends, every instance has its grace anew;
+    2. the instances that have passed once: they are not starting any more;
+    3. the release, which goes on or fails by the conditions that follow from 1 and 2;
+    4. healing: if a release begins, earlier failures are forgotten;
+    5. the breaker, which opens if a replacement is due by all of that;
+    6. the last good input, and the live release: the one under way may take over;
+    7. the causes that operators are notified of.
     """
     stored, after = observation.state, observation.with_state(trust=self_preservation.advance(observation))
     after = _with_healing(after, passed_once=healing.note_passed(after))
@@ -48,18 +53,18 @@ def advance(observation: Observation) -> State:
 
 def switched(observation: Observation) -> State:
     """The state in which the desired release is live, in the other colour; to be written with the colour's key."""
-    return msgspec.structs.replace(observation.state, release=_take_over(observation, observation.desired.other_color))
+    return replace(observation.state, release=_take_over(observation, observation.desired.other_color))
 
 
 def start_failed(state: State, number: int, now: float) -> State:
     """A start that its engine refused is a failure like an end before the check ever passed."""
     failures = backoff.count_failure(state.healing.failures, str(number), 2, now)
-    return msgspec.structs.replace(state, healing=msgspec.structs.replace(state.healing, failures=failures))
+    return replace(state, healing=replace(state.healing, failures=failures))
 
 
 def order_failed(state: State, color: str, now: float) -> State:
     failures = backoff.count_failure(state.release.order_failures, color, 2, now)
-    return msgspec.structs.replace(state, release=msgspec.structs.replace(state.release, order_failures=failures))
+    return replace(state, release=replace(state.release, order_failures=failures))
 
 
 def order_begun(state: State, order: Scale | Redeploy, image: str, now: float) -> LastOrder:
@@ -75,7 +80,7 @@ def order_given(state: State, color: str, order: LastOrder | None) -> State:
     orders = {other: last for other, last in state.release.last_orders.items() if other != color}
     is_over = order is None or order.done
     failures = {other: entry for other, entry in state.release.order_failures.items() if not is_over or other != color}
-    return msgspec.structs.replace(state, release=msgspec.structs.replace(
+    return replace(state, release=replace(
         state.release, last_orders={**orders, **({color: order} if order else {})}, order_failures=failures))
 
 
@@ -83,14 +88,13 @@ def release_failed(state: State, why: str, image: str, now: float) -> State:
     """The release under way has failed for a reason that no observation shows."""
     rollout = state.release.rollout
     failed = Failure(rollout.release if rollout else "", image, why, now)
-    return msgspec.structs.replace(state, release=release.fail(state.release, failed))
+    return replace(state, release=release.fail(state.release, failed))
 
 
 def afresh(state: State) -> State:
     """Close the breaker and end every back-off: an operator asked for it."""
-    return msgspec.structs.replace(
-        state, breaker=None, healing=msgspec.structs.replace(state.healing, failures={}),
-        release=msgspec.structs.replace(state.release, order_failures={}))
+    return replace(state, breaker=None, healing=replace(state.healing, failures={}),
+                   release=replace(state.release, order_failures={}))
 
 
 def causes(observation: Observation) -> dict[str, str]:
@@ -105,19 +109,17 @@ def causes(observation: Observation) -> dict[str, str]:
 
 def _held_causes(observation: Observation) -> dict[str, str]:
     """Doubts that keep an unhealthy instance from being replaced; before the grace is over, it may pass by itself."""
-    state, found, known = observation.state, {}, observation.state.notified.causes
+    trust, found, known = observation.state.trust, {}, observation.state.notified.causes
     is_ripe = any(member.condition == "unhealthy" for member in members(observation))
     shared = self_preservation.suspicion(self_preservation.shared(observation)) if is_ripe else None
+    if shared or HELD in known and trust.doubt:
+        found[HELD] = f"on hold: {shared.why if shared else trust.doubt}. No running instance is replaced."
     own = self_preservation.suspicion(observation) if is_ripe else None
-    if shared or HELD in known and state.trust.doubt:
-        found[HELD] = f"on hold: {shared.why if shared else state.trust.doubt}. No running instance is replaced."
-    here = observation.scheduler.node if observation.scheduler else ""
-    for node in [node for node, since in state.trust.by_node.items() if since == 0.0]:
-        name = f"{HELD} on {node}"
-        if node == here and own or name in known:  # others go by what operators were notified of
-            why = own.why if own else "it doubts what it observes"
-            found[name] = f"on hold on {node}: {why}. No running instance is replaced by this node."
-    return found
+    here, why = observation.scheduler and observation.scheduler.node, own.why if own else "it doubts what it observes"
+    return found | {
+        f"{HELD} on {node}": f"on hold on {node}: {why}. No running instance is replaced by this node."
+        for node, trusted_since in trust.by_node.items()  # other nodes go by what operators were notified of
+        if trusted_since == 0.0 and (node == here and own or f"{HELD} on {node}" in known)}
 
 
 def _given_up_causes(observation: Observation) -> dict[str, str]:
@@ -131,7 +133,7 @@ def _given_up_causes(observation: Observation) -> dict[str, str]:
 
 
 def _with_healing(observation: Observation, **changes: Any) -> Observation:
-    return observation.with_state(healing=msgspec.structs.replace(observation.state.healing, **changes))
+    return observation.with_state(healing=replace(observation.state.healing, **changes))
 
 
 def _is_due(observation: Observation) -> bool:
@@ -145,23 +147,22 @@ def _advance_live(observation: Observation) -> Release:
     colours take over."""
     old, desired, everyone = observation.state.release, observation.desired, members(observation)
     serving, is_proven = release.live_release(observation), old.live_is_proven
-    old = msgspec.structs.replace(old, color=desired.color)
+    old = replace(old, color=desired.color)
     if not is_proven and serving not in ("", desired.release):
-        return msgspec.structs.replace(old, live=_reconstruct(everyone, serving, observation),
-                                       live_release=serving, live_is_proven=True)
+        return replace(old, live=_reconstruct(everyone, serving, observation), live_release=serving,
+                       live_is_proven=True)
     if not is_proven or not everyone and observation.target == 0 and not old.failed:
         has_passed = any(member.check_passes and member.release == desired.release for member in everyone)
-        return msgspec.structs.replace(old, live=desired.table, live_release=desired.release,
-                                       live_is_proven=has_passed, failed=None)
+        return replace(old, live=desired.table, live_release=desired.release, live_is_proven=has_passed, failed=None)
     if not desired.color and _has_come_through(observation):
         return _take_over(observation, desired.color)
-    return msgspec.structs.replace(old, live_release=serving)
+    return replace(old, live_release=serving)
 
 
 def _take_over(observation: Observation, color: str) -> Release:
     """Make the desired release the live one, in this colour."""
     old, desired = observation.state.release, observation.desired
-    return msgspec.structs.replace(
+    return replace(
         old, live=desired.table, live_release=desired.release, live_is_proven=True, color=color,
         previous=old.live, previous_release=release.live_release(observation), switched_at=observation.now,
         rollout=None, failed=None)
@@ -170,7 +171,7 @@ def _take_over(observation: Observation, color: str) -> Release:
 def _has_come_through(observation: Observation) -> bool:
     """Whether all of a release without colours have passed for long enough. With a scheduler, which takes the steps by
     itself, the smoke test is at the end only; while the service is held, no instance passes for long."""
-    rollout = observation.state.release.rollout
+    rollout = observation.rollout
     is_tested = not observation.scheduler or observation.certain and not release.smoke_failures(observation)
     return bool(rollout and rollout.passing_since and not release.is_rolling(observation) and is_well(observation)
                 and observation.now >= release.passing_until(observation) and is_tested)

@@ -8,11 +8,12 @@ import msgspec
 
 from lictor.model import Container, Group, Instance
 from lictor.planner.desired import Desired
-from lictor.planner.service_state import State
-from lictor.spec import settings
+from lictor.planner.service_state import Rollout, State
+from lictor.spec import service_spec, settings
 
 DRAINING = "lictor: draining since "
 
+_NO_SPEC = service_spec.Spec(name="unknown", engine="none")  # nothing is started or ended without a spec
 _DRAINING = re.compile(re.escape(DRAINING) + r"(?P<since>[0-9]{1,12}): (?P<why>.*)", re.DOTALL)
 
 
@@ -61,6 +62,14 @@ class Observation(NamedTuple):
     reservations: tuple[Reservation, ...] = ()  # the whole fleet's; read only when something is critical
     rules: settings.Heal = settings.Heal()
     scheduler: SchedulerView | None = None  # None: lictor itself starts and ends each instance
+
+    @property
+    def spec(self) -> service_spec.Spec:
+        return self.desired.spec or _NO_SPEC
+
+    @property
+    def rollout(self) -> Rollout | None:
+        return self.state.release.rollout
 
     @property
     def target(self) -> int:

@@ -4,34 +4,11 @@ It decides one step at a time from the state of things alone, never from what an
 comes next, after a crash as well, goes on from where the world is.
 """
 
-from lictor.planner import backoff, blue_green, drain, healing, release, rolling, scheduled, self_preservation
-from lictor.planner.actions import (
-    Act,
-    Action,
-    Admit,
-    Confirm,
-    Hold,
-    Obstacle,
-    Remove,
-    Undrain,
-    Wait,
-    confirmed,
-    describe,
-    leave,
-    put_off,
-    wait,
-    wait_for,
-)
-from lictor.planner.members import (
-    Member,
-    departures,
-    has_passed_once,
-    members,
-    registrations,
-    standing,
-    surplus_stands_until,
-)
+from lictor.planner import actions, backoff, blue_green, drain, healing, members, release, rolling, scheduled
+from lictor.planner.actions import Act, Action, Admit, Confirm, Hold, Obstacle, Remove, Undrain, Wait
+from lictor.planner.members import Member
 from lictor.planner.observation import Observation
+from lictor.planner.self_preservation import blindness, new_doubt
 
 
 def plan(observation: Observation) -> tuple[Action, ...]:
@@ -54,26 +31,26 @@ def has_surplus(observation: Observation) -> bool:
     """Whether more run than desired. A count that cannot be read, or a service that is held, makes no surplus."""
     scheduler = observation.scheduler
     return not observation.desired.why_held and bool(
-        scheduled.surplus(observation, scheduler) > 0 if scheduler else departures(observation).surplus)
+        scheduled.surplus(observation, scheduler) > 0 if scheduler else members.departures(observation).surplus)
 
 
 def _held(action: Action, why: str) -> Hold:
-    would = describe(action.kind, action.container, action.reason)
+    would = actions.describe(action.kind, action.container, action.reason)
     return Hold(action.container, f"on hold: {why}. Would {would}",
                 action if isinstance(action, Act) else action.action)
 
 
 def _decide(observation: Observation) -> list[Action]:
     if observation.scheduler:
-        return [*scheduled.actions(observation, observation.scheduler), *_look_again(observation),
+        return [*scheduled.decide(observation, observation.scheduler), *_look_again(observation),
                 *_refuse_release(observation)]
-    everyone = members(observation)
+    everyone = members.members(observation)
     steps = [*(_remove_unproven(everyone, observation) or _keep_up(everyone, observation)),
              *_admit(everyone, observation)]
     cancelled = {step.member for step in steps if isinstance(step, Undrain)}
     draining = [member for member in everyone if member.condition == "draining" and member not in cancelled]
     return [*_remove_remains(everyone), *(drain.end(member, everyone, observation) for member in draining), *steps,
-            *_look_again(observation), *blue_green.actions(observation), *_refuse_release(observation)]
+            *_look_again(observation), *blue_green.decide(observation), *_refuse_release(observation)]
 
 
 def _keep_up(everyone: list[Member], observation: Observation) -> list[Action]:
@@ -85,12 +62,12 @@ def _keep_up(everyone: list[Member], observation: Observation) -> list[Action]:
     unhealthy = healing.due(observation)
     healed = healing.replace(unhealthy, everyone, observation) if unhealthy else []
     is_held = all(isinstance(action, Hold) for action in healed)
-    return [*healed, *rolling.actions(observation)] if is_held else healed
+    return [*healed, *rolling.decide(observation)] if is_held else healed
 
 
 def _keep_count(everyone: list[Member], observation: Observation) -> list[Action]:
     """Bring the standing members to the desired number; then replace the unhealthy ones, one at a time."""
-    leaving, count = departures(observation), len(standing(observation))
+    leaving, count = members.departures(observation), len(members.standing(observation))
     waits = _wait_for_checks(leaving.staying, observation)
     if count < observation.target:
         why, missing = f"{observation.desired.why_replicas}, {count} run", observation.target - count
@@ -105,40 +82,41 @@ def _keep_count(everyone: list[Member], observation: Observation) -> list[Action
 
 def _let_surplus_go(member: Member, staying: list[Member], observation: Observation) -> Action:
     """Let a member go that the spec or the tombstone does not leave, once the surplus has stood for long enough."""
-    action = leave(member, "it was removed" if observation.desired.removed else observation.desired.why_replicas)
-    until, blind = surplus_stands_until(observation), self_preservation.blindness(observation)
+    desired, stands_s = observation.desired, observation.rules.surplus_after_s
+    action = actions.leave(member, "it was removed" if desired.removed else desired.why_replicas)
+    until, blind = members.surplus_stands_until(observation), blindness(observation)
     if observation.now < until:
-        return wait(action, "surplus", f"it has to stand for {observation.rules.surplus_after_s:g} s first", until)
+        return actions.wait(action, "surplus", f"it has to stand for {stands_s:g} s first", until)
     if _is_hidden(member, observation):
-        return wait(action, "surplus", "its registration cannot be seen, so it cannot be drained", member.until)
+        return actions.wait(action, "surplus", "its registration cannot be seen, so it cannot be drained", member.until)
     if blind:
-        return put_off(action, blind)
+        return actions.put_off(action, blind)
     if observation.target and not any(other.condition == "healthy" for other in staying):
-        return put_off(action, Obstacle("none of the staying instances passes its check"))
-    return confirmed(observation.certain, action)
+        return actions.put_off(action, Obstacle("none of the staying instances passes its check"))
+    return actions.confirmed(observation.certain, action)
 
 
 def _is_hidden(member: Member, observation: Observation) -> bool:
     """Whether it has no registration in sight, but may still get one, or is known to nginx from an earlier one."""
     return member.condition == "starting" and member.instance is None and (
-        observation.now < member.until or has_passed_once(member, observation))
+        observation.now < member.until or members.has_passed_once(member, observation))
 
 
 def _remove_unproven(everyone: list[Member], observation: Observation) -> list[Action]:
     """What never passed is not worth a release: it makes room for what is desired now."""
-    desired, blind = observation.desired, self_preservation.blindness(observation)
+    desired, blind = observation.desired, blindness(observation)
     if release.live_release(observation) or desired.spec is None or desired.removed:
         return []
-    unproven = [member for member in everyone if member.stands and member.release != desired.release
-                and member.instance and not has_passed_once(member, observation)
-                and all(instance.status == "critical" for instance in registrations(member, observation))]
-    removals = [Remove(member, "it has never passed its check, and another release is desired") for member in unproven]
-    return [put_off(action, blind) if blind else confirmed(observation.certain, action) for action in removals]
+    removals = [Remove(member, "it has never passed its check, and another release is desired")
+                for member in everyone if member.stands and member.release != desired.release
+                and member.instance and not members.has_passed_once(member, observation)
+                and all(instance.status == "critical" for instance in members.registrations(member, observation))]
+    return [actions.put_off(act, blind) if blind else actions.confirmed(observation.certain, act) for act in removals]
 
 
 def _admit(everyone: list[Member], observation: Observation) -> list[Admit]:
     """Outside of a release let in what passes: its registration was lost, say, and made anew."""
-    if observation.state.release.rollout:
+    if observation.rollout:
         return []
     return [Admit(member, "it passes, and is of the live release") for member in everyone
             if member.condition == "joining" and member.release == release.target_release(observation)]
@@ -158,20 +136,21 @@ def _look_again(observation: Observation) -> list[Confirm]:
     if release.is_late(observation):
         return [Confirm("", "unconfirmed: the release's deadline has passed. A consistent reading has to show how far "
                             "it is.")]
-    if not doubt or self_preservation.new_doubt(observation):
+    if not doubt or new_doubt(observation):
         return []
     return [Confirm("", f"on hold: {doubt}. A consistent reading has to show that this is over.")]
 
 
 def _wait_for_checks(staying: list[Member], observation: Observation) -> list[Wait]:
-    grace_s = observation.desired.spec.heal.grace if observation.desired.spec else 0.0
+    grace_s = observation.spec.heal.grace
     reasons = {"starting": "starting: its check has not passed yet.",
                "failing": f"failing: its check is critical for less than the grace of {grace_s:g} s."}
-    return [wait_for(member, reasons[member.condition]) for member in staying if member.condition in reasons]
+    return [actions.wait_for(member, reasons[member.condition]) for member in staying if member.condition in reasons]
 
 
 def _refuse_release(observation: Observation) -> list[Hold]:
     failed = release.standing_failure(observation)
+    if failed is None:
+        return []
     return [Hold("", f"on hold: the release of {failed.image} failed: {failed.why}. It is not tried again until "
-                     f"something changes, or `lictor deploy {observation.desired.name} {failed.image}`."
-                 )] if failed else []
+                     f"another is desired, or `lictor deploy {observation.desired.name} {failed.image}`.")]

@@ -12,7 +12,7 @@ Never: the live release is given up before another has passed; a failed release 
 a release that never passed is gone back to.
 """
 
-import msgspec
+from msgspec.structs import replace
 
 from lictor.planner import backoff, self_preservation
 from lictor.planner.actions import Act, Action, Undrain, Wait, confirmed, put_off, wait, wait_for
@@ -35,7 +35,7 @@ def live_release(observation: Observation) -> str:
 
 def target_release(observation: Observation) -> str:
     """The fingerprint of what instances of the live colour are made from now; without colours that is a release's."""
-    rollout, desired = observation.state.release.rollout, observation.desired
+    rollout, desired = observation.rollout, observation.desired
     return rollout.release if rollout and not desired.color else live_release(observation) or desired.release
 
 
@@ -67,22 +67,20 @@ def standing_failure(observation: Observation) -> Failure | None:
 
 def new_members(observation: Observation) -> list[Member]:
     """The members of the release under way; also ended ones, and those that were kept of an earlier one."""
-    rollout = observation.state.release.rollout
+    rollout = observation.rollout
     return [member for member in _around(observation) if rollout and member.release == rollout.release]
 
 
 def is_kept(member: Member, observation: Observation) -> bool:
     """Whether it was stopped before the release began that needs it again."""
-    rollout = observation.state.release.rollout
-    began_at = rollout.began_at if rollout else observation.now
+    began_at = observation.rollout.began_at if observation.rollout else observation.now
     return member.container.status == "exited" and member.container.started_at < began_at
 
 
 def in_the_way(observation: Observation) -> list[Member]:
     """The members of other releases that are still there in the colour that the new release is to have."""
-    rollout = observation.state.release.rollout
-    return [member for member in candidates(observation) if member.condition != "gone"
-            and member.release != (rollout.release if rollout else "")]
+    new = new_members(observation)
+    return [member for member in candidates(observation) if member.condition != "gone" and member not in new]
 
 
 def is_rolling(observation: Observation) -> bool:
@@ -96,16 +94,16 @@ def is_rolling(observation: Observation) -> bool:
 
 def passing_until(observation: Observation) -> float:
     """How long the new instances have to pass before the next step; 0.0: none passes."""
-    rollout, spec = observation.state.release.rollout, observation.desired.spec
-    return rollout.passing_since + spec.release.healthy_for if rollout and rollout.passing_since and spec else 0.0
+    rollout = observation.rollout
+    return rollout.passing_since + observation.spec.release.healthy_for if rollout and rollout.passing_since else 0.0
 
 
 def gate(act: Act, observation: Observation) -> Action:
     """Take the next step of a release once its instances have passed for `healthy_for`, their smoke test too, and a
     consistent reading shows it; else say what it waits for."""
-    until, blind, spec = passing_until(observation), self_preservation.blindness(observation), observation.desired.spec
-    if spec and observation.now < until:
-        return wait(act, "passing", f"for less than {spec.release.healthy_for:g} s", until)
+    until, blind = passing_until(observation), self_preservation.blindness(observation)
+    if observation.now < until:
+        return wait(act, "passing", f"for less than {observation.spec.release.healthy_for:g} s", until)
     if blind:
         return put_off(act, blind)
     if observation.certain and (failures := smoke_failures(observation)):
@@ -120,21 +118,18 @@ def late_checks(new: list[Member]) -> list[Wait]:
 
 def smoke_failures(observation: Observation) -> str:
     """Say which new instances fail the smoke test; "": none. Known after a consistent reading only."""
-    spec = observation.desired.spec
-    if spec is None or not spec.release.smoke:
-        return ""
-    bad = [f"{member.name} {observation.smoke.get(member.container.id, 'was not tested')}"
-           for member in new_members(observation)
-           if member.passes and observation.smoke.get(member.container.id, "?")]
-    return f"smoke path {spec.release.smoke}: {'; '.join(bad)}" if bad else ""
+    path, results = observation.spec.release.smoke, observation.smoke
+    bad = [f"{member.name} {results.get(member.container.id, 'was not tested')}" for member in new_members(observation)
+           if path and member.passes and results.get(member.container.id, "?")]
+    return f"smoke path {path}: {'; '.join(bad)}" if bad else ""
 
 
 def is_late(observation: Observation) -> bool:
     """Whether the deadline has passed. It counts from the last new instance, and from when its scheduler had its order,
     so that a long pull of the image, a long playbook or a drain is not held against the release."""
-    spec, rollout = observation.desired.spec, observation.state.release.rollout
-    return bool(spec and rollout and rollout.moved_at and not self_preservation.blindness(observation)
-                and observation.now >= rollout.moved_at + spec.release.deadline)
+    rollout, deadline_s = observation.rollout, observation.spec.release.deadline
+    return bool(rollout and rollout.moved_at and not self_preservation.blindness(observation)
+                and observation.now >= rollout.moved_at + deadline_s)
 
 
 def is_order_done(observation: Observation, color: str) -> bool:
@@ -147,14 +142,14 @@ def advance(observation: Observation) -> Release:
     """Forget the failure of something else; begin, continue or end the release under way; fail it."""
     before, desired, now = observation.state.release, observation.desired, observation.now
     failed = before.failed if before.failed and before.failed.release == desired.release else None
-    observation = observation.with_state(release=msgspec.structs.replace(before, failed=failed))
-    release = msgspec.structs.replace(observation.state.release, rollout=_advance_rollout(observation))
+    observation = observation.with_state(release=replace(before, failed=failed))
+    release = replace(observation.state.release, rollout=_advance_rollout(observation))
     failure = _failure(observation.with_state(release=release))
     release = fail(release, failure) if failure else release
     failures = {} if has_begun(release, before, desired.release) else release.order_failures
-    return msgspec.structs.replace(
+    return replace(
         release, switched_at=min(release.switched_at, now),
-        last_orders={color: msgspec.structs.replace(order, at=min(order.at, now))
+        last_orders={color: replace(order, at=min(order.at, now))
                      for color, order in release.last_orders.items()},
         order_failures={color: Failures(entry.count, min(entry.last_at, now)) for color, entry in failures.items()
                         if backoff.is_fresh(entry, now)})
@@ -169,7 +164,7 @@ def has_begun(release: Release, before: Release, desired_release: str) -> bool:
 
 def fail(release: Release, failure: Failure) -> Release:
     """End the release under way; that its scheduler could not be given orders does not put off the way back."""
-    return msgspec.structs.replace(release, rollout=None, failed=failure, order_failures={})
+    return replace(release, rollout=None, failed=failure, order_failures={})
 
 
 def _is_requested(observation: Observation) -> bool:
@@ -183,13 +178,14 @@ def _around(observation: Observation) -> list[Member]:
 
 
 def _advance_rollout(observation: Observation) -> Rollout | None:
-    rollout, desired = observation.state.release.rollout, observation.desired
+    rollout, desired = observation.rollout, observation.desired
     if desired.why_held and not desired.removed:
-        return msgspec.structs.replace(rollout, passing_since=0.0, moved_at=0.0) if rollout else None
+        return replace(rollout, passing_since=0.0, moved_at=0.0) if rollout else None
     if not _is_requested(observation) or standing_failure(observation):
         return None
-    is_same = rollout and rollout.release == desired.release
-    return _continue(rollout if rollout and is_same else Rollout(desired.release, observation.now), observation)
+    if rollout is None or rollout.release != desired.release:
+        rollout = Rollout(desired.release, observation.now)
+    return _continue(rollout, observation)
 
 
 def _continue(rollout: Rollout, observation: Observation) -> Rollout:
@@ -216,20 +212,19 @@ def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
 def _waits_for_drains(release: str, observation: Observation) -> bool:
     """Whether an instance that it replaces, or that has its colour, still answers its last requests. With a scheduler
     that counts only for as long as it may take: its registration may be left over."""
-    spec, marks = observation.desired.spec, [drain_mark(member.instance) for member in _around(observation)
-                                             if member.condition == "draining" and member.release != release]
-    return any(mark and spec and (not observation.scheduler
-                                  or observation.now < mark[0] + spec.drain + spec.stop_grace_period)
-               for mark in marks)
+    longest_s = observation.spec.drain + observation.spec.stop_grace_period
+    marks = [drain_mark(member.instance) for member in _around(observation)
+             if member.condition == "draining" and member.release != release]
+    return any(mark and (not observation.scheduler or observation.now < mark[0] + longest_s) for mark in marks)
 
 
 def _failure(observation: Observation) -> Failure | None:
     """Say why the release under way has failed, if it has."""
-    rollout, desired = observation.state.release.rollout, observation.desired
-    if not rollout or desired.why_held or desired.spec is None:
+    rollout = observation.rollout
+    if not rollout or observation.desired.why_held:
         return None
     why = _ended(observation) or _given_up(observation) or _late(observation)
-    return Failure(rollout.release, desired.spec.image, why, observation.now) if why else None
+    return Failure(rollout.release, observation.spec.image, why, observation.now) if why else None
 
 
 def _ended(observation: Observation) -> str:
@@ -240,7 +235,7 @@ def _ended(observation: Observation) -> str:
 
 
 def _given_up(observation: Observation) -> str:
-    color, rollout = observation.desired.release_color, observation.state.release.rollout
+    color, rollout = observation.desired.release_color, observation.rollout
     group, order = observation.group(color), observation.state.release.last_orders.get(color)
     if not group or not rollout or not order or order.at < rollout.began_at:  # it gave up an earlier try
         return ""
@@ -250,10 +245,9 @@ def _given_up(observation: Observation) -> str:
 
 def _late(observation: Observation) -> str:
     """All but a failing check has to be shown by a consistent reading, which makes the smoke test too."""
-    spec = observation.desired.spec
-    if spec is None or not is_late(observation):
+    if not is_late(observation):
         return ""
-    within = f"within {spec.release.deadline:g} s"
+    within = f"within {observation.spec.release.deadline:g} s"
     new = [member for member in new_members(observation) if member.stands]
     late = [f"{member.name} is {member.condition}" for member in new if not member.passes]
     if late:
@@ -263,28 +257,26 @@ def _late(observation: Observation) -> str:
     if len(new) < observation.target and not smoke_failures(observation):
         count = f"only {len(new)} of {observation.target}" if new else "no instance"
         return f"{count} could be started {within}{_trouble(observation)}"
-    return smoke_failures(observation) or _order_trouble(spec.release.deadline, within, observation)
+    return smoke_failures(observation) or _order_trouble(within, observation)
 
 
-def _order_trouble(deadline_s: float, within: str, observation: Observation) -> str:
+def _order_trouble(within: str, observation: Observation) -> str:
     if _are_too_many(observation):
         return (f"{len(_around(observation))} are there, {observation.target} are desired; the scheduler did not end "
                 f"the others {within}")
     surplus_since = observation.state.healing.surplus_since if not observation.desired.color else 0.0
     ordered_at = surplus_since + observation.rules.surplus_after_s if surplus_since else 0.0  # fewer, after a while
     is_done = is_order_done(observation, observation.desired.release_color)
-    return "" if is_done or observation.now < ordered_at + deadline_s else (
+    return "" if is_done or observation.now < ordered_at + observation.spec.release.deadline else (
         f"its scheduler did not complete its order {within}")
 
 
 def _are_too_many(observation: Observation) -> bool:
     """Whether for too long more are there than ordered: a scheduler ends what it replaces when the new ones pass."""
-    rollout, spec = observation.state.release.rollout, observation.desired.spec
-    group = observation.group(observation.desired.release_color)
+    rollout, group = observation.rollout, observation.group(observation.desired.release_color)
     ordered = max(observation.target, group.replicas if group else 0)  # fewer are ordered only after a while
-    return bool(observation.scheduler and rollout and spec and rollout.passing_since
-                and len(_around(observation)) > ordered
-                and observation.now >= rollout.passing_since + spec.release.deadline)
+    return bool(observation.scheduler and rollout and rollout.passing_since and len(_around(observation)) > ordered
+                and observation.now >= rollout.passing_since + observation.spec.release.deadline)
 
 
 def _trouble(observation: Observation) -> str:

@@ -5,7 +5,7 @@ first), passes, is let in, and then an old one goes. Back, after a release faile
 the same steps. Never: an instance that passes goes for one that does not.
 """
 
-import msgspec
+from msgspec.structs import replace
 
 from lictor.planner import backoff, healing, release
 from lictor.planner.actions import Action, Admit, Hold, Wait, hold, leave, wait_for
@@ -13,9 +13,9 @@ from lictor.planner.members import WORST_FIRST, Member, is_replaced, members, st
 from lictor.planner.observation import Observation
 
 
-def actions(observation: Observation) -> list[Action]:
+def decide(observation: Observation) -> list[Action]:
     """Decide the next step; none is taken while an earlier one has not ended well."""
-    return forward(observation) if observation.state.release.rollout else back(observation)
+    return forward(observation) if observation.rollout else back(observation)
 
 
 def forward(observation: Observation) -> list[Action]:
@@ -44,7 +44,7 @@ def back(observation: Observation) -> list[Action]:
 def last_step(observation: Observation) -> list[Action]:
     """Let the last new instances in: only the release under way stands, and it takes over after `healthy_for`."""
     desired = observation.desired
-    if desired.color or not observation.state.release.rollout or release.is_rolling(observation):
+    if desired.color or not observation.rollout or release.is_rolling(observation):
         return []
     admitted, until = _admit(standing(observation), observation), release.passing_until(observation)
     passing = Wait(desired.name, "passing: all instances are of the new release, and have to pass for a while.", until)
@@ -52,12 +52,10 @@ def last_step(observation: Observation) -> list[Action]:
 
 
 def _divide(observation: Observation) -> tuple[list[Member], list[Member]]:
-    """Divide the standing members into right and wrong ones by the target release; on the way back a replaced one is
-    wrong too."""
-    target, is_back = release.target_release(observation), observation.state.release.rollout is None
-    everyone = standing(observation)
+    """Divide the standing members by the target release; on the way back a replaced one is wrong too."""
+    target, everyone = release.target_release(observation), standing(observation)
     right = [member for member in everyone if member.release == target
-             and not (is_back and is_replaced(member, observation))]
+             and (observation.rollout or not is_replaced(member, observation))]
     return right, [member for member in everyone if member not in right]
 
 
@@ -80,8 +78,7 @@ def _step(right: list[Member], wrong: list[Member], observation: Observation) ->
 
 def _start_next(worst: Member, everyone: list[Member], observation: Observation) -> list[Action]:
     """Start one more of the target release; if replicas.max leaves no room, let a wrong one go first."""
-    spec, why = observation.desired.spec, _purpose(observation)
-    least, most = (max(spec.replicas.min, 1), spec.replicas.max) if spec else (1, 0)
+    why, least, most = _purpose(observation), max(observation.spec.replicas.min, 1), observation.spec.replicas.max
     if len(everyone) < most:
         return [*backoff.starts(members(observation), observation, 1, f"{why}: one at a time",
                                 release=release.target_release(observation))]
@@ -108,16 +105,16 @@ def _unready(member: Member, observation: Observation) -> Wait | Hold:
 
 def _remove_unhealthy(member: Member, observation: Observation) -> Action:
     """One more than desired stands, and one of the live release is unhealthy: that one goes, by judgement."""
-    leaving = leave(member, f"{_purpose(observation)}: {healing.reason(member, observation)}")
-    leaving = msgspec.structs.replace(leaving, replaces=member.container.id)
+    leaving = replace(leave(member, f"{_purpose(observation)}: {healing.reason(member, observation)}"),
+                      replaces=member.container.id)
     return healing.obstacle(member, observation) or release.gate(leaving, observation)
 
 
 def _purpose(observation: Observation) -> str:
-    spec, state = observation.desired.spec, observation.state.release
-    if state.rollout and spec:
-        return f"release of {spec.image}"
-    return f"back from {state.failed.image}, whose release failed" if state.failed else "back to the live release"
+    failed = observation.state.release.failed
+    if observation.rollout:
+        return f"release of {observation.spec.image}"
+    return f"back from {failed.image}, whose release failed" if failed else "back to the live release"
 
 
 def _worst(members: list[Member], observation: Observation) -> Member:

@@ -5,41 +5,25 @@ served by the live colour, so fewer of it are ordered with care, and never toget
 that remembers its orders goes on with them; one that does not is given the order again when something else is there.
 """
 
-import msgspec
+from msgspec.structs import replace
 
 from lictor.model import Group, Instance, catalog_name
-from lictor.planner import backoff, blue_green, healing, release, rolling
-from lictor.planner.actions import (
-    Act,
-    Action,
-    Confirm,
-    End,
-    Order,
-    Redeploy,
-    Replace,
-    Retire,
-    Scale,
-    Wait,
-    confirmed,
-    hold,
-    put_off,
-    wait,
-)
+from lictor.planner import actions, backoff, blue_green, healing, release, rolling
+from lictor.planner.actions import Act, Action, Confirm, End, Order, Redeploy, Replace, Retire, Scale, Wait
 from lictor.planner.members import Member, members, surplus_stands_until
 from lictor.planner.observation import Observation, SchedulerView
-from lictor.spec import service_spec
 
 
-def actions(observation: Observation, scheduler: SchedulerView) -> list[Action]:
+def decide(observation: Observation, scheduler: SchedulerView) -> list[Action]:
     """Decide which orders to give, and which unhealthy instance to replace."""
     desired = observation.desired
     if not scheduler.takes_orders:
         return [] if desired.removed else _heal(observation, scheduler)
-    if desired.removed or desired.spec is None:
+    if desired.removed:
         return [_back_off(action, observation) for action in _retire_all(observation, scheduler)]
-    orders = _order(observation, scheduler, desired.spec, desired.color, release.target_release(observation))
+    orders = _order(observation, scheduler, desired.color, release.target_release(observation))
     if desired.color:
-        orders += [*blue_green.restore_color_key(observation), *_other_color(observation, scheduler, desired.spec)]
+        orders += [*blue_green.restore_color_key(observation), *_other_color(observation, scheduler)]
     elif not orders:
         orders = _end_rollout(observation)
     acts = any(isinstance(action, Act) for action in orders)  # then no other order at once
@@ -55,14 +39,14 @@ def is_over(observation: Observation) -> bool:
 
 def due(observation: Observation, scheduler: SchedulerView) -> Member | None:
     """The unhealthy instance that this node is to replace next; None while others are on their way."""
-    everyone, rollout = members(observation), observation.state.release.rollout
-    if rollout and not observation.desired.color or any(member.condition == "starting" for member in everyone):
-        return None
-    if not len(everyone) <= observation.target <= len(everyone) + len(_out_of_sight(observation)):
+    everyone, away = members(observation), _out_of_sight(observation)
+    is_rolled_out = observation.rollout and not observation.desired.color
+    is_complete = len(everyone) <= observation.target <= len(everyone) + len(away)
+    if is_rolled_out or not is_complete or any(member.condition == "starting" for member in everyone):
         return None
     return healing.longest_critical(
-        [member for member in everyone if member.condition == "unhealthy" and _is_ours(member, scheduler)
-         and not _is_on_its_way(member, observation)], observation)
+        [member for member in everyone if _is_ours(member, scheduler) and not _is_on_its_way(member, observation)],
+        observation)
 
 
 def surplus(observation: Observation, scheduler: SchedulerView) -> int:
@@ -94,32 +78,30 @@ def _out_of_sight(observation: Observation) -> list[Instance]:
             and (listed is None or instance.container_id in listed)]
 
 
-def _order(observation: Observation, scheduler: SchedulerView, spec: service_spec.Spec, color: str,
-           fingerprint: str) -> list[Action]:
+def _order(observation: Observation, scheduler: SchedulerView, color: str, fingerprint: str) -> list[Action]:
     """Give the order for one colour if it is another one than the last, or if nothing has come of that."""
     desired, count, group = observation.desired, observation.target, observation.group(color)
     serves = color == desired.color
     scale = Scale(catalog_name(desired.name, color), desired.why_replicas, color, count, fingerprint)
     if observation.state.release.live is None and fingerprint != desired.release:
-        return [hold(scale, "it is unknown what the serving instances were made from; another release would end that")]
+        return [actions.hold(scale, "it is unknown what the live instances were made from; another release ends that")]
     if group is None or group.release != fingerprint:
-        return [_release_order(scale, group, serves, spec, observation)]
+        return [_order_release(scale, group, serves, observation)]
     if group.replicas > count and serves:
         return [_order_fewer(scale, f"{group.replicas} are ordered", observation)]
     if group.replicas != count:
         return [scale]
     if not release.is_order_done(observation, color):
         why = f"ordered again, as the last order was not completed: {scale.reason}"
-        return [msgspec.structs.replace(scale, reason=why)]
-    return _order_again(scale, group, spec, observation, scheduler)
+        return [replace(scale, reason=why)]
+    return _order_again(scale, group, observation, scheduler)
 
 
-def _release_order(scale: Scale, group: Group | None, serves: bool, spec: service_spec.Spec,
-                   observation: Observation) -> Scale | Redeploy:
+def _order_release(scale: Scale, group: Group | None, serves: bool, observation: Observation) -> Scale | Redeploy:
     if group is None or not group.replicas:
         return scale
-    live = observation.state.release.live or {}
-    image = spec.image if scale.release == observation.desired.release else live.get("image")
+    is_desired, live = scale.release == observation.desired.release, observation.state.release.live or {}
+    image = observation.spec.image if is_desired else live.get("image")
     runs = f"{group.image} runs" if group.release else "it is unknown what runs"
     count = max(scale.replicas, group.replicas) if serves else scale.replicas
     return Redeploy(scale.container, f"{image} is desired, {runs}", scale.color, count, scale.release)
@@ -130,32 +112,32 @@ def _order_fewer(scale: Scale, why: str, observation: Observation) -> Action:
     until = surplus_stands_until(observation)
     if observation.now < until:
         stands_s = observation.rules.surplus_after_s
-        return wait(scale, "surplus", f"{why}, and that has to stand for {stands_s:g} s", until)
-    return confirmed(observation.certain, scale)
+        return actions.wait(scale, "surplus", f"{why}, and that has to stand for {stands_s:g} s", until)
+    return actions.confirmed(observation.certain, scale)
 
 
-def _order_again(scale: Scale, group: Group, spec: service_spec.Spec, observation: Observation,
-                 scheduler: SchedulerView) -> list[Action]:
+def _order_again(scale: Scale, group: Group, observation: Observation, scheduler: SchedulerView) -> list[Action]:
     """Give the last order again if something else is there, unless the scheduler goes on with it and says itself what
     keeps it."""
     alive = sum(instance.service == scale.container and instance.node_alive for instance in observation.instances)
-    is_live = scale.color == observation.desired.color
-    too_many = not scheduler.remembers_orders and is_live and alive > scale.replicas
-    is_unseen = spec.port is None and not observation.state.release.live_is_proven  # it is never registered
-    if (alive >= scale.replicas or is_unseen) and not group.gave_up and not too_many:
+    is_live, forgets = scale.color == observation.desired.color, not scheduler.remembers_orders
+    too_many = forgets and is_live and alive > scale.replicas
+    is_never_seen = observation.spec.port is None and not observation.state.release.live_is_proven
+    is_done = alive >= scale.replicas or is_never_seen
+    if is_done and not group.gave_up and not too_many:
         return []
-    why = f"{alive} of {scale.replicas} are there" + (f": {group.trouble}" if group.trouble else "")
-    goes_on, again_at = scheduler.remembers_orders and not group.gave_up, _order_again_at(scale.color, observation)
-    if goes_on or observation.now < again_at:
-        return [Wait(scale.container, f"ordered: {why}.", 0.0 if goes_on else again_at)]
-    again = msgspec.structs.replace(scale, reason=f"ordered again: {why}")
-    return [_order_fewer(again, why, observation) if too_many else confirmed(observation.certain, again)]
+    why = ": ".join(filter(None, (f"{alive} of {scale.replicas} are there", group.trouble)))
+    again_at = _order_again_at(scale.color, observation) if forgets or group.gave_up else 0.0
+    if not again_at or observation.now < again_at:
+        return [Wait(scale.container, f"ordered: {why}.", again_at)]
+    again = replace(scale, reason=f"ordered again: {why}")
+    return [_order_fewer(again, why, observation) if too_many else actions.confirmed(observation.certain, again)]
 
 
 def _order_again_at(color: str, observation: Observation) -> float:
     """When an order may be given again: its scheduler has a deadline for it."""
-    spec, order = observation.desired.spec, observation.state.release.last_orders.get(color)
-    return (order.at if order else 0.0) + (spec.release.deadline if spec else 0.0)
+    order = observation.state.release.last_orders.get(color)
+    return (order.at if order else 0.0) + observation.spec.release.deadline
 
 
 def _back_off(action: Action, observation: Observation) -> Action:
@@ -163,14 +145,16 @@ def _back_off(action: Action, observation: Observation) -> Action:
     if not isinstance(action, Order):
         return action
     name, failures = observation.desired.name, observation.state.release.order_failures.get(action.color)
-    again_at = backoff.retry_at(name, f"telling {action.color}".rstrip(), failures) if failures else 0.0
-    return action if observation.now >= again_at else wait(action, "backing off", "its scheduler failed", again_at)
+    again_at = backoff.retry_at(name, f"order {action.color}", failures) if failures else 0.0
+    if observation.now >= again_at:
+        return action
+    return actions.wait(action, "backing off", "its scheduler failed", again_at)
 
 
 def _end_rollout(observation: Observation) -> list[Action]:
     """Say what a release without colours waits for, whose steps its scheduler takes; `next_state` lets it take over."""
     name, everyone = observation.desired.name, members(observation)
-    if not observation.state.release.rollout:
+    if not observation.rollout:
         return []
     if release.is_rolling(observation) or len(everyone) != observation.target:
         new = len(release.new_members(observation))
@@ -189,43 +173,39 @@ def _incomplete(name: str, new: int, others: int, observation: Observation) -> W
     return Wait(name, f"release: {new} of {observation.target} are there{beside}.")
 
 
-def _other_color(observation: Observation, scheduler: SchedulerView, spec: service_spec.Spec) -> list[Action]:
+def _other_color(observation: Observation, scheduler: SchedulerView) -> list[Action]:
     """Bring up a release in the colour that is not live; end what was live before, or has failed."""
-    desired, rollout = observation.desired, observation.state.release.rollout
-    color = desired.other_color
+    desired, rollout, color = observation.desired, observation.rollout, observation.desired.other_color
     group, name = observation.group(color), catalog_name(desired.name, color)
     if not rollout:
-        return _wind_down(group, scheduler, spec, observation) if group else []
+        return _wind_down(group, scheduler, observation) if group else []
     is_taken = group and group.release != rollout.release and group.replicas
     listed = blue_green.still_listed(observation) if is_taken else None
     if listed:
         return [Wait(name, f"in the way: {listed.why}. The new release has to wait.")]
-    orders = _order(observation, scheduler, spec, color, rollout.release)
-    if orders:
-        return orders
+    orders = _order(observation, scheduler, color, rollout.release)
     new, others = release.new_members(observation), release.in_the_way(observation)
-    if len(new) != observation.target or others:
+    if not orders and (len(new) != observation.target or others):
         return [_incomplete(name, len(new), len(others), observation)]
-    return blue_green.switch(new, observation)
+    return orders or blue_green.switch(new, observation)
 
 
-def _wind_down(group: Group, scheduler: SchedulerView, spec: service_spec.Spec,
-               observation: Observation) -> list[Action]:
+def _wind_down(group: Group, scheduler: SchedulerView, observation: Observation) -> list[Action]:
     """Scale the colour that is not live to nothing once no nginx lists it, and retire it after `keep`."""
-    color, state = observation.desired.color, observation.state.release
+    color, state, spec = observation.desired.color, observation.state.release, observation.spec
     name = catalog_name(observation.desired.name, group.color)
     is_there = group.replicas > 0 or _lingers(group, observation, scheduler)
     stop = Scale(name, f"{color} is live, and no nginx lists it any more", group.color, 0, group.release)
     listed = blue_green.still_listed(observation) if is_there else None
     if listed:
-        return [put_off(stop, listed)]
+        return [actions.put_off(stop, listed)]
     if state.failed and state.failed.release == group.release and (is_there or scheduler.remembers_orders):
         return [Retire(name, f"its release failed: {state.failed.why}", group.color, group.release)]
     idle_at = state.switched_at + spec.drain  # connections on other nodes cannot be seen
     if is_there and observation.now < idle_at:
-        return [wait(stop, "draining", "its last requests may take as long as a drain", idle_at)]
+        return [actions.wait(stop, "draining", "its last requests may take as long as a drain", idle_at)]
     if is_there:
-        return [confirmed(observation.certain, stop)]
+        return [actions.confirmed(observation.certain, stop)]
     is_kept = observation.now < state.switched_at + spec.release.keep
     return [] if is_kept or not scheduler.remembers_orders else [
         Retire(name, "it was kept for long enough", group.color, group.release)]
@@ -238,16 +218,17 @@ def _lingers(group: Group, observation: Observation, scheduler: SchedulerView) -
 
 
 def _retire_all(observation: Observation, scheduler: SchedulerView) -> list[Action]:
-    return [confirmed(observation.certain, Retire(catalog_name(observation.desired.name, group.color), "it was removed",
-                                                  group.color, group.release))
-            for group in scheduler.groups
-            if group.replicas or scheduler.remembers_orders or _lingers(group, observation, scheduler)]
+    name, groups = observation.desired.name, [group for group in scheduler.groups if group.replicas
+                                              or scheduler.remembers_orders or _lingers(group, observation, scheduler)]
+    retires = [Retire(catalog_name(name, group.color), "it was removed", group.color, group.release)
+               for group in groups]
+    return [actions.confirmed(observation.certain, retire) for retire in retires]
 
 
 def _heal(observation: Observation, scheduler: SchedulerView) -> list[Action]:
     """End an unhealthy instance, so that its scheduler starts another; else order all anew."""
-    unhealthy, spec, desired = due(observation, scheduler), observation.desired.spec, observation.desired
-    if unhealthy is None or spec is None:
+    unhealthy, desired = due(observation, scheduler), observation.desired
+    if unhealthy is None:
         return []
     why, container_id = healing.reason(unhealthy, observation), unhealthy.container.id
     against = healing.obstacle(unhealthy, observation)
@@ -257,7 +238,7 @@ def _heal(observation: Observation, scheduler: SchedulerView) -> list[Action]:
         return [End(unhealthy, f"{why}; its scheduler starts another", container_id)]
     again_at = _order_again_at(desired.color, observation)
     if observation.now < again_at:
-        return [wait(Replace(unhealthy, why), "ordered",
-                     f"its scheduler had an order less than {spec.release.deadline:g} s ago", again_at)]
+        return [actions.wait(Replace(unhealthy, why), "ordered",
+                     f"its scheduler had an order less than {observation.spec.release.deadline:g} s ago", again_at)]
     return [Redeploy(desired.catalog_name, f"{unhealthy.name}: {why}", desired.color, observation.target,
                      release.target_release(observation), container_id)]
