@@ -98,15 +98,15 @@ class Client:
 
         with translated(f"pull {image}"), multiprocessing.pool.ThreadPool(1) as pool:
             try:
-                said = pool.apply_async(self._api.pull, [image]).get(timeout_s)
+                output = pool.apply_async(self._api.pull, [image]).get(timeout_s)
             except multiprocessing.TimeoutError as error:
                 raise errors.Unavailable(f"docker: pull {image}: not done within {timeout_s:g} s") from error
             except docker.errors.APIError as error:
                 raise _not_pulled(image, error.explanation or str(error)) from error
-            messages: Iterator[Any] = docker.utils.json_stream.json_stream(said.split("\n"))
-            for each in messages:
-                if "error" in each:
-                    raise _not_pulled(image, each["error"])
+            messages: Iterator[Any] = docker.utils.json_stream.json_stream(output.split("\n"))
+            for message in messages:
+                if "error" in message:
+                    raise _not_pulled(image, message["error"])
 
     def create(self, name: str, definition: dict[str, Any]) -> str:
         """Create a container from the body of the Engine API's `POST /containers/create`; returns its id."""

@@ -10,7 +10,7 @@ import docker.errors
 from lictor import errors
 from lictor.adapters.docker import connect_api, translated
 
-_OUT_OF_DATE = "update out of sequence"  # there is no status of its own for that
+_OUT_OF_DATE = "update out of sequence"  # the status alone does not tell
 
 
 def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> "Client":
@@ -53,7 +53,7 @@ class Client:
         """Find the service of exactly this name. An inspection would also find a service whose id begins like that."""
         with translated(f"look for service {name}"):
             found: list[dict[str, Any]] = self._api.services(filters={"name": name})
-            return next((each for each in found if each["Spec"]["Name"] == name), None)
+            return next((service for service in found if service["Spec"]["Name"] == name), None)
 
     def create(self, definition: Mapping[str, Any]) -> None:
         with translated(f"create service {definition['Name']}"):

@@ -100,7 +100,7 @@ def exchange_with(endpoint: Endpoint, method: str, target: str, *, headers: Mapp
                 outcome.append(_converse(connection, method, target, headers, body, given_up, read))
         except TimeoutError:
             pass  # as it is for a thread that is left behind
-        except Exception as error:  # raised again below, where it is seen
+        except Exception as error:  # raised again below, in the caller's thread
             outcome.append(error)
 
     thread = threading.Thread(target=converse, name="http", daemon=True)

@@ -7,6 +7,7 @@ import sys
 import click
 
 from lictor.adapters import process
+from lictor.adapters.text import one_line
 from lictor.cli.session import Session
 from lictor.cli.setup import doctor, init
 from lictor.events import agent_config, keys_watch, script
@@ -48,7 +49,7 @@ def doctor_(session: Session, as_json: bool) -> None:
     else:
         marks = {True: "ok  ", False: "FAIL", None: "?   "}
         for finding in findings:
-            click.echo(f"{marks[finding.ok]} {finding.name}: {finding.detail}")
+            click.echo(f"{marks[finding.ok]} {finding.name}: {one_line(finding.detail)}")
             if finding.remedy:
                 click.echo(f"     remedy: {finding.remedy}")
     sys.exit(1 if any(finding.ok is False for finding in findings) else 0)

@@ -132,7 +132,8 @@ def _display(request: Request, timeout_s: float, as_json: bool) -> Iterator[Call
         elif is_news:
             conditions = [f"{each.service_id} is {_condition(each)}" for each in progress.new_instances
                           if not each.passes]
-            click.echo("; ".join([f"{request.name}: {progress.elapsed_s:.0f} s: {progress.stage}", *conditions]))
+            stage = f"{request.name}: {progress.elapsed_s:.0f} s: {one_line(progress.stage)}"
+            click.echo("; ".join([stage, *conditions]))
     yield show
 
 
@@ -141,7 +142,7 @@ def _view(request: Request, progress: Progress, timeout_s: float) -> Group:
     for each in progress.new_instances:
         table.add_row(Text(f"  {each.service_id}"), Text(each.node),
                       Text(_condition(each), style="green" if each.passes else "yellow"))
-    return Group(Text(f"{request.image}: {progress.stage}"), table,
+    return Group(Text(f"{request.image}: {one_line(progress.stage)}"), table,
                  Text(f"{progress.elapsed_s:.0f} s of at most {timeout_s:g} s", style="dim"))
 
 

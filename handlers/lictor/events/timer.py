@@ -11,6 +11,7 @@ import msgspec
 
 from lictor import errors, model
 from lictor.adapters import files, log, process
+from lictor.adapters.text import printable
 from lictor.events import script
 from lictor.reconcile import observer_health, process_lock
 from lictor.routing import route_store
@@ -54,7 +55,7 @@ def answer(call: script.Call) -> int:
     observer_health.note_agent(call.settings)
     _start_sweep(call)
     text, status = judge(read(call.settings), time.time())
-    print(text)
+    print("\n".join(map(printable, text.splitlines())))
     return status
 
 

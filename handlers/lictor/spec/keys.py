@@ -49,9 +49,9 @@ def group_by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[st
     return grouped, problems
 
 
-def changed_services(known: Mapping[str, Key], now: Mapping[str, Key], prefix: str) -> set[str]:
+def changed_services(old: Mapping[str, Key], new: Mapping[str, Key], prefix: str) -> set[str]:
     """Name the services with a key that is new, changed or gone."""
-    differing = {key for key in known.keys() | now.keys() if known.get(key) != now.get(key)}
+    differing = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
     return set(group_by_service(dict.fromkeys(differing, b""), prefix)[0])
 
 
@@ -71,5 +71,5 @@ def read_cache(settings: Settings) -> KeyCache:
 
 
 def write_cache(settings: Settings, known: KeyCache) -> None:
-    keys = {key: [each.modify_index, base64.b64encode(each.value).decode()] for key, each in known.keys.items()}
+    keys = {name: [key.modify_index, base64.b64encode(key.value).decode()] for name, key in known.keys.items()}
     files.write_json(os.path.join(settings.state_dir, CACHE), {**known._asdict(), "keys": keys})

@@ -123,7 +123,7 @@ class Client:
         """Read a key. None means that Consul said it is absent; a key that the token may not read is Refused."""
         found = self._entries(transactions.checked(key), *([("consistent", "1")] if consistent else []))
         if found and key not in found:
-            raise errors.Unavailable(f"key {key} was asked for, and Consul answered {', '.join(found)}")
+            raise errors.Unavailable(f"key {key}: Consul answered with {', '.join(found)}")
         return found.get(key)
 
     def tree(self, prefix: str, *, consistent: bool = False) -> dict[str, Entry]:

@@ -1,7 +1,7 @@
-"""The lock in Consul, for engines that more than one node may act for: one acts, and who lost it writes nothing.
+"""The lock in Consul, for engines that more than one node may act for: only its holder acts and writes.
 
-A lock of Consul's is advice: it stops nobody who was frozen, woke up, and goes on. So every write under it is a
-transaction that Consul refuses unless the session still holds the lock.
+A lock of Consul's is advice: it does not stop a process that was frozen and wakes up after the lock has passed on. So
+every write under it is a transaction that Consul refuses unless the session still holds the lock (fencing).
 """
 
 import json
@@ -95,7 +95,7 @@ class FencedWriter:
     def _keep(self) -> None:
         pause_s = _RENEW_EVERY_S
         while not self._ended.wait(pause_s):
-            asked_at = _now()  # Consul counts from when it is asked, which is later, so we are on the safe side
+            sent_at = _now()  # Consul counts from when it gets the request, which is later: that is the safe side
             try:
                 self._client.renew_session(self._session)
             except errors.Conflict:
@@ -103,7 +103,7 @@ class FencedWriter:
             except errors.LictorError:
                 pause_s = _RETRY_AFTER_S
             else:
-                self._renewed_at, pause_s = asked_at, _RENEW_EVERY_S
+                self._renewed_at, pause_s = sent_at, _RENEW_EVERY_S
 
     @contextmanager
     def _kept(self) -> Iterator["FencedWriter"]:

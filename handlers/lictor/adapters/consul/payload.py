@@ -34,10 +34,10 @@ def instances(entries: list[Any]) -> Payload:
     found = Payload([], [])
     for number, entry in enumerate(entries, start=1):
         try:
-            each = model.instance(entry)
-            if not all(isinstance(text, str) for text in (each.node, each.service_id, each.service)):
+            instance = model.instance(entry)
+            if not all(isinstance(text, str) for text in (instance.node, instance.service_id, instance.service)):
                 raise ValueError("node, ID and name of a service must be strings")
-            found.instances.append(each)
+            found.instances.append(instance)
         except ValueError as error:
             found.skipped.append(f"entry {number} of {len(entries)}: {error}")
     if entries and not found.instances:

@@ -146,11 +146,11 @@ def _quoted(path: str) -> str:
     segments = path.split("/")[1:]
     if "." in segments or ".." in segments or "" in segments[:-1]:
         # A proxy on the way that resolves them would ask for another key.
-        raise errors.Refused(f"{path!r} cannot be asked for: a part of it is empty, '.' or '..'")
+        raise errors.Refused(f"{path!r} is no path: a part of it is empty, '.' or '..'")
     try:
         return urllib.parse.quote(path)
     except UnicodeEncodeError as error:
-        raise errors.Refused(f"{path!r} cannot be asked for: it is no text") from error
+        raise errors.Refused(f"{path!r} is no path: it is no text") from error
 
 
 def _held_s(params: dict[str, Any]) -> float:
