@@ -109,7 +109,8 @@ def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(sett
 def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(settings: Settings, nginx: Nginx,
                                                                                 tmp_path: Path) -> None:
     asked, binary = tmp_path / "asked", tmp_path / "nginx-that-tells"
-    binary.write_text(f'#!/bin/sh\necho "$@" >> {asked}\nexec nginx "$@"\n')
+    peers_too = f"cat {nginx.conf_dir}/run/peers/* >> {asked}"
+    binary.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n{peers_too}\nexec nginx "$@"\n')
     binary.chmod(0o755)
     settings = with_nginx(settings, binary=str(binary), reload_min_interval_s=0.2)
     with Backend("a") as one, Backend("b") as two:
@@ -117,6 +118,8 @@ def test_nginx_is_asked_first_about_what_is_new_to_it_and_not_about_other_peers(
             put(settings, "books", *ports)
             assert publish.publish(settings) == ["books"]
             assert asked.read_text().count("check.conf") == times, ports
+        assert asked.read_text().count(f"server 127.0.0.1:{one.port} max_fails=0;") == 1  # the peers were staged
+        assert os.listdir(f"{nginx.conf_dir}/run/peers") == []
         assert nginx.get("/books") == (200, '{"instance": "b", "boot": "1"}')
 
 
@@ -511,6 +514,7 @@ def test_other_peers_are_one_file_and_a_sweep_compares_the_others_with_their_tem
     files.write_atomic(path, edited.replace("include", "exclude"))
     change_peers(settings, "books", 9003)
     assert publish.publish(settings) == []  # nginx refuses the rest of it, so that next time the template is asked
+    assert "server 127.0.0.1:9002" in text_of(peers_path)  # rolled back
     assert publish.publish(settings) == ["books"] and "server 127.0.0.1:9003" in text_of(peers_path)
     files.write_atomic(path, edited.replace(peers_path, "/dev/null"))
     change_peers(settings, "books", 9004)

@@ -15,8 +15,7 @@ Must never happen:
   stay.
 """
 
-import ipaddress
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Literal, NamedTuple
 
 from lictor import model
@@ -91,7 +90,8 @@ def decide(route: dict[str, Any], published: PublishedRoute | None, instances: S
         return Decision("publish" if published is None or published.peers else "unchanged", (), (),
                         "the service is removed")
     live = [each for each in instances if each.service == route["service"]]  # not those of the other colour
-    reachable, refused = _reachable(live, route["node"])
+    served = {each.address for each in published.peers} if published else frozenset[str]()
+    reachable, refused = _reachable(live, route["node"], served)
     healthy, ailing = _classify(reachable, published, route["traffic"])
     target = _receivers(len(live), reachable, healthy, ailing)._replace(refused=tuple(refused))
     if published is None:
@@ -103,10 +103,13 @@ def decide(route: dict[str, Any], published: PublishedRoute | None, instances: S
     return target if target.peers else _believe_none(route, published, target, now_s)
 
 
-def peer(instance: model.Instance) -> Peer:
+def peer(instance: model.Instance, served: Set[str] = frozenset()) -> Peer:
     """Make the peer of an instance; raises ValueError if its address or port must not reach a configuration. A weight
-    of 0 becomes 1: nginx has no weight 0, and the instance only gets here when it must receive traffic."""
-    return _peer_at(_address(instance.address), instance)
+    of 0 becomes 1: nginx has no weight 0, and the instance only gets here when it must receive traffic.
+
+    `served`: addresses of peers, which are known to be valid.
+    """
+    return Peer(_address(instance.address, served), _port(instance.port), max(instance.weight, 1))
 
 
 def _classify(reachable: dict[model.Instance, Peer], published: PublishedRoute | None,
@@ -141,14 +144,16 @@ def _believe_none(route: dict[str, Any], published: PublishedRoute, target: Deci
         reason=f"on hold: {target.reason}. The last peers stay until that has been so for {EMPTY_FOR_S:.0f} s.")
 
 
-def _reachable(live: list[model.Instance], this_node: str) -> tuple[dict[model.Instance, Peer], list[str]]:
+def _reachable(live: list[model.Instance], this_node: str,
+               served: Set[str]) -> tuple[dict[model.Instance, Peer], list[str]]:
     """Return the instances that this node can reach, and a text for each that is refused."""
     peers, refused = {}, []
     for each in live:
         try:
-            address = _address(each.address)
-            if not address.is_loopback or each.node == this_node:
-                peers[each] = _peer_at(address, each)
+            found = peer(each, served)
+            is_loopback = found.address.startswith("127.") or found.address == "::1"
+            if not is_loopback or each.node == this_node:
+                peers[each] = found
         except ValueError as error:
             refused.append(f"instance {each.service_id[:100]!r} of node {each.node[:100]!r}: {error}")
     return peers, refused
@@ -158,15 +163,15 @@ def _ids(instances: set[model.Instance]) -> tuple[InstanceId, ...]:
     return tuple(sorted((each.node, each.service_id) for each in instances))
 
 
-def _peer_at(address: ipaddress.IPv4Address | ipaddress.IPv6Address, instance: model.Instance) -> Peer:
-    return Peer(str(address), _port(instance.port), max(instance.weight, 1))
-
-
-def _address(given: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _address(given: object, served: Set[str]) -> str:
     """Return an address that may stand in a configuration, else raise ValueError. A host name never may: if it does not
     resolve, nginx refuses every reload."""
     if not isinstance(given, str):
         raise ValueError(f"address {given!r:.100} is not a string")
+    if given in served:
+        return given
+    import ipaddress  # the commonest event, which has no other address, is spared it
+
     try:
         address = ipaddress.ip_address(given)
     except ValueError as error:
@@ -177,7 +182,7 @@ def _address(given: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         address = address.ipv4_mapped or address
     if address.is_unspecified or address.is_multicast:
         raise ValueError(f"address {given!r} is not that of one host")
-    return address
+    return str(address)
 
 
 def _port(given: object) -> int:
