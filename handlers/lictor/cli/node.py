@@ -19,7 +19,7 @@ from lictor.spec.settings import DEFAULT_PATH, DOORS
 @click.option("--force", is_flag=True,
               help="Overwrite, or remove, files changed since too. What is overwritten is kept as FILE.bak.")
 @click.option("--door", "door_kind", type=click.Choice(DOORS),
-              help="How events come in: script (the default at first), or http for a resident lictor-serve.")
+              help="How events come in: script, or http for a resident lictor-serve. Default: as the settings say.")
 @click.pass_obj
 def init_(session: Session, removing: bool, force: bool, door_kind: str | None) -> None:
     """Prepare this node, or take that back.
@@ -58,7 +58,10 @@ def doctor_(session: Session, as_json: bool) -> None:
 @click.command("watches")
 @click.pass_obj
 def watches_(session: Session) -> None:
-    """Print the agent configuration that lictor writes: the static file, and the watches on routed services."""
+    """Print the agent configuration that lictor writes.
+
+    It is the static file, and the watches on routed services.
+    """
     settings, options = session.settings, script.inherited(session.settings, session.token_file)
     secret, services = f"(what {settings.watch.secret_file} holds)", keys_watch.routed_services(settings)
     texts = {

@@ -18,7 +18,6 @@ from lictor.cli.service_keys import Existing
 from lictor.planner import desired as desires
 from lictor.planner import service_state
 from lictor.reconcile import history, observe, state_store
-from lictor.reconcile.state_store import StateStore
 from lictor.routing import announce, peers
 from lictor.spec import service_spec
 
@@ -64,7 +63,10 @@ def rollback(client: Client, prefix: str, name: str) -> Request:
 
 
 def follow(client: Client, prefix: str, request: Request, *, timeout_s: float) -> Iterator[Progress]:
-    """Look at a release twice a second until it has ended, or for `timeout_s`; the last look has the outcome."""
+    """Look at a release twice a second, until it has ended or for `timeout_s`; the last look has the outcome.
+
+    A known outcome is kept back for a while if something is still pending: nginx follows, failed containers go.
+    """
     began_s = answered_s = time.monotonic()
     ended_s: float | None = None
     while True:
@@ -160,7 +162,9 @@ def _timeout_s(desired: desires.Desired) -> float:
 
 
 def _look(client: Client, prefix: str, request: Request) -> Progress:
-    snapshot = _snapshot(client, prefix, request.name)
+    service = service_keys.read_service(client, prefix, request.name)
+    entries = [entry for name in service.desired.catalog_names for entry in client.health(name)]
+    snapshot = Snapshot(service.desired, service.state, entries)
     outcome = release_progress.outcome(request, snapshot)
     if outcome and outcome.kind == "done":
         outcome = _done(client, request, snapshot)
@@ -179,14 +183,6 @@ def _done(client: Client, request: Request, snapshot: Snapshot) -> Outcome:
     names = tuple(node if is_alive else f"{node} (it does not answer)" for node, is_alive in behind.items())
     pending = f"{request.image} is live; waiting for nginx on {', '.join(slow)}" if slow else ""
     return Outcome("done", behind=names, pending=pending)
-
-
-def _snapshot(client: Client, prefix: str, name: str) -> Snapshot:
-    own, state = f"{prefix}{name}/", StateStore(client).read(name).state
-    values = {key.removeprefix(own): each.value for key, each in client.tree(own).items()}
-    desired = desires.desired(name, values, state, prefix)
-    return Snapshot(desired, state, [each for catalog_name in desired.catalog_names
-                                     for each in client.health(catalog_name)])
 
 
 def _nodes_behind(client: Client, snapshot: Snapshot) -> dict[str, bool]:

@@ -65,10 +65,11 @@ def deploy(session: Session, name: str, image: str, wait: bool, timeout_s: float
 @_followed
 @click.pass_obj
 def rollback(session: Session, name: str, wait: bool, timeout_s: float | None, as_json: bool) -> None:
-    """Go back: from a release under way or failed to what is live, else to what was live before.
+    """Go back to the release before.
 
-    The image and what else makes a release go back (port, environment, check, command, volumes, resources and so on);
-    counts, limits, route and timing stay. A second rollback returns to where the first began. Exit codes are deploy's.
+    From a release under way or failed that is what is live, else what was live before. The image and what else makes a
+    release go back (port, environment, check, command, volumes, resources and so on); counts, limits, route and timing
+    stay. A second rollback returns to where the first began. Exit codes are deploy's.
     """
     _refuse_useless(wait, timeout_s)
     client, prefix = session.client, session.settings.prefix

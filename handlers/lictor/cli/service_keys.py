@@ -26,7 +26,7 @@ Table = dict[str, Any]  # a spec as it stands in its file or key
 
 
 class Existing(NamedTuple):
-    """A service with a spec: its keys by their whole names, what they come to, and the state that lictor keeps."""
+    """A service: its keys by their whole names, what they come to, and the state that lictor keeps."""
 
     keys: dict[str, Entry]
     desired: desires.Desired
@@ -195,16 +195,20 @@ def existing(client: Client, prefix: str, name: str) -> Existing:
 
 
 def _known(client: Client, prefix: str, name: str) -> Existing:
-    """Read a service, be its spec refused and no sound one remembered: it can still be held, and removed."""
+    """Read a service; raises Refused if there is none. Even without a sound spec it can be held, and removed."""
     if not model.is_name(name):
         raise errors.Refused(f"{name[:100]!r} is no service's name")
-    own = f"{prefix}{name}/"
-    keys, (state, index) = client.tree(own), StateStore(client).read(name)
-    values = {key.removeprefix(own): entry.value for key, entry in keys.items()}
-    desired = desires.desired(name, values, state, prefix)
-    if desired.removed or desired.spec is None and f"{own}spec" not in keys:
+    service = read_service(client, prefix, name)
+    if service.desired.removed or service.desired.spec is None and f"{prefix}{name}/spec" not in service.keys:
         raise errors.Refused(f"there is no service {name!r}; `lictor status` lists them, `lictor apply FILE` makes one")
-    return Existing(keys, desired, state, index)
+    return service
+
+
+def read_service(client: Client, prefix: str, name: str) -> Existing:
+    """Read a service as it stands, whatever is wrong with it."""
+    keys, (state, index) = client.tree(f"{prefix}{name}/"), StateStore(client).read(name)
+    values = {key.removeprefix(f"{prefix}{name}/"): entry.value for key, entry in keys.items()}
+    return Existing(keys, desires.desired(name, values, state, prefix), state, index)
 
 
 def find_moves(old: Spec, new: Spec) -> Iterator[tuple[str, str, str]]:

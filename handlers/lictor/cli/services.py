@@ -47,9 +47,10 @@ def remove(session: Session, name: str) -> None:
 @click.argument("count", metavar="N|+N|-N")
 @click.pass_obj
 def scale(session: Session, name: str, count: str) -> None:
-    """Set the desired number of instances: to 3, or by +1 and -1 from the present one.
+    """Set the desired number of instances.
 
-    Surplus instances are drained after a minute, or after what [heal] surplus_after in the settings says.
+    It is 3, say, or +1 and -1 from the present one. Surplus instances are drained after a minute, or after what [heal]
+    surplus_after in the settings says.
     """
     target = service_keys.scale(session.client, session.settings.prefix, name, count)
     click.echo(f"{name}: {target} desired")
@@ -69,7 +70,7 @@ def hold(session: Session, name: str, why: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def resume(session: Session, name: str) -> None:
-    """End a hold, close the breaker, and end the back-off of starts.
+    """End a hold, close the breaker, end the back-off.
 
     What the service has used of the replacement budget is given back.
     """

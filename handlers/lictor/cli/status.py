@@ -49,9 +49,9 @@ def _table(rows: list[Status]) -> Table:
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 @click.pass_obj
 def plan(session: Session, name: str | None, as_json: bool) -> None:
-    """Print what a reconcile would do now, and what it would not do, with reasons.
+    """Print what a reconcile would do now.
 
-    Exit code 3: there is something to do.
+    Each action has its reason; what deliberately is not done is shown too. Exit code 3: there is something to do.
     """
     context = session.context
     known = sorted(row.name for row in status_report.read_status(context) if row.name != "?")
@@ -72,7 +72,10 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs: the records, and what is decided now.")
 @click.pass_obj
 def why(session: Session, name: str, as_json: bool) -> None:
-    """Tell a service's story: what was observed, decided and done, and what is deliberately not done now."""
+    """Tell a service's story.
+
+    It holds what was observed, decided and done, and what is deliberately not done now.
+    """
     context = session.context
     story = status_report.read_story(context, name)
     if not story["history"] and name not in [row.name for row in status_report.read_status(context)]:
@@ -91,10 +94,11 @@ def why(session: Session, name: str, as_json: bool) -> None:
 @click.argument("file", type=click.File(encoding="utf-8"), metavar="FILE|-")
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 def replay_(file: Any, as_json: bool) -> None:
-    """Decide again upon recorded observations, and print both: the recorded decision, and this version's.
+    """Decide again upon recorded observations.
 
-    FILE holds what `lictor why NAME --json` printed, or one record of it. Nothing is carried out, and neither Consul
-    nor Docker is asked. Values of environment variables are not in the records.
+    Prints the recorded decision and this version's. FILE holds what `lictor why NAME --json` printed, or one record of
+    it. Nothing is carried out, and neither Consul nor Docker is asked. Values of environment variables are not in the
+    records.
     """
     try:
         text = file.read()
