@@ -34,7 +34,7 @@ def connect_api(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30)
         options = docker.utils.kwargs_from_env({**environ})
     except docker.errors.TLSParameterError as error:
         raise errors.Refused(f"DOCKER_CERT_PATH: {error.msg}") from error
-    with translated("connect"):
+    with translate_errors("connect"):
         return docker.APIClient(**options, timeout=timeout_s)
 
 
@@ -49,24 +49,24 @@ class Client:
         self._api = api  # a docker.APIClient, whose type stubs are too incomplete to help
 
     def engine_id(self) -> str:
-        with translated("info"):
+        with translate_errors("info"):
             return str(self._api.info()["ID"])
 
     def running(self) -> list[dict[str, Any]]:
         """List running containers, paused ones included, in short form (Id, Names, Labels, State, Status, Ports)."""
-        with translated("list"):
+        with translate_errors("list"):
             found: list[dict[str, Any]] = self._api.containers()
             return found
 
     def labelled(self, *labels: str) -> list[dict[str, Any]]:
         """List all containers with these labels (`key` or `key=value`), running or not, in short form."""
-        with translated("list"):
+        with translate_errors("list"):
             found: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": list(labels)})
             return found
 
     def inspect(self, container: str) -> dict[str, Any] | None:
         """Describe a container; None if there is none."""
-        with translated(f"inspect {container}"):
+        with translate_errors(f"inspect {container}"):
             try:
                 found: dict[str, Any] = self._api.inspect_container(container)
                 return found
@@ -78,7 +78,7 @@ class Client:
 
         Refused if the registry has no such image, or denies it.
         """
-        with translated(f"inspect {image}"):
+        with translate_errors(f"inspect {image}"):
             try:
                 self._api.inspect_image(image)
                 return
@@ -96,39 +96,39 @@ class Client:
         """Pull in a thread, which is left alone when the time is up: the SDK knows no time limit here."""
         import multiprocessing.pool  # takes a while to load, and an image is mostly there
 
-        with translated(f"pull {image}"), multiprocessing.pool.ThreadPool(1) as pool:
+        with translate_errors(f"pull {image}"), multiprocessing.pool.ThreadPool(1) as pool:
             try:
                 output = pool.apply_async(self._api.pull, [image]).get(timeout_s)
             except multiprocessing.TimeoutError as error:
                 raise errors.Unavailable(f"docker: pull {image}: not done within {timeout_s:g} s") from error
             except docker.errors.APIError as error:
-                raise _not_pulled(image, error.explanation or str(error)) from error
+                raise _pull_error(image, error.explanation or str(error)) from error
             messages: Iterator[Any] = docker.utils.json_stream.json_stream(output.split("\n"))
             for message in messages:
                 if "error" in message:
-                    raise _not_pulled(image, message["error"])
+                    raise _pull_error(image, message["error"])
 
     def create(self, name: str, definition: dict[str, Any]) -> str:
         """Create a container from the body of the Engine API's `POST /containers/create`; returns its id."""
-        with translated(f"create {name}"):
+        with translate_errors(f"create {name}"):
             return str(self._api.create_container_from_config(definition, name)["Id"])
 
     def connect_network(self, container: str, network: str) -> None:
-        with translated(f"connect {container} to {network}"):
+        with translate_errors(f"connect {container} to {network}"):
             self._api.connect_container_to_network(container, network)
 
     def start(self, container: str) -> None:
-        with translated(f"start {container}"):
+        with translate_errors(f"start {container}"):
             self._api.start(container)
 
     def stop(self, container: str, *, grace_s: int) -> None:
         """Ask a container to end, and end it by force after `grace_s`; an ended or absent container is no error."""
-        with translated(f"stop {container}"), contextlib.suppress(docker.errors.NotFound):
+        with translate_errors(f"stop {container}"), contextlib.suppress(docker.errors.NotFound):
             self._api.stop(container, timeout=grace_s)
 
     def remove(self, container: str) -> None:
         """Remove a container, even a running one, with its anonymous volumes; an absent container is no error."""
-        with translated(f"remove {container}"):
+        with translate_errors(f"remove {container}"):
             try:
                 self._api.remove_container(container, v=True, force=True)
             except docker.errors.NotFound:
@@ -139,21 +139,21 @@ class Client:
 
     def kill(self, container: str, signal: str) -> None:
         """Send a signal such as HUP to a container's first process."""
-        with translated(f"signal {container}"):
+        with translate_errors(f"signal {container}"):
             self._api.kill(container, signal)
 
     def logs(self, container: str, *, lines: int) -> str:
         """Return the last lines of stdout and stderr together."""
-        with translated(f"logs of {container}"):
+        with translate_errors(f"logs of {container}"):
             return str(self._api.logs(container, tail=lines), "utf-8", "replace")
 
     def execute(self, container: str, argv: list[str], *, timeout_s: float) -> tuple[int, str]:
         """Run a program in a container; returns its exit code, and stdout and stderr together."""
-        with translated(f"execute {argv[0]} in {container}"):
+        with translate_errors(f"execute {argv[0]} in {container}"):
             execution = self._api.exec_create(container, argv)["Id"]
             stream = self._api.exec_start(execution, socket=True)
             with contextlib.closing(getattr(stream, "_sock", stream)) as connection:
-                output = b"".join(_frames(_read_all(connection, timeout_s)))
+                output = b"".join(_split_frames(_read_all(connection, timeout_s)))
             code = self._api.exec_inspect(execution)["ExitCode"]
         return (1 if code is None else int(code)), output.decode("utf-8", "replace")
 
@@ -162,13 +162,13 @@ class Client:
 
         It waits without limit, so it belongs into a thread, with a client of its own.
         """
-        with translated("events"):
+        with translate_errors("events"):
             stream: Iterator[dict[str, Any]] = self._api.events(
                 decode=True, filters={"type": "container", "event": _EVENTS})
             return stream
 
 
-def _not_pulled(image: str, reason: str) -> errors.LictorError:
+def _pull_error(image: str, reason: str) -> errors.LictorError:
     kind = errors.Refused if _REFUSED_PULL.search(reason) else errors.Unavailable
     return kind(f"docker: pull {image}: {reason}")
 
@@ -182,7 +182,7 @@ def _read_all(connection: socket.socket, timeout_s: float) -> bytes:
     return b"".join(chunks)
 
 
-def _frames(data: bytes) -> Iterator[bytes]:
+def _split_frames(data: bytes) -> Iterator[bytes]:
     """Split the engine's frames: number of the stream, three zeros, four bytes of length, the output."""
     while len(data) >= _FRAME_HEADER_BYTES:
         end = _FRAME_HEADER_BYTES + int.from_bytes(data[4:_FRAME_HEADER_BYTES], "big")
@@ -191,7 +191,7 @@ def _frames(data: bytes) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def translated(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
     """Raise the SDK's errors as lictor's own, with the engine's reason."""
     try:
         yield
@@ -200,10 +200,10 @@ def translated(what: str) -> Iterator[None]:
         kind = errors.Conflict if status == 409 else errors.Unavailable if status >= 500 else errors.Refused
         raise kind(f"docker: {what}: {reason}") from error
     except (docker.errors.DockerException, OSError) as error:
-        raise errors.Unavailable(f"docker: {what}: {_root(error)}") from error
+        raise errors.Unavailable(f"docker: {what}: {_root_cause(error)}") from error
 
 
-def _root(error: BaseException) -> BaseException:
+def _root_cause(error: BaseException) -> BaseException:
     """Find the system's own error below those of the HTTP library."""
     while error.__context__:
         error = error.__context__

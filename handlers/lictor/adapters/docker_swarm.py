@@ -8,7 +8,7 @@ from typing import Any
 import docker.errors
 
 from lictor import errors
-from lictor.adapters.docker import connect_api, translated
+from lictor.adapters.docker import connect_api, translate_errors
 
 _OUT_OF_DATE = "update out of sequence"  # the status alone does not tell
 
@@ -30,38 +30,38 @@ class Client:
         self._api = api  # a docker.APIClient
 
     def is_manager(self) -> bool:
-        with translated("info"):
+        with translate_errors("info"):
             return bool(self._api.info()["Swarm"]["ControlAvailable"])
 
     def is_member(self) -> bool:
-        with translated("info"):
+        with translate_errors("info"):
             return bool(self._api.info()["Swarm"]["LocalNodeState"] == "active")
 
     def services(self, label: str) -> list[dict[str, Any]]:
         """List the services with a label: `key` or `key=value`."""
-        with translated("list services"):
+        with translate_errors("list services"):
             found: list[dict[str, Any]] = self._api.services(filters={"label": label})
             return found
 
     def tasks(self, label: str) -> list[dict[str, Any]]:
         """List the tasks of the services with a label; also the last few that ended, each with its error."""
-        with translated("list tasks"):
+        with translate_errors("list tasks"):
             found: list[dict[str, Any]] = self._api.tasks(filters={"label": label})
             return found
 
     def service(self, name: str) -> dict[str, Any] | None:
         """Find the service of exactly this name. An inspection would also find a service whose id begins like that."""
-        with translated(f"look for service {name}"):
+        with translate_errors(f"look for service {name}"):
             found: list[dict[str, Any]] = self._api.services(filters={"name": name})
             return next((service for service in found if service["Spec"]["Name"] == name), None)
 
     def create(self, definition: Mapping[str, Any]) -> None:
-        with translated(f"create service {definition['Name']}"):
+        with translate_errors(f"create service {definition['Name']}"):
             self._api.create_service(**_arguments(definition))
 
     def update(self, service: str, definition: Mapping[str, Any], *, version: int) -> None:
         """Update a service; Conflict if its `Version.Index` is not `version` any more."""
-        with translated(f"update service {definition['Name']}"):
+        with translate_errors(f"update service {definition['Name']}"):
             try:
                 self._api.update_service(service, version, **_arguments(definition))
             except docker.errors.APIError as error:
@@ -72,7 +72,7 @@ class Client:
 
     def remove(self, service: str) -> None:
         """Remove a service; an absent service is no error."""
-        with translated(f"remove service {service}"), contextlib.suppress(docker.errors.NotFound):
+        with translate_errors(f"remove service {service}"), contextlib.suppress(docker.errors.NotFound):
             self._api.remove_service(service)
 
 

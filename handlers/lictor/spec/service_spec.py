@@ -58,8 +58,8 @@ class Replicas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not 0 <= self.min <= self.initial <= self.max <= MAX_REPLICAS:
-            raise ValueError(f"min {self.min}, initial {self.initial}, max {self.max}; they must not descend, "
-                             f"and lie within 0..{MAX_REPLICAS}")
+            raise ValueError(f"the counts are min {self.min}, initial {self.initial}, max {self.max}; they must not "
+                             f"descend, and lie within 0..{MAX_REPLICAS}")
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

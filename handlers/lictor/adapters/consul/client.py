@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from lictor import errors, model
 from lictor.adapters.consul import transactions, transport
 from lictor.adapters.consul.environment import read_environment
+from lictor.adapters.consul.transactions import require_key
 
 T = TypeVar("T")
 
@@ -102,7 +103,7 @@ class Client:
             checks_by_owner.setdefault((check["Node"], check["ServiceID"]), []).append(check)
         found: dict[str, list[dict[str, Any]]] = {}
         for name in filter(_fits_a_path, (row["Node"] for row in self._rows("/v1/catalog/nodes", _NODE)[1])):
-            node, services = self._consul.http.get(_node_and_services, f"/v1/catalog/node/{name}")
+            node, services = self._consul.http.get(_decode_node, f"/v1/catalog/node/{name}")
             for service in services:
                 own = checks_by_owner.get((name, ""), []) + checks_by_owner.get((name, service["ID"]), [])
                 found.setdefault(service["Service"], []).append({"Node": node, "Service": service, "Checks": own})
@@ -121,7 +122,7 @@ class Client:
 
     def get(self, key: str, *, consistent: bool = False) -> Entry | None:
         """Read a key. None means that Consul said it is absent; a key that the token may not read is Refused."""
-        found = self._entries(transactions.checked(key), *([("consistent", "1")] if consistent else []))
+        found = self._entries(require_key(key), *([("consistent", "1")] if consistent else []))
         if found and key not in found:
             raise errors.Unavailable(f"key {key}: Consul answered with {', '.join(found)}")
         return found.get(key)
@@ -135,16 +136,16 @@ class Client:
 
     def keys(self, prefix: str) -> list[str]:
         """List the keys that begin with `prefix`; [] also if the token may not read there."""
-        return self._consul.http.get(_key_names, f"/v1/kv/{prefix}", params=[("keys", "1")])
+        return self._consul.http.get(_decode_names, f"/v1/kv/{prefix}", params=[("keys", "1")])
 
     def put(self, key: str, value: str | bytes, *, cas: int | None = None) -> None:
         """Write a key; with `cas` only if its ModifyIndex is that (0: if there is none), else Conflict."""
-        if not _expect(bool, self._consul.kv.put(transactions.checked(key), value, cas=cas), f"writing {key}"):
+        if not _expect(bool, self._consul.kv.put(require_key(key), value, cas=cas), f"writing {key}"):
             raise errors.Conflict(f"key {key} was not written: somebody else changed it first")
 
     def delete(self, key: str, *, cas: int | None = None, recurse: bool = False) -> None:
         """Delete a key (with `recurse` all that begin with it); an absent key is no error."""
-        deleted = self._consul.kv.delete(transactions.checked(key), recurse=recurse, cas=cas)
+        deleted = self._consul.kv.delete(require_key(key), recurse=recurse, cas=cas)
         if not _expect(bool, deleted, f"deleting {key}"):
             raise errors.Conflict(f"key {key} was not deleted: somebody else changed it first")
 
@@ -170,11 +171,11 @@ class Client:
 
     def acquire(self, key: str, session: str, value: str | bytes) -> bool:
         """Take a lock, or keep it, and write `value` to it; Conflict means that the session has ended."""
-        return _expect(bool, self._consul.kv.put(transactions.checked(key), value, acquire=session), f"locking {key}")
+        return _expect(bool, self._consul.kv.put(require_key(key), value, acquire=session), f"locking {key}")
 
     def release(self, key: str, session: str) -> bool:
         """Let go of a lock and empty its value; False if the session does not hold it."""
-        return _expect(bool, self._consul.kv.put(transactions.checked(key), "", release=session), f"releasing {key}")
+        return _expect(bool, self._consul.kv.put(require_key(key), "", release=session), f"releasing {key}")
 
     def local_services(self) -> dict[str, dict[str, Any]]:
         """List the services of this agent, by service ID."""
@@ -210,13 +211,13 @@ class Client:
         self._put("/v1/agent/reload", None, timeout_s=_RELOAD_TIMEOUT_S)
 
     def _rows(self, path: str, fields: tuple[str, ...], *params: tuple[str, Any]) -> tuple[int, list[dict[str, Any]]]:
-        return self._consul.http.get(functools.partial(_indexed_rows, fields), path, params=params)
+        return self._consul.http.get(functools.partial(_decode_rows, fields), path, params=params)
 
     def _entries(self, key: str, *params: tuple[str, Any]) -> dict[str, Entry]:
-        return self._consul.http.get(_entries_by_key, f"/v1/kv/{key}", params=params)
+        return self._consul.http.get(_decode_entries, f"/v1/kv/{key}", params=params)
 
     def _put(self, path: str, body: object, *, timeout_s: float = 0) -> None:
-        self._consul.http.put(_succeeded, path, data=json.dumps(body), timeout_s=timeout_s)
+        self._consul.http.put(_require_success, path, data=json.dumps(body), timeout_s=timeout_s)
 
 
 def _fits_a_path(node: str) -> bool:
@@ -230,28 +231,28 @@ def _require_sight(services: object) -> None:
         raise errors.Unavailable("the catalogue cannot be seen: does the token allow to read services and nodes?")
 
 
-def _entries_by_key(response: transport.Response) -> dict[str, Entry]:
+def _decode_entries(response: transport.Response) -> dict[str, Entry]:
     """Read the keys of an answer; {} only if Consul itself says that no key exists, by a 404 that names the index.
 
     The library also takes an empty list, or a 404 of any web server, for that.
     """
     if response.code == 404 and int(response.headers["X-Consul-Index"]):
         return {}
-    rows = _json(response)
+    rows = _decode(response)
     if not rows:
         raise ValueError("no key, and no 404")
     return {row["Key"]: Entry(base64.b64decode(row["Value"] or ""), row["ModifyIndex"], row["CreateIndex"],
                               row.get("Session", "")) for row in rows}
 
 
-def _key_names(response: transport.Response) -> list[str]:
+def _decode_names(response: transport.Response) -> list[str]:
     if response.code == 404 and int(response.headers["X-Consul-Index"]):
         return []
-    return [str(key) for key in _expect(list, _json(response), "the keys")]
+    return [str(key) for key in _expect(list, _decode(response), "the keys")]
 
 
-def _indexed_rows(fields: tuple[str, ...], response: transport.Response) -> tuple[int, list[dict[str, Any]]]:
-    rows = _json(response)
+def _decode_rows(fields: tuple[str, ...], response: transport.Response) -> tuple[int, list[dict[str, Any]]]:
+    rows = _decode(response)
     if not isinstance(rows, list):
         raise ValueError("not a list")
     for row in rows:
@@ -259,8 +260,8 @@ def _indexed_rows(fields: tuple[str, ...], response: transport.Response) -> tupl
     return int(response.headers["X-Consul-Index"]), rows
 
 
-def _node_and_services(response: transport.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    answer = _json(response)
+def _decode_node(response: transport.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    answer = _decode(response)
     if answer is None:  # the node has gone since the nodes were listed
         return {}, []
     services = list(answer["Services"].values())
@@ -269,8 +270,8 @@ def _node_and_services(response: transport.Response) -> tuple[dict[str, Any], li
     return answer["Node"], services
 
 
-def _json(response: transport.Response) -> Any:
-    _succeeded(response)
+def _decode(response: transport.Response) -> Any:
+    _require_success(response)
     return json.loads(response.body)
 
 
@@ -279,7 +280,7 @@ def _require_fields(row: object, fields: tuple[str, ...]) -> None:
         raise ValueError(f"not an object with {', '.join(fields)}")
 
 
-def _succeeded(response: transport.Response) -> None:
+def _require_success(response: transport.Response) -> None:
     if response.code != 200:
         raise ValueError("not done")
 

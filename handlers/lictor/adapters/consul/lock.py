@@ -114,7 +114,7 @@ class FencedWriter:
         finally:
             self._ended.set()
             thread.join()
-            with _tolerated(self._key):  # deleted while the session lives: then no lock delay holds up the next
+            with _logged(self._key):  # deleted while the session lives: then no lock delay holds up the next
                 self._client.commit([transactions.check_session(self._key, self._session),
                                      transactions.delete_key(self._key)])
 
@@ -141,12 +141,12 @@ def _session(client: Client, name: str) -> Iterator[tuple[str, float]]:
     try:
         yield session, created_at
     finally:
-        with _tolerated(name):
+        with _logged(name):
             client.destroy_session(session)
 
 
 @contextmanager
-def _tolerated(key: str) -> Iterator[None]:
+def _logged(key: str) -> Iterator[None]:
     try:
         yield
     except errors.LictorError as error:

@@ -8,7 +8,7 @@ from lictor import errors
 Operation = dict[str, dict[str, Any]]
 
 
-def checked(key: str) -> str:
+def require_key(key: str) -> str:
     """Return the key; raises Refused if Consul would take it for another one."""
     if not key or key.startswith("/"):
         raise errors.Refused(f"key {key!r}: a key is not empty and does not begin with a slash")
@@ -50,4 +50,4 @@ def cas_service(node: str, name: str, index: int) -> Operation:
 
 def _operation(verb: str, key: str, value: str | bytes = "", **more: object) -> Operation:
     data = value.encode() if isinstance(value, str) else value
-    return {"KV": {"Verb": verb, "Key": checked(key), "Value": base64.b64encode(data).decode(), **more}}
+    return {"KV": {"Verb": verb, "Key": require_key(key), "Value": base64.b64encode(data).decode(), **more}}

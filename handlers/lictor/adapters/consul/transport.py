@@ -79,7 +79,7 @@ class Client:
 
     def _ask(self, method: str, callback: Callable[[Response], T], path: str,
              params: Sequence[tuple[str, Any]] | None, data: str | bytes | None, timeout_s: float = 0) -> T:
-        target = _quoted(path)
+        target = _encode_path(path)
         request = f"{method} {target} of {self._environment.endpoint}"
         if params:
             target += "?" + urllib.parse.urlencode(params)
@@ -87,29 +87,29 @@ class Client:
         try:
             answer = http.exchange_with(
                 self._environment.endpoint, method, target, headers=self._environment.headers, body=body or None,
-                timeout_s=(timeout_s or self._timeout_s) + _held_s(dict(params or ())),
+                timeout_s=(timeout_s or self._timeout_s) + _blocking_s(dict(params or ())),
                 connect_timeout_s=self._timeout_s, read=http.read_whole)
         except errors.LictorError as error:
-            raise errors.Unavailable(f"{request}: {self._shown(str(error))}") from error
+            raise errors.Unavailable(f"{request}: {self._quote(str(error))}") from error
         if answer.status not in (200, 404):
-            raise self._refusal(request, method, path, answer)
+            raise self._error(request, method, path, answer)
         try:
             return callback(Response(answer.status, answer.headers, answer.body.decode()))
         except consul.NotFound as error:
-            raise errors.Conflict(f"{request}: it is gone: {self._shown(answer.body)}") from error
+            raise errors.Conflict(f"{request}: it is gone: {self._quote(answer.body)}") from error
         except (consul.ConsulException, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise errors.Unavailable(f"{request}: {answer.status}, but not Consul's answer: {self._shown(answer.body)}"
+            raise errors.Unavailable(f"{request}: {answer.status}, but not Consul's answer: {self._quote(answer.body)}"
                                      ) from error
 
-    def _refusal(self, request: str, method: str, path: str, answer: http.Answer) -> errors.LictorError:
-        output = f"{answer.status} {self._shown(answer.body)}"
+    def _error(self, request: str, method: str, path: str, answer: http.Answer) -> errors.LictorError:
+        output = f"{answer.status} {self._quote(answer.body)}"
         if answer.status == 403 or answer.status == 409 and b"ermission denied" in answer.body:  # 409: a transaction
             area = next(area for prefix, area in _RIGHTS.items() if path.startswith(prefix))
             right = f"{area}:{'read' if method == 'GET' else 'write'}"
             return errors.Refused(f"{request}: permission denied, the token needs {right}: {output}")
-        return _kind_of(answer.status, output)(f"{request}: {output}")
+        return _error_kind(answer.status, output)(f"{request}: {output}")
 
-    def _shown(self, what: str | bytes) -> str:
+    def _quote(self, what: str | bytes) -> str:
         text = what.decode("utf-8", "replace") if isinstance(what, bytes) else what
         for secret in self._environment.headers.values():
             text = text.replace(secret.removeprefix("Basic "), "...")
@@ -134,7 +134,7 @@ class Consul(consul.Consul):  # type: ignore[misc]
     connect = http_connect  # the hook of python-consul
 
 
-def _kind_of(status: int, output: str) -> type[errors.LictorError]:
+def _error_kind(status: int, output: str) -> type[errors.LictorError]:
     if status == 409:
         return errors.Conflict
     if status == 500:
@@ -142,7 +142,7 @@ def _kind_of(status: int, output: str) -> type[errors.LictorError]:
     return errors.Refused if 400 <= status < 500 and status != 429 else errors.Unavailable
 
 
-def _quoted(path: str) -> str:
+def _encode_path(path: str) -> str:
     segments = path.split("/")[1:]
     if "." in segments or ".." in segments or "" in segments[:-1]:
         # A proxy on the way that resolves them would ask for another key.
@@ -153,6 +153,6 @@ def _quoted(path: str) -> str:
         raise errors.Refused(f"{path!r} is no path: it is no text") from error
 
 
-def _held_s(params: dict[str, Any]) -> float:
+def _blocking_s(params: dict[str, Any]) -> float:
     """Return how long Consul may hold a blocking read: the wait that the request names, and a sixteenth more."""
     return int(params["wait"].removesuffix("ms")) / 1000 * 17 / 16 if "wait" in params else 0
