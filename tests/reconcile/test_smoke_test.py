@@ -44,7 +44,7 @@ def answering(*pieces: bytes) -> Iterator[int]:
 def ask(port: int) -> str:
     container = model.Container("c1", "books-1", "books", 1, "", "books:1", "r", "running", 0.0, 0.0, None)
     instance = model.Instance("n", "s1", "books", "127.0.0.1", port, "passing", True, None, "c1")
-    return smoke_test.ask(SPEC, [Member(container, instance, "healthy")])["c1"]
+    return smoke_test.run(SPEC, [Member(container, instance, "healthy")])["c1"]
 
 
 @pytest.mark.parametrize(("pieces", "said"), [

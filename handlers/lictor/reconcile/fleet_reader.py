@@ -25,8 +25,7 @@ class FleetReader:
     def __init__(self, context: Context, service: str | None = None) -> None:
         self.context, self._service = context, service
         self._containers: dict[str, list[model.Container]] = {}
-        self._acts: dict[str, bool] = {}
-        self._groups: dict[str, list[model.Group] | None] = {}
+        self._schedulers: dict[str, tuple[bool, list[model.Group] | None]] = {}  # whether this node acts, the orders
         nginx = context.settings.nginx
         self._live_nginx = nginx if nginx and nginx.mode == "live" else None
 
@@ -44,15 +43,13 @@ class FleetReader:
         name = service.spec.engine if service.spec else ""
         if name not in SCHEDULERS:
             return None
-        if name not in self._acts:
-            scheduler = SCHEDULERS[name]
-            self._acts[name] = scheduler.acts_here(self.context.settings)
-            self._groups[name] = scheduler.groups(self._service) if self._acts[name] else None
-        known = self._groups[name]
+        if name not in self._schedulers:
+            acts = SCHEDULERS[name].acts_here(self.context.settings)
+            self._schedulers[name] = acts, SCHEDULERS[name].groups(self._service) if acts else None
+        acts, known = self._schedulers[name]
         groups = ([group for group in known if group.service == service.name] if known is not None
                   else scheduler_view.remembered_groups(service, state, instances))
-        return SchedulerView(self.context.node, self._acts[name], name in TASK_ENDERS, known is not None,
-                         tuple(groups))
+        return SchedulerView(self.context.node, acts, name in TASK_ENDERS, known is not None, tuple(groups))
 
     def with_observer(self, observation: Observation) -> Observation:
         """Add what may be wrong with the observer; the costly facts only if an instance is critical or the breaker
@@ -63,8 +60,7 @@ class FleetReader:
         critical = self_preservation.critical_members(observation)
         if not critical and not observation.state.breaker:
             return observation
-        also_failing = self_preservation.failing_too(
-            observation, self._states, self.context.node) if critical else ()
+        also_failing = self_preservation.failing_too(observation, self._states, self.context.node) if critical else ()
         return observation._replace(reservations=self._reservations, observer=observer._replace(
             nginx_trouble=self._nginx_trouble, also_failing=also_failing))
 

@@ -1,4 +1,4 @@
-"""The story of each service: one record an action below lictor/history/NAME/, the newest hundred kept."""
+"""The history of each service: a record an action below lictor/history/NAME/, of which the newest hundred are kept."""
 
 import json
 import time
@@ -22,9 +22,9 @@ class Begun(NamedTuple):
 
 
 def begin(client: Client, writer: Writer, observation: Observation, record: dict[str, Any]) -> Begun:
-    """Write what is about to be done, and the observation behind it, before it is done."""
-    more = {"observation": observation_codec.pack(observation)}
-    return _add(client, writer, observation.desired.name, {"outcome": "started", **record, **more})
+    """Write an intent, and the observation behind it, before the act."""
+    packed = observation_codec.pack(observation)
+    return _add(client, writer, observation.desired.name, {"outcome": "started", **record, "observation": packed})
 
 
 def finish(writer: Writer, begun: Begun, record: dict[str, Any]) -> None:
@@ -32,17 +32,15 @@ def finish(writer: Writer, begun: Begun, record: dict[str, Any]) -> None:
     writer.put(begun.key, _text({**begun.record, **record}))
 
 
-def note(client: Client, name: str, record: dict[str, Any], *,
-         observation: Observation | None = None) -> None:
-    """Write something that was seen or refused, and needs no outcome."""
-    more = {"observation": observation_codec.pack(observation)} if observation else {}
-    _add(client, PlainWriter(client), name, {"outcome": "noted", **record, **more})
+def note(client: Client, name: str, record: dict[str, Any], *, observation: Observation | None = None) -> None:
+    """Write a record that needs no outcome, such as refused input."""
+    packed = {"observation": observation_codec.pack(observation)} if observation else {}
+    _add(client, PlainWriter(client), name, {"outcome": "noted", **record, **packed})
 
 
 def read(client: Client, service: str) -> list[dict[str, Any]]:
-    """The records of a service, oldest first, each `observation` as `recording.load` takes it."""
-    entries = client.tree(f"{KEY_PREFIX}{service}/")
-    return [_parsed(entry.value) for _, entry in sorted(entries.items())]
+    """Read the records of a service, oldest first, each `observation` as `observation_codec.load` takes it."""
+    return [_parsed(entry.value) for _, entry in sorted(client.tree(f"{KEY_PREFIX}{service}/").items())]
 
 
 def _add(client: Client, writer: Writer, service: str, record: dict[str, Any]) -> Begun:
@@ -56,12 +54,12 @@ def _add(client: Client, writer: Writer, service: str, record: dict[str, Any]) -
 
 
 def _parsed(value: bytes) -> dict[str, Any]:
-    """What stands in KV may be damaged; what `begin` always writes is there, and `at` and `ms` are sane numbers."""
+    """Parse a record, which may be damaged; `at` and `outcome` are always in it, and `at` and `ms` are sane numbers."""
     damaged = {"at": 0.0, "outcome": "damaged"}
     try:
         record = {**damaged, **json.loads(value)}
         numbers = (record["at"], record.get("ms", 0))
-        if not all(type(each) in (int, float) and 0 <= each < 1e11 for each in numbers):
+        if not all(type(number) in (int, float) and 0 <= number < 1e11 for number in numbers):
             return damaged
     except (ValueError, TypeError, RecursionError):
         return damaged
@@ -70,7 +68,7 @@ def _parsed(value: bytes) -> dict[str, Any]:
 
 
 def _text(record: dict[str, Any]) -> str:
-    """Texts are cut, and an observation of very many instances is left out, so that the record has room."""
+    """Encode a record; if it is too long, texts are cut, then the observation is left out."""
     text = json.dumps(record)
     if len(text) > _LONGEST_BYTES:
         record = {key: value[:1000] if isinstance(value, str) and key != "observation" else value

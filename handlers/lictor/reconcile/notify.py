@@ -1,4 +1,4 @@
-"""Tells somebody what a person should see: a command or a webhook gets the record. Healing never fails over it."""
+"""Notifications of operators: a command or a webhook gets the record. Healing never fails over it."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ _LIMIT_S = 10.0
 
 
 def send(settings: Settings, record: dict[str, Any]) -> None:
-    """Send the record, as JSON, to whom `[notify]` names; what goes wrong is logged, and never raised."""
+    """Send the record, as JSON, to the command or webhook of `[notify]`. A failure is logged, and never raised."""
     notify = settings.notify
     if notify is None:
         return
@@ -20,7 +20,7 @@ def send(settings: Settings, record: dict[str, Any]) -> None:
             process.run([*notify.command], timeout_s=_LIMIT_S, stdin=text)
         else:
             _post(notify, text)
-    except Exception as error:  # whatever it is, it must not stop the healing that it tells of
+    except Exception as error:  # of any kind: it must not stop the healing
         log.event("notify", outcome="failed", reason=str(error) or repr(error))
     else:
         log.event("notify", outcome="done")
@@ -30,5 +30,4 @@ def _post(notify: Notify, text: str) -> None:
     headers = {"Content-Type": "application/json"}
     if notify.token_file:
         headers["Authorization"] = f"Bearer {secret_files.read_token(notify.token_file)}"
-    answer = http.exchange("POST", notify.url, headers=headers, body=text.encode(), timeout_s=_LIMIT_S)
-    http.refuse_failure(answer)
+    http.refuse_failure(http.exchange("POST", notify.url, headers=headers, body=text.encode(), timeout_s=_LIMIT_S))

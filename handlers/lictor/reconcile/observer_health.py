@@ -1,6 +1,6 @@
-"""What is known of those through whose eyes we see: the age of Consul's agent, answers that failed, nginx itself.
+"""The health of the observer: the age of Consul's agent, answers that could not be had, nginx itself.
 
-Kept in the state folder, as it has to be known just when Consul cannot be asked. Imported by the check, so it imports
+The notes are in the state folder, as they are needed when Consul does not answer. Imported by the check, so it imports
 little.
 """
 
@@ -12,11 +12,11 @@ from lictor.adapters import files, log
 from lictor.spec.settings import Settings
 
 _AGENT = "agent.json"
-_TIMER_STOPPED_S = 60.0  # the timer notes the agent every 15 s; what it noted long ago says nothing
+_TIMER_STOPPED_S = 60.0  # the timer notes the agent every 15 s; an older note says nothing
 
 
 def note_agent(settings: Settings) -> None:
-    """Called by what the agent starts: our parent is the agent, unless somebody tries the handler by hand."""
+    """Note the agent, which is the parent process unless an operator runs the handler by hand."""
     pid = os.getppid()
     if (files.read(f"/proc/{pid}/comm") or "").strip() != "consul":
         return
@@ -28,7 +28,7 @@ def note_agent(settings: Settings) -> None:
 
 
 def agent_age_s(settings: Settings) -> float | None:
-    """Since the agent's start; 0.0 when the one that was seen last has gone, None when the timer does not run."""
+    """Compute the agent's age; 0.0 if the agent that was noted has gone, None if the timer does not run."""
     noted = files.read_json(os.path.join(settings.state_dir, _AGENT))
     try:
         pid, started_at, at = int(noted["pid"]), float(noted["started_at"]), float(noted["at"])
@@ -36,15 +36,17 @@ def agent_age_s(settings: Settings) -> float | None:
         return None
     if time.time() - at > _TIMER_STOPPED_S:
         return None
-    now_started_at = _started_at(pid)
-    if now_started_at is None or abs(now_started_at - started_at) > 1:
+    start_of_pid = _started_at(pid)
+    if start_of_pid is None or abs(start_of_pid - started_at) > 1:
         return 0.0
-    return max(time.time() - now_started_at, 0.0)
+    return max(time.time() - start_of_pid, 0.0)
 
 
 def note_unreadable(settings: Settings, service: str = "") -> None:
-    """Called when an observation broke off because an answer could not be had: that of one service, which must not
-    stop the healing of the others, or of all. A file that is there needs no room."""
+    """Note that an observation broke off for want of an answer: about one service, or about all ("").
+
+    An existing file needs no room on the disk.
+    """
     path = _unreadable_path(settings, service)
     try:
         with open(path, "ab"):
@@ -54,7 +56,7 @@ def note_unreadable(settings: Settings, service: str = "") -> None:
 
 
 def unreadable_s_ago(settings: Settings, service: str) -> float | None:
-    """Since an answer about this service, or about all of them, last could not be had."""
+    """Compute the time since an answer about this service, or about all, last could not be had; None: never."""
     noted = []
     for name in ("", service):
         with contextlib.suppress(OSError):
@@ -67,7 +69,7 @@ def _unreadable_path(settings: Settings, service: str) -> str:
 
 
 def nginx_trouble(settings: Settings) -> str:
-    """Why this node's nginx does not work; "" when it does, or there is none."""
+    """Ask this node's nginx; returns why it does not work, "" if it does or there is none."""
     if settings.nginx is None:
         return ""
     from lictor.routing import nginx  # only when something is critical
@@ -76,7 +78,7 @@ def nginx_trouble(settings: Settings) -> str:
 
 
 def _started_at(pid: int) -> float | None:
-    """When a process was started, in seconds since the epoch; None: there is none."""
+    """Read when a process was started, in seconds since the epoch; None if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             ticks = int(file.read().rpartition(")")[2].split()[19])

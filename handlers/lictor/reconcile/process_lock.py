@@ -1,5 +1,5 @@
-"""Who works on a service: one process of this node at a time. Whoever comes meanwhile leaves a marker, upon which that
-one looks once more. Imported by handlers that start often, so it imports little."""
+"""The lock of a service between this node's processes. A process that finds it taken leaves a marker, upon which the
+holder looks once more. Imported by handlers that start often, so it imports little."""
 
 import os
 from contextlib import AbstractContextManager
@@ -10,11 +10,11 @@ from lictor.adapters import files
 def leave_marker(state_dir: str, name: str) -> None:
     os.makedirs(os.path.join(state_dir, "locks"), mode=0o750, exist_ok=True)
     with open(_marker_path(state_dir, name), "ab"):
-        pass  # empty, so that a full disk has room for it
+        pass  # an empty file has room on a full disk
 
 
 def take_marker(state_dir: str, name: str) -> bool:
-    """Before looking: what changes from now on will have a new one. Returns whether there was one."""
+    """Remove the marker before an observation: later changes leave a new one. Returns whether there was one."""
     return files.remove(_marker_path(state_dir, name))
 
 
@@ -23,12 +23,12 @@ def is_marked(state_dir: str, name: str) -> bool:
 
 
 def lock(state_dir: str, name: str) -> AbstractContextManager[bool]:
-    """False: somebody has it, and will see a marker that was left before."""
+    """Take the lock, or give False: then its holder sees a marker that was left before."""
     return files.locked(os.path.join(state_dir, "locks", f"{name}.lock"), wait=False)
 
 
 def is_left_to_another(state_dir: str, name: str) -> bool:
-    """Whether somebody is at work on it already, who now looks once more."""
+    """Leave a marker, and decide whether another process holds the lock and so looks once more."""
     leave_marker(state_dir, name)
     with lock(state_dir, name) as is_ours:
         return not is_ours

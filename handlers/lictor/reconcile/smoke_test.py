@@ -1,4 +1,4 @@
-"""The smoke test of a new release: its path, asked on each new instance itself, before any of them gets traffic."""
+"""The smoke test of a new release: a GET of its path at each new instance, before any of them gets traffic."""
 
 import functools
 import ipaddress
@@ -14,19 +14,19 @@ _TIMEOUT_S = 5.0
 _AT_ONCE = 8
 
 
-def ask(spec: service_spec.Spec, instances: Sequence[Member]) -> dict[str, str]:
-    """By container id: "" for an answer with status 2xx, else what came instead; only of those that pass."""
-    asked = {each.container.id: each.instance for each in instances if each.passes and each.instance}
+def run(spec: service_spec.Spec, members: Sequence[Member]) -> dict[str, str]:
+    """Test the instances that pass their checks; by container id "" for a status 2xx, else the failure."""
+    tested = {member.container.id: member.instance for member in members if member.passes and member.instance}
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        return dict(zip(asked, pool.map(functools.partial(_ask, spec), asked.values()), strict=True))
+        return dict(zip(tested, pool.map(functools.partial(_test, spec), tested.values()), strict=True))
 
 
-def _ask(spec: service_spec.Spec, instance: model.Instance) -> str:
+def _test(spec: service_spec.Spec, instance: model.Instance) -> str:
     headers = {"User-Agent": "lictor", **({"Host": spec.route.host} if spec.route and spec.route.host else {})}
     try:
-        at = model.host_port(str(ipaddress.ip_address(instance.address)), instance.port)
-        status = http.exchange("GET", f"http://{at}{spec.release.smoke}", headers=headers, body=None,
-                                      timeout_s=_TIMEOUT_S).status
+        host_port = model.host_port(str(ipaddress.ip_address(instance.address)), instance.port)
+        status = http.exchange("GET", f"http://{host_port}{spec.release.smoke}", headers=headers, body=None,
+                               timeout_s=_TIMEOUT_S).status
     except (errors.Unavailable, ValueError) as error:
         return f"does not answer: {error}"
     return "" if 200 <= status < 300 else f"answers {status}"
