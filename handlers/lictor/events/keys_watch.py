@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from msgspec.structs import replace
+
 from lictor import errors
 from lictor.adapters import files, log, process
 from lictor.adapters.consul.client import Client
@@ -76,7 +78,7 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
                 index, changed = max(index, _newest(keys)), _changed(settings, cache, keys)
             refused, confirmed = _reroute(settings, client, keys, changed, cache.refused)
             changed |= confirmed  # a handler of such a service may have found its work done by this process
-        write_cache(settings, cache._replace(consul_index=index, keys=dict(keys), refused=refused))
+        write_cache(settings, replace(cache, consul_index=index, keys=dict(keys), refused=refused))
     return changed
 
 
@@ -94,7 +96,7 @@ def watch(call: script.Call) -> None:
         routes = agent_config.routes(settings, services, options, process.handler_argv, secret)
         files.write_atomic(path, agent_config.text(routes), mode=0o640)
         Client.connect(token_file=call.token_file).reload_agent()
-        write_cache(settings, cache._replace(watching=services))
+        write_cache(settings, replace(cache, watching=services))
     log.event("watch", services=len(services), outcome="done", reason="the set of routed services changed")
 
 

@@ -3,10 +3,10 @@
 Handlers that start often import this module, so it imports little.
 """
 
-import base64
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+
+import msgspec
 
 from lictor import model
 from lictor.adapters import files
@@ -16,20 +16,20 @@ CACHE = "keys.json"
 NAMES = ("spec", "replicas", "image", "color", "hold", "removed")
 
 
-class Key(NamedTuple):
+class Key(msgspec.Struct, frozen=True):
     """One key, as the watch delivers it."""
 
     modify_index: int
     value: bytes
 
 
-class KeyCache(NamedTuple):
+class KeyCache(msgspec.Struct, frozen=True):
     """The content of keys.json; `watching` are the services of the watches that the agent runs."""
 
-    consul_index: int
-    keys: dict[str, Key]
-    watching: dict[str, str]
-    refused: dict[str, str]  # service -> why its route is not in force though its spec is sound
+    consul_index: int = 0
+    keys: dict[str, Key] = {}
+    watching: dict[str, str] = {}
+    refused: dict[str, str] = {}  # service -> why its route is not in force though its spec is sound
 
 
 def group_by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
@@ -63,13 +63,10 @@ def known_services(settings: Settings) -> set[str]:
 def read_cache(settings: Settings) -> KeyCache:
     """Read the cache; an absent or damaged one counts as empty, so that all keys are new."""
     try:
-        cached = files.read_json(os.path.join(settings.state_dir, CACHE))
-        keys = {key: Key(index, base64.b64decode(value)) for key, (index, value) in cached["keys"].items()}
-        return KeyCache(int(cached["consul_index"]), keys, dict(cached["watching"]), dict(cached["refused"]))
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return KeyCache(0, {}, {}, {})
+        return msgspec.convert(files.read_json(os.path.join(settings.state_dir, CACHE)), KeyCache)
+    except msgspec.ValidationError:
+        return KeyCache()
 
 
-def write_cache(settings: Settings, known: KeyCache) -> None:
-    keys = {name: [key.modify_index, base64.b64encode(key.value).decode()] for name, key in known.keys.items()}
-    files.write_json(os.path.join(settings.state_dir, CACHE), {**known._asdict(), "keys": keys})
+def write_cache(settings: Settings, cache: KeyCache) -> None:
+    files.write_json(os.path.join(settings.state_dir, CACHE), msgspec.to_builtins(cache))
