@@ -15,11 +15,14 @@ import pytest
 import yaml
 
 from lictor import errors
+from lictor.engines import webhook
+from lictor.engines.protocols import Order
 from lictor.planner import desired
 from lictor.routing.templates import Templates
 from lictor.spec import compose_project, placement, quantities, service_spec, settings, spec_file
 
 from support import pages
+from support.jenkins import TOKEN, Jenkins, Job
 from support.paths import HANDLERS, REPOSITORY
 from support.story import Story
 
@@ -98,9 +101,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
-def test_sentences_are_short(page: Path) -> None:
-    long = [sentence for sentence in pages.sentences(page) if len(sentence.split()) > MOST_WORDS]
-    assert long == []
+def test_sentences_are_short_and_begin_with_a_subject(page: Path) -> None:
+    found = pages.sentences(page)
+    assert [sentence for sentence in found if len(sentence.split()) > MOST_WORDS] == []
+    assert [sentence for sentence in found if re.match(r"(?:[-*] )?(?:What|Who|Whoever|Those)\b", sentence)] == []
 
 
 @pytest.mark.parametrize("block", blocks("yaml"))
@@ -216,18 +220,27 @@ def _setting(table: str, key: str) -> object:
 
 @pytest.mark.parametrize("table", ["", "nginx", "watch", "heal", "notify"])
 def test_settings_names_every_key_with_its_default(table: str) -> None:
-    rows = [row for row in pages.table(DOCS / "settings.md", f"## {table or 'At the top'}") if row[0] != "nginx"]
-    for key, shown, _ in rows:
+    for key, shown, _ in pages.table(DOCS / "settings.md", f"## {table or 'At the top'}"):
+        if key == "nginx":
+            continue
         value = yaml.safe_load(shown)
         if isinstance(value, str) and re.fullmatch(r"\d+(ms|s|m)", value):
             value = quantities.convert(quantities.Duration, value)
         assert value == _setting(table, key), f"{table}.{key}: the page says {shown}"
-    named = {row[0] for row in rows}
+
+
+@pytest.mark.parametrize(("heading", "table"), [
+    ("## At the top", ()), *((f"## {name}", (name,)) for name in ("nginx", "watch", "heal", "notify", "command")),
+    ("## webhook", ("webhook", "scale"))])
+def test_settings_names_every_key_that_is_known(heading: str, table: tuple[str, ...]) -> None:
+    given: dict[str, Any] = {"no_such_key": 1}
+    for name in reversed(table):
+        given = {name: given}
     with pytest.raises(errors.Refused) as refusal:
-        settings.parse_settings({table: {"no_such_key": 1}} if table else {"no_such_key": 1}, "lictor.toml")
-    known = set(re.split(r", | and ", str(refusal.value).rpartition("known are ")[2])) - {
-        "nginx", "watch", "heal", "notify", "command" if not table else "", "webhook"}
-    assert named == known
+        settings.parse_settings(given, "lictor.toml")
+    known = set(str(refusal.value).rpartition("known are ")[2].split(", "))
+    tables = set() if table else {"watch", "heal", "notify", "command", "webhook"}  # each with a heading of its own
+    assert {row[0] for row in pages.table(DOCS / "settings.md", heading)} == known - tables
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.name)
@@ -241,6 +254,19 @@ def test_specs_among_the_examples_are_taken(path: Path) -> None:
 def test_settings_among_the_examples_are_taken(path: Path) -> None:
     found = settings.parse_settings(tomllib.loads(path.read_text()), str(path))
     assert found.command or found.webhook
+
+
+def test_jenkins_is_told_by_the_settings_among_the_examples(tmp_path: Path) -> None:
+    text = (EXAMPLES / "jenkins/books-jenkins.yaml").read_text()
+    spec = service_spec.parse_spec(spec_file.convert(spec_file.read(text, ""), ""), "")
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
+    with Jenkins({"books-jenkins": Job({"COUNT": "1", "IMAGE": ""})}) as jenkins:
+        toml = (EXAMPLES / "jenkins/lictor.toml").read_text().replace("/etc/lictor/jenkins-token", f"{tmp_path}/token")
+        here = toml.replace("https://jenkins.example.com", jenkins.url.rstrip("/"))
+        given = settings.parse_settings(tomllib.loads(here))
+        webhook.scale(given, Order(spec, color="", replicas=3, release=""))
+        assert jenkins.builds == [("books-jenkins", {"COUNT": "3", "IMAGE": "books-service:1.0"})]
 
 
 def test_every_example_is_in_the_list() -> None:
