@@ -23,7 +23,7 @@ _KILLED = """
 import contextlib, os, signal, sys
 from lictor.adapters import docker, files
 from lictor.adapters.consul.client import Client
-from lictor.reconcile import act, loop as reconcile, process_lock as busy
+from lictor.reconcile import act, loop, process_lock
 from lictor.spec.settings import load_settings
 
 image, kind, number, moment = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -39,16 +39,18 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 def dying(original):
-    def carried_out(*arguments):
+    def carried_out(executor, action):
         global count, inside
+        if action.kind != kind:
+            return original(executor, action)
         count += 1
         if count == number and moment == "before":
             die()
         inside = count == number and moment == "inside"
-        said = original(*arguments)
+        output = original(executor, action)
         if count == number:
             die()
-        return said
+        return output
     return carried_out
 
 def dying_inside(original):
@@ -59,11 +61,11 @@ def dying_inside(original):
         return said
     return asked
 
-busy.lock = waited_for
-act._ACTS[kind] = dying(act._ACTS[kind])
+process_lock.lock = waited_for
+act.Executor._do = dying(act.Executor._do)
 for name in ("create", "stop"):
     setattr(docker.Client, name, dying_inside(getattr(docker.Client, name)))
-reconcile.run(load_settings(), None, ["books-service"])
+loop.run(load_settings(), None, ["books-service"])
 """
 
 TABLES = [  # each on a node of its own, as they take long
