@@ -43,7 +43,7 @@ def test_apply_reads_yaml_as_the_readme_shows_it(lictor: Command, consul: Consul
 
 @pytest.mark.parametrize(("second", "said"), [
     ("name: [", "second.yaml: "),
-    ("- a\n- b", "must hold a service's keys"),
+    ("- a\n- b", "it must hold those of a service"),
     ({**BOOKS, "name": "other", "replica": {}}, "unknown key replica; known are name, "),
     ({**BOOKS, "name": "other", "image": "a b"}, "image is 'a b'"),
     ({**BOOKS, "name": "other"}, "route is /books, which is that of books"),
