@@ -91,9 +91,9 @@ class Lictor:
         if self.variant.door == "http":
             self.serve = self.world.run([*process.handler_argv("lictor-serve"), "--config", self.settings_path],
                                         f"{os.path.basename(self.folder)}-serve", _AS_ITS_UNIT)
-            wait_for(lambda: listens(*door.host_and_port(settings)), "lictor serve listens")
+            wait_for(lambda: listens(*door.parse_address(settings)), "lictor serve listens")
         found = agent_config.routes(settings, {name: name for name in services}, ["--config", self.settings_path],
-                               process.handler_argv, door.secret(settings))
+                               process.handler_argv, door.read_secret(settings))
         files.write_atomic(self.watches_path, agent_config.text({"watches": found["watches"]}))
 
     def stop(self) -> None:

@@ -54,7 +54,7 @@ def entry(service: str, image: str, *, number: int = 1, status: str = "passing",
     (snapshot(now=wanted("books:2", removed=b"")), "superseded", "the service is being removed"),
 ])
 def test_outcome(given: Snapshot, kind: str | None, why: str) -> None:
-    found = release_progress.outcome(REQUEST, given)
+    found = release_progress.decide_outcome(REQUEST, given)
     assert found == (Outcome(kind, why) if kind else None)
 
 
@@ -72,7 +72,7 @@ def test_outcome(given: Snapshot, kind: str | None, why: str) -> None:
     (snapshot(live_release=NEW), "books:2 is live"),
 ])
 def test_stage(given: Snapshot, said: str) -> None:
-    assert release_progress.stage(REQUEST, given) == said
+    assert release_progress.describe_stage(REQUEST, given) == said
 
 
 @pytest.mark.parametrize(("given", "condition", "detail"), [
@@ -83,7 +83,7 @@ def test_stage(given: Snapshot, said: str) -> None:
     (entry("books", "books:2", alive=False), "on a node that does not answer", ""),
 ])
 def test_what_an_instance_waits_for(given: dict[str, Any], condition: str, detail: str) -> None:
-    assert release_progress.new_instances(REQUEST, snapshot([given])) == (
+    assert release_progress.find_new_instances(REQUEST, snapshot([given])) == (
         release_progress.NewInstance("s1", "node-1", condition, detail),
     )
 
@@ -93,9 +93,9 @@ def test_new_are_those_of_the_new_image_and_before_the_switch_of_the_other_colou
                entry("books-green", "books:2", number=3), entry("books-green", "books:1", number=4),
                entry("books-green", "", number=5)]
     before = snapshot(entries, wanted("books:2", BLUE_GREEN), rollout=Rollout(NEW, 1.0))
-    assert [each.service_id for each in release_progress.new_instances(REQUEST, before)] == ["s3"]
+    assert [each.service_id for each in release_progress.find_new_instances(REQUEST, before)] == ["s3"]
     after = snapshot(entries, wanted("books:2", BLUE_GREEN, color=b"green"), live_release=NEW)
-    assert [each.service_id for each in release_progress.new_instances(REQUEST, after)] == ["s3"]
+    assert [each.service_id for each in release_progress.find_new_instances(REQUEST, after)] == ["s3"]
 
 
 def test_last_words_are_of_this_release_and_tell_who_has_not_ended() -> None:
@@ -110,6 +110,6 @@ def test_last_words_are_of_this_release_and_tell_who_has_not_ended() -> None:
         record(18, "stop", "books-green-3"), record(19, "redeploy", "", "failed", "the playbook's last line"),
         {"at": 0.0, "outcome": "damaged"},
     ]
-    assert release_progress.last_words(records, 10.0, "books-green") == (
+    assert release_progress.find_last_words(records, 10.0, "books-green") == (
         {"books-green-4": "no such image", "books-green-1": "no database", "redeploy": "the playbook's last line"},
         ["books-green-2"])

@@ -124,7 +124,7 @@ def test_a_request_that_trickles_has_a_limit_and_one_that_takes_long_to_answer_h
         statuses: list[int] = []
         slow = threading.Thread(target=lambda: statuses.append(routed.post("/sweep")[0]))
         slow.start()
-        with socket.create_connection(http_door.host_and_port(routed.settings), timeout=60) as trickling:
+        with socket.create_connection(http_door.parse_address(routed.settings), timeout=60) as trickling:
             trickling.sendall(b"POST /sweep HTTP/1.1\r\n")
             with contextlib.suppress(OSError):
                 for _ in range(1000):
@@ -279,7 +279,7 @@ def test_an_agent_with_http_watches_is_followed_and_its_timer_when_nobody_serves
         tmp_path: Path, nginx: Nginx, consul: Consul) -> None:
     routed = Routed(str(tmp_path), nginx, [], consul=consul.address, config_dir=consul.config_dir)
     with serving(routed) as daemon, Backend("one") as one, Backend("two") as two:
-        static = agent_config.static(routed.settings, [], process.handler_argv, http_door.secret(routed.settings))
+        static = agent_config.static(routed.settings, [], process.handler_argv, http_door.read_secret(routed.settings))
         static["service"]["check"]["interval"] = "1s"
         files.write_atomic(
             os.path.join(consul.config_dir, agent_config.STATIC_FILE), agent_config.text(static), mode=0o600

@@ -44,7 +44,7 @@ class Here:
         return keys_watch.follow(self.call, keys_watch.read_keys(Client.connect(), "services/"), None)
 
     def route(self, name: str) -> dict[str, Any]:
-        return keys_watch.known_routes(self.call.settings)[name]
+        return keys_watch.read_routes(self.call.settings)[name]
 
 
 @pytest.fixture
@@ -90,13 +90,13 @@ def test_a_place_that_is_taken_is_refused_until_it_is_free(here: Here) -> None:
     here.follow()
     here.put("author")
     here.follow()
-    assert keys_watch.known_routes(here.call.settings).keys() == {"books"}
-    (refused,) = keys_watch.refused(here.call.settings)
+    assert keys_watch.read_routes(here.call.settings).keys() == {"books"}
+    (refused,) = keys_watch.describe_refused(here.call.settings)
     assert "services/author/spec: route is /books, which is that of books" in refused
     here.put("books", route={"path": "/other"})
     assert here.follow() == {"author", "books"}
     assert (here.route("author")["path"], here.route("books")["path"]) == ("/books", "/other")
-    assert keys_watch.refused(here.call.settings) == [] and here.follow() == set()
+    assert keys_watch.describe_refused(here.call.settings) == [] and here.follow() == set()
 
 
 def route(path: str, *, removed: bool = False) -> dict[str, Any]:

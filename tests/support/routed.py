@@ -62,9 +62,9 @@ class Routed:
     def post(self, path: str, body: bytes = b"", index: int = 1,
              headers: Mapping[str, str] | None = None) -> tuple[int, str]:
         """As the agent posts it; `headers` take the place of its own."""
-        given = {"X-Consul-Index": str(index), agent_config.SECRET_HEADER: http_door.secret(self.settings),
+        given = {"X-Consul-Index": str(index), agent_config.SECRET_HEADER: http_door.read_secret(self.settings),
                  **(headers or {})}
-        connection = http.client.HTTPConnection(*http_door.host_and_port(self.settings), timeout=60)
+        connection = http.client.HTTPConnection(*http_door.parse_address(self.settings), timeout=60)
         try:
             connection.request("POST", path, body, given)
             answer = connection.getresponse()

@@ -63,7 +63,7 @@ def watches_(session: Session) -> None:
     It is the static file, and the watches on routed services.
     """
     settings, options = session.settings, script.inherited(session.settings, session.token_file)
-    secret, services = f"(what {settings.watch.secret_file} holds)", keys_watch.routed_services(settings)
+    secret, services = f"(what {settings.watch.secret_file} holds)", keys_watch.read_routed_services(settings)
     texts = {
         agent_config.STATIC_FILE: agent_config.static(settings, options, process.handler_argv, secret),
         agent_config.ROUTES_FILE: agent_config.routes(settings, services, options, process.handler_argv, secret),

@@ -67,7 +67,7 @@ class Progress(NamedTuple):
     outcome: Outcome | None = None
 
 
-def outcome(request: Request, snapshot: Snapshot) -> Outcome | None:
+def decide_outcome(request: Request, snapshot: Snapshot) -> Outcome | None:
     """Decide how the release ended; None while it is under way."""
     desired, release = snapshot.desired, snapshot.state.release
     if desired.removed:
@@ -99,7 +99,7 @@ def find_obstacle(state: State) -> str:
     return f"on hold: {state.trust.doubt}" if state.trust.doubt else ""
 
 
-def stage(request: Request, snapshot: Snapshot) -> str:
+def describe_stage(request: Request, snapshot: Snapshot) -> str:
     """Say what the release waits for; nothing in the text changes by time alone."""
     desired, state, spec = snapshot.desired, snapshot.state, snapshot.desired.spec
     if desired.why_held or spec is None:
@@ -114,28 +114,29 @@ def stage(request: Request, snapshot: Snapshot) -> str:
     if rollout.passing_since:
         return f"all new instances pass, and have to for {spec.release.healthy_for:g} s" + (
             f". Then {spec.release.smoke} has to answer" if spec.release.smoke else "")
-    return f"{sum(each.passes for each in new_instances(request, snapshot))} of {desired.replicas} new instances pass"
+    passing = sum(each.passes for each in find_new_instances(request, snapshot))
+    return f"{passing} of {desired.replicas} new instances pass"
 
 
-def new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstance, ...]:
+def find_new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstance, ...]:
     """List the instances of the release. Without colours, only their image tells them from the old ones."""
-    name = new_catalog_name(request, snapshot)
+    name = find_new_catalog_name(request, snapshot)
     entries = [entry for entry in snapshot.entries if entry["Service"]["Service"] == name
                and (entry["Service"].get("Meta") or {}).get(model.META_IMAGE) == request.image]
     return tuple(sorted(_new_instance(entry) for entry in entries))
 
 
-def new_catalog_name(request: Request, snapshot: Snapshot) -> str:
+def find_new_catalog_name(request: Request, snapshot: Snapshot) -> str:
     """Name the catalogue's name of the new instances: until the release is live, that of the colour that is not."""
     live_name = snapshot.desired.catalog_name
     others = [name for name in snapshot.desired.catalog_names if name != live_name]
     return others[0] if others and snapshot.state.release.live_release != request.release else live_name
 
 
-def last_words(records: Iterable[Mapping[str, Any]], since: float, name: str) -> tuple[dict[str, str], list[str]]:
+def find_last_words(records: Iterable[Mapping[str, Any]], since: float, name: str) -> tuple[dict[str, str], list[str]]:
     """Find the last words of a failed release's containers, by container; and the containers that have not ended yet.
 
-    `name` is that of `new_catalog_name`. Records of an engine that only counts have no container.
+    `name` is that of `find_new_catalog_name`. Records of an engine that only counts have no container.
     """
     words: dict[str, str] = {}
     running: set[str] = set()

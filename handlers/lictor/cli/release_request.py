@@ -165,16 +165,16 @@ def _look(client: Client, prefix: str, request: Request) -> Progress:
     service = service_keys.read_service(client, prefix, request.name)
     entries = [entry for name in service.desired.catalog_names for entry in client.health(name)]
     snapshot = Snapshot(service.desired, service.state, entries)
-    outcome = release_progress.outcome(request, snapshot)
+    outcome = release_progress.decide_outcome(request, snapshot)
     if outcome and outcome.kind == "done":
         outcome = _done(client, request, snapshot)
     elif outcome and outcome.kind == "failed":
-        words, running = release_progress.last_words(history.read(client, request.name), request.since,
-                                                     release_progress.new_catalog_name(request, snapshot))
+        words, running = release_progress.find_last_words(history.read(client, request.name), request.since,
+                                                          release_progress.find_new_catalog_name(request, snapshot))
         pending = f"failed: {outcome.why}. {', '.join(running)} is being removed" if running else ""
         outcome = outcome._replace(last_words=words, pending=pending)
-    return Progress(one_line(release_progress.stage(request, snapshot)),
-                    release_progress.new_instances(request, snapshot), outcome=outcome)
+    return Progress(one_line(release_progress.describe_stage(request, snapshot)),
+                    release_progress.find_new_instances(request, snapshot), outcome=outcome)
 
 
 def _done(client: Client, request: Request, snapshot: Snapshot) -> Outcome:

@@ -8,13 +8,13 @@ from lictor.spec import keys
 
 
 def main(description: str) -> int:
-    return script.main(script.parser(description), run)
+    return script.main(script.make_parser(description), run)
 
 
 def run(call: script.Call) -> int:
     """Handle one payload on stdin, which holds all checks that are critical at present."""
     try:
-        critical = {check["ServiceName"] for check in json.loads(script.payload()) or [] if check["ServiceName"]}
+        critical = {check["ServiceName"] for check in json.loads(script.read_payload()) or [] if check["ServiceName"]}
     except (ValueError, KeyError, TypeError) as error:
         raise errors.Refused(f"stdin holds no checks payload of a Consul watch: {error!r}") from error
     names = services_behind(critical, keys.known_services(call.settings))

@@ -41,7 +41,7 @@ Event = tuple[bytes, int]  # payload, and Consul's index
 
 
 def main(description: str) -> int:
-    return script.main(script.parser(description), run)
+    return script.main(script.make_parser(description), run)
 
 
 def run(call: Call) -> int:
@@ -72,14 +72,14 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     request_queue_size = connection_limits.PENDING
 
     def __init__(self, call: Call) -> None:
-        self.call, self.secret = call, http_door.secret(call.settings).encode()
+        self.call, self.secret = call, http_door.read_secret(call.settings).encode()
         self.settings_ns = files.modified_ns(call.settings.path) if call.settings.path else 0
         self.turns = coalesce.Turns()
         self.follow_ups = coalesce.Coalescer[set[str]](self._start_follow_up, set.union)
         self.handlers = {name: coalesce.Coalescer[Event](functools.partial(self._start_handler, name),
                                                          lambda _, newest: newest)
                          for name in ("lictor-scale", "lictor-heal")}
-        address, inherited = http_door.host_and_port(call.settings), systemd.listening()
+        address, inherited = http_door.parse_address(call.settings), systemd.listening()
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.connections = connection_limits.Connections(_AT_ONCE, _SLOT_WAIT_S, _ARRIVAL_S)
         super().__init__(address, _Request, bind_and_activate=inherited is None)
@@ -111,7 +111,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             settings = load_settings({"LICTOR_CONFIG": path} if path else {})
             if settings.watch.door != "http":
                 raise errors.Refused(f"watch.door is {settings.watch.door!r}; end lictor serve for that")
-            self.call, self.secret = self.call._replace(settings=settings), http_door.secret(settings).encode()
+            self.call, self.secret = self.call._replace(settings=settings), http_door.read_secret(settings).encode()
             log.event("serve", outcome="settings", reason=f"{path or 'the defaults'} has been read again")
         except errors.LictorError as error:
             log.event("serve", outcome="refused", reason=f"the old settings stay: {error}")

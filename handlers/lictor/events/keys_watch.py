@@ -27,12 +27,12 @@ Route = dict[str, Any]  # as routes/NAME.json holds it
 
 
 def main(description: str) -> int:
-    return script.main(script.parser(description), run)
+    return script.main(script.make_parser(description), run)
 
 
 def run(call: script.Call) -> int:
     """Handle one payload on stdin. A payload without keys is not believed: without rights it looks the same."""
-    settings, keys = call.settings, parse(script.payload())
+    settings, keys = call.settings, parse(script.read_payload())
     if not keys:
         log.event("scale", outcome="ignored", reason=f"no key below {settings.prefix} can be seen: is there none, or "
                                                      "does the watch's token not allow to read them?")
@@ -89,7 +89,7 @@ def watch(call: script.Call) -> None:
         return
     with _locked(settings):
         cache, path = read_cache(settings), os.path.join(settings.watch.config_dir, agent_config.ROUTES_FILE)
-        services, secret = routed_services(settings), http_door.secret(settings)
+        services, secret = read_routed_services(settings), http_door.read_secret(settings)
         if services == cache.watching and _watched(path, settings, secret) in (None, set(services.values())):
             return
         options = script.inherited(settings, call.token_file)
@@ -100,20 +100,20 @@ def watch(call: script.Call) -> None:
     log.event("watch", services=len(services), outcome="done", reason="the set of routed services changed")
 
 
-def refused(settings: Settings) -> list[str]:
+def describe_refused(settings: Settings) -> list[str]:
     """Explain which routes are not in force on this node, though their specs are sound."""
     return [f"{name}: {why}" for name, why in sorted(read_cache(settings).refused.items())]
 
 
-def known_routes(settings: Settings) -> dict[str, Route]:
+def read_routes(settings: Settings) -> dict[str, Route]:
     """Read every sound routes/NAME.json of this node, by name."""
     routes = {name: route_store.route(settings.state_dir, name) for name in route_store.names(settings.state_dir)}
     return {name: route for name, route in routes.items() if route}
 
 
-def routed_services(settings: Settings) -> dict[str, str]:
+def read_routed_services(settings: Settings) -> dict[str, str]:
     """List the services that this node routes, each with its name in the catalogue."""
-    return {name: route["service"] for name, route in known_routes(settings).items() if not route["removed"]}
+    return {name: route["service"] for name, route in read_routes(settings).items() if not route["removed"]}
 
 
 def _locked(settings: Settings) -> AbstractContextManager[bool]:
@@ -122,7 +122,7 @@ def _locked(settings: Settings) -> AbstractContextManager[bool]:
 
 def _changed(settings: Settings, cache: KeyCache, keys: Mapping[str, Key]) -> set[str]:
     """Find the services to route again: changed ones, refused ones whose obstacle may be gone, and damaged routes."""
-    damaged = set(route_store.names(settings.state_dir)) - known_routes(settings).keys()
+    damaged = set(route_store.names(settings.state_dir)) - read_routes(settings).keys()
     present = changed_services({}, keys, settings.prefix)
     return changed_services(cache.keys, keys, settings.prefix) | (damaged | cache.refused.keys()) & present
 
@@ -148,7 +148,7 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
     grouped, stray_keys = group_by_service({name: key.value for name, key in keys.items()}, settings.prefix)
     for problem in stray_keys:
         log.event("refused", reason=problem)
-    node, before, after = client.agent().name, known_routes(settings), dict[str, Route]()
+    node, before, after = client.agent().name, read_routes(settings), dict[str, Route]()
     for name in sorted(changed):
         route = _route(settings.prefix, name, grouped.get(name, {}), before.get(name), node)
         if route:

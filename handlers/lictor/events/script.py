@@ -36,7 +36,7 @@ def inherited(settings: Settings, token_file: str | None) -> list[str]:
     return words + (["--token-file", os.path.abspath(token_file)] if token_file else [])
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """Make an argument parser with the options that every handler has."""
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--config", metavar="FILE", help=f"settings; else $LICTOR_CONFIG, else {DEFAULT_PATH}")
@@ -60,7 +60,7 @@ def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: lis
         return error.exit_code if isinstance(error, errors.LictorError) else errors.Unavailable.exit_code
 
 
-def payload() -> str:
+def read_payload() -> str:
     """Read what the watch wrote to stdin; raises Refused on a terminal, and beyond 64 MiB."""
     if sys.stdin.isatty():
         raise errors.Refused("stdin is a terminal; a Consul watch pipes its payload in")

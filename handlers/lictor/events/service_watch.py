@@ -17,7 +17,7 @@ def main(description: str, words: list[str], text: bytes | None) -> int:
         return handle(call, call.arguments.name, body, payload.index(os.environ.get("CONSUL_INDEX", "")),
                       lambda names: call.spawn("lictor-reconcile", *names))
 
-    options = script.parser(description)
+    options = script.make_parser(description)
     options.add_argument("name", metavar="NAME", help="the service, as in services/NAME/spec")
     options.add_argument("--state-dir", metavar="DIR", help="state_dir of the settings: if it is the first option, the "
                                                             "settings are read only when something changed")

@@ -99,7 +99,7 @@ def _problems(context: Context, observations: Mapping[str, Observation], own: It
     breakers = {name: breaker for name in own if (breaker := observations[name].state.breaker)}
     return [*(f"{name}: {problem}" for name, each in observations.items()
               if responsibility.reports_here(each.desired, context.node) for problem in each.desired.problems),
-            *keys_watch.refused(context.settings),
+            *keys_watch.describe_refused(context.settings),
             *(f"{name}: the breaker is open: {breaker.why}. Running containers are left alone; `lictor why {name}` "
               f"shows the evidence, `lictor resume {name}` closes it" for name, breaker in breakers.items())]
 

@@ -36,7 +36,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 def main(description: str) -> int:
     """Answer the check, sweep (--sweep), or reconcile the services that are named; returns an exit code."""
-    options = script.parser(description)
+    options = script.make_parser(description)
     options.add_argument("names", nargs="*", metavar="NAME", help="a service to reconcile now")
     options.add_argument("--sweep", action="store_true", help="observe all services once, and reconcile what needs it")
     return script.main(options, _run)

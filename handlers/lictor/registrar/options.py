@@ -7,7 +7,7 @@ from lictor.events import script
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    options = script.parser(description)
+    options = script.make_parser(description)
     options.add_argument("--internal", action="store_true", help="register the containers' own addresses and ports")
     options.add_argument("--ip", type=_address, metavar="ADDRESS",
                          help="register this for ports published on all addresses; else the agent's own counts")

@@ -52,17 +52,17 @@ def test_an_agent_that_may_open_too_little_loses_events(tmp_path: Path) -> None:
         (folder / "limits").write_text(f"Max cpu time   unlimited   unlimited\nMax open files   {limit}   4096\n")
     os.makedirs(tmp_path / "proc/self")
     os.makedirs(tmp_path / "proc/10")  # it has just ended
-    assert detect.agents_descriptors(str(tmp_path)) == [1024]
+    assert detect.read_agents_descriptors(str(tmp_path)) == [1024]
     settings = Settings(watch=Watch(config_dir=str(tmp_path)))
     for routes, ok in ((100, True), (200, False)):
         names = {f"books-{number}": f"books-{number}" for number in range(routes)}
         found = agent_config.routes(settings, names, [], lambda name: [name])
         (tmp_path / agent_config.ROUTES_FILE).write_text(agent_config.text(found))
         if ok:
-            assert doctor.descriptors(settings, [65536, 1024]).startswith("1024 for the agent")
+            assert doctor.check_descriptors(settings, [65536, 1024]).startswith("1024 for the agent")
         else:
             with pytest.raises(errors.Refused, match="may open 1024 files"):
-                doctor.descriptors(settings, [65536, 1024])
+                doctor.check_descriptors(settings, [65536, 1024])
 
 
 def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings: Settings, docker: Docker,

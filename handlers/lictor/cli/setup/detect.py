@@ -46,7 +46,7 @@ def detect(root: str) -> Node:
     )
 
 
-def agents_descriptors(root: str) -> list[int]:
+def read_agents_descriptors(root: str) -> list[int]:
     """Read the limit of open files of each Consul agent that runs now."""
     limits: list[int] = []
     processes = f"{root.rstrip('/')}/proc"

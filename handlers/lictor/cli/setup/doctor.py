@@ -155,7 +155,7 @@ def _consul(settings: Settings, client: Client) -> Iterator[Test]:
                "start the agent; CONSUL_HTTP_ADDR names it; the token needs agent:read")
     yield Test("script checks", lambda: _script_checks(client), restart, "Consul")
     yield Test("connections", lambda: _connections(settings, client), restart, "Consul")
-    yield Test("descriptors", lambda: descriptors(settings, detect.agents_descriptors("/")), restart)
+    yield Test("descriptors", lambda: check_descriptors(settings, detect.read_agents_descriptors("/")), restart)
     yield Test("timer", lambda: _timer(settings, client),
                f"{restart}; with ACLs its default token needs the policy agent", "Consul")
     rights: dict[str, Callable[[], object]] = {
@@ -196,7 +196,7 @@ def _connections(settings: Settings, client: Client) -> str:
     return f"{allowed} for one client; {needed} are needed"
 
 
-def descriptors(settings: Settings, allowed: list[int]) -> str:
+def check_descriptors(settings: Settings, allowed: list[int]) -> str:
     """Test the limit of each agent that runs here: which of them loads our watches is unknown."""
     needed = agent_config.descriptors_needed(len(_written_routes(settings).get("watches", [])))
     if not allowed:

@@ -188,7 +188,7 @@ def _write_secret(setup: _Setup) -> str:
     path, manifest = setup.settings.watch.secret_file, setup.manifest
     if setup.settings.watch.door != "http":
         return ""
-    text = files.read(manifest.path(path)) or http_door.fresh_secret()
+    text = files.read(manifest.path(path)) or http_door.make_secret()
     manifest.write(path, text, generated=True, mode=0o600)
     manifest.own(path, setup.node.agent_user, 0o600)
     return text.strip()
