@@ -158,8 +158,8 @@ def test_a_routing_node_that_is_down_is_named_and_the_old_colour_runs_on(node: N
     release(node, "2.0")
     both = [f"{NAME}-blue-1", f"{NAME}-green-1"]
     wait_released(node, "2.0", *both)
-    node.wait_for(lambda: "keeps running beside green: the nginx of node-9 (does not answer) may still send requests"
-                  in node.run("plan", NAME).stdout, "node-9 is named", 30)
+    reason = "the nginx of node-9 (does not answer) may still send requests to it, so it runs on beside green"
+    node.wait_for(lambda: reason in node.run("plan", NAME).stdout, "node-9 is named", 30)
     assert node.docker.containers("status=running") == both
     node.consul.request("DELETE", f"/v1/kv/{record}")
     node.wait_for(lambda: node.docker.containers("status=running") == [f"{NAME}-green-1"], "blue is stopped, and kept")

@@ -317,8 +317,8 @@ def test_one_that_keeps_dying_does_not_delay_the_others() -> None:
 @pytest.mark.parametrize("keys", [{"hold": b""}, {"hold": b"until Monday"}])
 def test_hold_explains_and_touches_nothing(keys: dict[str, bytes]) -> None:
     (action,) = plan.plan(scene(2, "passing", keys=keys, certain=False))
-    assert action.kind == "hold" and "the hold key is set (" in action.reason and action.reason.endswith(
-        "start books-2: replicas key is 2, 1 run")
+    assert action.kind == "hold" and "on hold: the hold key is set (" in action.reason
+    assert action.reason.endswith("Would start books-2 (replicas key is 2, 1 run).")
 
 
 def test_without_a_spec_or_a_tombstone_nothing_is_touched() -> None:

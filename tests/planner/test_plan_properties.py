@@ -2,6 +2,7 @@
 nothing that the planner calls the things it sees is used."""
 
 import json
+import re
 from collections.abc import Callable
 from random import Random
 
@@ -198,6 +199,13 @@ def never_silent_about_what_is_not_as_desired(f: Facts) -> None:
         assert len(f.running) == f.target and not f.ill
 
 
+def never_undone_without_state_cause_and_consequence(f: Facts) -> None:
+    for each in f.actions:
+        if not isinstance(each, Act):
+            assert re.fullmatch(r"[a-z ]+: .+[.]", each.reason, re.DOTALL), each.reason
+            assert not each.action or f". Would {each.action.kind} {each.action.container}" in each.reason
+
+
 def remembering_twice_changes_nothing(f: Facts) -> None:
     assert next_state.advance(f.seen) == f.seen.state
 
@@ -248,7 +256,8 @@ MATTERS: dict[str, Callable[[Facts], object]] = {
 RULES = (
     never_below_the_least_nor_the_last, never_above_the_most, never_past_the_budget, never_on_what_cannot_be_believed,
     never_many_at_once_by_judgement, never_one_that_nothing_speaks_against, never_what_runs_without_a_drain,
-    never_two_acts_on_one_nor_on_others, never_silent_about_what_is_not_as_desired, remembering_twice_changes_nothing,
+    never_two_acts_on_one_nor_on_others, never_silent_about_what_is_not_as_desired,
+    never_undone_without_state_cause_and_consequence, remembering_twice_changes_nothing,
     the_order_of_what_is_read_does_not_matter, a_memory_settles, a_record_decides_the_same)
 
 

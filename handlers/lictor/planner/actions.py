@@ -165,7 +165,7 @@ def confirm(action: Act | Replace) -> Confirm:
 
 
 def confirmed(certain: bool, action: Act) -> Act | Confirm:
-    """The act itself after a consistent reading, else the need for one."""
+    """Take the act after a consistent reading; else ask for one."""
     return action if certain else confirm(action)
 
 
@@ -176,12 +176,12 @@ def leave(member: Member, reason: str, ending: type[Stop] | type[Remove] = Remov
 
 
 def replaced_by(action: Act) -> str:
-    """The id of the running container that an act replaces by judgement, so that the budget pays for it; "": none."""
+    """Name the running container that an act replaces by judgement, so that the budget pays for it; "": none."""
     return action.replaces if isinstance(action, Start | Drain | Remove | End | Redeploy) else ""
 
 
 def describe(kind: str, container: str, reason: str) -> str:
-    """An action as a line for people."""
+    """Make a line for people."""
     return f"{kind} {container}: {reason}" if container else f"{kind}: {reason}"
 
 

@@ -17,7 +17,7 @@ def back_off_s(failures: Failures) -> float:
 
 
 def retry_at(name: str, what: str, failures: Failures) -> float:
-    """When a number may be started again, or an order given again.
+    """Tell when a number may be started again, or an order given again.
 
     Each back-off is up to a quarter shorter, so that what failed together does not come back together; every node that
     computes it gets the same.
@@ -32,18 +32,18 @@ def count_failure(failures: dict[str, Failures], key: str, weight: int, now: flo
 
 
 def is_fresh(failures: Failures, now: float) -> bool:
-    """Whether failures are too young to be forgotten."""
+    """Tell whether failures are too young to be forgotten."""
     return now - failures.last_at < FORGET_FAILURES_S + BACK_OFF_MAX_S
 
 
 def starts(everyone: list[Member], observation: Observation, count: int, why: str, *, release: str,
            replaces: str = "") -> list[Start | Wait | Hold]:
-    """Start `count` containers of the live colour with the lowest free numbers, or say what each waits for."""
+    """Start `count` containers of the live colour with the lowest free numbers, or say what they wait for."""
     desired = observation.desired
-    there = [member for member in everyone if member.condition != "gone"]
-    used = {member.container.number for member in there}
+    present = [member for member in everyone if member.condition != "gone"]
+    used = {member.container.number for member in present}
     free = [number for number in range(1, len(used) + count + 1) if number not in used][:count]
-    room = observation.spec.replicas.max - len(there)
+    room = observation.spec.replicas.max - len(present)
     actions: list[Start | Wait | Hold] = []
     for number in free:
         start = Start(f"{desired.catalog_name}-{number}", why, number, desired.color, release, replaces)

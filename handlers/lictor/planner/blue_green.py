@@ -46,7 +46,7 @@ def still_listed(observation: Observation) -> Obstacle | None:
     why = f"the nginx of {', '.join(behind)} may still send requests to it"
     if observation.now < deadline_at:
         return Obstacle(f"{why}; {desired.color} is live", deadline_at)
-    return Obstacle(f"keeps running beside {desired.color}: {why}; of a node that routes no more, delete the key "
+    return Obstacle(f"{why}, so it runs on beside {desired.color}; if a node routes no more, delete its key "
                     f"lictor/nodes/{desired.name}/NODE")
 
 
@@ -99,7 +99,7 @@ def _end(member: Member, everyone: list[Member], observation: Observation) -> li
     if member.condition == "draining":
         return [drain.end(member, everyone, observation, ending)]
     if failure and not drain.is_listed(member, observation):
-        return [Remove(member, f"as {failure}")]
+        return [Remove(member, failure)]
     return [_take_out(member, ending, observation)]
 
 
@@ -110,7 +110,7 @@ def _take_out(member: Member, ending: type[Stop] | type[Remove], observation: Ob
 
 
 def _is_to_be_kept(member: Member, observation: Observation) -> bool:
-    """Whether it was live before, for `keep`, unless a release needs the colour."""
+    """Tell whether it was live before, for `keep`, unless a release needs the colour."""
     state = observation.state.release
     return (not state.rollout and state.previous_release == member.release
             and observation.now < state.switched_at + observation.spec.release.keep)

@@ -74,13 +74,13 @@ def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "s
 
 
 def catalog_names(spec: service_spec.Spec) -> list[str]:
-    """The names in the catalogue that a service may ever have, one for each colour."""
+    """List the names in the catalogue that a service may ever have, one for each colour."""
     colors = model.COLORS if spec.release.strategy == "blue-green" else ("",)
     return [model.catalog_name(spec.name, color) for color in colors]
 
 
 def fingerprint(spec: service_spec.Spec) -> str:
-    """Equal for specs whose containers are made alike; goes into each container's label lictor.release."""
+    """Make a text that is equal for specs whose containers are made alike; a container's label lictor.release."""
     made_from = {key: getattr(spec, key) for key in _RELEASE_KEYS}
     made_from |= {key: given for key, unused in _LATER_KEYS.items() if (given := getattr(spec, key)) != unused}
     text = json.dumps(msgspec.to_builtins(made_from, enc_hook=float), sort_keys=True)
@@ -88,12 +88,12 @@ def fingerprint(spec: service_spec.Spec) -> str:
 
 
 def with_environment(spec: service_spec.Spec, table: dict[str, str]) -> service_spec.Spec:
-    """The spec with its env files read into `environment`; the fingerprint stays that of the files' names."""
+    """Put what the env files hold into `environment`; the fingerprint stays that of the files' names."""
     return msgspec.structs.replace(spec, environment=dict(table))
 
 
 def route(desired: Desired, node: str) -> dict[str, Any] | None:
-    """The service's part of routes/NAME.json, for lictor-route; None if nginx has no part in it."""
+    """Make routes/NAME.json for lictor-route; None if nginx has no part in the service."""
     if desired.spec is None or desired.spec.route is None:
         return None
     return {
@@ -158,7 +158,7 @@ def _image(keys: Mapping[str, bytes], last_good: LastGood, spec: service_spec.Sp
 
 
 def _color(spec: service_spec.Spec, given: str, state: State, problems: list[str], key: str) -> str:
-    """The live colour: the one that lictor remembers to have written, as a change by hand moves no traffic."""
+    """Find the live colour: the one that lictor wrote last, as a change by hand moves no traffic."""
     if spec.release.strategy != "blue-green":
         return ""
     live = state.release.color if state.release.color in model.COLORS else ""
@@ -170,7 +170,7 @@ def _color(spec: service_spec.Spec, given: str, state: State, problems: list[str
 
 def _replicas(keys: Mapping[str, bytes], last_good: LastGood, spec: service_spec.Spec, problems: list[str],
               key: str) -> tuple[int, str, bool]:
-    """The count, its reason, and whether it stands in its key."""
+    """Find the count, its reason, and whether it stands in its key."""
     last = spec.replicas.initial if last_good.replicas is None else last_good.replicas
     kept = max(spec.replicas.min, min(spec.replicas.max, last))
     if "replicas" in keys:

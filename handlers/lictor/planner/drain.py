@@ -24,7 +24,7 @@ def end(member: Member, everyone: list[Member], observation: Observation,
 
 
 def is_listed(member: Member, observation: Observation) -> bool:
-    """Whether the nginx of a live node may send requests to it."""
+    """Tell whether the nginx of a live node may send requests to it."""
     return any((instance.node, instance.service_id) in observation.serving
                for instance in registrations(member, observation))
 
@@ -36,7 +36,7 @@ def _is_idle(member: Member, observation: Observation) -> bool:
 
 
 def _is_last(member: Member, everyone: list[Member], observation: Observation) -> bool:
-    """Whether an nginx would be left without any useful instance; for a critical one it is not worth a wait."""
+    """Tell whether an nginx would be left without any useful instance; for a critical one it is not worth a wait."""
     is_useful = any(instance.status != "critical" for instance in registrations(member, observation))
     return is_useful and is_listed(member, observation) and observation.target > 0 and not any(
         _outlasts(other, member) and is_listed(other, observation) for other in everyone)
@@ -53,7 +53,7 @@ def _busy(member: Member, observation: Observation, *, is_last: bool) -> str:
 
 
 def _outlasts(other: Member, member: Member) -> bool:
-    """Whether the other one is still useful when the member has gone: of two that drain, the later one is."""
+    """Tell whether the other one is still useful when the member has gone: of two that drain, the later one is."""
     if other.instance and other.instance.status == "critical":
         return False
     mark, other_mark = drain_mark(member.instance), drain_mark(other.instance)

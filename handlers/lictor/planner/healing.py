@@ -17,16 +17,16 @@ from lictor.planner.service_state import Failures, Healing
 
 
 def reason(unhealthy: Member, observation: Observation) -> str:
-    return f"critical for {members.critical_for_s(unhealthy, observation):.0f} s"
+    return f"critical for {observation.now - unhealthy.critical_since:.0f} s"
 
 
-def longest_critical(among: list[Member], observation: Observation) -> Member | None:
-    return max((member for member in among if member.condition == "unhealthy"),
-               key=lambda member: members.critical_for_s(member, observation), default=None)
+def longest_critical(among: list[Member]) -> Member | None:
+    unhealthy = [member for member in among if member.condition == "unhealthy"]
+    return min(unhealthy, key=lambda member: member.critical_since, default=None)
 
 
 def due(observation: Observation) -> Member | None:
-    """The unhealthy instance that is to be replaced next; None while another one is starting.
+    """Choose the unhealthy instance to replace next; None while another one is starting.
 
     While too many stand, one is due only if none of the staying ones passes: then none goes before another comes.
     During a release none is; on the way back from one, an instance of the live release may be.
@@ -41,7 +41,7 @@ def due(observation: Observation) -> Member | None:
     if is_over and any(member.condition in ("healthy", "failing") for member in staying):
         return None
     target = release.target_release(observation)
-    return longest_critical([member for member in staying if not is_back or member.release == target], observation)
+    return longest_critical([member for member in staying if not is_back or member.release == target])
 
 
 def obstacle(unhealthy: Member, observation: Observation) -> Hold | Wait | Confirm | None:
@@ -97,7 +97,7 @@ def advance(observation: Observation, *, begins_anew: bool, has_surplus: bool) -
     healing, everyone, now = observation.state.healing, members.members(observation), observation.now
     # The failures of a scheduler's instances are the scheduler's to make good.
     dead = [] if observation.scheduler else [
-        member for member in everyone if member.condition == "gone" or members.failed_to_pass(member, observation)]
+        member for member in everyone if member.condition == "gone" or member.failed_to_pass]
     return Healing(
         critical_since=_critical_since(everyone, observation),
         passed_once=healing.passed_once,
@@ -120,7 +120,7 @@ def _replace_in_place(unhealthy: Member, running: list[Member], observation: Obs
 
 
 def _let_go(member: Member, serves_on: bool, observation: Observation) -> Action:
-    never_passed = members.failed_to_pass(member, observation)
+    never_passed = member.failed_to_pass
     why = f"a replacement that has not passed its check in {START_UP_GRACE_S:g} s" if never_passed else (
         reason(member, observation))
     action, doubt = actions.leave(member, why), self_preservation.doubt(observation)
@@ -134,7 +134,7 @@ def _critical_since(everyone: list[Member], observation: Observation) -> dict[st
     begin anew. A scheduler's instance was started when it was first seen not to pass."""
     known, has_scheduler = observation.state.healing.critical_since, observation.scheduler is not None
     watched = [*everyone, *(members.candidates(observation) if has_scheduler else [])]
-    return {member.container.id: members.critical_since(member.container, observation) for member in watched
+    return {member.container.id: member.critical_since for member in watched
             if member.is_critical or member.condition == "starting" and (
                 has_scheduler or member.instance is None and member.container.id in known)}
 

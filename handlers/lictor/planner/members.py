@@ -19,6 +19,9 @@ class Member(NamedTuple):
     instance: Instance | None
     condition: str  # gone, leaving, draining, starting, failing, unhealthy, maintenance (by hand), joining or healthy
     until: float = 0.0  # starting, failing: when this ends by time alone
+    has_passed_once: bool = False
+    is_reserved: bool = False  # its replacement was taken off the budget
+    critical_since: float = 0.0  # the first sighting; now: there was none, or it is to come by a wrong clock
 
     @property
     def name(self) -> str:
@@ -49,6 +52,16 @@ class Member(NamedTuple):
         """Whether its check is critical after its start-up."""
         return self.condition in ("failing", "unhealthy")
 
+    @property
+    def failed_to_pass(self) -> bool:
+        """Whether it has had its whole start-up and grace, and never passed."""
+        return self.condition == "unhealthy" and not self.has_passed_once
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another was started for it, or would be, as it has failed to pass."""
+        return self.condition == "unhealthy" and self.is_reserved or self.failed_to_pass
+
 
 class Departures(NamedTuple):
     """The division of the standing members by the desired number."""
@@ -59,14 +72,14 @@ class Departures(NamedTuple):
 
 
 def members(observation: Observation) -> list[Member]:
-    """The members of the live colour, by number; of a removed service those of each colour."""
+    """List the members of the live colour, by number; of a removed service those of each colour."""
     desired = observation.desired
     return _members(observation, [container for container in observation.containers
                                   if desired.removed or container.color == desired.color])
 
 
 def candidates(observation: Observation) -> list[Member]:
-    """The members of the colour that is not live: of a release under way, or of one that is over."""
+    """List the members of the colour that is not live: of a release under way, or of one that is over."""
     desired = observation.desired
     if desired.removed or not desired.color:
         return []
@@ -75,17 +88,17 @@ def candidates(observation: Observation) -> list[Member]:
 
 
 def standing(observation: Observation) -> list[Member]:
-    """The members of the live colour that run and are not about to end."""
+    """List the members of the live colour that run and are not about to end."""
     return [member for member in members(observation) if member.stands]
 
 
 def registrations(member: Member, observation: Observation) -> list[Instance]:
-    """All registrations of its container; `member.instance` is the best of them."""
+    """List all registrations of its container; `member.instance` is the best of them."""
     return [instance for instance in observation.instances if instance.container_id == member.container.id]
 
 
 def is_well(observation: Observation) -> bool:
-    """Whether as many members as desired are there, all healthy."""
+    """Tell whether as many members as desired are there, all healthy."""
     everyone = members(observation)
     return len(everyone) == observation.target and all(member.condition == "healthy" for member in everyone)
 
@@ -93,48 +106,27 @@ def is_well(observation: Observation) -> bool:
 def departures(observation: Observation) -> Departures:
     """Choose the members that have to go, so that no more stand than are desired."""
     everyone = standing(observation)
-    ranked = sorted(everyone, key=lambda member: _departure_order(member, observation))
-    leaving = ranked[:max(len(everyone) - observation.target, 0)]
-    replaced = [member for member in leaving if observation.target and is_replaced(member, observation)]
+    leaving = sorted(everyone, key=_worst_first)[:max(len(everyone) - observation.target, 0)]
+    replaced = [member for member in leaving if observation.target and member.is_replaced]
     return Departures([member for member in everyone if member not in leaving], replaced,
                       [member for member in leaving if member not in replaced])
 
 
 def surplus_stands_until(observation: Observation) -> float:
-    """When a surplus, counted from its first sighting, may go."""
+    """Tell when a surplus, counted from its first sighting, may go."""
     return (observation.state.healing.surplus_since or observation.now) + observation.rules.surplus_after_s
-
-
-def critical_for_s(member: Member, observation: Observation) -> float:
-    return observation.now - critical_since(member.container, observation)
-
-
-def critical_since(container: Container, observation: Observation) -> float:
-    """The first sighting of its critical check; a time to come, by a wrong clock, is now."""
-    return min(observation.state.healing.critical_since.get(container.id, observation.now), observation.now)
-
-
-def has_passed_once(member: Member, observation: Observation) -> bool:
-    return member.container.id in observation.state.healing.passed_once
-
-
-def failed_to_pass(member: Member, observation: Observation) -> bool:
-    """Whether it has had its whole start-up and grace, and never passed."""
-    return member.condition == "unhealthy" and not has_passed_once(member, observation)
-
-
-def is_replaced(member: Member, observation: Observation) -> bool:
-    """Whether another was started for it, or would be, as it has failed to pass."""
-    reserved = any(entry.container_id == member.container.id for entry in observation.reservations)
-    return member.condition == "unhealthy" and (reserved or failed_to_pass(member, observation))
 
 
 def _members(observation: Observation, containers: list[Container]) -> list[Member]:
     by_container = {instance.container_id: instance for instance in sorted(observation.instances, key=_best_last)}
+    passed_once = observation.state.healing.passed_once
+    reserved = {entry.container_id for entry in observation.reservations}
     found = []
     for container in sorted(containers, key=lambda container: (container.number, container.id)):
         instance = by_container.get(container.id)
-        found.append(Member(container, instance, *_condition(container, instance, observation)))
+        condition, until = _condition(container, instance, observation)
+        found.append(Member(container, instance, condition, until, container.id in passed_once,
+                            container.id in reserved, _critical_since(container, observation)))
     return found
 
 
@@ -146,7 +138,7 @@ def _best_last(instance: Instance) -> tuple[float, bool, bool, str, str]:
 
 
 def _condition(container: Container, instance: Instance | None, observation: Observation) -> tuple[str, float]:
-    """A member's condition, and until when it lasts by time alone."""
+    """Judge a member's condition, and until when it lasts by time alone."""
     if container.status in _NOT_RUNNING:
         return "gone", 0.0
     if container.status == "removing":
@@ -170,31 +162,34 @@ def _judge(container: Container, observation: Observation) -> tuple[str, float]:
     if container.id not in observation.state.healing.passed_once and observation.now < starts_until:
         return "starting", starts_until
     trusted_since = min(_trusted_since(observation), observation.now)
-    judged_at = max(critical_since(container, observation), trusted_since) + observation.spec.heal.grace
+    judged_at = max(_critical_since(container, observation), trusted_since) + observation.spec.heal.grace
     return ("unhealthy" if observation.now >= judged_at else "failing"), judged_at
 
 
 def _starts_until(container: Container, observation: Observation) -> float:
-    """The end of its start-up; 0.0 if its clock was set back since: else the start-up would last for ever."""
+    """Find the end of its start-up; 0.0 if a clock was set back since: else it would last for ever."""
     until = container.started_at + START_UP_GRACE_S
     return until if until <= observation.now + 2 * START_UP_GRACE_S else 0.0
 
 
 def _has_port(container: Container, observation: Observation) -> bool:
-    """Whether it has to be registered: by the live spec, or the desired one."""
+    """Tell whether it has to be registered: by the live spec, or the desired one."""
     release, desired = observation.state.release, observation.desired
     is_live = release.live_is_proven and container.release != desired.release
     return (is_live and release.live or desired.table or {}).get("port") is not None
 
 
 def _trusted_since(observation: Observation) -> float:
-    """When the last doubt ended, of all observers or of this node alone."""
+    """Tell when the last doubt ended, of all observers or of this node alone."""
     trust, scheduler = observation.state.trust, observation.scheduler
     return max(trust.trusted_since, trust.by_node.get(scheduler.node, 0.0) if scheduler else 0.0)
 
 
-def _departure_order(member: Member, observation: Observation) -> tuple[int, float]:
+def _critical_since(container: Container, observation: Observation) -> float:
+    return min(observation.state.healing.critical_since.get(container.id, observation.now), observation.now)
+
+
+def _worst_first(member: Member) -> tuple[int, float]:
     """Order the worst first, and of equals the newest."""
-    rank = 0 if failed_to_pass(member, observation) else 1 if is_replaced(member, observation) else (
-        2 + WORST_FIRST.index(member.condition))
+    rank = 0 if member.failed_to_pass else 1 if member.is_replaced else 2 + WORST_FIRST.index(member.condition)
     return rank, -member.container.started_at

@@ -24,7 +24,7 @@ def step(observation: Observation) -> tuple[State, tuple[Action, ...]]:
 
 
 def advance(observation: Observation) -> State:
-    """The state after this observation; to advance it once more changes nothing.
+    """Learn from an observation; to advance the state once more changes nothing.
 
     The order is part of the rules, as each step goes by what the steps before it have learnt:
     1. trust: if a doubt ends, every instance has its grace anew;
@@ -52,12 +52,12 @@ def advance(observation: Observation) -> State:
 
 
 def switched(observation: Observation) -> State:
-    """The state in which the desired release is live, in the other colour; to be written with the colour's key."""
+    """Make the desired release the live one, in the other colour; to be written with the colour's key."""
     return replace(observation.state, release=_take_over(observation, observation.desired.other_color))
 
 
 def start_failed(state: State, number: int, now: float) -> State:
-    """A start that its engine refused is a failure like an end before the check ever passed."""
+    """Count a start that its engine refused like an end before the check ever passed."""
     failures = backoff.count_failure(state.healing.failures, str(number), 2, now)
     return replace(state, healing=replace(state.healing, failures=failures))
 
@@ -68,7 +68,7 @@ def order_failed(state: State, color: str, now: float) -> State:
 
 
 def order_begun(state: State, order: Scale | Redeploy, image: str, now: float) -> LastOrder:
-    """The last order while its outcome is unknown: it may be half done."""
+    """Describe an order while its outcome is unknown: it may be half done."""
     before = state.release.last_orders.get(order.color)
     at_most = max(order.replicas, before.replicas if before else 0)
     made_from = order.release if isinstance(order, Scale) else ""
@@ -85,7 +85,7 @@ def order_given(state: State, color: str, order: LastOrder | None) -> State:
 
 
 def release_failed(state: State, why: str, image: str, now: float) -> State:
-    """The release under way has failed for a reason that no observation shows."""
+    """Fail the release under way for a reason that no observation shows."""
     rollout = state.release.rollout
     failed = Failure(rollout.release if rollout else "", image, why, now)
     return replace(state, release=release.fail(state.release, failed))
@@ -98,7 +98,7 @@ def afresh(state: State) -> State:
 
 
 def causes(observation: Observation) -> dict[str, str]:
-    """What operators are notified of, each as long as it lasts: its name, and the matter."""
+    """List the causes of notifications, each as long as it lasts: its name, and the matter."""
     state, found = observation.state, {}
     if state.release.failed:
         found[RELEASE_FAILED] = f"the release of {state.release.failed.image} failed: {state.release.failed.why}"
@@ -108,7 +108,7 @@ def causes(observation: Observation) -> dict[str, str]:
 
 
 def _held_causes(observation: Observation) -> dict[str, str]:
-    """Doubts that keep an unhealthy instance from being replaced; before the grace is over, it may pass by itself."""
+    """List doubts that keep an unhealthy instance from being replaced; within the grace it may pass by itself."""
     trust, found, known = observation.state.trust, {}, observation.state.notified.causes
     is_ripe = any(member.condition == "unhealthy" for member in members(observation))
     shared = self_preservation.suspicion(self_preservation.shared(observation)) if is_ripe else None
@@ -137,7 +137,7 @@ def _with_healing(observation: Observation, **changes: Any) -> Observation:
 
 
 def _is_due(observation: Observation) -> bool:
-    """Whether a replacement is due by a reliable judgement."""
+    """Tell whether a replacement is due by a reliable judgement."""
     is_sure = observation.certain and not observation.desired.why_held and not self_preservation.doubt(observation)
     return is_sure and plan.due(observation) is not None
 
@@ -169,7 +169,7 @@ def _take_over(observation: Observation, color: str) -> Release:
 
 
 def _has_come_through(observation: Observation) -> bool:
-    """Whether all of a release without colours have passed for long enough. With a scheduler, which takes the steps by
+    """Tell whether all of a release without colours have passed for long. With a scheduler, which takes the steps by
     itself, the smoke test is at the end only; while the service is held, no instance passes for long."""
     rollout = observation.rollout
     is_tested = not observation.scheduler or observation.certain and not release.smoke_failures(observation)
@@ -178,7 +178,7 @@ def _has_come_through(observation: Observation) -> bool:
 
 
 def _reconstruct(everyone: list[Member], serving: str, observation: Observation) -> dict[str, Any] | None:
-    """The spec of the serving containers if it is not remembered: mostly only their image is another."""
+    """Reconstruct the spec of the live containers if the state lacks it: mostly only their image is another."""
     tables = [{**(observation.desired.table or {}), "image": member.container.image} for member in everyone
               if member.release == serving]
     return next((table for table in tables if fingerprint(service_spec.parse_spec(table, "live")) == serving), None)

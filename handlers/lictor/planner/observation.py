@@ -81,21 +81,21 @@ class Observation(NamedTuple):
         return [node for node, is_alive in self.behind if is_alive]
 
     def group(self, color: str) -> Group | None:
-        """The scheduler's group of one colour; None: it has no order for it."""
+        """Find the scheduler's group of one colour; None: it has no order for it."""
         groups = self.scheduler.groups if self.scheduler else ()
         return next((group for group in groups if group.color == color), None)
 
     def with_state(self, **groups: Any) -> "Observation":
-        """The same observation with these groups of its state replaced."""
+        """Replace these groups of its state."""
         return self._replace(state=msgspec.structs.replace(self.state, **groups))
 
 
 def drain_mark(instance: Instance | None) -> tuple[float, str] | None:
-    """Since when lictor drains an instance, and why; None: it does not."""
+    """Find since when lictor drains an instance, and why; None: it does not."""
     match = _DRAINING.fullmatch((instance and instance.maintenance) or "")
     return (float(match["since"]), match["why"]) if match else None
 
 
 def drain_text(since: float, why: str) -> str:
-    """The reason of a maintenance that is a drain, as `drain_mark` reads it."""
+    """Make the reason of a maintenance that is a drain, as `drain_mark` reads it."""
     return f"{DRAINING}{int(since)}: {why}"

@@ -20,7 +20,7 @@ _UNPACKED_AT_MOST_BYTES = 4_000_000
 
 
 def export(observation: Observation) -> dict[str, Any]:
-    """JSON types only, without the values of environment variables: records are shown and sent around."""
+    """Make JSON types, without the values of environment variables: records are shown and sent around."""
     table: dict[str, Any] = _plain(observation)
     desired, state = table["desired"], table["state"]
     return {
@@ -55,7 +55,7 @@ def load(table: object) -> Observation:
 
 
 def pack(observation: Observation) -> str:
-    """The export in as few characters as a key of Consul's has room for."""
+    """Pack the export into as few characters as a key of Consul's has room for."""
     return base64.b64encode(zlib.compress(json.dumps(export(observation)).encode(), 9)).decode()
 
 
@@ -70,7 +70,7 @@ def unpack(text: object) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """Records by their fields' names, and collections, as JSON types."""
+    """Turn records, by their fields' names, and collections into JSON types."""
     if isinstance(value, msgspec.Struct):
         return _plain(msgspec.structs.asdict(value))
     if hasattr(value, "_asdict"):
@@ -81,7 +81,7 @@ def _plain(value: Any) -> Any:
 
 
 def _record(kind: type[T], table: Mapping[str, Any]) -> T:
-    """A named tuple from its fields by name, each of the type that it should have."""
+    """Make a named tuple from its fields by name, each of the type that it should have."""
     fields, defaults = kind._fields, kind._field_defaults  # type: ignore[attr-defined]
     if table.keys() - set(fields):
         raise ValueError(f"unknown in {kind.__name__}: {', '.join(sorted(table.keys() - set(fields)))}")

@@ -22,22 +22,22 @@ def plan(observation: Observation) -> tuple[Action, ...]:
 
 
 def due(observation: Observation) -> Member | None:
-    """The unhealthy instance that is to be replaced next."""
+    """Choose the unhealthy instance to replace next."""
     scheduler = observation.scheduler
     return scheduled.due(observation, scheduler) if scheduler else healing.due(observation)
 
 
 def has_surplus(observation: Observation) -> bool:
-    """Whether more run than desired. A count that cannot be read, or a service that is held, makes no surplus."""
+    """Tell whether more run than desired. A count that cannot be read, or a hold, makes no surplus."""
     scheduler = observation.scheduler
     return not observation.desired.why_held and bool(
         scheduled.surplus(observation, scheduler) > 0 if scheduler else members.departures(observation).surplus)
 
 
 def _held(action: Action, why: str) -> Hold:
-    would = actions.describe(action.kind, action.container, action.reason)
-    return Hold(action.container, f"on hold: {why}. Would {would}",
-                action if isinstance(action, Act) else action.action)
+    if isinstance(action, Act):
+        return actions.hold(action, why)
+    return Hold(action.container, f"on hold: {why}. Otherwise {action.kind}: {action.reason}", action.action)
 
 
 def _decide(observation: Observation) -> list[Action]:
@@ -97,25 +97,25 @@ def _let_surplus_go(member: Member, staying: list[Member], observation: Observat
 
 
 def _is_hidden(member: Member, observation: Observation) -> bool:
-    """Whether it has no registration in sight, but may still get one, or is known to nginx from an earlier one."""
+    """Tell whether it has no registration in sight, but may still get one, or is known to nginx from an earlier one."""
     return member.condition == "starting" and member.instance is None and (
-        observation.now < member.until or members.has_passed_once(member, observation))
+        observation.now < member.until or member.has_passed_once)
 
 
 def _remove_unproven(everyone: list[Member], observation: Observation) -> list[Action]:
-    """What never passed is not worth a release: it makes room for what is desired now."""
+    """Remove what never passed: it is not worth a release, and makes room for what is desired now."""
     desired, blind = observation.desired, blindness(observation)
     if release.live_release(observation) or desired.spec is None or desired.removed:
         return []
     removals = [Remove(member, "it has never passed its check, and another release is desired")
                 for member in everyone if member.stands and member.release != desired.release
-                and member.instance and not members.has_passed_once(member, observation)
+                and member.instance and not member.has_passed_once
                 and all(instance.status == "critical" for instance in members.registrations(member, observation))]
     return [actions.put_off(act, blind) if blind else actions.confirmed(observation.certain, act) for act in removals]
 
 
 def _admit(everyone: list[Member], observation: Observation) -> list[Admit]:
-    """Outside of a release let in what passes: its registration was lost, say, and made anew."""
+    """Let in what passes outside of a release: its registration was lost, say, and made anew."""
     if observation.rollout:
         return []
     return [Admit(member, "it passes, and is of the live release") for member in everyone

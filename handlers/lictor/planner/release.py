@@ -22,7 +22,7 @@ from lictor.planner.service_state import Failure, Failures, Release, Rollout
 
 
 def live_release(observation: Observation) -> str:
-    """The fingerprint of what serves; "": nothing has passed its check yet, so there is nothing to keep.
+    """Find the fingerprint of the live instances; "": none has passed its check yet, so nothing has to be kept.
 
     If it is not remembered, the desired release has yet to prove itself beside another one that passes.
     """
@@ -34,7 +34,7 @@ def live_release(observation: Observation) -> str:
 
 
 def target_release(observation: Observation) -> str:
-    """The fingerprint of what instances of the live colour are made from now; without colours that is a release's."""
+    """Find what instances of the live colour are made from now; without colours that is the release under way."""
     rollout, desired = observation.rollout, observation.desired
     return rollout.release if rollout and not desired.color else live_release(observation) or desired.release
 
@@ -54,37 +54,37 @@ def cancelled_drains(everyone: list[Member], observation: Observation) -> list[U
 
 
 def any_passes(observation: Observation) -> bool:
-    """Whether any instance of the live colour gets traffic and passes."""
+    """Tell whether any instance of the live colour gets traffic and passes."""
     return any(member.condition == "healthy" for member in members(observation))
 
 
 def standing_failure(observation: Observation) -> Failure | None:
-    """The failure of the desired release, which is not tried again as it is."""
+    """Find the failure of the desired release, which is not tried again as it is."""
     failed = observation.state.release.failed
     is_of_desired = failed and failed.release == observation.desired.release
     return failed if is_of_desired and _is_requested(observation) else None
 
 
 def new_members(observation: Observation) -> list[Member]:
-    """The members of the release under way; also ended ones, and those that were kept of an earlier one."""
+    """List the members of the release under way; also ended ones, and those that were kept of an earlier one."""
     rollout = observation.rollout
     return [member for member in _around(observation) if rollout and member.release == rollout.release]
 
 
 def is_kept(member: Member, observation: Observation) -> bool:
-    """Whether it was stopped before the release began that needs it again."""
+    """Tell whether it was stopped before the release began that needs it again."""
     began_at = observation.rollout.began_at if observation.rollout else observation.now
     return member.container.status == "exited" and member.container.started_at < began_at
 
 
 def in_the_way(observation: Observation) -> list[Member]:
-    """The members of other releases that are still there in the colour that the new release is to have."""
+    """List the members of other releases that are still there in the colour that the new release is to have."""
     new = new_members(observation)
     return [member for member in candidates(observation) if member.condition != "gone" and member not in new]
 
 
 def is_rolling(observation: Observation) -> bool:
-    """Whether some standing members of a service without colours are not of the target release: on the way forward, or
+    """Tell whether standing members of a service without colours are not of the target release: on the way forward, or
     back from a release that failed."""
     desired = observation.desired
     return bool(not desired.color and desired.spec and not desired.removed and observation.target
@@ -93,7 +93,7 @@ def is_rolling(observation: Observation) -> bool:
 
 
 def passing_until(observation: Observation) -> float:
-    """How long the new instances have to pass before the next step; 0.0: none passes."""
+    """Tell how long the new instances have to pass before the next step; 0.0: none passes."""
     rollout = observation.rollout
     return rollout.passing_since + observation.spec.release.healthy_for if rollout and rollout.passing_since else 0.0
 
@@ -125,7 +125,7 @@ def smoke_failures(observation: Observation) -> str:
 
 
 def is_late(observation: Observation) -> bool:
-    """Whether the deadline has passed. It counts from the last new instance, and from when its scheduler had its order,
+    """Tell whether the deadline has passed. It counts from the last new instance, and from its scheduler's last order,
     so that a long pull of the image, a long playbook or a drain is not held against the release."""
     rollout, deadline_s = observation.rollout, observation.spec.release.deadline
     return bool(rollout and rollout.moved_at and not self_preservation.blindness(observation)
@@ -133,7 +133,7 @@ def is_late(observation: Observation) -> bool:
 
 
 def is_order_done(observation: Observation, color: str) -> bool:
-    """Whether nothing of the last order about a colour is known to be half done."""
+    """Tell whether nothing of the last order about a colour is known to be half done."""
     order = observation.state.release.last_orders.get(color)
     return order is None or order.done
 
@@ -156,7 +156,7 @@ def advance(observation: Observation) -> Release:
 
 
 def has_begun(release: Release, before: Release, desired_release: str) -> bool:
-    """Whether a release, or another first one, has begun since `before`."""
+    """Tell whether a release, or another first one, has begun since `before`."""
     if release.rollout:
         return before.rollout is None or before.rollout.release != release.rollout.release
     return bool(not before.live_is_proven and before.live_release and before.live_release != desired_release)
@@ -173,7 +173,7 @@ def _is_requested(observation: Observation) -> bool:
 
 
 def _around(observation: Observation) -> list[Member]:
-    """All members of the colour that the release has, or of the service without colours."""
+    """List all members of the colour that the release has, or of the service without colours."""
     return candidates(observation) if observation.desired.color else members(observation)
 
 
@@ -210,7 +210,7 @@ def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
 
 
 def _waits_for_drains(release: str, observation: Observation) -> bool:
-    """Whether an instance that it replaces, or that has its colour, still answers its last requests. With a scheduler
+    """Tell whether an instance that goes, or that has its colour, still answers its last requests. With a scheduler
     that counts only for as long as it may take: its registration may be left over."""
     longest_s = observation.spec.drain + observation.spec.stop_grace_period
     marks = [drain_mark(member.instance) for member in _around(observation)
@@ -228,7 +228,7 @@ def _failure(observation: Observation) -> Failure | None:
 
 
 def _ended(observation: Observation) -> str:
-    """An instance that ends by itself ends the release: the live one serves on, and nobody waits for the deadline."""
+    """Fail it if an instance ends by itself: the live release serves on, and nobody waits for the deadline."""
     return "; ".join(f"{member.name} is {member.container.status} with exit code {member.container.exit_code}"
                      for member in new_members(observation) if member.condition == "gone"
                      and not is_kept(member, observation) and member.container.status != "created")
@@ -244,7 +244,7 @@ def _given_up(observation: Observation) -> str:
 
 
 def _late(observation: Observation) -> str:
-    """All but a failing check has to be shown by a consistent reading, which makes the smoke test too."""
+    """Fail it at the deadline; all but a failing check has to be shown by a consistent reading."""
     if not is_late(observation):
         return ""
     within = f"within {observation.spec.release.deadline:g} s"
@@ -272,7 +272,7 @@ def _order_trouble(within: str, observation: Observation) -> str:
 
 
 def _are_too_many(observation: Observation) -> bool:
-    """Whether for too long more are there than ordered: a scheduler ends what it replaces when the new ones pass."""
+    """Tell whether more than ordered are there for long: a scheduler ends what it replaces when the new ones pass."""
     rollout, group = observation.rollout, observation.group(observation.desired.release_color)
     ordered = max(observation.target, group.replicas if group else 0)  # fewer are ordered only after a while
     return bool(observation.scheduler and rollout and rollout.passing_since and len(_around(observation)) > ordered

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from lictor.planner import backoff, healing, release
 from lictor.planner.actions import Action, Admit, Hold, Wait, hold, leave, wait_for
-from lictor.planner.members import WORST_FIRST, Member, is_replaced, members, standing
+from lictor.planner.members import WORST_FIRST, Member, members, standing
 from lictor.planner.observation import Observation
 
 
@@ -55,12 +55,12 @@ def _divide(observation: Observation) -> tuple[list[Member], list[Member]]:
     """Divide the standing members by the target release; on the way back a replaced one is wrong too."""
     target, everyone = release.target_release(observation), standing(observation)
     right = [member for member in everyone if member.release == target
-             and (observation.rollout or not is_replaced(member, observation))]
+             and (observation.rollout or not member.is_replaced)]
     return right, [member for member in everyone if member not in right]
 
 
 def _step(right: list[Member], wrong: list[Member], observation: Observation) -> list[Action]:
-    """The right ones pass: let them in, let a wrong one go, or start another."""
+    """Go on as the right ones pass: let them in, let a wrong one go, or start another."""
     admitted = _admit(right, observation)
     if admitted:
         return admitted
@@ -118,7 +118,7 @@ def _purpose(observation: Observation) -> str:
 
 
 def _worst(members: list[Member], observation: Observation) -> Member:
-    """The worst first; of equals one that is not of the live release, then the oldest."""
+    """Choose the worst; of equals one that is not of the live release, then the oldest."""
     live = release.live_release(observation)
     return min(members, key=lambda member: (WORST_FIRST.index(member.condition), member.release == live,
                                             member.container.started_at))

@@ -32,25 +32,24 @@ def decide(observation: Observation, scheduler: SchedulerView) -> list[Action]:
 
 
 def is_over(observation: Observation) -> bool:
-    """Whether this node can say of a removed service that nothing of it is left with its scheduler."""
+    """Tell whether this node can say of a removed service that nothing of it is left with its scheduler."""
     scheduler = observation.scheduler
     return scheduler is None or scheduler.takes_orders and not _retire_all(observation, scheduler)
 
 
 def due(observation: Observation, scheduler: SchedulerView) -> Member | None:
-    """The unhealthy instance that this node is to replace next; None while others are on their way."""
+    """Choose the unhealthy instance for this node to replace next; None while others are on their way."""
     everyone, away = members(observation), _out_of_sight(observation)
     is_rolled_out = observation.rollout and not observation.desired.color
     is_complete = len(everyone) <= observation.target <= len(everyone) + len(away)
     if is_rolled_out or not is_complete or any(member.condition == "starting" for member in everyone):
         return None
     return healing.longest_critical(
-        [member for member in everyone if _is_ours(member, scheduler) and not _is_on_its_way(member, observation)],
-        observation)
+        [member for member in everyone if _is_ours(member, scheduler) and not _is_on_its_way(member, observation)])
 
 
 def surplus(observation: Observation, scheduler: SchedulerView) -> int:
-    """How many more than desired of the live colour are ordered; or registered, if its orders are not remembered."""
+    """Count how many more than desired of the live colour are ordered; or registered, if it forgets its orders."""
     group = observation.group(observation.desired.color)
     registered = 0 if scheduler.remembers_orders else len(members(observation))
     return max(group.replicas if group else 0, registered) - observation.target
@@ -62,7 +61,7 @@ def _is_ours(member: Member, scheduler: SchedulerView) -> bool:
 
 
 def _is_on_its_way(unhealthy: Member, observation: Observation) -> bool:
-    """Whether its scheduler replaces it by itself: on the way back from a failed release, say, it is yet to get that
+    """Tell whether its scheduler replaces it by itself: on the way back from a release, say, it is yet to get that
     order, or got it less than a deadline ago."""
     target, group = release.target_release(observation), observation.group(observation.desired.color)
     return group is not None and unhealthy.release != target and (
@@ -70,7 +69,7 @@ def _is_on_its_way(unhealthy: Member, observation: Observation) -> bool:
 
 
 def _out_of_sight(observation: Observation) -> list[Instance]:
-    """The instances of the live colour whose node does not answer, unless its scheduler says that they are gone."""
+    """List live instances whose node does not answer, unless their scheduler says that they are gone."""
     group = observation.group(observation.desired.color)
     listed = group.container_ids if group else None
     return [instance for instance in observation.instances
@@ -135,7 +134,7 @@ def _order_again(scale: Scale, group: Group, observation: Observation, scheduler
 
 
 def _order_again_at(color: str, observation: Observation) -> float:
-    """When an order may be given again: its scheduler has a deadline for it."""
+    """Tell when an order may be given again: its scheduler has a deadline for it."""
     order = observation.state.release.last_orders.get(color)
     return (order.at if order else 0.0) + observation.spec.release.deadline
 
@@ -169,8 +168,8 @@ def _end_rollout(observation: Observation) -> list[Action]:
 
 
 def _incomplete(name: str, new: int, others: int, observation: Observation) -> Wait:
-    beside = f", and {others} others" if others else ""
-    return Wait(name, f"release: {new} of {observation.target} are there{beside}.")
+    beside = f", beside {others} others" if others else ""
+    return Wait(name, f"release: {new} of {observation.target} new instances are there{beside}.")
 
 
 def _other_color(observation: Observation, scheduler: SchedulerView) -> list[Action]:
@@ -212,7 +211,7 @@ def _wind_down(group: Group, scheduler: SchedulerView, observation: Observation)
 
 
 def _lingers(group: Group, observation: Observation, scheduler: SchedulerView) -> bool:
-    """Whether a host has come back with instances of a colour of which a scheduler that forgets was ordered none."""
+    """Tell whether a host has come back with a colour of which a scheduler that forgets its orders was ordered none."""
     return not scheduler.remembers_orders and observation.now >= _order_again_at(group.color, observation) and any(
         container.color == group.color for container in observation.containers)
 

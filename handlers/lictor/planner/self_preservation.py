@@ -11,7 +11,7 @@ registrations that all vanished; more than half of three or more instances are r
 from collections.abc import Mapping
 
 from lictor.planner.actions import Obstacle
-from lictor.planner.members import Member, has_passed_once, members
+from lictor.planner.members import Member, members
 from lictor.planner.observation import Observation, Observer
 from lictor.planner.service_state import State, Trust
 
@@ -27,7 +27,7 @@ def blindness(observation: Observation) -> Obstacle | None:
     if any(member.instance and not member.instance.node_alive for member in everyone):  # all are this node's
         return Obstacle("to Consul this node does not answer (serfHealth)")
     vanished = [member for member in everyone if member.instance is None and member.condition == "starting"
-                and has_passed_once(member, observation)]
+                and member.has_passed_once]
     if vanished and not any(member.instance for member in everyone):
         return Obstacle(f"none of its {len(vanished)} registrations can be seen")
     return None
@@ -62,20 +62,19 @@ def doubt(observation: Observation) -> Obstacle | None:
 
 
 def shared(observation: Observation) -> Observation:
-    """The observation without what only this node can see, if several nodes observe the service: the other nodes would
+    """Leave out what only this node can see, if several nodes observe the service: the other nodes would
     end a doubt of it each time, and the grace would begin anew."""
     return observation._replace(observer=Observer()) if observation.scheduler else observation
 
 
 def critical_members(observation: Observation) -> list[Member]:
-    """The members whose check is critical after their start-up."""
+    """List the members whose check is critical after their start-up."""
     return [member for member in members(observation) if member.is_critical]
 
 
 def failing_too(observation: Observation, states: Mapping[str, State], node: str) -> tuple[str, ...]:
     """List the other services of this node of which an instance turned critical at about the same time."""
-    known = observation.state.healing.critical_since
-    since = [known.get(member.container.id, observation.now) for member in critical_members(observation)]
+    since = [member.critical_since for member in critical_members(observation)]
     return tuple(sorted(
         name for name, state in states.items()
         if name != observation.desired.name and (state.last_good.spec or {}).get("node") == node
@@ -92,7 +91,7 @@ def advance(observation: Observation) -> Trust:
 
 
 def _advance_by_node(observation: Observation, shared_doubt: Obstacle | None) -> dict[str, float]:
-    """A doubt that only this node has is not for other nodes to end, nor to heed."""
+    """Begin or end the doubt that only this node has; other nodes neither end nor heed it."""
     if observation.scheduler is None:
         return {}
     node, now = observation.scheduler.node, observation.now

@@ -29,7 +29,7 @@ class Rollout(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A release that failed: it is not tried again until another is asked for, or an operator deploys it again."""
+    """A release that failed: it is not tried again until another is desired, or an operator deploys it again."""
 
     release: str
     image: str
