@@ -20,7 +20,7 @@ _LATER = (408, 425, 429)  # and 5xx: the same request may be answered otherwise 
 
 
 class Endpoint(NamedTuple):
-    """The server of an exchange; with `socket_path` a unix socket, and `host` and `port` stand in no address then."""
+    """The server of an exchange. If `socket_path` is set, it is a unix socket, and `host` only stands in a header."""
 
     host: str
     port: int
@@ -43,7 +43,7 @@ class Answer(NamedTuple):
 
 
 class NotSent(errors.Unavailable):
-    """There was no connection: nothing was asked, and so nothing happened."""
+    """A request that was not sent, as there was no connection: nothing has happened."""
 
 
 Reader = Callable[[http.client.HTTPResponse], bytes]

@@ -1,1 +1,1 @@
-"""What people ask for: the service spec, the keys, the node's settings; parsed and validated."""
+"""The wishes of users: the service spec, the keys, the node's settings; parsed and validated."""

@@ -38,7 +38,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
             if argv[:1] in ((), ("",)):
                 raise ValueError(f"{key} is {[*argv]}; it must be a list of strings, first the program")
             _require_placeholders(key, argv)
-            if placeholders.used(argv[0]):
+            if placeholders.find_used(argv[0]):
                 raise ValueError(f"{key} begins with {argv[0]!r}; the program itself must not be a template: a "
                                  "service's name would choose what is run")
 
@@ -76,7 +76,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def may_repeat(self) -> bool:
-        """Whether the request is sent again if there was no answer."""
+        """True if the request is sent again after no answer: `retry`, or else for methods that may be repeated."""
         return self.method in _IDEMPOTENT if self.retry is None else self.retry
 
     @property
@@ -144,7 +144,7 @@ def _require_build(key: str, request: Request, jenkins: Jenkins) -> None:
 
 def _require_placeholders(key: str, templates: Iterable[str]) -> None:
     try:
-        used = {placeholder for template in templates for placeholder in placeholders.used(template)}
+        used = {placeholder for template in templates for placeholder in placeholders.find_used(template)}
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from error
     for placeholder in ("name", "replicas") if key == "scale" else ("name",):

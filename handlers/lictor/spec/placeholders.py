@@ -21,7 +21,7 @@ class Values(NamedTuple):
     color: str
 
 
-def used(text: str) -> set[str]:
+def find_used(text: str) -> set[str]:
     """Name the placeholders of a template; raises ValueError that names an unknown one, and lists the known ones."""
     found = set()
     for match in _PART.finditer(text):
@@ -47,7 +47,7 @@ def require(texts: Iterable[str], values: Values, key: str, *, release: bool = F
 
     `release`: the tool has to know the image.
     """
-    placeholders = {placeholder for text in texts for placeholder in used(text)}
+    placeholders = {placeholder for text in texts for placeholder in find_used(text)}
     if "image" in placeholders and not values.image:
         raise errors.Refused(f"{values.name}: image is missing; it must be given, as {key} holds {{image}}")
     if release and "image" not in placeholders:

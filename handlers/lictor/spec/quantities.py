@@ -15,7 +15,7 @@ class Memory(int):
 
 
 def parse_duration(text: object) -> Duration:
-    """Raise ValueError, with what is allowed, also for a value that is no text."""
+    """Parse a text; raises ValueError, with what is allowed, also for a value that is no text."""
     match = _DURATION.fullmatch(text) if isinstance(text, str) and text else None
     if not match:
         raise ValueError(f"{text!r:.100} is no duration; write it such as 500ms, 2s, 1m30s or 1h")
@@ -24,7 +24,7 @@ def parse_duration(text: object) -> Duration:
 
 
 def parse_memory(value: object) -> Memory:
-    """Take a number of bytes too; raise ValueError, with what is allowed."""
+    """Parse a text or a number of bytes; raises ValueError, with what is allowed."""
     match = _MEMORY.fullmatch(str(value).lower())
     if isinstance(value, bool) or not match:
         raise ValueError(f"{value!r:.100} is no amount of memory; write it such as 64m, 128MiB or 1g")

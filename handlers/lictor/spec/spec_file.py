@@ -26,7 +26,7 @@ def read(text: str, path: str) -> dict[str, Any]:
     """Read the table of a spec file, its scalars as texts and its paths absolute; raises Refused naming `path`."""
     table = yaml_reader.read(text, path)
     try:
-        return {key: _normalized(key, value, os.path.dirname(os.path.abspath(path))) for key, value in table.items()}
+        return {key: _normalize(key, value, os.path.dirname(os.path.abspath(path))) for key, value in table.items()}
     except ValueError as error:
         raise errors.Refused(f"{path}: {error}") from error
 
@@ -49,13 +49,13 @@ def convert(table: dict[str, Any], path: str) -> dict[str, Any]:
         _refuse_impossible(spec)
     except ValueError as error:
         raise errors.Refused(f"{path}: {error}") from error
-    stored: dict[str, Any] = _typed(table, spec)
+    stored: dict[str, Any] = _apply_types(table, spec)
     return {**stored, "port": int(table["port"])} if str(table.get("port")).isdecimal() else stored
 
 
-def _typed(given: Any, converted: Any) -> Any:
+def _apply_types(given: Any, converted: Any) -> Any:
     if isinstance(converted, msgspec.Struct):
-        return {key: _typed(value, getattr(converted, key)) for key, value in given.items()}
+        return {key: _apply_types(value, getattr(converted, key)) for key, value in given.items()}
     return converted if isinstance(converted, int | float) and not isinstance(converted, Duration | Memory) else given
 
 
@@ -91,7 +91,7 @@ def _refuse_impossible(spec: service_spec.Spec) -> None:
             raise ValueError(problem)
 
 
-def _normalized(key: str, value: Any, folder: str) -> Any:
+def _normalize(key: str, value: Any, folder: str) -> Any:
     """Bring a value into the form that is stored: labels without null, and paths from the file's own folder on."""
     if key == "labels" and isinstance(value, dict):
         return {name: "" if text is None else text for name, text in value.items()}

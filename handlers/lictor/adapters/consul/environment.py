@@ -21,7 +21,7 @@ _FLAGS = {**dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
 
 
 class Environment(NamedTuple):
-    """What the variables come to; `headers` go with every request, and hold the secrets."""
+    """The endpoint that the variables name; `headers` go with every request, and hold the secrets."""
 
     endpoint: Endpoint
     headers: dict[str, str]

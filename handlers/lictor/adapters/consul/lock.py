@@ -28,7 +28,7 @@ _TRUSTED_FOR_S = 10.0  # well below the TTL: an act that is begun now should end
 
 
 class Writer(Protocol):
-    """Writes to Consul for one service, plain or under a lock. Every call raises Conflict when another was first."""
+    """Writes to Consul for one service, plain or under a lock. A call raises Conflict if another writer was first."""
 
     def put(self, key: str, value: str | bytes, index: int | None = None) -> None:
         """Write `key`; with `index` only if that is its ModifyIndex (0: if there is no such key)."""
@@ -37,14 +37,14 @@ class Writer(Protocol):
         """Carry out all operations or none."""
 
     def check(self) -> None:
-        """Conflict when another may be at work. Called right before an act that Consul cannot refuse."""
+        """Raise Conflict if another node may be at work; called right before an act that Consul cannot refuse."""
 
     def lost(self) -> str:
-        """The reason why a long act that has begun has to stop; "" as long as it may go on."""
+        """Return the reason why a long act that has begun has to stop; "" as long as it may go on."""
 
 
 class PlainWriter:
-    """Writes for a service that only processes of this node work on: the lock file between them is enough."""
+    """Writes for a service that only this node acts for: the lock file between its processes is enough."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -121,9 +121,9 @@ class FencedWriter:
 
 @contextmanager
 def held(client: Client, name: str, *, node: str) -> Iterator[FencedWriter | None]:
-    """Hold the lock `name` during the body; None: another holds it, or did within the lock delay.
+    """Hold the lock `name` during the body; yields None if another node holds it, or did within the lock delay.
 
-    When Consul is away at the end, the session runs out by itself, and the key goes with it.
+    If Consul is away at the end, the session runs out by itself, and the key goes with it.
     """
     key = LOCKS + name
     with _session(client, key) as (session, created_at):
@@ -154,11 +154,11 @@ def _logged(key: str) -> Iterator[None]:
 
 
 def _holder(node: str) -> str:
-    """For people who wonder who holds it; lictor does not read it."""
+    """Describe the holder for people; lictor does not read it."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return json.dumps({"node": node, "pid": os.getpid(), "time": at})
 
 
 def _now() -> float:
-    """Seconds that nobody sets back, and that go on while the machine sleeps: a session's do too."""
+    """Read a clock that is never set back, and that goes on while the machine sleeps, as a session's time does."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

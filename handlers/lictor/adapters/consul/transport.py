@@ -75,7 +75,7 @@ class Client:
         return self._ask("DELETE", callback, path, params, data)
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection is kept open."""
 
     def _ask(self, method: str, callback: Callable[[Response], T], path: str,
              params: Sequence[tuple[str, Any]] | None, data: str | bytes | None, timeout_s: float = 0) -> T:
