@@ -1,1 +1,1 @@
-"""What runs containers: one module for each engine, behind two protocols."""
+"""The engines that run containers: one module for each, behind two protocols."""

@@ -52,8 +52,7 @@ class FleetReader:
         return SchedulerView(self.context.node, acts, name in TASK_ENDERS, known is not None, tuple(groups))
 
     def with_observer(self, observation: Observation) -> Observation:
-        """Add what may be wrong with the observer; the costly facts only if an instance is critical or the breaker
-        is open."""
+        """Add facts about the observer; the costly ones only if an instance is critical or the breaker is open."""
         name, settings = observation.desired.name, self.context.settings
         observer = Observer(self._agent_age_s, observer_health.unreadable_s_ago(settings, name))
         observation = observation._replace(observer=observer)

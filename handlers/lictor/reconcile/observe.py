@@ -103,8 +103,8 @@ def _observed(reader: FleetReader, service: Desired, stored: Stored, registered:
         registered = [each for each in registered if each.node == reader.context.node]
     containers, scheduler = reader.containers(service), reader.scheduler(service, stored.state, registered)
     if scheduler:
-        registered = [each if each.container_id else each._replace(container_id=f"{each.node}/{each.service_id}")
-                      for each in registered]
+        registered = [instance._replace(container_id=instance.container_id or f"{instance.node}/{instance.service_id}")
+                      for instance in registered]
         containers = scheduler_view.containers(service, stored.state, scheduler, registered, now_s)
     return Observation(now=now_s, desired=service, containers=tuple(containers), instances=tuple(registered),
                        state=stored.state, certain=certain, rules=reader.context.settings.heal, scheduler=scheduler)

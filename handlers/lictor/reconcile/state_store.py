@@ -1,4 +1,4 @@
-"""The store of what lictor remembers of each service: the keys lictor/state/NAME."""
+"""The store of the services' states: the keys lictor/state/NAME."""
 
 from typing import NamedTuple
 

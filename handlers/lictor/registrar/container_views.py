@@ -1,4 +1,4 @@
-"""The registrar's views of containers: what Docker last showed of each, and the registrations that follow."""
+"""The registrar's views of containers: Docker's last word on each, and the registrations that follow."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple

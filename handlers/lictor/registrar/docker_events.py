@@ -35,7 +35,7 @@ def receive(inbox: Inbox, *, timeout_s: float) -> list[Message]:
 
 
 def listen(inbox: Inbox, *, after_s: float) -> None:
-    """Pass Docker's events on, after a pause, until Docker goes away; the last message is `deaf`."""
+    """Pass Docker's events on, after a pause, until Docker goes away; then the last message is `deaf`."""
     def hear() -> None:
         try:
             time.sleep(after_s)

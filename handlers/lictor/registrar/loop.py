@@ -36,7 +36,7 @@ def run(call: script.Call) -> int:
     log.event("registrar", outcome="started")
     systemd.notify(systemd.READY)
     registrar.follow()
-    log.event("registrar", outcome="stopped", reason="it was asked to; registrations stay")
+    log.event("registrar", outcome="stopped", reason="a signal ended it. Registrations stay.")
     return 0
 
 

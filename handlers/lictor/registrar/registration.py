@@ -113,8 +113,8 @@ def _ports(container: Mapping[str, Any], options: Options) -> list[_Port]:
         return [_Port(number, protocol, address, model.host_port(address, number), number)
                 for number, protocol in sorted(map(_split_port, {**exposed, **published})) if address]
     if container["HostConfig"].get("NetworkMode") == "host":
-        published = {each: [{"HostIp": "0.0.0.0", "HostPort": str(_split_port(each)[0])}] for each in exposed}
-    return sorted(_published(*_split_port(each), bindings, options) for each, bindings in published.items() if bindings)
+        published = {port: [{"HostIp": "0.0.0.0", "HostPort": str(_split_port(port)[0])}] for port in exposed}
+    return sorted(_published(*_split_port(port), bindings, options) for port, bindings in published.items() if bindings)
 
 
 def _published(number: int, protocol: str, bindings: list[Mapping[str, str]], options: Options) -> _Port:

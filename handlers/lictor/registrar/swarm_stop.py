@@ -31,16 +31,17 @@ def announce(client: Client, registrations: Iterable[Registration]) -> None:
     A service that is in maintenance already stays as it is, and so does one that is another container's.
     """
     services, checks = client.local_services(), client.local_checks()
-    for each in registrations:
-        meta = (services.get(each.id) or {}).get("Meta") or {}
-        if meta.get(model.META_CONTAINER) != each.container_id or model.MAINTENANCE_PREFIX + each.id in checks:
+    for registration in registrations:
+        meta = (services.get(registration.id) or {}).get("Meta") or {}
+        is_paused = model.MAINTENANCE_PREFIX + registration.id in checks
+        if is_paused or meta.get(model.META_CONTAINER) != registration.container_id:
             continue
+        outcome, reason = "done", "Swarm ends it"
         try:
-            client.set_maintenance(each.id, observation.drain_text(time.time(), "Swarm ends it"))
+            client.set_maintenance(registration.id, observation.drain_text(time.time(), reason))
         except errors.Refused as error:  # it has gone at this moment
-            log.event("drain", id=each.id, container=each.container, outcome="refused", reason=error)
-        else:
-            log.event("drain", id=each.id, container=each.container, outcome="done", reason="Swarm ends it")
+            outcome, reason = "refused", str(error)
+        log.event("drain", id=registration.id, container=registration.container, outcome=outcome, reason=reason)
 
 
 def _number(name: str) -> int:
