@@ -63,7 +63,7 @@ def desired(conf_dir: str, templates: "Templates", routes: Mapping[str, dict[str
 
 
 def other_peers(conf_dir: str, name: str, peers: tuple[Peer, ...]) -> ConfFiles | None:
-    """The files of other peers, for a service whose upstream is in place; None if it is not, or a peer is refused."""
+    """Return the files of other peers; None if the upstream of the service is not in place, or a peer is refused."""
     upstream = files.read(os.path.join(conf_dir, f"upstreams/lictor_{name}.conf")) or ""
     try:
         return ConfFiles(conf_text.peers(name, peers)) if peers_path(conf_dir, name) in upstream else None
@@ -72,17 +72,12 @@ def other_peers(conf_dir: str, name: str, peers: tuple[Peer, ...]) -> ConfFiles 
 
 
 def peers_path(conf_dir: str, name: str) -> str:
-    """The file that the upstream of a service includes."""
+    """The path of the file that the upstream of a service includes."""
     return os.path.join(conf_dir, "peers", f"{name}.conf")
 
 
-def empty_path(conf_dir: str, name: str) -> str:
-    """The file that the location of a service includes, as a pattern: nginx takes it for no error if there is none."""
-    return os.path.join(conf_dir, "peers", f"{name}.empt[y]")
-
-
 def staged(conf_dir: str, some: Iterable[ConfFiles]) -> tuple[list[str], dict[str, str]]:
-    """Upstreams to check, which include staged peers instead of those in force; and these, by path below conf_dir."""
+    """Return upstreams to check, which include staged peers instead of those in force; and these, by path."""
     upstreams, staged_peers = [], {}
     for each in some:
         upstreams.append(each.upstream.replace(os.path.join(conf_dir, "peers/"), os.path.join(conf_dir, _STAGED, "")))
@@ -114,6 +109,6 @@ def _locations(conf_dir: str, name: str) -> list[str]:
 
 
 def _ours(conf_dir: str, paths: Iterable[str]) -> dict[str, str | None]:
-    """The files among these that lictor wrote; they have to go."""
+    """Return the files among these that lictor wrote: they have to go."""
     return {path: None for path in paths
             if (files.read(os.path.join(conf_dir, path)) or "").startswith(conf_text.MARK)}

@@ -15,8 +15,8 @@ _EMPTY = _HEADER + "add_header Retry-After 5 always;\nreturn 503;\n"
 
 
 def peers(name: str, some: Sequence[Peer]) -> dict[str, str | None]:
-    """The files of a service's peers by path below conf_dir; None: the file has to go. Raises Refused for a peer that
-    must not reach a configuration.
+    """Return the files of a service's peers by path below conf_dir; None: the file has to go. Raises Refused for a peer
+    that must not reach a configuration.
 
     peers/NAME.conf, which its upstream includes, holds its servers; peers/NAME.empty, which its location includes, is
     there while there is none.
@@ -30,7 +30,7 @@ def peers(name: str, some: Sequence[Peer]) -> dict[str, str | None]:
 
 
 def no_peers(name: str) -> dict[str, str | None]:
-    """The same for a service whose peers are not in files."""
+    """Return the same for a service whose peers are not in files."""
     return {f"peers/{name}.conf": None, f"peers/{name}.empty": None}
 
 

@@ -27,7 +27,7 @@ _FOLDERS = ("peers", "upstreams", "locations", "servers", "live", RUN)  # each o
 _GENERATION, _BEFORE = "generation.conf", f"{RUN}/before.json"
 _RELOADED = f"{RUN}/reloaded"  # its time is that of the last HUP
 _LONGEST_SOCKET_PATH = 107
-_WORKER = rb"worker process\0*$"  # one that goes is titled "worker process is shutting down"
+_WORKER = rb"worker process\0*$"  # a worker that goes is titled "worker process is shutting down"
 _TEST_TIMEOUT_S = 30.0
 _CONFIRM_TIMEOUT_S = 10.0  # a reload of thousands of upstreams takes three
 _LEAST_CONNECTIONS = 8
@@ -117,13 +117,13 @@ def reload(settings: Nginx) -> int:
 
 
 def turn_in_s(settings: Nginx) -> float:
-    """How long it is until a reload is allowed again."""
+    """Return the time until a reload is allowed again."""
     since_s = (time.time_ns() - files.modified_ns(os.path.join(settings.conf_dir, _RELOADED))) / 1e9
     return max(0.0, settings.reload_min_interval_s - since_s) if since_s >= 0 else 0.0  # the clock was set back
 
 
 def answered(conf_dir: str) -> int | None:
-    """The generation that nginx says it serves; None when there is no answer."""
+    """Ask nginx for the generation that it serves; None if there is no answer."""
     return max(_answers(conf_dir, connections=1), default=None)
 
 
@@ -149,7 +149,7 @@ def clean(settings: Nginx) -> list[str]:
 
 
 def can_validate_main_conf(settings: Nginx) -> bool:
-    """Only root can read all that it names: logs, the pid file, keys. For others nginx would refuse it in any case."""
+    """Whether nginx's verdict counts: only root can read all that main_conf names: logs, the pid file, keys."""
     return bool(settings.container) or os.geteuid() == 0
 
 
@@ -202,7 +202,7 @@ def _hup_host(pid_file: str, held: ExitStack) -> dict[int, int]:
 
 
 def _hold(pid: int, held: ExitStack) -> int | None:
-    """A pidfd, which can't come to mean another process; None when there is no such process."""
+    """Open a pidfd, which can't come to mean another process; None if there is no such process."""
     try:
         descriptor = os.pidfd_open(pid)
     except (OSError, OverflowError):
@@ -238,7 +238,8 @@ def _answers(conf_dir: str, *, connections: int) -> set[int]:
 
 
 def _confirm(settings: Nginx, generation: int, *, connections: int) -> None:
-    """`connections`: more than there are old workers, which would answer for the new ones as long as they are idle."""
+    """Wait until nginx answers the generation. `connections`: more than there are old workers, which answer instead of
+    the new ones as long as they are idle."""
     began = time.monotonic()
     reason_is_known = False
     while generation not in _answers(settings.conf_dir, connections=connections):

@@ -1,4 +1,4 @@
-"""The socket below conf_dir on which nginx itself answers: the generation that it serves, and in live mode the peers.
+"""Socket below conf_dir on which nginx itself answers: the generation that it serves, and in live mode the peers.
 
 Each changed event starts a handler that asks here. http.client would add a third to its start, so it is not used.
 """

@@ -33,16 +33,16 @@ def publish(settings: Settings, suspects: Iterable[str] = ()) -> list[str]:
     """
     if settings.nginx is None:
         return []
-    folder, doubted, asked_ns = settings.state_dir, set(suspects), time.time_ns()
-    last_path = os.path.join(folder, "nginx.last")  # its time is that up to which decisions have been taken along
+    state_dir, to_compare, called_ns = settings.state_dir, set(suspects), time.time_ns()
+    last_path = os.path.join(state_dir, "nginx.last")  # its time is that up to which decisions have been taken along
     while True:
-        with files.locked(os.path.join(folder, "nginx.lock")):
-            if not doubted and asked_ns < files.modified_ns(last_path) <= time.time_ns():
+        with files.locked(os.path.join(state_dir, "nginx.lock")):
+            if not to_compare and called_ns < files.modified_ns(last_path) <= time.time_ns():
                 return []
-            wait_s = 0.0 if doubted else nginx.turn_in_s(settings.nginx)
+            wait_s = 0.0 if to_compare else nginx.turn_in_s(settings.nginx)
             if not wait_s:
                 began_ns = time.time_ns()
-                confirmed = _publish(Batch(settings, settings.nginx), doubted)
+                confirmed = _publish(Batch(settings, settings.nginx), to_compare)
                 files.touch(last_path, began_ns)
                 return confirmed
         time.sleep(wait_s)
@@ -53,7 +53,7 @@ def check_live(settings: Settings, nginx_settings: Nginx) -> None:
     from lictor.routing.templates import Templates
 
     templates = Templates(settings.templates_dir, live=True)
-    with tempfile.TemporaryDirectory(prefix="lictor-") as folder:  # root, who may ask, leaves nothing to stumble over
+    with tempfile.TemporaryDirectory(prefix="lictor-") as folder:  # root may ask too, and leaves nothing behind
         if not nginx_settings.container:
             os.mkdir(os.path.join(folder, nginx.RUN))
             nginx_settings = replace(nginx_settings, conf_dir=folder)
@@ -66,9 +66,9 @@ def check_live(settings: Settings, nginx_settings: Nginx) -> None:
 def _publish(batch: Batch, suspects: set[str]) -> list[str]:
     nginx.take_back(batch.conf_dir)
     _set_live_peers(batch, suspects)
-    around = functools.cache(  # mostly, nobody asks
+    circumstances = functools.cache(  # mostly, nobody asks
         lambda: refusal_backoff.circumstances(batch.settings, batch.nginx_settings))
-    backing_off = {name for name in batch.published if _is_backing_off(batch, name, suspects, around)}
+    backing_off = {name for name in batch.published if _is_backing_off(batch, name, suspects, circumstances)}
     due = [name for name in batch.published.keys() - backing_off
            if name in suspects or not batch.published[name].confirmed or not batch.is_settled(name)]
     changes = _changes(batch, sorted(due), suspects)
@@ -77,7 +77,7 @@ def _publish(batch: Batch, suspects: set[str]) -> list[str]:
         _bring(batch, {name: changes[name] for name in sorted(names)})
     not_accepted = batch.refused | batch.invalid
     for name in not_accepted:
-        _note_refusal(batch, name, around() if name in batch.refused else "")
+        _note_refusal(batch, name, circumstances() if name in batch.refused else "")
     _follow_by_earlier_files(batch, backing_off | not_accepted)
     return list(dict.fromkeys(batch.confirmed))
 
@@ -91,16 +91,17 @@ def _set_live_peers(batch: Batch, suspects: set[str]) -> None:
     batch.reread(live)
 
 
-def _note_refusal(batch: Batch, name: str, around: str) -> None:
+def _note_refusal(batch: Batch, name: str, circumstances: str) -> None:
     published, place = batch.published[name], route_store.place(batch.routes[name], batch.mode)
-    batch.mark(name, confirmed=published.confirmed, refusal=refusal_backoff.again(published.refusal, place, around))
+    refusal = refusal_backoff.again(published.refusal, place, circumstances)
+    batch.mark(name, confirmed=published.confirmed, refusal=refusal)
     batch.reread([name])
 
 
-def _is_backing_off(batch: Batch, name: str, suspects: set[str], around: Callable[[], str]) -> bool:
+def _is_backing_off(batch: Batch, name: str, suspects: set[str], circumstances: Callable[[], str]) -> bool:
     refusal = batch.published[name].refusal
     return (refusal is not None and batch.is_refused(name)
-            and (name not in suspects or refusal_backoff.is_backing_off(refusal, around())))
+            and (name not in suspects or refusal_backoff.is_backing_off(refusal, circumstances())))
 
 
 def _changes(batch: Batch, names: list[str], suspects: set[str]) -> dict[str, Change]:

@@ -27,17 +27,17 @@ def circumstances(settings: Settings, nginx_settings: Nginx) -> str:
     return f"{zlib.crc32(os.fsencode(' '.join(stamps))):08x}"
 
 
-def is_backing_off(refusal: Refusal, around: str) -> bool:
+def is_backing_off(refusal: Refusal, circumstances_now: str) -> bool:
     """Whether the files were refused in these circumstances, too short a while ago to try them again."""
-    return (refusal.circumstances == around
+    return (refusal.circumstances == circumstances_now
             and 0 < refusal.until - time.time() <= _LONGEST_S)  # else the clock was set back
 
 
-def again(refusal: Refusal | None, place: Place | None, around: str) -> Refusal:
-    """Return the record of one more refusal; `around` is "" if a try bothers nobody."""
-    is_same = refusal is not None and (refusal.place, refusal.circumstances) == (place, around)
+def again(refusal: Refusal | None, place: Place | None, circumstances_now: str) -> Refusal:
+    """Return the record of one more refusal; the circumstances are "" if a try bothers no other service."""
+    is_same = refusal is not None and (refusal.place, refusal.circumstances) == (place, circumstances_now)
     times = refusal.times + 1 if refusal and is_same else 1
-    return Refusal(place, around, times, time.time() + min(_LONGEST_S, _FIRST_S * 2 ** min(times - 1, 9)))
+    return Refusal(place, circumstances_now, times, time.time() + min(_LONGEST_S, _FIRST_S * 2 ** min(times - 1, 9)))
 
 
 def _readable(path: str) -> str:

@@ -49,12 +49,12 @@ class Templates:
             raise errors.Refused(f"templates/{template}: {type(error).__name__}: {error}") from error
 
     def shared(self, conf_dir: str) -> dict[str, str]:
-        """What all services need, by path below conf_dir."""
+        """Render the files that all services need; by path below conf_dir."""
         names = ["lictor.conf", "live.lua"] if self.live else ["lictor.conf"]
         return {name: self.text(f"{name}.j2", conf_dir=conf_dir) for name in names}
 
     def upstream(self, name: str, conf_dir: str) -> str:
-        """upstreams/lictor_NAME.conf; raises Refused if the text has other servers than the file of its peers."""
+        """Render upstreams/lictor_NAME.conf; raises Refused if it has other servers than the file of its peers."""
         if not model.is_name(name):
             raise errors.Refused(f"upstream {name[:100]!r} must not reach a configuration")
         path = conf_files.peers_path(conf_dir, name)
@@ -74,10 +74,11 @@ class Templates:
         return text
 
     def location(self, name: str, path: str, conf_dir: str) -> str:
-        """The location that nginx takes requests at; raises Refused for a hostile path, or another location."""
+        """Render the location that nginx takes requests at; raises Refused for a hostile path, or another location."""
         if not _PATH.fullmatch(path) or len(path) > 255 or {".", ".."} & set(path.split("/")):
             raise errors.Refused(f"path {path[:100]!r} must not reach a configuration")
-        text = self.text("location.conf.j2", name=name, path=path, empty_file=conf_files.empty_path(conf_dir, name))
+        empty_file = f"{conf_dir}/peers/{name}.empt[y]"  # a pattern, as to nginx it is no error if no file matches
+        text = self.text("location.conf.j2", name=name, path=path, empty_file=empty_file)
         for head, _ in _blocks(text, "location.conf.j2", only=["location"]):
             if head[-1] != path:
                 raise errors.Refused(f"templates/location.conf.j2: location {head[-1]} is not at {path}")
@@ -87,7 +88,7 @@ class Templates:
         return text
 
     def server(self, host: str, folder: str) -> str:
-        """The server of a host, which includes the locations in `folder`; raises Refused for a hostile host."""
+        """Render the server of a host, which includes the locations in `folder`; raises Refused for a hostile host."""
         if not _HOST.fullmatch(host):
             raise errors.Refused(f"host {host[:100]!r} must not reach a configuration")
         text = self.text("server.conf.j2", host=host, folder=folder)
@@ -101,7 +102,7 @@ def _templates(folder: str, live: bool, _folder_ns: int) -> Templates:
 
 
 def templates(folder: str, *, live: bool) -> Templates:
-    """As Templates, but those of the last time where nobody has come or gone since; what was edited is read again."""
+    """Return the Templates of the last call unless a file has come or gone since; an edited one is read again."""
     return _templates(folder, live, files.modified_ns(folder))
 
 
