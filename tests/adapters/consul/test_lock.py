@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from lictor import errors
-from lictor.adapters.consul import lock
+from lictor.adapters.consul import lock, transactions
 from lictor.adapters.consul.client import Client
 
 from lab.consul import Consul
@@ -191,6 +191,24 @@ def test_a_write_needs_the_index_that_was_read(client: Client) -> None:
                 mine.put(GUARDED, "3", index)
         entry = client.get(GUARDED)
         assert entry and entry.value == b"\x00\xff"
+        mine.put(GUARDED, "4")  # without an index the lock alone counts
+        entry = client.get(GUARDED)
+        assert entry and entry.value == b"4"
+
+
+def test_a_plain_writer_needs_no_lock_and_compares_indexes_alike(client: Client) -> None:
+    writer = lock.PlainWriter(client)
+    writer.check()
+    assert writer.lost() == ""
+    writer.put(GUARDED, "1", 0)
+    with pytest.raises(errors.Conflict, match=GUARDED):
+        writer.put(GUARDED, "2", 0)
+    with pytest.raises(errors.Conflict, match=GUARDED):
+        writer.commit([transactions.cas(GUARDED, "2", 0)])
+    writer.commit([transactions.cas(GUARDED, "3", index_of(client, GUARDED))])
+    writer.put(GUARDED, "4")
+    entry = client.get(GUARDED)
+    assert entry and entry.value == b"4"
 
 
 def test_a_body_that_raises_lets_go(agent: Consul, client: Client) -> None:

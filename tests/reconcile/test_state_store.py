@@ -1,0 +1,48 @@
+"""The states of services in a real Consul: absent, damaged, and changed by another writer."""
+
+import pytest
+
+from lictor import errors
+from lictor.adapters.consul.client import Client
+from lictor.planner.service_state import Breaker, State
+from lictor.reconcile.state_store import StateStore, Stored, writing
+
+from lab.consul import Consul
+
+KEY = "lictor/state/books"
+OPEN = State(breaker=Breaker(1.0, "too many were replaced"))
+
+
+@pytest.fixture
+def client(consul: Consul) -> Client:
+    return Client.connect(environ=consul.environ)
+
+
+def test_a_key_that_is_absent_or_damaged_is_a_fresh_state(client: Client) -> None:
+    store = StateStore(client)
+    assert store.read("books") == Stored(State(), 0)
+    client.put(KEY, "[" * 50_000)
+    state, index = store.read("books", consistent=True)
+    assert state == State() and index > 0
+
+
+def test_a_state_is_written_only_over_the_one_that_was_read(client: Client) -> None:
+    store = StateStore(client)
+    store.write("books", OPEN, 0)
+    state, index = store.read("books")
+    assert state == OPEN
+    for other in (0, index - 1):
+        with pytest.raises(errors.Conflict, match=KEY):
+            store.write("books", State(), other)
+        with pytest.raises(errors.Conflict):
+            client.commit([writing("books", State(), other)])
+    client.commit([writing("books", State(), index)])
+    assert store.read("books").state == State()
+
+
+def test_all_states_are_read_at_once_by_service(client: Client) -> None:
+    store = StateStore(client)
+    assert store.read_all() == {}
+    for name in ("books", "carts"):
+        store.write(name, OPEN, 0)
+    assert {name: stored.state for name, stored in store.read_all().items()} == {"books": OPEN, "carts": OPEN}
