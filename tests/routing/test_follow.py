@@ -304,7 +304,7 @@ def test_where_the_users_own_configuration_is_refused_no_route_is_to_blame(node:
     main_conf = text_of(node.nginx.main_conf)
     files.write_atomic(node.nginx.main_conf, main_conf + "nonsense;")
     node.refresh(path="/other")
-    assert "not for what is new" in capsys.readouterr().err and not node.served.refusal
+    assert "without the new files too, nginx refuses it" in capsys.readouterr().err and not node.served.refusal
     files.write_atomic(node.nginx.main_conf, main_conf)
     node.sweep()
     assert node.nginx.get("/other")[0] == 200 and node.served.confirmed

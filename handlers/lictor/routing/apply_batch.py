@@ -116,8 +116,8 @@ class Batch:
                     is_to_blame: bool) -> list[str]:
         """Go on after nginx has refused these changes, which are taken back."""
         listed = " ".join(changes)
-        if not is_to_blame and not self._is_accepted(if_unknown=True):  # nor without what was taken back
-            log.event("publish", service=listed, outcome="waits", reason=f"not for what is new: {error}")
+        if not is_to_blame and not self._is_accepted(if_unknown=True):
+            log.event("publish", service=listed, outcome="waits", reason=f"without the new files too, {error}")
             return []
         if len(changes) > 1:
             return [name for half in _halves(changes) for name in self.serve(half, is_to_blame=True)]

@@ -86,7 +86,7 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
     with files.locked(route_store.lock_path(state_dir, name)):
         route, published = route_store.route(state_dir, name), route_store.published(state_dir, name)
         if route is None:
-            log.event("route", service=name, outcome="ignored", reason="lictor-scale has not brought its route yet")
+            log.event("route", service=name, outcome="ignored", reason="lictor-scale has not written its route yet")
             return False
         decision = _decide(name, route, published, instances, index, connect)
         if published is None or decision.kind == "publish":
