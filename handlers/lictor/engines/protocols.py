@@ -20,8 +20,8 @@ class ContainerEngine(Protocol):
     def containers(self, service: str | None = None) -> list[model.Container]:
         """List one service's containers in whatever state, exactly; or all of lictor's in one request, as a hint.
 
-        A hint lacks what a list of containers does not show: `started_at` is the time of creation, `image` is an id if
-        its tag has moved since, `exit_code` is None unless the container is exited.
+        A hint lacks what Docker's list does not show. Its `started_at` is the time of creation. Its `image` is an id if
+        the tag has moved since. Its `exit_code` is None unless the container is exited.
         """
 
     def start(self, spec: Spec, *, number: int, color: str, release: str, gated: bool = False) -> model.Container:

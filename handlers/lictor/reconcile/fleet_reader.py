@@ -12,7 +12,7 @@ from lictor.planner.observation import Observation, Observer, Reservation, Sched
 from lictor.planner.service_state import State
 from lictor.reconcile import observer_health, responsibility, scheduler_view
 from lictor.reconcile.context import Context
-from lictor.reconcile.state_store import StateStore
+from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce, live_peers
 
 
@@ -59,7 +59,8 @@ class FleetReader:
         critical = self_preservation.critical_members(observation)
         if not critical and not observation.state.breaker:
             return observation
-        also_failing = self_preservation.failing_too(observation, self._states, self.context.node) if critical else ()
+        states = {name: stored.state for name, stored in self.states.items()} if critical else {}
+        also_failing = self_preservation.failing_too(observation, states, self.context.node)
         return observation._replace(reservations=self._reservations, observer=observer._replace(
             nginx_trouble=self._nginx_trouble, also_failing=also_failing))
 
@@ -76,8 +77,8 @@ class FleetReader:
 
     def served(self, service: Desired, instances: Sequence[model.Instance]) -> tuple[
             frozenset[tuple[str, str]], tuple[tuple[str, bool], ...]]:
-        """Read the (node, service ID) pairs that nginx serves on any live node; and the nodes, each with whether it is
-        alive, whose nginx serves a colour that is not live. A damaged announcement counts as serving everything."""
+        """Read the (node, service ID) pairs that nginx serves on any live node. The second value lists the nodes, with
+        whether they are alive, whose nginx serves a colour that is not live. A damaged announcement names all."""
         alive, node, prefix = self._alive_nodes, self.context.node, f"{announce.PREFIX}{service.name}/"
         if node not in alive:
             raise errors.Unavailable(f"{node} is not among the nodes that are alive, so which nginx serves "
@@ -123,8 +124,8 @@ class FleetReader:
         return self.context.client.alive_nodes()
 
     @functools.cached_property
-    def _states(self) -> dict[str, State]:
-        return {name: stored.state for name, stored in StateStore(self.context.client).read_all().items()}
+    def states(self) -> dict[str, Stored]:
+        return StateStore(self.context.client).read_all()
 
     @functools.cached_property
     def _reservations(self) -> tuple[Reservation, ...]:

@@ -57,9 +57,9 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
     again, under its lock.
     """
     grouped, _ = group_by_service(keys, context.settings.prefix)
-    states, reader, readings = StateStore(context.client).read_all(), FleetReader(context), {}
-    for name in names(grouped, states):
-        stored = states.get(name, Stored())
+    reader, readings = FleetReader(context), {}
+    for name in names(grouped, reader.states):
+        stored = reader.states.get(name, Stored())
         service = desired(name, grouped.get(name, {}), stored.state, context.settings.prefix)
         registered = instances(entry for each in service.catalog_names for entry in entries.get(each, []))
         readings[name] = _reading(reader, service, stored, registered, {}, certain=False)
