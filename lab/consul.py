@@ -1,11 +1,11 @@
 """A real Consul agent: on loopback a dev server, a server with a data folder or a client that joins it; or a host's."""
 
 import base64
+import contextlib
+import http.client
 import json
 import os
 import signal
-import urllib.error
-import urllib.request
 from typing import Any
 
 from lictor.adapters import files
@@ -88,16 +88,16 @@ class Consul:
         """Ask the HTTP API; a JSON answer is parsed, None stands for 404; other refusals raise OSError."""
         data = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else (
             json.dumps(body).encode() if body is not None else None)
-        request = urllib.request.Request(f"http://{self.address}{path}", data=data, method=method)
-        if self.token or token:
-            request.add_header("X-Consul-Token", token if token is not None else self.token)
-        try:
-            with inside(self.netns), urllib.request.urlopen(request, timeout=timeout_s) as answer:
-                text = answer.read().decode()
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return None
-            raise OSError(f"{method} {path}: {error.code} {error.read().decode()[:200]}") from error
+        given = self.token if token is None else token
+        connection = http.client.HTTPConnection(self.address, timeout=timeout_s)
+        with inside(self.netns), contextlib.closing(connection):
+            connection.request(method, path, data, {"X-Consul-Token": given} if given else {})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        if answer.status == 404:
+            return None
+        if answer.status >= 300:
+            raise OSError(f"{method} {path}: {answer.status} {text[:200]}")
         try:
             return json.loads(text)
         except ValueError:

@@ -9,6 +9,10 @@ import random
 import shutil
 import subprocess
 import tempfile
+from typing import Any
+
+import docker
+import docker.errors
 
 from lab import leftovers
 from lab.daemon import Daemon, wait_for
@@ -54,6 +58,7 @@ class Engine:
         self.url, self.scratch = url, scratch
         self.environ = {"DOCKER_HOST": url} if url else {}
         self.built: list[str] = []
+        self._api: docker.APIClient | None = None
 
     def wait_ready(self, timeout_s: float = 30) -> None:
         wait_for(lambda: self.docker("version"), f"dockerd answers on {self.url}", timeout_s)
@@ -86,9 +91,21 @@ class Engine:
                        env={**os.environ, **other.environ})
 
     def containers(self, *filters: str) -> list[str]:
-        """Names of all containers, running or not."""
-        words = [word for each in filters for word in ("--filter", each)]
-        return sorted(self.docker("ps", "-a", "--format", "{{.Names}}", *words).split())
+        """Names of all containers, running or not. Filters are KEY=VALUE, as those of `docker ps`."""
+        wanted: dict[str, list[str]] = {}
+        for key, _, value in (each.partition("=") for each in filters):
+            wanted.setdefault(key, []).append(value)
+        return sorted(each["Names"][0].removeprefix("/") for each in self._list(wanted))
+
+    def _list(self, wanted: dict[str, list[str]]) -> list[dict[str, Any]]:
+        """By the API: tests ask this all the time, and the docker command takes ten times as long."""
+        try:
+            if self._api is None:
+                self._api = docker.APIClient(self.url or os.environ.get("DOCKER_HOST"), version="auto", timeout=60)
+            found: list[dict[str, Any]] = self._api.containers(all=True, filters=wanted)
+        except docker.errors.DockerException as error:
+            raise OSError(f"containers of {self.url}: {error}") from error
+        return found
 
 
 class Docker(Engine):

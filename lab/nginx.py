@@ -1,9 +1,9 @@
 """A real nginx, set up as a user's would be who includes what lictor writes."""
 
+import contextlib
+import http.client
 import os
 import signal
-import urllib.error
-import urllib.request
 
 from lictor.adapters import files
 
@@ -43,7 +43,7 @@ class Nginx:
     """
 
     def __init__(self, folder: str, *, address: str = "127.0.0.1", netns: str = "") -> None:
-        self.folder, self.netns = folder, netns
+        self.folder, self.netns, self.address = folder, netns, address
         self.conf_dir = os.path.join(folder, "lictor")
         self.main_conf = os.path.join(folder, "nginx.conf")
         self.pid_file = os.path.join(folder, "nginx.pid")
@@ -90,9 +90,8 @@ class Nginx:
 
     def get(self, path: str, host: str = "") -> tuple[int, str]:
         """One request on a fresh connection: status and body."""
-        request = urllib.request.Request(self.url + path, headers={"Host": host} if host else {})
-        try:
-            with inside(self.netns), urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=10)
+        with inside(self.netns), contextlib.closing(connection):
+            connection.request("GET", path, headers={"Host": host} if host else {})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()

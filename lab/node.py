@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,8 +99,8 @@ class Node:
                                 os.path.join(self.folder, "registrar.log"), self.environ)
 
     def stop(self) -> None:
-        """Consul first, as it starts the handlers; then what they started and is still at work; then the rest."""
-        self.consul.stop()
+        """Kill Consul first, as it starts the handlers; then what they started and is still at work; then the rest."""
+        self.consul.stop(signal.SIGKILL)
         for pid in self.handler_pids():
             subprocess.run(["kill", "-KILL", str(pid)], capture_output=True)
         if self.registrar:

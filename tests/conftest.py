@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,9 @@ from support import isolation
 E = TypeVar("E", bound=Docker)
 
 
-_DAEMONS = {"agent", "consul", "nginx", "docker_engine", "swarm_engine"}  # fixtures
+# Fixtures that start a daemon; and those that take long, each of which one process makes, once.
+_DAEMONS = {"agent", "consul", "nginx", "docker_engine", "swarm_engine"}
+_SHARED = {"lab_of_all", "many", "swarm_engine"}
 
 
 def pytest_configure() -> None:
@@ -29,17 +31,29 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("lictor")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what -m does not name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test as `quick` that needs neither root nor a daemon; sort the longest tests to the front.
+@pytest.hookimpl(wrapper=True)  # before pytest looks at -m, and xdist at the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Mark each test as `quick` that needs neither root nor a daemon, and put all tests of one lab into one process.
 
-    A test needs one if a fixture of it starts one, or if it or its module is marked as `daemons`.
+    A test needs a daemon if a fixture of it starts one, or if it or its module is marked as `daemons`. The longest
+    tests come first and the quick ones last, so that at the end no process is left alone with a long one.
     """
     for item in items:
         assert isinstance(item, pytest.Function)
         if not item.get_closest_marker("daemons") and _DAEMONS.isdisjoint(item.fixturenames):
             item.add_marker("quick")
-    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+        for fixture in _SHARED.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(fixture))
+    items.sort(key=_turn)
+    return (yield)
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("timeout"):
+        return 0
+    if item.get_closest_marker("quick"):
+        return 3
+    return 1 if item.path.parent.name in ("commands", "end_to_end") else 2
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from support.paths import REPOSITORY
 
 ALL = {"host-1", "host-2", "host-3"}
 LIMIT_S = 90
-pytestmark = [pytest.mark.daemons, pytest.mark.xdist_group("lab")]  # one lab for all
+pytestmark = pytest.mark.daemons
 
 
 class Traces(NamedTuple):
@@ -94,7 +94,7 @@ def folder() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
+def lab_of_all() -> Iterator[Lab]:
     parent = tempfile.mkdtemp(prefix="lictor-lab-test-", dir="/tmp")
     with Lab(os.path.join(parent, "lab")) as whole:
         yield whole
@@ -102,14 +102,14 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def well(lab: Lab) -> Lab:
+def well(lab_of_all: Lab) -> Lab:
     """All three up, joined and of one mind, whatever the test before has done."""
-    for host in lab.hosts:
-        if not host.is_running or lab.network.is_cut(host.name):
-            lab.heal(host)
-    wait_for(lambda: all(each.is_well(3) for each in status.read(lab)), "all is well", LIMIT_S)
-    wait_for(lambda: ready_nodes(lab.hosts[0]) == ALL, "all Swarm nodes are ready", LIMIT_S)
-    return lab
+    for host in lab_of_all.hosts:
+        if not host.is_running or lab_of_all.network.is_cut(host.name):
+            lab_of_all.heal(host)
+    wait_for(lambda: all(each.is_well(3) for each in status.read(lab_of_all)), "all is well", LIMIT_S)
+    wait_for(lambda: ready_nodes(lab_of_all.hosts[0]) == ALL, "all Swarm nodes are ready", LIMIT_S)
+    return lab_of_all
 
 
 def test_three_hosts_are_one_consul_and_one_swarm(well: Lab) -> None:
@@ -211,20 +211,16 @@ def test_a_follower_that_loses_its_power_is_dead_and_comes_back_without_its_cont
     victim.docker.docker("rm", container)
 
 
-def test_an_engine_takes_its_host_to_be_as_big_as_the_lab_says_and_one_server_is_enough(folder: str) -> None:
-    with Lab(folder, servers=1, managers=1, memory_mib=(512, 512, 2048)) as lab:
+def test_one_server_is_enough_hosts_are_as_big_as_the_lab_says_and_nothing_is_left_after_down(folder: str) -> None:
+    lab = Lab(folder, servers=1, managers=1, memory_mib=(512, 512, 2048))
+    before = traces(lab)
+    lab.up()
+    try:
         shown = [int(each.docker.docker("info", "--format", "{{.MemTotal}}")) >> 20 for each in lab.hosts]
         assert shown == [512, 512, 2048]
         wait_for(lambda: [(each.consul, each.swarm) for each in status.read(lab)] == [
             ("leader", "leader"), ("client of host-1", "worker"), ("client of host-1", "worker"),
         ], "one server and two clients, one manager and two workers", LIMIT_S)
-
-
-def test_nothing_is_left_after_down_and_a_second_down_is_fine(folder: str) -> None:
-    lab = Lab(folder)
-    before = traces(lab)
-    lab.up()
-    try:
         lab.hosts[0].docker.docker("run", "--detach", "--publish", "8080", "books-service:1.0")
         lab.kill(lab.hosts[2])
         during = traces(lab)

@@ -82,13 +82,26 @@ def test_what_dies_is_recreated_and_what_stays_critical_is_replaced(node: Node) 
     assert client.failures == []
 
 
-def test_a_single_critical_instance_serves_until_its_replacement_does(node: Node) -> None:
+def test_a_single_critical_instance_serves_until_replaced_and_bad_counts_are_refused(node: Node) -> None:
     node.apply()
     node.wait_served(*names(1))
     with Client(node.nginx.port, "/api/v1/books") as client:
         node.docker.docker("exec", names(1)[0], "busybox", "rm", "/www/health")
         wait_for(lambda: containers(node) == names(2), "the second stands in for the first")
     assert client.failures == []
+    node.consul.put(REPLICAS, "2")
+    node.wait_served(*names(1, 2))
+    before = ids(node)
+    for value in (b"three", b"-1", b"1e3", b"999", b"", b"\xff\x00\xfe"):
+        node.consul.put(REPLICAS, value)
+        row = status(node)
+        assert row["desired"] == 2
+        assert [each for each in row["problems"] if f"{REPLICAS}: is " in each and "within 1..10" in each]
+        wait_for(lambda: node.run("plan").returncode == 0, "nothing to do")
+    wait_for(lambda: "within 1..10" in node.run("why", NAME).stdout, "the refusal is on record")
+    assert ids(node) == before
+    node.consul.request("DELETE", f"/v1/kv/{REPLICAS}")
+    assert (status(node)["desired"], status(node)["problems"]) == (2, [])
 
 
 def test_the_death_of_the_only_instance_is_made_good_by_events_alone(docker: Docker, tmp_path: Path) -> None:
@@ -105,25 +118,8 @@ def test_the_death_of_the_only_instance_is_made_good_by_events_alone(docker: Doc
         node.stop()
 
 
-def test_bad_counts_are_refused_and_the_last_good_one_stays(node: Node) -> None:
-    node.apply()
-    node.consul.put(REPLICAS, "2")
-    node.wait_served(*names(1, 2))
-    before = ids(node)
-    for value in (b"three", b"-1", b"1e3", b"999", b"", b"\xff\x00\xfe"):
-        node.consul.put(REPLICAS, value)
-        row = status(node)
-        assert row["desired"] == 2
-        assert [each for each in row["problems"] if f"{REPLICAS}: is " in each and "within 1..10" in each]
-        wait_for(lambda: node.run("plan").returncode == 0, "nothing to do")
-    wait_for(lambda: "within 1..10" in node.run("why", NAME).stdout, "the refusal is on record")
-    assert ids(node) == before
-    node.consul.request("DELETE", f"/v1/kv/{REPLICAS}")
-    assert (status(node)["desired"], status(node)["problems"]) == (2, [])
-
-
 @in_both_modes
-def test_hold_keeps_hands_off_and_removal_leaves_nothing(node: Node) -> None:
+def test_hold_keeps_hands_off_removal_leaves_nothing_and_zero_replicas_answer_503_with_retry_after(node: Node) -> None:
     node.apply(replicas={"initial": 2, "min": 0})
     node.wait_served(*names(1, 2))
     assert node.run("hold", NAME).returncode == 0
@@ -136,12 +132,6 @@ def test_hold_keeps_hands_off_and_removal_leaves_nothing(node: Node) -> None:
     assert node.run("remove", NAME).returncode == 0
     wait_for(lambda: ids(node) == [] and node.nginx.get("/api/v1/books")[0] == 404, "containers and route are gone")
     assert glob.glob(f"{node.nginx.conf_dir}/*/*{NAME}*") == []
-    node.apply()
-    node.wait_served(*names(1))
-
-
-@in_both_modes
-def test_zero_replicas_answer_503_with_retry_after(node: Node) -> None:
     node.apply(replicas={"initial": 1, "min": 0})
     node.wait_served(*names(1))
     node.consul.put(REPLICAS, "0")

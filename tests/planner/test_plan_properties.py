@@ -30,8 +30,6 @@ from support.scene import NOW
 
 RANDOMS = st.randoms(use_true_random=False)
 SEEDS = range(4000)
-pytestmark = pytest.mark.xdist_group("many")  # which one process makes, once
-
 
 class Facts:
     """An observation, looked at without the planner. It is decided upon with what it adds to the memory."""

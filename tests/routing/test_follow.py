@@ -339,7 +339,7 @@ def test_no_request_fails_while_the_peers_change_20_times(node: Node, backends: 
     node.register(*backends)
     node.route(node.payload())
     generations = set()
-    with Client(node.nginx.port, PATH, fresh=2, pause_s=0.005) as client:
+    with Client(node.nginx.port, PATH, fresh=2, pause_s=0.02) as client:
         for number in range(20):
             status = "passing" if number % 2 else "critical"
             node.set_status(backends[2], status)

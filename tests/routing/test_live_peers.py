@@ -535,7 +535,7 @@ def test_no_request_fails_while_peers_change_all_the_time(books: Settings, nginx
         ports = [stack.enter_context(Backend(name)).port for name in ("a", "b", "c")]
         set_peers(books, *ports)
         before, old_workers = published(books, NAME).generation, workers(nginx)
-        client = stack.enter_context(Client(nginx.port, "/books", pause_s=0.001))
+        client = stack.enter_context(Client(nginx.port, "/books", pause_s=0.005))
         for number in range(150):
             set_peers(books, *ports[:number % 3], *ports[1 + number % 3:])
         wait_for(lambda: client.requests > 300, "there was some load")

@@ -268,6 +268,7 @@ def test_what_nginx_could_not_start_with_is_taken_back_while_it_is_down(settings
     publish.publish(settings)
     make_clash(nginx)
     nginx.stop()
+    monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 3)  # twice over, where nginx is not asked for its reason
     monkeypatch.setattr(os, "geteuid", lambda: user)
     put(settings, "clash", 8003, path="/nginx-is-up/x")
     assert publish.publish(settings) == []
