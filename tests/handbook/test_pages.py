@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -287,9 +288,16 @@ def test_the_template_among_the_examples_is_taken_by_nginx(tmp_path: Path) -> No
     assert not checked.returncode, checked.stderr
 
 
-def test_own_handler_may_be_run() -> None:
-    mode = (EXAMPLES / "own-handler/prometheus-targets").stat().st_mode
-    assert mode & stat.S_IXOTH
+def test_own_handler_runs(tmp_path: Path) -> None:
+    (tmp_path / "lictor.toml").write_text(f'state_dir = "{tmp_path}/state"\n')
+    checks = [{"CheckID": "c", "ServiceID": "b", "Status": "passing"}]
+    entry = {"Node": {"Node": "node-1", "Address": "10.0.0.1"}, "Checks": checks,
+             "Service": {"ID": "b", "Service": "books", "Address": "", "Port": 8080}}
+    handler = EXAMPLES / "own-handler/prometheus-targets"
+    argv = [sys.executable, str(handler), "--config", f"{tmp_path}/lictor.toml", f"{tmp_path}/books.json"]
+    subprocess.run(argv, input=json.dumps([entry]), text=True, check=True)
+    assert json.loads((tmp_path / "books.json").read_text()) == [{"targets": ["10.0.0.1:8080"]}]
+    assert handler.stat().st_mode & stat.S_IXOTH
 
 
 def test_files_that_architecture_names_exist() -> None:
