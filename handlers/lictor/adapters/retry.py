@@ -35,14 +35,14 @@ def unavailable(call: Callable[[], T], *, timeout_s: float,
         return call()
 
     retrying = tenacity.Retrying(
-        stop=lambda state: _asked_s(state) >= left_s(state),
-        wait=lambda state: max(_asked_s(state), min(_pause(state), left_s(state))),
+        stop=lambda state: _requested_pause_s(state) >= left_s(state),
+        wait=lambda state: max(_requested_pause_s(state), min(_pause(state), left_s(state))),
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, only) and not isinstance(error, _CalledOff)),
         reraise=True,
     )
     return retrying(ask)
 
 
-def _asked_s(state: tenacity.RetryCallState) -> float:
+def _requested_pause_s(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     return error.after_s if isinstance(error, errors.Unavailable) else 0.0
