@@ -104,7 +104,7 @@ class Client:
         return keep
 
     def _look(self, status: int, body: bytes) -> str:
-        """What is wrong with an answer; "" when nothing is."""
+        """Say what is wrong with an answer; "" if nothing is."""
         if status != 200:
             return f"status {status}"
         try:

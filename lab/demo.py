@@ -122,7 +122,7 @@ class _Stage:
                 self._wait(lambda: len(self._containers()) == count, f"{count} containers are left")
 
     def kill(self) -> float:
-        """Returns the moment of the kill."""
+        """Kill an instance; the moment of the kill."""
         victim = self._containers()[0]
         boots = {each for each in self._answering() if each.startswith(f"{victim}/")}
         with self.timeline.step(f"docker kill {victim}: recreated and served again"):

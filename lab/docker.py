@@ -137,7 +137,7 @@ class Docker(Engine):
         return self
 
     def _add_bridge(self) -> None:
-        """A /20 has room for what the bench starts, and there are 2032 of them above 10.128.0.0."""
+        """Add a bridge of a /20, which has room for the bench; 2032 of them fit above 10.128.0.0."""
         listed = subprocess.run(["ip", "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
         taken = [ipaddress.ip_interface(line.split()[3]).network for line in listed.splitlines()]
         while True:
@@ -173,7 +173,7 @@ class Docker(Engine):
 
 
 def running_engine(folder: str) -> Docker:
-    """The Docker that runs here, or (where none answers) a throw-away one; not started yet."""
+    """Find the Docker that runs here, else make a throw-away one; it is not started yet."""
     probe = subprocess.run(["docker", "version"], capture_output=True)
     return Docker(folder, external=probe.returncode == 0)
 

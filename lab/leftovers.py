@@ -49,7 +49,7 @@ def end_processes(folder: str) -> None:
 
 
 def processes_naming(folder: str) -> dict[int, str]:
-    """The command lines, by pid."""
+    """Find the processes whose command line has a path below `folder`: pid -> command line."""
     found = {}
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
@@ -63,7 +63,7 @@ def processes_naming(folder: str) -> dict[int, str]:
 
 
 def last_words(folder: str) -> str:
-    """The ends of all hosts' logs."""
+    """Read the ends of all hosts' logs."""
     texts = []
     for path in sorted(glob.glob(os.path.join(folder, "host-*", "*.log"))):
         with open(path, "rb") as file:

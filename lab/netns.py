@@ -16,7 +16,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def create(path: str) -> None:
-    """A new namespace with its loopback interface up."""
+    """Make a new namespace with its loopback interface up."""
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     subprocess.run(["unshare", f"--net={path}", "ip", "link", "set", "lo", "up"], check=True, capture_output=True)
 
@@ -45,7 +45,7 @@ def enter(path: str) -> None:
 
 @contextmanager
 def inside(path: str) -> Iterator[None]:
-    """The calling thread is there for the time of the block; "" is where we are anyway."""
+    """Move the calling thread there for the time of the block; "" is where it is anyway."""
     if not path:
         yield
         return
@@ -59,7 +59,7 @@ def inside(path: str) -> Iterator[None]:
 
 
 def members(path: str) -> list[int]:
-    """Processes in it, by our own numbers."""
+    """List the processes in it, by this machine's numbers."""
     if not os.path.ismount(path):
         return []
     wanted = os.stat(path)

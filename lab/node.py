@@ -74,7 +74,7 @@ class Node:
         return {**self.consul.environ, **self.docker.environ, "LICTOR_CONFIG": self.settings_path}
 
     def install(self) -> None:
-        """What `lictor init` writes: nginx's snippet, and the agent's watches and timer."""
+        """Write what `lictor init` does: nginx's snippet, and the agent's watches and timer."""
         assert self.settings.nginx is not None
         nginx.prepare(self.nginx.conf_dir, templates.Templates(live=self.settings.nginx.mode == "live"))
         static = watches.static(self.settings, [], process.handler_argv)
@@ -108,14 +108,14 @@ class Node:
         self.nginx.stop()
 
     def handler_pids(self) -> list[int]:
-        """Processes that carry this node's settings in their environment, ourselves and daemons of ours left out."""
+        """Find processes with this node's settings in their environment, but for this one and the node's daemons."""
         mark = f"LICTOR_CONFIG={self.settings_path}".encode()
         own = {os.getpid(), *(each.pid for each in (self.registrar, self.consul.daemon, self.nginx.daemon) if each)}
         return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
                 if pid not in own and mark in _environ_of(pid).split(b"\0")]
 
     def command(self, argv: list[str]) -> list[str]:
-        """What runs a program on this node."""
+        """Return the command that runs a program on this node."""
         return argv
 
     def run(self, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
@@ -142,12 +142,12 @@ class Node:
         assert done.returncode == 0, done.stderr
 
     def answers(self, path: str = "/api/v1/books") -> str:
-        """The name of the instance that answers one request through nginx; "" when none does."""
+        """Send a request through nginx; the name of the instance that answers, "" if none does."""
         status, body = self.nginx.get(path)
         return str(json.loads(body)["instance"]) if status == 200 else ""
 
     def served(self, requests: int = 12, path: str = "/api/v1/books") -> set[str]:
-        """The instances that answer a number of requests."""
+        """Name the instances that answer a number of requests."""
         return {self.answers(path) for _ in range(requests)}
 
     def confirmed(self, name: str) -> list[tuple[str, str]]:
@@ -162,7 +162,7 @@ class Node:
         wait_for(condition, what, timeout_s)
 
     def log(self) -> str:
-        """What all detached handlers have said."""
+        """Read what all detached handlers have logged."""
         path = os.path.join(self.folder, "state", process.LOG_NAME)
         if not os.path.exists(path):
             return ""

@@ -76,24 +76,20 @@ def is_name(text: object) -> bool:
 
 
 def catalog_name(name: str, color: str) -> str:
-    """The name under which a service's instances of a colour are registered, and its containers' name before -N."""
+    """Name a service's instances of a colour in the catalogue; its containers' names go on with -N."""
     return f"{name}-{color}" if color else name
 
 
 def instance(entry: dict[str, Any]) -> Instance:
-    """One entry of a `service` payload or of /v1/health/service; raises ValueError when it has not that shape.
+    """Read an entry of a `service` payload or of /v1/health/service; raises ValueError if it has not that shape.
 
-    The values inside (address, port, meta) are as hostile as they came: `upstream.decide` validates them.
+    The values inside (address, port, meta) are as hostile as they came: `peers.decide` validates them.
     """
     try:
         node, service, checks = entry["Node"], entry["Service"], entry["Checks"] or []
         service_id = service["ID"]
-        own = [check for check in checks if check.get("ServiceID") == service_id]
-        maintenance = [
-            check.get("Notes") or "" for check in checks
-            if check["CheckID"] in (MAINTENANCE_PREFIX + service_id, NODE_MAINTENANCE)
-        ]
-        status = _worst([check["Status"] for check in own if not check["CheckID"].startswith(MAINTENANCE_PREFIX)])
+        status = _worst([check["Status"] for check in checks if check.get("ServiceID") == service_id
+                         and not check["CheckID"].startswith(MAINTENANCE_PREFIX)])
         return Instance(
             node=node["Node"],
             service_id=service_id,
@@ -102,12 +98,18 @@ def instance(entry: dict[str, Any]) -> Instance:
             port=service["Port"],
             status=status,
             node_alive=all(check["Status"] == "passing" for check in checks if check["CheckID"] == SERF_HEALTH),
-            maintenance=maintenance[0] if maintenance else None,
+            maintenance=_maintenance(checks, service_id),
             container_id=str((service.get("Meta") or {}).get(META_CONTAINER, "")),
             weight=_weight(service.get("Weights") or {}, status),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an instance as Consul reports it: {error!r}") from error
+
+
+def _maintenance(checks: list[dict[str, Any]], service_id: str) -> str | None:
+    """Return the reason of the instance's maintenance, or its node's; None without one."""
+    return next((check.get("Notes") or "" for check in checks
+                 if check["CheckID"] in (MAINTENANCE_PREFIX + service_id, NODE_MAINTENANCE)), None)
 
 
 def _worst(statuses: list[str]) -> str:
@@ -121,7 +123,7 @@ def _weight(weights: dict[str, Any], status: str) -> int:
 
 
 def host_port(address: str, port: int) -> str:
-    """As URLs and nginx write it."""
+    """Write an address and port as URLs and nginx do."""
     return f"{bracketed(address)}:{port}"
 
 

@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def measured(folder: str, arguments: argparse.Namespace,
              orphans: processes.Orphans) -> tuple[dict[str, list[dict[str, Any]]], list[str], list[str]]:
-    """The rows of each part, and a line for whatever could not be measured, and for what failed."""
+    """Measure each part: its rows, a line for each contender that could not be measured, and one for each failure."""
     present = field.present(arguments.only or ())
     skipped, failed = [f"{each.name}: {each.missing}" for each in field.everybody() if each.missing], []
     parts: dict[str, list[dict[str, Any]]] = {}

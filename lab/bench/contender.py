@@ -78,7 +78,7 @@ class Front:
         self.daemon: Daemon | None = None
 
     def lay_out(self, services: Sequence[str]) -> None:
-        """What people write once, where lictor does not: each service's location, and an upstream without peers yet.
+        """Write what people write once, and lictor itself: each service's location, and an upstream without peers yet.
 
         The location does what lictor's does, websockets included, so that only the upstreams are compared.
         """

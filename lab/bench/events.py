@@ -34,7 +34,7 @@ _ROUTE = {"name": "books", "service": "books", "path": "/api/v1/books", "host": 
 
 
 def _payload(count: int) -> bytes:
-    """A `service` payload of that many instances, with the checks and metadata that real ones carry."""
+    """Make a `service` payload of that many instances, with the checks and metadata that real ones carry."""
     return json.dumps([{
         "Node": {"ID": "9a0c", "Node": "node-1", "Address": "10.0.0.1", "Datacenter": "dc1", "Meta": {}},
         "Service": {"ID": f"node-1:books-{number}:8080", "Service": "books", "Tags": [], "Address": "127.0.0.1",
@@ -121,7 +121,7 @@ def _medians(folder: str, runs: int) -> dict[str, float]:
 
 
 def _multiply(state_dir: str, many_dir: str) -> None:
-    """A state folder with this one's service, and the same of many others."""
+    """Make a state folder with this service, and with many others like it."""
     for name in script.FOLDERS:
         shutil.copytree(os.path.join(state_dir, name), os.path.join(many_dir, name), dirs_exist_ok=True)
     for name in ("routes", "peers"):

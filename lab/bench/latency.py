@@ -99,6 +99,6 @@ def summary(figures: dict[str, list[float | None]]) -> dict[str, Any]:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The least of the values that at least so many percent of them do not exceed."""
+    """Return the least value that at least so many percent of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-len(ordered) * percent // 100) - 1)]

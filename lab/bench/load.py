@@ -37,7 +37,7 @@ def result(running: subprocess.Popen[str], seconds: int) -> Load:
 
 
 def parse(output: str) -> Load:
-    """What wrk prints with --latency; raises ValueError when it is something else."""
+    """Read what wrk prints with --latency; raises ValueError if it is something else."""
     rate = re.search(r"^Requests/sec:\s+([0-9.]+)$", output, re.MULTILINE)
     slowest = re.search(r"^\s+99%\s+([0-9.]+)(us|ms|s|m)$", output, re.MULTILINE)
     if not rate or not slowest:

@@ -20,7 +20,7 @@ class News:
         self._thread.start()
 
     def at(self) -> float:
-        """The moment of time.perf_counter; an AssertionError when there was no change."""
+        """Return the moment by time.perf_counter; raises AssertionError if there was no change."""
         self._thread.join(_LIMIT_S)
         self._connection.close()
         assert self._changed_at is not None, f"the catalogue does not change: {self._path}"

@@ -18,7 +18,7 @@ class Seen(NamedTuple):
 
 
 def ask(host: str, port: int, path: str) -> str:
-    """The body of the answer to one request on a connection of its own; "" when there is none, or it is no 200."""
+    """Send one request on a connection of its own; the body of its answer, or "" without one, or if it is no 200."""
     try:
         with socket.create_connection((host, port), _ANSWER_LIMIT_S) as connection:
             connection.sendall(f"GET {path} HTTP/1.0\r\nHost: bench\r\n\r\n".encode())
@@ -73,11 +73,16 @@ def follow(port: int, path: str, file_path: str, change: Callable[[], None], pee
     change()
     while (now := time.perf_counter()) - began < limit_s:
         is_written = not file_path or file_at is not None
-        is_over = not answers or (answer_at is not None if appears else now - (answer_at or began) > quiet_s)
+        is_over = _is_over(now, began, answer_at, appears=appears, quiet_s=quiet_s) or not answers
         if is_over and is_written:
             return Seen(file_at, answer_at or began if answers else None)
         if not is_written and file.changed_to(address, present=appears):
             file_at = time.perf_counter()
         if answers and not (appears and is_over) and ask("127.0.0.1", port, path) == peer:
             answer_at = time.perf_counter()
-    return Seen(file_at, answer_at if appears and answers else None)
+    return Seen(file_at, answer_at if appears else None)
+
+
+def _is_over(now: float, began: float, answer_at: float | None, *, appears: bool, quiet_s: float) -> bool:
+    """Decide whether the end is seen: an answer of a peer that appears, else none for `quiet_s`."""
+    return answer_at is not None if appears else now - (answer_at or began) > quiet_s

@@ -21,7 +21,7 @@ VARIANT = Variant("http", "reload")
 
 
 def measure(folder: str, plan: Plan, orphans: processes.Orphans) -> list[dict[str, Any]]:
-    """A row for one service and one for many: megabytes, and milliseconds of an unchanged event."""
+    """Measure one service and many, a row each: megabytes, and milliseconds of an unchanged event."""
     return [_measure(os.path.join(folder, f"m{count}"), count, plan.posted, orphans) for count in (1, plan.served)]
 
 
@@ -43,7 +43,7 @@ def _measure(folder: str, count: int, posted: int, orphans: processes.Orphans) -
 
 
 def _reload(world: World, serve_pid: int) -> dict[str, float]:
-    """What one more service costs: the agent reads its watches anew, and each of them fires once."""
+    """Measure what one more service costs: the agent reads its watches anew, and each watch fires once."""
     began, before = time.monotonic(), [processes.tree_s(pid) for pid in (world.agent_pid, serve_pid)]
     world.consul.request("PUT", "/v1/agent/reload", timeout_s=300)
     answered_s = time.monotonic() - began

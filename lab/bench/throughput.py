@@ -76,7 +76,7 @@ def _churn(world: World, contender: Contender, seconds: int) -> dict[str, Any]:
 
 
 def _plain(world: World) -> int:
-    """An nginx with the same instances in an upstream that keeps connections; its port."""
+    """Start an nginx with the same instances in an upstream that keeps connections; its port."""
     front = Front(world, os.path.join(world.folder, "plain"))
     front.lay_out([_SERVICE])
     servers = " ".join(f"server {address}:{world.backends.ports[0]};" for address in world.backends.addresses)

@@ -58,7 +58,7 @@ class World:
         shutil.rmtree(self._consul_folder, ignore_errors=True)
 
     def run(self, argv: list[str], log_name: str, env: dict[str, str] | None = None) -> Daemon:
-        """A program of a contender, which may end before the world does."""
+        """Start a program of a contender, which may end before the world does."""
         daemon = Daemon(argv, os.path.join(self.folder, f"{log_name}.log"), {**self.consul.environ, **(env or {})})
         self.daemons.append(daemon)
         return daemon

@@ -40,7 +40,7 @@ def kill_container(world: World, chance: random.Random) -> Iterator[Doing]:
 
 @contextmanager
 def stop_container(world: World, chance: random.Random) -> Iterator[Doing]:
-    """It may end what it is answering, as a decent service does: only what lictor ends has to be idle by then."""
+    """Kill a container that may end its answers first, as a decent service does: only a drain has to wait for them."""
     victim = choose(world, chance)
     world.docker.docker("exec", victim.id, "busybox", "touch", "/graceful")
     with deed(world, "stopped", victim):
@@ -69,7 +69,7 @@ def pause_container(world: World, chance: random.Random) -> Iterator[Doing]:
 
 
 def _unpause(world: World, victim: Victim) -> None:
-    """It may have been removed meanwhile; otherwise it must go on."""
+    """Unpause a container, unless it was removed meanwhile."""
     def goes_on() -> bool:
         subprocess.run(["docker", "unpause", victim.id], capture_output=True, timeout=20,
                        env={**os.environ, **world.docker.environ})
@@ -80,7 +80,7 @@ def _unpause(world: World, victim: Victim) -> None:
 
 @contextmanager
 def break_health(world: World, chance: random.Random) -> Iterator[Doing]:
-    """It stays broken until it is replaced; of two of three at once lictor would have to suspect the observer."""
+    """Break a health check for good, of one container only: of two of three lictor would suspect the observer."""
     victim = choose(world, chance, first=True)
     with deed(world, "broken", victim):
         world.docker.docker("exec", victim.id, "busybox", "rm", "/www/health")

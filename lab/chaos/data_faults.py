@@ -94,7 +94,7 @@ def _clear(world: World) -> bool:
 
 @contextmanager
 def take_token(world: World, chance: random.Random) -> Iterator[Doing]:
-    """The node's token loses all its rights at the server, and gets them back."""
+    """Take all rights from the node's token at the server, and give them back."""
     path, hold_s = f"/v1/acl/token/{world.token['AccessorID']}", chance.uniform(3, 12)
     try:
         world.server.request("PUT", path, {**world.token, "Policies": []})

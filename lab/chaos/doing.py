@@ -41,8 +41,10 @@ Fault = Callable[[World, random.Random], AbstractContextManager[Doing]]
 
 
 def choose(world: World, chance: random.Random, *, first: bool = False) -> Victim:
-    """A container that is well, and that at least one other, well and served, can stand in for: otherwise requests
-    could not but fail. It counts as hurt from now on. With `first` no other of its service that runs is hurt."""
+    """Choose a container that another one, well and served, can stand in for: otherwise requests would have to fail.
+
+    It counts as hurt from now on. With `first` no other container of its service that runs is hurt.
+    """
     deadline = time.monotonic() + _CHOOSE_S
     while True:
         with world.choosing:
@@ -65,8 +67,11 @@ def _possible(world: World, first: bool) -> list[dict[str, str]]:
     for service in SERVICES.values():
         if first and service in hurt:
             continue
-        answering, passing = {each.partition("/")[0] for each in world.answering(service)}, world.passing(service)
-        mine = [each for each in containers if each["service"] == service]
-        fit = [each for each in mine if each["name"] in answering and each["id"] in passing]
-        found += [each for each in mine if any(other is not each for other in fit)]
+        found += _replaceable(world, service, [each for each in containers if each["service"] == service])
     return sorted(found, key=lambda each: each["name"])
+
+
+def _replaceable(world: World, service: str, containers: list[dict[str, str]]) -> list[dict[str, str]]:
+    answering, passing = {each.partition("/")[0] for each in world.answering(service)}, world.passing(service)
+    fit = [each for each in containers if each["name"] in answering and each["id"] in passing]
+    return [each for each in containers if any(other is not each for other in fit)]

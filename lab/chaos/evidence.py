@@ -23,7 +23,7 @@ _LABEL = "lictor.service"
 
 
 def accesses(path: str) -> Iterator[Access]:
-    """The lines of nginx's log in the format `timed`; one that a kill cut short is left out."""
+    """Read the lines of nginx's log in the format `timed`, but for a line that a kill cut short."""
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             found = _LINE.fullmatch(line.strip())

@@ -48,7 +48,7 @@ def kill_handler(world: World, chance: random.Random) -> Iterator[Doing]:
 
 
 def _handler(pid: int) -> str:
-    """The name of the handler script that a process runs; "" for any other process."""
+    """Name the handler script that a process runs; "" for any other process."""
     try:
         with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
             words = file.read().split("\0")
@@ -112,7 +112,7 @@ def _state(pid: int) -> str:
 
 @contextmanager
 def restart_docker(world: World, chance: random.Random) -> Iterator[Doing]:
-    """The containers live on."""
+    """Kill dockerd; its containers live on."""
     if not world.docker_stays.acquire(timeout=_FREE_S):
         raise NotDone("a container is paused")
     began = time.time()
@@ -134,7 +134,7 @@ def restart_docker(world: World, chance: random.Random) -> Iterator[Doing]:
 
 
 def _end_containerd(world: World) -> None:
-    """A dockerd that was killed takes its dying containerd for alive at its next start, and gives up."""
+    """Wait for the old containerd: a dockerd that starts while it is dying takes it for alive, and gives up."""
     path = os.path.join(world.docker.run_dir, "exec", "containerd", "containerd.pid")
     if not os.path.exists(path):
         return

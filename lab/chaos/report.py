@@ -9,13 +9,13 @@ from typing import Any
 
 from lab.chaos import evidence, verdict
 from lab.chaos.faults import FAULTS, Mischief
-from lab.chaos.timeline import Access, Failed
+from lab.chaos.timeline import Access, Done, Failed
 from lab.chaos.watch import Watch
 from lab.chaos.world import SERVICES, WANTED, World
 
 
 def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, seed: int) -> dict[str, Any]:
-    """All that is to be told; `violations` is empty when it holds."""
+    """Judge a run: all that is to be told. `violations` is empty if lictor held."""
     events, deeds = list(world.events.events), list(world.deeds)
     log = list(evidence.accesses(os.path.join(world.node.nginx.folder, "access.log")))
     by_target = {each.target: each for each in log}
@@ -33,10 +33,7 @@ def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, 
         "resets_of_reused_connections": sum(each.resets_of_reused for each in world.clients.values()),
         "failed_requests": {reason or "unexplained": count for reason, count in Counter(why.values()).items()},
         "story": [{**each._asdict(), "seconds": round(each.ended - each.began, 1)} for each in mischief.records],
-        "repairs": [{"seconds": round(seconds, 1), "fault": fault.kind, "target": fault.target,
-                     "other_faults_meanwhile": sum(fault.began < each.began < fault.began + seconds
-                                                   for each in mischief.records if each.done)}
-                    for seconds, fault in repaired],
+        "repairs": [_repair(seconds, fault, mischief) for seconds, fault in repaired],
         "violations": [
             *end, *mischief.failures,
             *verdict.removals(events, deeds, dict.fromkeys(SERVICES.values(), WANTED), watching.draining),
@@ -46,6 +43,12 @@ def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, 
             *_told(unexplained, by_target),
         ],
     }
+
+
+def _repair(seconds: float, fault: Done, mischief: Mischief) -> dict[str, Any]:
+    meanwhile = [each for each in mischief.records if each.done and fault.began < each.began < fault.began + seconds]
+    return {"seconds": round(seconds, 1), "fault": fault.kind, "target": fault.target,
+            "other_faults_meanwhile": len(meanwhile)}
 
 
 def _told(unexplained: list[Failed], log: dict[str, Access]) -> list[str]:

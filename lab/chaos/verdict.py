@@ -29,21 +29,8 @@ class Life(NamedTuple):
 
 
 def standing(seen: Standing) -> list[str]:
-    """What is not as it must be at the end."""
-    violations = []
-    for service, wanted in seen.wanted.items():
-        mine = [(number, name) for each, number, name in seen.running if each == service]
-        names = sorted(name for _, name in mine)
-        if len(mine) != wanted:
-            violations.append(f"{service}: {len(mine)} containers run, {wanted} are wanted: {', '.join(names)}")
-        violations += [f"{service}: number {number} runs {count} times"
-                       for number, count in Counter(number for number, _ in mine).items() if count > 1]
-        for what, there in (("pass in the catalogue", seen.passing), ("are served by nginx", seen.served)):
-            if sorted(there.get(service, [])) != names:
-                violations.append(f"{service}: {', '.join(sorted(there.get(service, []))) or 'none'} {what}, "
-                                  f"{', '.join(names) or 'none'} run")
-        if seen.says.get(service) != "as desired":
-            violations.append(f"{service}: lictor status says: {seen.says.get(service, 'nothing')}")
+    """Name what is not as it must be at the end."""
+    violations = [text for service, wanted in seen.wanted.items() for text in _standing_of(seen, service, wanted)]
     violations += [f"a container of no service of ours runs: {name}" for service, _, name in seen.running
                    if service not in seen.wanted]
     for what, left in (("is left in maintenance", seen.maintenance), ("is a leaked session", seen.sessions),
@@ -55,8 +42,24 @@ def standing(seen: Standing) -> list[str]:
     return violations
 
 
+def _standing_of(seen: Standing, service: str, wanted: int) -> list[str]:
+    mine = [(number, name) for each, number, name in seen.running if each == service]
+    names = sorted(name for _, name in mine)
+    violations = [f"{service}: number {number} runs {count} times"
+                  for number, count in Counter(number for number, _ in mine).items() if count > 1]
+    if len(mine) != wanted:
+        violations.append(f"{service}: {len(mine)} containers run, {wanted} are wanted: {', '.join(names)}")
+    for what, listed in (("pass in the catalogue", seen.passing), ("are served by nginx", seen.served)):
+        if sorted(listed.get(service, [])) != names:
+            violations.append(f"{service}: {', '.join(sorted(listed.get(service, []))) or 'none'} {what}, "
+                              f"{', '.join(names) or 'none'} run")
+    if seen.says.get(service) != "as desired":
+        violations.append(f"{service}: lictor status says: {seen.says.get(service, 'nothing')}")
+    return violations
+
+
 def lives(events: Iterable[Event], deeds: Sequence[Deed]) -> list[Life]:
-    """The containers that have run, by their start."""
+    """List the containers that have run, by their start."""
     found: dict[str, Life] = {}
     for event in sorted(events, key=lambda each: each.at):
         life = found.get(event.container)
@@ -132,7 +135,7 @@ def deaths(events: Sequence[Event], deeds: Sequence[Deed], docker_away: Sequence
 
 
 def instants(deeds: Iterable[Deed], events: Iterable[Event]) -> list[Deed]:
-    """The kills, from when we asked for each until Docker saw its container dead, and no longer."""
+    """List the kills, each from the request until Docker saw its container dead."""
     died = {each.container: each.at for each in events if each.action == "die"}
     return [each._replace(ended=min(each.ended, died.get(each.container, each.ended)))
             for each in deeds if each.kind == "killed"]
@@ -157,7 +160,7 @@ def explain(failed: Failed, access: Access | None, outages: Sequence[Outage], ki
 
 
 def holder(address: str, addresses: Iterable[Address], began: float, ended: float) -> set[str]:
-    """The containers that had the address between the two moments."""
+    """Name the containers that had the address between the two moments."""
     known = sorted((each for each in addresses if each.address == address and each.since <= ended),
                    key=lambda each: each.since)
     return {each.container for each, following in zip(known, [*known[1:], None], strict=False)
@@ -165,7 +168,7 @@ def holder(address: str, addresses: Iterable[Address], began: float, ended: floa
 
 
 def strangers(log: Iterable[Access], addresses: Sequence[Address], services: Mapping[str, str]) -> list[str]:
-    """Requests that nginx sent where no container of the service ever was. `services`: path -> service."""
+    """List requests that nginx sent where no container of the service ever was. `services`: path -> service."""
     own = {(each.address, each.service) for each in addresses}
     found = Counter((services[path], upstream) for each in log if (path := each.target.partition("?")[0]) in services
                     for upstream in each.upstreams if (upstream, services[path]) not in own)

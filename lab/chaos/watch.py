@@ -81,7 +81,7 @@ class Watch:
 
 
 def judge(world: World) -> list[str]:
-    """What is not as it must be at the end; also when it cannot be seen."""
+    """Name what is not as it must be at the end, or cannot be seen."""
     try:
         return verdict.standing(stand(world))
     except _ERRORS as error:
@@ -91,7 +91,6 @@ def judge(world: World) -> list[str]:
 def stand(world: World) -> Standing:
     """Look at everything once; raises OSError and the like when that cannot be seen."""
     containers = world.containers()
-    names = {each["id"]: each["name"] for each in containers}
     checks = world.ask_agent("/v1/agent/checks") or {}
     planned = world.node.run("plan")
     told = world.node.run("status", "--json")
@@ -99,9 +98,8 @@ def stand(world: World) -> Standing:
     return Standing(
         wanted=dict.fromkeys(SERVICES.values(), WANTED),
         running=[(each["service"], each["number"], each["name"]) for each in containers],
-        passing={service: [names.get(each, each) for each in world.passing(service)] for service in SERVICES.values()},
-        served={service: sorted({each.partition("/")[0] for each in world.answering(service)})
-                for service in SERVICES.values()},
+        passing=_passing(world, {each["id"]: each["name"] for each in containers}),
+        served={service: _answering(world, service) for service in SERVICES.values()},
         maintenance=[each for each in checks if each.startswith(("_service_maintenance", "_node_maintenance"))],
         sessions=[each["ID"] for each in world.server.request("GET", "/v1/session/list") or []],
         locks=world.server.request("GET", "/v1/kv/lictor/locks/?keys") or [],
@@ -111,6 +109,14 @@ def stand(world: World) -> Standing:
         (planned.stdout + planned.stderr).strip(),
         says={each["name"]: each["says"] for each in json.loads(told.stdout)},
     )
+
+
+def _passing(world: World, names: dict[str, str]) -> dict[str, list[str]]:
+    return {service: [names.get(each, each) for each in world.passing(service)] for service in SERVICES.values()}
+
+
+def _answering(world: World, service: str) -> list[str]:
+    return sorted({each.partition("/")[0] for each in world.answering(service)})
 
 
 def _files(folder: str, wanted: Callable[[str, str], bool]) -> list[str]:

@@ -66,7 +66,7 @@ class World:
         self.token: dict[str, Any] = {}
 
     def path(self, *names: str) -> str:
-        """A path below the folder; its last folder is made."""
+        """Return a path below the folder, and make its last folder."""
         path = os.path.join(self.folder, *names)
         os.makedirs(path, exist_ok=True)
         return path
@@ -111,13 +111,13 @@ class World:
         self.closing.callback(subprocess.run, ["ip", "link", "del", bridge], capture_output=True)
 
     def _mount_state(self) -> None:
-        """The state folder is a small disk of its own, which can be filled."""
+        """Mount a small disk, which can be filled, as the state folder."""
         path = self.path("node", "state")
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_STATE_SIZE},mode=750", "lictor-chaos", path], check=True)
         self.closing.callback(subprocess.run, ["umount", "-l", path], capture_output=True)
 
     def _apply(self, service: str, path: str) -> None:
-        """The image answers for /api/v1/books only; the others get that file under their own name."""
+        """Give the other services the file that the image has for /api/v1/books only."""
         answer_too = f"busybox mkdir -p /www/api/v1; busybox ln -sf books /www{path}; exec busybox sh /bin/serve"
         command = {} if path in BOOKS["route"].values() else {"command": ["/bin/busybox", "sh", "-c", answer_too]}
         self.node.write_and_apply({
@@ -148,13 +148,13 @@ class World:
         return [json.loads(line) for line in self.docker.docker(*words, timeout_s=10).splitlines()]
 
     def passing(self, service: str) -> set[str]:
-        """The ids of the node's containers that pass in the catalogue; of what else it has there, the service ID."""
+        """List the ids of the node's containers that pass in the catalogue; of other instances, the service IDs."""
         found = self.ask_agent(f"/v1/health/service/{service}?passing") or []
         return {each["Service"].get("Meta", {}).get("lictor-container", each["Service"]["ID"]) for each in found
                 if each["Node"]["Node"] == self.node.consul.node}
 
     def answering(self, service: str, within_s: float = 2.0) -> set[str]:
-        """The instances (NAME/BOOT) that the clients got answers of."""
+        """Name the instances (NAME/BOOT) that the clients got answers of."""
         return self.clients[service].answered_since(time.monotonic() - within_s)
 
 

@@ -129,7 +129,7 @@ class Show:
 
     @contextmanager
     def away(self, host: Host) -> Iterator[list[Host]]:
-        """Yields the others."""
+        """Note that a host is away during the block, which gets the other hosts."""
         began = time.monotonic()
         yield [each for each in self.lab.hosts if each is not host]
         self.outages.append(Outage(host.name, began, time.monotonic()))

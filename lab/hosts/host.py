@@ -60,7 +60,7 @@ class Host(Node):
         ], os.path.join(self.folder, "init.log"))
 
     def wait_up(self, timeout_s: float = 60) -> None:
-        """The engine and nginx answer, and the agent knows a leader and itself; a server has a vote."""
+        """Wait until the engine and nginx answer, and the agent knows a leader and itself; a server has a vote."""
         self.docker.wait_ready(timeout_s)
         self.consul.wait_ready(timeout_s)
         wait_for(self.nginx.is_up, f"nginx answers on {self.nginx.url}", timeout_s)
@@ -80,7 +80,7 @@ class Host(Node):
             return False
 
     def command(self, argv: list[str]) -> list[str]:
-        """What runs a program on this host; raises ProcessLookupError when the host is dead."""
+        """Return the command that runs a program on this host; raises ProcessLookupError if the host is dead."""
         first = str(netns.first_process(self.netns))
         return ["nsenter", "--target", first, "--mount", "--uts", "--ipc", "--net", "--pid", f"--wdns={os.getcwd()}",
                 "--", *argv]
@@ -118,7 +118,7 @@ class Host(Node):
                  "log": os.path.join(self.folder, f"{name}.log")} for name, argv in argvs.items()]
 
     def _binds(self) -> dict[str, str]:
-        """An engine has its id from /etc/docker; no name is looked up outside, so that a pull fails at once."""
+        """Give the engine an id in /etc/docker, and no name server, so that a pull fails at once."""
         hosts = "".join(f"{address_of(each)} {name_of(each)}\n" for each in range(self.count))
         binds = {
             "/etc/docker": os.path.join(self.folder, "etc-docker"),

@@ -45,7 +45,7 @@ class Lab:
 
     @classmethod
     def find(cls, folder: str) -> "Lab":
-        """The one that is up in this folder, whoever brought it up."""
+        """Find the lab that is up in this folder."""
         try:
             with open(os.path.join(folder, _MARK), encoding="utf-8") as file:
                 text = file.read()
@@ -101,7 +101,7 @@ class Lab:
         leftovers.remove_folder(self.folder, last=_MARK)
 
     def kill(self, host: Host) -> None:
-        """A power cut."""
+        """Cut a host's power."""
         host.stop()
 
     def cut(self, host: Host) -> None:
@@ -130,7 +130,7 @@ class Lab:
         return Client(host.nginx.port, path, address=host.address, netns=self.network.outside, **options)
 
     def _claim(self) -> None:
-        """The folder is ours alone, and marked, before anything else is made."""
+        """Claim the folder by a mark, before anything else is made."""
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         found = os.stat(self.folder)
         if found.st_uid != os.getuid() or found.st_mode & 0o022 or os.path.islink(self.folder):

@@ -22,7 +22,7 @@ class Network:
         self.outside = self.path("bridge")
 
     def path(self, name: str) -> str:
-        """The file that keeps a host's namespace."""
+        """Return the path of the file that keeps a host's namespace."""
         return os.path.join(self.folder, f"lictor-lab-{name}")
 
     def create(self) -> None:
@@ -33,7 +33,7 @@ class Network:
         self._run("ip", "link", "set", _BRIDGE, "up")
 
     def add(self, name: str, number: int) -> None:
-        """A new namespace for this host. It keeps its hardware address over reboots, as the others remember that."""
+        """Make a new namespace for this host, with the hardware address of the last one: other hosts remember that."""
         path = self.path(name)
         netns.create(path)
         self._run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0",
@@ -43,7 +43,7 @@ class Network:
         self._run("ip", "link", "set", name, "master", _BRIDGE, "up")
 
     def remove(self, name: str) -> None:
-        """The cable is gone, and everything that runs there dies at once."""
+        """Pull the cable, and kill everything that runs there at once."""
         netns.kill_members(self.path(name))
         if any(each["ifname"] == name for each in self._links()):
             self._run("ip", "link", "del", name)

@@ -85,7 +85,7 @@ def _swarm(host: Host) -> str:
 
 
 def _tried(ask: Callable[[], Any]) -> Any:
-    """What it says; None when it can't."""
+    """Ask it; None if it does not answer."""
     try:
         return ask()
     except (OSError, ValueError, subprocess.TimeoutExpired):

@@ -72,7 +72,7 @@ def other_peers(conf_dir: str, name: str, peers: tuple[Peer, ...]) -> ConfFiles 
 
 
 def peers_path(conf_dir: str, name: str) -> str:
-    """The path of the file that the upstream of a service includes."""
+    """Return the path of the file that the upstream of a service includes."""
     return os.path.join(conf_dir, "peers", f"{name}.conf")
 
 

@@ -283,7 +283,7 @@ def _replace(conf_dir: str, texts: Mapping[str, str | None]) -> None:
 
 
 def _rank(path: str) -> int:
-    """A file below conf_dir includes only files of a lower rank."""
+    """Rank a file below conf_dir: it includes only files of a lower rank."""
     folder, slash, _ = path.partition("/")
     return _FOLDERS.index(folder) if slash else len(_FOLDERS)
 

@@ -37,7 +37,7 @@ def write_published(state_dir: str, name: str, published: PublishedRoute) -> Non
 
 
 def as_table(published: PublishedRoute) -> dict[str, Any]:
-    """The stored form: each record by its fields' names."""
+    """Return the stored form: each record by its fields' names."""
     refusal = published.refusal
     return {**published._asdict(), "peers": [each._asdict() for each in published.peers],
             "places": [each and each._asdict() for each in published.places],
@@ -45,7 +45,7 @@ def as_table(published: PublishedRoute) -> dict[str, Any]:
 
 
 def from_table(table: Any) -> PublishedRoute | None:
-    """The record of a stored form; None if that is absent or damaged."""
+    """Read the record of a stored form; None if that is absent or damaged."""
     try:
         ids = {key: tuple((node, service_id) for node, service_id in table[key]) for key in ("instances", "ailing")}
         refusal: Any = table["refusal"] and Refusal(**table["refusal"])
@@ -80,7 +80,7 @@ def mark(state_dir: str, name: str, decided: PublishedRoute, **fields: object) -
 
 
 def place(route: dict[str, Any], mode: str) -> Place | None:
-    """The files that the route needs besides its peers; None: none."""
+    """Name the files that the route needs besides its peers; None: none."""
     return None if route["removed"] else Place(mode, route["host"], route["path"])
 
 
@@ -90,7 +90,7 @@ def is_settled(route: dict[str, Any], mode: str, published: PublishedRoute) -> b
 
 
 def mode_served(published: PublishedRoute) -> str:
-    """The mode of the files that nginx may be serving; "" if they differ in it, or there may be none."""
+    """Return the mode of the files that nginx may be serving; "" if they differ in it, or there may be none."""
     modes = {each.mode if each else "" for each in published.places}
     return modes.pop() if len(modes) == 1 else ""
 
@@ -107,7 +107,7 @@ def is_only_routed(state_dir: str, name: str) -> bool:
 
 
 def lock_path(state_dir: str, name: str) -> str:
-    """The lock on both files. Its holder must not wait for a publication, which takes it too."""
+    """Return the path of the lock on both files. Its holder must not wait for a publication, which takes it too."""
     return os.path.join(state_dir, "locks", f"route:{name}.lock")  # no service's name has a colon
 
 

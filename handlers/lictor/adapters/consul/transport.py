@@ -128,7 +128,7 @@ class Consul(consul.Consul):  # type: ignore[misc]
         self.token = None
 
     def http_connect(self, *_: object) -> Client:
-        """The hook of py-consul."""
+        """Serve py-consul, which calls this hook."""
         return self._client
 
     connect = http_connect  # the hook of python-consul
