@@ -15,8 +15,8 @@ from lictor.adapters.text import one_line
 from lictor.cli import release_progress, service_keys
 from lictor.cli.release_progress import Outcome, Progress, Request, Snapshot
 from lictor.cli.service_keys import Existing
-from lictor.planner import desired as desires
 from lictor.planner import service_state
+from lictor.planner.desired import MADE_FROM, Desired, desired, fingerprint, route
 from lictor.reconcile import history, observe, state_store
 from lictor.routing import announce, peers
 from lictor.spec import service_spec
@@ -52,11 +52,11 @@ def rollback(client: Client, prefix: str, name: str) -> Request:
     service = _releasable(client, prefix, name)
     target, key = _rollback_target(service), f"{prefix}{name}/spec"
     table = _table(service.keys.get(key), key)
-    made_from, image = [each for each in desires.MADE_FROM if each != "image"], str(target.get("image", ""))
+    made_from, image = [each for each in MADE_FROM if each != "image"], str(target.get("image", ""))
     back = {**{each: value for each, value in table.items() if each not in made_from and (image or each != "image")},
             **{each: target[each] for each in made_from if each in target}}
     spec = service_spec.parse_spec({**back, "image": image}, f"what {name} would go back to")
-    if desires.fingerprint(spec) != desires.fingerprint(service_spec.parse_spec(target, "")):
+    if fingerprint(spec) != fingerprint(service_spec.parse_spec(target, "")):
         raise errors.Refused(f"{name}: the spec would not make the earlier release again; use `lictor apply FILE` with "
                              "the earlier file")
     return _request(client, prefix, service, image, json.dumps(back).encode())
@@ -135,16 +135,16 @@ def _request(client: Client, prefix: str, service: Existing, image: str, spec: b
     if spec is not None:
         values["spec"] = spec
         operations.append(transactions.cas(f"{own}spec", spec, service.keys[f"{own}spec"].modify_index))
-    desired = desires.desired(name, values, state, prefix)
+    requested = desired(name, values, state, prefix)
     failed, rollout = state.release.failed, state.release.rollout
-    if failed and failed.release == desired.release:
+    if failed and failed.release == requested.release:
         afresh = msgspec.structs.replace(state, release=msgspec.structs.replace(state.release, failed=None))
         operations.append(state_store.writing(name, afresh, service.state_index))
     since = _newest_record(client, name)
     client.commit(operations)
-    if rollout and rollout.release == desired.release:
+    if rollout and rollout.release == requested.release:
         since = min(since, rollout.began_at)
-    return Request(name, image, desired.release, desired.why_held, since, _timeout_s(desired))
+    return Request(name, image, requested.release, requested.why_held, since, _timeout_s(requested))
 
 
 def _newest_record(client: Client, name: str) -> float:
@@ -153,11 +153,11 @@ def _newest_record(client: Client, name: str) -> float:
     return max((round(int(each) / 1_000_000, 3) for each in ids if each.isascii() and each.isdigit()), default=0.0)
 
 
-def _timeout_s(desired: desires.Desired) -> float:
+def _timeout_s(service: Desired) -> float:
     """Allow twice the deadline. A rolling release may take more: one instance after the other starts and drains."""
-    assert desired.spec is not None
-    release = desired.spec.release
-    one_by_one_s = desired.replicas * (release.deadline + desired.spec.drain) if release.strategy == "rolling" else 0.0
+    assert service.spec is not None
+    release = service.spec.release
+    one_by_one_s = service.replicas * (release.deadline + service.spec.drain) if release.strategy == "rolling" else 0.0
     return max(2 * release.deadline, one_by_one_s) + _SPARE_S
 
 
@@ -187,14 +187,14 @@ def _done(client: Client, request: Request, snapshot: Snapshot) -> Outcome:
 
 def _nodes_behind(client: Client, snapshot: Snapshot) -> dict[str, bool]:
     """Find the routing nodes whose nginx does not list every instance that it should; True: Consul sees the node."""
-    desired, behind = snapshot.desired, {}
+    service, behind = snapshot.desired, {}
     alive, instances = client.alive_nodes(), observe.instances(snapshot.entries)
-    prefix = f"{announce.PREFIX}{desired.name}/"
+    prefix = f"{announce.PREFIX}{service.name}/"
     for key, entry in client.tree(prefix).items():
         node = key.removeprefix(prefix)
-        route = desires.route(desired, node)
-        if route:
-            due = peers.decide(route, None, instances, now_s=time.time(), certain=True).instances
+        node_route = route(service, node)
+        if node_route:
+            due = peers.decide(node_route, None, instances, now_s=time.time(), certain=True).instances
             if set(due) - set(announce.pairs(entry.value) or ()):
                 behind[node] = node in alive
     return behind

@@ -13,7 +13,7 @@ from lictor.adapters import retry
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client, Entry
 from lictor.planner import breaker, next_state
-from lictor.planner import desired as desires
+from lictor.planner.desired import Desired, catalog_names, desired
 from lictor.planner.service_state import State
 from lictor.reconcile.state_store import StateStore
 from lictor.spec import service_spec, spec_file
@@ -29,7 +29,7 @@ class Existing(NamedTuple):
     """A service: its keys by their whole names, what they come to, and the state that lictor keeps."""
 
     keys: dict[str, Entry]
-    desired: desires.Desired
+    desired: Desired
     state: State
     state_index: int  # for compare-and-set
 
@@ -208,7 +208,7 @@ def read_service(client: Client, prefix: str, name: str) -> Existing:
     """Read a service as it stands, whatever is wrong with it."""
     keys, (state, index) = client.tree(f"{prefix}{name}/"), StateStore(client).read(name)
     values = {key.removeprefix(f"{prefix}{name}/"): entry.value for key, entry in keys.items()}
-    return Existing(keys, desires.desired(name, values, state, prefix), state, index)
+    return Existing(keys, desired(name, values, state, prefix), state, index)
 
 
 def find_moves(old: Spec, new: Spec) -> Iterator[tuple[str, str, str]]:
@@ -231,7 +231,7 @@ def _refuse_moves(change: _Change, path: str) -> None:
 
 
 def _refuse_conflicts(spec: Spec, values: dict[str, bytes], prefix: str, path: str) -> None:
-    names = set(desires.catalog_names(spec))
+    names = set(catalog_names(spec))
     for other_name, keys in group_by_service(values, prefix)[0].items():
         other = _parsed(keys.get("spec", b""))
         if other is None or other_name == spec.name or "removed" in keys:
@@ -239,7 +239,7 @@ def _refuse_conflicts(spec: Spec, values: dict[str, bytes], prefix: str, path: s
         if spec.route and other.route and (spec.route.host, spec.route.path) == (other.route.host, other.route.path):
             raise errors.Refused(f"{path}: route is {spec.route.host}{spec.route.path}, which is that of {other_name}; "
                                  "two services cannot have the same")
-        if names & set(desires.catalog_names(other)):
+        if names & set(catalog_names(other)):
             raise errors.Refused(f"{path}: name is {spec.name!r}, which Consul cannot tell from {other_name!r} "
                                  "with its colour behind")
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from lictor import model
 from lictor.adapters.text import one_line, printable
 from lictor.cli.release_progress import find_failure, find_obstacle
-from lictor.planner import desired as desires
 from lictor.planner.actions import KINDS_OF_ACTS, describe
+from lictor.planner.desired import Desired, desired
 from lictor.planner.service_state import State
 from lictor.reconcile import act, history, observe, responsibility
 from lictor.reconcile.context import Context
@@ -35,7 +35,7 @@ class Status(NamedTuple):
 
 
 class _Facts(NamedTuple):
-    desired: desires.Desired
+    desired: Desired
     state: State
     instances: list[model.Instance]
     receiving: list[model.Instance]  # those of them that may receive traffic
@@ -53,12 +53,12 @@ def read_status(context: Context) -> list[Status]:
     rows = []
     for name in observe.names(grouped, states):
         state = states.get(name, Stored()).state
-        desired = desires.desired(name, grouped.get(name, {}), state, prefix)
-        own = entries.get(desired.catalog_name, [])
+        service = desired(name, grouped.get(name, {}), state, prefix)
+        own = entries.get(service.catalog_name, [])
         instances = observe.instances(own)
         images = {str((each["Service"].get("Meta") or {}).get(model.META_IMAGE, "")) for each in own} - {""}
-        if not desired.removed or instances and desired.spec and desired.spec.engine != "none":
-            rows.append(_status(_Facts(desired, state, instances, [each for each in instances if _may_receive(each)],
+        if not service.removed or instances and service.spec and service.spec.engine != "none":
+            rows.append(_status(_Facts(service, state, instances, [each for each in instances if _may_receive(each)],
                                        images, nginx_nodes.get(name, []), alive)))
     rows = [row._replace(problems=row.problems + _route_conflicts(row, rows, prefix)) for row in rows]
     return rows + [Status("?", 0, 0, 0, "", "", "", "", [], "refused", [problem]) for problem in stray_keys]

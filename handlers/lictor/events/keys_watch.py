@@ -14,10 +14,10 @@ from lictor import errors
 from lictor.adapters import files, log, process
 from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, http_door, script
-from lictor.planner import desired as desires
+from lictor.planner.desired import desired, route
 from lictor.planner.service_state import State
-from lictor.routing import follow as routing
 from lictor.routing import route_store
+from lictor.routing.follow import refresh
 from lictor.spec.keys import Key, KeyCache, changed_services, group_by_service, read_cache, write_cache
 from lictor.spec.settings import Settings
 
@@ -159,7 +159,7 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
             log.event("refused", service=name, reason=why)
     for name, route in after.items():
         files.write_json(os.path.join(settings.state_dir, "routes", f"{name}.json"), route)
-    confirmed = routing.refresh(settings, after, client) if after else []
+    confirmed = refresh(settings, after, client) if after else []
     standing = {name: why for name, why in refused_before.items() if name not in changed and name in grouped}
     return {**standing, **conflicts}, set(confirmed)
 
@@ -190,12 +190,12 @@ def _stays(old: Route | None, new: Route) -> bool:
 
 def _route(prefix: str, name: str, keys: Mapping[str, bytes], old: Route | None, node: str) -> Route | None:
     """Make the service's route; None: it never had one, or its spec is refused and the old route stays."""
-    desired = desires.desired(name, keys, State(), prefix)
-    for problem in desired.problems:
+    service = desired(name, keys, State(), prefix)
+    for problem in service.problems:
         log.event("refused", service=name, reason=problem)
-    if desired.removed or desired.spec and not desired.spec.route:
+    if service.removed or service.spec and not service.spec.route:
         return {**old, "removed": True} if old else None
-    new = desires.route(desired, node)
-    if new and desired.spec and old and not old["removed"] and not desired.replicas_given:
-        new["empty_ok"] = old["empty_ok"] and desired.spec.replicas.min == 0  # the last good count stays
+    new = route(service, node)
+    if new and service.spec and old and not old["removed"] and not service.replicas_given:
+        new["empty_ok"] = old["empty_ok"] and service.spec.replicas.min == 0  # the last good count stays
     return new
