@@ -108,29 +108,24 @@ Act = Start | Admit | Drain | Undrain | Stop | Remove | End | Switch | Order
 KINDS_OF_ACTS = tuple(act.__name__.lower() for act in get_args(Act))
 
 
-class Hold(_Record, frozen=True):
+class _Undone(_Record, frozen=True):
+    container: str
+    reason: str
+    action: Act | Replace | None = None
+
+
+class Hold(_Undone, frozen=True):
     """Deliberately not done."""
 
-    container: str
-    reason: str
-    action: Act | Replace | None = None
 
-
-class Wait(_Record, frozen=True):
+class Wait(_Undone, frozen=True):
     """Not done yet."""
 
-    container: str
-    reason: str
     until: float = 0.0  # when time alone changes the decision; 0.0: it may change at any moment
-    action: Act | Replace | None = None
 
 
-class Confirm(_Record, frozen=True):
+class Confirm(_Undone, frozen=True):
     """Not done before a consistent reading shows its cause too."""
-
-    container: str
-    reason: str
-    action: Act | Replace | None = None
 
 
 Action = Act | Hold | Wait | Confirm
@@ -148,11 +143,11 @@ def hold(action: Act | Replace, why: str) -> Hold:
 
 
 def wait(action: Act | Replace, state: str, why: str, until: float = 0.0) -> Wait:
-    return Wait(action.container, f"{state}: {why}. {_would(action)}", until, action)
+    return Wait(action.container, f"{state}: {why}. {_would(action)}", action, until)
 
 
 def wait_for(member: Member, reason: str) -> Wait:
-    return Wait(member.name, reason, member.until)
+    return Wait(member.name, reason, until=member.until)
 
 
 def put_off(action: Act | Replace, obstacle: Obstacle) -> Hold | Wait:

@@ -100,13 +100,9 @@ def _end(member: Member, everyone: list[Member], observation: Observation) -> li
         return [drain.end(member, everyone, observation, ending)]
     if failure and not drain.is_listed(member, observation):
         return [Remove(member, failure)]
-    return [_take_out(member, ending, observation)]
-
-
-def _take_out(member: Member, ending: type[Stop] | type[Remove], observation: Observation) -> Action:
     action = actions.leave(member, f"{observation.desired.color} is live, and no nginx lists it any more", ending)
     against = still_listed(observation) or self_preservation.blindness(observation)
-    return actions.put_off(action, against) if against else actions.confirmed(observation.certain, action)
+    return [actions.put_off(action, against) if against else actions.confirmed(observation.certain, action)]
 
 
 def _is_to_be_kept(member: Member, observation: Observation) -> bool:

@@ -66,12 +66,8 @@ def _spent(observation: Observation) -> str:
     own = [entry for entry in observation.reservations if entry.service == observation.desired.name]
     for words, reservations, limit, per_s in (
             ("its", own, heal.budget, heal.per), ("the fleet's", observation.reservations, rules.budget, rules.per_s)):
-        used = count_used(reservations, observation.now, per_s)
+        # A time far in the future was written by a wrong clock, and does not count.
+        used = sum(abs(observation.now - entry.at) < per_s for entry in reservations)
         if used >= limit:
             return f"{words} budget is spent: {used} of {limit} replaced within {per_s / 60:g} min"
     return ""
-
-
-def count_used(reservations: Iterable[Reservation], now: float, per_s: float) -> int:
-    """Count those of the last `per_s`; a time far in the future was written by a wrong clock, and does not count."""
-    return sum(abs(now - entry.at) < per_s for entry in reservations)

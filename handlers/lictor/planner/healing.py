@@ -34,7 +34,7 @@ def due(observation: Observation) -> Member | None:
     everyone, staying = members.standing(observation), members.departures(observation).staying
     is_back = release.is_rolling(observation)
     is_over = len(everyone) > observation.target
-    if is_back and (observation.state.release.rollout or is_over) or len(staying) != observation.target:
+    if is_back and (observation.rollout or is_over) or len(staying) != observation.target:
         return None
     if any(member.condition == "starting" for member in everyone):
         return None

@@ -32,6 +32,12 @@ class Member(NamedTuple):
         return self.container.release
 
     @property
+    def ended(self) -> str:
+        """How its container ended."""
+        code = self.container.exit_code
+        return self.container.status + ("" if code is None else f" with exit code {code}")
+
+    @property
     def passes(self) -> bool:
         """Whether its check passes, in traffic or before it is let in."""
         return self.condition in ("healthy", "joining")

@@ -49,7 +49,8 @@ def _decide(observation: Observation) -> list[Action]:
              *_admit(everyone, observation)]
     cancelled = {step.member for step in steps if isinstance(step, Undrain)}
     draining = [member for member in everyone if member.condition == "draining" and member not in cancelled]
-    return [*_remove_remains(everyone), *(drain.end(member, everyone, observation) for member in draining), *steps,
+    remains = [Remove(member, f"it is {member.ended}") for member in everyone if member.condition == "gone"]
+    return [*remains, *(drain.end(member, everyone, observation) for member in draining), *steps,
             *_look_again(observation), *blue_green.decide(observation), *_refuse_release(observation)]
 
 
@@ -120,12 +121,6 @@ def _admit(everyone: list[Member], observation: Observation) -> list[Admit]:
         return []
     return [Admit(member, "it passes, and is of the live release") for member in everyone
             if member.condition == "joining" and member.release == release.target_release(observation)]
-
-
-def _remove_remains(everyone: list[Member]) -> list[Remove]:
-    gone = [(member, member.container.exit_code) for member in everyone if member.condition == "gone"]
-    return [Remove(member, f"it is {member.container.status}" + ("" if code is None else f" with exit code {code}"))
-            for member, code in gone]
 
 
 def _look_again(observation: Observation) -> list[Confirm]:

@@ -8,8 +8,8 @@ reading shows it: with colours by a Switch, which changes the key and the state 
 up, or at the deadline, which counts from its last new instance. It ends if something else is desired; while the service
 is held it stands still.
 
-Never: the live release is given up before another has passed; a failed release is tried again until something changes;
-a release that never passed is gone back to.
+Never: the live release is given up before another has passed; a failed release is tried again before another is
+desired; a release that never passed becomes live again.
 """
 
 from msgspec.structs import replace
@@ -61,8 +61,8 @@ def any_passes(observation: Observation) -> bool:
 def standing_failure(observation: Observation) -> Failure | None:
     """Find the failure of the desired release, which is not tried again as it is."""
     failed = observation.state.release.failed
-    is_of_desired = failed and failed.release == observation.desired.release
-    return failed if is_of_desired and _is_requested(observation) else None
+    is_it = failed and failed.release == observation.desired.release and _is_requested(observation)
+    return failed if is_it else None
 
 
 def new_members(observation: Observation) -> list[Member]:
@@ -125,8 +125,8 @@ def smoke_failures(observation: Observation) -> str:
 
 
 def is_late(observation: Observation) -> bool:
-    """Tell whether the deadline has passed. It counts from the last new instance, and from its scheduler's last order,
-    so that a long pull of the image, a long playbook or a drain is not held against the release."""
+    """Tell whether the deadline has passed. It counts from the last new instance, and from its scheduler's last order:
+    a long pull of the image, a long playbook or a drain is not held against the release."""
     rollout, deadline_s = observation.rollout, observation.spec.release.deadline
     return bool(rollout and rollout.moved_at and not self_preservation.blindness(observation)
                 and observation.now >= rollout.moved_at + deadline_s)
@@ -142,15 +142,14 @@ def advance(observation: Observation) -> Release:
     """Forget the failure of something else; begin, continue or end the release under way; fail it."""
     before, desired, now = observation.state.release, observation.desired, observation.now
     failed = before.failed if before.failed and before.failed.release == desired.release else None
-    observation = observation.with_state(release=replace(before, failed=failed))
-    release = replace(observation.state.release, rollout=_advance_rollout(observation))
+    release = replace(before, failed=failed)
+    release = replace(release, rollout=_advance_rollout(observation.with_state(release=release)))
     failure = _failure(observation.with_state(release=release))
     release = fail(release, failure) if failure else release
     failures = {} if has_begun(release, before, desired.release) else release.order_failures
     return replace(
         release, switched_at=min(release.switched_at, now),
-        last_orders={color: replace(order, at=min(order.at, now))
-                     for color, order in release.last_orders.items()},
+        last_orders={color: replace(order, at=min(order.at, now)) for color, order in release.last_orders.items()},
         order_failures={color: Failures(entry.count, min(entry.last_at, now)) for color, entry in failures.items()
                         if backoff.is_fresh(entry, now)})
 
@@ -229,9 +228,9 @@ def _failure(observation: Observation) -> Failure | None:
 
 def _ended(observation: Observation) -> str:
     """Fail it if an instance ends by itself: the live release serves on, and nobody waits for the deadline."""
-    return "; ".join(f"{member.name} is {member.container.status} with exit code {member.container.exit_code}"
-                     for member in new_members(observation) if member.condition == "gone"
-                     and not is_kept(member, observation) and member.container.status != "created")
+    return "; ".join(f"{member.name} is {member.ended}" for member in new_members(observation)
+                     if member.condition == "gone" and not is_kept(member, observation)
+                     and member.container.status != "created")
 
 
 def _given_up(observation: Observation) -> str:

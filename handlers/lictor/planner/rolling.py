@@ -47,7 +47,7 @@ def last_step(observation: Observation) -> list[Action]:
     if desired.color or not observation.rollout or release.is_rolling(observation):
         return []
     admitted, until = _admit(standing(observation), observation), release.passing_until(observation)
-    passing = Wait(desired.name, "passing: all instances are of the new release, and have to pass for a while.", until)
+    passing = Wait(desired.name, "passing: all are of the new release, and have to pass for a while.", until=until)
     return admitted or ([passing] if observation.now < until else [])
 
 
@@ -117,8 +117,8 @@ def _purpose(observation: Observation) -> str:
     return f"back from {failed.image}, whose release failed" if failed else "back to the live release"
 
 
-def _worst(members: list[Member], observation: Observation) -> Member:
+def _worst(among: list[Member], observation: Observation) -> Member:
     """Choose the worst; of equals one that is not of the live release, then the oldest."""
     live = release.live_release(observation)
-    return min(members, key=lambda member: (WORST_FIRST.index(member.condition), member.release == live,
-                                            member.container.started_at))
+    return min(among, key=lambda member: (WORST_FIRST.index(member.condition), member.release == live,
+                                          member.container.started_at))

@@ -128,7 +128,7 @@ def _order_again(scale: Scale, group: Group, observation: Observation, scheduler
     why = ": ".join(filter(None, (f"{alive} of {scale.replicas} are there", group.trouble)))
     again_at = _order_again_at(scale.color, observation) if forgets or group.gave_up else 0.0
     if not again_at or observation.now < again_at:
-        return [Wait(scale.container, f"ordered: {why}.", again_at)]
+        return [Wait(scale.container, f"ordered: {why}.", until=again_at)]
     again = replace(scale, reason=f"ordered again: {why}")
     return [_order_fewer(again, why, observation) if too_many else actions.confirmed(observation.certain, again)]
 
