@@ -9,10 +9,11 @@ MAINTENANCE_PREFIX = "_service_maintenance:"
 NODE_MAINTENANCE = "_node_maintenance"
 SERF_HEALTH = "serfHealth"
 
-META_ENGINE = "lictor-engine"  # the registrar writes these four into a registration's Meta
+META_ENGINE = "lictor-engine"  # the registrar writes these into a registration's Meta
 META_CONTAINER = "lictor-container"
 META_IMAGE = "lictor-image"
 META_COLOR = "lictor-color"
+META_PROTOCOL = "lictor-protocol"  # of what is not TCP: "udp". It is no HTTP peer, and its checks say nothing of TCP
 
 LABEL_SERVICE = "lictor.service"  # the engines put these on each container of ours
 LABEL_NUMBER = "lictor.number"

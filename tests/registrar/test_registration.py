@@ -96,11 +96,11 @@ def test_several_ports_and_udp() -> None:
     labels = {"SERVICE_NAME": "all", "SERVICE_8080_NAME": "web", "SERVICE_TAGS": "a", "SERVICE_8080_TAGS": "b,c\\,d",
               "SERVICE_CHECK_TCP": "1", "SERVICE_ZONE": "x", "SERVICE_53_ZONE": "y"}
     found = registered(container(labels, ports=ports))
-    assert [(each["ID"], each["Name"], each["Port"], each["Tags"], "Check" in each, each["Meta"]["zone"])
-            for each in found] == [
-        ("vm:books-1:53", "all-53", 1002, ["a"], True, "y"),
-        ("vm:books-1:53:udp", "all-53", 1001, ["a", "udp"], False, "y"),
-        ("vm:books-1:8080", "web", 1000, ["b", "c,d"], True, "x"),
+    assert [(each["ID"], each["Name"], each["Port"], each["Tags"], "Check" in each, each["Meta"]["zone"],
+             each["Meta"].get("lictor-protocol")) for each in found] == [
+        ("vm:books-1:53", "all-53", 1002, ["a"], True, "y", None),
+        ("vm:books-1:53:udp", "all-53", 1001, ["a", "udp"], False, "y", "udp"),
+        ("vm:books-1:8080", "web", 1000, ["b", "c,d"], True, "x", None),
     ]
 
 

@@ -147,6 +147,8 @@ def _registration(container: Mapping[str, Any], port: _Port, values: Mapping[str
     service_id = values.get("id") or ":".join([options.host, name, str(port.number), *udp])
     meta, left_out = _metadata(values)
     meta.update({model.META_ENGINE: options.engine, model.META_CONTAINER: container["Id"], model.META_IMAGE: image})
+    if udp:  # a tag alone is anybody's
+        meta[model.META_PROTOCOL] = port.protocol
     labels = container["Config"].get("Labels") or {}
     color = labels.get(model.LABEL_COLOR)
     if color:
