@@ -12,10 +12,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from lab.chaos import report, watch
+from lab.chaos import report, verdict, watch
 from lab.chaos.faults import FAULTS, Mischief
 from lab.chaos.watch import Watch
 from lab.chaos.world import FLEET_BUDGET, SERVICE_BUDGET, SERVICES, WANTED, World
@@ -101,7 +101,7 @@ def _run(world: World, arguments: argparse.Namespace, say: Any) -> dict[str, Any
             mischief.end()
         say("no more faults; it comes to rest ...")
         rested_s = time.monotonic()
-        end = _settle(world, watching, rested_s + _SETTLE_S)
+        end = settle(lambda: watch.judge(world), mischief, watching, rested_s + _SETTLE_S)
         say(f"at rest after {time.monotonic() - rested_s:.0f} s")
         return report.judge(world, mischief, watching, end, seed=arguments.seed)
 
@@ -113,20 +113,21 @@ def schedule(chance: random.Random) -> Iterator[tuple[str, int, float]]:
             yield kind, chance.randrange(2**32), chance.uniform(*_BETWEEN_S)
 
 
-def _settle(world: World, watching: Watch, deadline: float) -> list[str]:
-    """Wait until the end is as it must be; returns what is not, at the deadline."""
-    left = ["it was never looked at"]
+def settle(judge: Callable[[], list[str]], mischief: Mischief, watching: Watch, deadline: float) -> list[str]:
+    """Wait until the end is as it must be, and every fault is repaired; returns what is not so, at the deadline.
+
+    A victim whose trouble nobody has noticed yet seems to be well: without the second condition that would be rest.
+    """
     while time.monotonic() < deadline:
-        if not watching.trouble:
+        if not watching.trouble and not verdict.unrepaired(mischief.records, watching.samples):
             seen = len(watching.samples)
-            left = watch.judge(world)
-            # The verdict rests on samples: a victim may have gone after the last one.
+            left = judge()
             while not left and time.monotonic() < deadline and len(watching.samples) <= seen + 1:
                 time.sleep(0.1)
             if not left and not watching.trouble:
                 return []
         time.sleep(1)
-    return watch.judge(world)
+    return judge()
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:

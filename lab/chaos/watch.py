@@ -1,19 +1,20 @@
 """Looking at everything all the time: is it well, what runs, and how does it stand at the end."""
 
 import contextlib
+import http.client
 import json
 import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from lab.chaos import verdict
 from lab.chaos.timeline import Sample, Standing
 from lab.chaos.world import SERVICES, WANTED, World
 
 _EVERY_S = 0.5
-_ERRORS = (OSError, ValueError, AssertionError, subprocess.SubprocessError)
+_ERRORS = (OSError, ValueError, AssertionError, subprocess.SubprocessError, http.client.HTTPException)
 
 
 class Watch:
@@ -53,7 +54,8 @@ class Watch:
         try:
             containers = self.world.containers()
             running = frozenset(each["id"] for each in containers)
-            self._note_drains({each["name"]: each["id"] for each in containers})
+            checks = self.world.ask_agent("/v1/agent/checks")
+            self._note_drains(checks, {each["name"]: each["id"] for each in containers})
             for service in SERVICES.values():
                 mine = {each["id"]: each for each in containers if each["service"] == service}
                 names = {each["name"] for each in mine.values()}
@@ -61,15 +63,18 @@ class Watch:
                     return Sample(at, f"{service}: {len(mine)} containers run", running)
                 if self.world.passing(service) != set(mine):
                     return Sample(at, f"{service}: not just those that run pass", running)
+                # The agent knows first: a change that a server denied reaches the catalogue minutes later.
+                if any(each["Status"] != "passing" for each in checks.values() if each["ServiceName"] == service):
+                    return Sample(at, f"{service}: not all pass at their own agent", running)
                 if {each.partition("/")[0] for each in self.world.answering(service)} != names:
                     return Sample(at, f"{service}: not just those that run answer", running)
             return Sample(at, "", running)
         except _ERRORS as error:
             return Sample(at, f"{type(error).__name__}: {error}"[:200], running)
 
-    def _note_drains(self, ids: dict[str, str]) -> None:
+    def _note_drains(self, checks: Iterable[str], ids: dict[str, str]) -> None:
         """By what the agent has in maintenance; one that is gone is not forgotten."""
-        marked = [each.split(":") for each in self.world.ask_agent("/v1/agent/checks")
+        marked = [each.split(":") for each in checks
                   if each.startswith("_service_maintenance:")]  # _service_maintenance:HOST:CONTAINER:PORT
         draining = {ids[words[2]] for words in marked if len(words) > 2 and words[2] in ids}
         before = self.samples[-1].at if self.samples else 0.0

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from lab.chaos import evidence, faults, verdict
-from lab.chaos.__main__ import schedule
+from lab.chaos.__main__ import schedule, settle
 from lab.chaos.doing import Doing
 from lab.chaos.faults import FAULTS
 from lab.chaos.timeline import Access, Address, Deed, Done, Event, Failed, Outage, Sample, Standing
@@ -197,6 +198,30 @@ def test_a_fault_is_repaired_when_all_is_well_again_without_what_it_harmed() -> 
     assert verdict.repairs([fault, fault._replace(done=False)], samples) == [(4, fault)]
     assert len(verdict.unrepaired([fault, fault._replace(done=False)], samples[:3])) == 1
     assert verdict.unrepaired([fault], samples) == []
+
+
+def test_it_is_not_at_rest_while_a_victim_runs_that_seems_to_be_well() -> None:
+    fault = Done("health broken", "a", 10, 11, True, "", victim="id-a")
+    samples = [Sample(12, "", frozenset({"id-a"}))]
+    watching: Any = types.SimpleNamespace(samples=samples, trouble="")
+    mischief: Any = types.SimpleNamespace(records=[fault])
+    assert settle(lambda: ["not so"], mischief, watching, time.monotonic()) == ["not so"]
+
+    def replace_it() -> None:
+        samples.extend(Sample(20 + each, "", frozenset()) for each in range(9))
+
+    unrepaired_when_judged = []
+
+    def judge() -> list[str]:
+        unrepaired_when_judged.extend(verdict.unrepaired([fault], samples))
+        samples.extend(samples[-1:] * 9)
+        return []
+
+    repair = threading.Timer(0.2, replace_it)
+    repair.start()
+    assert settle(judge, mischief, watching, time.monotonic() + 60) == []
+    repair.join()
+    assert unrepaired_when_judged == []
 
 
 def test_nginxs_log_is_read_also_where_it_tried_several(tmp_path: Path) -> None:

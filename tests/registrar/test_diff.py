@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lictor.registrar.diff import Difference, differences
+from lictor.registrar.diff import Difference, differences, unsynced
 from lictor.registrar.registration import Registration
 
 META = {"lictor-engine": "E1", "lictor-container": "c1"}
@@ -55,3 +55,24 @@ def test_never_touches_what_is_not_this_engines(meta: dict[str, str] | None) -> 
     assert found(foreign, wanted=False) is None
     refused = found(foreign)
     assert refused and refused.refused and "taken" in refused.reason
+
+
+PAUSE = {"_service_maintenance:a": {"Status": "critical"}}
+
+
+@pytest.mark.parametrize(("agent", "catalogue", "reason"), [
+    ({"service:a": {"Status": "critical"}}, {"service:a": {"Status": "passing"}},
+     "it is critical, and passing in the catalogue"),
+    ({"service:a": {"Status": "passing"}}, {}, "it is passing, and missing in the catalogue"),
+    ({"service:a": {"Status": "passing"}, **PAUSE}, {"service:a": {"Status": "critical"}, **PAUSE},
+     "it is passing, and critical in the catalogue"),
+    ({"service:a": {"Status": "passing"}}, {"service:a": {"Status": "passing"}}, None),
+    ({"service:a": {"Status": "passing"}, **PAUSE}, {}, None),  # it would join the traffic before it is let in
+    ({"service:a": {"Status": "critical"}}, {"service:a": {"Status": "passing"}, **PAUSE}, None),
+    ({"service:b": {"Status": "critical"}}, {"service:b": {"Status": "passing"}}, None),
+    ({}, {"service:a": {"Status": "passing"}}, None)], ids=str)
+def test_what_the_catalogue_was_not_told_of_is_registered_again(agent: dict[str, Any], catalogue: dict[str, Any],
+                                                                reason: str | None) -> None:
+    found = unsynced({"a": WANTED}, agent, catalogue)
+    assert [each.reason for each in found] == ([reason] if reason else [])
+    assert all(each.registration == WANTED and not each.afresh and each.maintenance is None for each in found)

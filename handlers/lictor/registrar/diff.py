@@ -42,6 +42,24 @@ def check_id(service_id: str) -> str:
     return f"service:{service_id}"
 
 
+def unsynced(desired: Mapping[str, Registration], checks: Mapping[str, Mapping[str, Any]],
+             catalogued: Mapping[str, Mapping[str, Any]]) -> list[Difference]:
+    """Compare the agent's checks of the desired registrations with those that the catalogue has of this node.
+
+    If a server denies a change of status, the agent takes it for told until its next full comparison, a minute or two
+    later; with a token that was deleted it never succeeds. A registration made again is told again, with its status.
+    If the catalogue lacks a maintenance, its registration waits: only the agent can tell both at once.
+    """
+    found = []
+    for service_id, registration in desired.items():
+        check, told = checks.get(check_id(service_id)), catalogued.get(check_id(service_id))
+        pause = model.MAINTENANCE_PREFIX + service_id
+        if check and (pause in checks) == (pause in catalogued) and (not told or told.get("Status") != check["Status"]):
+            reason = f"it is {check['Status']}, and {told.get('Status') if told else 'missing'} in the catalogue"
+            found.append(Difference(service_id, reason, registration, registration.container))
+    return found
+
+
 def _difference(registration: Registration, service: Mapping[str, Any] | None,
                 checks: Mapping[str, Mapping[str, Any]], engine: str) -> Difference | None:
     new = Difference(registration.id, "it is not registered", registration, registration.container,

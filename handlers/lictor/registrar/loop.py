@@ -4,6 +4,7 @@ Docker's events say which containers to inspect again; Docker's present state co
 finds what no event shows: a lost event, an agent that forgot, a registration that another program removed.
 """
 
+import contextlib
 import functools
 import os
 import queue
@@ -22,6 +23,7 @@ from lictor.registrar.docker_events import DOCKER_TIMEOUT_S, Inbox, Message, lis
 _LONGEST_INTERVAL_S = 10.0  # a comparison also writes the heartbeat, and repeats HEALTHCHECKs
 _LONGEST_BACK_OFF_S = 5.0
 _SHORTEST_BACK_OFF_S = 0.1
+_SYNC_S = 3.0  # the agent needs far less to tell the catalogue of a change
 
 
 def main(description: str) -> int:
@@ -55,6 +57,7 @@ class Registrar:
         self.views: dict[str, container_views.View] = {}
         self.reported_at: dict[str, float] = {}  # by service id: the last report of its HEALTHCHECK to the agent
         self.refusals: set[tuple[str, str]] = set()  # (container, reason) of the last round; only new ones are logged
+        self.unsynced: dict[tuple[str, str], float] = {}  # (service id, reason): since when the catalogue knows less
         self.registered = 0
         self.trouble = ""
 
@@ -112,7 +115,9 @@ class Registrar:
             if view:
                 views[container_id] = view
         self.engine, self.views = engine, views
-        self._repair()
+        registered = self._repair()
+        with contextlib.suppress(errors.LictorError):  # without Consul's servers nobody can be told
+            self._tell_again(registered)
 
     def _heed(self, messages: list[Message]) -> None:
         """Inspect the containers that messages are about, and repair."""
@@ -144,8 +149,8 @@ class Registrar:
     def _inspect(self, engine: docker.Client, container_id: str, listed: str) -> container_views.View | None:
         return container_views.inspect(engine, container_id, listed, self.options, keep_failed=self.keep_failed)
 
-    def _repair(self) -> None:
-        """Make the agent's registrations those of the views."""
+    def _repair(self) -> dict[str, registration.Registration]:
+        """Make the agent's registrations those of the views; returns those that it has now, by service id."""
         desired, refusals = container_views.claim(self.views.values())
         services, checks = self.consul.local_services(), self.consul.local_checks()
         failed = {container_id for container_id, view in self.views.items() if view.failed}
@@ -158,6 +163,17 @@ class Registrar:
         for container, reason in sorted(refusals - self.refusals):
             log.event("register", container=container, outcome="refused", reason=reason)
         self.refusals, self.registered = refusals, len(desired)
+        return desired
+
+    def _tell_again(self, registered: Mapping[str, registration.Registration]) -> None:
+        """Register again what the catalogue has not been told of for a while."""
+        checks, now_s = self.consul.local_checks(), time.monotonic()
+        node = next((check["Node"] for check in checks.values()), None)
+        found = diff.unsynced(registered, checks, self.consul.node_checks(node)) if node else []
+        self.unsynced = {(each.id, each.reason): self.unsynced.get((each.id, each.reason), now_s) for each in found}
+        for difference in found:
+            if now_s - self.unsynced[difference.id, difference.reason] >= _SYNC_S:
+                self._carry_out(difference)
 
     def _carry_out(self, difference: diff.Difference) -> str:
         """Make or end one registration; returns the agent's reason for a refusal, or ""."""

@@ -114,6 +114,10 @@ class Client:
         _require_sight(found)
         return found
 
+    def node_checks(self, node: str) -> dict[str, dict[str, Any]]:
+        """List the checks that the catalogue has of a node, by check ID; only those that the token may read."""
+        return {row["CheckID"]: row for row in self._rows(f"/v1/health/node/{node}", _CHECK)[1]}
+
     def alive_nodes(self) -> frozenset[str]:
         """Name the nodes whose serfHealth is passing."""
         only = ("filter", f'CheckID == "{model.SERF_HEALTH}"')
