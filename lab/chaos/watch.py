@@ -56,21 +56,24 @@ class Watch:
             running = frozenset(each["id"] for each in containers)
             checks = self.world.ask_agent("/v1/agent/checks")
             self._note_drains(checks, {each["name"]: each["id"] for each in containers})
-            for service in SERVICES.values():
-                mine = {each["id"]: each for each in containers if each["service"] == service}
-                names = {each["name"] for each in mine.values()}
-                if len(mine) != WANTED or any(each["status"] != "running" for each in mine.values()):
-                    return Sample(at, f"{service}: {len(mine)} containers run", running)
-                if self.world.passing(service) != set(mine):
-                    return Sample(at, f"{service}: not just those that run pass", running)
-                # The agent knows first: a change that a server denied reaches the catalogue minutes later.
-                if any(each["Status"] != "passing" for each in checks.values() if each["ServiceName"] == service):
-                    return Sample(at, f"{service}: not all pass at their own agent", running)
-                if {each.partition("/")[0] for each in self.world.answering(service)} != names:
-                    return Sample(at, f"{service}: not just those that run answer", running)
-            return Sample(at, "", running)
+            troubles = (self._trouble(each, containers, checks) for each in SERVICES.values())
+            return Sample(at, next(filter(None, troubles), ""), running)
         except _ERRORS as error:
             return Sample(at, f"{type(error).__name__}: {error}"[:200], running)
+
+    def _trouble(self, service: str, containers: list[dict[str, str]], checks: dict[str, dict[str, str]]) -> str:
+        mine = {each["id"]: each for each in containers if each["service"] == service}
+        if len(mine) != WANTED or any(each["status"] != "running" for each in mine.values()):
+            return f"{service}: {len(mine)} containers run"
+        if self.world.passing(service) != set(mine):
+            return f"{service}: not just those that run pass"
+        # The agent knows first: a change that a server denied reaches the catalogue minutes later.
+        if any(each["Status"] != "passing" for each in checks.values() if each["ServiceName"] == service):
+            return f"{service}: not all pass at their own agent"
+        if {each.partition("/")[0] for each in self.world.answering(service)} != {
+                each["name"] for each in mine.values()}:
+            return f"{service}: not just those that run answer"
+        return ""
 
     def _note_drains(self, checks: Iterable[str], ids: dict[str, str]) -> None:
         """By what the agent has in maintenance; one that is gone is not forgotten."""
