@@ -8,12 +8,15 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?", re.ASCII)
 MAINTENANCE_PREFIX = "_service_maintenance:"
 NODE_MAINTENANCE = "_node_maintenance"
 SERF_HEALTH = "serfHealth"
+EXTERNAL_HEALTH = "externalNodeHealth"  # is to external nodes, whose metadata says so, what serfHealth is to others
+_META_EXTERNAL = "external-node"
 
 META_ENGINE = "lictor-engine"  # the registrar writes these into a registration's Meta
 META_CONTAINER = "lictor-container"
 META_IMAGE = "lictor-image"
 META_COLOR = "lictor-color"
 META_PROTOCOL = "lictor-protocol"  # of what is not TCP: "udp". It is no HTTP peer, and its checks say nothing of TCP
+META_CONSENT = "lictor-route"  # "true", or the tag lictor-route=true: its owner lets anybody route to it
 
 LABEL_SERVICE = "lictor.service"  # the engines put these on each container of ours
 LABEL_NUMBER = "lictor.number"
@@ -36,10 +39,13 @@ class Instance(NamedTuple):
     address: str  # the service's own, else the node's
     port: int
     status: str  # the worst of its own checks: passing, warning or critical; checks of the node do not count
-    node_alive: bool  # serfHealth is passing
+    node_alive: bool  # serfHealth is passing; of an external node, externalNodeHealth
     maintenance: str | None  # the reason given, "" when none was; None: not in maintenance
     container_id: str  # "" when it is no container that the registrar registered
     weight: int = 1  # its share of the traffic beside others' at its status; Consul's 0 at warning is none
+    is_udp: bool = False  # by its tag udp, as registrator and the registrar set it, or by its metadata
+    consents: bool = False  # to be routed by a spec that is not its own
+    is_registrars: bool = False  # a registrar of lictor's registered it
 
 
 class Container(NamedTuple):
@@ -89,6 +95,8 @@ def instance(entry: dict[str, Any]) -> Instance:
     try:
         node, service, checks = entry["Node"], entry["Service"], entry["Checks"] or []
         service_id = service["ID"]
+        meta, tags, node_meta = service.get("Meta") or {}, service.get("Tags") or [], node.get("Meta") or {}
+        node_check = EXTERNAL_HEALTH if _META_EXTERNAL in node_meta else SERF_HEALTH
         status = _worst([check["Status"] for check in checks if check.get("ServiceID") == service_id
                          and not check["CheckID"].startswith(MAINTENANCE_PREFIX)])
         return Instance(
@@ -98,10 +106,13 @@ def instance(entry: dict[str, Any]) -> Instance:
             address=service.get("Address") or node.get("Address") or "",
             port=service["Port"],
             status=status,
-            node_alive=all(check["Status"] == "passing" for check in checks if check["CheckID"] == SERF_HEALTH),
+            node_alive=all(check["Status"] == "passing" for check in checks if check["CheckID"] == node_check),
             maintenance=_maintenance(checks, service_id),
-            container_id=str((service.get("Meta") or {}).get(META_CONTAINER, "")),
+            container_id=str(meta.get(META_CONTAINER, "")),
             weight=_weight(service.get("Weights") or {}, status),
+            is_udp="udp" in (*tags, meta.get(META_PROTOCOL), meta.get("protocol")),
+            consents=f"{META_CONSENT}=true" in tags or meta.get(META_CONSENT) == "true",
+            is_registrars=META_ENGINE in meta,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an instance as Consul reports it: {error!r}") from error

@@ -38,7 +38,8 @@ def _payload(count: int) -> bytes:
     return json.dumps([{
         "Node": {"ID": "9a0c", "Node": "node-1", "Address": "10.0.0.1", "Datacenter": "dc1", "Meta": {}},
         "Service": {"ID": f"node-1:books-{number}:8080", "Service": "books", "Tags": [], "Address": "127.0.0.1",
-                    "Meta": {"lictor-container": "ab" * 32, "lictor-image": "books-service:1.0"},
+                    "Meta": {"lictor-engine": "docker", "lictor-container": "ab" * 32,
+                             "lictor-image": "books-service:1.0"},
                     "Port": 20000 + number},
         "Checks": [{"Node": "node-1", "CheckID": "serfHealth", "Status": "passing", "Notes": "", "ServiceID": ""},
                    {"Node": "node-1", "CheckID": f"service:{number}", "Status": "passing", "Notes": "",

@@ -72,6 +72,7 @@ class World:
         """Send it, and let the caller look at what happens meanwhile; the next request reads the answer first."""
         self._send("/v1/agent/service/register", {
             "ID": f"{service}:{address}", "Name": service, "Address": address, "Port": port,
+            "Meta": {"lictor-engine": "docker"},
             "Check": {"TTL": "24h", "Status": "passing"}})
 
     def deregister(self, service: str, address: str) -> None:

@@ -39,7 +39,7 @@ for number in range(1, 6):
         status = "critical" if image.endswith("bad") else "passing"
         call("PUT", "/v1/agent/service/register", {{
             "ID": service_id, "Name": f"{{name}}-{{color}}", "Address": "127.0.0.1", "Port": 40000 + number,
-            "Check": {{"TTL": "1h", "Status": status}}}})
+            "Meta": {{"lictor-engine": "command"}}, "Check": {{"TTL": "1h", "Status": status}}}})
     elif service_id in call("GET", "/v1/agent/services"):
         call("PUT", f"/v1/agent/service/deregister/{{service_id}}")
 print("played")

@@ -285,7 +285,8 @@ def test_an_agent_with_http_watches_is_followed_and_its_timer_when_nobody_serves
             os.path.join(consul.config_dir, agent_config.STATIC_FILE), agent_config.text(static), mode=0o600
         )
         consul.start(env=routed.environ)
-        consul.register({"Name": "books", "ID": "one", "Address": "127.0.0.1", "Port": one.port})
+        consul.register({"Name": "books", "ID": "one", "Address": "127.0.0.1", "Port": one.port,
+                         "Meta": {"lictor-engine": "docker"}})
         consul.put("services/books/spec", json.dumps({
             "name": "books", "engine": "none", "port": 8080, "route": {"path": "/books"},
             "release": {"strategy": "rolling"}}))
@@ -293,7 +294,8 @@ def test_an_agent_with_http_watches_is_followed_and_its_timer_when_nobody_serves
         written = Path(consul.config_dir, agent_config.ROUTES_FILE)
         wait_for(lambda: "http_handler_config" in written.read_text(), "and to a watch")
         assert written.stat().st_mode & 0o777 == 0o640
-        consul.register({"Name": "books", "ID": "two", "Address": "127.0.0.1", "Port": two.port})
+        consul.register({"Name": "books", "ID": "two", "Address": "127.0.0.1", "Port": two.port,
+                         "Meta": {"lictor-engine": "docker"}})
         wait_for(lambda: who_answers(nginx) == {"one", "two"}, "the watch leads to the second")
         told = '{"instances": [["node-1", "one"], ["node-1", "two"]]}'
         wait_for(lambda: consul.get("lictor/nodes/books/node-1") == told, "the others are told")

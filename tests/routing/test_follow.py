@@ -44,6 +44,7 @@ class Node(NamedTuple):
     def register(self, *backends: Backend, name: str = NAME, prefix: str = "") -> None:
         for each in backends:
             self.consul.register({"Name": name, "ID": prefix + each.name, "Address": "127.0.0.1", "Port": each.port,
+                                  "Meta": {"lictor-engine": "docker"},
                                   "Check": {"TTL": "10m", "Status": "passing", "CheckID": each.name}})
 
     def set_status(self, backend: Backend, status: str) -> None:
@@ -218,6 +219,38 @@ def test_none_is_held_for_a_minute_then_answers_503_until_one_is_back(node: Node
     node.sweep()  # an event that was missed
     assert node.who_answers() == {"c"}
     assert capsys.readouterr().err.count("outcome=publish") == 2
+
+
+@in_both_modes
+def test_what_is_no_peer_keeps_no_departed_one_and_is_none_itself(node: Node, backends: list[Backend]) -> None:
+    a, stranger, _ = backends
+    node.register(a)
+    for number, fields in enumerate(list[dict[str, Any]]([
+            {"Address": "books.example.com", "Port": 80}, {"Address": "10.0.0.1"},
+            {"Address": "169.254.169.254", "Port": 80}, {"Address": "127.0.0.1", "Port": stranger.port},
+            {"Address": "127.0.0.1", "Port": stranger.port, "Tags": ["udp"], "Meta": {"lictor-engine": "docker"}}])):
+        node.consul.register({"Name": NAME, "ID": f"no-peer-{number}", **fields})
+    node.consul.request("PUT", "/v1/catalog/register", {
+        "Node": "external", "Address": "127.0.0.1", "NodeMeta": {"external-node": "true", "external-probe": "true"},
+        "Service": {"Service": NAME, "ID": "far", "Address": "10.0.0.1", "Port": 80},
+        "Check": {"CheckID": "externalNodeHealth", "Name": "x", "Status": "critical"}})
+    done = node.route(node.payload())
+    assert node.who_answers() == {"a"}
+    assert [f"no-peer-{number}" in done.stderr.decode() for number in range(5)] == [True] * 4 + [False]
+    node.deregister(a)
+    assert b"outcome=hold" in node.route(node.payload()).stderr and node.who_answers() == {"a"}
+    route_store.write_published(node.settings.state_dir, NAME, node.served._replace(empty_since=time.time() - 61))
+    node.sweep()
+    assert node.who_answers() == {503}
+
+
+@in_both_modes
+def test_a_maintenance_ends_the_traffic_of_the_last_one_too(node: Node, backends: list[Backend]) -> None:
+    node.register(backends[0])
+    node.route(node.payload())
+    assert node.who_answers() == {"a"}
+    node.consul.request("PUT", "/v1/agent/service/maintenance/a?enable=true&reason=paused")
+    assert node.route(node.payload()).returncode == 0 and node.who_answers() == {503}
 
 
 def test_an_empty_payload_is_not_believed_when_consul_knows_better_or_is_away(node: Node,
@@ -399,6 +432,7 @@ def test_each_gets_its_weight_at_its_status(node: Node, backends: list[Backend])
     a, b, c = backends
     for each, passing in ((a, 5), (b, 2), (c, 1)):
         node.consul.register({"Name": NAME, "ID": each.name, "Address": "127.0.0.1", "Port": each.port,
+                              "Meta": {"lictor-engine": "docker"},
                               "Weights": {"Passing": passing, "Warning": 0 if each is c else 1},
                               "Check": {"TTL": "10m", "Status": "passing", "CheckID": each.name}})
 

@@ -305,7 +305,7 @@ def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books: Settings, n
         deaf_port = deaf.getsockname()[1]
         for service_id, container, port in (("s1", "c1", 9), ("s2", "c1", deaf_port), ("s3", "c2", a.port)):
             context.client.register({"ID": service_id, "Name": NAME, "Address": "127.0.0.1", "Port": port,
-                                      "Meta": {model.META_CONTAINER: container}})
+                                      "Meta": {model.META_CONTAINER: container, model.META_ENGINE: "docker"}})
             context.client.set_maintenance(service_id, observation.drain_text(time.time(), "x"))
         set_peers(books, deaf_port)
         with socket.create_connection(deaf.getsockname()):  # the only one that it has room for

@@ -1,5 +1,6 @@
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ NOW_S = 1000.0
 
 def seen(number: int, *, status: str = "passing", alive: bool = True, maintenance: str | None = None,
          node: str = "node-1", address: str | None = None, port: int = 80, service: str = "books",
-         weight: int = 1) -> model.Instance:
-    return model.Instance(node, f"books-{number}", service, f"10.0.0.{number}" if address is None else address, port,
-                          status, alive, maintenance, "", weight)
+         weight: int = 1, **fields: Any) -> model.Instance:
+    given = f"10.0.0.{number}" if address is None else address
+    return model.Instance(node, f"books-{number}", service, given, port, status, alive, maintenance, "", weight,
+                          **{"is_registrars": True, **fields})
 
 
 def serving(*numbers: int, empty_since: float | None = None, ailing: Sequence[int] = ()) -> peers.PublishedRoute:
@@ -29,8 +31,8 @@ def serving(*numbers: int, empty_since: float | None = None, ailing: Sequence[in
 
 
 def decide(now: peers.PublishedRoute | None, instances: list[model.Instance], *, certain: bool = False,
-           **route: object) -> peers.Decision:
-    return peers.decide({**ROUTE, **route}, now, instances, now_s=NOW_S, certain=certain)
+           own: Set[peers.Endpoint] = frozenset(), **route: object) -> peers.Decision:
+    return peers.decide({**ROUTE, **route}, now, instances, now_s=NOW_S, certain=certain, own=own)
 
 
 def numbers(decision: peers.Decision) -> list[int]:
@@ -82,7 +84,22 @@ def test_who_receives_traffic(traffic: str, fields: dict[str, Any], receives: bo
     # none: held, because empty is not believed yet
     (serving(1, 2), [], False, "confirm", []),
     (serving(1, 2), [], True, "hold", [1, 2]),
-    (serving(1, 2), [seen(1, maintenance="x")], True, "hold", [1, 2]),
+    (serving(1, 2), [seen(1, maintenance="x")], True, "publish", [2]),
+    (serving(2), [], True, "hold", [2]),
+    (serving(1, 2), [seen(1, maintenance="x"), seen(2, maintenance="")], True, "publish", []),
+    (serving(1), [seen(1, maintenance="x")], False, "confirm", []),
+    (serving(1), [seen(1, maintenance="x"), seen(2, status="critical")], True, "publish", []),
+    # a refused one is as good as none: it keeps no other in traffic
+    (serving(1, 2), [seen(1, address="a.example.com")], True, "hold", [1, 2]),
+    (serving(1, empty_since=NOW_S - 59), [seen(2, port=0)], True, "hold", [1]),
+    (serving(1, empty_since=NOW_S - 60), [seen(2, port=0)], True, "publish", []),
+    (serving(1, empty_since=NOW_S - 60), [seen(2, port=0), seen(3, address="a.example.com")], True, "publish", []),
+    (serving(1, 2, 3), [seen(1), seen(4, port=0)], True, "publish", [1]),
+    (serving(1), [seen(1, status="critical"), seen(2, port=0)], False, "unchanged", [1]),
+    (serving(), [seen(2, port=0)], False, "unchanged", []),
+    # what speaks UDP is not even one
+    (serving(1), [seen(1, status="critical"), seen(2, is_udp=True)], False, "unchanged", [1]),
+    (serving(1, empty_since=NOW_S - 60), [seen(1, is_udp=True)], True, "publish", []),
     (serving(1, empty_since=NOW_S - 59), [], True, "hold", [1]),
     (serving(1, empty_since=NOW_S - 60), [], False, "confirm", []),
     (serving(1, empty_since=NOW_S - 60), [], True, "publish", []),
@@ -137,6 +154,59 @@ def test_one_that_is_gone_and_comes_back_was_never_served() -> None:
     assert (decision.kind, decision.ailing) == ("unchanged", ())
 
 
+def test_a_refused_one_is_counted_where_none_is_left_and_0_replicas_are_believed_beside_it() -> None:
+    held = decide(serving(1), [seen(2, port=0)], certain=True)
+    assert held.reason == ("on hold: 0 of 1 instances are healthy, 1 are refused. The last peers stay until that has "
+                           "been so for 60 s.")
+    assert decide(serving(1), [seen(2, port=0)], certain=True, empty_ok=True)[:2] == ("publish", ())
+
+
+@pytest.mark.parametrize(("fields", "route", "why"), [
+    ({"address": "127.0.0.1", "is_registrars": False}, {}, "lictor-registrar did not register it"),
+    ({"address": "127.0.0.53", "is_registrars": False}, {}, "lictor-registrar did not register it"),
+    ({"address": "::1", "is_registrars": False}, {}, "lictor-registrar did not register it"),
+    ({"address": "::ffff:127.0.0.1", "is_registrars": False}, {}, "lictor-registrar did not register it"),
+    ({"address": "10.0.0.9", "port": 8080}, {}, "nginx itself listens on 10.0.0.9:8080"),
+    ({"address": "::ffff:10.0.0.9", "port": 8080}, {}, "nginx itself listens on 10.0.0.9:8080"),
+    ({"address": "fd00::9", "port": 80}, {}, r"nginx itself listens on \[fd00::9\]:80"),
+    ({"address": "127.0.0.1", "port": 8080}, {}, "nginx itself listens on 127.0.0.1:8080"),
+    ({}, {"needs_consent": True}, "tag lictor-route=true"),
+    ({"node": "n" * 600}, {}, "longer than 512"),
+])
+def test_a_sound_address_that_requests_must_not_go_to_is_refused_by_name(fields: dict[str, Any], route: dict[str, Any],
+                                                                         why: str) -> None:
+    own = {("10.0.0.9", 8080), ("fd00::9", 80), ("127.0.0.1", 8080)}
+    decision = decide(None, [seen(1, **fields), seen(2, consents=True)], own=own, **route)
+    assert numbers(decision) == [2]
+    assert len(decision.refused) == 1 and re.search(f"'books-1' of node 'n.*': .*{why}", decision.refused[0])
+
+
+@pytest.mark.parametrize(("entry", "fields"), [
+    ({"Service": {"Tags": ["udp"]}}, {"is_udp": True}), ({"Service": {"Tags": ["a", "udp"]}}, {"is_udp": True}),
+    *[({"Service": {"Meta": {key: "udp"}}}, {"is_udp": True}) for key in ("protocol", "lictor-protocol")],
+    ({"Service": {"Tags": ["udp-gateway"]}}, {}),
+    ({"Service": {"Meta": {"protocol": "tcp", "lictor-protocol": "tcp"}}}, {}),
+    ({"Service": {"Tags": None, "Meta": None}}, {}), ({"Service": {"Tags": ["lictor-route=true"]}}, {"consents": True}),
+    ({"Service": {"Meta": {"lictor-route": "true"}}}, {"consents": True}),
+    ({"Service": {"Tags": ["lictor-route=false", "lictor-route"], "Meta": {"lictor-route": "yes"}}}, {}),
+    ({"Service": {"Meta": {"lictor-engine": "docker", "lictor-container": "c"}}},
+     {"is_registrars": True, "container_id": "c"}),
+    ({"Checks": [{"CheckID": "serfHealth", "Status": "critical"}]}, {"node_alive": False}),
+    ({"Checks": [{"CheckID": "externalNodeHealth", "Status": "critical"}]}, {}),
+    ({"Node": {"Meta": {"external-node": "true"}}, "Checks": [{"CheckID": "externalNodeHealth", "Status": "critical"}]},
+     {"node_alive": False}),
+    ({"Node": {"Meta": {"external-node": "true", "external-probe": "true"}},
+      "Checks": [{"CheckID": "externalNodeHealth", "Status": "passing"},
+                 {"CheckID": "other", "Status": "critical"}]}, {}),
+])
+def test_what_a_registration_says_of_itself_and_its_node_of_its_health(entry: dict[str, Any],
+                                                                       fields: dict[str, Any]) -> None:
+    whole = {"Node": {"Node": "n", **entry.get("Node", {})}, "Checks": entry.get("Checks", []),
+             "Service": {"ID": "a", "Service": "books", "Port": 80, **entry.get("Service", {})}}
+    plain = model.Instance("n", "a", "books", "", 80, "passing", True, None, "")
+    assert model.instance(whole) == plain._replace(**fields)
+
+
 def test_an_empty_catalogue_is_true_at_once_when_replicas_is_0_or_the_service_is_removed() -> None:
     assert decide(serving(1), [], certain=True, empty_ok=True)[:2] == ("publish", ())
     assert decide(serving(1), [seen(1)], removed=True)[:2] == ("publish", ())
@@ -146,7 +216,10 @@ def test_an_empty_catalogue_is_true_at_once_when_replicas_is_0_or_the_service_is
 @pytest.mark.parametrize("fields", [
     {"address": address} for address in (
         "", "books.example.com", "10.0.0.1;", "10.0.0.01", "１0.0.0.1", "0.0.0.0", "::", "224.0.0.1", "fe80::1%eth0",
-        "10.0.0.1\n", " 10.0.0.1", "10.0.0.1/32", "[::1]", "unix:/run/docker.sock", "x" * 10_000, 167772161, None,
+        "10.0.0.1\n", " 10.0.0.1", "10.0.0.1/32", "[::1]", "0.0.0.1", "0.255.0.1", "169.254.169.254", "169.254.0.1",
+        "::ffff:169.254.169.254", "240.0.0.1", "255.255.255.255", "::ffff:240.0.0.1", "::ffff:0.0.0.1", "239.1.2.3",
+        "ff02::1", "fe80::1", "febf::1", "::7f00:1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:1::", "fd00:ec2::254",
+        "100.100.100.200", "::ffff:224.0.0.1", "unix:/run/docker.sock", "x" * 10_000, 167772161, None,
         ["10.0.0.1"])
 ] + [{"port": port} for port in (0, -1, 65536, True, "80", "8０", 80.0, None, [80], 10**30)])
 def test_a_hostile_address_or_port_is_refused_by_name_and_the_others_stay(fields: dict[str, Any]) -> None:
@@ -155,8 +228,10 @@ def test_a_hostile_address_or_port_is_refused_by_name_and_the_others_stay(fields
     assert (decision.kind, numbers(decision)) == ("unchanged", [2])
     assert len(decision.refused) == 1 and "'books-1' of node 'node-1'" in decision.refused[0]
     assert len(decision.refused[0]) < 400
-    held = decide(serving(2, empty_since=1.0), [bad], certain=True)
+    held = decide(serving(2), [bad], certain=True)
     assert (held.kind, numbers(held)) == ("hold", [2])
+    over = decide(serving(2, empty_since=1.0), [bad], certain=True)
+    assert (over.kind, numbers(over)) == ("publish", [])
 
 
 def test_the_same_address_twice_is_one_peer_and_the_order_is_stable() -> None:
@@ -214,7 +289,11 @@ def test_whatever_is_seen(now: peers.PublishedRoute | None, instances: list[mode
     assert decision.peers == tuple(sorted({peer[:2]: peer for peer in decision.peers}.values()))
     if now is not None:
         assert decision.kind != "confirm" or not certain
-        assert decision.peers or decision.kind in ("confirm", "unchanged") or empty_ok  # never empty in one step
+        in_maintenance = {each.service_id for each in instances if each.maintenance is not None}
+        assert (decision.peers or decision.kind in ("confirm", "unchanged") or empty_ok  # never empty in one step,
+                or {each for _, each in now.instances} & in_maintenance)  # unless somebody asked for it
         if decision.kind == "publish":
             after = peers.PublishedRoute(decision.peers, decision.instances, ailing=decision.ailing)
-            assert decide(after, instances, certain=certain, empty_ok=empty_ok).kind == "unchanged"
+            again = decide(after, instances, certain=certain, empty_ok=empty_ok)
+            assert (again.kind, again.peers) in (("unchanged", decision.peers), ("hold", decision.peers)) or not certain
+            assert again.kind != "publish"

@@ -107,6 +107,7 @@ def with_nginx(given: settings.Settings, **changes: Any) -> settings.Settings:
 
 def payload(name: str, port: int) -> bytes:
     entry: dict[str, Any] = {
-        "Node": {"Node": "node-1", "Address": "127.0.0.1"}, "Service": {"ID": name, "Service": name, "Port": port},
+        "Node": {"Node": "node-1", "Address": "127.0.0.1"}, "Service": {"ID": name, "Service": name, "Port": port,
+                                                                           "Meta": {"lictor-engine": "docker"}},
         "Checks": [{"Node": "node-1", "CheckID": "serfHealth", "Status": "passing", "ServiceID": ""}]}
     return json.dumps([entry]).encode()

@@ -10,9 +10,10 @@ With `traffic: any`, every instance outside maintenance counts as healthy.
 Must never happen:
 - An instance in maintenance receives traffic, or an unhealthy one that never was served, whatever the threshold says.
 - The last peer goes in one step. A payload that leaves fewer than half is confirmed by a consistent read; that none is
-  left is believed at 0 replicas, for a removed service, or after EMPTY_FOR_S. Until then the last peers stay.
-- An address or a port that is not valid in itself reaches a configuration. If every instance is refused, the last peers
-  stay.
+  left is believed at 0 replicas, for a removed service, or after EMPTY_FOR_S. Until then the last peers stay, but for
+  those that a consistent read shows in maintenance.
+- An address or a port that is not valid in itself, or that is no instance's, reaches a configuration. A refused
+  instance is as good as none: it keeps no other one in traffic.
 """
 
 from collections.abc import Sequence, Set
@@ -21,8 +22,12 @@ from typing import Any, Literal, NamedTuple
 from lictor import model
 
 EMPTY_FOR_S = 60.0  # an agent's restart empties its node for a while
+_LONGEST_NAME = 512
+# Clouds answer there with what a machine may do: 169.254.169.254 elsewhere.
+_METADATA = {"fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"}
 
 InstanceId = tuple[str, str]  # node, service ID
+Endpoint = tuple[str, int]  # address, port
 
 
 class Peer(NamedTuple):
@@ -83,24 +88,26 @@ class Decision(NamedTuple):
 
 
 def decide(route: dict[str, Any], published: PublishedRoute | None, instances: Sequence[model.Instance], *,
-           now_s: float, certain: bool) -> Decision:
+           now_s: float, certain: bool, own: Set[Endpoint] = frozenset()) -> Decision:
     """Decide about the instances that were observed, given the table of routes/NAME.json; `certain`: by a consistent
-    read, so that fewer of them are believed too."""
+    read, so that fewer of them are believed too. `own`: where this node's nginx listens itself, of the instances'
+    addresses and ports."""
     if route["removed"]:
         return Decision("publish" if published is None or published.peers else "unchanged", (), (),
                         "the service is removed")
-    live = [each for each in instances if each.service == route["service"]]  # not those of the other colour
+    # Not those of the other colour. What speaks UDP is no HTTP peer, though it has the name of one.
+    live = [each for each in instances if each.service == route["service"] and not each.is_udp]
     served = {each.address for each in published.peers} if published else frozenset[str]()
-    reachable, refused = _reachable(live, route["node"], served)
+    reachable, refused = _reachable(route, live, served, own)
     healthy, ailing = _classify(reachable, published, route["traffic"])
-    target = _receivers(len(live), reachable, healthy, ailing)._replace(refused=tuple(refused))
+    target = _receivers(len(live), reachable, healthy, ailing, refused)
     if published is None:
         return target
     if published.peers == target.peers and published.instances == target.instances:
         return target._replace(kind="unchanged")
     if not certain and 2 * len(healthy) < len(published.instances):
         return target._replace(kind="confirm")
-    return target if target.peers else _believe_none(route, published, target, now_s)
+    return target if target.peers else _believe_none(route, published, target, reachable, now_s)
 
 
 def peer(instance: model.Instance, served: Set[str] = frozenset()) -> Peer:
@@ -123,40 +130,63 @@ def _classify(reachable: dict[model.Instance, Peer], published: PublishedRoute |
 
 
 def _receivers(live: int, reachable: dict[model.Instance, Peer], healthy: set[model.Instance],
-               ailing: set[model.Instance]) -> Decision:
-    reason = f"{len(healthy)} of {live} instances are healthy"
+               ailing: set[model.Instance], refused: list[str]) -> Decision:
+    reason = f"{len(healthy)} of {live} instances are healthy" + (f", {len(refused)} are refused" if refused else "")
     if len(healthy) < len(ailing):
         reason = f"panic threshold: {reason}. {len(ailing)} unhealthy ones keep their traffic."
         healthy, ailing = healthy | ailing, set()
     heaviest = {(each.address, each.port): each for each in sorted(reachable[each] for each in healthy)}
-    return Decision("publish", tuple(heaviest.values()), _ids(healthy), reason, ailing=_ids(ailing))
+    return Decision("publish", tuple(heaviest.values()), _ids(healthy), reason, tuple(refused), _ids(ailing))
 
 
-def _believe_none(route: dict[str, Any], published: PublishedRoute, target: Decision, now_s: float) -> Decision:
-    held = Decision("hold", published.peers, published.instances, target.reason, target.refused, published.ailing)
-    if target.refused:
-        return held._replace(reason="on hold: the address of every instance is refused. The last peers stay.")
+def _believe_none(route: dict[str, Any], published: PublishedRoute, target: Decision,
+                  reachable: dict[model.Instance, Peer], now_s: float) -> Decision:
+    """Hold the last peers, unless none was asked for, or has lasted; a maintenance is what somebody asked for."""
     if route["empty_ok"]:
         return target._replace(reason="no instance, and replicas is 0")
+    leaving = {(each.node, each.service_id): reachable[each] for each in reachable if each.maintenance is not None}
+    addresses = {(each.address, each.port) for each in leaving.values()}
+    held = Decision("hold", tuple(each for each in published.peers if (each.address, each.port) not in addresses),
+                    tuple(each for each in published.instances if each not in leaving),
+                    target.reason, target.refused, published.ailing)
+    if held.peers != published.peers:
+        return held._replace(kind="publish", reason=f"{target.reason}: {len(leaving)} are in maintenance")
     if published.empty_since is not None and now_s - published.empty_since >= EMPTY_FOR_S:
         return target._replace(reason=f"{target.reason}, for {now_s - published.empty_since:.0f} s")
     return held._replace(
         reason=f"on hold: {target.reason}. The last peers stay until that has been so for {EMPTY_FOR_S:.0f} s.")
 
 
-def _reachable(live: list[model.Instance], this_node: str,
-               served: Set[str]) -> tuple[dict[model.Instance, Peer], list[str]]:
+def _reachable(route: dict[str, Any], live: list[model.Instance], served: Set[str],
+               own: Set[Endpoint]) -> tuple[dict[model.Instance, Peer], list[str]]:
     """Return the instances that this node can reach, and a text for each that is refused."""
     peers, refused = {}, []
     for each in live:
         try:
             found = peer(each, served)
             is_loopback = found.address.startswith("127.") or found.address == "::1"
-            if not is_loopback or each.node == this_node:
+            if not is_loopback or each.node == route["node"]:
+                _require_permitted(route, each, found, own, is_loopback=is_loopback)
                 peers[each] = found
         except ValueError as error:
             refused.append(f"instance {each.service_id[:100]!r} of node {each.node[:100]!r}: {error}")
     return peers, refused
+
+
+def _require_permitted(route: dict[str, Any], instance: model.Instance, found: Peer, own: Set[Endpoint], *,
+                       is_loopback: bool) -> None:
+    """Raise ValueError for an instance to which this route must not send requests, sound as its address may be."""
+    if len(instance.service_id) > _LONGEST_NAME or len(instance.node) > _LONGEST_NAME:
+        raise ValueError(f"its id, or its node's name, is longer than {_LONGEST_NAME} characters")
+    if (found.address, found.port) in own:
+        raise ValueError(f"this node's nginx itself listens on {model.host_port(found.address, found.port)}, so its "
+                         "requests would go round in a circle")
+    if is_loopback and not instance.is_registrars:
+        raise ValueError(f"address {found.address!r} is this node's own loopback, and lictor-registrar did not "
+                         "register it; register it with an address of the node")
+    if route.get("needs_consent") and not instance.consents:
+        raise ValueError(f"the [allow] services of this node do not hold {route['service']!r}, and the registration "
+                         f"does not consent by the tag {model.META_CONSENT}=true")
 
 
 def _ids(instances: set[model.Instance]) -> tuple[InstanceId, ...]:
@@ -179,9 +209,14 @@ def _address(given: object, served: Set[str]) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id is not None:
             raise ValueError(f"address {given[:100]!r} has a zone")
+        if address.sixtofour or address.teredo:
+            raise ValueError(f"address {given!r} stands for an IPv4 address")
         address = address.ipv4_mapped or address
-    if address.is_unspecified or address.is_multicast:
-        raise ValueError(f"address {given!r} is not that of one host")
+    is_of_no_host = (address.is_multicast or address.is_link_local or address.is_unspecified
+                     or address.is_reserved and not address.is_loopback
+                     or address.version == 4 and address.packed[0] == 0 or str(address) in _METADATA)
+    if is_of_no_host:
+        raise ValueError(f"address {given!r} is not that of one host: it is reserved, link-local or multicast")
     return str(address)
 
 
