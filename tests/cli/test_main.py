@@ -1,17 +1,22 @@
 """The command `lictor` against a real Consul: what it writes, what it refuses, and how it ends."""
 
+import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from lictor.cli import main
 from lictor.planner import desired
 from lictor.spec import service_spec
 
 from lab.consul import Consul
 from support.command import Command
-from support.paths import REPOSITORY
+from support.paths import HANDLERS, REPOSITORY
 
 BOOKS = {"name": "books", "image": "books:1", "port": 8080, "route": {"path": "/books"}, "replicas": {"max": 5}}
 
@@ -171,6 +176,25 @@ def test_help_names_every_command_and_each_has_help_of_its_own(lictor: Command) 
                  "doctor", "watches"):
         assert f"\n  {word} " in text
         assert lictor(word, "--help").returncode == 0
+
+
+@pytest.mark.parametrize(("module", "verbs"), main.VERBS.items())
+def test_each_verb_of_a_module_is_found(module: str, verbs: tuple[str, ...]) -> None:
+    defined = {each.name for each in vars(importlib.import_module(f"lictor.cli.{module}")).values()
+               if isinstance(each, click.Command)}
+    assert defined == set(verbs)
+    assert all(main.Verbs().get_command(click.Context(main.main), verb) for verb in verbs)
+    assert main.Verbs().get_command(click.Context(main.main), "no-such-verb") is None
+
+
+@pytest.mark.parametrize(("verb", "others"), [
+    ("scale", {"rich", "jinja2", "docker"}), ("deploy", {"rich", "jinja2"}), ("status", {"rich", "jinja2"}),
+    ("doctor", {"rich"})])
+def test_a_verb_is_ready_without_the_libraries_of_others(verb: str, others: set[str]) -> None:
+    code = (f"import sys; sys.path.insert(0, {str(HANDLERS)!r}); from lictor.cli.main import main\n"
+            f"try: main([{verb!r}, '--help'])\nexcept SystemExit: print('loaded', *sys.modules)")
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not others & set(done.rpartition("\nloaded ")[2].split())
 
 
 def test_watches_prints_what_the_agent_is_given(lictor: Command) -> None:

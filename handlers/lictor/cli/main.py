@@ -1,16 +1,38 @@
 """The command `lictor` that people type."""
 
+import importlib
 import os
 
 import click
 
 import lictor
-from lictor.cli import node, releases, services, status
 from lictor.cli.session import Explained, Session
 from lictor.spec import settings
 
+VERBS = {
+    "services": ("apply", "remove", "scale", "hold", "resume"),
+    "releases": ("deploy", "rollback"),
+    "status": ("status", "plan", "why", "replay"),
+    "node": ("init", "doctor", "watches", "serve"),
+}
 
-@click.group(cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
+
+class Verbs(Explained):
+    """The verbs, each in a module that is imported when the verb is used, or its help is shown."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(verb for verbs in VERBS.values() for verb in verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for name, verbs in VERBS.items():
+            if cmd_name in verbs:
+                module = importlib.import_module(f"lictor.cli.{name}")
+                return next(each for each in vars(module).values()
+                            if isinstance(each, click.Command) and each.name == cmd_name)
+        return None
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(lictor.__version__)
 @click.option("--config", "config_path", metavar="FILE",
               help=f"Settings; else $LICTOR_CONFIG, else {settings.DEFAULT_PATH}.")
@@ -35,10 +57,3 @@ def main(ctx: click.Context, config_path: str | None, token_file: str | None) ->
     With --json, a failure prints nothing on stdout, and one line on stderr.
     """
     ctx.obj = Session(config_path or os.environ.get("LICTOR_CONFIG", ""), token_file)
-
-
-for _command in (services.apply, services.remove, services.scale, services.hold, services.resume,
-                 releases.deploy, releases.rollback,
-                 status.status, status.plan, status.why, status.replay_,
-                 node.init_, node.doctor_, node.watches_, node.serve_):
-    main.add_command(_command)

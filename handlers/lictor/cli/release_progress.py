@@ -44,6 +44,10 @@ class NewInstance(NamedTuple):
     detail: str = ""  # the output of its check
 
     @property
+    def described(self) -> str:
+        return f"{self.condition}: {self.detail}" if self.detail else self.condition
+
+    @property
     def passes(self) -> bool:
         return self.condition == _PASSES
 

@@ -7,15 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
-from rich.console import Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from lictor.adapters.text import one_line, printable
 from lictor.cli import release_request
-from lictor.cli.release_progress import NewInstance, Outcome, Progress, Request
-from lictor.cli.session import OUT, Session
+from lictor.cli.release_progress import Outcome, Progress, Request
+from lictor.cli.session import Session
 from lictor.spec import quantities
 
 _EXIT_CODES = {"done": 0, "failed": 1, "superseded": 1, "timeout": 75, "unreachable": 75, "interrupted": 130}
@@ -121,34 +117,24 @@ def _watch(session: Session, request: Request, timeout_s: float, as_json: bool) 
 @contextlib.contextmanager
 def _display(request: Request, timeout_s: float, as_json: bool) -> Iterator[Callable[[Progress, bool], None]]:
     """Yield what shows one look at the release: each look on a terminal, and only news on a pipe."""
-    if not as_json and OUT.is_terminal and not OUT.is_dumb_terminal:
-        with Live(console=OUT, auto_refresh=False, transient=True) as live:
-            yield lambda progress, _: live.update(_view(request, progress, timeout_s), refresh=True)
-        return
+    if not as_json:
+        from lictor.cli import tables
+
+        if tables.can_be_redrawn():
+            with tables.redrawn(request, timeout_s) as redraw:
+                yield lambda progress, _: redraw(progress)
+            return
 
     def show(progress: Progress, is_news: bool) -> None:
         if is_news and as_json:
             _print_json(request, "progress", elapsed_s=round(progress.elapsed_s, 1), stage=progress.stage,
                         instances=[each._asdict() for each in progress.new_instances])
         elif is_news:
-            conditions = [f"{each.service_id} is {_condition(each)}" for each in progress.new_instances
+            conditions = [f"{each.service_id} is {each.described}" for each in progress.new_instances
                           if not each.passes]
             stage = f"{request.name}: {progress.elapsed_s:.0f} s: {one_line(progress.stage)}"
             click.echo("; ".join([stage, *conditions]))
     yield show
-
-
-def _view(request: Request, progress: Progress, timeout_s: float) -> Group:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for each in progress.new_instances:
-        table.add_row(Text(f"  {each.service_id}"), Text(each.node),
-                      Text(_condition(each), style="green" if each.passes else "yellow"))
-    return Group(Text(f"{request.image}: {one_line(progress.stage)}"), table,
-                 Text(f"{progress.elapsed_s:.0f} s of at most {timeout_s:g} s", style="dim"))
-
-
-def _condition(instance: NewInstance) -> str:
-    return f"{instance.condition}: {instance.detail}" if instance.detail else instance.condition
 
 
 def _print_outcome(request: Request, outcome: Outcome) -> None:

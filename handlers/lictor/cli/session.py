@@ -8,28 +8,19 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from lictor import errors
-from lictor.adapters.consul.client import Client
 from lictor.adapters.text import one_line
-from lictor.reconcile.context import Context, connect
 from lictor.spec.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from lictor.adapters.consul.client import Client
+    from lictor.reconcile.context import Context
+
 _PIPE_CLOSED = 128 + signal.SIGPIPE
-
-
-class _Terminal(Console):
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # rich would call it a failure
-
-
-# A pipe has no width of its own, and stdout may be closed.
-OUT = _Terminal(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 240)
 
 
 @dataclasses.dataclass
@@ -44,11 +35,15 @@ class Session:
         return load_settings({"LICTOR_CONFIG": self.config_path} if self.config_path else {})
 
     @property
-    def client(self) -> Client:
+    def client(self) -> "Client":
+        from lictor.adapters.consul.client import Client
+
         return Client.connect(token_file=self.token_file)
 
     @property
-    def context(self) -> Context:
+    def context(self) -> "Context":
+        from lictor.reconcile.context import connect
+
         return connect(self.settings, self.token_file)
 
 

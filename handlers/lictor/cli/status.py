@@ -5,14 +5,11 @@ import sys
 from typing import Any
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from lictor import errors
 from lictor.adapters.text import one_line
 from lictor.cli import status_report
-from lictor.cli.session import OUT, Session
-from lictor.cli.status_report import Status
+from lictor.cli.session import Session
 from lictor.planner import replay
 
 
@@ -25,23 +22,13 @@ def status(session: Session, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([row._asdict() for row in rows], indent=2))
     elif rows:
-        OUT.print(_table(rows))
+        from lictor.cli import tables
+
+        tables.print_statuses(rows)
         for problem in (problem for row in rows for problem in row.problems):
             click.echo(f"refused: {one_line(problem)}")
     else:
         click.echo("no services yet; `lictor apply FILE` makes one")
-
-
-def _table(rows: list[Status]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    has_colors = any(row.color for row in rows)
-    for heading in ("SERVICE", "PASSING", "IMAGE", *(["COLOR"] if has_colors else []), "NODE", "ROUTE", "NGINX ON",
-                    "STATE"):
-        table.add_column(heading, no_wrap=heading in ("SERVICE", "PASSING"))  # the others wrap on a narrow terminal
-    for row in rows:
-        table.add_row(row.name, f"{row.passing}/{row.desired}", row.image, *([row.color or "-"] if has_colors else []),
-                      row.node or row.engine, row.route, ", ".join(row.served_by) or "-", Text(one_line(row.says)))
-    return table
 
 
 @click.command()
