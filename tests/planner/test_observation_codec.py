@@ -71,6 +71,8 @@ def without(table: dict[str, Any], key: str) -> dict[str, Any]:
         {**observation_codec.export(FULL), "extra": 1},
         without(observation_codec.export(FULL), "containers"),
         {**observation_codec.export(FULL), "instances": [3]},
+        {**observation_codec.export(FULL), "rules": {"budget": "5"}},
+        {**observation_codec.export(FULL), "rules": {"per_s": []}},
         {**observation_codec.export(FULL), "state": {"healing": {"passed_once": 3}}},
         {
             **observation_codec.export(FULL),

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from lictor.adapters import files
 from lictor.reconcile import observer_health
@@ -96,5 +95,5 @@ def test_without_a_state_folder_nothing_breaks(tmp_path: Path) -> None:
 
 def test_an_nginx_that_does_not_answer_is_in_trouble_and_none_is_not(tmp_path: Path, settings: Settings) -> None:
     assert observer_health.nginx_trouble(settings) == ""
-    silent = replace(settings, nginx=Nginx(conf_dir=str(tmp_path)))
+    silent = settings._replace(nginx=Nginx(conf_dir=str(tmp_path)))
     assert observer_health.nginx_trouble(silent) == "it does not answer on its own socket"

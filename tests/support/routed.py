@@ -8,8 +8,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec.structs import replace
-
 from lictor.adapters import files, process
 from lictor.events import agent_config, http_door, script
 from lictor.routing import nginx as lictor_nginx
@@ -102,7 +100,7 @@ def nginx_of(given: settings.Settings) -> settings.Nginx:
 
 def with_nginx(given: settings.Settings, **changes: Any) -> settings.Settings:
     """The same settings, but for these of nginx."""
-    return replace(given, nginx=replace(nginx_of(given), **changes))
+    return given._replace(nginx=nginx_of(given)._replace(**changes))
 
 
 def payload(name: str, port: int) -> bytes:

@@ -6,8 +6,7 @@ late import: `survey` sweeps, `loop` reconciles, `announce` serves the services 
 
 import os
 import time
-
-import msgspec
+from typing import NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import files, log, process
@@ -15,6 +14,7 @@ from lictor.adapters.text import printable
 from lictor.events import script
 from lictor.reconcile import observer_health, process_lock
 from lictor.routing import route_store
+from lictor.spec import plain_tables
 from lictor.spec.settings import Settings
 
 STALE_S = 60.0  # four intervals of the check
@@ -22,7 +22,7 @@ PASSING, WARNING, CRITICAL = 0, 1, 2
 _SUMMARY = "summary.json"  # in the state folder
 
 
-class Summary(msgspec.Struct, frozen=True):
+class Summary(NamedTuple):
     """The record of one sweep; its texts are for people."""
 
     at: float  # epoch seconds
@@ -32,7 +32,6 @@ class Summary(msgspec.Struct, frozen=True):
     problems: list[str]  # refused input that stands, and open breakers
     pending: list[str]  # of services: to be done, waiting, on hold, or not as desired
     trouble: list[str]  # of this node: parts of its own work that failed
-
 
 def main(description: str) -> int:
     """Answer the check, sweep (--sweep), or reconcile the services that are named; returns an exit code."""
@@ -84,14 +83,14 @@ def reconcile(call: script.Call, names: list[str]) -> int:
 def read(settings: Settings) -> Summary | None:
     """Read what the last sweep recorded; None: no sweep has ended yet, or its record is damaged."""
     try:
-        return msgspec.convert(files.read_json(os.path.join(settings.state_dir, _SUMMARY)), Summary)
-    except msgspec.ValidationError:
+        return plain_tables.read_record(files.read_json(os.path.join(settings.state_dir, _SUMMARY)), Summary)
+    except ValueError:
         return None
 
 
 def record(settings: Settings, summary: Summary) -> None:
     try:
-        files.write_json(os.path.join(settings.state_dir, _SUMMARY), msgspec.to_builtins(summary), durable=False)
+        files.write_json(os.path.join(settings.state_dir, _SUMMARY), summary._asdict(), durable=False)
     except OSError as error:  # a full disk must not keep a sweep from healing; the check calls the record stale
         log.event("sweep", outcome="not recorded", reason=error)
 

@@ -47,7 +47,7 @@ def load(table: object) -> Observation:
             "state": msgspec.convert(fields["state"], State),
             "observer": _record(Observer, fields["observer"]),
             "reservations": tuple(msgspec.convert(entry, Reservation) for entry in fields["reservations"]),
-            "rules": settings.Heal(**fields["rules"]),
+            "rules": _record(settings.Heal, fields["rules"]),
             "scheduler": scheduler and _record(SchedulerView, {**scheduler, "groups": tuple(
                 _record(model.Group, entry) for entry in scheduler["groups"])})})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -85,7 +85,8 @@ def _record(kind: type[T], table: Mapping[str, Any]) -> T:
     fields, defaults = kind._fields, kind._field_defaults  # type: ignore[attr-defined]
     if table.keys() - set(fields):
         raise ValueError(f"unknown in {kind.__name__}: {', '.join(sorted(table.keys() - set(fields)))}")
-    return msgspec.convert([table[field] if field in table else defaults[field] for field in fields], kind)
+    values = [table[field] if field in table else defaults[field] for field in fields]
+    return msgspec.convert(values, kind, dec_hook=lambda duration, seconds: duration(seconds))
 
 
 def _discreet(table: dict[str, Any] | None) -> dict[str, Any] | None:

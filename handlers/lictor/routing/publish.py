@@ -9,11 +9,8 @@ reloaded.
 
 import functools
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable
-
-from msgspec.structs import replace
 
 from lictor import errors
 from lictor.adapters import files, log
@@ -50,13 +47,15 @@ def publish(settings: Settings, suspects: Iterable[str] = ()) -> list[str]:
 
 def check_live(settings: Settings, nginx_settings: Nginx) -> None:
     """Have nginx parse what live mode writes for a service; raises Refused when it can't, as without its Lua module."""
+    import tempfile  # which an event does without
+
     from lictor.routing.templates import Templates
 
     templates = Templates(settings.templates_dir, live=True)
     with tempfile.TemporaryDirectory(prefix="lictor-") as folder:  # root may ask too, and leaves nothing behind
         if not nginx_settings.container:
             os.mkdir(os.path.join(folder, nginx.RUN))
-            nginx_settings = replace(nginx_settings, conf_dir=folder)
+            nginx_settings = nginx_settings._replace(conf_dir=folder)
         conf_dir = nginx_settings.conf_dir
         nginx.check(nginx_settings, templates.text(
             "check.conf.j2", run_dir=f"{conf_dir}/{nginx.RUN}", upstreams=[templates.upstream("lictor", conf_dir)],

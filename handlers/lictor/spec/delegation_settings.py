@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from lictor.spec import placeholders, validation_errors
+from lictor.spec import placeholders, plain_tables, validation_errors
 from lictor.spec.quantities import Duration
 
 METHODS = ("POST", "PUT", "GET", "PATCH", "DELETE")
@@ -55,14 +55,14 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry: bool | None = None
 
     def __post_init__(self) -> None:
-        validation_errors.require_url("url", self.url, secrets="headers_files")
-        validation_errors.require_one_of("method", self.method, METHODS)
+        plain_tables.require_url("url", self.url, secrets="headers_files")
+        plain_tables.require_one_of("method", self.method, METHODS)
         if self.form is not None and self.json is not None:
             raise ValueError("form and json are both set; only one of them is allowed")
         _require_headers("headers", self.headers)
         _require_headers("headers_files", self.headers_files)
         for name, path in self.headers_files.items():
-            validation_errors.require_absolute(f"headers_files.{name}", path)
+            plain_tables.require_absolute(f"headers_files.{name}", path)
         for name, value in self.headers.items():
             if name.lower() in _SECRET_HEADERS:
                 raise ValueError(f"headers holds {name}; its value is a secret: write it into a file, and name that in "
@@ -93,8 +93,8 @@ class Jenkins(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     crumb: bool = True
 
     def __post_init__(self) -> None:
-        validation_errors.require_url("url", self.url, secrets="token_file")
-        validation_errors.require_absolute("token_file", self.token_file)
+        plain_tables.require_url("url", self.url, secrets="token_file")
+        plain_tables.require_absolute("token_file", self.token_file)
         if "?" in self.url:
             raise ValueError(f"url is {self.url!r}; it must be where Jenkins is, without a query")
         if not self.user or ":" in self.user or not re.fullmatch(_LINE, self.user):
@@ -117,6 +117,16 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
             if self.jenkins:
                 _require_build(key, request, self.jenkins)
             _require_placeholders(key, request.templates)
+
+
+class _Tables(msgspec.Struct, frozen=True):
+    command: Command | None = None
+    webhook: Webhook | None = None
+
+
+def convert(settings: dict[str, Any], path: str) -> dict[str, Any]:
+    """Convert these two tables of the settings; raises Refused that names `path`, the key, and what is allowed."""
+    return msgspec.structs.asdict(validation_errors.convert(settings, _Tables, path))
 
 
 def _require_timeout(timeout_s: float) -> None:

@@ -11,8 +11,8 @@ from lictor import model
 from lictor.spec import validation_errors
 from lictor.spec.compose_project import Project, check_project
 from lictor.spec.placement import Placement, require_possible
+from lictor.spec.plain_tables import require_one_of
 from lictor.spec.quantities import Duration, Memory
-from lictor.spec.validation_errors import require_one_of
 
 ENGINES = ("docker", "compose", "swarm", "command", "webhook", "none")
 ON_ONE_NODE = ("docker", "compose")  # lictor itself starts and ends each instance

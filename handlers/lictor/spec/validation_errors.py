@@ -1,10 +1,9 @@
-"""Errors of input: they name the key, what was given and what is allowed, and repeat no password. Pure.
+"""Records of nested input, by msgspec: errors name the key, what was given and what is allowed. Pure.
 
 A record checks its own values in `__post_init__`. An error that it raises begins with the name of the key.
 """
 
 import functools
-import os
 import re
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -13,11 +12,10 @@ import msgspec
 from msgspec import inspect
 
 from lictor import errors
-from lictor.spec import quantities
+from lictor.spec import plain_tables, quantities
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
-_LONGEST_SHOWN = 100
 # Texts, as each handler imports this module, and few have an error to explain.
 _UNKNOWN_KEY = "(?s)Object contains unknown field `(.*)`"
 _MISSING_KEY = "Object missing required field `(.*)`"
@@ -26,8 +24,6 @@ _STEP = r"\[[0-9]+\]|\[\.\.\.\]|[^.\[\]]+"  # of a path as msgspec writes it
 _JSON_NAMES = {dict: "object", list: "array", type(None): "null"}  # of Python's types, in msgspec's words
 _KINDS = {inspect.StrType: "a string", inspect.IntType: "a whole number", inspect.FloatType: "a number",
           inspect.BoolType: "true or false", inspect.ListType: "a list"}
-_LOOPBACK = r"(?a)(?:127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|\[::1\]):(\d{1,5})"
-_URL = r"(?a)https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?(?:[/?][!$-~]*)?"
 
 
 def convert(table: object, kind: type[Record], where: str, *, strict: bool = True) -> Record:
@@ -39,36 +35,6 @@ def convert(table: object, kind: type[Record], where: str, *, strict: bool = Tru
         return msgspec.convert(table, kind, dec_hook=quantities.convert, strict=strict)
     except msgspec.ValidationError as error:
         raise errors.Refused(f"{where}: {_explain(str(error), table, kind)}") from error
-
-
-def require_one_of(key: str, given: str, allowed: tuple[str, ...]) -> None:
-    """Raise ValueError unless the value is allowed."""
-    if given not in allowed:
-        raise ValueError(f"{key} is {given[:_LONGEST_SHOWN]!r}; this version knows {', '.join(allowed)}")
-
-
-def require_absolute(key: str, path: str) -> None:
-    """Raise ValueError unless the path is absolute."""
-    if not os.path.isabs(path):
-        raise ValueError(f"{key} is {path!r}; it must be an absolute path")
-
-
-def require_url(key: str, url: str, *, secrets: str) -> None:
-    """Raise ValueError unless the URL is one without a password; `secrets` is the key that is for passwords."""
-    match = re.fullmatch(_URL, url)
-    if not match or not 1 <= int(match[1] or 1) <= 65535:
-        # The text before an @ is a password, and the path of such a URL is often as good as one.
-        shown = re.sub(r"(?s)(?<=[^/][/?])[^/].*", "...", re.sub("(?s).*@", "...@", url))
-        raise ValueError(f"{key} is {shown!r}; it must be http://HOST or https://HOST, with :PORT and /PATH as you "
-                         f"like, and without user:password@ ({secrets} is for secrets)")
-
-
-def require_loopback(key: str, address: str) -> None:
-    """Raise ValueError unless the address is HOST:PORT on loopback; an IPv6 address stands in brackets."""
-    match = re.fullmatch(_LOOPBACK, address)
-    if not match or not 1 <= int(match[1]) <= 65535:
-        raise ValueError(f"{key} is {address!r}; it must be a loopback address with its port, as 127.0.0.1:8899 or "
-                         "[::1]:8899")
 
 
 def _explain(text: str, table: object, record: type[msgspec.Struct]) -> str:
@@ -85,7 +51,7 @@ def _explain(text: str, table: object, record: type[msgspec.Struct]) -> str:
     if wrong := re.fullmatch(_WRONG_KIND, problem):
         values = [*_walk(table, steps)]
         name, given = next((pair for pair in values if _json_name(pair[1]) == wrong[1]), values[0])
-        return f"{name} is {_show(given)}; it must be {_allowed(kind)}"
+        return f"{name} is {plain_tables.show(given)}; it must be {_allowed(kind)}"
     if re.split("[. :]", problem)[0] in keys:
         return below + problem
     return f"{key}: {problem}" if key else problem
@@ -149,10 +115,3 @@ def _walk(value: Any, steps: list[str], path: str = "") -> Iterator[tuple[str, o
 
 def _json_name(value: object) -> str:
     return _JSON_NAMES.get(type(value), type(value).__name__)
-
-
-def _show(value: object) -> str:
-    """Show a value without the passwords that may stand in it."""
-    if value and isinstance(value, dict | list):
-        return "a table" if isinstance(value, dict) else "a list"
-    return re.sub("//[^/@]*@", "//...@", repr(value))[:_LONGEST_SHOWN]

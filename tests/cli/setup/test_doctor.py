@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from lictor import errors
 from lictor.adapters import process
@@ -135,9 +134,9 @@ def test_a_node_on_which_nothing_works_gets_a_remedy_for_each_line(tmp_path: Pat
 
 
 def test_a_resident_door_that_nobody_opens_is_a_finding(settings: Settings, tmp_path: Path) -> None:
-    watch = replace(settings.watch, door="http", address="127.0.0.1:1", secret_file=str(tmp_path / "secret"))
+    watch = settings.watch._replace(door="http", address="127.0.0.1:1", secret_file=str(tmp_path / "secret"))
     (tmp_path / "state" / "locks").mkdir()
-    assert "refused" in bad(doctor.examine(replace(settings, watch=watch)))["serve"]
+    assert "refused" in bad(doctor.examine(settings._replace(watch=watch)))["serve"]
 
 
 def test_a_malformed_setting_of_consul_is_a_finding(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +205,7 @@ def test_nginx_without_our_snippet_is_found(settings: Settings, nginx: Nginx,
 def test_live_mode_without_the_lua_module_is_found(settings: Settings, tmp_path: Path,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
-    live = replace(with_nginx(settings, mode="live"), path=str(tmp_path / "lictor.toml"))
+    live = with_nginx(settings, mode="live")._replace(path=str(tmp_path / "lictor.toml"))
     assert "live mode" in {each.name for each in doctor.examine(live) if each.ok}
     (tmp_path / "templates").mkdir()
     told = (REPOSITORY / "templates" / "check.conf.j2").read_text()
@@ -231,7 +230,7 @@ def test_damaged_state_is_a_finding_and_no_error(settings: Settings, text: str) 
 ])
 def test_whom_to_notify_is_tested_without_telling_anybody(settings: Settings, notify: Notify | None,
                                                           ok: bool, said: str) -> None:
-    [finding] = [each for each in doctor.examine(replace(settings, notify=notify)) if each.name == "notify"]
+    [finding] = [each for each in doctor.examine(settings._replace(notify=notify)) if each.name == "notify"]
     assert (finding.ok, said in finding.detail) == (ok, True)
 
 
@@ -250,6 +249,6 @@ _REQUEST = {"url": "http://127.0.0.1:9/{name}/{replicas}"}
 def test_who_is_told_how_many_are_wanted_is_tested_without_telling_anybody(settings: Settings,
                                                                            given: dict[str, Any], ok: bool,
                                                                            said: str) -> None:
-    [finding] = [each for each in doctor.examine(replace(
-        settings, command=parse_settings(given).command, webhook=parse_settings(given).webhook)) if each.name in given]
+    [finding] = [each for each in doctor.examine(settings._replace(
+        command=parse_settings(given).command, webhook=parse_settings(given).webhook)) if each.name in given]
     assert (finding.ok, said in finding.detail) == (ok, True)
