@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any, NamedTuple
 
-from lictor.adapters import process
+from lictor.adapters import clock, process
 from lictor.events import timer
 
 from lab.counter import Counter
@@ -58,7 +58,7 @@ class Fleet:
                 counter.requests.clear()
                 code, cpu_s, wall_s = self._sweep({"CONSUL_HTTP_ADDR": counter.address})
                 measured.append(Sweep(cpu_s, wall_s, list(counter.requests)))
-                text, status = timer.judge(timer.read(self.node.settings), time.time())
+                text, status = timer.judge(timer.read(self.node.settings), clock.read(self.node.settings.state_dir))
                 if (code, status, text) != (0, timer.PASSING, f"{len(self.specs)} services as desired"):
                     raise OSError(f"the sweep was not idle: exit code {code}, {text}")
         return measured[1:]

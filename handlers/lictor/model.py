@@ -29,6 +29,34 @@ LABEL_TASK_NAME = "com.docker.swarm.task.name"
 
 COLORS = ("blue", "green")
 
+_SKEW_S = 5.0  # other nodes' clocks may be so far ahead
+
+
+class Clock(NamedTuple):
+    """A node's clock. Times are seconds since the epoch; 0.0 is no time.
+
+    A wait that began before the clock was set begins anew then: it is neither over at once nor endless.
+    """
+
+    now: float
+    set_at: float = 0.0  # when it was last set, or the node was started; 0.0: unknown
+    set_by: float = 0.0  # seconds; 0.0: unknown
+
+    def since(self, began_at: float) -> float:
+        """Find since when a wait counts that began at this time."""
+        if not began_at:
+            return 0.0
+        is_of_another_clock = began_at > self.now + _SKEW_S and self.set_at
+        return self.set_at if is_of_another_clock else max(min(began_at, self.now), self.set_at)
+
+    def age_s(self, at: float) -> float:
+        return self.now - self.since(at)
+
+    def translated(self, at: float) -> float:
+        """Translate a time that was noted before the clock was set; any other stays as it is."""
+        was_noted_before = at > self.now + _SKEW_S if self.set_by < 0 else at < self.set_at
+        return at + self.set_by if was_noted_before else at
+
 
 class Instance(NamedTuple):
     """One registration in Consul's catalogue, with what its checks say."""

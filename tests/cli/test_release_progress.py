@@ -21,7 +21,7 @@ def wanted(image: str, spec: dict[str, Any] | None = None, **keys: bytes) -> des
 
 
 NEW, OLD = wanted("books:2").release, wanted("books:1").release
-REQUEST = Request("books", "books:2", NEW, "", 0.0, 60.0)
+REQUEST = Request("books", "books:2", NEW, "", 0, 60.0)
 FAILED = Failure(NEW, "books:2", "it\x1b died", 1.0)
 
 
@@ -99,8 +99,8 @@ def test_new_are_those_of_the_new_image_and_before_the_switch_of_the_other_colou
 
 
 def test_last_words_are_of_this_release_and_tell_who_has_not_ended() -> None:
-    def record(at: float, kind: str, container: str, outcome: str = "done", detail: str = "") -> dict[str, Any]:
-        return {"at": at, "kind": kind, "container": container, "outcome": outcome, "detail": detail}
+    def record(number: int, kind: str, container: str, outcome: str = "done", detail: str = "") -> dict[str, Any]:
+        return {"id": number, "kind": kind, "container": container, "outcome": outcome, "detail": detail}
 
     records = [
         record(5, "remove", "books-green-1", detail="of an earlier one"), record(11, "start", "books-green-1"),
@@ -108,8 +108,8 @@ def test_last_words_are_of_this_release_and_tell_who_has_not_ended() -> None:
         record(15, "start", "books-green-4", "failed", "no such image"),
         record(16, "remove", "books-green-1", detail="no database\n"), record(17, "remove", "books-green-2", "started"),
         record(18, "stop", "books-green-3"), record(19, "redeploy", "", "failed", "the playbook's last line"),
-        {"at": 0.0, "outcome": "damaged"},
+        {"id": 0, "outcome": "damaged"},
     ]
-    assert release_progress.find_last_words(records, 10.0, "books-green") == (
+    assert release_progress.find_last_words(records, 10, "books-green") == (
         {"books-green-4": "no such image", "books-green-1": "no database", "redeploy": "the playbook's last line"},
         ["books-green-2"])

@@ -290,6 +290,6 @@ def test_status_tells_of_a_release_and_of_the_live_color(lictor: Command, books:
 def test_a_consul_that_stays_away_ends_the_following(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release_request, "_UNREACHABLE_S", -1.0)
     client = Client.connect(environ={"CONSUL_HTTP_ADDR": "127.0.0.1:9"})
-    request = Request("books", "books:2", "release", "", 0.0, 60.0)
+    request = Request("books", "books:2", "release", "", 0, 60.0)
     last, = release_request.follow(client, "services/", request, timeout_s=60)
     assert last.outcome and last.outcome.kind == "unreachable" and "127.0.0.1:9" in last.outcome.why

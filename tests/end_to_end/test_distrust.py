@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from lictor.adapters import clock
 from lictor.events import timer
 
 from lab.client import Client
@@ -49,7 +50,7 @@ def set_default_token(node: Node, token: str) -> None:
 def swept(node: Node) -> str:
     """Sweep once, as the timer does, and return what the check then says."""
     node.handler("lictor-reconcile", "--sweep")
-    return timer.judge(timer.read(node.settings), 0)[0]
+    return timer.judge(timer.read(node.settings), clock.read(node.settings.state_dir))[0]
 
 
 def test_without_a_leader_nothing_is_touched_and_it_recovers_by_itself(member: Member) -> None:

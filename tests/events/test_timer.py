@@ -17,6 +17,7 @@ from lictor.adapters.consul import transport
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report
 from lictor.events import script, survey, timer
+from lictor.model import Clock
 from lictor.planner import service_state
 from lictor.reconcile import history, observe
 from lictor.reconcile.context import Context
@@ -51,12 +52,14 @@ def put(consul: Consul, name: str, **changes: Any) -> None:
      "books: start books-1: x\nno nginx", 1),
     (timer.Summary(90.0, "", 7, [], ["bad"], ["books: start"], []), "bad", 2),
     (timer.Summary(90.0, "Consul has no leader", 0, [], [], [], []),
-     "unknown: the last sweep failed 10 s ago: Consul has no leader", 1),
+     "unknown: no sweep has ended for 10 s, as the last one failed: Consul has no leader", 1),
+    (timer.Summary(10.0, "Consul has no leader", 0, [], [], [], []),
+     "unknown: no sweep has ended for 90 s, as the last one failed: Consul has no leader", 2),
     (timer.Summary(10.0, "", 7, [], [], [], []),
-     "stale: the last sweep ended 90 s ago. lictor.log in the state folder may hold the reason", 1),
+     "stale: the last sweep ended 90 s ago. lictor.log in the state folder may hold the reason", 2),
 ])
 def test_the_check_says_how_it_is(summary: timer.Summary | None, says: str, code: int) -> None:
-    assert timer.judge(summary, 100.0) == (says, code)
+    assert timer.judge(summary, Clock(100.0, 5.0 if summary else 90.0)) == (says, code)
 
 
 WHOLE = {**timer.Summary(1.0, "", 7, [], [], [], [])._asdict()}
@@ -138,7 +141,7 @@ def test_what_is_damaged_or_refused_stops_no_sweep(consul: Consul, call: script.
     consul.put("lictor/nodes/books/node-1", "[]")
     consul.put("lictor/history/books/1", "[")
     assert survey.sweep(call) == 0
-    assert timer.judge(timer.read(call.settings), time.time()) == (
+    assert timer.judge(timer.read(call.settings), Clock(time.time())) == (
         "twin: services/twin/spec: route is /books, which is that of books; two services cannot have the same", 2)
     context = Context(call.settings, Client.connect(), "node-1")
     assert [(row.name, row.served_by) for row in status_report.read_status(context)] == [("books", []), ("twin", [])]
@@ -195,7 +198,7 @@ def test_keys_that_vanish_are_not_believed(consul: Consul, call: script.Call) ->
     consul.request("DELETE", "/v1/kv/services/?recurse")
     with pytest.raises(errors.Unavailable, match="no key below services/ can be seen"):
         survey.sweep(call)
-    assert "can be seen" in timer.judge(timer.read(call.settings), time.time())[0]
+    assert "can be seen" in timer.judge(timer.read(call.settings), Clock(time.time()))[0]
 
 
 def test_leftovers_of_killed_processes_go(call: script.Call) -> None:
@@ -216,6 +219,29 @@ def test_a_state_folder_that_is_full_stops_no_sweep(consul: Consul, call: script
 
     monkeypatch.setattr(files, "write_json", full)
     assert survey.sweep(call) == 0
+
+
+@pytest.mark.parametrize("by_s", [7200, -10800])
+def test_neither_a_sweep_nor_a_heartbeat_ages_by_a_set_clock(tmp_path: Path, by_s: float) -> None:
+    """Ended 30 s before the clock was set; 50 s later that is young, and 61 s later too old."""
+    summary = timer.Summary(1e6 - 30, "", 7, [], [], [], [])
+    for passed_s, status in ((0, 0), (50, 0), (61, 2)):
+        now = Clock(1e6 + by_s + passed_s, 1e6 + by_s, by_s)
+        assert timer.judge(summary, now)[1] == status and (now.age_s(1e6 - 5) <= heartbeat.LATE_S) is (status == 0)
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 0, 3600, 365 * 86400])
+def test_a_new_record_is_the_newest_whatever_the_clock_says(consul: Consul, call: script.Call, ahead_s: int) -> None:
+    client, now_us = Client.connect(), int(time.time() * 1_000_000)
+    for number in range(100):
+        consul.put(f"lictor/history/books/{now_us + ahead_s * 1_000_000 + number:016d}", '{"reason": "earlier"}')
+    for stray in ("x", "12", "9" * 40):
+        consul.put(f"lictor/history/books/{stray}", "{}")
+    before = history.newest_id(client, "books")
+    for number in range(3):
+        history.note(client, "books", {"kind": "refused", "reason": str(number)})
+    assert [each["reason"] for each in history.read(client, "books") if each["id"] > before] == ["0", "1", "2"]
+    assert len(history.read(client, "books")) == 100
 
 
 def test_a_history_holds_a_hundred_records_whatever_they_are(consul: Consul, call: script.Call) -> None:

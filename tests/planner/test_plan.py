@@ -296,7 +296,7 @@ def test_a_second_registration_makes_nobody_ill_nor_drained(changes: dict[str, A
 
 
 def test_a_start_in_the_future_is_no_start_up_for_ever() -> None:
-    seen = scene(1, "unhealthy never")
+    seen = scene(1, "unhealthy never")._replace(clock_set_at=NOW - 61)
     assert decided(seen._replace(containers=(seen.containers[0]._replace(started_at=NOW + 1e6),))) == ["start books-2"]
 
 

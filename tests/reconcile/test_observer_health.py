@@ -3,13 +3,12 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lictor.adapters import files
+from lictor.adapters import clock, files
 from lictor.reconcile import observer_health
 from lictor.spec.settings import Nginx, Settings
 
@@ -51,7 +50,7 @@ def test_an_agents_age_is_that_of_its_process_and_one_that_has_gone_is_new(
 
 
 def test_a_process_that_has_another_ones_pid_is_a_new_agent(settings: Settings) -> None:
-    noted = {"pid": os.getpid(), "started_at": time.time() - 1e6, "at": time.time()}
+    noted = {"pid": os.getpid(), "started_at": -1e6, "at": clock.uptime_s()}
     files.write_json(os.path.join(settings.state_dir, "agent.json"), noted)
     assert observer_health.agent_age_s(settings) == 0.0
 

@@ -14,6 +14,7 @@ import pytest
 from lictor import errors
 from lictor.adapters import files
 from lictor.events import script, survey
+from lictor.model import Clock
 from lictor.routing import nginx as lictor_nginx
 from lictor.routing import peers, publish, route_store, templates
 from lictor.spec.settings import Nginx as NginxSettings
@@ -341,13 +342,13 @@ def test_nginx_starts_again_after_a_kill_once_its_socket_is_cleaned_away(setting
     cleaned: list[str] = []
 
     def are_cleaned() -> bool:
-        cleaned.extend(lictor_nginx.clean(nginx_of(settings)))
+        cleaned.extend(lictor_nginx.clean(nginx_of(settings), Clock(time.time())))
         return len(cleaned) > 1
 
     wait_for(are_cleaned, "both are cleaned away")
     assert sorted(cleaned) == sorted(leftovers)
     nginx.start()
-    assert lictor_nginx.clean(nginx_of(settings)) == []
+    assert lictor_nginx.clean(nginx_of(settings), Clock(time.time())) == []
     assert nginx.get("/books")[0] == 503
 
 

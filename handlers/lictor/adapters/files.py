@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lictor import errors
+from lictor import errors, model
 
 _READ_LIMIT_BYTES = 16 * 1024 * 1024
 _LOCK_POLL_S = 0.2
@@ -85,7 +85,7 @@ def read_json(path: str) -> Any:
     """Read a JSON file of lictor's; None if it is absent or damaged (the caller then starts afresh)."""
     try:
         return json.loads(read(path) or "null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -165,12 +165,12 @@ def _wait_for_lock(descriptor: int, path: str, timeout_s: float) -> None:
         time.sleep(_LOCK_POLL_S)
 
 
-def remove_stale_temporaries(folder: str, *, older_than_s: float) -> list[str]:
+def remove_stale_temporaries(folder: str, clock: model.Clock, *, older_than_s: float) -> list[str]:
     """Remove the temporary files of killed writers from `folder`; returns their paths."""
     stale = []
     for entry in os.scandir(folder):
         if entry.name.startswith(".") and entry.name.endswith(".tmp"):
             with contextlib.suppress(FileNotFoundError):  # its writer was faster
-                if time.time() - entry.stat(follow_symlinks=False).st_mtime > older_than_s and remove(entry.path):
+                if clock.age_s(entry.stat(follow_symlinks=False).st_mtime) > older_than_s and remove(entry.path):
                     stale.append(entry.path)
     return stale

@@ -23,7 +23,7 @@ class Request(NamedTuple):
     image: str
     release: str  # its fingerprint
     held: str  # why nothing comes of it for now; "": it is not held
-    since: float  # older records are of an earlier release; by the clock of the node that wrote them
+    after_id: int  # of the history: other records are of an earlier release
     timeout_s: float  # the longest that it should take
 
 
@@ -137,7 +137,7 @@ def find_new_catalog_name(request: Request, snapshot: Snapshot) -> str:
     return others[0] if others and snapshot.state.release.live_release != request.release else live_name
 
 
-def find_last_words(records: Iterable[Mapping[str, Any]], since: float, name: str) -> tuple[dict[str, str], list[str]]:
+def find_last_words(records: Iterable[Mapping[str, Any]], after_id: int, name: str) -> tuple[dict[str, str], list[str]]:
     """Find the last words of a failed release's containers, by container; and the containers that have not ended yet.
 
     `name` is that of `find_new_catalog_name`. Records of an engine that only counts have no container.
@@ -145,7 +145,7 @@ def find_last_words(records: Iterable[Mapping[str, Any]], since: float, name: st
     words: dict[str, str] = {}
     running: set[str] = set()
     for record in records:
-        container, is_of_release = str(record.get("container", "")), record["at"] > since
+        container, is_of_release = str(record.get("container", "")), record["id"] > after_id
         if not is_of_release or container and not container.startswith(f"{name}-"):
             continue
         kind, result = record.get("kind"), record["outcome"]

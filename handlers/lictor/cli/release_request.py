@@ -140,17 +140,11 @@ def _request(client: Client, prefix: str, service: Existing, image: str, spec: b
     if failed and failed.release == requested.release:
         afresh = msgspec.structs.replace(state, release=msgspec.structs.replace(state.release, failed=None))
         operations.append(state_store.writing(name, afresh, service.state_index))
-    since = _newest_record(client, name)
+    newest_id = history.newest_id(client, name)
     client.commit(operations)
     if rollout and rollout.release == requested.release:
-        since = min(since, rollout.began_at)
-    return Request(name, image, requested.release, requested.why_held, since, _timeout_s(requested))
-
-
-def _newest_record(client: Client, name: str) -> float:
-    """Read the time of the history's newest record; its keys are microseconds since the epoch."""
-    ids = [key.rpartition("/")[2] for key in client.keys(f"{history.KEY_PREFIX}{name}/")]
-    return max((round(int(each) / 1_000_000, 3) for each in ids if each.isascii() and each.isdigit()), default=0.0)
+        newest_id = min(newest_id, int(rollout.began_at * 1_000_000))
+    return Request(name, image, requested.release, requested.why_held, newest_id, _timeout_s(requested))
 
 
 def _timeout_s(service: Desired) -> float:
@@ -169,7 +163,7 @@ def _look(client: Client, prefix: str, request: Request) -> Progress:
     if outcome and outcome.kind == "done":
         outcome = _done(client, request, snapshot)
     elif outcome and outcome.kind == "failed":
-        words, running = release_progress.find_last_words(history.read(client, request.name), request.since,
+        words, running = release_progress.find_last_words(history.read(client, request.name), request.after_id,
                                                           release_progress.find_new_catalog_name(request, snapshot))
         pending = f"failed: {outcome.why}. {', '.join(running)} is being removed" if running else ""
         outcome = outcome._replace(last_words=words, pending=pending)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from lictor import errors
-from lictor.adapters import files, heartbeat, log, process
+from lictor.adapters import clock, files, heartbeat, log, process
 from lictor.events import keys_watch, script, timer
 from lictor.planner import scheduled
 from lictor.planner.actions import Hold, describe
@@ -25,6 +25,7 @@ _LEFTOVER_AFTER_S = 60
 def sweep(call: script.Call) -> int:
     """Sweep once, unless another sweep is under way. A sweep that fails records why, and changes nothing."""
     settings = call.settings
+    clock.note(settings.state_dir)
     with files.locked(os.path.join(settings.state_dir, "locks", _LOCK), wait=False) as is_held:
         if not is_held:
             return 0
@@ -33,7 +34,8 @@ def sweep(call: script.Call) -> int:
         except (errors.LictorError, OSError) as error:
             if isinstance(error, errors.Unavailable):
                 observer_health.note_unreadable(settings)
-            timer.record(settings, timer.Summary(time.time(), str(error), 0, [], [], [], []))
+            last = timer.read(settings)
+            timer.record(settings, timer.Summary(last.at if last else time.time(), str(error), 0, [], [], [], []))
             raise
         timer.record(settings, summary)
     return loop.run(settings, call.token_file, summary.todo) if summary.todo else 0
@@ -81,9 +83,10 @@ def _attempt(failed: str, step: Callable[[], object]) -> list[str]:
 
 
 def _clean(settings: Settings) -> None:
+    now = clock.read(settings.state_dir)
     stale = [path for folder in ("", *script.FOLDERS) for path in files.remove_stale_temporaries(
-        os.path.join(settings.state_dir, folder), older_than_s=_LEFTOVER_AFTER_S)]
-    for path in stale + (nginx.clean(settings.nginx) if settings.nginx else []):
+        os.path.join(settings.state_dir, folder), now, older_than_s=_LEFTOVER_AFTER_S)]
+    for path in stale + (nginx.clean(settings.nginx, now) if settings.nginx else []):
         log.event("clean", path=path, reason="a process that was killed left it")
 
 
@@ -140,7 +143,7 @@ def _unserved(settings: Settings, mode: str, name: str) -> str:
 
 def _registrar_trouble(settings: Settings) -> list[str]:
     beat = heartbeat.read(settings.state_dir)
-    if beat and time.time() - beat["at"] < heartbeat.LATE_S:
+    if beat and clock.read(settings.state_dir).age_s(beat["at"]) < heartbeat.LATE_S:
         return []
     return ["lictor-registrar is silent: it has written no heartbeat lately. New containers are not registered; is it "
             "running?"]

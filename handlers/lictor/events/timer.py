@@ -5,11 +5,10 @@ late import: `survey` sweeps, `loop` reconciles, `announce` serves the services 
 """
 
 import os
-import time
 from typing import NamedTuple
 
 from lictor import errors, model
-from lictor.adapters import files, log, process
+from lictor.adapters import clock, files, log, process
 from lictor.adapters.text import printable
 from lictor.events import script
 from lictor.reconcile import observer_health, process_lock
@@ -25,7 +24,7 @@ _SUMMARY = "summary.json"  # in the state folder
 class Summary(NamedTuple):
     """The record of one sweep; its texts are for people."""
 
-    at: float  # epoch seconds
+    at: float  # epoch seconds; of a sweep that failed, when the last one that did not has ended
     error: str  # why the sweep failed, so that the rest is unknown; "": it did not
     services: int  # the number of services that this node acts for
     todo: list[str]  # those of them to reconcile now
@@ -53,7 +52,7 @@ def answer(call: script.Call) -> int:
     """Print the check's output, and start the next sweep in the background; returns the check's status."""
     observer_health.note_agent(call.settings)
     _start_sweep(call)
-    text, status = judge(read(call.settings), time.time())
+    text, status = judge(read(call.settings), clock.note(call.settings.state_dir))
     print("\n".join(map(printable, text.splitlines())))
     return status
 
@@ -95,22 +94,23 @@ def record(settings: Settings, summary: Summary) -> None:
         log.event("sweep", outcome="not recorded", reason=error)
 
 
-def judge(summary: Summary | None, now_s: float) -> tuple[str, int]:
+def judge(summary: Summary | None, now: model.Clock) -> tuple[str, int]:
     """Turn a record into the check's output and status.
 
-    Critical: input is refused, or a breaker is open. Warning: a service converges or is on hold, this node has trouble,
-    or the record is stale.
+    Critical: input is refused, a breaker is open, or no sweep has ended for four intervals. Warning: a service
+    converges or is on hold, or this node has trouble.
     """
+    age_s = now.age_s(summary.at if summary else now.set_at)  # its first answer counts as a set of the clock
+    status = CRITICAL if age_s > STALE_S else WARNING
     if summary is None:
-        return "unknown: no sweep has ended yet", WARNING
-    age_s = now_s - summary.at
+        return "unknown: no sweep has ended yet", status
     if summary.error:
-        return f"unknown: the last sweep failed {age_s:.0f} s ago: {summary.error}", WARNING
+        return f"unknown: no sweep has ended for {age_s:.0f} s, as the last one failed: {summary.error}", status
     if summary.problems:
         return "\n".join(summary.problems), CRITICAL
-    if age_s > STALE_S:
+    if status == CRITICAL:
         return (f"stale: the last sweep ended {age_s:.0f} s ago. {process.LOG_NAME} in the state folder may hold the "
-                "reason"), WARNING
+                "reason"), CRITICAL
     if summary.pending or summary.trouble:
         return "\n".join([*summary.pending, *summary.trouble]), WARNING
     return f"{summary.services} services as desired", PASSING

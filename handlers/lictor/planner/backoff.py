@@ -31,9 +31,9 @@ def count_failure(failures: dict[str, Failures], key: str, weight: int, now: flo
     return {**failures, key: Failures(before + weight, now)}
 
 
-def is_fresh(failures: Failures, now: float) -> bool:
+def is_fresh(failures: Failures, observation: Observation) -> bool:
     """Tell whether failures are too young to be forgotten."""
-    return now - failures.last_at < FORGET_FAILURES_S + BACK_OFF_MAX_S
+    return observation.clock.age_s(failures.last_at) < FORGET_FAILURES_S + BACK_OFF_MAX_S
 
 
 def starts(everyone: list[Member], observation: Observation, count: int, why: str, *, release: str,

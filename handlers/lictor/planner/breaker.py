@@ -28,9 +28,8 @@ def decode(text: bytes | None) -> tuple[Reservation, ...]:
 
 
 def encode(reservations: Iterable[Reservation], now: float) -> bytes:
-    """Encode the reservations of the last day; a time to come was written by a wrong clock, and becomes now."""
-    return msgspec.json.encode([msgspec.structs.replace(entry, at=min(entry.at, now)) for entry in reservations
-                                if now - entry.at < _KEPT_S])
+    """Encode the reservations of the last day."""
+    return msgspec.json.encode([entry for entry in reservations if abs(now - entry.at) < _KEPT_S])
 
 
 def obstacle(observation: Observation) -> Obstacle | None:
@@ -55,9 +54,10 @@ def advance(observation: Observation, *, is_due: bool, is_well: bool) -> Breaker
     if breaker is None:
         spent = _spent(observation) if is_due else ""
         return Breaker(now, spent) if spent else None
-    if breaker.well_since and now - breaker.well_since >= CLOSES_AFTER_S and is_well:
+    if breaker.well_since and observation.clock.age_s(breaker.well_since) >= CLOSES_AFTER_S and is_well:
         return None
-    return Breaker(min(breaker.opened_at, now), breaker.why, min(breaker.well_since or now, now) if is_well else 0.0)
+    return Breaker(observation.since(breaker.opened_at), breaker.why,
+                   observation.since(breaker.well_since or now) if is_well else 0.0)
 
 
 def _spent(observation: Observation) -> str:
@@ -67,7 +67,7 @@ def _spent(observation: Observation) -> str:
     for words, reservations, limit, per_s in (
             ("its", own, heal.budget, heal.per), ("the fleet's", observation.reservations, rules.budget, rules.per_s)):
         # A time far in the future was written by a wrong clock, and does not count.
-        used = sum(abs(observation.now - entry.at) < per_s for entry in reservations)
+        used = sum(abs(observation.now - observation.clock.translated(entry.at)) < per_s for entry in reservations)
         if used >= limit:
             return f"{words} budget is spent: {used} of {limit} replaced within {per_s / 60:g} min"
     return ""

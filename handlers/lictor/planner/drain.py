@@ -14,11 +14,11 @@ IDLE_READS = 3  # in a row, before a drained container counts as idle
 def end(member: Member, everyone: list[Member], observation: Observation,
         ending: type[Stop] | type[Remove] = Remove) -> Stop | Remove | Wait:
     """End a draining member, or say what it waits for."""
-    since, why = drain_mark(member.instance) or (observation.now, "")
+    began_at, why = drain_mark(member.instance) or (observation.now, "")
     drain_s, is_last = observation.spec.drain, _is_last(member, everyone, observation)
     if _is_idle(member, observation):
         return ending(member, f"drained: {why}")
-    if observation.now >= since + drain_s and not is_last:
+    if observation.clock.age_s(began_at) >= drain_s and not is_last:
         return ending(member, f"drained for {drain_s:g} s, as long as allowed: {why}")
     return wait(ending(member, why), "draining", _busy(member, observation, is_last=is_last))
 

@@ -104,7 +104,7 @@ def advance(observation: Observation, *, begins_anew: bool, has_surplus: bool) -
         counted_dead=sorted(member.container.id for member in dead),
         failures=_forget_failures(_count_failures({} if begins_anew else healing.failures, dead, observation),
                                   everyone, observation),
-        surplus_since=min(healing.surplus_since or now, now) if has_surplus else 0.0)
+        surplus_since=observation.since(healing.surplus_since or now) if has_surplus else 0.0)
 
 
 def _replace_in_place(unhealthy: Member, running: list[Member], observation: Observation) -> Action:
@@ -152,10 +152,9 @@ def _count_failures(failures: dict[str, Failures], dead: list[Member], observati
 
 def _forget_failures(failures: dict[str, Failures], everyone: list[Member],
                      observation: Observation) -> dict[str, Failures]:
-    """Forget the failures of a number after ten good minutes, or when none of it has been there for long; a time to
-    come, by a wrong clock, is now."""
-    now, numbers = observation.now, {str(member.container.number) for member in everyone}
-    good = {str(member.container.number) for member in everyone
-            if member.condition == "healthy" and now - member.container.started_at >= backoff.FORGET_FAILURES_S}
-    return {number: Failures(entry.count, min(entry.last_at, now)) for number, entry in failures.items()
-            if number not in good and (number in numbers or backoff.is_fresh(entry, now))}
+    """Forget the failures of a number after ten good minutes, or when none of it has been there for long."""
+    clock, numbers = observation.clock, {str(member.container.number) for member in everyone}
+    good = {str(member.container.number) for member in everyone if member.condition == "healthy"
+            and clock.age_s(member.container.started_at) >= backoff.FORGET_FAILURES_S}
+    return {number: Failures(entry.count, observation.since(entry.last_at)) for number, entry in failures.items()
+            if number not in good and (number in numbers or backoff.is_fresh(entry, observation))}

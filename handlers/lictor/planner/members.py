@@ -167,15 +167,13 @@ def _judge(container: Container, observation: Observation) -> tuple[str, float]:
     starts_until = _starts_until(container, observation)
     if container.id not in observation.state.healing.passed_once and observation.now < starts_until:
         return "starting", starts_until
-    trusted_since = min(_trusted_since(observation), observation.now)
+    trusted_since = observation.since(_trusted_since(observation))
     judged_at = max(_critical_since(container, observation), trusted_since) + observation.spec.heal.grace
     return ("unhealthy" if observation.now >= judged_at else "failing"), judged_at
 
 
 def _starts_until(container: Container, observation: Observation) -> float:
-    """Find the end of its start-up; 0.0 if a clock was set back since: else it would last for ever."""
-    until = container.started_at + START_UP_GRACE_S
-    return until if until <= observation.now + 2 * START_UP_GRACE_S else 0.0
+    return observation.since(container.started_at) + START_UP_GRACE_S
 
 
 def _has_port(container: Container, observation: Observation) -> bool:
@@ -192,7 +190,7 @@ def _trusted_since(observation: Observation) -> float:
 
 
 def _critical_since(container: Container, observation: Observation) -> float:
-    return min(observation.state.healing.critical_since.get(container.id, observation.now), observation.now)
+    return observation.since(observation.state.healing.critical_since.get(container.id, observation.now))
 
 
 def _worst_first(member: Member) -> tuple[int, float]:

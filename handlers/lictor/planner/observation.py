@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from lictor.model import Container, Group, Instance
+from lictor.model import Clock, Container, Group, Instance
 from lictor.planner.desired import Desired
 from lictor.planner.service_state import Rollout, State
 from lictor.spec import service_spec, settings
@@ -62,6 +62,16 @@ class Observation(NamedTuple):
     reservations: tuple[Reservation, ...] = ()  # the whole fleet's; read only when something is critical
     rules: settings.Heal = settings.Heal()
     scheduler: SchedulerView | None = None  # None: lictor itself starts and ends each instance
+    clock_set_at: float = 0.0  # when the observing node's clock was last set, and by how many seconds; 0.0: unknown
+    clock_set_by: float = 0.0
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self.now, self.clock_set_at, self.clock_set_by)
+
+    def since(self, began_at: float) -> float:
+        """Find since when a wait counts, by a clock that may have been set; every wait is computed from that."""
+        return self.clock.since(began_at)
 
     @property
     def spec(self) -> service_spec.Spec:

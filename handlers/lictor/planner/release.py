@@ -72,9 +72,10 @@ def new_members(observation: Observation) -> list[Member]:
 
 
 def is_kept(member: Member, observation: Observation) -> bool:
-    """Tell whether it was stopped before the release began that needs it again."""
+    """Tell whether it was stopped before the release began that needs it again; if the clock was set since, an
+    instance of that release that ended before is taken for one too, and started again."""
     began_at = observation.rollout.began_at if observation.rollout else observation.now
-    return member.container.status == "exited" and member.container.started_at < began_at
+    return member.container.status == "exited" and observation.since(member.container.started_at) <= began_at
 
 
 def in_the_way(observation: Observation) -> list[Member]:
@@ -140,18 +141,19 @@ def is_order_done(observation: Observation, color: str) -> bool:
 
 def advance(observation: Observation) -> Release:
     """Forget the failure of something else; begin, continue or end the release under way; fail it."""
-    before, desired, now = observation.state.release, observation.desired, observation.now
+    before, desired = observation.state.release, observation.desired
     failed = before.failed if before.failed and before.failed.release == desired.release else None
-    release = replace(before, failed=failed)
+    release = replace(
+        before, failed=failed, switched_at=observation.since(before.switched_at),
+        last_orders={color: replace(order, at=observation.since(order.at))
+                     for color, order in before.last_orders.items()})
     release = replace(release, rollout=_advance_rollout(observation.with_state(release=release)))
     failure = _failure(observation.with_state(release=release))
     release = fail(release, failure) if failure else release
     failures = {} if has_begun(release, before, desired.release) else release.order_failures
-    return replace(
-        release, switched_at=min(release.switched_at, now),
-        last_orders={color: replace(order, at=min(order.at, now)) for color, order in release.last_orders.items()},
-        order_failures={color: Failures(entry.count, min(entry.last_at, now)) for color, entry in failures.items()
-                        if backoff.is_fresh(entry, now)})
+    return replace(release, order_failures={
+        color: Failures(entry.count, observation.since(entry.last_at)) for color, entry in failures.items()
+        if backoff.is_fresh(entry, observation)})
 
 
 def has_begun(release: Release, before: Release, desired_release: str) -> bool:
@@ -193,8 +195,8 @@ def _continue(rollout: Rollout, observation: Observation) -> Rollout:
     new = [member for member in _around(observation) if member.release == rollout.release and member.stands]
     count, all_pass = min(len(new), target), bool(new) and all(member.passes for member in new)
     return Rollout(
-        rollout.release, min(rollout.began_at, now), most=min(max(rollout.most, count), target),
-        passing_since=min(rollout.passing_since or now, now) if all_pass else 0.0,
+        rollout.release, observation.since(rollout.began_at), most=min(max(rollout.most, count), target),
+        passing_since=observation.since(rollout.passing_since or now) if all_pass else 0.0,
         moved_at=_moved_at(rollout, count, observation))
 
 
@@ -204,8 +206,8 @@ def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
         return 0.0
     if not rollout.moved_at or count > rollout.most:
         return now
-    is_ordered = order and order.done and order.release == rollout.release and order.at <= now
-    return max(min(rollout.moved_at, now), order.at if order and is_ordered else 0.0)
+    is_ordered = order and order.done and order.release == rollout.release
+    return max(observation.since(rollout.moved_at), order.at if order and is_ordered else 0.0)
 
 
 def _waits_for_drains(release: str, observation: Observation) -> bool:
@@ -214,7 +216,7 @@ def _waits_for_drains(release: str, observation: Observation) -> bool:
     longest_s = observation.spec.drain + observation.spec.stop_grace_period
     marks = [drain_mark(member.instance) for member in _around(observation)
              if member.condition == "draining" and member.release != release]
-    return any(mark and (not observation.scheduler or observation.now < mark[0] + longest_s) for mark in marks)
+    return any(mark and (not observation.scheduler or observation.clock.age_s(mark[0]) < longest_s) for mark in marks)
 
 
 def _failure(observation: Observation) -> Failure | None:

@@ -74,7 +74,8 @@ def critical_members(observation: Observation) -> list[Member]:
 
 def failing_too(observation: Observation, states: Mapping[str, State], node: str) -> tuple[str, ...]:
     """List the other services of this node of which an instance turned critical at about the same time."""
-    since = [member.critical_since for member in critical_members(observation)]
+    since = [member.critical_since for member in critical_members(observation)
+             if member.critical_since != observation.clock_set_at]  # since then, or for longer: that is unknown
     return tuple(sorted(
         name for name, state in states.items()
         if name != observation.desired.name and (state.last_good.spec or {}).get("node") == node
@@ -87,7 +88,7 @@ def advance(observation: Observation) -> Trust:
     by_node = _advance_by_node(observation, found)
     if trust.doubt and observation.certain and found is None:
         return Trust("", now, by_node)
-    return Trust(found.why if found else trust.doubt, min(trust.trusted_since, now), by_node)
+    return Trust(found.why if found else trust.doubt, observation.since(trust.trusted_since), by_node)
 
 
 def _advance_by_node(observation: Observation, shared_doubt: Obstacle | None) -> dict[str, float]:
@@ -95,7 +96,7 @@ def _advance_by_node(observation: Observation, shared_doubt: Obstacle | None) ->
     if observation.scheduler is None:
         return {}
     node, now = observation.scheduler.node, observation.now
-    by_node = {name: min(at, now) for name, at in observation.state.trust.by_node.items()}
+    by_node = {name: observation.since(at) for name, at in observation.state.trust.by_node.items()}
     if shared_doubt is None and new_doubt(observation):
         return {**by_node, node: 0.0}
     return {**by_node, node: now} if by_node.get(node) == 0.0 else by_node

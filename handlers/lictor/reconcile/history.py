@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from lictor.adapters.consul.client import Client
@@ -11,6 +12,7 @@ from lictor.planner.observation import Observation
 
 KEY_PREFIX = "lictor/history/"
 _KEPT = 100
+_DIGITS = 16  # of an id
 _LONGEST_BYTES = 16_000
 
 
@@ -40,17 +42,33 @@ def note(client: Client, name: str, record: dict[str, Any], *, observation: Obse
 
 def read(client: Client, service: str) -> list[dict[str, Any]]:
     """Read the records of a service, oldest first, each `observation` as `observation_codec.load` takes it."""
-    return [_parsed(entry.value) for _, entry in sorted(client.tree(f"{KEY_PREFIX}{service}/").items())]
+    return [{**_parsed(entry.value), "id": record_id(key)}
+            for key, entry in sorted(client.tree(f"{KEY_PREFIX}{service}/").items())]
+
+
+def record_id(key: str) -> int:
+    """Read a record's id: microseconds since the epoch, or more, as it is larger than those before; 0: damaged."""
+    text = key.rpartition("/")[2]
+    return int(text) if text.isascii() and text.isdigit() and len(text) == _DIGITS else 0
+
+
+def newest_id(client: Client, service: str) -> int:
+    return _newest(client.keys(f"{KEY_PREFIX}{service}/"))
 
 
 def _add(client: Client, writer: Writer, service: str, record: dict[str, Any]) -> Begun:
-    at = time.time()
-    begun = Begun(f"{KEY_PREFIX}{service}/{int(at * 1_000_000):016d}",
+    """Write a record. Its id is larger than all before, whatever the clock says: else it would be the first to go."""
+    at, keys = time.time(), client.keys(f"{KEY_PREFIX}{service}/")
+    begun = Begun(f"{KEY_PREFIX}{service}/{max(int(at * 1_000_000), _newest(keys) + 1):0{_DIGITS}d}",
                   {"at": round(at, 3), "service": service, **record})
     writer.put(begun.key, _text(begun.record))
-    for old in sorted(client.keys(f"{KEY_PREFIX}{service}/"))[:-_KEPT]:
+    for old in sorted(keys)[:1 - _KEPT]:
         client.delete(old)
     return begun
+
+
+def _newest(keys: Iterable[str]) -> int:
+    return max(map(record_id, keys), default=0)
 
 
 def _parsed(value: bytes) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def _act(context: Context, reading: Reading, writer: Writer) -> None:
     failure: errors.LictorError | None = None
     actions = [action for action in reading.actions if isinstance(action, Act)]
     for action in actions:
-        if action is not actions[0] and time.time() - reading.observation.now > _FRESH_S:
+        if action is not actions[0] and abs(time.time() - reading.observation.now) > _FRESH_S:
             break
         try:
             executor.carry_out(action)

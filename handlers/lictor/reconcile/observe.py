@@ -1,10 +1,10 @@
 """The observation of one service, or of all services in a handful of requests, with the plan that follows from it."""
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lictor import errors, model
+from lictor.adapters import clock
 from lictor.planner import next_state, release
 from lictor.planner.actions import Action, Confirm
 from lictor.planner.desired import Desired, desired
@@ -98,16 +98,17 @@ def _reading(reader: FleetReader, service: Desired, stored: Stored, registered: 
 def _observed(reader: FleetReader, service: Desired, stored: Stored, registered: list[model.Instance], *,
               certain: bool) -> Observation:
     """Put containers and registrations together; of a scheduler's service the registrations stand for containers."""
-    now_s = time.time()
+    at = clock.read(reader.context.settings.state_dir)
     if responsibility.places_here(reader.context, service):  # another node's registrations are none of these containers
         registered = [each for each in registered if each.node == reader.context.node]
     containers, scheduler = reader.containers(service), reader.scheduler(service, stored.state, registered)
     if scheduler:
         registered = [instance._replace(container_id=instance.container_id or f"{instance.node}/{instance.service_id}")
                       for instance in registered]
-        containers = scheduler_view.containers(service, stored.state, scheduler, registered, now_s)
-    return Observation(now=now_s, desired=service, containers=tuple(containers), instances=tuple(registered),
-                       state=stored.state, certain=certain, rules=reader.context.settings.heal, scheduler=scheduler)
+        containers = scheduler_view.containers(service, stored.state, scheduler, registered, at.now)
+    return Observation(now=at.now, desired=service, containers=tuple(containers), instances=tuple(registered),
+                       state=stored.state, certain=certain, rules=reader.context.settings.heal, scheduler=scheduler,
+                       clock_set_at=at.set_at, clock_set_by=at.set_by)
 
 
 def _with_traffic(reader: FleetReader, observation: Observation, idle_reads: Mapping[str, int]) -> Observation:

@@ -6,9 +6,8 @@ little.
 
 import contextlib
 import os
-import time
 
-from lictor.adapters import files, log
+from lictor.adapters import clock, files, log
 from lictor.spec.settings import Settings
 
 _AGENT = "agent.json"
@@ -20,7 +19,7 @@ def note_agent(settings: Settings) -> None:
     pid = os.getppid()
     if (files.read(f"/proc/{pid}/comm") or "").strip() != "consul":
         return
-    noted = {"pid": pid, "started_at": _started_at(pid), "at": time.time()}
+    noted = {"pid": pid, "started_at": _started_at(pid), "at": clock.uptime_s()}
     try:
         files.write_json(os.path.join(settings.state_dir, _AGENT), noted, durable=False)
     except OSError as error:  # a full disk is no reason to leave the check unanswered
@@ -34,12 +33,13 @@ def agent_age_s(settings: Settings) -> float | None:
         pid, started_at, at = int(noted["pid"]), float(noted["started_at"]), float(noted["at"])
     except (TypeError, KeyError, ValueError):
         return None
-    if time.time() - at > _TIMER_STOPPED_S:
+    now_s = clock.uptime_s()
+    if not 0 <= now_s - at <= _TIMER_STOPPED_S:  # before 0: the machine was started since
         return None
     start_of_pid = _started_at(pid)
     if start_of_pid is None or abs(start_of_pid - started_at) > 1:
         return 0.0
-    return max(time.time() - start_of_pid, 0.0)
+    return max(now_s - start_of_pid, 0.0)
 
 
 def note_unreadable(settings: Settings, service: str = "") -> None:
@@ -61,7 +61,7 @@ def unreadable_s_ago(settings: Settings, service: str) -> float | None:
     for name in ("", service):
         with contextlib.suppress(OSError):
             noted.append(os.stat(_unreadable_path(settings, name)).st_mtime)
-    return max(time.time() - max(noted), 0.0) if noted else None
+    return clock.read(settings.state_dir).age_s(max(noted)) if noted else None
 
 
 def _unreadable_path(settings: Settings, service: str) -> str:
@@ -78,10 +78,10 @@ def nginx_trouble(settings: Settings) -> str:
 
 
 def _started_at(pid: int) -> float | None:
-    """Read when a process was started, in seconds since the epoch; None if there is no such process."""
+    """Read when a process was started, in seconds since the machine was; None if there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             ticks = int(file.read().rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return None
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -81,13 +81,16 @@ def _try_follow(state_dir: str, name: str, entries: list[dict[str, Any]] | None,
 def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | None, index: int,
             connect: Callable[[], "Client"]) -> bool:
     """Decide, and note what is to be served; returns whether there is something to publish."""
-    from lictor.adapters import log
+    from lictor.adapters import clock, log
 
     with files.locked(route_store.lock_path(state_dir, name)):
         route, published = route_store.route(state_dir, name), route_store.published(state_dir, name)
         if route is None:
             log.event("route", service=name, outcome="ignored", reason="lictor-scale has not written its route yet")
             return False
+        if published and published.empty_since:
+            since = clock.read(state_dir).since(published.empty_since)
+            published = published._replace(empty_since=since)
         decision = _decide(name, route, published, instances, index, connect)
         if published is None or decision.kind == "publish":
             log.event("route", service=name, outcome="publish", peers=len(decision.peers), reason=decision.reason)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from lictor import errors
+from lictor import errors, model
 from lictor.adapters import files, process
 from lictor.routing import nginx_socket
 from lictor.spec.settings import LEAST_RELOAD_INTERVAL_S, Nginx
@@ -127,16 +127,16 @@ def answered(conf_dir: str) -> int | None:
     return max(_answers(conf_dir, connections=1), default=None)
 
 
-def clean(settings: Nginx) -> list[str]:
+def clean(settings: Nginx, now: model.Clock) -> list[str]:
     """Remove what killed processes left behind; returns the paths.
 
     A nginx that was killed leaves its socket, and can then not be started again before that is gone.
     """
     found = [folder for folder, _, _ in os.walk(settings.conf_dir)]
-    stale = [path for folder in found for path in files.remove_stale_temporaries(folder, older_than_s=60)]
+    stale = [path for folder in found for path in files.remove_stale_temporaries(folder, now, older_than_s=60)]
     path = nginx_socket.path(settings.conf_dir)
     try:
-        if time.time() - os.stat(path).st_mtime > _STARTING_S:
+        if now.age_s(os.stat(path).st_mtime) > _STARTING_S:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(1)
                 connection.connect(path)

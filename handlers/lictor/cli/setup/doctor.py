@@ -5,13 +5,12 @@ import contextlib
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 from lictor import errors
-from lictor.adapters import docker, files, heartbeat, process, secret_files
+from lictor.adapters import clock, docker, files, heartbeat, process, secret_files
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
 from lictor.cli.setup import detect, unit_files
@@ -228,7 +227,8 @@ def _timer(settings: Settings, client: Client) -> str:
 def _sweeps(settings: Settings) -> bool:
     """Decide whether sweeps work: the last one ended lately, and had no trouble of the node to report."""
     last = timer.read(settings)
-    return last is not None and not last.error and not last.trouble and time.time() - last.at <= timer.STALE_S
+    return last is not None and not last.error and not last.trouble and (
+        clock.read(settings.state_dir).age_s(last.at) <= timer.STALE_S)
 
 
 def _nginx(settings: Settings, server: Nginx) -> Iterator[Test]:
@@ -277,7 +277,7 @@ def _registrar(settings: Settings) -> str:
     beat = heartbeat.read(settings.state_dir)
     if not beat:
         raise errors.Refused("it has never run here")
-    age_s = time.time() - beat["at"]
+    age_s = clock.read(settings.state_dir).age_s(beat["at"])
     if age_s > heartbeat.LATE_S:
         raise errors.Refused(f"its last heartbeat is {age_s:.0f} s old")
     return f"{beat.get('registered')} registered; alive {age_s:.0f} s ago"
