@@ -9,7 +9,6 @@ import click
 from lictor.adapters import process
 from lictor.adapters.text import one_line
 from lictor.cli.session import Session
-from lictor.cli.setup import doctor, init
 from lictor.events import agent_config, keys_watch, script
 from lictor.spec.settings import DEFAULT_PATH, DOORS
 
@@ -27,6 +26,8 @@ def init_(session: Session, removing: bool, force: bool, door_kind: str | None) 
     Writes settings, nginx's snippet, Consul's watches and units, and says what it did and what is left to do. Where
     Consul and Docker are, by CONSUL_HTTP_ADDR, DOCKER_HOST and the like, it writes down for the handlers.
     """
+    from lictor.cli.setup import init  # with nginx's templates, which only init and doctor need
+
     path = os.path.abspath(session.config_path or DEFAULT_PATH)
     report = init.remove(config_path=path, force=force) if removing else init.run(
         config_path=path, token_file=session.token_file or "", force=force, door_kind=door_kind or "")
@@ -43,6 +44,8 @@ def init_(session: Session, removing: bool, force: bool, door_kind: str | None) 
 @click.pass_obj
 def doctor_(session: Session, as_json: bool) -> None:
     """Test what the handlers need here, and name remedies. Exit code 1: something is missing."""
+    from lictor.cli.setup import doctor
+
     findings = doctor.examine(session.settings, token_file=session.token_file)
     if as_json:
         click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))

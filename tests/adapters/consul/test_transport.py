@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.adapters.consul import transactions, transport
+from lictor.adapters.consul import library, transactions, transport
 from lictor.adapters.consul.client import Client
 from lictor.adapters.consul.environment import read_environment
 
@@ -48,12 +48,12 @@ def test_plain_addresses_and_the_environment_of_the_process(consul: Consul, monk
     assert os.environ["CONSUL_HTTP_ADDR"] == "http://[::1]:9/"
     seen = []
 
-    class Looking(transport.Consul):
+    class Looking(library.Consul):
         """The library makes its connection while it is initialised: other threads have the variable even then."""
 
         def http_connect(self, *_: object) -> transport.Client:
             seen.append(os.environ["CONSUL_HTTP_ADDR"])
-            return self._client
+            return self._hooks
 
         connect = http_connect
 

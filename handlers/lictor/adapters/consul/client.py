@@ -46,8 +46,8 @@ class Agent(NamedTuple):
 class Client:
     """Consul, as one token sees it."""
 
-    def __init__(self, library: transport.Consul) -> None:
-        self._consul = library
+    def __init__(self, http: transport.Client) -> None:
+        self._http = http
 
     @classmethod
     def connect(cls, *, token_file: str | None = None, environ: Mapping[str, str] = os.environ,
@@ -56,11 +56,17 @@ class Client:
 
         `token_file` wins over CONSUL_HTTP_TOKEN_FILE, and that over CONSUL_HTTP_TOKEN.
         """
-        return cls(transport.Consul(transport.Client(read_environment(environ, token_file), timeout_s=timeout_s)))
+        return cls(transport.Client(read_environment(environ, token_file), timeout_s=timeout_s))
+
+    @functools.cached_property
+    def _consul(self) -> Any:
+        from lictor.adapters.consul import library  # takes longer to load than a sweep that finds nothing to write
+
+        return library.Consul(self._http)
 
     def agent(self) -> Agent:
         """Describe the agent; needs agent:read."""
-        about = _expect(dict, self._consul.agent.self(), "the agent's description")
+        about = _expect(dict, self._http.get(_decode, "/v1/agent/self"), "the agent's description")
         try:
             settings = about["Config"]
             return Agent(settings["NodeName"], about["Member"]["Addr"], settings["Datacenter"], settings["Version"])
@@ -69,7 +75,7 @@ class Client:
 
     def agent_settings(self) -> dict[str, Any]:
         """Return the settings that the agent was started with, by Consul's internal names; needs agent:read."""
-        about = _expect(dict, self._consul.agent.self(), "the agent's description")
+        about = _expect(dict, self._http.get(_decode, "/v1/agent/self"), "the agent's description")
         return _expect(dict, about.get("DebugConfig"), "the agent's settings")
 
     def leader(self) -> str:
@@ -103,7 +109,7 @@ class Client:
             checks_by_owner.setdefault((check["Node"], check["ServiceID"]), []).append(check)
         found: dict[str, list[dict[str, Any]]] = {}
         for name in filter(_fits_a_path, (row["Node"] for row in self._rows("/v1/catalog/nodes", _NODE)[1])):
-            node, services = self._consul.http.get(_decode_node, f"/v1/catalog/node/{name}")
+            node, services = self._http.get(_decode_node, f"/v1/catalog/node/{name}")
             for service in services:
                 own = checks_by_owner.get((name, ""), []) + checks_by_owner.get((name, service["ID"]), [])
                 found.setdefault(service["Service"], []).append({"Node": node, "Service": service, "Checks": own})
@@ -140,7 +146,7 @@ class Client:
 
     def keys(self, prefix: str) -> list[str]:
         """List the keys that begin with `prefix`; [] also if the token may not read there."""
-        return self._consul.http.get(_decode_names, f"/v1/kv/{prefix}", params=[("keys", "1")])
+        return self._http.get(_decode_names, f"/v1/kv/{prefix}", params=[("keys", "1")])
 
     def put(self, key: str, value: str | bytes, *, cas: int | None = None) -> None:
         """Write a key; with `cas` only if its ModifyIndex is that (0: if there is none), else Conflict."""
@@ -215,13 +221,13 @@ class Client:
         self._put("/v1/agent/reload", None, timeout_s=_RELOAD_TIMEOUT_S)
 
     def _rows(self, path: str, fields: tuple[str, ...], *params: tuple[str, Any]) -> tuple[int, list[dict[str, Any]]]:
-        return self._consul.http.get(functools.partial(_decode_rows, fields), path, params=params)
+        return self._http.get(functools.partial(_decode_rows, fields), path, params=params)
 
     def _entries(self, key: str, *params: tuple[str, Any]) -> dict[str, Entry]:
-        return self._consul.http.get(_decode_entries, f"/v1/kv/{key}", params=params)
+        return self._http.get(_decode_entries, f"/v1/kv/{key}", params=params)
 
     def _put(self, path: str, body: object, *, timeout_s: float = 0) -> None:
-        self._consul.http.put(_require_success, path, data=json.dumps(body), timeout_s=timeout_s)
+        self._http.put(_require_success, path, data=json.dumps(body), timeout_s=timeout_s)
 
 
 def _fits_a_path(node: str) -> bool:

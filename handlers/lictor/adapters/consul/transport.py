@@ -1,15 +1,9 @@
-"""python-consul (or py-consul, which has the same import name) on an HTTP client that is safe to rely on.
-
-Both libraries' own clients wait for ever, put the token into the query, and obey proxies and redirects.
-"""
+"""Requests to Consul, each with a time limit, whose answers are read by a callback."""
 
 import urllib.parse
 from collections.abc import Callable, Sequence
 from email.message import Message
 from typing import Any, NamedTuple, TypeVar
-
-import consul
-import consul.base
 
 from lictor import errors
 from lictor.adapters import http
@@ -29,20 +23,12 @@ _KINDS = {  # answers with status 500 that are no fault of Consul's
 }
 
 
-class _NoEnvironment:
-    """The libraries' `os`: lictor reads the variables itself, and python-consul would fail on every form of
-    CONSUL_HTTP_ADDR but host:port. If it were unset meanwhile, other threads would see that."""
-
-    @staticmethod
-    def getenv(_name: str, default: str | None = None) -> str | None:
-        return default
-
-
-consul.base.os = _NoEnvironment
+class Gone(Exception):
+    """Raised by a callback: an object that the request names is not there any more."""
 
 
 class Response(NamedTuple):
-    """An answer in the form that the library's callbacks take; its status is 200 or 404."""
+    """An answer in the form that python-consul's callbacks take; its status is 200 or 404."""
 
     code: int
     headers: Message
@@ -50,13 +36,13 @@ class Response(NamedTuple):
 
 
 class Client:
-    """The library's HTTP hooks; every request is a connection of its own, so threads may share one client.
+    """An HTTP client; every request is a connection of its own, so threads may share one client.
 
     Raises errors.Unavailable, Refused or Conflict for anything but a 200 or a 404 that the callback can read.
     """
 
     def __init__(self, environment: Environment, *, timeout_s: float) -> None:
-        self._environment, self._timeout_s = environment, timeout_s
+        self.environment, self.timeout_s = environment, timeout_s
 
     def get(self, callback: Callable[[Response], T], path: str, params: Sequence[tuple[str, Any]] | None = None,
             data: str | bytes | None = "", **_: object) -> T:
@@ -80,24 +66,24 @@ class Client:
     def _ask(self, method: str, callback: Callable[[Response], T], path: str,
              params: Sequence[tuple[str, Any]] | None, data: str | bytes | None, timeout_s: float = 0) -> T:
         target = _encode_path(path)
-        request = f"{method} {target} of {self._environment.endpoint}"
+        request = f"{method} {target} of {self.environment.endpoint}"
         if params:
             target += "?" + urllib.parse.urlencode(params)
         body = data.encode() if isinstance(data, str) else data
         try:
             answer = http.exchange_with(
-                self._environment.endpoint, method, target, headers=self._environment.headers, body=body or None,
-                timeout_s=(timeout_s or self._timeout_s) + _blocking_s(dict(params or ())),
-                connect_timeout_s=self._timeout_s, read=http.read_whole)
+                self.environment.endpoint, method, target, headers=self.environment.headers, body=body or None,
+                timeout_s=(timeout_s or self.timeout_s) + _blocking_s(dict(params or ())),
+                connect_timeout_s=self.timeout_s, read=http.read_whole)
         except errors.LictorError as error:
             raise errors.Unavailable(f"{request}: {self._quote(str(error))}") from error
         if answer.status not in (200, 404):
             raise self._error(request, method, path, answer)
         try:
             return callback(Response(answer.status, answer.headers, answer.body.decode()))
-        except consul.NotFound as error:
+        except Gone as error:
             raise errors.Conflict(f"{request}: it is gone: {self._quote(answer.body)}") from error
-        except (consul.ConsulException, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise errors.Unavailable(f"{request}: {answer.status}, but not Consul's answer: {self._quote(answer.body)}"
                                      ) from error
 
@@ -111,27 +97,10 @@ class Client:
 
     def _quote(self, what: str | bytes) -> str:
         text = what.decode("utf-8", "replace") if isinstance(what, bytes) else what
-        for secret in self._environment.headers.values():
+        for secret in self.environment.headers.values():
             text = text.replace(secret.removeprefix("Basic "), "...")
         text = one_line(text)
         return text[:_LONGEST_SHOWN] + "..." if len(text) > _LONGEST_SHOWN else text or "nothing"
-
-
-class Consul(consul.Consul):  # type: ignore[misc]
-    """The library's endpoints on our client. No token reaches the library: the client sends it, in a header."""
-
-    http: Client
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        super().__init__()
-        self.token = None
-
-    def http_connect(self, *_: object) -> Client:
-        """Serve py-consul, which calls this hook."""
-        return self._client
-
-    connect = http_connect  # the hook of python-consul
 
 
 def _error_kind(status: int, output: str) -> type[errors.LictorError]:
