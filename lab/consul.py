@@ -1,17 +1,16 @@
 """A real Consul agent: on loopback a dev server, a server with a data folder or a client that joins it; or a host's."""
 
 import base64
-import contextlib
-import http.client
 import json
 import os
 import signal
+import urllib.parse
 from typing import Any
 
 from lictor.adapters import files
 
 from lab.daemon import Daemon, free_ports, wait_for
-from lab.netns import inside
+from lab.http import ask
 
 
 class Consul:
@@ -83,21 +82,45 @@ class Consul:
     def reload(self) -> None:
         self.request("PUT", "/v1/agent/reload")
 
+    def clear(self) -> None:
+        """Make a dev agent what it was at its start."""
+        if self.clear_files():
+            self.reload()
+        self.request("DELETE", "/v1/kv/?recurse")  # before the sessions: a lock that is held would be kept from others
+        for session in self.request("GET", "/v1/session/list"):
+            self.request("PUT", f"/v1/session/destroy/{session['ID']}")
+        for kind in ("service", "check"):
+            for name in self.request("GET", f"/v1/agent/{kind}s"):
+                self.request("PUT", f"/v1/agent/{kind}/deregister/{urllib.parse.quote(name, safe='')}")
+        for node in self.request("GET", "/v1/catalog/nodes"):
+            if node["Node"] != self.node:
+                self.request("PUT", "/v1/catalog/deregister", {"Node": node["Node"]})
+        wait_for(self._is_clear, f"{self.node} has no service but Consul's own")
+
+    def clear_files(self) -> list[str]:
+        """Remove the files in `config_dir`, and return their names."""
+        found = os.listdir(self.config_dir)
+        for name in found:
+            os.unlink(os.path.join(self.config_dir, name))
+        return found
+
+    def _is_clear(self) -> bool:
+        services = self.request("GET", "/v1/catalog/services")
+        checks = self.request("GET", f"/v1/health/node/{self.node}")
+        return set(services) == {"consul"} and {each["CheckID"] for each in checks} == {"serfHealth"}
+
     def request(self, method: str, path: str, body: object = None, token: str | None = None, *,
                 timeout_s: float = 15) -> Any:
         """Ask the HTTP API; a JSON answer is parsed, None stands for 404; other refusals raise OSError."""
         data = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else (
             json.dumps(body).encode() if body is not None else None)
         given = self.token if token is None else token
-        connection = http.client.HTTPConnection(self.address, timeout=timeout_s)
-        with inside(self.netns), contextlib.closing(connection):
-            connection.request(method, path, data, {"X-Consul-Token": given} if given else {})
-            answer = connection.getresponse()
-            text = answer.read().decode()
-        if answer.status == 404:
+        status, text = ask(self.address, method, path, body=data, headers={"X-Consul-Token": given} if given else {},
+                           netns=self.netns, timeout_s=timeout_s)
+        if status == 404:
             return None
-        if answer.status >= 300:
-            raise OSError(f"{method} {path}: {answer.status} {text[:200]}")
+        if status >= 300:
+            raise OSError(f"{method} {path}: {status} {text[:200]}")
         try:
             return json.loads(text)
         except ValueError:

@@ -1,14 +1,12 @@
 """A real nginx, set up as a user's would be who includes what lictor writes."""
 
-import contextlib
-import http.client
 import os
 import signal
 
 from lictor.adapters import files
 
 from lab.daemon import Daemon, free_ports, wait_for
-from lab.netns import inside
+from lab.http import ask
 
 _MAIN_CONF = """
 include /etc/nginx/modules-enabled/*.conf;
@@ -90,8 +88,4 @@ class Nginx:
 
     def get(self, path: str, host: str = "") -> tuple[int, str]:
         """One request on a fresh connection: status and body."""
-        connection = http.client.HTTPConnection(self.address, self.port, timeout=10)
-        with inside(self.netns), contextlib.closing(connection):
-            connection.request("GET", path, headers={"Host": host} if host else {})
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+        return ask(f"{self.address}:{self.port}", "GET", path, headers={"Host": host} if host else {}, netns=self.netns)

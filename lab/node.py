@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +12,14 @@ from lictor.events import agent_config as watches
 from lictor.routing import nginx, route_store, templates
 from lictor.spec.settings import load_settings
 
+from lab import forked
 from lab.consul import Consul
 from lab.daemon import Daemon, wait_for
 from lab.docker import Engine
 from lab.nginx import Nginx
 
 _SETTINGS = """
-state_dir = "{folder}/state"
+state_dir = "{state_dir}"
 [nginx]
 mode = "{mode}"
 conf_dir = "{nginx.conf_dir}"
@@ -64,8 +64,8 @@ class Node:
         self.nginx = Nginx(os.path.join(folder, "nginx"), address=address, netns=netns)
         self.watch_dir = self.consul.config_dir if watches else os.path.join(folder, "unwatched")
         self.settings_path = os.path.join(folder, "lictor.toml")
-        text = _SETTINGS.format(folder=folder, mode=mode, nginx=self.nginx, watch_dir=self.watch_dir) + settings
-        files.write_atomic(self.settings_path, text)
+        text = settings_text(os.path.join(folder, "state"), self.nginx, mode, self.watch_dir)
+        files.write_atomic(self.settings_path, text + settings)
         self.settings = load_settings({"LICTOR_CONFIG": self.settings_path})
         self.registrar: Daemon | None = None
 
@@ -114,21 +114,13 @@ class Node:
         return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
                 if pid not in own and mark in _environ_of(pid).split(b"\0")]
 
-    def command(self, argv: list[str]) -> list[str]:
-        """Return the command that runs a program on this node."""
-        return argv
-
     def run(self, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run the command `lictor`; the caller looks at its exit code."""
-        argv = self.command([os.path.join(sys.prefix, "bin", "lictor"), *words])
-        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s,
-                              env={**os.environ, **self.environ}, stdin=subprocess.DEVNULL)
+        return forked.lictor(words, environ={**os.environ, **self.environ}, timeout_s=timeout_s)
 
     def handler(self, name: str, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a handler as the agent would, to its end."""
-        argv = self.command([*process.handler_argv(name), *words])
-        return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=120,
-                              env={**os.environ, **self.environ})
+        return forked.handler(name, words, environ={**os.environ, **self.environ}, given=stdin)
 
     def apply(self, **changes: Any) -> None:
         """Apply the books service, changed so."""
@@ -168,6 +160,11 @@ class Node:
             return ""
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
+
+
+def settings_text(state_dir: str, nginx: Nginx, mode: str, watch_dir: str) -> str:
+    """Write a lictor.toml; lines that are appended belong to [watch]."""
+    return _SETTINGS.format(state_dir=state_dir, nginx=nginx, mode=mode, watch_dir=watch_dir)
 
 
 def _environ_of(pid: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Fixtures: the real programs, one of each kind for a test; Docker, which starts slowly, one for each process."""
+"""Fixtures: the real programs. Docker and Consul, which start slowly, are one for each process; nginx for each test."""
 
 import os
 import signal
@@ -86,24 +86,28 @@ def swarm(swarm_engine: Swarm) -> Iterator[Swarm]:
     swarm_engine.clear()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
-    """A dev agent for all tests of a module that do not break it; each test has services and keys of its own."""
+    """A dev agent, node-1, for tests that have services and keys of their own."""
     shared = Consul(str(tmp_path_factory.mktemp("consul")))
     try:
         yield shared.start()
     finally:
-        shared.stop(signal.SIGKILL)
+        shared.stop(signal.SIGKILL)  # asked to end it takes a second or two, over what is thrown away anyhow
 
 
 @pytest.fixture
-def consul(tmp_path: Path) -> Iterator[Consul]:
-    """A dev agent of its own, node-1, with nothing registered."""
-    agent = Consul(_folder(tmp_path, "consul"))
+def consul(agent: Consul) -> Iterator[Consul]:
+    """The agent with nothing registered, no key and no session. A test may also stop it, or start it otherwise."""
+    agent.clear()
+    started = agent.daemon
     try:
-        yield agent.start()
+        yield agent
     finally:
-        agent.stop(signal.SIGKILL)  # asked to end it takes a second or two, over what is thrown away anyhow
+        if agent.daemon is not started or not agent.daemon or not agent.daemon.running:
+            agent.stop(signal.SIGKILL)
+            agent.clear_files()
+            agent.start()
 
 
 @pytest.fixture

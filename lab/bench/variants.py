@@ -19,19 +19,8 @@ from lab.bench.contender import Front
 from lab.bench.probe import listens
 from lab.bench.world import World
 from lab.daemon import Daemon, free_ports, wait_for
+from lab.node import settings_text
 
-_SETTINGS = """
-state_dir = "{state}"
-[nginx]
-mode = "{mode}"
-conf_dir = "{nginx.conf_dir}"
-main_conf = "{nginx.main_conf}"
-pid_file = "{nginx.pid_file}"
-[watch]
-door = "{door}"
-config_dir = "{folder}"
-{http}
-"""
 _HTTP = """
 address = "127.0.0.1:{port}"
 secret_file = "{folder}/secret"
@@ -74,9 +63,11 @@ class Lictor:
         self.serve: Daemon | None = None
 
     def prepare(self, services: Sequence[str]) -> None:
-        files.write_atomic(self.settings_path, _SETTINGS.format(
-            state=self.state_dir, nginx=self.front.nginx, folder=self.folder, **self.variant._asdict(),
-            http=_HTTP.format(folder=self.folder, port=free_ports(1)[0]) if self.variant.door == "http" else ""))
+        text = settings_text(self.state_dir, self.front.nginx, self.variant.mode, self.folder)
+        text += f'door = "{self.variant.door}"\n'
+        if self.variant.door == "http":
+            text += _HTTP.format(folder=self.folder, port=free_ports(1)[0])
+        files.write_atomic(self.settings_path, text)
         settings = load_settings({"LICTOR_CONFIG": self.settings_path})
         for each in script.FOLDERS:
             os.makedirs(os.path.join(self.state_dir, each))

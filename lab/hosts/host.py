@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 from typing import Any
 
@@ -78,6 +79,11 @@ class Host(Node):
             return netns.first_process(self.netns) > 0
         except ProcessLookupError:
             return False
+
+    def run(self, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        argv = self.command([os.path.join(sys.prefix, "bin", "lictor"), *words])
+        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s,
+                              env={**os.environ, **self.environ}, stdin=subprocess.DEVNULL)
 
     def command(self, argv: list[str]) -> list[str]:
         """Return the command that runs a program on this host; raises ProcessLookupError if the host is dead."""

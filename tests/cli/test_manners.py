@@ -91,7 +91,7 @@ def test_what_the_terminal_cannot_show_is_shown_somehow(lictor: Command) -> None
     lictor("apply", lictor.file("books.json", BOOKS))
     lictor("hold", "books-service", "bis Mönchengladbach")
     lictor.environ["PYTHONIOENCODING"] = "ascii"
-    assert "bis M\\xf6nchengladbach" in lictor("status").stdout
+    assert "bis M\\xf6nchengladbach" in lictor.begin("status").communicate(timeout=60)[0]
     done = lictor("hold", "books-service", os.fsdecode(b"\xff\xfe"))
     assert done.returncode == 1 and "it must be UTF-8" in done.stderr
 

@@ -2,10 +2,6 @@
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +10,7 @@ import pytest
 from lab.bench import __main__ as bench
 from lab.bench import events, latency, limits, load, storm, template_double
 from lab.bench.peers import TEMPLATE
-from lab.leftovers import processes_naming
+from support import leaving
 from support.paths import REPOSITORY
 
 WRK = """Running 2s test @ http://127.0.0.1:8080/books
@@ -118,24 +114,12 @@ def test_what_fails_does_not_take_the_other_figures_with_it(monkeypatch: pytest.
 @pytest.mark.daemons
 def test_a_short_run_measures_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
-    folder = tempfile.mkdtemp(prefix="bench-", dir="/tmp")  # short: a socket's path may have 107 bytes
-    argv = [str(REPOSITORY / "scripts/bench"), "latency", "--quick", "--size", "1x3", "--rounds", "1",
-            "--only", "script", "--json", str(path)]
-    running = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, env={**os.environ, "TMPDIR": folder})
-    try:
-        output, _ = running.communicate(timeout=120)
-    finally:
-        running.terminate()
-        running.wait(30)
-        left = os.listdir(folder)
-        shutil.rmtree(folder)
-    assert running.returncode in (0, 1), output
+    code, output = leaving.run(REPOSITORY / "scripts/bench", "latency", "--quick", "--size", "1x3", "--rounds", 1,
+                               "--only", "script", "--json", path, timeout_s=120)
+    assert code in (0, 1), output
     figures = json.loads(path.read_text())
     rows = {row["contender"]: row for row in figures["parts"]["latency"]}
     assert {"lictor script reload", "plain script"} <= rows.keys(), output
     for row in rows.values():
         assert all(row[key] is not None for key in ("file_ms", "first_new_ms", "last_old_ms")), row
     assert figures["limits"] and any("consul-template" in line for line in figures["not_measured"])
-    assert processes_naming(folder) == {}
-    assert left == []

@@ -1,11 +1,7 @@
 """The verdict of scripts/chaos is strict, its evidence is read right, and a short run holds and leaves nothing."""
 
 import json
-import os
 import random
-import shutil
-import subprocess
-import tempfile
 import threading
 import time
 import types
@@ -23,7 +19,7 @@ from lab.chaos.faults import FAULTS
 from lab.chaos.timeline import Access, Address, Deed, Done, Event, Failed, Outage, Sample, Standing
 from lab.daemon import wait_for
 from lab.docker import Docker
-from lab.leftovers import processes_naming
+from support import leaving
 from support.paths import REPOSITORY
 
 BOOKS = "books-service"
@@ -310,21 +306,9 @@ def test_what_lasts_is_undone_at_the_end_and_what_cannot_be_done_or_undone_is_to
 @pytest.mark.timeout(600)
 def test_a_short_run_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
     summary_path = tmp_path / "summary.json"
-    folder = tempfile.mkdtemp(prefix="chaos-", dir="/tmp")  # short: a socket's path may have 107 bytes
-    chaos = subprocess.Popen([REPOSITORY / "scripts/chaos", "--minutes", "0.5", "--seed", "1", "--json", summary_path],
-                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             env={**os.environ, "TMPDIR": folder})
-    try:
-        output, _ = chaos.communicate(timeout=570)
-    finally:
-        chaos.terminate()
-        chaos.wait(60)
-        left = os.listdir(folder)
-        shutil.rmtree(folder)
-    assert chaos.returncode == 0, output
+    code, output = leaving.run(REPOSITORY / "scripts/chaos", "--minutes", 0.5, "--seed", 1, "--json", summary_path,
+                               timeout_s=570)
+    assert code == 0, output
     summary = json.loads(summary_path.read_text())
     assert summary["violations"] == [] and summary["requests"] > 500
     assert sum(each["done"] for each in summary["faults"].values()) >= 4
-    assert processes_naming(folder) == {} and folder not in Path("/proc/self/mounts").read_text()
-    assert subprocess.run(["ip", "link", "show", f"lictor{chaos.pid}"], capture_output=True).returncode
-    assert left == []

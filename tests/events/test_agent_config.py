@@ -71,11 +71,9 @@ def test_order_of_the_services_does_not_change_the_bytes() -> None:
             == agent_config.text(agent_config.routes(Settings(), dict(reversed(names.items())), [], installed)))
 
 
-def test_an_agent_runs_the_handlers_and_outgrows_its_connection_limit_by_a_reload(
-        consul: Consul, tmp_path: Path,
-) -> None:
+@pytest.mark.daemons
+def test_an_agent_runs_the_handlers_and_outgrows_its_connection_limit_by_a_reload(tmp_path: Path) -> None:
     """The agent is started with Consul's own 200 connections, then given 250 watches."""
-    consul.stop()
     consul = Consul(str(tmp_path / "consul"), config={"enable_local_script_checks": False, "limits": {}})
     static = agent_config.static(Settings(), [], recorder(tmp_path))
     static["service"]["check"]["interval"] = "1s"

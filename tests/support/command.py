@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lab import forked
 from lab.consul import Consul
 
 
@@ -23,15 +24,15 @@ class Command:
 
     def __call__(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """`given` is what it may read on stdin."""
-        return subprocess.run(self._argv(*words), capture_output=True, text=True, timeout=60, env=self.environ,
-                              input=given)
+        return forked.lictor(words, environ=self.environ, given=given)
 
     def begin(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Run it beside the test. It heeds SIGINT, though a shell in the background may have us ignore it."""
         heeding = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            return subprocess.Popen(self._argv(*words), stdout=stdout, stderr=subprocess.PIPE, text=True,
-                                    env=self.environ, stdin=subprocess.DEVNULL)
+            argv = [f"{sys.prefix}/bin/lictor", *words]
+            return subprocess.Popen(argv, stdout=stdout, stderr=subprocess.PIPE, text=True, env=self.environ,
+                                    stdin=subprocess.DEVNULL)
         finally:
             signal.signal(signal.SIGINT, heeding)
 
@@ -42,7 +43,3 @@ class Command:
 
     def status(self) -> list[dict[str, Any]]:
         return list(json.loads(self("status", "--json").stdout))
-
-    @staticmethod
-    def _argv(*words: str) -> list[str]:
-        return [f"{sys.prefix}/bin/lictor", *words]
