@@ -151,7 +151,7 @@ def test_status_shows_what_is_refused(lictor: Command, consul: Consul) -> None:
     consul.put("services/mails/replicas", "1")
     text = lictor("status").stdout
     for line in ("refused: services/books/replicas: is 'many'; it must be a whole number within 0..5",
-                 "refused: 'services/bad name/replicas': 'bad name' is no service's name",
+                 "not read: 'services/bad name/replicas': not lictor's. It reads services/NAME/KEY",
                  "refused: services/mails/spec: is missing; use `lictor apply FILE`"):
         assert line in text
 

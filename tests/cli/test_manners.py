@@ -110,9 +110,33 @@ def test_who_acts_for_a_service_is_said_also_when_nobody_does(lictor: Command) -
     assert "a node with [command] in its settings acts for it, and this one, node-1, has none" in (
         lictor("plan", "jobs").stdout)
     done = lictor("apply", lictor.file("books.json", {**BOOKS, "node": "node-l"}))
-    assert "but Consul sees no node node-l, and no other acts for it" in done.stdout
-    assert "no node acts for it: node node-l does not answer, or Consul has none of that name" in (
-        lictor("status").stdout)
+    nobody = "nobody acts: node-l is not in Consul. If its name has changed, `lictor apply` the spec with `node: NEW"
+    assert nobody in done.stdout and nobody in lictor("status").stdout
+    done = lictor("plan", "books-service")
+    assert done.returncode == 3 and nobody in done.stdout, done
+    for verb, *more in (("scale", "3"), ("deploy", "books:2"), ("rollback",)):
+        done = lictor(verb, "books-service", *more)
+        assert done.returncode == 1 and nobody in done.stderr, verb
+
+
+def test_a_service_moves_from_a_node_that_consul_does_not_know_and_from_no_other(lictor: Command,
+                                                                                 consul: Consul) -> None:
+    books = {"name": "books", "image": "books:1", "port": 8080}
+    lictor("apply", lictor.file("books.json", {**books, "node": "gone"}))
+    consul.request("PUT", "/v1/catalog/register", json.dumps({"Node": "lost", "Address": "10.0.0.9", "Service": {
+        "ID": "books-1", "Service": "books", "Port": 8080, "Meta": {"lictor-container": "c1"}}}))
+    assert "gone is not in Consul; its containers run on lost" in lictor("status").stdout
+    done = lictor("remove", "books")  # no node would end them
+    assert done.returncode == 1 and "its containers run on lost" in done.stderr
+    done = lictor("apply", lictor.file("books.json", {**books, "node": "lost"}))
+    assert done.returncode == 0 and "applied on lost; updated; but on hold: node lost does not answer" in done.stdout
+    assert "on hold: node lost does not answer" in lictor("status").stdout
+    done = lictor("apply", lictor.file("books.json", {**books, "node": "node-1"}))
+    assert done.returncode == 1 and "node was 'lost' and is 'node-1'; remove the service" in done.stderr
+    assert "`consul force-leave -prune lost` first" in done.stderr
+    consul.request("PUT", "/v1/catalog/deregister", json.dumps({"Node": "lost"}))
+    assert lictor("apply", lictor.file("books.json", {**books, "node": "node-1"})).returncode == 0
+    assert lictor("scale", "books", "3").stdout == "books: 3 desired\n"
 
 
 @pytest.mark.parametrize(("content", "said"), [

@@ -16,6 +16,7 @@ from lictor.adapters import files, heartbeat
 from lictor.adapters.consul import transport
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report
+from lictor.cli.setup import doctor
 from lictor.events import script, survey, timer
 from lictor.model import Clock
 from lictor.planner import service_state
@@ -33,7 +34,11 @@ SPEC = {"image": "books:1", "port": 8080, "node": "node-2", "route": {"path": "/
 
 @pytest.fixture
 def call(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> script.Call:
-    """A node with an agent and without nginx; Docker is not asked as long as no service is this node's."""
+    """A node with an agent and without nginx; Docker is not asked as long as no service is this node's.
+
+    The specs name another node of Consul.
+    """
+    consul.request("PUT", "/v1/catalog/register", {"Node": "node-2", "Address": "10.0.0.2"})
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     for each in script.FOLDERS:
         (tmp_path / "state" / each).mkdir(parents=True)
@@ -166,7 +171,17 @@ def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, cal
     context = Context(call.settings, Client.connect(), "node-1")
     assert {row.name: row.says.split(" (")[0] for row in status_report.read_status(context)} == {
         "books": "on hold: its spec cannot be read",
-        "other": "no node acts for it: node node-2 does not answer, or Consul has none of that name"}
+        "other": "on hold: node node-2 does not answer"}
+
+
+def test_a_service_of_a_node_that_consul_does_not_know_is_told_of_by_all(consul: Consul, call: script.Call) -> None:
+    put(consul, "books", node="vm1")
+    consul.register({"Name": "books", "Port": 8080, "Meta": {"lictor-container": "c1"}})
+    put(consul, "other")
+    said = "books: nobody acts: vm1 is not in Consul; its containers run on node-1. If its name has changed"
+    assert [each.partition(", `lictor")[0] for each in survey.look(call).problems] == [said]
+    finding = doctor.Test("services", lambda: doctor._services(call.settings, Client.connect()), "apply")
+    assert doctor._finding(finding, None).detail.startswith(said)
 
 
 def test_status_says_what_cannot_be_known_and_what_is_refused(consul: Consul, call: script.Call) -> None:

@@ -8,7 +8,7 @@ from lictor import errors
 from lictor.planner import desired, service_state
 from lictor.planner.service_state import State
 from lictor.spec import service_spec
-from lictor.spec.keys import group_by_service
+from lictor.spec.keys import Key, changed_services, describe_unknown, group_by_service
 
 from support.scene import state_of
 
@@ -102,10 +102,22 @@ def test_swarm_takes_fewer_names(name: str, fits: bool) -> None:
 
 def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
     entries = dict.fromkeys(["services/", "services/books/spec", "services/books/colour", "services/../x/spec",
-                             "services/Books/spec", "services/books/replicas"], b"")
-    grouped, problems = group_by_service(entries, "services/")
+                             "services/Books/spec", "services/books/replicas", "services/mails/color",
+                             "services/db/mongo/1", "other/books/spec"], b"")
+    grouped, unknown = group_by_service(entries, "services/")
     assert {name: sorted(keys) for name, keys in grouped.items()} == {"books": ["replicas", "spec"]}
-    assert len(problems) == 3
+    assert unknown == ["services/../x/spec", "services/Books/spec", "services/books/colour", "services/db/mongo/1"]
+    assert describe_unknown(unknown, "services/") == (
+        "'services/../x/spec', 'services/Books/spec', 'services/books/colour' and 1 more: not lictor's. It reads "
+        "services/NAME/KEY, where KEY is one of spec, replicas, image, color, hold, removed")
+    assert describe_unknown([], "services/") == ""
+
+
+@pytest.mark.parametrize("key", ["color", "replicas", "removed"])
+def test_a_service_whose_one_key_changes_has_changed(key: str) -> None:
+    name = f"services/books/{key}"
+    assert changed_services({name: Key(1, b"")}, {name: Key(2, b"x")}, "services/") == {"books"}
+    assert changed_services({}, {"services/books/instances": Key(2, b"x")}, "services/") == set()
 
 
 @pytest.mark.parametrize(("change", "said"), [

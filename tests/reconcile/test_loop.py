@@ -65,9 +65,10 @@ def test_a_service_without_a_port_is_brought_up_and_down(context: Context, engin
     loop.converge(context, "books")
     assert engine.containers("status=running") == ["books-1", "books-2"]
     context.client.put("services/books/removed", "")
+    context.client.put("services/books/instances", "2")  # another program's
     loop.converge(context, "books")
     assert engine.containers() == []
-    assert context.client.tree("services/books/").keys() == {"services/books/removed"}
+    assert context.client.tree("services/books/").keys() == {"services/books/removed", "services/books/instances"}
     assert context.client.get("lictor/state/books") is None
 
 

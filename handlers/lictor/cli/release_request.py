@@ -94,6 +94,7 @@ def _releasable(client: Client, prefix: str, name: str) -> Existing:
     service = service_keys.existing(client, prefix, name)
     if service.desired.spec and service.desired.spec.engine == "none":
         raise errors.Refused(f"{name}: its engine is none, so lictor only routes it and has nothing to release")
+    service_keys.require_actor(client, service)
     return service
 
 
@@ -107,7 +108,7 @@ def _rollback_target(service: Existing) -> dict[str, Any]:
         raise errors.Refused(f"{desired.name}: there is no earlier release on record")
     earlier, spec = service_spec.parse_spec(table, f"{service_state.KEY_PREFIX}{desired.name}"), desired.spec
     assert spec is not None
-    for key, before, after in service_keys.find_moves(earlier, spec):
+    for key, before, after in service_keys.find_moves(earlier, msgspec.structs.replace(spec, node=earlier.node)):
         raise errors.Refused(f"{desired.name}: {key} was {before!r} in the earlier release and is {after!r}; there is "
                              "no way back over that")
     return table

@@ -15,6 +15,7 @@ from lictor.adapters.consul.client import Client, Entry
 from lictor.planner import breaker, next_state
 from lictor.planner.desired import Desired, catalog_names, desired
 from lictor.planner.service_state import State
+from lictor.reconcile import observe, responsibility
 from lictor.reconcile.state_store import StateStore
 from lictor.spec import service_spec, spec_file
 from lictor.spec.keys import group_by_service
@@ -72,25 +73,24 @@ def apply(client: Client, prefix: str, tables: list[tuple[str, Table]]) -> Itera
 
     All specs are compared with each other, and with those in KV, before the first is written.
     """
-    entries = client.tree(prefix)
+    entries, nodes = client.tree(prefix), client.nodes()
     values = {key: entry.value for key, entry in entries.items()}
     changes: list[_Change] = []
     for path, table in tables:
         change = _change(client, entries, prefix, service_spec.parse_spec(table, path), table)
         if any(change.spec.name == other.spec.name for other in changes):
             raise errors.Refused(f"{path}: name is {change.spec.name!r}, as in another of these files")
-        _refuse_moves(change, path)
+        _refuse_moves(change, path, nodes)
         _refuse_conflicts(change.spec, values, prefix, path)
         values[f"{prefix}{change.spec.name}/spec"] = json.dumps(change.table).encode()
         changes.append(change)
-    alive = client.alive_nodes()
     for change in changes:
         own = f"{prefix}{change.spec.name}/"
         client.commit(_operations(change, entries, own))
         image = values.get(f"{own}image", b"").decode("utf-8", "backslashreplace")
         is_unchanged = change.old is not None and change.old.image == change.spec.image
         wins = f"; the key {own}image wins: {image}" if is_unchanged and image not in ("", change.spec.image) else ""
-        yield _applied(change, alive) + wins
+        yield _applied(change) + wins + outlook(client, read_service(client, prefix, change.spec.name))
 
 
 def _change(client: Client, entries: dict[str, Entry], prefix: str, spec: Spec, table: Table) -> _Change:
@@ -103,12 +103,36 @@ def _change(client: Client, entries: dict[str, Entry], prefix: str, spec: Spec, 
     return _Change(spec, old, table)
 
 
-def _applied(change: _Change, alive: frozenset[str]) -> str:
-    spec = change.spec
-    is_lost = alive and spec.node not in ("", *alive)  # without the right to see nodes, `alive` is empty
-    nobody = f"; but Consul sees no node {spec.node}, and no other acts for it" if is_lost else ""
-    node = f" on {spec.node}" if spec.node else ""
-    return f"{spec.name}: applied{node}; {'updated' if change.old else 'new'}{nobody}"
+def _applied(change: _Change) -> str:
+    node = f" on {change.spec.node}" if change.spec.node else ""
+    return f"{change.spec.name}: applied{node}; {'updated' if change.old else 'new'}"
+
+
+def outlook(client: Client, service: Existing) -> str:
+    """Say, behind what was written, why nothing comes of it for now; usually ""."""
+    spec, why_nobody = service.desired.spec, _why_nobody(client, service)
+    if why_nobody:
+        return f"; but {why_nobody}"
+    if service.desired.why_held:
+        return f"; but on hold: {service.desired.why_held}"
+    alive = client.alive_nodes()  # without the right to see nodes, it is empty
+    is_lost = spec and alive and spec.node not in ("", *alive)
+    return f"; but on hold: node {spec.node} does not answer" if spec and is_lost else ""
+
+
+def require_actor(client: Client, service: Existing) -> None:
+    """Refuse what no node would carry out."""
+    why_nobody = _why_nobody(client, service)
+    if why_nobody:
+        raise errors.Refused(f"{service.desired.name}: {why_nobody}")
+
+
+def _why_nobody(client: Client, service: Existing) -> str:
+    return responsibility.read_nobody(client, service.desired, _instances(client, service))
+
+
+def _instances(client: Client, service: Existing) -> list[model.Instance]:
+    return observe.instances(entry for name in service.desired.catalog_names for entry in client.health(name))
 
 
 def _operations(change: _Change, entries: dict[str, Entry], own: str) -> list[transactions.Operation]:
@@ -122,8 +146,8 @@ def _operations(change: _Change, entries: dict[str, Entry], own: str) -> list[tr
     return operations
 
 
-def scale(client: Client, prefix: str, name: str, count: str) -> int:
-    """Set the desired count, and return it: N, or by compare-and-set +N and -N from what is desired now."""
+def scale(client: Client, prefix: str, name: str, count: str) -> str:
+    """Set the desired count: N, or by compare-and-set +N and -N from what is desired now. Returns it, in words."""
     service = existing(client, prefix, name)
     key, spec = f"{prefix}{name}/replicas", service.desired.spec
     assert spec is not None
@@ -137,14 +161,21 @@ def scale(client: Client, prefix: str, name: str, count: str) -> int:
     except ValueError as error:
         raise errors.Refused(f"{key}: {error}") from error
     entry = service.keys.get(key)
+    require_actor(client, service)
     client.put(key, str(target), cas=(entry.modify_index if entry else 0) if is_relative else None)
-    return target
+    return f"{target} desired{outlook(client, service)}"
 
 
-def remove(client: Client, prefix: str, name: str) -> None:
-    """Write the tombstone: the node that runs the service drains and removes its containers, each nginx its route."""
-    _known(client, prefix, name)
+def remove(client: Client, prefix: str, name: str) -> str:
+    """Write the tombstone: the node that runs the service drains and removes its containers, each nginx its route.
+
+    Returns what comes of it, in words. If containers run where no node ends them, it is refused.
+    """
+    service = _known(client, prefix, name)
+    if _instances(client, service):
+        require_actor(client, service)
     client.put(f"{prefix}{name}/removed", "")
+    return f"is being removed{outlook(client, service)}"
 
 
 def hold(client: Client, prefix: str, name: str, why: str) -> None:
@@ -223,11 +254,15 @@ def find_moves(old: Spec, new: Spec) -> Iterator[tuple[str, str, str]]:
             yield key, before, after
 
 
-def _refuse_moves(change: _Change, path: str) -> None:
+def _refuse_moves(change: _Change, path: str, nodes: frozenset[str]) -> None:
+    """Refuse a move, unless it is that of a service whose node Consul does not know: its name may have changed."""
     if change.old and change.old.engine != "none":
         for key, before, after in find_moves(change.old, change.spec):
-            raise errors.Refused(f"{path}: {key} was {before!r} and is {after!r}; remove the service, wait until its "
-                                 "containers are gone, then apply it again")
+            if key != "node" or not nodes or before in nodes:
+                lost = (f". If {before} is lost for good, `consul force-leave -prune {before}` first, and apply this "
+                        "again" if key == "node" else "")
+                raise errors.Refused(f"{path}: {key} was {before!r} and is {after!r}; remove the service, wait until "
+                                     f"its containers are gone, then apply it again{lost}")
 
 
 def _refuse_conflicts(spec: Spec, values: dict[str, bytes], prefix: str, path: str) -> None:

@@ -38,8 +38,7 @@ def apply(session: Session, files: tuple[str, ...], name: str | None, host: str 
 @click.pass_obj
 def remove(session: Session, name: str) -> None:
     """Drain and remove all containers of a service, and its route. A new `apply` brings it back."""
-    service_keys.remove(session.client, session.settings.prefix, name)
-    click.echo(f"{name}: is being removed")
+    click.echo(f"{name}: {service_keys.remove(session.client, session.settings.prefix, name)}")
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -52,8 +51,7 @@ def scale(session: Session, name: str, count: str) -> None:
     It is 3, say, or +1 and -1 from the present one. Surplus instances are drained after a minute, or after what [heal]
     surplus_after in the settings says.
     """
-    target = service_keys.scale(session.client, session.settings.prefix, name, count)
-    click.echo(f"{name}: {target} desired")
+    click.echo(f"{name}: {service_keys.scale(session.client, session.settings.prefix, name, count)}")
 
 
 @click.command()

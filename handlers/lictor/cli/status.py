@@ -10,6 +10,7 @@ from lictor import errors
 from lictor.adapters.text import one_line
 from lictor.cli import status_report
 from lictor.cli.session import Session
+from lictor.cli.status_report import UNKNOWN
 from lictor.planner import replay
 
 
@@ -24,9 +25,10 @@ def status(session: Session, as_json: bool) -> None:
     elif rows:
         from lictor.cli import tables
 
-        tables.print_statuses(rows)
-        for problem in (problem for row in rows for problem in row.problems):
-            click.echo(f"refused: {one_line(problem)}")
+        tables.print_statuses([row for row in rows if row.name != UNKNOWN])
+        for row in rows:
+            for problem in row.problems:
+                click.echo(f"{'not read' if row.name == UNKNOWN else 'refused'}: {one_line(problem)}")
     else:
         click.echo("no services yet; `lictor apply FILE` makes one")
 
@@ -41,7 +43,7 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
     Each action has its reason; what deliberately is not done is shown too. Exit code 3: there is something to do.
     """
     context = session.context
-    known = sorted(row.name for row in status_report.read_status(context) if row.name != "?")
+    known = sorted(row.name for row in status_report.read_status(context) if row.name != UNKNOWN)
     actions = [action for each in ([name] if name else known) for action in status_report.decide_now(context, each)]
     needs_work = status_report.needs_work(actions)
     if name and name not in known and not needs_work:

@@ -13,8 +13,10 @@ from lictor.reconcile import act, history, observe, responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce
-from lictor.spec.keys import group_by_service
+from lictor.spec.keys import describe_unknown, group_by_service
 from lictor.spec.service_spec import DELEGATED, Spec
+
+UNKNOWN = "?"  # the name of the one row for keys that are no service's
 
 
 class Status(NamedTuple):
@@ -32,6 +34,7 @@ class Status(NamedTuple):
     says: str  # "as desired", or what is the matter, in words
     problems: list[str]  # refused input that stands
     color: str = ""  # the live one of a blue-green service
+    nobody: str = ""  # why no node acts for it; "": one does, or may
 
 
 class _Facts(NamedTuple):
@@ -42,14 +45,16 @@ class _Facts(NamedTuple):
     images: set[str]
     nginx_nodes: list[str]
     alive: frozenset[str]  # the nodes that Consul sees; empty without the right to see nodes
+    why_nobody: str  # why no node acts for it; "": one does, or may
 
 
 def read_status(context: Context) -> list[Status]:
     """Read the status of all services; a removed one is among them as long as an instance is left."""
     prefix, client = context.settings.prefix, context.client
-    grouped, stray_keys = group_by_service({key: each.value for key, each in client.tree(prefix).items()}, prefix)
+    grouped, unknown = group_by_service({key: each.value for key, each in client.tree(prefix).items()}, prefix)
     entries, states = client.everything(), StateStore(client).read_all()
-    alive, nginx_nodes = client.alive_nodes(), _nginx_nodes(context)
+    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context)
+    lictor_nodes = frozenset(entry["Node"]["Node"] for entry in entries.get("lictor", []))
     rows = []
     for name in observe.names(grouped, states):
         state = states.get(name, Stored()).state
@@ -58,10 +63,12 @@ def read_status(context: Context) -> list[Status]:
         instances = observe.instances(own)
         images = {str((each["Service"].get("Meta") or {}).get(model.META_IMAGE, "")) for each in own} - {""}
         if not service.removed or instances and service.spec and service.spec.engine != "none":
+            why_nobody = responsibility.describe_nobody(service, instances, nodes, lictor_nodes)
             rows.append(_status(_Facts(service, state, instances, [each for each in instances if _may_receive(each)],
-                                       images, nginx_nodes.get(name, []), alive)))
+                                       images, nginx_nodes.get(name, []), alive, why_nobody)))
     rows = [row._replace(problems=row.problems + _route_conflicts(row, rows, prefix)) for row in rows]
-    return rows + [Status("?", 0, 0, 0, "", "", "", "", [], "refused", [problem]) for problem in stray_keys]
+    return rows + ([Status(UNKNOWN, 0, 0, 0, "", "", "", "", [], "not read", [describe_unknown(unknown, prefix)])]
+                   if unknown else [])
 
 
 def _nginx_nodes(context: Context) -> dict[str, list[str]]:
@@ -83,12 +90,15 @@ def _status(facts: _Facts) -> Status:
     route = f"{spec.route.host}{spec.route.path}" if spec and spec.route and not desired.removed else ""
     image, engine, node = (spec.image, spec.engine, spec.node) if spec else ("", "", "")
     return Status(desired.name, 0 if desired.removed else desired.replicas, len(facts.receiving), len(facts.instances),
-                  image, engine, node, route, facts.nginx_nodes, _summary(facts), list(desired.problems), desired.color)
+                  image, engine, node, route, facts.nginx_nodes, _summary(facts), list(desired.problems), desired.color,
+                  facts.why_nobody)
 
 
 def _summary(facts: _Facts) -> str:
     """Say what is the matter, the weightiest first."""
     spec = facts.desired.spec
+    if facts.why_nobody:
+        return facts.why_nobody
     if facts.desired.removed:
         return "being removed"
     if facts.desired.why_held:
@@ -125,7 +135,7 @@ def _deviation(facts: _Facts, spec: Spec) -> str:
     if spec.port is None:
         return f"unknown: it has no port, so it is not in the catalogue. See `lictor plan {desired.name}` on its node"
     if not facts.instances and facts.alive and spec.node not in ("", *facts.alive):
-        return f"no node acts for it: node {spec.node} does not answer, or Consul has none of that name"
+        return f"on hold: node {spec.node} does not answer"
     if facts.images - {spec.image}:
         return f"converging: {', '.join(sorted(facts.images))} runs, {spec.image} is desired"
     if not len(facts.receiving) == desired.replicas == len(facts.instances):
@@ -142,13 +152,15 @@ def _route_conflicts(row: Status, rows: list[Status], prefix: str) -> list[str]:
 def decide_now(context: Context, name: str) -> list[dict[str, Any]]:
     """Decide what a reconcile would do with the service at this moment, and what it would leave, with reasons.
 
-    Each action has service, kind, container ("": it concerns none) and reason.
+    Each action has service, kind, container ("": it concerns none) and reason. Kind "nobody" is no action: a wish
+    stands, and no node carries it out.
     """
     reading = observe.settled(context, name, {})
     desired = reading.observation.desired
     if desired.spec and not responsibility.acts_here(context, desired):
-        reason = _who_acts(desired.spec, context.node)
-        return [{"service": name, "kind": "none", "container": "", "reason": reason}]
+        why_nobody = responsibility.read_nobody(context.client, desired, reading.observation.instances)
+        return [{"service": name, "kind": "nobody" if why_nobody else "none", "container": "",
+                 "reason": why_nobody or _who_acts(desired.spec, context.node)}]
     return [{"service": name, "kind": action.kind, "container": action.container, "reason": action.reason}
             for action in reading.actions]
 
@@ -174,7 +186,7 @@ def read_story(context: Context, name: str) -> dict[str, Any]:
 
 
 def needs_work(actions: list[dict[str, Any]]) -> bool:
-    return any(action["kind"] in KINDS_OF_ACTS for action in actions)
+    return any(action["kind"] in (*KINDS_OF_ACTS, "nobody") for action in actions)
 
 
 def describe_action(head: str, action: dict[str, Any]) -> str:

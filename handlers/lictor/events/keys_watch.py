@@ -18,7 +18,15 @@ from lictor.planner.desired import desired, route
 from lictor.planner.service_state import State
 from lictor.routing import route_store
 from lictor.routing.follow import refresh
-from lictor.spec.keys import Key, KeyCache, changed_services, group_by_service, read_cache, write_cache
+from lictor.spec.keys import (
+    Key,
+    KeyCache,
+    changed_services,
+    describe_unknown,
+    group_by_service,
+    read_cache,
+    write_cache,
+)
 from lictor.spec.settings import Settings
 
 _LOCK = ":scale.lock"  # no service's name has a colon
@@ -145,9 +153,9 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
              refused_before: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
     """Write and publish the routes of the services that changed; returns the refused ones, each with the reason, and
     the confirmed ones."""
-    grouped, stray_keys = group_by_service({name: key.value for name, key in keys.items()}, settings.prefix)
-    for problem in stray_keys:
-        log.event("refused", reason=problem)
+    grouped, unknown = group_by_service({name: key.value for name, key in keys.items()}, settings.prefix)
+    if unknown:
+        log.event("not read", reason=describe_unknown(unknown, settings.prefix))
     node, before, after = client.agent().name, read_routes(settings), dict[str, Route]()
     for name in sorted(changed):
         route = _route(settings.prefix, name, grouped.get(name, {}), before.get(name), node)

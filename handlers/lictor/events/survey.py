@@ -4,6 +4,7 @@ services that need work on this node."""
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from lictor import errors
 from lictor.adapters import clock, files, heartbeat, log, process
@@ -67,8 +68,19 @@ def look(call: script.Call) -> timer.Summary:
         trouble += _registrar_trouble(settings)
     todo = [name for name, reading in own.items() if _needs_work(reading)]
     observations = {name: reading.observation for name, reading in readings.items()}
-    return timer.Summary(time.time(), "", len(own), todo, _problems(context, observations, own),
-                         _pending(context, observations, own), trouble)
+    problems = [*_problems(context, observations, own), *_orphaned(context, entries, observations, own)]
+    return timer.Summary(time.time(), "", len(own), todo, problems, _pending(context, observations, own), trouble)
+
+
+def _orphaned(context: Context, entries: Mapping[str, list[dict[str, Any]]], observations: Mapping[str, Observation],
+              own: Iterable[str]) -> list[str]:
+    """Explain for which services no node acts. All nodes of Consul are only asked for if a service names another."""
+    lictor_nodes = frozenset(entry["Node"]["Node"] for entry in entries.get("lictor", []))
+    doubtful = [each for name, each in observations.items() if name not in own and each.spec.node not in lictor_nodes]
+    nodes = context.client.nodes() if any(each.spec.node for each in doubtful) else frozenset()
+    texts = {each.desired.name: responsibility.describe_nobody(each.desired, each.instances, nodes, lictor_nodes)
+             for each in doubtful}
+    return [f"{name}: {text}" for name, text in texts.items() if text]
 
 
 def _attempt(failed: str, step: Callable[[], object]) -> list[str]:

@@ -18,6 +18,7 @@ from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore
 from lictor.routing import announce
+from lictor.spec.keys import NAMES
 from lictor.spec.settings import Settings
 
 _POLL_S = 0.25
@@ -27,7 +28,6 @@ _PATIENCE_S = 120.0  # without an act, the timer goes on from here
 _LONGEST_WAIT_S = 60.0  # a wait that ends later than that is the timer's
 _FRESH_S = 5.0  # an older observation is made again before the next act
 _SERVICES_AT_ONCE = 8
-_AT_MOST_DELETED = 60  # Consul's transactions hold 64 operations
 _AGENT_RESTART_S = 10.0
 
 
@@ -180,19 +180,19 @@ def _notify(context: Context, reading: Reading, words: Mapping[str, str]) -> Non
 
 
 def _forget(context: Context, name: str) -> None:
-    """Delete a removed service's keys but for the tombstone, which stays for nodes that were away.
+    """Delete the keys of a removed service that are lictor's, but for the tombstone: nodes that were away need it.
 
-    If the service was applied again meanwhile, this is a Conflict.
+    A key below the same prefix that another program made stays. If the service was applied again meanwhile, this is a
+    Conflict.
     """
     own = f"{context.settings.prefix}{name}/"
-    keys = context.client.tree(own)
+    keys = {key: entry for key, entry in context.client.tree(own).items() if key.removeprefix(own) in NAMES}
     tombstone = keys.pop(f"{own}removed", None)
     if tombstone is None:
         raise errors.Conflict(f"{own}removed is gone: the service was applied again")
     if keys:
         context.client.commit([transactions.cas(f"{own}removed", tombstone.value, tombstone.modify_index),
-                               *(transactions.delete_cas(key, entry.modify_index)
-                                 for key, entry in list(keys.items())[:_AT_MOST_DELETED])])
+                               *(transactions.delete_cas(key, entry.modify_index) for key, entry in keys.items())])
     if context.client.get(f"{service_state.KEY_PREFIX}{name}"):
         context.client.delete(f"{service_state.KEY_PREFIX}{name}")
         history.note(context.client, name, {"kind": "removed", "node": context.node,

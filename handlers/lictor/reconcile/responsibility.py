@@ -1,6 +1,10 @@
 """The nodes' share of a service: which node acts for it, which reports bad input, and what is wrong with that."""
 
+from collections.abc import Iterable
+
+from lictor import model
 from lictor.adapters import heartbeat
+from lictor.adapters.consul.client import Client
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
 from lictor.planner.desired import Desired
 from lictor.planner.observation import Observation
@@ -26,6 +30,33 @@ def places_here(context: Context, service: Desired) -> bool:
 def reports_here(service: Desired, node: str) -> bool:
     """Decide whether bad input for the service is this node's to report; without an acting node it is every node's."""
     return service.spec is None or service.spec.node in ("", node)
+
+
+def describe_nobody(service: Desired, instances: Iterable[model.Instance], nodes: frozenset[str],
+                    lictor_nodes: frozenset[str]) -> str:
+    """Explain why no node acts for a service whose containers belong to one node; "" if its node acts, or may act.
+
+    `nodes` are those in Consul, `lictor_nodes` those with a service `lictor`; none: the token may not see them.
+    """
+    spec = service.spec
+    if spec is None or spec.engine not in CONTAINER_ENGINES or not nodes or spec.node in lictor_nodes:
+        return ""
+    if spec.node in nodes:
+        return "" if not lictor_nodes else (
+            f"nobody acts: node {spec.node} is in Consul without a service `lictor`. Nothing is started, healed "
+            "or removed until `lictor init` was run there")
+    elsewhere = sorted({each.node for each in instances if each.container_id} - {spec.node})
+    runs_on = f"; its containers run on {', '.join(elsewhere)}" if elsewhere else ""
+    return (f"nobody acts: {spec.node} is not in Consul{runs_on}. If its name has changed, `lictor apply` the spec "
+            "with `node: NEW-NAME`")
+
+
+def read_nobody(client: Client, service: Desired, instances: Iterable[model.Instance]) -> str:
+    """Ask Consul, and explain why no node acts for a service as `describe_nobody` does."""
+    if not service.spec or not service.spec.node:
+        return ""
+    lictor_nodes = frozenset(entry["Node"]["Node"] for entry in client.health("lictor"))
+    return describe_nobody(service, instances, client.nodes(), lictor_nodes)
 
 
 def describe_strays(context: Context, observation: Observation) -> str:

@@ -4,7 +4,7 @@ Handlers that start often import this module, so it imports little.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -14,6 +14,7 @@ from lictor.spec.settings import Settings
 
 CACHE = "keys.json"
 NAMES = ("spec", "replicas", "image", "color", "hold", "removed")
+_SHOWN_KEYS = 3
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -33,26 +34,40 @@ class KeyCache(msgspec.Struct, frozen=True):
 
 
 def group_by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
-    """Group the keys below `prefix` by service; also list the problems: keys of no service, and unknown ones."""
+    """Group the keys below `prefix` by service; also list the keys that are no service's.
+
+    Other programs may keep keys there. A colour alone makes no service: the articles' own system writes it.
+    """
     grouped: dict[str, dict[str, bytes]] = {}
-    problems = []
+    unknown = []
     for key, value in sorted(entries.items()):
-        name, _, rest = key.removeprefix(prefix).partition("/")
-        if not key.startswith(prefix) or not rest and not name:
-            continue
-        if not model.is_name(name):
-            problems.append(f"{key[:200]!r}: {name[:100]!r} is no service's name; keys are {prefix}NAME/KEY")
-        elif rest in NAMES:
+        name, rest = _split(key, prefix)
+        if model.is_name(name) and rest in NAMES:
             grouped.setdefault(name, {})[rest] = value
         elif rest:
-            problems.append(f"{key[:200]!r}: unknown key; known below {prefix}{name}/ are {', '.join(NAMES)}")
-    return grouped, problems
+            unknown.append(key)
+    return {name: keys for name, keys in grouped.items() if keys.keys() - {"color"}}, unknown
+
+
+def _split(key: str, prefix: str) -> tuple[str, str]:
+    """Split a key into the service's name and the rest; the rest is empty for a folder."""
+    name, _, rest = key.removeprefix(prefix).partition("/") if key.startswith(prefix) else ("", "", "")
+    return name, rest
+
+
+def describe_unknown(unknown: Sequence[str], prefix: str) -> str:
+    """Name the keys that are no service's, at most three of them; "" without any."""
+    if not unknown:
+        return ""
+    more = f" and {len(unknown) - _SHOWN_KEYS} more" if len(unknown) > _SHOWN_KEYS else ""
+    return (f"{', '.join(repr(key[:200]) for key in unknown[:_SHOWN_KEYS])}{more}: not lictor's. It reads "
+            f"{prefix}NAME/KEY, where KEY is one of {', '.join(NAMES)}")
 
 
 def changed_services(old: Mapping[str, Key], new: Mapping[str, Key], prefix: str) -> set[str]:
     """Name the services with a key that is new, changed or gone."""
-    differing = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
-    return set(group_by_service(dict.fromkeys(differing, b""), prefix)[0])
+    differing = (_split(key, prefix) for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return {name for name, rest in differing if model.is_name(name) and rest in NAMES}
 
 
 def known_services(settings: Settings) -> set[str]:

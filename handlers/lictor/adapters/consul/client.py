@@ -108,7 +108,7 @@ class Client:
         for check in checks:
             checks_by_owner.setdefault((check["Node"], check["ServiceID"]), []).append(check)
         found: dict[str, list[dict[str, Any]]] = {}
-        for name in filter(_fits_a_path, (row["Node"] for row in self._rows("/v1/catalog/nodes", _NODE)[1])):
+        for name in sorted(self.nodes()):
             node, services = self._http.get(_decode_node, f"/v1/catalog/node/{name}")
             for service in services:
                 own = checks_by_owner.get((name, ""), []) + checks_by_owner.get((name, service["ID"]), [])
@@ -123,6 +123,10 @@ class Client:
     def node_checks(self, node: str) -> dict[str, dict[str, Any]]:
         """List the checks that the catalogue has of a node, by check ID; only those that the token may read."""
         return {row["CheckID"]: row for row in self._rows(f"/v1/health/node/{node}", _CHECK)[1]}
+
+    def nodes(self) -> frozenset[str]:
+        """Name all nodes of the catalogue, whatever their health."""
+        return frozenset(filter(_fits_a_path, (row["Node"] for row in self._rows("/v1/catalog/nodes", _NODE)[1])))
 
     def alive_nodes(self) -> frozenset[str]:
         """Name the nodes whose serfHealth is passing."""

@@ -13,8 +13,10 @@ from lictor import errors
 from lictor.adapters import clock, docker, files, heartbeat, process, secret_files
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
+from lictor.cli import status_report
 from lictor.cli.setup import detect, unit_files
 from lictor.events import agent_config, http_door, script, timer
+from lictor.reconcile.context import Context
 from lictor.routing import nginx, nginx_socket, publish
 from lictor.spec import delegation_settings
 from lictor.spec.settings import Nginx, Notify, Settings
@@ -157,6 +159,8 @@ def _consul(settings: Settings, client: Client) -> Iterator[Test]:
     yield Test("descriptors", lambda: check_descriptors(settings, detect.read_agents_descriptors("/")), restart)
     yield Test("timer", lambda: _timer(settings, client),
                f"{restart}; with ACLs its default token needs the policy agent", "Consul")
+    yield Test("services", lambda: _services(settings, client), "apply them with the name of a node that is there",
+               "Consul")
     rights: dict[str, Callable[[], object]] = {
         f"read {settings.prefix}": lambda: client.get(f"{settings.prefix}{_PROBE}"),
         f"write {settings.prefix}": lambda: client.put(f"{settings.prefix}{_PROBE}", "", cas=_NEVER),
@@ -167,6 +171,15 @@ def _consul(settings: Settings, client: Client) -> Iterator[Test]:
     }
     for right, attempt in rights.items():
         yield Test(f"may {right}", partial(_allowed, attempt), "give the token the policies of consul.d/acl", "Consul")
+
+
+def _services(settings: Settings, client: Client) -> str:
+    """Test that a node acts for each service."""
+    rows = status_report.read_status(Context(settings, client, client.agent().name))
+    lost = [f"{row.name}: {row.nobody}" for row in rows if row.nobody]
+    if lost:
+        raise errors.Refused("; ".join(lost))
+    return f"a node acts, or may act, for each of {len(rows)}"
 
 
 def _allowed(attempt: Callable[[], object]) -> str:

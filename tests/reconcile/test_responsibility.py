@@ -1,0 +1,40 @@
+"""Which node acts for a service, and what is said if none does."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from lictor import model
+from lictor.planner.desired import Desired
+from lictor.reconcile import responsibility
+from lictor.spec.service_spec import Spec
+
+
+def instance(node: str, container_id: str = "c1") -> model.Instance:
+    return model.instance({"Node": {"Node": node}, "Checks": [], "Service": {
+        "ID": "books-1", "Service": "books", "Port": 8080, "Meta": {model.META_CONTAINER: container_id}}})
+
+
+@pytest.mark.parametrize(("engine", "node", "nodes", "lictor_nodes", "instances", "said"), [
+    ("docker", "vm1", ["vm1", "vm2"], ["vm1", "vm2"], [instance("vm1")], ""),
+    ("docker", "vm1", ["vm2"], ["vm2"], [instance("vm2")],
+     "nobody acts: vm1 is not in Consul; its containers run on vm2. If its name has changed, `lictor apply` the spec "
+     "with `node: NEW-NAME`"),
+    ("docker", "vm1", ["vm2", "vm3"], ["vm2"], [instance("vm3"), instance("vm2")],
+     "nobody acts: vm1 is not in Consul; its containers run on vm2, vm3. If"),
+    ("docker", "vm1", ["vm2"], [], [], "nobody acts: vm1 is not in Consul. If its name has changed"),
+    ("docker", "vm1", ["vm2"], ["vm2"], [instance("vm2", "")], "nobody acts: vm1 is not in Consul. If"),
+    ("docker", "vm1", ["vm1", "vm2"], ["vm2"], [instance("vm1")],
+     "nobody acts: node vm1 is in Consul without a service `lictor`. Nothing is started, healed or removed until"),
+    ("docker", "vm1", ["vm1"], [], [], ""),  # the token may not see the service lictor
+    ("docker", "vm1", [], [], [], ""),  # nor the nodes
+    ("swarm", "", ["vm2"], ["vm2"], [], ""),
+    ("none", "", ["vm2"], ["vm2"], [], ""),
+])
+def test_nobody_acts_for_a_service_whose_node_is_not_there(
+        engine: str, node: str, nodes: list[str], lictor_nodes: list[str], instances: Iterable[model.Instance],
+        said: str) -> None:
+    spec = Spec(name="books", engine=engine, node=node, image="books:1")
+    service = Desired("books", spec, {}, 1, "", "", "", False, ())
+    text = responsibility.describe_nobody(service, instances, frozenset(nodes), frozenset(lictor_nodes))
+    assert text.startswith(said) and bool(text) == bool(said)
