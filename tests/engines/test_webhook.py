@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from lictor import errors
 from lictor.adapters import http
+from lictor.engines import jenkins as jenkins_engine
 from lictor.engines import registry
 from lictor.engines.protocols import Order
 from lictor.spec import service_spec
@@ -360,3 +361,10 @@ def test_what_jenkins_has_forgotten_is_not_known(jenkins: Jenkins, token_file: P
 def test_a_console_that_cannot_be_read_changes_nothing(jenkins: Jenkins, token_file: Path) -> None:
     jenkins.failures = [("consoleText", 0)]
     assert built(jenkins, token_file) == f"{jenkins.url}job/deploy-books/1/: SUCCESS"
+
+
+@pytest.mark.parametrize("part", ["/job/x", "job/a/", "/job/1", "/", "/job/!"])
+def test_a_long_answer_of_jenkins_takes_no_time(part: str) -> None:
+    """A pattern took 3 s at 48 kB, and four times as long for twice as much."""
+    with pytest.raises(errors.Refused, match="does not say which build"):
+        jenkins_engine._started({"executable": {"url": part * 200_000}})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.adapters import process
+from lictor.adapters import clock, process
 from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, keys_watch, script
 from lictor.routing import nginx
@@ -51,6 +51,7 @@ class Here:
 def here(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    monkeypatch.setattr(keys_watch, "_LEAST_RELOAD_INTERVAL_S", 0.0)
     return Here(consul, tmp_path)
 
 
@@ -141,6 +142,41 @@ def test_an_agent_that_cannot_reload_delays_the_watches_alone(here: Here) -> Non
     assert here.follow() == set()
     keys_watch.watch(here.call)
     assert [each["service"] for each in json.loads(here.watches.read_text())["watches"]] == ["books"]
+
+
+def test_an_agent_is_reloaded_at_once_and_then_once_in_half_a_minute_for_all(
+        here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys_watch, "_LEAST_RELOAD_INTERVAL_S", 30.0)
+    reloads, uptime_s = list[float](), clock.uptime_s()
+    monkeypatch.setattr(Client, "reload_agent", lambda _: reloads.append(uptime_s))
+
+    def watched() -> list[str]:
+        return [each["service"] for each in json.loads(here.watches.read_text())["watches"]]
+
+    for number in range(8):
+        here.put(f"books-{number}", route={"path": f"/books-{number}"})
+        here.follow()
+        monkeypatch.setattr(clock, "uptime_s", lambda: uptime_s + number)  # noqa: B023
+        keys_watch.watch(here.call)
+    assert len(reloads) == 1 and watched() == ["books-0"]
+    monkeypatch.setattr(clock, "uptime_s", lambda: uptime_s + 30)
+    keys_watch.watch(here.call)  # as the timer does
+    assert len(reloads) == 2 and watched() == [f"books-{number}" for number in range(8)]
+    here.put("another", route={"path": "/another"})
+    here.follow()
+    monkeypatch.setattr(clock, "uptime_s", lambda: 3.0)  # the machine was started again
+    keys_watch.watch(here.call)
+    assert len(reloads) == 3
+
+
+@pytest.mark.parametrize(("count", "words"), [(2, ["books-0", "books-1"]), (20_000, ["--sweep"])])
+def test_very_many_services_are_swept_as_no_argv_holds_their_names(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, words: list[str]) -> None:
+    call = script.Call(load_settings({}), None, argparse.Namespace())
+    started = list[list[str]]()
+    monkeypatch.setattr(process, "spawn_handler", lambda name, args, **_: started.append(args))
+    call.reconcile([f"books-{number}" for number in range(count)])
+    assert started == [words]
 
 
 def test_watches_that_init_wrote_afresh_are_filled_in_again(here: Here) -> None:

@@ -32,7 +32,7 @@ def test_a_compose_spec_needs_little_and_its_project_is_part_of_the_release() ->
     ({"project": {"folder": "/srv/../etc"}}, "must be a folder's whole path"),
     ({"project": {"folder": "/srv/.."}}, "must be a folder's whole path"),
     ({"project": {"folder": "/srv/./books"}}, "must be a folder's whole path"),
-    ({"project": {"folder": "/srv/books\n"}}, "must be a folder's whole path"),
+    ({"project": {"folder": "/srv/bo\noks"}}, "must be a folder's whole path"),
     ({"project": {"folder": "/srv/books", "file": "../x.yml"}}, "file is '../x.yml'; it must be a plain name"),
     ({"project": {"folder": "/srv/books", "file": "--help"}}, "file is '--help'; it must be a plain name"),
     ({"project": {"folder": "/srv/books", "name": "-Books"}}, "must be a Compose project's name"),

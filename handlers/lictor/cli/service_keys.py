@@ -13,7 +13,7 @@ from lictor.adapters import retry
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client, Entry
 from lictor.planner import breaker, next_state
-from lictor.planner.desired import Desired, catalog_names, desired
+from lictor.planner.desired import Desired, catalog_names, desired, read_text
 from lictor.planner.service_state import State
 from lictor.reconcile import observe, responsibility
 from lictor.reconcile.state_store import StateStore
@@ -87,7 +87,7 @@ def apply(client: Client, prefix: str, tables: list[tuple[str, Table]]) -> Itera
     for change in changes:
         own = f"{prefix}{change.spec.name}/"
         client.commit(_operations(change, entries, own))
-        image = values.get(f"{own}image", b"").decode("utf-8", "backslashreplace")
+        image = read_text(values.get(f"{own}image", b""))
         is_unchanged = change.old is not None and change.old.image == change.spec.image
         wins = f"; the key {own}image wins: {image}" if is_unchanged and image not in ("", change.spec.image) else ""
         yield _applied(change) + wins + outlook(client, read_service(client, prefix, change.spec.name))

@@ -23,6 +23,7 @@ _ITEM = re.compile(r"/(queue/item/\d+)/?$", re.ASCII)
 _BUILD = re.compile(r"/((?:job/[!$-.0->@-~]+/)+\d+)/?$", re.ASCII)
 _CRUMB_FIELD = re.compile(r"[A-Za-z0-9.-]+", re.ASCII)
 _WORD = re.compile(r"[!-~]+", re.ASCII)
+_LONGEST_URL = 2000  # of those that Jenkins answers; the patterns take long for long ones
 
 
 def build(settings: delegation_settings.Jenkins, url: str, *, headers: Mapping[str, str], body: bytes | None,
@@ -63,7 +64,7 @@ class _Session:
         answer = retry.unavailable(lambda: self._ask("POST", url, {**headers, **own}, body), only=http.NotSent,
                                    timeout_s=self._left_s(), called_off=self._called_off)
         http.refuse_failure(answer)
-        item = _ITEM.search(answer.headers.get("Location", ""))
+        item = _ITEM.search(answer.headers.get("Location", "")[:_LONGEST_URL])
         if answer.status != 201 or item is None:
             raise errors.Refused(f"the answer is {answer.status}, and 201 with an item of the queue was expected; the "
                                  "url must be that of a job's buildWithParameters")
@@ -132,7 +133,7 @@ def _started(item: dict[str, Any]) -> str:
     executable = item.get("executable")
     if not isinstance(executable, dict):
         raise errors.Unavailable(f"in the queue: {last_lines(str(item.get('why') or 'no reason given'))}")
-    path = _BUILD.search(str(executable.get("url")))
+    path = _BUILD.search(str(executable.get("url"))[:_LONGEST_URL])
     if path is None:
         raise errors.Refused("Jenkins does not say which build it is")
     return path[1]

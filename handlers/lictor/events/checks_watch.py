@@ -19,7 +19,7 @@ def run(call: script.Call) -> int:
         raise errors.Refused(f"stdin holds no checks payload of a Consul watch: {error!r}") from error
     names = services_behind(critical, keys.known_services(call.settings))
     if names:
-        call.spawn("lictor-reconcile", *names)
+        call.reconcile(names)
     return 0
 
 

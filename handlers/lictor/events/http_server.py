@@ -166,7 +166,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             announce.report(state_dir, self.call.token_file, only_routed)
         if names == only_routed:
             return functools.partial(time.sleep, _ANNOUNCE_EVERY_S)
-        child = self.call.spawn("lictor-reconcile", *sorted(names - only_routed))
+        child = self.call.reconcile(names - only_routed)
         return functools.partial(_wait, child, _RECONCILE_EVERY_S)  # a long one must not hold up those of others
 
     def _start_handler(self, handler: str, event: Event) -> Callable[[], object]:

@@ -11,10 +11,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from lictor import errors
-from lictor.adapters import files, log, process
+from lictor.adapters import clock, files, log, process
 from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, http_door, script
-from lictor.planner.desired import desired, route
+from lictor.planner.desired import desired, route, specs_of
 from lictor.planner.service_state import State
 from lictor.routing import route_store
 from lictor.routing.follow import refresh
@@ -29,6 +29,7 @@ from lictor.spec.keys import (
 )
 from lictor.spec.settings import Settings
 
+_LEAST_RELOAD_INTERVAL_S = 30.0  # all watches of an agent fire at each reload
 _LOCK = ":scale.lock"  # no service's name has a colon
 
 Route = dict[str, Any]  # as routes/NAME.json holds it
@@ -48,7 +49,7 @@ def run(call: script.Call) -> int:
     consul_index = os.environ.get("CONSUL_INDEX", "")
     changed = follow(call, keys, int(consul_index) if consul_index.isdigit() else None)
     if changed:
-        call.spawn("lictor-reconcile", *sorted(changed))
+        call.reconcile(changed)
     watch(call)
     return 0
 
@@ -91,7 +92,8 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
 
 
 def watch(call: script.Call) -> None:
-    """Watch exactly the routed services; the agent is reloaded only if their set changed."""
+    """Watch exactly the routed services. The agent is reloaded only if their set changed, and not soon after a reload:
+    the timer, which calls this too, then comes back to it."""
     settings = call.settings
     if not settings.nginx:
         return
@@ -100,11 +102,14 @@ def watch(call: script.Call) -> None:
         services, secret = read_routed_services(settings), http_door.read_secret(settings)
         if services == cache.watching and _watched(path, settings, secret) in (None, set(services.values())):
             return
+        if cache.reloaded_at and 0 <= clock.uptime_s() - cache.reloaded_at < _LEAST_RELOAD_INTERVAL_S:
+            log.event("watch", outcome="waits", reason="the agent was reloaded just now. The timer comes back to it.")
+            return
         options = script.inherited(settings, call.token_file)
         routes = agent_config.routes(settings, services, options, process.handler_argv, secret)
         files.write_atomic(path, agent_config.text(routes), mode=0o640)
         Client.connect(token_file=call.token_file).reload_agent()
-        write_cache(settings, replace(cache, watching=services))
+        write_cache(settings, replace(cache, watching=services, reloaded_at=clock.uptime_s()))
     log.event("watch", services=len(services), outcome="done", reason="the set of routed services changed")
 
 
@@ -158,7 +163,7 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
         log.event("not read", reason=describe_unknown(unknown, settings.prefix))
     node, before, after = client.agent().name, read_routes(settings), dict[str, Route]()
     for name in sorted(changed):
-        route = _route(settings.prefix, name, grouped.get(name, {}), before.get(name), node)
+        route = _route(settings.prefix, name, grouped, before.get(name), node)
         if route:
             after[name] = route
     conflicts = {name: f"{settings.prefix}{name}/spec: {why}" for name, why in drop_conflicts(before, after).items()}
@@ -196,9 +201,10 @@ def _stays(old: Route | None, new: Route) -> bool:
     return old is not None and not old["removed"] and (old["host"], old["path"]) == (new["host"], new["path"])
 
 
-def _route(prefix: str, name: str, keys: Mapping[str, bytes], old: Route | None, node: str) -> Route | None:
+def _route(prefix: str, name: str, grouped: Mapping[str, Mapping[str, bytes]], old: Route | None,
+           node: str) -> Route | None:
     """Make the service's route; None: it never had one, or its spec is refused and the old route stays."""
-    service = desired(name, keys, State(), prefix)
+    service = desired(name, grouped.get(name, {}), State(), prefix, specs_of(grouped))
     for problem in service.problems:
         log.event("refused", service=name, reason=problem)
     if service.removed or service.spec and not service.spec.route:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from lictor import errors
@@ -14,6 +14,9 @@ from lictor.spec.settings import DEFAULT_PATH, Settings, load_settings
 
 _LONGEST_PAYLOAD = 64 * 1024 * 1024
 FOLDERS = ("routes", "peers", "locks")
+
+
+_MOST_NAMES = 500  # in one argv
 
 
 class Call(NamedTuple):
@@ -28,6 +31,12 @@ class Call(NamedTuple):
         """Start a handler that outlives this process, with the same settings and token."""
         return process.spawn_handler(handler, [*inherited(self.settings, self.token_file), *words],
                                      state_dir=self.settings.state_dir, stdin=stdin, environ=environ)
+
+
+    def reconcile(self, names: Collection[str]) -> subprocess.Popen[bytes]:
+        """Start a reconcile of these services; of very many, a sweep, which observes all of them at once."""
+        words = sorted(names) if len(names) <= _MOST_NAMES else ["--sweep"]
+        return self.spawn("lictor-reconcile", *words)
 
 
 def inherited(settings: Settings, token_file: str | None) -> list[str]:

@@ -15,7 +15,7 @@ def main(description: str, words: list[str], text: bytes | None) -> int:
     def run(call: script.Call) -> int:
         body = sys.stdin.buffer.read(payload.LONGEST_BYTES + 1) if text is None else text
         return handle(call, call.arguments.name, body, payload.index(os.environ.get("CONSUL_INDEX", "")),
-                      lambda names: call.spawn("lictor-reconcile", *names))
+                      call.reconcile)
 
     options = script.make_parser(description)
     options.add_argument("name", metavar="NAME", help="the service, as in services/NAME/spec")

@@ -10,6 +10,7 @@ import msgspec
 from lictor import errors, model
 from lictor.planner.service_state import LastGood, State
 from lictor.spec import placement, service_spec
+from lictor.spec.quantities import strip
 
 # What a container is made from: a change of one of these is a release, not a scaling.
 _RELEASE_KEYS = ("image", "port", "environment", "env_file", "check", "command", "entrypoint", "volumes", "networks",
@@ -54,12 +55,16 @@ class Desired(NamedTuple):
         return catalog_names(self.spec) if self.spec else []
 
 
-def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "services/") -> Desired:
-    """Read one service's keys. A value that is refused, or gone, is replaced by the last good one."""
+def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "services/",
+            specs: Mapping[str, bytes] = {}) -> Desired:
+    """Read one service's keys. A value that is refused, or gone, is replaced by the last good one.
+
+    `specs`: the spec keys of other services, those that `look_alikes` names at least.
+    """
     problems: list[str] = []
     removed, last_good = "removed" in keys, state.last_good
     why_held = _why_held(keys)
-    table, spec = _spec(name, keys, last_good, problems, f"{prefix}{name}/spec")
+    table, spec = _spec(name, keys, last_good, problems, f"{prefix}{name}/spec", specs)
     if spec is None or table is None:
         return Desired(name, None, None, 0, "", "", why_held, removed, tuple(problems))
     image = _image(keys, last_good, spec, problems, f"{prefix}{name}/image")
@@ -67,7 +72,7 @@ def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "s
         table = {**table, "image": image}
         spec = msgspec.structs.replace(spec, image=image)
     replicas, why, is_given = _replicas(keys, last_good, spec, problems, f"{prefix}{name}/replicas")
-    color_key = _text(keys.get("color", b""))[:40]
+    color_key = read_text(keys.get("color", b""))[:40]
     color = _color(spec, color_key, state, problems, f"{prefix}{name}/color")
     return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems), fingerprint(spec),
                    color_key, is_given)
@@ -77,6 +82,17 @@ def catalog_names(spec: service_spec.Spec) -> list[str]:
     """List the names in the catalogue that a service may ever have, one for each colour."""
     colors = model.COLORS if spec.release.strategy == "blue-green" else ("",)
     return [model.catalog_name(spec.name, color) for color in colors]
+
+
+def specs_of(grouped: Mapping[str, Mapping[str, bytes]]) -> dict[str, bytes]:
+    """Pick the spec keys of all services that were not removed."""
+    return {name: keys["spec"] for name, keys in grouped.items() if "spec" in keys and "removed" not in keys}
+
+
+def look_alikes(spec: service_spec.Spec) -> list[str]:
+    """Name the services that may have a name in the catalogue in common with this one: one with a colour behind."""
+    bases = [spec.name.removesuffix(f"-{color}") for color in model.COLORS if spec.name.endswith(f"-{color}")]
+    return [*bases, *(name for name in catalog_names(spec) if name != spec.name)]
 
 
 def fingerprint(spec: service_spec.Spec) -> str:
@@ -106,18 +122,18 @@ def route(desired: Desired, node: str) -> dict[str, Any] | None:
 
 def _why_held(keys: Mapping[str, bytes]) -> str:
     if "hold" in keys:
-        return f"the hold key is set ({_text(keys['hold'])[:100] or 'without a word'})"
+        return f"the hold key is set ({read_text(keys['hold'])[:100] or 'without a word'})"
     return "" if "spec" in keys or "removed" in keys else (
         "its spec cannot be read (a key that is gone removes nothing; `lictor remove` does)")
 
 
-def _spec(name: str, keys: Mapping[str, bytes], last_good: LastGood, problems: list[str],
-          key: str) -> tuple[dict[str, Any] | None, service_spec.Spec | None]:
+def _spec(name: str, keys: Mapping[str, bytes], last_good: LastGood, problems: list[str], key: str,
+          specs: Mapping[str, bytes]) -> tuple[dict[str, Any] | None, service_spec.Spec | None]:
     if "spec" in keys:
         try:
             table = service_spec.read_spec(keys["spec"])
             spec = service_spec.parse_spec(table, key)
-            problem = _problem(spec, name, last_good)
+            problem = _problem(spec, name, last_good) or _look_alike(spec, specs)
             if not problem:
                 return table, spec
             problems.append(f"{key}: {problem}")
@@ -146,12 +162,24 @@ def _problem(spec: service_spec.Spec, name: str, last_good: LastGood) -> str:
     return ""
 
 
+def _look_alike(spec: service_spec.Spec, specs: Mapping[str, bytes]) -> str:
+    """Say which service has a name in the catalogue in common: each of the two would route and count the other's."""
+    for name in look_alikes(spec):
+        try:
+            other = service_spec.parse_spec(service_spec.read_spec(specs.get(name, b"")), "")
+        except (ValueError, RecursionError, errors.Refused):
+            continue
+        if shared := set(catalog_names(spec)) & set(catalog_names(other)):
+            return f"name is {spec.name!r}, and {name} is {min(shared)} in the catalogue too; rename one of them"
+    return ""
+
+
 def _image(keys: Mapping[str, bytes], last_good: LastGood, spec: service_spec.Spec, problems: list[str],
            key: str) -> str:
     if "image" not in keys or spec.engine == "none":
         return spec.image
     try:
-        return service_spec.parse_image(_text(keys["image"]), spec.engine)
+        return service_spec.parse_image(read_text(keys["image"]), spec.engine)
     except ValueError as error:
         problems.append(f"{key}: {error}")
         return last_good.image or spec.image
@@ -175,7 +203,7 @@ def _replicas(keys: Mapping[str, bytes], last_good: LastGood, spec: service_spec
     kept = max(spec.replicas.min, min(spec.replicas.max, last))
     if "replicas" in keys:
         try:
-            count = service_spec.parse_replicas(_text(keys["replicas"]), spec.replicas)
+            count = service_spec.parse_replicas(read_text(keys["replicas"]), spec.replicas)
             return count, f"replicas key is {count}", True
         except ValueError as error:
             problems.append(f"{key}: {error}")
@@ -184,5 +212,6 @@ def _replicas(keys: Mapping[str, bytes], last_good: LastGood, spec: service_spec
     return kept, f"spec's initial count is {kept}" if is_first else f"{kept} is the last good count", False
 
 
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "backslashreplace")
+def read_text(value: bytes) -> str:
+    """Read the value of a key that holds one word."""
+    return strip(value.decode("utf-8", "backslashreplace"))

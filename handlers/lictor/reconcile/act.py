@@ -156,7 +156,7 @@ class Executor:
         color_key = f"{self._settings.prefix}{self._name}/color"
         color = self._client.get(color_key, consistent=True)
         state, index = self._states.read(self._name, consistent=True)
-        observed_color = color.value.decode("utf-8", "backslashreplace")[:40] if color else ""
+        observed_color = desired.read_text(color.value)[:40] if color else ""
         if observed_color != self._observation.desired.color_key:
             raise errors.Conflict(f"{color_key} changed since this was decided")
         operations = [transactions.cas(color_key, live_color, color.modify_index if color else 0)]

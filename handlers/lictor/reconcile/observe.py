@@ -7,7 +7,7 @@ from lictor import errors, model
 from lictor.adapters import clock
 from lictor.planner import next_state, release
 from lictor.planner.actions import Action, Confirm
-from lictor.planner.desired import Desired, desired
+from lictor.planner.desired import Desired, desired, look_alikes, specs_of
 from lictor.planner.members import candidates, members
 from lictor.planner.observation import Observation
 from lictor.reconcile import responsibility, scheduler_view, smoke_test
@@ -37,6 +37,8 @@ def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: 
         _require_by_name(context, prefix, keys)
     stored = StateStore(context.client).read(name)
     service = desired(name, keys, stored.state, context.settings.prefix)
+    if service.spec and (others := look_alikes(service.spec)):
+        service = desired(name, keys, stored.state, context.settings.prefix, _specs(context, others))
     entries = [entry for each in service.catalog_names for entry in context.client.health(each, consistent=certain)]
     return _reading(FleetReader(context, name), service, stored, instances(entries), idle_reads, certain=certain)
 
@@ -57,10 +59,10 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
     again, under its lock.
     """
     grouped, _ = group_by_service(keys, context.settings.prefix)
-    reader, readings = FleetReader(context), {}
+    reader, readings, specs = FleetReader(context), {}, specs_of(grouped)
     for name in names(grouped, reader.states):
         stored = reader.states.get(name, Stored())
-        service = desired(name, grouped.get(name, {}), stored.state, context.settings.prefix)
+        service = desired(name, grouped.get(name, {}), stored.state, context.settings.prefix, specs)
         registered = instances(entry for each in service.catalog_names for entry in entries.get(each, []))
         readings[name] = _reading(reader, service, stored, registered, {}, certain=False)
     return readings
@@ -74,6 +76,12 @@ def names(grouped: Iterable[str], states: Iterable[str]) -> list[str]:
 def instances(entries: Iterable[dict[str, Any]]) -> list[model.Instance]:
     """Parse the entries of a health answer."""
     return [model.instance(entry) for entry in entries]
+
+
+def _specs(context: Context, names: Iterable[str]) -> dict[str, bytes]:
+    prefix = context.settings.prefix
+    trees = [context.client.tree(f"{prefix}{name}/") for name in names]
+    return specs_of(group_by_service({key: entry.value for tree in trees for key, entry in tree.items()}, prefix)[0])
 
 
 def _require_by_name(context: Context, prefix: str, keys: Mapping[str, bytes]) -> None:

@@ -133,10 +133,9 @@ class Registrar:
             if view:
                 self.views[container_id] = view
         self._repair()
-        died = sorted({message.service for message in messages
-                       if message.kind == "die" and model.is_name(message.service)})
+        died = {message.service for message in messages if message.kind == "die" and model.is_name(message.service)}
         if died:  # no watch tells of the loss of a service's only instance
-            self.call.spawn("lictor-reconcile", *died)
+            self.call.reconcile(died)
 
     def _announce_stops(self, messages: list[Message]) -> None:
         died = {message.container_id for message in messages if message.kind == "die"}

@@ -39,9 +39,15 @@ def ask_at_once(conf_dir: str, method: str, target: str, body: str = "", *, conn
 
 def _answer(connection: socket.socket, deadline: float) -> tuple[int, str]:
     answer = b""
-    while len(answer) <= _LONGEST_BYTES and (chunk := connection.recv(65536)):
+    while len(answer) <= _LONGEST_BYTES:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the answer is not complete")
+        connection.settimeout(left_s)
+        chunk = connection.recv(65536)
+        if not chunk:
+            break
         answer += chunk
-        connection.settimeout(max(deadline - time.monotonic(), 0.001))
     if len(answer) > _LONGEST_BYTES:
         raise OSError(f"the answer has more than {_LONGEST_BYTES} bytes")
     head, _, body = answer.decode(errors="replace").partition("\r\n\r\n")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from lictor.spec.quantities import Duration, parse_duration
+from lictor.spec.quantities import Duration, parse_duration, strip
 
 _LONGEST_SHOWN = 100
 _DESCRIPTIONS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number",
@@ -71,8 +71,10 @@ def _read(value: object, kind: Any, key: str) -> Any:
     if type(value) is not (list if kind is tuple else kind):
         raise ValueError(f"{key} is {show(value)}; it must be {described or _DESCRIPTIONS[kind]}")
     if isinstance(value, list):
-        return kind(_read(each, str, f"{key}[{place}]") for place, each in enumerate(value))
-    return value
+        for place, each in enumerate(value):  # which are an argument each, and stay as they are
+            _read(each, str, f"{key}[{place}]")
+        return kind(value)
+    return strip(value) if isinstance(value, str) else value
 
 
 def require_one_of(key: str, given: str, allowed: tuple[str, ...]) -> None:

@@ -1,9 +1,12 @@
-"""Durations and amounts of memory, written as Compose writes them. Pure."""
+"""Values as people write them: white space around them, durations and amounts of memory as in Compose. Pure."""
 
 import re
+from collections.abc import Collection
+from typing import Any
 
+_LONGEST_H = 1_000_000  # all that compute with it, Consul and Docker included, can do so
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?", re.ASCII)
-_MEMORY = re.compile(r"(\d+)(b|k|kb|kib|m|mb|mib|g|gb|gib)?", re.ASCII)
+_MEMORY = re.compile(r"(\d{1,18})(b|k|kb|kib|m|mb|mib|g|gb|gib)?", re.ASCII)
 
 
 class Duration(float):
@@ -14,18 +17,36 @@ class Memory(int):
     """Bytes, written as 64m, 128MiB or 1g."""
 
 
+def strip(text: str) -> str:
+    """Take the white space away that stands around a value: a line end of an editor or of a shell is no part of it."""
+    return text.strip(" \t\r\n")
+
+
+def strip_all(value: Any, verbatim: Collection[str]) -> Any:
+    """Strip all texts in a JSON value but those below the keys `verbatim`."""
+    if isinstance(value, dict):
+        return {key: each if key in verbatim else strip_all(each, verbatim) for key, each in value.items()}
+    if isinstance(value, list):
+        return [strip_all(each, verbatim) for each in value]
+    return strip(value) if isinstance(value, str) else value
+
+
 def parse_duration(text: object) -> Duration:
     """Parse a text; raises ValueError, with what is allowed, also for a value that is no text."""
-    match = _DURATION.fullmatch(text) if isinstance(text, str) and text else None
+    bare = strip(text) if isinstance(text, str) else ""
+    match = _DURATION.fullmatch(bare) if bare else None
     if not match:
         raise ValueError(f"{text!r:.100} is no duration; write it such as 500ms, 2s, 1m30s or 1h")
     hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
-    return Duration(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000)
+    duration = Duration(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000)
+    if duration > _LONGEST_H * 3600:
+        raise ValueError(f"{text!r:.100} is {duration / 3600:g}h; it must be at most {_LONGEST_H}h")
+    return duration
 
 
 def parse_memory(value: object) -> Memory:
     """Parse a text or a number of bytes; raises ValueError, with what is allowed."""
-    match = _MEMORY.fullmatch(str(value).lower())
+    match = _MEMORY.fullmatch(strip(str(value)).lower())
     if isinstance(value, bool) or not match:
         raise ValueError(f"{value!r:.100} is no amount of memory; write it such as 64m, 128MiB or 1g")
     return Memory(int(match[1]) * 1024 ** " kmg".index((match[2] or " ")[0].replace("b", " ")))

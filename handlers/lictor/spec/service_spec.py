@@ -12,7 +12,7 @@ from lictor.spec import validation_errors
 from lictor.spec.compose_project import Project, check_project
 from lictor.spec.placement import Placement, require_possible
 from lictor.spec.plain_tables import require_one_of
-from lictor.spec.quantities import Duration, Memory
+from lictor.spec.quantities import Duration, Memory, strip, strip_all
 
 ENGINES = ("docker", "compose", "swarm", "command", "webhook", "none")
 ON_ONE_NODE = ("docker", "compose")  # lictor itself starts and ends each instance
@@ -22,6 +22,7 @@ MAX_REPLICAS = 500
 _CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
                    "read_only", "cap_drop", "logging", "resources")
 
+_VERBATIM = ("environment", "command", "entrypoint", "labels", "options")  # the container's own matter
 _PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
 _HOST = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
                    r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
@@ -237,20 +238,18 @@ def _check_placement(spec: Spec) -> None:
 
 def read_spec(text: str | bytes) -> Any:
     """Read a stored spec, not yet validated. Raises ValueError, unlike `json` also for NaN and half a character."""
-    return msgspec.json.decode(text)
+    return strip_all(msgspec.json.decode(text), _VERBATIM)
 
 
 def parse_spec(table: object, where: str, *, strict: bool = True) -> Spec:
-    """Validate a spec; raises Refused naming `where`, the key, what was given and what is allowed.
-
-    Unless `strict`, numbers and flags may stand as texts, as in a file that people write.
-    """
-    return validation_errors.convert(table, Spec, where, strict=strict)
+    """Validate a spec; raises Refused naming `where`, the key, what was given and what is allowed. Unless `strict`,
+    numbers and flags may stand as texts, as in a file that people write."""
+    return validation_errors.convert(strip_all(table, _VERBATIM), Spec, where, strict=strict)
 
 
 def parse_replicas(text: str, limits: Replicas) -> int:
     """Parse a desired count as it stands in KV; raises ValueError saying what is allowed."""
-    if not _DECIMAL.fullmatch(text.strip(" \t\r\n")) or not limits.min <= int(text) <= limits.max:
+    if not _DECIMAL.fullmatch(strip(text)) or not limits.min <= int(text) <= limits.max:
         raise ValueError(f"is {text[:40]!r}; it must be a whole number within {limits.min}..{limits.max}")
     return int(text)
 
