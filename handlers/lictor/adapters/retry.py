@@ -37,18 +37,13 @@ def unavailable(call: Callable[[], T], *, timeout_s: float,
     except only as error:
         if isinstance(error, _CalledOff):
             raise
-        return _repeat(ask, error, only, began + timeout_s)
-
-
-def _repeat(ask: Callable[[], T], failure: errors.Unavailable, only: type[errors.Unavailable],
-            deadline: float) -> T:
+        failures = [error]
     import tenacity
 
     pause = tenacity.wait_random_exponential(multiplier=0.1, max=5)
-    failures = [failure]
 
     def left_s() -> float:
-        return deadline - time.monotonic()
+        return timeout_s - (time.monotonic() - began)
 
     def again() -> T:
         if failures:
