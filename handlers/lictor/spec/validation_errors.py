@@ -16,7 +16,7 @@ from lictor.spec import plain_tables, quantities
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
-# Texts, as each handler imports this module, and few have an error to explain.
+# Texts, not compiled: few of the processes that import this module have an error to explain.
 _UNKNOWN_KEY = "(?s)Object contains unknown field `(.*)`"
 _MISSING_KEY = "Object missing required field `(.*)`"
 _WRONG_KIND = "Expected `.*`, got `(.*)`"
