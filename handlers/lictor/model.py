@@ -1,6 +1,7 @@
 """The nouns that every part of lictor speaks of. No I/O, and cheap to import."""
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?", re.ASCII)
@@ -28,6 +29,7 @@ LABEL_TASK = "com.docker.swarm.task.id"  # Swarm puts these on the containers of
 LABEL_TASK_NAME = "com.docker.swarm.task.name"
 
 COLORS = ("blue", "green")
+LONGEST_OUTPUT = 120  # of what a check printed
 
 _SKEW_S = 5.0  # other nodes' clocks may be so far ahead
 
@@ -74,6 +76,8 @@ class Instance(NamedTuple):
     is_udp: bool = False  # by its tag udp, as registrator and the registrar set it, or by its metadata
     consents: bool = False  # to be routed by a spec that is not its own
     is_registrars: bool = False  # a registrar of lictor's registered it
+    image: str = ""  # of its container; "" when it is not known
+    output: str = ""  # the first line that its worst check printed, fit for a terminal; "" while all of them pass
 
 
 class Container(NamedTuple):
@@ -90,6 +94,8 @@ class Container(NamedTuple):
     created_at: float
     started_at: float  # 0.0: never
     exit_code: int | None  # None while it runs
+    health: str = ""  # Docker's word on its HEALTHCHECK: starting, healthy or unhealthy; "" when it has none
+    is_out_of_memory: bool = False  # the kernel ended it
 
 
 class Group(NamedTuple):
@@ -125,8 +131,8 @@ def instance(entry: dict[str, Any]) -> Instance:
         service_id = service["ID"]
         meta, tags, node_meta = service.get("Meta") or {}, service.get("Tags") or [], node.get("Meta") or {}
         node_check = EXTERNAL_HEALTH if _META_EXTERNAL in node_meta else SERF_HEALTH
-        status = _worst([check["Status"] for check in checks if check.get("ServiceID") == service_id
-                         and not check["CheckID"].startswith(MAINTENANCE_PREFIX)])
+        own = _own_checks(checks, service_id)
+        status = _worst([check["Status"] for check in own])
         return Instance(
             node=node["Node"],
             service_id=service_id,
@@ -141,9 +147,42 @@ def instance(entry: dict[str, Any]) -> Instance:
             is_udp="udp" in (*tags, meta.get(META_PROTOCOL), meta.get("protocol")),
             consents=f"{META_CONSENT}=true" in tags or meta.get(META_CONSENT) == "true",
             is_registrars=META_ENGINE in meta,
+            image=str(meta.get(META_IMAGE, "")),
+            output=evidence(own, status),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an instance as Consul reports it: {error!r}") from error
+
+
+def speaking(instances: Iterable[Instance]) -> list[Instance]:
+    """Leave out the UDP registrations of each container, or node, that has a TCP registration: they mostly have no
+    check, and say nothing of what is asked by TCP."""
+    instances = list(instances)
+    by_tcp = {each.container_id or each.node for each in instances if not each.is_udp}
+    return [each for each in instances if not each.is_udp or (each.container_id or each.node) not in by_tcp]
+
+
+def by_container(instances: Iterable[Instance]) -> dict[str, list[Instance]]:
+    """Group what `speaking` leaves by container: it is as well as the worst of its registrations."""
+    groups: dict[str, list[Instance]] = {}
+    for each in speaking(instances):
+        groups.setdefault(each.container_id or f"{each.node}/{each.service_id}", []).append(each)
+    return groups
+
+
+def evidence(checks: Iterable[Mapping[str, Any]], status: str) -> str:
+    """Find the first line that a check of this status printed, without what would move a terminal's cursor; "" if all
+    pass."""
+    if status == "passing":
+        return ""
+    outputs = (str(check.get("Output") or "").split("\n") for check in checks if check["Status"] == status)
+    line = next((line.strip() for lines in outputs for line in lines if line.strip()), "").expandtabs()
+    return "".join(each if each.isprintable() else "?" for each in line[:LONGEST_OUTPUT])
+
+
+def _own_checks(checks: list[dict[str, Any]], service_id: str) -> list[dict[str, Any]]:
+    return [check for check in checks if check.get("ServiceID") == service_id
+            and not check["CheckID"].startswith(MAINTENANCE_PREFIX)]
 
 
 def _maintenance(checks: list[dict[str, Any]], service_id: str) -> str | None:

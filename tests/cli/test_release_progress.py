@@ -77,8 +77,8 @@ def test_stage(given: Snapshot, said: str) -> None:
 
 @pytest.mark.parametrize(("given", "condition", "detail"), [
     (entry("books", "books:2"), "passes", ""),
-    (entry("books", "books:2", status="critical"), "critical", "critical ?"),
-    (entry("books", "books:2", status="warning"), "warning", "warning ?"),
+    (entry("books", "books:2", status="critical"), "critical", "critical"),
+    (entry("books", "books:2", status="warning"), "warning", "warning"),
     (entry("books", "books:2", maintenance="by hand"), "in maintenance", "by hand"),
     (entry("books", "books:2", alive=False), "on a node that does not answer", ""),
 ])

@@ -21,7 +21,7 @@ from lictor.engines import webhook
 from lictor.engines.protocols import Order
 from lictor.planner import desired
 from lictor.routing.templates import Templates
-from lictor.spec import compose_project, placement, quantities, service_spec, settings, spec_file
+from lictor.spec import check, compose_project, placement, quantities, service_spec, settings, spec_file
 
 from support import pages
 from support.jenkins import TOKEN, Jenkins, Job
@@ -154,7 +154,7 @@ def test_own_handler_shows_the_example(kind: str, file: str) -> None:
 
 TABLES: dict[str, Any] = {
     "## All keys": service_spec.Spec, "## route": service_spec.Route, "## replicas": service_spec.Replicas,
-    "## check": service_spec.Check, "## release": service_spec.Release, "## heal": service_spec.Heal,
+    "## check": check.Check, "## release": service_spec.Release, "## heal": service_spec.Heal,
     "## resources": service_spec.Resources, "## logging": service_spec.Logging,
     "## placement": placement.Placement, "## project": compose_project.Project}
 PARENTS: dict[str, dict[str, Any]] = {"route": {"path": "/"}, "check": {"tcp": True}, "project": {"folder": "/srv"}}

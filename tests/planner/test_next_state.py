@@ -113,8 +113,10 @@ def test_a_replacement_that_gets_its_grace_again_did_not_die() -> None:
 
 def test_the_breaker_opens_when_a_replacement_is_due_and_the_budget_spent() -> None:
     spent = scene(3, "passing", "passing", "unhealthy", spec={"heal": {"grace": "10s", "budget": 0}})
+    spent = spent._replace(instances=(*spent.instances[:2], spent.instances[2]._replace(output="404 Not Found")))
     learnt = next_state.advance(spent)
-    assert learnt.breaker == Breaker(NOW, "its budget is spent: 0 of 0 replaced within 10 min")
+    assert learnt.breaker == Breaker(NOW, "its budget is spent: 0 of 0 replaced within 10 min, and books-3 is critical "
+                                          "for 20 s: 404 Not Found")
     assert next_state.advance(spent._replace(state=learnt)) == learnt
     for unsure in (spent._replace(certain=False), spent._replace(observer=Observer(agent_age_s=1.0)),
                    scene(3, "passing", "passing", "passing", spec={"heal": {"budget": 0}})):

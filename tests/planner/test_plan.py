@@ -26,7 +26,7 @@ def why(seen: observation.Observation) -> str:
     (1, [], ["start books-1"]),
     (2, ["passing", "passing"], []),
     (2, ["passing", "warning"], []),
-    (2, ["passing", "maintenance"], []),
+    (2, ["passing", "maintenance"], ["hold books-2"]),
     (3, ["passing"], ["start books-2", "start books-3"]),
     (3, ["passing", "absent", "passing"], ["start books-2"]),
     (1, ["passing", "passing"], ["drain books-2"]),
@@ -79,7 +79,7 @@ def test_count_and_illness_decide(replicas: int, conditions: list[str], expected
     (3, ["passing", "passing", "unhealthy", "unhealthy never"], "3", ["drain books-4"]),
     # when no one passes, not even the replacement, there has to be another before anybody goes
     (1, ["unhealthy", "unhealthy"], "1", ["hold books-1", "start books-3"]),
-    (2, ["maintenance", "unhealthy", "unhealthy"], "2", ["hold books-2", "start books-4"]),
+    (2, ["maintenance", "unhealthy", "unhealthy"], "2", ["hold books-2", "start books-4", "hold books-1"]),
     (1, ["unhealthy", "unhealthy", "critical young"], "12", ["wait books-3"]),
     (1, ["unhealthy", "unhealthy", "passing"], "12", ["drain books-2", "drain books-1"]),
     (1, ["unhealthy", "unhealthy", "unhealthy never"], "12", ["drain books-3", "hold books-2"]),
@@ -284,15 +284,6 @@ def test_a_drain_is_taken_back_when_the_instance_is_wanted_again_and_well() -> N
     assert decided(scene(2, "passing", "passing draining")) == ["undrain books-2"]
     assert decided(scene(2, "passing", "draining")) == ["wait books-2", "start books-3"]
     assert decided(scene(1, "passing", "passing draining")) == ["wait books-2"]
-
-
-@pytest.mark.parametrize("changes", [
-    {"status": "critical"}, {"maintenance": "by hand"}, {"maintenance": f"{observation.DRAINING}0: x"}])
-def test_a_second_registration_makes_nobody_ill_nor_drained(changes: dict[str, Any]) -> None:
-    seen = scene(1, "passing", state={"critical_since": {"garbage": NOW - 99}})
-    stray = seen.instances[0]._replace(service_id="garbage", **changes)
-    assert decided(seen._replace(instances=(*seen.instances, stray))) == []
-    assert decided(seen._replace(instances=(stray, *seen.instances))) == []
 
 
 def test_a_start_in_the_future_is_no_start_up_for_ever() -> None:

@@ -62,17 +62,17 @@ class Facts:
 
     def is_draining(self, container: Container) -> bool:
         marks = [disorder.DRAIN_MARK.fullmatch(each.maintenance or "") for each in self.registrations(container)]
-        return bool(marks) and all(marks)
+        return any(marks)
 
     def is_critical(self, container: Container) -> bool:
-        """Not in maintenance, and no registration of it says otherwise."""
-        there = [each for each in self.registrations(container) if each.maintenance is None]
-        return bool(there) and all(each.status == "critical" for each in there)
+        """Not in maintenance, and one registration of it says so."""
+        there = self.registrations(container)
+        return any(each.status == "critical" for each in there) and all(each.maintenance is None for each in there)
 
     def passes(self, container: Container) -> bool:
         there = self.registrations(container)
-        return any(each.status != "critical" and each.maintenance is None for each in there) or (
-            not there and not has_port(self.seen))
+        return all(each.status != "critical" and each.maintenance is None for each in there) and (
+            bool(there) or not has_port(self.seen))
 
     def is_listed(self, container: Container) -> bool:
         return any((each.node, each.service_id) in self.seen.serving for each in self.registrations(container))

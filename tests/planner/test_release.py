@@ -154,6 +154,37 @@ def test_a_release_fails(spec: dict[str, Any], crew: tuple[str, ...], after_s: f
         assert next_state.RELEASE_FAILED in seen.state.notified.causes
 
 
+SLOW = {**BLUE_GREEN, "check": {"http": "/", "start": "5m"}}
+
+
+@pytest.mark.parametrize(("spec", "changes", "after_s", "fails"), [
+    # an instance that may take longer to start than the deadline makes it longer
+    (SLOW, {}, 299, False), (SLOW, {}, 300, True),
+    ({**BLUE_GREEN, "check": {"http": "/", "start": "5s"}}, {}, 59, False),
+    # what people do to a new instance is not held against the release
+    (BLUE_GREEN, {"status": "paused"}, 300, False), (BLUE_GREEN, {"maintenance": "by hand"}, 300, False),
+    # Docker's word on it is no reason to wait for ever
+    (BLUE_GREEN, {"health": "starting"}, 59, False), (BLUE_GREEN, {"health": "starting"}, 60, True),
+    (BLUE_GREEN, {"status": "restarting"}, 60, True),
+])
+def test_the_deadline_is_for_those_who_can_pass(spec: dict[str, Any], changes: dict[str, Any], after_s: float,
+                                                fails: bool) -> None:
+    seen = world(spec, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing")
+    output = "HTTP GET http://127.0.0.1:32770/: 404 Not Found"
+    ill = seen.instances[2]._replace(output=output, maintenance=changes.get("maintenance"))
+    stuck = seen.containers[2]._replace(**{key: value for key, value in changes.items() if key != "maintenance"})
+    seen = seen._replace(containers=(*seen.containers[:2], stuck, seen.containers[3]),
+                         instances=(*seen.instances[:2], ill, seen.instances[3]))
+    late = later(later(seen, 0), after_s)
+    assert bool(late.state.release.failed) == fails
+    if late.state.release.failed:
+        assert f"books-green-1 is {'restarting' if 'status' in changes else ''}" in late.state.release.failed.why
+        assert late.state.release.failed.why.endswith(f": {output}")
+    else:
+        says = " ".join(each.reason for each in plan.plan(late))
+        assert ("404 Not Found" in says) == (not {"status", "maintenance"} & changes.keys())
+
+
 def test_a_release_fails_when_the_other_colour_does_not_get_free() -> None:
     """A node that once routed the service, say, and will never say that it lists it no more."""
     in_the_way, behind = (*BLUE, "1 books:0 green passing"), (("node-2", True),)

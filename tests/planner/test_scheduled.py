@@ -132,7 +132,7 @@ def test_a_person_is_told_once_of_what_one_node_doubts_whoever_looks() -> None:
 
 def test_a_colour_that_nobody_remembers_is_known_by_what_is_registered() -> None:
     wanted = desired.desired("books", {"spec": msgspec.json.encode(SPEC), "color": b"blue"}, State())
-    found = [model.Instance("node-1", "s", f"books-{color}", "10.0.0.1", 1, "passing", alive, None, "c")
+    found = [model.Instance("node-1", "s", f"books-{color}", "10.0.0.1", 1, "passing", alive, None, f"{color} {alive}")
              for color, alive in (("blue", True), ("green", True), ("green", False))]
     (green,) = scheduler_view.remembered_groups(wanted, State(), found)
     assert (green.color, green.replicas, green.release) == ("green", 1, "")

@@ -11,7 +11,6 @@ from lictor.adapters.text import one_line
 from lictor.planner.desired import Desired
 from lictor.planner.service_state import State
 
-_LONGEST_OUTPUT = 120
 _PASSES = "passes"
 _ENDS = ("stop", "remove")  # the kinds of record that hold a container's last words
 
@@ -125,9 +124,9 @@ def describe_stage(request: Request, snapshot: Snapshot) -> str:
 def find_new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstance, ...]:
     """List the instances of the release. Without colours, only their image tells them from the old ones."""
     name = find_new_catalog_name(request, snapshot)
-    entries = [entry for entry in snapshot.entries if entry["Service"]["Service"] == name
-               and (entry["Service"].get("Meta") or {}).get(model.META_IMAGE) == request.image]
-    return tuple(sorted(_new_instance(entry) for entry in entries))
+    instances = [each for each in map(model.instance, snapshot.entries)
+                 if each.service == name and each.image == request.image]
+    return tuple(sorted(map(_new_instance, model.speaking(instances))))
 
 
 def find_new_catalog_name(request: Request, snapshot: Snapshot) -> str:
@@ -158,15 +157,10 @@ def find_last_words(records: Iterable[Mapping[str, Any]], after_id: int, name: s
     return words, sorted(running)
 
 
-def _new_instance(entry: dict[str, Any]) -> NewInstance:
-    instance = model.instance(entry)
-    outputs = [str(check.get("Output") or "") for check in entry["Checks"] or []
-               if check.get("ServiceID") == instance.service_id and check["Status"] != "passing"]
-    condition, detail = instance.status, next(filter(None, outputs), "")
-    if condition == "passing":
-        condition = _PASSES
+def _new_instance(instance: model.Instance) -> NewInstance:
+    condition, detail = _PASSES if instance.status == "passing" else instance.status, instance.output
     if instance.maintenance is not None:
         condition, detail = "in maintenance", instance.maintenance
     if not instance.node_alive:
         condition = "on a node that does not answer"
-    return NewInstance(one_line(instance.service_id), instance.node, condition, one_line(detail)[:_LONGEST_OUTPUT])
+    return NewInstance(one_line(instance.service_id), instance.node, condition, one_line(detail)[:model.LONGEST_OUTPUT])

@@ -60,12 +60,14 @@ def read_status(context: Context) -> list[Status]:
         state = states.get(name, Stored()).state
         service = desired(name, grouped.get(name, {}), state, prefix, specs_of(grouped))
         own = entries.get(service.catalog_name, [])
-        instances = observe.instances(own)
-        images = {str((each["Service"].get("Meta") or {}).get(model.META_IMAGE, "")) for each in own} - {""}
+        groups = model.by_container(observe.instances(own)).values()
+        instances = [group[0] for group in groups]
+        images = {each.image for each in instances} - {""}
         if not service.removed or instances and service.spec and service.spec.engine != "none":
             why_nobody = responsibility.describe_nobody(service, instances, nodes, lictor_nodes)
-            rows.append(_status(_Facts(service, state, instances, [each for each in instances if _may_receive(each)],
-                                       images, nginx_nodes.get(name, []), alive, why_nobody)))
+            receiving = [group[0] for group in groups if all(map(_may_receive, group))]
+            rows.append(_status(_Facts(service, state, instances, receiving, images, nginx_nodes.get(name, []), alive,
+                                       why_nobody)))
     rows = [row._replace(problems=row.problems + _route_conflicts(row, rows, prefix)) for row in rows]
     return rows + ([Status(UNKNOWN, 0, 0, 0, "", "", "", "", [], "not read", [describe_unknown(unknown, prefix)])]
                    if unknown else [])

@@ -15,6 +15,7 @@ LABEL_COMPOSE = "com.docker.compose.project"  # Compose puts it on each containe
 
 _ESTABLISHED = "01"
 _EXITED = re.compile(r"Exited \((-?\d+)\)")  # `Exited (137) 5 minutes ago`
+_HEALTH = re.compile(r"\b(?:starting|healthy|unhealthy)\b")
 _TASK_NAME = re.compile(r".*\.(\d+)\.[^.]+")  # SERVICE.SLOT.TASK
 
 
@@ -107,6 +108,8 @@ def _is_same(found: Mapping[str, Any] | None, known: model.Container) -> bool:
     if (labels.get(model.LABEL_SERVICE), _number(labels)) != (known.service, str(known.number)):
         raise errors.Refused(f"docker: {known.name} ({known.id[:12]}) does not say that it is number "
                              f"{known.number} of {known.service}; it is left alone")
+    if found["State"]["Paused"]:
+        raise errors.Conflict(f"docker: {known.name} was paused meanwhile; it is left alone")
     return True
 
 
@@ -115,7 +118,8 @@ def _from_inspect(found: Mapping[str, Any]) -> model.Container:
     return _labelled(
         found["Config"]["Labels"] or {}, id=found["Id"], name=found["Name"].removeprefix("/"),
         image=found["Config"]["Image"], status=state["Status"], created_at=_epoch(found["Created"]),
-        started_at=_epoch(state["StartedAt"]),
+        started_at=_epoch(state["StartedAt"]), health=_health((state.get("Health") or {}).get("Status", "")),
+        is_out_of_memory=bool(state.get("OOMKilled")),
         exit_code=None if state["Running"] or state["Status"] == "created" else state["ExitCode"],
     )
 
@@ -128,6 +132,7 @@ def _from_list(found: Mapping[str, Any]) -> model.Container:
         found["Labels"], id=found["Id"], name=names[0] if names else found["Id"][:12],  # Docker forgets names first
         image=found["Image"], status=found["State"], created_at=created_at,
         started_at=0.0 if found["State"] == "created" else created_at, exit_code=int(exited[1]) if exited else None,
+        health=_health(found["Status"]),
     )
 
 
@@ -142,6 +147,12 @@ def _number(labels: Mapping[str, str]) -> str:
     """Read the number's label as it is; a task's number is its slot."""
     task = _TASK_NAME.fullmatch(labels.get(model.LABEL_TASK_NAME, ""))
     return task[1] if task else labels.get(model.LABEL_NUMBER, "")
+
+
+def _health(text: str) -> str:
+    """Read Docker's word on a HEALTHCHECK, by itself or as its list shows it: `Up 3 minutes (health: starting)`."""
+    match = _HEALTH.search(text)
+    return match[0] if match else ""
 
 
 def _epoch(text: str) -> float:

@@ -29,7 +29,7 @@ def restore_color_key(observation: Observation) -> list[Switch]:
 
 def switch(new: list[Member], observation: Observation) -> list[Action]:
     """Make the colour of the new instances the live one, or say what they wait for; they are as many as desired."""
-    late, name, color = release.late_checks(new), observation.desired.name, observation.desired.other_color
+    late, name, color = release.late_checks(new, observation), observation.desired.name, observation.desired.other_color
     why = f"all {len(new)} of {observation.spec.image} pass"
     return [*late] or [release.gate(Switch(model.catalog_name(name, color), why, color), observation)]
 

@@ -47,13 +47,13 @@ def obstacle(observation: Observation) -> Obstacle | None:
                     f"`lictor resume {observation.desired.name}`", next_try)
 
 
-def advance(observation: Observation, *, is_due: bool, is_well: bool) -> Breaker | None:
-    """Open the breaker if a replacement is due by a reliable judgement and a budget is spent; close it after a while in
-    which all is well."""
+def advance(observation: Observation, *, due: str, is_well: bool) -> Breaker | None:
+    """Open the breaker if a replacement is due by a reliable judgement (`due` says which) and a budget is spent; close
+    it after a while in which all is well."""
     breaker, now = observation.state.breaker, observation.now
     if breaker is None:
-        spent = _spent(observation) if is_due else ""
-        return Breaker(now, spent) if spent else None
+        spent = _spent(observation) if due else ""
+        return Breaker(now, f"{spent}, and {due}") if spent else None
     if breaker.well_since and observation.clock.age_s(breaker.well_since) >= CLOSES_AFTER_S and is_well:
         return None
     return Breaker(observation.since(breaker.opened_at), breaker.why,

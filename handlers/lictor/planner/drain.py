@@ -4,7 +4,7 @@ It ends once no nginx lists it and three readings in a row show no open connecti
 ended: the last useful instance that an nginx lists, as long as the service is desired.
 """
 
-from lictor.planner.actions import Remove, Stop, Wait, wait
+from lictor.planner.actions import Drain, Remove, Stop, Wait, wait
 from lictor.planner.members import Member, registrations
 from lictor.planner.observation import Observation, drain_mark
 
@@ -12,10 +12,12 @@ IDLE_READS = 3  # in a row, before a drained container counts as idle
 
 
 def end(member: Member, everyone: list[Member], observation: Observation,
-        ending: type[Stop] | type[Remove] = Remove) -> Stop | Remove | Wait:
-    """End a draining member, or say what it waits for."""
+        ending: type[Stop] | type[Remove] = Remove) -> Drain | Stop | Remove | Wait:
+    """End a draining member, or say what it waits for. A drain that was cut short is begun again first."""
     began_at, why = drain_mark(member.instance) or (observation.now, "")
     drain_s, is_last = observation.spec.drain, _is_last(member, everyone, observation)
+    if not all(drain_mark(each) for each in registrations(member, observation)):
+        return Drain(member, why)
     if _is_idle(member, observation):
         return ending(member, f"drained: {why}")
     if observation.clock.age_s(began_at) >= drain_s and not is_last:

@@ -11,13 +11,13 @@ again by `backoff`.
 
 from lictor.planner import actions, backoff, breaker, members, release, self_preservation
 from lictor.planner.actions import Action, Confirm, Drain, Hold, Obstacle, Replace, Wait
-from lictor.planner.members import START_UP_GRACE_S, Departures, Member
+from lictor.planner.members import Departures, Member
 from lictor.planner.observation import Observation
 from lictor.planner.service_state import Failures, Healing
 
 
 def reason(unhealthy: Member, observation: Observation) -> str:
-    return f"critical for {observation.now - unhealthy.critical_since:.0f} s"
+    return f"critical for {observation.now - unhealthy.critical_since:.0f} s{unhealthy.evidence}"
 
 
 def longest_critical(among: list[Member]) -> Member | None:
@@ -121,8 +121,8 @@ def _replace_in_place(unhealthy: Member, running: list[Member], observation: Obs
 
 def _let_go(member: Member, serves_on: bool, observation: Observation) -> Action:
     never_passed = member.failed_to_pass
-    why = f"a replacement that has not passed its check in {START_UP_GRACE_S:g} s" if never_passed else (
-        reason(member, observation))
+    why = (f"a replacement that has not passed its check in {observation.spec.start_up_s:g} s{member.evidence}"
+           if never_passed else reason(member, observation))
     action, doubt = actions.leave(member, why), self_preservation.doubt(observation)
     if not serves_on and not never_passed:
         return actions.put_off(action, Obstacle("none of the staying instances passes its check"))

@@ -1,14 +1,17 @@
-"""The members of a service: its containers, each with its registration and the condition that both show together."""
+"""The members of a service: its containers, each with its registrations and the condition that all show together.
 
-import math
+A container is as well as the worst of its registrations. One for UDP says nothing of a port that is asked by TCP.
+"""
+
 from typing import NamedTuple
 
-from lictor.model import JOINING, Container, Instance
+from lictor.model import JOINING, Container, Instance, by_container
 from lictor.planner.observation import Observation, drain_mark
 
-START_UP_GRACE_S = 60.0
-WORST_FIRST = ("unhealthy", "failing", "starting", "maintenance", "joining", "healthy")  # the standing ones
+WORST_FIRST = (  # the standing ones
+    "unhealthy", "failing", "restarting", "starting", "paused", "maintenance", "joining", "healthy")
 
+_BY_DOCKER = ("paused", "restarting")
 _NOT_RUNNING = ("created", "exited", "dead")
 
 
@@ -16,8 +19,8 @@ class Member(NamedTuple):
     """A container, its registration, and its condition."""
 
     container: Container
-    instance: Instance | None
-    condition: str  # gone, leaving, draining, starting, failing, unhealthy, maintenance (by hand), joining or healthy
+    instance: Instance | None  # the worst of its registrations
+    condition: str  # gone, leaving, draining, or one of WORST_FIRST; maintenance is by hand
     until: float = 0.0  # starting, failing: when this ends by time alone
     has_passed_once: bool = False
     is_reserved: bool = False  # its replacement was taken off the budget
@@ -35,7 +38,13 @@ class Member(NamedTuple):
     def ended(self) -> str:
         """How its container ended."""
         code = self.container.exit_code
-        return self.container.status + ("" if code is None else f" with exit code {code}")
+        why = ", out of memory" if self.container.is_out_of_memory else ""
+        return self.container.status + ("" if code is None else f" with exit code {code}{why}")
+
+    @property
+    def evidence(self) -> str:
+        """What its failing check printed, to be put behind a reason."""
+        return f": {self.instance.output}" if self.instance and self.instance.output else ""
 
     @property
     def passes(self) -> bool:
@@ -99,8 +108,30 @@ def standing(observation: Observation) -> list[Member]:
 
 
 def registrations(member: Member, observation: Observation) -> list[Instance]:
-    """List all registrations of its container; `member.instance` is the best of them."""
+    """List all registrations of its container, those for UDP too."""
     return [instance for instance in observation.instances if instance.container_id == member.container.id]
+
+
+def explain(member: Member, observation: Observation) -> str:
+    """Say "STATE: CAUSE" of a standing member that does not pass, with its evidence and the setting that ends that."""
+    spec, seen, healthcheck = observation.spec, member.evidence, member.container.health == "starting"
+    starting = f"its check has not passed yet{seen}" if member.instance else "it is not registered yet"
+    patience = "the HEALTHCHECK's start period and retries" if healthcheck else f"check.start, {spec.start_up_s:g} s"
+    causes = {
+        "starting": f"{starting}. It has time for that: {patience}",
+        "failing": f"its check is critical for less than heal.grace, {spec.heal.grace:g} s{seen}",
+        "unhealthy": f"its check is critical for {observation.now - member.critical_since:.0f} s{seen}",
+        "paused": f"it gets no traffic, and is left alone until `docker unpause {member.name}`",
+        "restarting": "Docker restarts it by itself",
+        "maintenance": f"it was taken out of traffic by hand ({member.instance and member.instance.maintenance})"}
+    return f"{member.condition}: {causes.get(member.condition, 'it is on its way')}"
+
+
+def untouchable(member: Member) -> str:
+    """Say why its container must neither be stopped nor removed; usually ""."""
+    if member.condition == "paused":
+        return f"it is paused, and left alone until `docker unpause {member.name}`"
+    return ""
 
 
 def is_well(observation: Observation) -> bool:
@@ -124,23 +155,24 @@ def surplus_stands_until(observation: Observation) -> float:
 
 
 def _members(observation: Observation, containers: list[Container]) -> list[Member]:
-    by_container = {instance.container_id: instance for instance in sorted(observation.instances, key=_best_last)}
+    registered = by_container(observation.instances)
     passed_once = observation.state.healing.passed_once
     reserved = {entry.container_id for entry in observation.reservations}
     found = []
     for container in sorted(containers, key=lambda container: (container.number, container.id)):
-        instance = by_container.get(container.id)
+        heeded = [each for each in registered.get(container.id, ())
+                  if not each.is_udp or _speaks_udp(container, observation)]
+        instance = min(heeded, key=_worst_registration_first, default=None)
         condition, until = _condition(container, instance, observation)
         found.append(Member(container, instance, condition, until, container.id in passed_once,
                             container.id in reserved, _critical_since(container, observation)))
     return found
 
 
-def _best_last(instance: Instance) -> tuple[float, bool, bool, str, str]:
-    """Order the registrations of one container: a stray one makes no instance unhealthy, nor drained."""
-    drained_since, _ = drain_mark(instance) or (math.inf, "")
-    return (drained_since, instance.maintenance is None, instance.status != "critical", instance.service_id,
-            instance.node)
+def _worst_registration_first(instance: Instance) -> tuple[int, float, str, str]:
+    mark, is_by_hand = drain_mark(instance), instance.maintenance not in (None, JOINING)
+    rank = 0 if mark else 1 if is_by_hand else 2 if instance.status == "critical" else 3 if instance.maintenance else 4
+    return rank, -mark[0] if mark else 0.0, instance.service_id, instance.node
 
 
 def _condition(container: Container, instance: Instance | None, observation: Observation) -> tuple[str, float]:
@@ -149,8 +181,10 @@ def _condition(container: Container, instance: Instance | None, observation: Obs
         return "gone", 0.0
     if container.status == "removing":
         return "leaving", 0.0
+    if container.status in _BY_DOCKER:
+        return container.status, 0.0
     if instance is None:
-        is_missed = _has_port(container, observation)
+        is_missed = _port(container, observation) is not None
         return ("starting", _starts_until(container, observation)) if is_missed else ("healthy", 0.0)
     if drain_mark(instance):
         return "draining", 0.0
@@ -159,6 +193,8 @@ def _condition(container: Container, instance: Instance | None, observation: Obs
         return "maintenance", 0.0
     if instance.status != "critical":
         return ("joining" if is_joining else "healthy"), 0.0
+    if container.health == "starting":
+        return "starting", 0.0
     return _judge(container, observation)
 
 
@@ -173,14 +209,19 @@ def _judge(container: Container, observation: Observation) -> tuple[str, float]:
 
 
 def _starts_until(container: Container, observation: Observation) -> float:
-    return observation.since(container.started_at) + START_UP_GRACE_S
+    return observation.since(container.started_at) + observation.spec.start_up_s
 
 
-def _has_port(container: Container, observation: Observation) -> bool:
-    """Tell whether it has to be registered: by the live spec, or the desired one."""
+def _port(container: Container, observation: Observation) -> object:
+    """Find the port with which it has to be registered, by the live spec or the desired one; None: with none."""
     release, desired = observation.state.release, observation.desired
     is_live = release.live_is_proven and container.release != desired.release
-    return (is_live and release.live or desired.table or {}).get("port") is not None
+    return (is_live and release.live or desired.table or {}).get("port")
+
+
+def _speaks_udp(container: Container, observation: Observation) -> bool:
+    port = _port(container, observation)
+    return port is None or str(port).endswith("/udp")
 
 
 def _trusted_since(observation: Observation) -> float:

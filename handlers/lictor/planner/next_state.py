@@ -41,7 +41,7 @@ def advance(observation: Observation) -> State:
     begins_anew = release.has_begun(after.state.release, stored.release, after.desired.release)
     after = after.with_state(healing=healing.advance(
         after, begins_anew=begins_anew, has_surplus=plan.has_surplus(after)))
-    after = after.with_state(breaker=breaker.advance(after, is_due=_is_due(after), is_well=is_well(after)))
+    after = after.with_state(breaker=breaker.advance(after, due=_describe_due(after), is_well=is_well(after)))
     if after.desired.spec and after.desired.table:
         last_good = LastGood(after.desired.table, after.desired.replicas, after.desired.spec.image)
         after = after.with_state(last_good=last_good, release=_advance_live(after))
@@ -136,10 +136,11 @@ def _with_healing(observation: Observation, **changes: Any) -> Observation:
     return observation.with_state(healing=replace(observation.state.healing, **changes))
 
 
-def _is_due(observation: Observation) -> bool:
-    """Tell whether a replacement is due by a reliable judgement."""
+def _describe_due(observation: Observation) -> str:
+    """Say which replacement is due by a reliable judgement; "": none."""
     is_sure = observation.certain and not observation.desired.why_held and not self_preservation.doubt(observation)
-    return is_sure and plan.due(observation) is not None
+    unhealthy = plan.due(observation) if is_sure else None
+    return f"{unhealthy.name} is {healing.reason(unhealthy, observation)}" if unhealthy else ""
 
 
 def _advance_live(observation: Observation) -> Release:

@@ -5,7 +5,7 @@ comes next, after a crash as well, goes on from where the world is.
 """
 
 from lictor.planner import actions, backoff, blue_green, drain, healing, members, release, rolling, scheduled
-from lictor.planner.actions import Act, Action, Admit, Confirm, Hold, Obstacle, Remove, Undrain, Wait
+from lictor.planner.actions import Act, Action, Admit, Confirm, Drain, End, Hold, Obstacle, Remove, Stop, Undrain, Wait
 from lictor.planner.members import Member
 from lictor.planner.observation import Observation
 from lictor.planner.self_preservation import blindness, new_doubt
@@ -17,7 +17,7 @@ def plan(observation: Observation) -> tuple[Action, ...]:
     if desired.spec is None and not desired.removed:
         return (Hold("", f"on hold: {'; '.join(desired.problems) or 'there is no spec'}."),)
     if not desired.why_held:
-        return tuple(_decide(observation))
+        return tuple(_spare(action) for action in _decide(observation))
     return tuple(_held(action, desired.why_held) for action in _decide(observation._replace(certain=True)))
 
 
@@ -32,6 +32,12 @@ def has_surplus(observation: Observation) -> bool:
     scheduler = observation.scheduler
     return not observation.desired.why_held and bool(
         scheduled.surplus(observation, scheduler) > 0 if scheduler else members.departures(observation).surplus)
+
+
+def _spare(action: Action) -> Action:
+    """Hold what would end a container that is to be left alone, whichever rule asks for that."""
+    why = members.untouchable(action.member) if isinstance(action, Drain | Stop | Remove | End) else ""
+    return actions.hold(action, why) if isinstance(action, Act) and why else action
 
 
 def _held(action: Action, why: str) -> Hold:
@@ -136,11 +142,12 @@ def _look_again(observation: Observation) -> list[Confirm]:
     return [Confirm("", f"on hold: {doubt}. A consistent reading has to show that this is over.")]
 
 
-def _wait_for_checks(staying: list[Member], observation: Observation) -> list[Wait]:
-    grace_s = observation.spec.heal.grace
-    reasons = {"starting": "starting: its check has not passed yet.",
-               "failing": f"failing: its check is critical for less than the grace of {grace_s:g} s."}
-    return [actions.wait_for(member, reasons[member.condition]) for member in staying if member.condition in reasons]
+def _wait_for_checks(staying: list[Member], observation: Observation) -> list[Wait | Hold]:
+    """Say what each staying member that does not serve waits for; what people or Docker do to it may take for ever."""
+    return [Hold(member.name, f"{members.explain(member, observation)}.")
+            if member.condition in ("paused", "restarting", "maintenance") else
+            actions.wait_for(member, f"{members.explain(member, observation)}.")
+            for member in staying if member.condition not in ("healthy", "joining", "unhealthy")]
 
 
 def _refuse_release(observation: Observation) -> list[Hold]:

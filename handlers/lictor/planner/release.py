@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from lictor.planner import backoff, self_preservation
 from lictor.planner.actions import Act, Action, Undrain, Wait, confirmed, put_off, wait, wait_for
-from lictor.planner.members import Member, candidates, members, standing
+from lictor.planner.members import Member, candidates, explain, members, standing
 from lictor.planner.observation import Observation, drain_mark
 from lictor.planner.service_state import Failure, Failures, Release, Rollout
 
@@ -112,8 +112,8 @@ def gate(act: Act, observation: Observation) -> Action:
     return confirmed(observation.certain, act)
 
 
-def late_checks(new: list[Member]) -> list[Wait]:
-    return [wait_for(member, f"{member.condition}: the new release has to pass its checks.")
+def late_checks(new: list[Member], observation: Observation) -> list[Wait]:
+    return [wait_for(member, f"{explain(member, observation)}. The new release has to pass its checks.")
             for member in new if not member.passes]
 
 
@@ -128,7 +128,7 @@ def smoke_failures(observation: Observation) -> str:
 def is_late(observation: Observation) -> bool:
     """Tell whether the deadline has passed. It counts from the last new instance, and from its scheduler's last order:
     a long pull of the image, a long playbook or a drain is not held against the release."""
-    rollout, deadline_s = observation.rollout, observation.spec.release.deadline
+    rollout, deadline_s = observation.rollout, observation.spec.deadline_s
     return bool(rollout and rollout.moved_at and not self_preservation.blindness(observation)
                 and observation.now >= rollout.moved_at + deadline_s)
 
@@ -202,12 +202,18 @@ def _continue(rollout: Rollout, observation: Observation) -> Rollout:
 
 def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
     now, order = observation.now, observation.state.release.last_orders.get(observation.desired.release_color)
-    if _waits_for_drains(rollout.release, observation):
+    if _waits_for_drains(rollout.release, observation) or _is_kept_from_passing(rollout.release, observation):
         return 0.0
     if not rollout.moved_at or count > rollout.most:
         return now
     is_ordered = order and order.done and order.release == rollout.release
     return max(observation.since(rollout.moved_at), order.at if order and is_ordered else 0.0)
+
+
+def _is_kept_from_passing(release: str, observation: Observation) -> bool:
+    """Tell whether people keep a new instance from passing: that is not held against the release."""
+    return any(member.release == release and member.condition in ("paused", "maintenance")
+               for member in _around(observation))
 
 
 def _waits_for_drains(release: str, observation: Observation) -> bool:
@@ -248,9 +254,9 @@ def _late(observation: Observation) -> str:
     """Fail it at the deadline; all but a failing check has to be shown by a consistent reading."""
     if not is_late(observation):
         return ""
-    within = f"within {observation.spec.release.deadline:g} s"
+    within = f"within {observation.spec.deadline_s:g} s"
     new = [member for member in new_members(observation) if member.stands]
-    late = [f"{member.name} is {member.condition}" for member in new if not member.passes]
+    late = [f"{member.name} is {member.condition}{member.evidence}" for member in new if not member.passes]
     if late:
         return f"not all passed {within}: {', '.join(late)}"
     if not observation.certain:
@@ -268,7 +274,7 @@ def _order_trouble(within: str, observation: Observation) -> str:
     surplus_since = observation.state.healing.surplus_since if not observation.desired.color else 0.0
     ordered_at = surplus_since + observation.rules.surplus_after_s if surplus_since else 0.0  # fewer, after a while
     is_done = is_order_done(observation, observation.desired.release_color)
-    return "" if is_done or observation.now < ordered_at + observation.spec.release.deadline else (
+    return "" if is_done or observation.now < ordered_at + observation.spec.deadline_s else (
         f"its scheduler did not complete its order {within}")
 
 
@@ -277,7 +283,7 @@ def _are_too_many(observation: Observation) -> bool:
     rollout, group = observation.rollout, observation.group(observation.desired.release_color)
     ordered = max(observation.target, group.replicas if group else 0)  # fewer are ordered only after a while
     return bool(observation.scheduler and rollout and rollout.passing_since and len(_around(observation)) > ordered
-                and observation.now >= rollout.passing_since + observation.spec.release.deadline)
+                and observation.now >= rollout.passing_since + observation.spec.deadline_s)
 
 
 def _trouble(observation: Observation) -> str:

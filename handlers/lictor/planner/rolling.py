@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from lictor.planner import backoff, healing, release
 from lictor.planner.actions import Action, Admit, Hold, Wait, hold, leave, wait_for
-from lictor.planner.members import WORST_FIRST, Member, members, standing
+from lictor.planner.members import WORST_FIRST, Member, explain, members, standing, untouchable
 from lictor.planner.observation import Observation
 
 
@@ -23,7 +23,8 @@ def forward(observation: Observation) -> list[Action]:
     new, old = _divide(observation)
     late = [member for member in new if not member.passes]
     if late:
-        return [wait_for(member, f"{member.condition}: the next one comes when it passes.") for member in late]
+        return [wait_for(member, f"{explain(member, observation)}. The next one comes when it passes.")
+                for member in late]
     return _step(new, old, observation)
 
 
@@ -97,10 +98,10 @@ def _admit(right: list[Member], observation: Observation) -> list[Action]:
 
 def _unready(member: Member, observation: Observation) -> Wait | Hold:
     """Wait for time alone; else it may take an operator to say what then."""
-    if member.until > observation.now:
-        return wait_for(member, f"{member.condition}: the next one comes when it passes.")
-    return Hold(member.name, f"on hold: {_purpose(observation)}, but it is {member.condition}. The passing instances "
-                             "stay until it passes.")
+    if member.until > observation.now or member.container.health == "starting":
+        return wait_for(member, f"{explain(member, observation)}. The next one comes when it passes.")
+    return Hold(member.name, f"on hold: {_purpose(observation)}, but it is {member.condition}{member.evidence}. The "
+                             "passing instances stay until it passes.")
 
 
 def _remove_unhealthy(member: Member, observation: Observation) -> Action:
@@ -120,5 +121,5 @@ def _purpose(observation: Observation) -> str:
 def _worst(among: list[Member], observation: Observation) -> Member:
     """Choose the worst; of equals one that is not of the live release, then the oldest."""
     live = release.live_release(observation)
-    return min(among, key=lambda member: (WORST_FIRST.index(member.condition), member.release == live,
-                                          member.container.started_at))
+    return min(among, key=lambda member: (bool(untouchable(member)), WORST_FIRST.index(member.condition),
+                                          member.release == live, member.container.started_at))

@@ -118,7 +118,7 @@ def _order_fewer(scale: Scale, why: str, observation: Observation) -> Action:
 def _order_again(scale: Scale, group: Group, observation: Observation, scheduler: SchedulerView) -> list[Action]:
     """Give the last order again if something else is there, unless the scheduler goes on with it and says itself what
     keeps it."""
-    alive = sum(instance.service == scale.container and instance.node_alive for instance in observation.instances)
+    alive = _count_alive(scale.container, observation)
     is_live, forgets = scale.color == observation.desired.color, not scheduler.remembers_orders
     too_many = forgets and is_live and alive > scale.replicas
     is_never_seen = observation.spec.port is None and not observation.state.release.live_is_proven
@@ -133,10 +133,15 @@ def _order_again(scale: Scale, group: Group, observation: Observation, scheduler
     return [_order_fewer(again, why, observation) if too_many else actions.confirmed(observation.certain, again)]
 
 
+def _count_alive(name: str, observation: Observation) -> int:
+    return len({instance.container_id for instance in observation.instances
+                if instance.service == name and instance.node_alive})
+
+
 def _order_again_at(color: str, observation: Observation) -> float:
     """Tell when an order may be given again: its scheduler has a deadline for it."""
     order = observation.state.release.last_orders.get(color)
-    return (order.at if order else 0.0) + observation.spec.release.deadline
+    return (order.at if order else 0.0) + observation.spec.deadline_s
 
 
 def _back_off(action: Action, observation: Observation) -> Action:
@@ -158,7 +163,7 @@ def _end_rollout(observation: Observation) -> list[Action]:
     if release.is_rolling(observation) or len(everyone) != observation.target:
         new = len(release.new_members(observation))
         return [_incomplete(name, new, len(everyone) - new, observation)]
-    late = release.late_checks(everyone)
+    late = release.late_checks(everyone, observation)
     if late or observation.now < release.passing_until(observation):
         return [*late] or rolling.last_step(observation)
     if not observation.certain:
@@ -238,6 +243,6 @@ def _heal(observation: Observation, scheduler: SchedulerView) -> list[Action]:
     again_at = _order_again_at(desired.color, observation)
     if observation.now < again_at:
         return [actions.wait(Replace(unhealthy, why), "ordered",
-                     f"its scheduler had an order less than {observation.spec.release.deadline:g} s ago", again_at)]
+                     f"its scheduler had an order less than {observation.spec.deadline_s:g} s ago", again_at)]
     return [Redeploy(desired.catalog_name, f"{unhealthy.name}: {why}", desired.color, observation.target,
                      release.target_release(observation), container_id)]

@@ -11,8 +11,8 @@ from lictor.adapters.consul.lock import Writer
 from lictor.engines.protocols import ContainerEngine, Order, TaskEnder
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
 from lictor.planner import actions, breaker, desired, next_state, service_state
-from lictor.planner.members import Member, candidates, members
-from lictor.planner.observation import Observation, Reservation, drain_text
+from lictor.planner.members import Member, candidates, members, registrations
+from lictor.planner.observation import Observation, Reservation, drain_mark, drain_text
 from lictor.planner.service_state import LastOrder
 from lictor.reconcile import history, state_store
 from lictor.reconcile.context import Context
@@ -128,16 +128,19 @@ class Executor:
         self._states.write(self._name, new, index)
 
     def _drain(self, member: Member, reason: str) -> str:
-        service_id = member.instance.service_id if member.instance else ""
-        if any(instance.service_id == service_id and instance.maintenance is not None
-               for instance in self._observation.instances):
-            # An operator's maintenance ends first: Consul keeps the first reason, which would hide the drain's.
-            self._client.set_maintenance(service_id, None)
-        self._client.set_maintenance(service_id, drain_text(self._observation.now, reason))
+        for each in registrations(member, self._observation):
+            if drain_mark(each):
+                continue
+            if each.maintenance is not None:
+                # An operator's maintenance ends first: Consul keeps the first reason, which would hide the drain's.
+                self._client.set_maintenance(each.service_id, None)
+            self._client.set_maintenance(each.service_id, drain_text(self._observation.now, reason))
         return ""
 
     def _let_in(self, member: Member) -> str:
-        self._client.set_maintenance(member.instance.service_id if member.instance else "", None)
+        for each in registrations(member, self._observation):
+            if each.maintenance == model.JOINING or drain_mark(each):
+                self._client.set_maintenance(each.service_id, None)
         return ""
 
     def _stop(self, container: model.Container) -> str:
@@ -248,7 +251,8 @@ def last_words(observation: Observation, container_id: str) -> str:
 
 def describe(observation: Observation) -> str:
     """Sum an observation up in one line for people."""
-    conditions = [f"{member.name} {member.condition}" for member in (*members(observation), *candidates(observation))]
+    conditions = [f"{member.name} {member.condition}{member.evidence}"
+                  for member in (*members(observation), *candidates(observation))]
     return (f"{observation.desired.why_replicas or 'no instance is desired'}. "
             f"Instances: {', '.join(conditions) or 'none'}")
 

@@ -1,7 +1,9 @@
 """The reader of facts beside a service's own keys and registrations: engines, nginx, nodes, budget, other services."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 from lictor import errors, model
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
@@ -50,6 +52,22 @@ class FleetReader:
         groups = ([group for group in known if group.service == service.name] if known is not None
                   else scheduler_view.remembered_groups(service, state, instances))
         return SchedulerView(self.context.node, acts, name in TASK_ENDERS, known is not None, tuple(groups))
+
+    def local_tasks(self, service: Desired) -> dict[str, model.Container]:
+        """Read what Docker says of a scheduler's containers on this node, by id; none if it cannot be asked."""
+        name = service.spec.engine if service.spec else ""
+        if name in TASK_ENDERS and name not in self._containers:
+            self._containers[name] = []
+            with contextlib.suppress(errors.LictorError):  # most of them are other nodes'
+                self._containers[name] = TASK_ENDERS[name].containers(self._service)
+        return {each.id: each for each in self._containers.get(name, ())}
+
+    def with_evidence(self, instances: list[model.Instance]) -> list[model.Instance]:
+        """Add what the failing checks of this node printed last: the catalogue learns of it minutes later, if their
+        status stays the same."""
+        return [each if each.status == "passing" or each.node != self.context.node else each._replace(
+            output=model.evidence(self._local_checks.get(each.service_id, ()), each.status) or each.output)
+            for each in instances]
 
     def with_observer(self, observation: Observation) -> Observation:
         """Add facts about the observer; the costly ones only if an instance is critical or the breaker is open."""
@@ -110,6 +128,14 @@ class FleetReader:
         except errors.Unavailable:
             self._live_nginx = None
             return 0
+
+    @functools.cached_property
+    def _local_checks(self) -> dict[str, list[dict[str, Any]]]:
+        checks: dict[str, list[dict[str, Any]]] = {}
+        with contextlib.suppress(errors.LictorError):  # evidence is no reason to leave the service alone
+            for check in self.context.client.local_checks().values():
+                checks.setdefault(str(check.get("ServiceID")), []).append(check)
+        return checks
 
     @functools.cached_property
     def _agent_age_s(self) -> float | None:

@@ -109,11 +109,14 @@ def _observed(reader: FleetReader, service: Desired, stored: Stored, registered:
     at = clock.read(reader.context.settings.state_dir)
     if responsibility.places_here(reader.context, service):  # another node's registrations are none of these containers
         registered = [each for each in registered if each.node == reader.context.node]
+    registered = reader.with_evidence(registered)
     containers, scheduler = reader.containers(service), reader.scheduler(service, stored.state, registered)
     if scheduler:
-        registered = [instance._replace(container_id=instance.container_id or f"{instance.node}/{instance.service_id}")
-                      for instance in registered]
-        containers = scheduler_view.containers(service, stored.state, scheduler, registered, at.now)
+        registered = [each._replace(container_id=container_id)
+                      for container_id, group in model.by_container(registered).items() for each in group]
+        is_well = all(each.status == "passing" and each.maintenance is None for each in registered)
+        tasks = {} if is_well else reader.local_tasks(service)
+        containers = scheduler_view.containers(service, stored.state, scheduler, registered, at.now, tasks)
     return Observation(now=at.now, desired=service, containers=tuple(containers), instances=tuple(registered),
                        state=stored.state, certain=certain, rules=reader.context.settings.heal, scheduler=scheduler,
                        clock_set_at=at.set_at, clock_set_by=at.set_by)

@@ -1,6 +1,6 @@
 """The view of a service whose scheduler starts and ends the instances: its orders, and containers by registration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lictor import model
 from lictor.planner.desired import Desired
@@ -15,22 +15,23 @@ def remembered_groups(service: Desired, state: State, instances: Sequence[model.
     """
     groups = [model.Group(service.name, color, order.replicas, order.release, order.image, None)
               for color, order in sorted(state.release.last_orders.items())]
-    colors = [_color(each, service) for each in instances if each.node_alive]
+    alive = model.by_container(each for each in instances if each.node_alive)
+    colors = [_color(first, service) for first, *_ in alive.values()]
     unordered = {color for color in colors if color not in state.release.last_orders
                  and (service.removed or color != service.color)}
     return groups + [model.Group(service.name, color, colors.count(color), "", "", None) for color in sorted(unordered)]
 
 
 def containers(service: Desired, state: State, scheduler: SchedulerView, instances: Sequence[model.Instance],
-               now_s: float) -> list[model.Container]:
-    """Derive the containers, which may run on other nodes, from their registrations.
+               now_s: float, tasks: Mapping[str, model.Container] | None = None) -> list[model.Container]:
+    """Derive the containers, which may run on other nodes, from their registrations; `tasks` are those of this node.
 
     A node that does not answer has none: Consul keeps its registrations for days. The release is the scheduler's word,
     else that of the last order.
     """
     made = []
     alive = sorted((each for each in instances if each.node_alive), key=lambda each: (each.node, each.service_id))
-    for number, instance in enumerate(alive, start=1):
+    for number, (instance, *_) in enumerate(model.by_container(alive).values(), start=1):
         container_id, color = instance.container_id, _color(instance, service)
         group = next((group for group in scheduler.groups if group.color == color), None)
         is_current = group and (group.container_ids is None or container_id in group.container_ids)
@@ -41,7 +42,14 @@ def containers(service: Desired, state: State, scheduler: SchedulerView, instanc
             id=container_id, name=f"{instance.service_id} on {instance.node}", service=service.name, number=number,
             color=color, image=group.image if group else "", release=group.release if group and is_current else "",
             status="running", created_at=started_at, started_at=started_at, exit_code=None))
-    return made
+    return [_as_docker_says(each, (tasks or {}).get(each.id)) for each in made]
+
+
+def _as_docker_says(container: model.Container, task: model.Container | None) -> model.Container:
+    if task is None:
+        return container
+    return container._replace(
+        health=task.health, status=task.status if task.status in ("paused", "restarting") else container.status)
 
 
 def _color(instance: model.Instance, service: Desired) -> str:

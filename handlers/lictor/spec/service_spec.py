@@ -9,6 +9,7 @@ import msgspec
 
 from lictor import model
 from lictor.spec import validation_errors
+from lictor.spec.check import PATH, Check
 from lictor.spec.compose_project import Project, check_project
 from lictor.spec.placement import Placement, require_possible
 from lictor.spec.plain_tables import require_one_of
@@ -19,11 +20,11 @@ ON_ONE_NODE = ("docker", "compose")  # lictor itself starts and ends each instan
 DELEGATED = ("command", "webhook")  # another tool has the rest of what an instance is made from
 STRATEGIES = ("rolling", "blue-green")
 MAX_REPLICAS = 500
+START_UP_S = 60.0
 _CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
                    "read_only", "cap_drop", "logging", "resources")
 
 _VERBATIM = ("environment", "command", "entrypoint", "labels", "options")  # the container's own matter
-_PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
 _HOST = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
                    r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
 _HOST_PART, _PATH_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -43,7 +44,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = ""
 
     def __post_init__(self) -> None:
-        if not _PATH.fullmatch(self.path) or len(self.path) > 255 or {".", ".."} & set(self.path.split("/")):
+        if not PATH.fullmatch(self.path) or len(self.path) > 255 or {".", ".."} & set(self.path.split("/")):
             raise ValueError(f"path is {self.path[:100]!r}; it must begin with a slash and hold only letters, digits "
                              "and ._~- between slashes")
         if self.host and not _HOST.fullmatch(self.host):
@@ -63,24 +64,6 @@ class Replicas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                              f"descend, and lie within 0..{MAX_REPLICAS}")
 
 
-class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Consul's check of an instance: one of http (a path) and tcp (true)."""
-
-    http: str = ""
-    tcp: bool = False
-    interval: Duration = Duration(10)
-    timeout: Duration = Duration(5)
-
-    def __post_init__(self) -> None:
-        if bool(self.http) == self.tcp:
-            raise ValueError("exactly one of http and tcp is allowed")
-        if self.http and (not _PATH.fullmatch(self.http) or len(self.http) > 255):
-            raise ValueError(f"http is {self.http[:100]!r}; it must be a path such as /health")
-        for key, value in (("interval", self.interval), ("timeout", self.timeout)):
-            if value <= 0:
-                raise ValueError(f"{key} is {value:g}s; it must be more than 0s")
-
-
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The way in which a new image takes over."""
 
@@ -92,7 +75,7 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         require_one_of("strategy", self.strategy, STRATEGIES)
-        if self.smoke and (not _PATH.fullmatch(self.smoke) or len(self.smoke) > 255):
+        if self.smoke and (not PATH.fullmatch(self.smoke) or len(self.smoke) > 255):
             raise ValueError(f"smoke is {self.smoke[:100]!r}; it must be a path such as /api/v1/books")
 
 
@@ -170,6 +153,17 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def container_port(self) -> Port | None:
         return None if self.port is None else parse_port(self.port)
+
+    @property
+    def start_up_s(self) -> float:
+        """How long the check of an instance may take until it passes for the first time."""
+        given = self.check.start if self.check else None
+        return START_UP_S if given is None else given
+
+    @property
+    def deadline_s(self) -> float:
+        """The deadline of a release, which is not over before its instances may have started."""
+        return max(self.release.deadline, self.check.start or 0 if self.check else 0)
 
     @property
     def label_table(self) -> dict[str, str]:

@@ -1,0 +1,158 @@
+"""The condition of an instance, from its container and all of its registrations, as tables."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from lictor import model
+from lictor.planner import members, next_state, observation, plan
+from lictor.planner.actions import Act
+from lictor.planner.observation import Observation
+
+from support.scene import NOW, SPEC, scene
+
+
+def decided(seen: Observation) -> list[str]:
+    return [f"{each.kind} {each.container}".strip() for each in plan.plan(seen)]
+
+
+def why(seen: Observation) -> str:
+    return " | ".join(each.reason for each in plan.plan(seen))
+
+
+def with_container(seen: Observation, position: int, **changes: Any) -> Observation:
+    there = list(seen.containers)
+    there[position] = there[position]._replace(**changes)
+    return seen._replace(containers=tuple(there))
+
+
+def with_instance(seen: Observation, position: int, **changes: Any) -> Observation:
+    there = list(seen.instances)
+    there[position] = there[position]._replace(**changes)
+    return seen._replace(instances=tuple(there))
+
+
+@pytest.mark.parametrize(("spec", "second", "expected"), [
+    # what is asked by TCP is as well as its worst registration
+    ({}, {"status": "critical"}, ["wait books-1"]),
+    ({}, {"status": "critical", "since": 99}, ["start books-2"]),
+    ({}, {"maintenance": "by hand"}, ["hold books-1"]),
+    ({}, {"maintenance": model.JOINING}, ["admit books-1"]),
+    ({}, {"maintenance": f"{observation.DRAINING}0: cut short"}, ["undrain books-1"]),
+    # one for UDP speaks neither for nor against it
+    ({}, {"status": "critical", "is_udp": True, "since": 99}, []),
+    ({"port": None}, {"status": "critical", "is_udp": True, "since": 99}, []),
+    # where UDP is what is asked, TCP says more all the same
+    ({"port": "8080/udp", "check": None}, {"status": "critical", "is_udp": True, "since": 99}, []),
+    ({"port": "8080/udp", "check": None}, {"status": "critical", "since": 99}, ["start books-2"]),
+])
+def test_a_container_is_as_well_as_the_worst_of_its_registrations(spec: dict[str, Any], second: dict[str, Any],
+                                                                  expected: list[str]) -> None:
+    changes = {key: value for key, value in second.items() if key != "since"}
+    seen = scene(1, "passing", spec=spec, state={"critical_since": {"c1": NOW - second.get("since", 0)},
+                                                 "live": {**SPEC, **spec}})
+    twin = seen.instances[0]._replace(service_id="a-twin", **changes)
+    assert decided(seen._replace(instances=(*seen.instances, twin))) == expected
+    assert decided(seen._replace(instances=(twin, *seen.instances))) == expected
+
+
+@pytest.mark.parametrize(("spec", "status", "condition"), [
+    ({}, "critical", "failing"), ({}, "absent", "starting"), ({"port": "8080/udp", "check": None}, "absent", "healthy"),
+    ({"port": None}, "absent", "healthy"), ({"port": None}, "critical", "failing")])
+def test_a_udp_twin_that_passes_speaks_for_nothing_that_is_asked_by_tcp(spec: dict[str, Any], status: str,
+                                                                        condition: str) -> None:
+    seen = scene(1, "passing", spec=spec, state={"live": {**SPEC, **spec}})
+    udp = seen.instances[0]._replace(service_id="udp", is_udp=True)
+    tcp = () if status == "absent" else (seen.instances[0]._replace(status=status),)
+    (found,) = members.members(seen._replace(instances=(udp, *tcp)))
+    assert found.condition == condition
+
+
+def test_a_drain_takes_all_registrations_out_of_traffic_before_it_ends() -> None:
+    seen = scene(0, "draining late")
+    twin = seen.instances[0]._replace(service_id="a-twin", is_udp=True)
+    assert decided(seen._replace(instances=(*seen.instances, twin))) == ["remove books-1"]
+    assert decided(seen._replace(instances=(*seen.instances, twin._replace(maintenance=None)))) == ["drain books-1"]
+
+
+@pytest.mark.parametrize(("replicas", "conditions"), [
+    (2, ["passing", "passing"]), (2, ["passing", "unhealthy"]), (2, ["passing", "critical"]),
+    (2, ["passing", "unregistered"]), (2, ["passing", "draining late"]), (2, ["passing", "maintenance"]),
+    (1, ["passing", "passing"]), (1, ["passing", "unhealthy"]), (0, ["passing", "passing"]),
+    (1, ["unhealthy", "passing"]),
+])
+def test_a_paused_container_is_neither_ended_nor_replaced_and_named(replicas: int, conditions: list[str]) -> None:
+    for keys in ({}, {"removed": b""}):
+        seen = with_container(scene(replicas, *conditions, keys=keys), 1, status="paused")
+        acts = [each for each in plan.plan(seen) if isinstance(each, Act)]
+        assert not [each for each in acts if each.kind == "start" or each.container == "books-2"]
+        assert "books-2" in str(decided(seen)) and "paused" in why(seen)
+        assert next_state.advance(seen).healing.critical_since.keys() <= {"c1"}
+
+
+@pytest.mark.parametrize(("spec", "changes", "condition", "said"), [
+    # what Docker says of the container's HEALTHCHECK, as long as it says it
+    ({}, {"health": "starting"}, "starting", "HEALTHCHECK's start period and retries"),
+    ({}, {"health": "unhealthy"}, "unhealthy", "critical for 20 s"),
+    ({}, {"health": "healthy"}, "unhealthy", "critical for 20 s"),
+    ({}, {"status": "restarting"}, "restarting", "Docker restarts it by itself"),
+    # the time that a check may take until it passes
+    ({"check": {"http": "/", "start": "2h"}}, {"is_new": True}, "starting", "check.start, 7200 s"),
+    ({"check": {"http": "/", "start": "1h"}}, {"is_new": True}, "unhealthy", "critical for 20 s"),
+    ({"check": {"http": "/", "start": "2h"}}, {}, "unhealthy", "critical for 20 s"),  # it has passed before
+    ({"check": {"http": "/", "start": "5s"}}, {"is_new": True, "started_at": NOW - 30}, "unhealthy", "critical for"),
+    ({}, {"is_new": True, "started_at": NOW - 30}, "starting", "check.start, 60 s"),
+])
+def test_what_docker_or_the_spec_knows_is_no_illness(spec: dict[str, Any], changes: dict[str, Any], condition: str,
+                                                     said: str) -> None:
+    is_new, changes = changes.get("is_new"), {key: value for key, value in changes.items() if key != "is_new"}
+    seen = with_instance(scene(2, "passing", "unhealthy", spec=spec), 1, output="404 Not Found")
+    seen = with_container(seen, 1, **changes)
+    if is_new:
+        healing = msgspec.structs.replace(seen.state.healing, passed_once=["c1"])
+        seen = seen.with_state(healing=healing)
+    (_, found) = members.members(seen)
+    assert found.condition == condition and said in why(seen)
+    assert ("404 Not Found" in why(seen)) == (condition != "restarting")
+    assert decided(seen) == (["start books-3"] if condition == "unhealthy" else
+                             ["hold books-2" if condition == "restarting" else "wait books-2"])
+
+
+def test_an_ended_container_says_how() -> None:
+    seen = with_container(scene(1, "gone"), 0, is_out_of_memory=True)
+    assert plan.plan(seen)[0].reason == "it is exited with exit code 137, out of memory"
+
+
+@pytest.mark.parametrize(("printed", "said"), [
+    ("HTTP GET http://127.0.0.1:8080/health: 404 Not Found Output: nothing\nhere",
+     "HTTP GET http://127.0.0.1:8080/health: 404 Not Found Output: nothing"),
+    ("\n\n  second \r\nthird", "second"), ("", ""), (None, ""), (5, "5"), ("x" * 300, "x" * 120),
+    ("\x1b[2Jgone\x07\u202egnp.exe", "?[2Jgone??gnp.exe"), ("a\tb", "a       b"), ("\x00", "?"),
+])
+def test_the_first_line_of_a_failing_check_is_cleaned(printed: object, said: str) -> None:
+    checks = [{"CheckID": "b", "ServiceID": "s", "Status": "passing", "Output": "fine"},
+              {"CheckID": "c", "ServiceID": "s", "Status": "critical", "Output": printed},
+              {"CheckID": "_service_maintenance:s", "ServiceID": "s", "Status": "critical", "Output": "", "Notes": "x"}]
+    entry = {"Node": {"Node": "n"}, "Checks": checks, "Service": {"ID": "s", "Service": "books", "Port": 1}}
+    assert model.instance(entry).output == said
+
+
+@pytest.mark.parametrize(("tags", "meta", "is_udp"), [
+    (None, None, False), ([], {}, False), (["udp"], {}, True), (["a", "udp"], None, True), (["udp2"], {}, False),
+    ([], {"lictor-protocol": "udp"}, True), ([], {"lictor-protocol": "tcp"}, False)])
+def test_udp_is_known_by_tag_or_metadata(tags: object, meta: object, is_udp: bool) -> None:
+    entry = {"Node": {"Node": "n"}, "Checks": [],
+             "Service": {"ID": "s", "Service": "books", "Port": 1, "Tags": tags, "Meta": meta}}
+    assert model.instance(entry).is_udp is is_udp
+
+
+def test_of_each_container_and_node_what_speaks_udp_is_silent_beside_tcp() -> None:
+    one = model.Instance("n", "tcp", "books", "", 1, "passing", True, None, "c1")
+    given = [one, one._replace(service_id="tcp2"), one._replace(service_id="udp", is_udp=True),
+             one._replace(service_id="only", container_id="c2", is_udp=True),
+             one._replace(service_id="bare", container_id=""),
+             one._replace(service_id="bare-udp", container_id="", is_udp=True),
+             one._replace(service_id="elsewhere", container_id="", is_udp=True, node="m")]
+    groups = {owner: [each.service_id for each in group] for owner, group in model.by_container(given).items()}
+    assert groups == {"c1": ["tcp", "tcp2"], "c2": ["only"], "n/bare": ["bare"], "m/elsewhere": ["elsewhere"]}
