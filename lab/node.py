@@ -44,7 +44,8 @@ BOOKS: dict[str, Any] = {
 
 
 class Node:
-    """Everything lives below `folder`, and `stop` takes all of it down again.
+    """Everything lives below `folder`, and `stop` takes all of it down again. Each handler gets the `token_file`,
+    and `environ`.
 
     `timer` is its interval; without one only events count, and without `watches` the agent runs nothing of lictor's by
     itself. Without `registers` it runs no registrar, so that another node can have the engine's containers for itself;
@@ -55,9 +56,12 @@ class Node:
 
     def __init__(self, folder: str, docker: Engine, *, timer: str = "15s", watches: bool = True,
                  registers: bool = True, internal: bool = False, settings: str = QUICK, address: str = "127.0.0.1",
-                 netns: str = "", mode: str = MODE, **consul_options: Any) -> None:
+                 netns: str = "", mode: str = MODE, token_file: str = "",
+                 environ: dict[str, str] | None = None, **consul_options: Any) -> None:
         self.folder, self.docker, self.timer = folder, docker, timer
         self.registers, self.internal = registers, internal
+        self.handler_environ = environ or {}
+        self.token_options = ["--token-file", token_file] if token_file else []
         for name in ("consul", "nginx", "state", "unwatched"):
             os.makedirs(os.path.join(folder, name), exist_ok=True)
         self.consul = Consul(os.path.join(folder, "consul"), netns=netns, **consul_options)
@@ -71,13 +75,14 @@ class Node:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {**self.consul.environ, **self.docker.environ, "LICTOR_CONFIG": self.settings_path}
+        own = {"LICTOR_CONFIG": self.settings_path}
+        return {**self.consul.environ, **self.docker.environ, **own, **self.handler_environ}
 
     def install(self) -> None:
         """Write what `lictor init` does: nginx's snippet, and the agent's watches and timer."""
         assert self.settings.nginx is not None
         nginx.prepare(self.nginx.conf_dir, templates.Templates(live=self.settings.nginx.mode == "live"))
-        static = watches.static(self.settings, [], process.handler_argv)
+        static = watches.static(self.settings, self.token_options, process.handler_argv)
         if self.timer:
             static["service"]["check"]["interval"] = self.timer
         else:
@@ -95,7 +100,7 @@ class Node:
 
     def start_registrar(self) -> None:
         options = ["--internal"] if self.internal else []
-        self.registrar = Daemon([*process.handler_argv("lictor-registrar"), *options],
+        self.registrar = Daemon([*process.handler_argv("lictor-registrar"), *options, *self.token_options],
                                 os.path.join(self.folder, "registrar.log"), self.environ)
 
     def stop(self) -> None:

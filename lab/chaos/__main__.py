@@ -23,10 +23,12 @@ from lab.chaos.world import FLEET_BUDGET, SERVICE_BUDGET, SERVICES, WANTED, Worl
 _BETWEEN_S = (2.0, 6.0)
 _SETTLE_S = 420.0
 _EPILOG = """
-faults: a container is killed, stopped, paused (2 to 5 s), or its health is broken; a handler is killed at work; the
-agent, Docker (its containers live on) and nginx are killed and started again; Consul's server is frozen; the disk of
-the state folder is full; keys hold bad input or are deleted; 50 registrations of garbage; the node's token loses its
-rights. Each one is undone after some seconds, and one that cannot be done is reported as not done.
+faults: a container is killed, stopped, paused (2 to 5 s, or 20 to 40 s), or its health is broken; a handler is killed
+at work; the agent, Docker (its containers live on) and nginx are killed and started again; nginx refuses any change;
+Consul's server is frozen; the handlers' clock is set 2 h forward or 3 h back; the disk of the state folder is full;
+keys hold bad input or are deleted; what lictor remembers of a service is damaged; 50 registrations of garbage; the
+node's tokens lose their rights. Each one is undone after some seconds, and one that cannot be done is reported as not
+done.
 
 how it goes: each fault happens once before any happens again, in an order that the seed decides, as it decides the
 pauses between them and what each one does. Faults overlap. Only containers are hurt that another one can stand in for,
@@ -35,9 +37,10 @@ the last fault everything has seven minutes to come to rest: a number that was k
 
 what must hold at the end: each service at its count, passing, and served by nginx; nothing doubled; no lock, session,
 temporary file or maintenance is left; `lictor plan` finds nothing to do. And over the whole time: no container was
-ended that we had not harmed, unless it was surplus; no traffic went where no instance ever was; no request failed but
-those that ran in a container at the moment when it was killed by force, as nginx's log and Docker's events prove, and
-those that found nginx itself dead by our hand. Resets of idle kept-alive connections are counted apart.
+ended that we had not harmed, unless it was surplus, and none while it was paused; no traffic went where no instance
+ever was; no request failed but those that ran in a container at the moment when it was killed by force, as nginx's log
+and Docker's events prove, those that were sent to one until 5 s after it was paused, and those that found nginx itself
+dead by our hand. Resets of idle kept-alive connections are counted apart.
 
 exit code: 0 all is well; 1 a violation, or a failed request that nothing explains; 2 usage.
 

@@ -5,7 +5,7 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from lab.chaos.doing import Doing, NotDone, Victim, choose
 from lab.chaos.timeline import Deed
@@ -49,17 +49,26 @@ def stop_container(world: World, chance: random.Random) -> Iterator[Doing]:
     yield Doing(victim.name, "docker stop, it has ended", victim=victim.id, began=victim.at)
 
 
+def pause_briefly(world: World, chance: random.Random) -> AbstractContextManager[Doing]:
+    """Shorter than any time-out, so that requests only take longer."""
+    return _pause(world, chance, chance.uniform(2, 5))
+
+
+def pause_for_long(world: World, chance: random.Random) -> AbstractContextManager[Doing]:
+    """As for a backup: it is no illness, so its container is left alone, but it must get no more requests."""
+    return _pause(world, chance, chance.uniform(20, 40))
+
+
 @contextmanager
-def pause_container(world: World, chance: random.Random) -> Iterator[Doing]:
-    """Shorter than any time-out, so that requests only take longer; Docker stays meanwhile, for it must end."""
+def _pause(world: World, chance: random.Random, hold_s: float) -> Iterator[Doing]:
+    """Pause a container; Docker stays meanwhile, for the pause must end."""
     if not world.docker_stays.acquire(timeout=_FREE_S):
-        raise NotDone("Docker is being restarted")
+        raise NotDone("Docker is being restarted, or another one is paused")
     try:
         victim = choose(world, chance)
         with deed(world, "paused", victim):
             try:
                 world.docker.docker("pause", victim.id)
-                hold_s = chance.uniform(2, 5)
                 yield Doing(victim.name, f"for {hold_s:.1f} s", hold_s, began=victim.at)
             finally:
                 _unpause(world, victim)

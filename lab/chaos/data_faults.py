@@ -1,4 +1,4 @@
-"""Consul holds what it should not: bad input in the keys, garbage in the catalogue; and a token is worth nothing."""
+"""Consul holds what it should not: bad input in the keys, garbage in the catalogue, damaged state."""
 
 import base64
 import random
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lab.chaos.doing import Doing
-from lab.chaos.world import COMING_UP_S, SERVICES, TOKEN, World
+from lab.chaos.container_faults import deed
+from lab.chaos.doing import Doing, choose
+from lab.chaos.world import COMING_UP_S, SERVICES, World
 from lab.daemon import wait_for
 
 _NODE = "evil"
@@ -17,6 +18,8 @@ _BAD: dict[str, tuple[str | None, ...]] = {  # None: the key is deleted
     "spec": ("{", "", "null", "[]", '{"name": "x"}', '{"replicas": 3}', '{"surprise": true}', "\x00\x01", "{" * 3000),
     "image": ("bad image", "; rm -rf /", "", "\x00", "ｂｏｏｋｓ:1", "x" * 5000),
 }
+_DAMAGED = (b"", b"{", b"null", b"[]", b"\x00\xff", b'{"spec": {"release": "x"}}', b'{"release": 3}', b'"x"', b"1e999",
+            b'{"last_good": []}', b"[" * 5000)
 _ADDRESSES = ("127.0.0.1; } server { root /etc", "${evil}", "../../etc/passwd", "127.0.0.1\nserver 6.6.6.6", "0.0.0.0",
               "１２７.0.0.1", "a" * 10_000, "evil.example.com", "010.0.0.1", "::", "fe80::1%eth0", "256.1.1.1",
               "224.0.0.1")
@@ -93,22 +96,16 @@ def _clear(world: World) -> bool:
 
 
 @contextmanager
-def take_token(world: World, chance: random.Random) -> Iterator[Doing]:
-    """Take all rights from the node's token at the server, and give them back."""
-    path, hold_s = f"/v1/acl/token/{world.token['AccessorID']}", chance.uniform(3, 12)
+def damage_state(world: World, chance: random.Random) -> Iterator[Doing]:
+    """Damage what lictor remembers of one service. Another service is healed meanwhile."""
+    victim = choose(world, chance)
+    service = chance.choice(sorted(set(SERVICES.values()) - {victim.service}))
+    path, bad, hold_s = f"lictor/state/{service}", chance.choice(_DAMAGED), chance.uniform(5, 15)
+    world.server.put(path, bad)
     try:
-        world.server.request("PUT", path, {**world.token, "Policies": []})
-        wait_for(lambda: not _may_read(world), "the token is worth nothing")
-        yield Doing("the node's token", f"without rights for {hold_s:.1f} s", hold_s)
-    finally:
-        wait_for(lambda: world.server.request("PUT", path, world.token) and _may_read(world), "it has its rights again",
-                 COMING_UP_S, every_s=0.5)
-
-
-def _may_read(world: World) -> bool:
-    try:
-        return bool(world.server.request("GET", "/v1/kv/services/?keys", token=TOKEN))
-    except OSError as error:
-        if "403" not in str(error):
-            raise
-        return False
+        with deed(world, "killed", victim):
+            world.docker.docker("kill", victim.id)
+        yield Doing(path, f"{bad[:40]!r} for {hold_s:.1f} s, and {victim.name} is dead", hold_s, victim.id, victim.at)
+    finally:  # as an operator would; what is lost is learned again
+        wait_for(lambda: _read(world, path) != bad or world.server.request("DELETE", f"/v1/kv/{path}"),
+                 f"{path} has gone", COMING_UP_S)

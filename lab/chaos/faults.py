@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from lab.chaos import container_faults, data_faults, process_faults
+from lab.chaos import container_faults, data_faults, process_faults, token_faults
 from lab.chaos.doing import Fault, NotDone
 from lab.chaos.timeline import Done
 from lab.chaos.world import World
@@ -14,17 +14,21 @@ from lab.chaos.world import World
 FAULTS: dict[str, Fault] = {
     "container killed": container_faults.kill_container,
     "container stopped": container_faults.stop_container,
-    "container paused": container_faults.pause_container,
+    "container paused": container_faults.pause_briefly,
+    "container paused for long": container_faults.pause_for_long,
     "health broken": container_faults.break_health,
     "handler killed": process_faults.kill_handler,
     "agent restarted": process_faults.restart_agent,
     "server frozen": process_faults.freeze_server,
     "docker restarted": process_faults.restart_docker,
     "nginx killed": process_faults.kill_nginx,
+    "nginx refuses": process_faults.break_nginx_conf,
+    "clock set": process_faults.set_clock,
     "disk full": process_faults.fill_disk,
     "bad keys": data_faults.write_bad_keys,
     "garbage registered": data_faults.register_garbage,
-    "token taken away": data_faults.take_token,
+    "state damaged": data_faults.damage_state,
+    "token taken away": token_faults.take_tokens,
 }
 _LIMIT_S = 300.0  # for one fault and its undoing, each wait in which has a limit of its own
 _ERRORS = (NotDone, OSError, ValueError, AssertionError, subprocess.SubprocessError)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lictor.adapters import files
 from lictor.routing import nginx_socket
 
 from lab.chaos.container_faults import deed
@@ -175,6 +176,45 @@ def _start_nginx(world: World) -> None:
             nginx.daemon.stop()
             if time.monotonic() > deadline:
                 raise
+
+
+@contextmanager
+def break_nginx_conf(world: World, chance: random.Random) -> Iterator[Doing]:
+    """Have nginx refuse any change, as its own configuration is broken by its operator: what it serves stays as it is.
+
+    A container is killed meanwhile, so that there is something to publish.
+    """
+    main_conf = world.node.nginx.main_conf
+    with open(main_conf, encoding="utf-8") as file:
+        good = file.read()
+    hold_s = chance.uniform(5, 15)
+    try:
+        files.write_atomic(main_conf, f"{good}chaos_is_no_directive on;\n")
+        victim = choose(world, chance)
+        with deed(world, "killed", victim):
+            world.docker.docker("kill", victim.id)
+        yield Doing("nginx", f"refuses changes for {hold_s:.1f} s, and {victim.name} is dead", hold_s, victim.id,
+                    victim.at)
+    finally:
+        files.write_atomic(main_conf, good)
+
+
+@contextmanager
+def set_clock(world: World, chance: random.Random) -> Iterator[Doing]:
+    """Set the handlers' clock, and then right again: nothing is emptied, ended or given up, and healing goes on.
+
+    It is a double: lab/chaos/clock says what it leaves as it is.
+    """
+    offset_s, hold_s = chance.choice((2 * 3600, -3 * 3600)), chance.uniform(20, 40)
+    victim = choose(world, chance)
+    try:
+        files.write_atomic(world.clock_path, str(offset_s))
+        with deed(world, "killed", victim):
+            world.docker.docker("kill", victim.id)
+        yield Doing("the handlers' clock", f"{offset_s // 3600:+d} h for {hold_s:.1f} s, and {victim.name} is dead",
+                    hold_s, victim.id, victim.at)
+    finally:
+        files.write_atomic(world.clock_path, "0")
 
 
 @contextmanager

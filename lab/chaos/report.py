@@ -19,9 +19,9 @@ def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, 
     events, deeds = list(world.events.events), list(world.deeds)
     log = list(evidence.accesses(os.path.join(world.node.nginx.folder, "access.log")))
     by_target = {each.target: each for each in log}
-    kills = verdict.instants(deeds, events)
+    hurts = verdict.instants(deeds, events)
     failed = _failed(world)
-    why = {each: verdict.explain(each, by_target.get(each.target), world.nginx_away, kills, world.events.addresses)
+    why = {each: verdict.explain(each, by_target.get(each.target), world.nginx_away, hurts, world.events.addresses)
            for each in failed}
     unexplained = [each for each in failed if why[each] == verdict.UNEXPLAINED]
     repaired = verdict.repairs(mischief.records, watching.samples)

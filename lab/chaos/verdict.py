@@ -11,9 +11,10 @@ from lab.chaos.timeline import Access, Address, Deed, Done, Event, Failed, Outag
 
 NGINX_DEAD = "nginx itself was dead by our hand"
 KILLED = "it ran in a container that was killed by force at that instant"
+PAUSED = "it was sent to a container that was paused at that instant"
 UNEXPLAINED = ""
 
-_AT_ONCE_S = 5.0  # from a decision without a drain to Docker's doing it, on a loaded machine
+_AT_ONCE_S = 5.0  # from a decision without a drain to Docker's doing it, or to nginx's, on a loaded machine
 _CUT = ("ConnectionRefusedError", "ConnectionResetError", "BrokenPipeError", "RemoteDisconnected", "IncompleteRead")
 
 
@@ -92,6 +93,9 @@ def removals(events: Sequence[Event], deeds: Sequence[Deed], wanted: Mapping[str
     for life in everyone:
         if life.left is None or _is_broken(life, deeds, life.left):
             continue
+        if _is_paused(life, deeds, life.left):
+            violations.append(f"{life.name} ({life.container[:12]}) was ended at {life.left:.3f} while it was paused")
+            continue
         others = _most_others(life, everyone, deeds, draining.get(life.container, life.left - _AT_ONCE_S))
         paused = [each for each in deeds if each.kind == "paused" and each.service == life.service
                   and each.began < life.left]
@@ -121,9 +125,12 @@ def _most_others(life: Life, everyone: Sequence[Life], deeds: Sequence[Deed], be
 def _is_good(life: Life, deeds: Sequence[Deed], at: float) -> bool:
     if at < life.started or life.ended is not None and at >= life.ended or life.left is not None and at >= life.left:
         return False
-    paused = any(each.container == life.container and each.kind == "paused" and each.began <= at < each.ended
-                 for each in deeds)
-    return not paused and not _is_broken(life, deeds, at)
+    return not _is_paused(life, deeds, at) and not _is_broken(life, deeds, at)
+
+
+def _is_paused(life: Life, deeds: Sequence[Deed], at: float) -> bool:
+    return any(each.container == life.container and each.kind == "paused" and each.began <= at < each.ended
+               for each in deeds)
 
 
 def deaths(events: Sequence[Event], deeds: Sequence[Deed], docker_away: Sequence[Outage]) -> list[str]:
@@ -135,18 +142,20 @@ def deaths(events: Sequence[Event], deeds: Sequence[Deed], docker_away: Sequence
 
 
 def instants(deeds: Iterable[Deed], events: Iterable[Event]) -> list[Deed]:
-    """List the kills, each from the request until Docker saw its container dead."""
+    """List the kills, each from the request until Docker saw its container dead; and the beginnings of the pauses, each
+    until nginx must have heard of it."""
     died = {each.container: each.at for each in events if each.action == "die"}
-    return [each._replace(ended=min(each.ended, died.get(each.container, each.ended)))
-            for each in deeds if each.kind == "killed"]
+    ends = {"killed": lambda each: died.get(each.container, each.ended), "paused": lambda each: each.began + _AT_ONCE_S}
+    return [each._replace(ended=min(each.ended, ends[each.kind](each))) for each in deeds if each.kind in ends]
 
 
-def explain(failed: Failed, access: Access | None, outages: Sequence[Outage], kills: Sequence[Deed],
+def explain(failed: Failed, access: Access | None, outages: Sequence[Outage], hurts: Sequence[Deed],
             addresses: Sequence[Address]) -> str:
     """Why a request could not but fail; UNEXPLAINED when no exact evidence says so.
 
     nginx's absence explains a connection that was cut or refused, never an HTTP status. The kill of a container
-    explains what nginx says it had sent last to that very container.
+    explains what nginx says it had sent last to that very container; so does the beginning of its pause, if the request
+    was sent by then.
     """
     def meanwhile(each: Outage | Deed) -> bool:
         return failed.began <= each.ended and failed.ended >= each.began
@@ -155,8 +164,9 @@ def explain(failed: Failed, access: Access | None, outages: Sequence[Outage], ki
         return NGINX_DEAD
     if access is None or not access.upstreams:
         return UNEXPLAINED
-    killed = {each.container for each in kills if meanwhile(each)}
-    return KILLED if holder(access.upstreams[-1], addresses, failed.began, failed.ended) & killed else UNEXPLAINED
+    last = holder(access.upstreams[-1], addresses, failed.began, failed.ended)
+    found = {each.kind for each in hurts if each.container in last and meanwhile(each)}
+    return KILLED if "killed" in found else PAUSED if "paused" in found else UNEXPLAINED
 
 
 def holder(address: str, addresses: Iterable[Address], began: float, ended: float) -> set[str]:

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lictor.adapters import files
+
 from lab.chaos.evidence import Events
 from lab.chaos.timeline import Deed, Outage
 from lab.client import Client
@@ -27,10 +29,10 @@ DRAIN_S = 10
 SERVICE_BUDGET = {"grace": "2s", "budget": 50, "per": "10m"}
 FLEET_BUDGET = {"budget": 200, "per": "10m"}
 MASTER = "5e6c0f0e-0000-4000-8000-000000000002"
-TOKEN = "5e6c0f0e-0000-4000-8000-000000000003"  # the node's
+TOKEN = "5e6c0f0e-0000-4000-8000-000000000003"  # the agent's default
 COMING_UP_S = 120.0  # on a loaded machine
+IMAGE = "lictor-chaos:1.0"
 
-_IMAGE = "lictor-chaos:1.0"
 _POLICIES = ("agent", "lictor", "lictor-reconcile", "lictor-registrar", "lictor-route", "lictor-scale")
 _RULES = Path(__file__).resolve().parents[2] / "consul.d/acl"
 _STATE_SIZE = "32m"
@@ -50,8 +52,11 @@ class World:
                              config={"acl": {**_ACL, "tokens": {"master": MASTER, "agent": MASTER}}})
         self.closing.callback(self.server.stop)
         heal = f"[heal]\nbudget = {FLEET_BUDGET['budget']}\nper = \"{FLEET_BUDGET['per']}\""  # else as users have it
+        self.token_file = os.path.join(self.path("node"), "token")
+        self.clock_path = os.path.join(self.path("node"), "clock")
+        clock = {"LICTOR_CHAOS_CLOCK": self.clock_path, "PYTHONPATH": str(Path(__file__).parent / "clock")}
         self.node = Node(self.path("node"), self.docker, join=self.server.serf_port, internal=True,
-                         settings=heal,
+                         settings=heal, token_file=self.token_file, environ=clock,
                          config={"acl": {**_ACL, "tokens": {"default": TOKEN, "agent": MASTER}}})
         self.closing.callback(self._stop_node)
         self.events = Events(self.docker.url)
@@ -63,7 +68,7 @@ class World:
         self.hurt: set[str] = set()  # ids of the containers that we hurt, and that have not recovered
         self.docker_stays = threading.Lock()  # held by whoever could not undo its fault without Docker
         self.ending = threading.Event()  # faults end early, and undo what they did
-        self.token: dict[str, Any] = {}
+        self.tokens: list[dict[str, Any]] = []  # the agent's default, and the handlers'
 
     def path(self, *names: str) -> str:
         """Return a path below the folder, and make its last folder."""
@@ -76,12 +81,12 @@ class World:
         self.docker.start(wait=False)
         self.server.start(wait=False)
         self.docker.wait_ready(COMING_UP_S)
-        self.docker.build_books(_IMAGE)
+        self.docker.build_books(IMAGE)
         for number, service in enumerate(SERVICES.values()):
             self._make_network(service, f"{self.docker.bridge}-{number}")
         self.events.start()
         self.closing.callback(self.events.stop)
-        self._make_token()
+        self._make_tokens()
         self._mount_state()
         self.node.start(COMING_UP_S)
         for path, service in SERVICES.items():
@@ -97,12 +102,16 @@ class World:
         self.ending.set()
         self.closing.close()
 
-    def _make_token(self) -> None:
+    def _make_tokens(self) -> None:
         wait_for(lambda: self.server.request("GET", "/v1/acl/policies"), "the server's ACLs are up", COMING_UP_S)
         policies = [self.server.request("PUT", "/v1/acl/policy", {
             "Name": name, "Rules": (_RULES / f"{name}.hcl").read_text(encoding="utf-8")}) for name in _POLICIES]
-        self.token = self.server.request("PUT", "/v1/acl/token", {
-            "SecretID": TOKEN, "Description": "the node's", "Policies": [{"ID": each["ID"]} for each in policies]})
+        rights = [{"ID": each["ID"]} for each in policies]
+        self.tokens = [self.make_token(rights, SecretID=TOKEN), self.make_token(rights)]
+        files.write_atomic(self.token_file, self.tokens[1]["SecretID"], mode=0o600)
+
+    def make_token(self, policies: list[dict[str, Any]], **fields: str) -> dict[str, Any]:
+        return dict(self.server.request("PUT", "/v1/acl/token", {"Policies": policies, **fields}))
 
     def _make_network(self, service: str, bridge: str) -> None:
         """One of its own, for Docker gives the address of a container that died to the next one: while nginx cannot
@@ -121,7 +130,7 @@ class World:
         answer_too = f"busybox mkdir -p /www/api/v1; busybox ln -sf books /www{path}; exec busybox sh /bin/serve"
         command = {} if path in BOOKS["route"].values() else {"command": ["/bin/busybox", "sh", "-c", answer_too]}
         self.node.write_and_apply({
-            **BOOKS, "name": service, "image": _IMAGE, "route": {"path": path}, "heal": SERVICE_BUDGET, **command,
+            **BOOKS, "name": service, "image": IMAGE, "route": {"path": path}, "heal": SERVICE_BUDGET, **command,
             "networks": [service],
             "replicas": {"initial": WANTED, "min": 1, "max": 6}, "drain": f"{DRAIN_S}s",
         })

@@ -1,7 +1,10 @@
 """The verdict of scripts/chaos is strict, its evidence is read right, and a short run holds and leaves nothing."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 import types
@@ -69,6 +72,7 @@ NOT_ACCOUNTED_FOR: dict[str, tuple[list[Event], list[Deed]]] = {
         [deed("paused", "a", 15, 19), deed("killed", "b", 29, 31)]),
     "the stand-in is broken": ([START_D, *ENDED_A], [deed("paused", "a", 15, 19), deed("broken", "b", 25, 26)]),
     "the stand-in is paused": ([START_D, *ENDED_A], [deed("paused", "a", 15, 19), deed("paused", "b", 39, 55)]),
+    "it was paused": ([START_D, *ENDED_A], [deed("paused", "a", 45, 70)]),
     "two go where one was surplus": (
         [START_D, *ENDED_A, event(70, "b", "kill"), event(71, "b", "die")], [deed("paused", "a", 15, 19)]),
 }
@@ -140,6 +144,19 @@ def test_a_kill_explains_no_other_container_nor_moment(began: float, ended: floa
     assert explained("status 502", 502, began, ended, *upstreams) == verdict.UNEXPLAINED
 
 
+def test_a_request_to_a_container_that_has_just_been_paused_is_explained() -> None:
+    hurts = verdict.instants([deed("paused", "a", 50, 90)], [])
+
+    def explained(began: float, upstream: str) -> str:
+        access = Access(began, began + 10, 499, (upstream,), "/x?1")
+        failed = Failed(BOOKS, "/x?1", began, began + 10, "TimeoutError('timed out')", 0)
+        return verdict.explain(failed, access, [], hurts, ADDRESSES[:2])
+
+    assert explained(49, "10.0.0.2:8080") == explained(54, "10.0.0.2:8080") == verdict.PAUSED
+    assert explained(39, "10.0.0.2:8080") == explained(56, "10.0.0.2:8080") == verdict.UNEXPLAINED
+    assert explained(51, "10.0.0.3:8080") == verdict.UNEXPLAINED
+
+
 def test_without_a_line_in_nginxs_log_a_kill_explains_nothing() -> None:
     assert explained("ConnectionResetError(104)", 0, 49.9, 50.1, logged=False) == verdict.UNEXPLAINED
 
@@ -176,7 +193,8 @@ def test_when_everything_stands_as_it_should_there_is_nothing_to_complain_of() -
     {"passing": {BOOKS: NAMES[:2]}}, {"passing": {BOOKS: [*NAMES, "stale"]}}, {"passing": {}},
     {"served": {BOOKS: NAMES[:2]}}, {"served": {BOOKS: [*NAMES, "stale"]}}, {"served": {}},
     {"maintenance": ["_service_maintenance:x"]}, {"sessions": ["x"]}, {"locks": ["lictor/locks/x"]},
-    {"temporaries": ["/x/.y.1.tmp"]}, {"garbage": ["/x/upstreams/y.conf"]}, {"plan": "start books-service-3"},
+    {"temporaries": ["/x/.y.1.tmp"]},
+    {"garbage": ["/x/upstreams/y.conf"]}, {"plan": "start books-service-3"},
     {"says": {BOOKS: "converging"}}, {"says": {}}], ids=str)
 def test_each_thing_that_is_not_as_it_should_be_is_a_violation(changes: dict[str, Any]) -> None:
     assert len(verdict.standing(WELL._replace(**changes))) == 1
@@ -194,6 +212,22 @@ def test_a_fault_is_repaired_when_all_is_well_again_without_what_it_harmed() -> 
     assert verdict.repairs([fault, fault._replace(done=False)], samples) == [(4, fault)]
     assert len(verdict.unrepaired([fault, fault._replace(done=False)], samples[:3])) == 1
     assert verdict.unrepaired([fault], samples) == []
+
+
+def test_the_clock_of_a_handler_is_set_and_its_other_clocks_are_not(tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY / "lab/chaos/clock"), "LICTOR_CHAOS_CLOCK": str(clock)}
+    code = "import time; print(time.time(), time.monotonic())"
+
+    def ask() -> tuple[float, float]:
+        wall, monotonic = subprocess.check_output([sys.executable, "-c", code], env=environ, text=True).split()
+        return float(wall) - time.time(), float(monotonic) - time.monotonic()
+
+    for seconds in (0, 7200, -10_800):
+        if seconds:
+            clock.write_text(str(seconds))
+        wall_s, monotonic_s = ask()
+        assert abs(wall_s - seconds) < 60 and abs(monotonic_s) < 60
 
 
 def test_it_is_not_at_rest_while_a_victim_runs_that_seems_to_be_well() -> None:
