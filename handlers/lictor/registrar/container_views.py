@@ -1,6 +1,6 @@
 """The registrar's views of containers: Docker's last word on each, and the registrations that follow."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from lictor.adapters import docker
@@ -42,17 +42,18 @@ def summarize(listed: Mapping[str, Any]) -> str:
     return f"{listed['Names']} {listed['State']} {health} {ports} {listed.get('NetworkSettings')}"
 
 
-def claim(views: Iterable[View]) -> tuple[dict[str, Registration], set[tuple[str, str]]]:
+def claim(views: Collection[View]) -> tuple[dict[str, Registration], set[tuple[str, str]]]:
     """Collect the registrations by service id, and the refusals as (container, reason).
 
-    If two containers claim one id, the one that has run for longer has it.
+    If two containers claim one id, the one that the id names has it (HOST:NAME:PORT): only that one is called so, while
+    a SERVICE_ID may come from any image. If it names neither, the one that has run for longer has it.
     """
     claims: dict[str, Registration] = {}
-    refusals: set[tuple[str, str]] = set()
-    for view in sorted(views, key=lambda view: view.started_at):
-        refusals.update((view.name, reason) for reason in view.refused)
-        for claimed in view.registrations:
-            holder = claims.setdefault(claimed.id, claimed)
-            if holder is not claimed:
-                refusals.add((claimed.container, f"SERVICE_ID {claimed.id!r} is that of container {holder.container}"))
+    refusals = {(view.name, reason) for view in views for reason in view.refused}
+    found = [(claimed.id.split(":")[1:2] != [view.name], view.started_at, claimed)
+             for view in views for claimed in view.registrations]
+    for _, _, claimed in sorted(found, key=lambda each: each[:2]):
+        holder = claims.setdefault(claimed.id, claimed)
+        if holder is not claimed:
+            refusals.add((claimed.container, f"SERVICE_ID {claimed.id!r} is that of container {holder.container}"))
     return claims, refusals
