@@ -265,6 +265,6 @@ def test_only_a_manager_can_be_told_anything(docker: Docker, tmp_path: Path, mon
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     settings = Settings(state_dir=str(tmp_path))
     assert not engine.acts_here(settings) and not engine.is_here(), "it only routes"
-    heartbeat.write(settings.state_dir)
+    heartbeat.write(settings.state_dir, heartbeat.Heartbeat(0.0))
     with pytest.raises(errors.Unavailable, match="No such file or directory"):
         engine.acts_here(settings)

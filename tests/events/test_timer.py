@@ -103,7 +103,8 @@ def test_a_node_without_docker_only_routes_what_runs_on_a_swarm(
     put(consul, "books", engine="swarm", node="")
     summary = survey.look(call)
     assert summary == timer.Summary(summary.at, "", 0, [], [], [], [])
-    heartbeat.write(call.settings.state_dir)  # a registrar has been here, so the engine is only away
+    # A registrar has been here, so the engine is only away.
+    heartbeat.write(call.settings.state_dir, heartbeat.Heartbeat(time.time()))
     with pytest.raises(errors.Unavailable, match=r"nowhere|No such file"):
         survey.look(call)
 

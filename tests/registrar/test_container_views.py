@@ -10,7 +10,7 @@ OWN = "vm:books-1:8080"
 
 def view(name: str, started_at: str, service_id: str) -> View:
     claimed = Registration(service_id, name, f"id-{name}", {}, None)
-    return View("", name, started_at, [claimed], [], frozenset(), False)
+    return View("", name, started_at, [claimed], [], frozenset())
 
 
 @pytest.mark.parametrize(("views", "holder"), [

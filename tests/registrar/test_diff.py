@@ -4,20 +4,21 @@ from typing import Any
 
 import pytest
 
-from lictor.registrar.diff import Difference, differences, unsynced
+from lictor.registrar.diff import Difference, Rules, differences, leftovers, unsynced
 from lictor.registrar.registration import Registration
 
 META = {"lictor-engine": "E1", "lictor-container": "c1"}
 DEFINITION = {"ID": "a", "Name": "books", "Address": "", "Port": 1, "Tags": [], "Meta": META, "Check": {"TTL": "60s"}}
 WANTED = Registration("a", "books-1", "c1", DEFINITION, None)
-SERVICE = {"ID": "a", "Service": "books", "Address": "", "Port": 1, "Tags": None, "Meta": META, "Weights": {}}
+SERVICE: dict[str, Any] = {"ID": "a", "Service": "books", "Address": "", "Port": 1, "Tags": None, "Meta": META}
 CHECK = {"service:a": {"Type": "ttl", "Status": "critical"}}
+RULES = Rules("E1")
 PAUSED = {**CHECK, "_service_maintenance:a": {"Type": "maintenance", "Notes": "why"}}
 
 
 def found(service: dict[str, Any] | None, checks: dict[str, Any] = CHECK, wanted: bool = True,
-          kept: frozenset[str] = frozenset()) -> Difference | None:
-    result = differences({"a": WANTED} if wanted else {}, kept, {"a": service} if service else {}, checks, "E1")
+          rules: Rules = RULES) -> Difference | None:
+    result = differences({"a": WANTED} if wanted else {}, {"a": service} if service else {}, checks, rules)
     assert len(result) < 2
     return result[0] if result else None
 
@@ -46,15 +47,69 @@ def test_nothing_of_another_container_or_check_stays() -> None:
 def test_ends_what_no_container_stands_for() -> None:
     ended = found(SERVICE, wanted=False)
     assert ended and ended.registration is None and ended.container == "c1"
-    assert found(SERVICE, wanted=False, kept=frozenset({"c1"})) is None
+    assert not ended.again
 
 
-@pytest.mark.parametrize("meta", [None, {}, {**META, "lictor-engine": "E2"}])
-def test_never_touches_what_is_not_this_engines(meta: dict[str, str] | None) -> None:
+def test_another_token_registers_all_anew_and_what_ends_too() -> None:
+    rules = Rules("E1", renew=True)
+    again = found(SERVICE, PAUSED, rules=rules)
+    assert again and again.registration == WANTED and again.maintenance == "why" and not again.afresh
+    ended = found(SERVICE, wanted=False, rules=rules)
+    assert ended and ended.registration is None and ended.again
+    assert {**ended.again, "Check": {}} == {**DEFINITION, "Tags": None, "Check": {}}  # as it is, with today's token
+    assert ended.again["Check"]["Status"] == "critical"
+
+
+def test_what_only_the_catalogue_has_is_found() -> None:
+    mine, other = {**SERVICE, "ID": "mine"}, {**SERVICE, "ID": "other", "Meta": {"lictor-engine": "E2"}}
+    assert leftovers({"a": SERVICE}, [SERVICE, mine, other, {"ID": "x", "Meta": None}], "E1") == {"mine": mine}
+
+
+@pytest.mark.parametrize(("meta", "whose"), [
+    (None, "without lictor-engine"), ({}, "without lictor-engine"),
+    ({**META, "lictor-engine": "E2"}, "of the Docker engine 'E2'"),
+])
+def test_never_touches_what_is_not_this_engines(meta: dict[str, str] | None, whose: str) -> None:
     foreign = {**SERVICE, "Meta": meta}
     assert found(foreign, wanted=False) is None
     refused = found(foreign)
-    assert refused and refused.refused and "taken" in refused.reason
+    assert refused and refused.refused
+    assert f"its id is registered by somebody else: a, {whose}" in refused.reason
+
+
+USUAL = WANTED._replace(usual_id="a")
+
+
+@pytest.mark.parametrize(("registration", "service", "rules", "says"), [
+    (USUAL, {}, Rules("E1"), "--take-over"),
+    (USUAL, {}, Rules("E1", take_over=True), ""),
+    (USUAL, {"Port": 9}, Rules("E1", take_over=True), ""),  # a stale port of registrator's
+    (WANTED, {}, Rules("E1", take_over=True), ""),  # a SERVICE_ID, whose entry is about the same
+    (WANTED, {"Port": 9}, Rules("E1", take_over=True), "another SERVICE_ID"),
+    (WANTED, {"Service": "db"}, Rules("E1", take_over=True), "another SERVICE_ID"),
+    (USUAL, {"Meta": {"lictor-engine": "E2"}}, Rules("E1", take_over=True), "engine 'E2'"),
+    (USUAL, {}, Rules("E1", take_over=True, taken_over={"a"}), "beside this one"),
+])
+def test_an_entry_of_nobody_is_taken_over_once_if_it_is_about_the_container(
+        registration: Registration, service: dict[str, Any], rules: Rules, says: str) -> None:
+    there = {**SERVICE, "Meta": None, **service}
+    [difference] = differences({"a": registration}, {"a": there}, PAUSED, rules)
+    assert (difference.takes_over, difference.refused) == (not says, bool(says))
+    assert says in difference.reason and ("somebody else: a" in difference.reason) == bool(says)
+    assert says or difference.maintenance == "why"  # it stays out of traffic
+
+
+@pytest.mark.parametrize(("service_id", "meta", "goes"), [
+    ("vm:gone:8080", None, True), ("vm:gone:53:udp", {"check_http": "/"}, True), ("vm:here:8080", None, False),
+    ("other:gone:8080", None, False), ("vm:gone", None, False), ("vm:gone:http", None, False), ("gone", None, False),
+    ("vm:gone:8080", {"lictor-engine": "E2"}, False),
+])
+def test_registrators_dead_entries_go_where_cleanup_says_so(service_id: str, meta: dict[str, str] | None,
+                                                            goes: bool) -> None:
+    services = {service_id: {**SERVICE, "ID": service_id, "Meta": meta}}
+    assert differences({}, services, {}, Rules("E1", running={"here"})) == []
+    found = differences({}, services, {}, Rules("E1", running={"here"}, cleanup_host="vm"))
+    assert [each.id for each in found] == [service_id] * goes
 
 
 PAUSE = {"_service_maintenance:a": {"Status": "critical"}}

@@ -73,6 +73,11 @@ class Client:
             except docker.errors.NotFound:
                 return None
 
+    def image_config(self, image: str) -> dict[str, Any]:
+        """Return the configuration of an image (Labels, Env); Refused if there is none."""
+        with translate_errors(f"inspect {image}"):
+            return self._api.inspect_image(image).get("Config") or {}
+
     def ensure_image(self, image: str, *, timeout_s: float) -> None:
         """Pull an image that is absent, with the credentials of ~/.docker/config.json, or of DOCKER_CONFIG.
 

@@ -89,9 +89,9 @@ def read_json(path: str) -> Any:
         return None
 
 
-def write_json(path: str, value: object, *, durable: bool = True) -> bool:
-    """Write JSON as write_atomic does, readable by its owner alone; keys are sorted: equal values are equal bytes."""
-    return write_atomic(path, json.dumps(value, sort_keys=True), mode=0o600, durable=durable)
+def write_json(path: str, value: object, *, mode: int = 0o600, durable: bool = True) -> bool:
+    """Write JSON as write_atomic does; keys are sorted: equal values are equal bytes."""
+    return write_atomic(path, json.dumps(value, sort_keys=True), mode=mode, durable=durable)
 
 
 def touch(path: str, at_ns: int) -> None:
@@ -106,6 +106,18 @@ def modified_ns(path: str) -> int:
         return os.stat(path).st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+def stamp(paths: Iterable[str]) -> list[tuple[int, int, int]]:
+    """Return what changes with a file's content, for each path and for what is in it if it is a folder."""
+    stamps = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            inside = [entry.path for entry in os.scandir(path)] if os.path.isdir(path) else []
+            for each in [path, *sorted(inside)]:
+                status = os.stat(each)
+                stamps.append((status.st_ino, status.st_mtime_ns, status.st_size))
+    return stamps
 
 
 def remove(path: str) -> bool:

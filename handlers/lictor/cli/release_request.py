@@ -10,7 +10,8 @@ import msgspec
 from lictor import errors
 from lictor.adapters import retry
 from lictor.adapters.consul import transactions
-from lictor.adapters.consul.client import Client, Entry
+from lictor.adapters.consul.answers import Entry
+from lictor.adapters.consul.client import Client
 from lictor.adapters.text import one_line
 from lictor.cli import release_progress, service_keys
 from lictor.cli.release_progress import Outcome, Progress, Request, Snapshot

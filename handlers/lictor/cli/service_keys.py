@@ -11,7 +11,8 @@ import msgspec
 from lictor import errors, model
 from lictor.adapters import retry
 from lictor.adapters.consul import transactions
-from lictor.adapters.consul.client import Client, Entry
+from lictor.adapters.consul.answers import Entry
+from lictor.adapters.consul.client import Client
 from lictor.planner import breaker, next_state
 from lictor.planner.desired import Desired, catalog_names, desired, read_text
 from lictor.planner.service_state import State

@@ -64,8 +64,7 @@ def look(call: script.Call) -> timer.Summary:
     readings = observe.everything(context, entries, {key: entry.value for key, entry in keys.items()})
     own = {name: reading for name, reading in readings.items()
            if responsibility.acts_here(context, reading.observation.desired)}
-    if own:
-        trouble += _registrar_trouble(settings)
+    trouble += _registrar_trouble(settings, is_needed=bool(own))
     todo = [name for name, reading in own.items() if _needs_work(reading)]
     observations = {name: reading.observation for name, reading in readings.items()}
     problems = [*_problems(context, observations, own), *_orphaned(context, entries, observations, own)]
@@ -153,9 +152,10 @@ def _unserved(settings: Settings, mode: str, name: str) -> str:
     return "" if is_settled else "nginx has not confirmed its route"
 
 
-def _registrar_trouble(settings: Settings) -> list[str]:
+def _registrar_trouble(settings: Settings, *, is_needed: bool) -> list[str]:
+    """Say what is wrong with this node's registrar, and with what it could not register or deregister."""
     beat = heartbeat.read(settings.state_dir)
-    if beat and clock.read(settings.state_dir).age_s(beat["at"]) < heartbeat.LATE_S:
-        return []
+    if beat and clock.read(settings.state_dir).age_s(beat.at) < heartbeat.LATE_S:
+        return [f"lictor-registrar: {failure}" for failure in beat.failures]
     return ["lictor-registrar is silent: it has written no heartbeat lately. New containers are not registered; is it "
-            "running?"]
+            "running?"] if is_needed else []

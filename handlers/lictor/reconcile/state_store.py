@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from lictor.adapters.consul import transactions
-from lictor.adapters.consul.client import Client, Entry
+from lictor.adapters.consul.answers import Entry
+from lictor.adapters.consul.client import Client
 from lictor.adapters.consul.lock import PlainWriter, Writer
 from lictor.planner import service_state
 from lictor.planner.service_state import KEY_PREFIX, State

@@ -4,8 +4,10 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from lictor.adapters import docker
-from lictor.registrar import registration, swarm_stop
+from lictor.registrar import ports, registration, swarm_stop
 from lictor.registrar.registration import Options, Registration
+
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 class View(NamedTuple):
@@ -16,30 +18,40 @@ class View(NamedTuple):
     started_at: str
     registrations: list[Registration]
     refused: list[str]
-    stop_signals: frozenset[int]  # by which Swarm ends it; none if it is no task of Swarm's
-    failed: bool  # it ended, and its registrations are to stay
+    stop_signals: frozenset[int] = frozenset()  # by which Swarm ends it; none if it is no task of Swarm's
 
 
-def inspect(engine: docker.Client, container_id: str, listed: str, options: Options, *,
-            keep_failed: bool) -> View | None:
-    """Inspect a container; None if it has nothing to register. With `keep_failed` a failed one counts as running."""
+def inspect(engine: docker.Client, container_id: str, listed: str, options: Options) -> View | None:
+    """Inspect a container; None if it does not run. What one container holds costs the others nothing."""
     container = engine.inspect(container_id)
     if container is None:
         return None
-    state = container["State"]
-    failed = keep_failed and state["Status"] == "exited" and 0 < state["ExitCode"] < 128
-    if state["Status"] not in registration.RUNNING and not failed:
-        return None
-    registrations, refused = registration.registrations(container, options)
-    return View(listed, container["Name"].removeprefix("/"), state["StartedAt"], registrations, refused,
-                swarm_stop.stop_signals(container), failed)
+    try:
+        state = container["State"]
+        if state["Status"] not in registration.RUNNING:
+            return None
+        registrations, refused = registration.registrations(
+            container, options, joined=_joined(engine, container),
+            image=engine.image_config(container["Image"]) if options.ignore_image else None)
+        return View(listed, container["Name"].removeprefix("/"), state["StartedAt"], registrations, refused,
+                    swarm_stop.stop_signals(container))
+    except _UNREADABLE as error:
+        return View(listed, container_id[:12], "", [], [f"not registered: what Docker shows of it is no container's: "
+                                                        f"{error!r:.200}"])
+
+
+def has_failed(engine: docker.Client, container_id: str) -> bool:
+    """Decide whether a container ended by itself, with an exit code of its own that tells of a failure."""
+    container = engine.inspect(container_id)
+    state = container["State"] if container else {}
+    return state.get("Status") in ("exited", "dead", "restarting") and 0 < state.get("ExitCode", 0) < 128
 
 
 def summarize(listed: Mapping[str, Any]) -> str:
     """Sum up an entry of Docker's list, as far as a change of it is a reason to inspect the container again."""
     health = listed["Status"].partition("(")[2]  # `Up 3 minutes (healthy)`
-    ports = sorted(map(str, listed["Ports"]))
-    return f"{listed['Names']} {listed['State']} {health} {ports} {listed.get('NetworkSettings')}"
+    published = sorted(map(str, listed["Ports"]))
+    return f"{listed['Names']} {listed['State']} {health} {published} {listed.get('NetworkSettings')}"
 
 
 def claim(views: Collection[View]) -> tuple[dict[str, Registration], set[tuple[str, str]]]:
@@ -57,3 +69,10 @@ def claim(views: Collection[View]) -> tuple[dict[str, Registration], set[tuple[s
         if holder is not claimed:
             refusals.add((claimed.container, f"SERVICE_ID {claimed.id!r} is that of container {holder.container}"))
     return claims, refusals
+
+
+def _joined(engine: docker.Client, container: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Inspect the container whose network this one has; None if it has its own, or that one does not run."""
+    name = ports.joined_container(container)
+    joined = engine.inspect(name) if name else None
+    return joined if joined and joined["State"]["Status"] in registration.RUNNING else None

@@ -1,12 +1,15 @@
 """The differences between the containers' registrations and the agent's services and checks. Pure."""
 
-from collections.abc import Mapping, Set
+import re
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 from lictor import model
 from lictor.registrar.registration import Registration
 
-_KINDS = {"HTTP": "http", "TCP": "tcp", "TTL": "ttl"}  # a definition's key, and the type that the agent shows
+_KINDS = {"HTTP": "http", "TCP": "tcp", "GRPC": "grpc", "TTL": "ttl"}  # a definition's key, and the agent's type
+_USUAL_ID = re.compile(r"(.+?):([a-zA-Z0-9][a-zA-Z0-9_.-]+):[0-9]+(?::udp)?", re.ASCII)  # registrator's
+_TTL = {"TTL": "60s", "Status": "critical"}
 
 
 class Difference(NamedTuple):
@@ -19,22 +22,54 @@ class Difference(NamedTuple):
     afresh: bool = False  # end the old one first, so that none of its checks stays
     maintenance: str | None = None  # the reason of its maintenance, where it is to be in maintenance
     refused: bool = False
+    again: Mapping[str, Any] | None = None  # before its end: made with the token of today, as Consul asks for that
+    takes_over: bool = False
 
 
-def differences(desired: Mapping[str, Registration], kept: Set[str], services: Mapping[str, Mapping[str, Any]],
-                checks: Mapping[str, Mapping[str, Any]], engine: str) -> list[Difference]:
-    """Compare the desired registrations, by service id, with the agent's services and checks. Ends come first.
+class Rules(NamedTuple):
+    """The registrations that are this registrar's: those of its engine, and those that its options give it."""
 
-    Only registrations that name this engine are touched; registrations of the containers `kept` (by id) do not end.
-    """
+    engine: str
+    take_over: bool = False  # what was registered without an engine, for a container that runs here
+    taken_over: Set[str] = frozenset()  # the ids that were taken over before: somebody else took them back
+    cleanup_host: str = ""  # this host's name, if registrator's entries of dead containers go
+    running: Set[str] = frozenset()  # names of containers
+    renew: bool = False  # the token is another than the one that registered what is there
+
+
+def differences(desired: Mapping[str, Registration], services: Mapping[str, Mapping[str, Any]],
+                checks: Mapping[str, Mapping[str, Any]], rules: Rules) -> list[Difference]:
+    """Compare the desired registrations, by service id, with the agent's services and checks. Ends come first."""
     stale = []
     for service_id, service in services.items():
-        meta = service.get("Meta") or {}
-        container_id = meta.get(model.META_CONTAINER, "")
-        if meta.get(model.META_ENGINE) == engine and service_id not in desired and container_id not in kept:
-            stale.append(Difference(service_id, "its container does not run", None, container_id[:12]))
-    others = [_difference(each, services.get(each.id), checks, engine) for each in desired.values()]
+        if service_id in desired:
+            continue
+        if is_of(service, rules.engine):
+            stale.append(end(service, "its container does not run", again=rules.renew))
+        elif is_of(service, None) and _is_dead(service_id, rules):
+            stale.append(Difference(service_id, "registrator's, and its container does not run", None,
+                                    service_id.split(":")[1]))
+    others = [_difference(each, services.get(each.id), checks, rules) for each in desired.values()]
     return stale + [difference for difference in others if difference]
+
+
+def end(service: Mapping[str, Any], reason: str, *, again: bool) -> Difference:
+    """End a registration as the agent or the catalogue shows it; `again`: first register it with today's token."""
+    container_id = (service.get("Meta") or {}).get(model.META_CONTAINER, "")
+    definition = {**{key: service.get(key) for key in ("ID", "Address", "Port", "Tags", "Meta")},
+                  "Name": service["Service"], "Check": _TTL}
+    return Difference(service["ID"], reason, None, container_id[:12], again=definition if again else None)
+
+
+def leftovers(services: Mapping[str, Mapping[str, Any]], catalogue: Iterable[Mapping[str, Any]],
+              engine: str) -> dict[str, Mapping[str, Any]]:
+    """Find, by id, what the catalogue has of this engine and this node's agent has not."""
+    return {each["ID"]: each for each in catalogue if is_of(each, engine) and each["ID"] not in services}
+
+
+def is_of(service: Mapping[str, Any] | None, engine: str | None) -> bool:
+    """Decide whether a service was registered for this engine; None: for no engine."""
+    return service is not None and (service.get("Meta") or {}).get(model.META_ENGINE) == engine
 
 
 def check_id(service_id: str) -> str:
@@ -60,26 +95,62 @@ def unsynced(desired: Mapping[str, Registration], checks: Mapping[str, Mapping[s
     return found
 
 
+def _is_dead(service_id: str, rules: Rules) -> bool:
+    match = _USUAL_ID.fullmatch(service_id)
+    return match is not None and match[1] == rules.cleanup_host and match[2] not in rules.running
+
+
 def _difference(registration: Registration, service: Mapping[str, Any] | None,
-                checks: Mapping[str, Mapping[str, Any]], engine: str) -> Difference | None:
+                checks: Mapping[str, Mapping[str, Any]], rules: Rules) -> Difference | None:
     new = Difference(registration.id, "it is not registered", registration, registration.container,
                      maintenance=model.JOINING if registration.joins else None)
     if service is None:
         return new
     meta = service.get("Meta") or {}
-    if meta.get(model.META_ENGINE) != engine:
-        return new._replace(refused=True, reason="this id is taken by a registration that is not this registrar's; "
-                            "deregister that one, or give the container another SERVICE_ID")
+    if meta.get(model.META_ENGINE) != rules.engine:
+        return _taking_over(new, service, meta, checks, rules)
     if meta.get(model.META_CONTAINER) != registration.container_id:
         return new._replace(afresh=True, reason="its registration is another container's")
-    pause = checks.get(model.MAINTENANCE_PREFIX + registration.id)
-    changed = new._replace(maintenance=pause.get("Notes", "") if pause else None)
+    changed = new._replace(maintenance=_pause(registration, checks))
     reason = _changed_field(registration.definition, service)
     if reason:
         return changed._replace(reason=reason)
     check = checks.get(check_id(registration.id))
     reason = _changed_check(registration.definition, check)
-    return changed._replace(reason=reason, afresh=bool(check)) if reason else None
+    if reason:
+        return changed._replace(reason=reason, afresh=bool(check))
+    return changed._replace(reason="the token is another one") if rules.renew else None
+
+
+def _taking_over(new: Difference, service: Mapping[str, Any], meta: Mapping[str, str],
+                 checks: Mapping[str, Mapping[str, Any]], rules: Rules) -> Difference:
+    """Take over an entry that names no engine, and is about the very container; refuse it else, as it is another's."""
+    registration = new.registration
+    assert registration
+    engine = meta.get(model.META_ENGINE)
+    whose = f"of the Docker engine {engine[:64]!r}" if engine else f"without {model.META_ENGINE}"
+    problem = f"its id is registered by somebody else: {new.id}, {whose}"
+    definition = registration.definition
+    is_about_it = registration.id == registration.usual_id or (
+        service.get("Service"), service.get("Port")) == (definition["Name"], definition["Port"])
+    if engine or not is_about_it:
+        return new._replace(refused=True, reason=f"{problem}. Deregister that one, or give the container another "
+                            "SERVICE_ID")
+    if new.id in rules.taken_over:
+        return new._replace(refused=True, reason=f"{problem}, which has taken it back. Another registrar runs beside "
+                            "this one: end it")
+    if not rules.take_over:
+        return new._replace(refused=True, reason=f"{problem}. If that was registrator, end it, and start "
+                            "lictor-registrar with --take-over")
+    check = checks.get(check_id(registration.id))
+    return new._replace(reason="taken over from who named no engine", takes_over=True,
+                        maintenance=new.maintenance or _pause(registration, checks),
+                        afresh=bool(check) and bool(_changed_check(definition, check)))
+
+
+def _pause(registration: Registration, checks: Mapping[str, Mapping[str, Any]]) -> str | None:
+    pause = checks.get(model.MAINTENANCE_PREFIX + registration.id)
+    return pause.get("Notes", "") if pause else None
 
 
 def _changed_field(definition: Mapping[str, Any], service: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import queue
 import threading
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import docker
@@ -34,6 +34,14 @@ def receive(inbox: Inbox, *, timeout_s: float) -> list[Message]:
     return []
 
 
+def _message(event: dict[str, Any]) -> Message:
+    """Read an event. Labels of the container stand among its attributes, even in place of Docker's own."""
+    attributes = event["Actor"].get("Attributes") or {}
+    number = attributes.get("signal", "") if event["Action"] == "kill" else ""
+    return Message(event["Action"], event["Actor"]["ID"], attributes.get(model.LABEL_SERVICE, ""),
+                   int(number) if number.isdecimal() and len(number) < 4 else 0)
+
+
 def listen(inbox: Inbox, *, after_s: float) -> None:
     """Pass Docker's events on, after a pause, until Docker goes away; then the last message is `deaf`."""
     def hear() -> None:
@@ -42,10 +50,8 @@ def listen(inbox: Inbox, *, after_s: float) -> None:
             events = docker.connect(timeout_s=DOCKER_TIMEOUT_S).events()
             inbox.put(Message("listening"))
             for event in events:
-                labels = event["Actor"]["Attributes"]
-                inbox.put(Message(event["Action"], event["Actor"]["ID"], labels.get(model.LABEL_SERVICE, ""),
-                                  int(labels.get("signal", 0)) if event["Action"] == "kill" else 0))
-        except errors.Unavailable:
+                inbox.put(_message(event))
+        except (errors.LictorError, OSError):
             pass  # the next comparison says why
         finally:
             inbox.put(Message("deaf"))

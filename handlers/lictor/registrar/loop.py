@@ -4,34 +4,34 @@ Docker's events say which containers to inspect again; Docker's present state co
 finds what no event shows: a lost event, an agent that forgot, a registration that another program removed.
 """
 
-import contextlib
 import functools
 import os
 import queue
 import signal
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from lictor import errors, model
 from lictor.adapters import docker, heartbeat, log, systemd
 from lictor.adapters.consul.client import Client
+from lictor.adapters.heartbeat import Refusal
 from lictor.events import script
 from lictor.registrar import container_views, diff, options, registration, swarm_stop
+from lictor.registrar.catalogue import Catalogue
 from lictor.registrar.docker_events import DOCKER_TIMEOUT_S, Inbox, Message, listen, receive
 
 _LONGEST_INTERVAL_S = 10.0  # a comparison also writes the heartbeat, and repeats HEALTHCHECKs
 _LONGEST_BACK_OFF_S = 5.0
 _SHORTEST_BACK_OFF_S = 0.1
-_SYNC_S = 3.0  # the agent needs far less to tell the catalogue of a change
 
 
 def main(description: str) -> int:
-    return script.main(options.parser(description), run)
+    return script.main(options.parser(description), run, options.arguments())
 
 
 def run(call: script.Call) -> int:
     """Follow Docker until SIGTERM or SIGINT. The registrations stay: a restart must not cost any traffic."""
+    options.use_registry(call.arguments.registry)
     registrar = Registrar(call)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: registrar.inbox.put(Message("stop")))
@@ -48,16 +48,20 @@ class Registrar:
     def __init__(self, call: script.Call) -> None:
         self.call, given = call, call.arguments
         self.interval_s = min(given.resync, _LONGEST_INTERVAL_S)
-        self.keep_failed = given.deregister == "on-success"
-        self.options = registration.Options(host=os.uname().nodename, engine="", address=given.ip or "",
-                                            internal=given.internal, explicit=given.explicit)
+        host = os.uname().nodename
+        self.options = registration.Options(
+            host, engine="", address=given.ip or "", internal=given.internal, explicit=given.explicit, tags=given.tags,
+            address_label=given.useIpFromLabel or "", ignore_image=given.ignore_image)
+        self.rules = diff.Rules(engine="", take_over=given.take_over, cleanup_host=host if given.cleanup else "")
         self.consul = Client.connect(token_file=call.token_file)
+        last = heartbeat.read(call.settings.state_dir)
+        self.catalogue = Catalogue(self.consul, keep_failed=given.deregister == "on-success",
+                                   token=last.token if last else "")
         self.engine: docker.Client | None = None
         self.inbox: Inbox = queue.SimpleQueue()
         self.views: dict[str, container_views.View] = {}
-        self.reported_at: dict[str, float] = {}  # by service id: the last report of its HEALTHCHECK to the agent
-        self.refusals: set[tuple[str, str]] = set()  # (container, reason) of the last round; only new ones are logged
-        self.unsynced: dict[tuple[str, str], float] = {}  # (service id, reason): since when the catalogue knows less
+        self.refusals: set[Refusal] = set()  # of the last round; only new ones are logged
+        self.uninspected: set[Refusal] = set()
         self.registered = 0
         self.trouble = ""
 
@@ -88,15 +92,18 @@ class Registrar:
         try:
             step()
             trouble = ""
-        except errors.LictorError as error:
+        except (errors.LictorError, OSError) as error:
             trouble = str(error)
+        except Exception as error:  # of what nobody has thought of: a resident that ends helps no other container
+            trouble = f"unexpected: {error!r}"
         if trouble != self.trouble:
             log.event("registrar", outcome="waiting" if trouble else "recovered", reason=trouble or self.trouble)
         self.trouble = trouble
         systemd.notify(systemd.ALIVE)
         try:
-            heartbeat.write(self.call.settings.state_dir, engine=self.options.engine, registered=self.registered,
-                            refused=len(self.refusals), trouble=self.trouble)
+            heartbeat.write(self.call.settings.state_dir, heartbeat.make(
+                self.refusals, engine=self.options.engine, registered=self.registered, trouble=self.trouble,
+                token=self.catalogue.token))
         except OSError as error:  # a full disk is no reason to let the catalogue go stale
             log.event("registrar", outcome="no heartbeat", reason=error)
 
@@ -106,18 +113,20 @@ class Registrar:
         if engine is None:
             engine, known = docker.connect(timeout_s=DOCKER_TIMEOUT_S), {}
             self.options = self.options._replace(engine=engine.engine_id())
-        listed = {entry["Id"]: container_views.summarize(entry) for entry in engine.running()}
+        entries = engine.running()
+        self.rules = self.rules._replace(engine=self.options.engine, running={
+            name.rpartition("/")[2] for entry in entries for name in entry["Names"] or []})
+        listed = {entry["Id"]: container_views.summarize(entry) for entry in entries}
         views = {}
+        self.uninspected = set()
         for container_id in {**known, **listed}:
             view = known.get(container_id)
             if view is None or view.listed != listed.get(container_id):
-                view = self._inspect(engine, container_id, listed.get(container_id, ""))
+                view = self._inspect(engine, container_id, listed.get(container_id, ""), view)
             if view:
                 views[container_id] = view
         self.engine, self.views = engine, views
-        registered = self._repair()
-        with contextlib.suppress(errors.LictorError):  # without Consul's servers nobody can be told
-            self._tell_again(registered)
+        self._repair(engine, thoroughly=True)
 
     def _heed(self, messages: list[Message]) -> None:
         """Inspect the containers that messages are about, and repair."""
@@ -125,14 +134,13 @@ class Registrar:
         self._announce_stops(messages)
         last = {message.container_id: message.kind for message in messages
                 if message.container_id and message.kind != "kill"}
-        for container_id in last:
-            self.views.pop(container_id, None)
         for container_id, kind in last.items():
+            known = self.views.pop(container_id, None)
             # A container that died is deregistered at once: to inspect it would wait until Docker has cleaned up.
-            view = None if kind == "die" and not self.keep_failed else self._inspect(self.engine, container_id, "")
+            view = None if kind == "die" else self._inspect(self.engine, container_id, "", known)
             if view:
                 self.views[container_id] = view
-        self._repair()
+        self._repair(self.engine, thoroughly=False)
         died = {message.service for message in messages if message.kind == "die" and model.is_name(message.service)}
         if died:  # no watch tells of the loss of a service's only instance
             self.call.reconcile(died)
@@ -145,61 +153,20 @@ class Registrar:
         for container_id in ending - died:
             swarm_stop.announce(self.consul, self.views[container_id].registrations)
 
-    def _inspect(self, engine: docker.Client, container_id: str, listed: str) -> container_views.View | None:
-        return container_views.inspect(engine, container_id, listed, self.options, keep_failed=self.keep_failed)
-
-    def _repair(self) -> dict[str, registration.Registration]:
-        """Make the agent's registrations those of the views; returns those that it has now, by service id."""
-        desired, refusals = container_views.claim(self.views.values())
-        services, checks = self.consul.local_services(), self.consul.local_checks()
-        failed = {container_id for container_id, view in self.views.items() if view.failed}
-        for difference in diff.differences(desired, failed, services, checks, self.options.engine):
-            reason = difference.reason if difference.refused else self._carry_out(difference)
-            if reason:
-                refusals.add((difference.container, reason))
-                desired.pop(difference.id, None)
-        self._report_health(desired, checks)
-        for container, reason in sorted(refusals - self.refusals):
-            log.event("register", container=container, outcome="refused", reason=reason)
-        self.refusals, self.registered = refusals, len(desired)
-        return desired
-
-    def _tell_again(self, registered: Mapping[str, registration.Registration]) -> None:
-        """Register again what the catalogue has not been told of for a while."""
-        checks, now_s = self.consul.local_checks(), time.monotonic()
-        node = next((check["Node"] for check in checks.values()), None)
-        found = diff.unsynced(registered, checks, self.consul.node_checks(node)) if node else []
-        self.unsynced = {(each.id, each.reason): self.unsynced.get((each.id, each.reason), now_s) for each in found}
-        for difference in found:
-            if now_s - self.unsynced[difference.id, difference.reason] >= _SYNC_S:
-                self._carry_out(difference)
-
-    def _carry_out(self, difference: diff.Difference) -> str:
-        """Make or end one registration; returns the agent's reason for a refusal, or ""."""
-        new = difference.registration
+    def _inspect(self, engine: docker.Client, container_id: str, listed: str,
+                 known: container_views.View | None) -> container_views.View | None:
+        """Inspect a container; if Docker cannot tell of this one alone, what is known of it stays."""
         try:
-            if new is None or difference.afresh:
-                self.consul.deregister(difference.id)
-            if new is not None:
-                self.consul.register(new.definition)
-                if difference.maintenance is not None:
-                    self.consul.set_maintenance(difference.id, difference.maintenance)
-        except errors.Refused as error:
-            return str(error)
-        log.event("register" if new else "deregister", id=difference.id, container=difference.container,
-                  service=new.definition["Name"] if new else None, reason=difference.reason, outcome="done")
-        return ""
+            return container_views.inspect(engine, container_id, listed, self.options)
+        except errors.LictorError as error:
+            engine.engine_id()  # raises if Docker itself is away
+            self.uninspected.add(Refusal(container_id[:12], f"Docker does not tell of it: {error}", "docker"))
+            return known
 
-    def _report_health(self, desired: Mapping[str, registration.Registration], checks: Mapping[str, Any]) -> None:
-        """Report the HEALTHCHECKs to the agent: a change at once, and each again before its TTL runs out."""
-        reported_at = {}
-        for service_id, registered in desired.items():
-            if registered.health:
-                check_id = diff.check_id(service_id)
-                reported_at[service_id] = self.reported_at.get(service_id, 0.0)
-                is_fresh = time.monotonic() - reported_at[service_id] < registration.HEALTH_TTL_S / 3
-                if not is_fresh or checks.get(check_id, {}).get("Status") != registered.health:
-                    output = f"Docker's HEALTHCHECK makes it {registered.health}"
-                    self.consul.update_ttl(check_id, registered.health, output)
-                    reported_at[service_id] = time.monotonic()
-        self.reported_at = reported_at
+    def _repair(self, engine: docker.Client, *, thoroughly: bool) -> None:
+        """Make the agent's registrations those of the views."""
+        registered, refusals = self.catalogue.repair(self.views.values(), engine, self.rules, thoroughly=thoroughly)
+        refusals |= self.uninspected
+        for refusal in sorted(refusals - self.refusals):
+            log.event("register", container=refusal.container, outcome="refused", reason=refusal.reason)
+        self.refusals, self.registered = refusals, registered

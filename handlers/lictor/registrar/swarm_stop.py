@@ -46,8 +46,8 @@ def announce(client: Client, registrations: Iterable[Registration]) -> None:
 
 def _number(name: str) -> int:
     """Parse 15, TERM, SIGTERM or SIGRTMIN+3; 0 for a name that Docker would not know either."""
-    if name.isdecimal():
+    if name.isdecimal() and len(name) < 4:
         return int(name)
     base, _, offset = name.upper().removeprefix("SIG").partition("+")
     known = signal.Signals.__members__.get(f"SIG{base}", 0)
-    return known + int(offset) if offset.isdecimal() else int(known)
+    return known + int(offset) if offset.isdecimal() and len(offset) < 4 else int(known)

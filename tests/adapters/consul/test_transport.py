@@ -18,7 +18,7 @@ import pytest
 from lictor import errors
 from lictor.adapters.consul import library, transactions, transport
 from lictor.adapters.consul.client import Client
-from lictor.adapters.consul.environment import read_environment
+from lictor.adapters.consul.environment import Source
 
 from lab.consul import Consul
 from lab.daemon import free_ports, wait_for
@@ -57,7 +57,7 @@ def test_plain_addresses_and_the_environment_of_the_process(consul: Consul, monk
 
         connect = http_connect
 
-    Looking(transport.Client(read_environment(consul.environ, None), timeout_s=1))
+    Looking(transport.Client(Source(consul.environ, None), timeout_s=1))
     assert seen == ["http://[::1]:9/"]
     with pytest.raises(errors.Refused, match="CONSUL_HTTP_SSL"):
         Client.connect()

@@ -4,11 +4,12 @@ import base64
 import os
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from lictor import errors
+from lictor.adapters import files, log
 from lictor.adapters.http import Endpoint
 from lictor.adapters.secret_files import read_token, require_one_word
 
@@ -16,6 +17,7 @@ _DEFAULT_ADDRESS = "127.0.0.1:8500"
 _DEFAULT_PORTS = {"http": 80, "https": 443}  # for a host without a port, as in any URL
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?/?",
                             re.ASCII)
+_TLS_FILES = ("CONSUL_CACERT", "CONSUL_CAPATH", "CONSUL_CLIENT_CERT", "CONSUL_CLIENT_KEY")
 _FLAGS = {**dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
           **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False)}
 
@@ -35,6 +37,39 @@ def read_environment(environ: Mapping[str, str], token_file: str | None) -> Envi
     if environ.get("CONSUL_HTTP_AUTH"):
         headers["Authorization"] = "Basic " + base64.b64encode(environ["CONSUL_HTTP_AUTH"].encode()).decode()
     return Environment(endpoint, headers)
+
+
+class Source:
+    """The environment of a client that lives long: if a file has changed, or on a 403, the files are read again."""
+
+    def __init__(self, environ: Mapping[str, str], token_file: str | None) -> None:
+        paths = [token_file or environ.get("CONSUL_HTTP_TOKEN_FILE"), *map(environ.get, _TLS_FILES)]
+        self._paths = [path for path in paths if path]
+        self._read: Callable[[], Environment] = lambda: read_environment(environ, token_file)
+        self._stamp = files.stamp(self._paths)
+        self._current = self._read()
+        self.token_changes = 0
+
+    def current(self) -> Environment:
+        """Return the environment of today. While a file cannot be read, as somebody replaces it, the old one stays."""
+        if files.stamp(self._paths) != self._stamp:
+            self.read_again()
+        return self._current
+
+    def read_again(self) -> bool:
+        """Read the files, whatever their times say; returns whether there are other secrets."""
+        stamp = files.stamp(self._paths)
+        try:
+            read = self._read()
+        except errors.Refused as error:
+            if stamp != self._stamp:
+                log.event("read-token", outcome="refused", reason=f"the earlier one stays: {error}")
+            self._stamp = stamp
+            return False
+        is_other = read.headers != self._current.headers
+        self._stamp, self._current = stamp, read
+        self.token_changes += is_other
+        return is_other
 
 
 def _endpoint(environ: Mapping[str, str]) -> Endpoint:

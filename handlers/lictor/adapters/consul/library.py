@@ -45,7 +45,7 @@ class Consul(consul.Consul):  # type: ignore[misc]
     """The library's endpoints on our client. No token reaches the library: the client sends it, in a header."""
 
     def __init__(self, client: transport.Client) -> None:
-        self._hooks = _Hooks(client.environment, timeout_s=client.timeout_s)
+        self._hooks = _Hooks(client.source, timeout_s=client.timeout_s)
         super().__init__()
         self.token = None
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from lictor import errors
 from lictor.adapters import http
-from lictor.adapters.consul.environment import Environment
+from lictor.adapters.consul.environment import Environment, Source
 from lictor.adapters.text import one_line
 
 T = TypeVar("T")
@@ -35,14 +35,18 @@ class Response(NamedTuple):
     body: str
 
 
+class _Denied(errors.Refused):
+    """A request that the token does not allow, or whose token is gone."""
+
+
 class Client:
     """An HTTP client; every request is a connection of its own, so threads may share one client.
 
     Raises errors.Unavailable, Refused or Conflict for anything but a 200 or a 404 that the callback can read.
     """
 
-    def __init__(self, environment: Environment, *, timeout_s: float) -> None:
-        self.environment, self.timeout_s = environment, timeout_s
+    def __init__(self, source: Source, *, timeout_s: float) -> None:
+        self.source, self.timeout_s = source, timeout_s
 
     def get(self, callback: Callable[[Response], T], path: str, params: Sequence[tuple[str, Any]] | None = None,
             data: str | bytes | None = "", **_: object) -> T:
@@ -65,42 +69,53 @@ class Client:
 
     def _ask(self, method: str, callback: Callable[[Response], T], path: str,
              params: Sequence[tuple[str, Any]] | None, data: str | bytes | None, timeout_s: float = 0) -> T:
+        try:
+            return self._ask_once(self.source.current(), method, callback, path, params, data, timeout_s)
+        except _Denied:
+            if not self.source.read_again():
+                raise
+        return self._ask_once(self.source.current(), method, callback, path, params, data, timeout_s)
+
+    def _ask_once(self, environment: Environment, method: str, callback: Callable[[Response], T], path: str,
+                  params: Sequence[tuple[str, Any]] | None, data: str | bytes | None, timeout_s: float) -> T:
         target = _encode_path(path)
-        request = f"{method} {target} of {self.environment.endpoint}"
+        request = f"{method} {target} of {environment.endpoint}"
         if params:
             target += "?" + urllib.parse.urlencode(params)
         body = data.encode() if isinstance(data, str) else data
         try:
             answer = http.exchange_with(
-                self.environment.endpoint, method, target, headers=self.environment.headers, body=body or None,
+                environment.endpoint, method, target, headers=environment.headers, body=body or None,
                 timeout_s=(timeout_s or self.timeout_s) + _blocking_s(dict(params or ())),
                 connect_timeout_s=self.timeout_s, read=http.read_whole)
         except errors.LictorError as error:
-            raise errors.Unavailable(f"{request}: {self._quote(str(error))}") from error
+            raise errors.Unavailable(f"{request}: {_quote(environment, str(error))}") from error
         if answer.status not in (200, 404):
-            raise self._error(request, method, path, answer)
+            raise _error(environment, request, method, path, answer)
         try:
             return callback(Response(answer.status, answer.headers, answer.body.decode()))
         except Gone as error:
-            raise errors.Conflict(f"{request}: it is gone: {self._quote(answer.body)}") from error
+            raise errors.Conflict(f"{request}: it is gone: {_quote(environment, answer.body)}") from error
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise errors.Unavailable(f"{request}: {answer.status}, but not Consul's answer: {self._quote(answer.body)}"
-                                     ) from error
+            raise errors.Unavailable(f"{request}: {answer.status}, but not Consul's answer: "
+                                     f"{_quote(environment, answer.body)}") from error
 
-    def _error(self, request: str, method: str, path: str, answer: http.Answer) -> errors.LictorError:
-        output = f"{answer.status} {self._quote(answer.body)}"
-        if answer.status == 403 or answer.status == 409 and b"ermission denied" in answer.body:  # 409: a transaction
-            area = next(area for prefix, area in _RIGHTS.items() if path.startswith(prefix))
-            right = f"{area}:{'read' if method == 'GET' else 'write'}"
-            return errors.Refused(f"{request}: permission denied, the token needs {right}: {output}")
-        return _error_kind(answer.status, output)(f"{request}: {output}")
 
-    def _quote(self, what: str | bytes) -> str:
-        text = what.decode("utf-8", "replace") if isinstance(what, bytes) else what
-        for secret in self.environment.headers.values():
-            text = text.replace(secret.removeprefix("Basic "), "...")
-        text = one_line(text)
-        return text[:_LONGEST_SHOWN] + "..." if len(text) > _LONGEST_SHOWN else text or "nothing"
+def _error(environment: Environment, request: str, method: str, path: str, answer: http.Answer) -> errors.LictorError:
+    output = f"{answer.status} {_quote(environment, answer.body)}"
+    if answer.status == 403 or answer.status == 409 and b"ermission denied" in answer.body:  # 409: a transaction
+        area = next(area for prefix, area in _RIGHTS.items() if path.startswith(prefix))
+        right = f"{area}:{'read' if method == 'GET' else 'write'}"
+        return _Denied(f"{request}: permission denied, the token needs {right}: {output}")
+    return _error_kind(answer.status, output)(f"{request}: {output}")
+
+
+def _quote(environment: Environment, what: str | bytes) -> str:
+    text = what.decode("utf-8", "replace") if isinstance(what, bytes) else what
+    for secret in environment.headers.values():
+        text = text.replace(secret.removeprefix("Basic "), "...")
+    text = one_line(text)
+    return text[:_LONGEST_SHOWN] + "..." if len(text) > _LONGEST_SHOWN else text or "nothing"
 
 
 def _error_kind(status: int, output: str) -> type[errors.LictorError]:

@@ -290,10 +290,14 @@ def _registrar(settings: Settings) -> str:
     beat = heartbeat.read(settings.state_dir)
     if not beat:
         raise errors.Refused("it has never run here")
-    age_s = clock.read(settings.state_dir).age_s(beat["at"])
+    age_s = clock.read(settings.state_dir).age_s(beat.at)
     if age_s > heartbeat.LATE_S:
         raise errors.Refused(f"its last heartbeat is {age_s:.0f} s old")
-    return f"{beat.get('registered')} registered; alive {age_s:.0f} s ago"
+    if beat.failures:
+        raise errors.Refused("; ".join(beat.failures))
+    unmet = [f"; {beat.refused} not as their labels ask, such as {beat.refusals[0].container}: "
+             f"{beat.refusals[0].reason}"] if beat.refusals else []
+    return f"{beat.registered} registered; alive {age_s:.0f} s ago{''.join(unmet)}"
 
 
 def _serve(settings: Settings) -> str:

@@ -1,0 +1,79 @@
+"""Consul's answers: read with care, as any server may answer in its place."""
+
+import base64
+import json
+from typing import Any, NamedTuple, TypeVar
+
+from lictor import errors
+from lictor.adapters.consul import transport
+
+T = TypeVar("T")
+
+
+class Entry(NamedTuple):
+    """One key's value and indexes; `session` is the lock's holder, or empty."""
+
+    value: bytes
+    modify_index: int
+    create_index: int
+    session: str
+
+
+def decode_entries(response: transport.Response) -> dict[str, Entry]:
+    """Read the keys of an answer; {} only if Consul itself says that no key exists, by a 404 that names the index.
+
+    The library also takes an empty list, or a 404 of any web server, for that.
+    """
+    if response.code == 404 and int(response.headers["X-Consul-Index"]):
+        return {}
+    rows = decode(response)
+    if not rows:
+        raise ValueError("no key, and no 404")
+    return {row["Key"]: Entry(base64.b64decode(row["Value"] or ""), row["ModifyIndex"], row["CreateIndex"],
+                              row.get("Session", "")) for row in rows}
+
+
+def decode_names(response: transport.Response) -> list[str]:
+    if response.code == 404 and int(response.headers["X-Consul-Index"]):
+        return []
+    return [str(key) for key in expect(list, decode(response), "the keys")]
+
+
+def decode_rows(fields: tuple[str, ...], response: transport.Response) -> tuple[int, list[dict[str, Any]]]:
+    rows = decode(response)
+    if not isinstance(rows, list):
+        raise ValueError("not a list")
+    for row in rows:
+        require_fields(row, fields)
+    return int(response.headers["X-Consul-Index"]), rows
+
+
+def decode_node(response: transport.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    answer = decode(response)
+    if answer is None:  # the node has gone since the nodes were listed
+        return {}, []
+    services = list(answer["Services"].values())
+    for service in services:
+        require_fields(service, ("ID", "Service", "CreateIndex"))
+    return answer["Node"], services
+
+
+def decode(response: transport.Response) -> Any:
+    require_success(response)
+    return json.loads(response.body)
+
+
+def require_fields(row: object, fields: tuple[str, ...]) -> None:
+    if not isinstance(row, dict) or any(field not in row for field in fields):
+        raise ValueError(f"not an object with {', '.join(fields)}")
+
+
+def require_success(response: transport.Response) -> None:
+    if response.code != 200:
+        raise ValueError("not done")
+
+
+def expect(kind: type[T], answer: object, what: str) -> T:
+    if not isinstance(answer, kind):
+        raise errors.Unavailable(f"{what}: Consul answers a {kind.__name__}, and this was {answer!r:.100}")
+    return answer

@@ -1,0 +1,83 @@
+"""The check that a container's registration gets: the one that its labels ask for, else its HEALTHCHECK. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lictor.registrar.ports import Port
+
+HEALTH_TTL_S = 60  # a HEALTHCHECK's report holds so long; the registrar repeats it well before
+
+_URL_PATH = re.compile(r"/[!-~]{0,1023}", re.ASCII)
+_METHOD = re.compile(r"[A-Za-z]{1,20}", re.ASCII)
+_DURATION = re.compile(r"(?=.*[1-9])(?:\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h)){1,3}", re.ASCII)
+_STATUS = re.compile("passing|warning|critical")
+_PROGRAM_KEYS = ("check_cmd", "check_script")
+_STATUS_OF_HEALTH = {"healthy": "passing", "unhealthy": "critical"}
+_NOT_RUN = ("is not run: a container must not choose what the node runs. Use SERVICE_CHECK_HTTP, _HTTPS, _TCP, _GRPC "
+            "or _TTL, or a HEALTHCHECK in the image")
+
+Definition = dict[str, Any]
+
+
+def make_check(values: Mapping[str, str], port: Port,
+               health: Mapping[str, Any] | None) -> tuple[Definition | None, str | None, list[str]]:
+    """Make the check to register, if any; a HEALTHCHECK's status for it; and a line for a program that is not run.
+
+    If a program was the only check, the instance is critical until somebody else reports that it passes: nobody
+    knows that it does.
+    """
+    programs = [f"SERVICE_{key.upper()}" for key in _PROGRAM_KEYS if values.get(key)]
+    initial = _setting(values, "check_initial_status", "", _STATUS, "passing, warning or critical")
+    status = {"Status": initial} if initial else {}
+    removal_time = _duration(values, "check_deregister_after")
+    removal = {"DeregisterCriticalServiceAfter": removal_time} if removal_time else {}
+    probe = _probe(values, port)
+    if probe:
+        return {**probe, **status, **removal}, None, [f"{key} {_NOT_RUN}" for key in programs]
+    if health and health.get("Status") not in (None, "", "none"):
+        reported = _STATUS_OF_HEALTH.get(health["Status"], initial or "critical")
+        check = {"Name": "Docker HEALTHCHECK", "TTL": f"{HEALTH_TTL_S}s", "Status": reported, **removal}
+        return check, reported, [f"{key} {_NOT_RUN}" for key in programs]
+    if programs:
+        return {"Name": f"{programs[0]} is not run", "TTL": f"{HEALTH_TTL_S}s", "Status": "critical",
+                "Notes": f"{programs[0]} {_NOT_RUN}"}, None, [
+                    f"{key} {_NOT_RUN}. Its check is critical until then" for key in programs]
+    return None, None, []
+
+
+def _probe(values: Mapping[str, str], port: Port) -> Definition | None:
+    """Make the first check that is asked for, in registrator's order. Over UDP nothing can be asked."""
+    is_udp = port.protocol == "udp"
+    for scheme in ("http", "https"):
+        path = _setting(values, f"check_{scheme}", "", _URL_PATH, "a path such as /health")
+        method = _setting(values, f"check_{scheme}_method", "", _METHOD, "a method such as HEAD")
+        if path and not is_udp:
+            return {"HTTP": f"{scheme}://{port.reached_at}{path}", **({"Method": method} if method else {}),
+                    **_timing(values)}
+    ttl = _duration(values, "check_ttl")
+    if ttl:
+        return {"TTL": ttl}
+    if values.get("check_tcp") and not is_udp:
+        return {"TCP": port.reached_at, **_timing(values)}
+    if values.get("check_grpc") and not is_udp:
+        tls = {"GRPCUseTLS": True} if values.get("check_grpc_use_tls") else {}
+        unverified = {"TLSSkipVerify": True} if tls and values.get("check_tls_skip_verify") else {}
+        return {"GRPC": port.reached_at, **tls, **unverified, **_timing(values)}
+    return None
+
+
+def _timing(values: Mapping[str, str]) -> dict[str, str]:
+    timeout = _duration(values, "check_timeout")
+    return {"Interval": _duration(values, "check_interval", "10s"), **({"Timeout": timeout} if timeout else {})}
+
+
+def _duration(values: Mapping[str, str], key: str, default: str = "") -> str:
+    return _setting(values, key, default, _DURATION, "a time such as 500ms, 10s or 1m30s")
+
+
+def _setting(values: Mapping[str, str], key: str, default: str, pattern: re.Pattern[str], allowed: str) -> str:
+    value = values.get(key)
+    if value and not pattern.fullmatch(value):
+        raise ValueError(f"SERVICE_{key.upper()} is {value[:100]!r}; it must be {allowed}")
+    return value or default

@@ -1,0 +1,93 @@
+"""What a container says of its registration: SERVICE_* labels and variables, by registrator's conventions. Pure.
+
+They are hostile until they are validated. White space around a value is no part of it, and is stripped here only.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lictor import model
+
+OWN_KEYS = ("name", "id", "tags", "check_http", "check_http_method", "check_https", "check_https_method", "check_tcp",
+            "check_ttl", "check_grpc", "check_grpc_use_tls", "check_tls_skip_verify", "check_interval",
+            "check_timeout", "check_initial_status", "check_deregister_after", "check_script", "check_cmd")
+
+_PREFIX = "SERVICE_"
+_PORT_KEY = re.compile(r"(\d+)_(.+)", re.ASCII)
+_META_KEY = re.compile(r"(?!consul-|lictor-|check_)[a-z0-9_-]{1,128}", re.ASCII)
+_MOST_META = 64 - 5  # Consul takes 64, and lictor has five of its own
+_LONGEST_TAG = 4096
+
+
+def read_settings(config: Mapping[str, Any], image: Mapping[str, Any] | None) -> dict[str, str]:
+    """Collect all SERVICE_* by lower-case key without the prefix; a label wins over a variable, as with registrator.
+
+    What `image` (the image's configuration) has too counts for nothing. A container that lictor started is described
+    by its labels alone, so that no image can redirect it.
+    """
+    labels = config.get("Labels") or {}
+    variables = config.get("Env") or []
+    if image is not None and not is_own(labels, image):
+        inherited = image.get("Labels") or {}
+        labels = {key: value for key, value in labels.items() if inherited.get(key) != value}
+        variables = [entry for entry in variables if entry not in set(image.get("Env") or [])]
+    if model.LABEL_SERVICE in labels:
+        variables = []
+    table = {**dict(entry.partition("=")[::2] for entry in variables), **labels}
+    return {key.removeprefix(_PREFIX).lower(): value.strip() for key, value in table.items()
+            if key.startswith(_PREFIX)}
+
+
+def is_own(labels: Mapping[str, str], image: Mapping[str, Any]) -> bool:
+    """Decide whether lictor started the container, and not only the one that its image was made of."""
+    service = labels.get(model.LABEL_SERVICE)
+    return service is not None and service != (image.get("Labels") or {}).get(model.LABEL_SERVICE)
+
+
+def of_port(settings: Mapping[str, str], number: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Pick the settings of one port, where SERVICE_<port>_X wins over SERVICE_X; and the former alone."""
+    general, own = {}, {}
+    for key, value in settings.items():
+        match = _PORT_KEY.fullmatch(key)
+        if not match:
+            general[key] = value
+        elif match[1] == str(number):
+            own[match[2]] = value
+    return {**general, **own}, own
+
+
+def by_port(settings: Mapping[str, str]) -> dict[str, list[str]]:
+    """List the labels that ask for a port, as they are written, by the port's text."""
+    found: dict[str, list[str]] = {}
+    for key, value in settings.items():
+        match = _PORT_KEY.fullmatch(key)
+        if match and value and match[2] != "ignore":
+            found.setdefault(match[1], []).append(_PREFIX + key.upper())
+    return found
+
+
+def read_tags(text: str) -> tuple[list[str], list[str]]:
+    """Split at commas, where `\\,` is a comma within a tag; a bad tag is left out, with a line that says so."""
+    tags, left_out = [], []
+    for tag in (part.replace("\\,", ",").strip() for part in re.split(r"(?<!\\),", text)):
+        if tag.isprintable() and len(tag) <= _LONGEST_TAG:
+            tags += [tag] if tag else []
+        else:
+            left_out.append(f"SERVICE_TAGS: tag {tag[:100]!r} is left out; a tag is printable, and at most "
+                            f"{_LONGEST_TAG} long")
+    return tags, left_out
+
+
+def read_metadata(values: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Collect every other SERVICE_X; values that Consul would refuse are left out, as they may be another program's."""
+    meta: dict[str, str] = {}
+    left_out = []
+    for key, value in sorted(values.items()):
+        if key in OWN_KEYS or key == "ignore":
+            continue
+        if _META_KEY.fullmatch(key) and value.isprintable() and len(value.encode()) <= 512 and len(meta) < _MOST_META:
+            meta[key] = value
+        else:
+            left_out.append(f"SERVICE_{key[:100].upper()} is left out: it is neither a setting nor metadata for Consul")
+    return meta, left_out
