@@ -1,0 +1,127 @@
+"""A token that is replaced while the registrar runs, on a Consul that denies by default."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.consul import Consul
+from lab.daemon import wait_for
+from lab.docker import Docker
+from support.paths import REPOSITORY
+from support.registrar import Start, heartbeat
+
+MASTER = "11111111-1111-1111-1111-111111111111"
+
+
+@pytest.fixture
+def consul(tmp_path: Path) -> Iterator[Consul]:
+    consul = Consul(str(tmp_path / "consul"), token=MASTER, keep_data=True, config={"acl": {
+        "enabled": True, "default_policy": "deny", "token_ttl": "1s", "policy_ttl": "1s",
+        "tokens": {"master": MASTER, "agent": MASTER}}})
+    try:
+        consul.start()
+        wait_for(lambda: consul.request("GET", "/v1/acl/policies"), "ACLs are up")
+        rules = (REPOSITORY / "consul.d/acl/lictor-registrar.hcl").read_text()
+        consul.request("PUT", "/v1/acl/policy", {"Name": "lictor-registrar", "Rules": rules})
+        yield consul
+    finally:
+        consul.stop()
+
+
+def make_token(consul: Consul) -> dict[str, Any]:
+    return dict(consul.request("PUT", "/v1/acl/token", {"Policies": [{"Name": "lictor-registrar"}]}))
+
+
+def delete_token(consul: Consul, token: dict[str, Any]) -> None:
+    consul.request("DELETE", f"/v1/acl/token/{token['AccessorID']}")
+
+
+def catalogue(consul: Consul) -> dict[str, str]:
+    """By container: the status of its only check, as the catalogue has it; all that a router would see."""
+    return {entry["Service"]["ID"].split(":")[1]: entry["Checks"][-1]["Status"]
+            for entry in consul.request("GET", "/v1/health/service/books")}
+
+
+def run(docker: Docker, name: str) -> str:
+    return docker.docker("run", "-d", "--name", name, "-p", "127.0.0.1::8080", "--label", "SERVICE_NAME=books",
+                         "--label", "SERVICE_CHECK_HTTP=/health", "--label", "SERVICE_CHECK_INTERVAL=300ms",
+                         "books-service:1.0")
+
+
+def test_a_token_is_replaced(consul: Consul, docker: Docker, start: Start, tmp_path: Path) -> None:
+    """The old one is deleted before the new file is there: all that happens meanwhile is told, and then made up for."""
+    old, token_file = make_token(consul), tmp_path / "token"
+    token_file.write_text(old["SecretID"])
+    for name in ("stays", "dies", "turns-ill"):
+        run(docker, name)
+    registrar = start("--token-file", str(token_file))
+    wait_for(lambda: catalogue(consul) == dict.fromkeys(("stays", "dies", "turns-ill"), "passing"), "all pass")
+
+    delete_token(consul, old)
+    wait_for(lambda: "403" in heartbeat(tmp_path)["trouble"], "it says what is wrong")
+    docker.docker("kill", "dies")
+    docker.docker("exec", "turns-ill", "/bin/busybox", "rm", "/www/health")
+    run(docker, "new")
+    wait_for(lambda: heartbeat(tmp_path)["trouble"] and registrar.running, "it goes on")
+    assert "dies" in catalogue(consul) and "new" not in catalogue(consul)
+
+    began = time.monotonic()
+    token_file.write_text(make_token(consul)["SecretID"])
+    wait_for(lambda: catalogue(consul) == {"stays": "passing", "turns-ill": "critical", "new": "passing"},
+             "the catalogue is right again", timeout_s=15)
+    wait_for(lambda: not heartbeat(tmp_path)["trouble"], "it is well")
+    print(f"after {time.monotonic() - began:.1f} s")
+    docker.docker("rm", "-f", "stays")
+    wait_for(lambda: set(catalogue(consul)) == {"turns-ill", "new"}, "and stays so")
+
+
+@pytest.mark.parametrize("while_it_runs", [True, False], ids=["runs", "stopped"])
+def test_no_entry_is_lost_with_the_token_that_registered_it(consul: Consul, docker: Docker, start: Start,
+                                                            tmp_path: Path, while_it_runs: bool) -> None:
+    """The new file is there before the old token is deleted; Consul carries on with the token of each registration."""
+    old, token_file = make_token(consul), tmp_path / "token"
+    token_file.write_text(old["SecretID"])
+    for name in ("dies", "dies-later"):
+        run(docker, name)
+    registrar = start("--token-file", str(token_file))
+    wait_for(lambda: catalogue(consul) == {"dies": "passing", "dies-later": "passing"}, "both pass")
+    if not while_it_runs:
+        registrar.stop()
+        docker.docker("kill", "dies")
+    new = make_token(consul)
+    token_file.write_text(new["SecretID"])
+    if while_it_runs:
+        wait_for(lambda: heartbeat(tmp_path)["token"] == new["AccessorID"], "all is registered with the new one")
+    delete_token(consul, old)
+    if not while_it_runs:
+        start("--token-file", str(token_file))
+    docker.docker("rm", "-f", "dies")
+    wait_for(lambda: catalogue(consul) == {"dies-later": "passing"}, "the catalogue has heard of its end", timeout_s=15)
+    docker.docker("kill", "dies-later")
+    wait_for(lambda: catalogue(consul) == {}, "and of that one's", timeout_s=15)
+
+
+def test_what_the_catalogue_kept_for_a_lost_token_goes(consul: Consul, docker: Docker, start: Start,
+                                                       tmp_path: Path) -> None:
+    """An agent that was told by a deleted token to deregister something forgets it, and the catalogue does not."""
+    engine = docker.docker("info", "--format", "{{.ID}}")
+    old, token_file = make_token(consul), tmp_path / "token"
+    consul.request("PUT", "/v1/agent/service/register", {"Name": "books", "ID": "vm:kept:8080", "Port": 1, "Meta": {
+        "lictor-engine": engine, "lictor-container": "gone"}, "Check": {"TTL": "1h", "Status": "passing"}},
+        token=old["SecretID"])
+    wait_for(lambda: catalogue(consul) == {"kept": "passing"}, "the catalogue has it")
+    delete_token(consul, old)
+    wait_for(lambda: "blocked by ACLs" in deregistered(consul), "the agent could not tell")
+    assert consul.request("GET", "/v1/agent/services") == {} and catalogue(consul) == {"kept": "passing"}
+    token_file.write_text(make_token(consul)["SecretID"])
+    registrar = start("--token-file", str(token_file))
+    wait_for(lambda: catalogue(consul) == {}, "it is gone", timeout_s=15)
+    assert "the catalogue has kept it" in registrar.log()
+
+
+def deregistered(consul: Consul) -> str:
+    consul.request("PUT", "/v1/agent/service/deregister/vm:kept:8080")
+    return Path(consul.folder, "consul.log").read_text()
