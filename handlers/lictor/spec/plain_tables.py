@@ -13,11 +13,9 @@ from lictor.spec.quantities import Duration, parse_duration, strip
 
 _LONGEST_SHOWN = 100
 _DESCRIPTIONS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number",
-                 tuple: "a list of strings", list: "a list of strings",
-                 dict: "a table"}
+                 tuple: "a list of strings", list: "a list of strings", dict: "a table"}
 _LOOPBACK = r"(?a)(?:127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|\[::1\]):(\d{1,5})"
 _URL = r"(?a)https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?(?:[/?][!$-~]*)?"
-
 
 Record = TypeVar("Record", bound=NamedTuple)
 
