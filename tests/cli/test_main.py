@@ -10,6 +10,7 @@ from typing import Any
 import click
 import pytest
 
+from lictor.adapters import heartbeat
 from lictor.cli import main
 from lictor.planner import desired
 from lictor.spec import service_spec
@@ -154,6 +155,13 @@ def test_status_shows_what_is_refused(lictor: Command, consul: Consul) -> None:
                  "not read: 'services/bad name/replicas': not lictor's. It reads services/NAME/KEY",
                  "refused: services/mails/spec: is missing; use `lictor apply FILE`"):
         assert line in text
+    refused = {heartbeat.Refusal("web", "not registered: its label", "labels"),
+               heartbeat.Refusal("db", "taken", "catalogue")}
+    heartbeat.write(str(lictor.folder / "state"),
+                    heartbeat.make(refused, engine="E", registered=1, trouble="403", token=""))
+    text = lictor("status").stdout
+    for line in ("in trouble: 403", "db: taken", "1 not as labels ask, such as web: not registered: its label"):
+        assert f"registrar: {line}" in text
 
 
 def test_exit_codes_tell_usage_refusal_and_try_later_apart(lictor: Command, consul: Consul) -> None:

@@ -212,6 +212,8 @@ def test_settings_are_read_again_when_they_change_and_bad_ones_are_not_taken(rou
         daemon.send(signal.SIGHUP)
         wait_for(lambda: daemon.log().count("has been read again") == 2, "it is taken once more")
         assert routed.post("/route/a", payload("a", 9001))[0] == 200
+        files.write_atomic(routed.settings.watch.secret_file, http_door.make_secret())
+        wait_for(lambda: routed.post("/alive")[0] == 200, "so is another secret")
 
 
 def test_the_others_are_told_without_another_process_of_what_this_node_only_routes(routed: Routed) -> None:

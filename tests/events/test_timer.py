@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.adapters import files, heartbeat
+from lictor.adapters import clock, files, heartbeat
 from lictor.adapters.consul import transport
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report
@@ -107,6 +107,24 @@ def test_a_node_without_docker_only_routes_what_runs_on_a_swarm(
     heartbeat.write(call.settings.state_dir, heartbeat.Heartbeat(time.time()))
     with pytest.raises(errors.Unavailable, match=r"nowhere|No such file"):
         survey.look(call)
+
+
+REFUSALS = {heartbeat.Refusal("web", "not registered: its label", "labels"),
+            heartbeat.Refusal("books-1", "its id is registered by somebody else: vm:books-1:80, without lictor-engine",
+                              "catalogue")}
+
+
+def test_nothing_is_as_desired_while_the_registrar_is_in_trouble(consul: Consul, call: script.Call) -> None:
+    in_trouble = heartbeat.make(REFUSALS, engine="E", registered=1, trouble="403", token="")
+    heartbeat.write(call.settings.state_dir, in_trouble)
+    summary = survey.look(call)
+    assert summary.trouble == ["lictor-registrar: in trouble: 403", "lictor-registrar: books-1: its id is registered "
+                               "by somebody else: vm:books-1:80, without lictor-engine"]
+    assert timer.judge(summary, clock.note(call.settings.state_dir))[1] == timer.WARNING
+    beat = heartbeat.read(call.settings.state_dir)
+    assert beat and beat.refused == 2 and beat.unmet == ["1 not as labels ask, such as web: not registered: its label"]
+    heartbeat.write(call.settings.state_dir, heartbeat.make(set(), engine="E", registered=1, trouble="", token=""))
+    assert survey.look(call).trouble == []
 
 
 def test_a_sweep_asks_ten_times_at_most_however_many_services_there_are(

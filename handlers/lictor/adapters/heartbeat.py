@@ -37,6 +37,13 @@ class Heartbeat(msgspec.Struct, frozen=True):
         return ([f"in trouble: {self.trouble}"] if self.trouble else []) + [
             f"{refusal.container}: {refusal.reason}" for refusal in self.refusals if refusal.cause != "labels"]
 
+    @property
+    def unmet(self) -> list[str]:
+        """Say in a line, if any, how many containers are not registered as their labels ask."""
+        unmet = [refusal for refusal in self.refusals if refusal.cause == "labels"]
+        count = self.refused - len(self.refusals) + len(unmet)
+        return [f"{count} not as labels ask, such as {unmet[0].container}: {unmet[0].reason}"] if unmet else []
+
 
 def make(refusals: set[Refusal], *, engine: str, registered: int, trouble: str, token: str) -> Heartbeat:
     shown = sorted(refusals, key=lambda refusal: (refusal.cause == "labels", refusal))[:_MOST_SHOWN]

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from lictor import errors
+from lictor.adapters import heartbeat
 from lictor.adapters.text import one_line
 from lictor.cli import status_report
 from lictor.cli.session import Session
@@ -31,6 +32,9 @@ def status(session: Session, as_json: bool) -> None:
                 click.echo(f"{'not read' if row.name == UNKNOWN else 'refused'}: {one_line(problem)}")
     else:
         click.echo("no services yet; `lictor apply FILE` makes one")
+    beat = None if as_json else heartbeat.read(session.context.settings.state_dir)
+    for line in [*beat.failures, *beat.unmet] if beat else []:
+        click.echo(f"registrar: {one_line(line)}")
 
 
 @click.command()

@@ -73,7 +73,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def __init__(self, call: Call) -> None:
         self.call, self.secret = call, http_door.read_secret(call.settings).encode()
-        self.settings_ns = files.modified_ns(call.settings.path) if call.settings.path else 0
+        self.stamp = self._stamp()
         self.turns = coalesce.Turns()
         self.follow_ups = coalesce.Coalescer[set[str]](self._start_follow_up, set.union)
         self.handlers = {name: coalesce.Coalescer[Event](functools.partial(self._start_handler, name),
@@ -105,9 +105,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self.connections.end(request)
 
     def read_settings(self) -> None:
-        path = self.call.settings.path
+        path, self.stamp = self.call.settings.path, self._stamp()
         try:
-            self.settings_ns = files.modified_ns(path) if path else 0
             settings = load_settings({"LICTOR_CONFIG": path} if path else {})
             if settings.watch.door != "http":
                 raise errors.Refused(f"watch.door is {settings.watch.door!r}; end lictor serve for that")
@@ -120,9 +119,13 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Do what is due twice a second; called by serve_forever."""
         systemd.notify(systemd.ALIVE)
         self.connections.cut_late()
-        path = self.call.settings.path
-        if path and files.modified_ns(path) not in (0, self.settings_ns):
+        stamp = self._stamp()
+        if stamp != self.stamp and len(stamp) >= len(self.stamp):  # a file that is away is about to be replaced
             self.read_settings()
+
+    def _stamp(self) -> list[tuple[int, int, int]]:
+        """Return what changes when the settings or the secret are written anew."""
+        return files.stamp(path for path in (self.call.settings.path, self.call.settings.watch.secret_file) if path)
 
     def handle_error(self, request: object, client_address: object) -> None:
         error = sys.exc_info()[1]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.adapters import process
+from lictor.adapters import heartbeat, process
 from lictor.cli.setup import detect, doctor
 from lictor.events import agent_config
 from lictor.routing import nginx as lictor_nginx
@@ -211,6 +211,20 @@ def test_live_mode_without_the_lua_module_is_found(settings: Settings, tmp_path:
     told = (REPOSITORY / "templates" / "check.conf.j2").read_text()
     (tmp_path / "templates" / "check.conf.j2").write_text(told.replace("include /etc", "# include /etc"))
     assert 'unknown directive "balancer_by_lua_block"' in bad(doctor.examine(live))["live mode"]
+
+
+def test_a_registrar_that_cannot_do_its_work_is_a_finding(settings: Settings) -> None:
+    label = heartbeat.Refusal("web", "no port", "labels")
+    taken = heartbeat.Refusal("db", "its id is taken", "catalogue")
+    for refused, trouble, found in (({label}, "", None), ({label, taken}, "", "db: its id is taken"),
+                                    (set(), "403", "in trouble: 403")):
+        heartbeat.write(settings.state_dir,
+                        heartbeat.make(refused, engine="E", registered=1, trouble=trouble, token=""))
+        findings = doctor.examine(settings)
+        assert bad(findings).get("registrar") == found
+    heartbeat.write(settings.state_dir, heartbeat.make({label}, engine="E", registered=1, trouble="", token=""))
+    [line] = [finding.detail for finding in doctor.examine(settings) if finding.name == "registrar"]
+    assert "1 not as labels ask, such as web: no port" in line
 
 
 @pytest.mark.parametrize("text", ["[]", '{"at": "soon"}', "{", "7"])

@@ -295,9 +295,7 @@ def _registrar(settings: Settings) -> str:
         raise errors.Refused(f"its last heartbeat is {age_s:.0f} s old")
     if beat.failures:
         raise errors.Refused("; ".join(beat.failures))
-    unmet = [f"; {beat.refused} not as their labels ask, such as {beat.refusals[0].container}: "
-             f"{beat.refusals[0].reason}"] if beat.refusals else []
-    return f"{beat.registered} registered; alive {age_s:.0f} s ago{''.join(unmet)}"
+    return "; ".join([f"{beat.registered} registered", *beat.unmet, f"alive {age_s:.0f} s ago"])
 
 
 def _serve(settings: Settings) -> str:
