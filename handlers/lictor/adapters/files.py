@@ -35,7 +35,7 @@ def write_all(texts: Mapping[str, str], *, mode: int = 0o644, durable: bool = Tr
                    for path in texts}
     try:
         for path, temporary in temporaries.items():
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+            descriptor = open_own(temporary, os.O_WRONLY | os.O_TRUNC, mode)
             with open(descriptor, "w", encoding="utf-8") as file:
                 os.fchmod(descriptor, mode)
                 file.write(texts[path])
@@ -49,6 +49,36 @@ def write_all(texts: Mapping[str, str], *, mode: int = 0o644, durable: bool = Tr
         raise
     if durable:
         sync({os.path.dirname(path) for path in texts})
+
+
+def open_own(path: str, flags: int, mode: int = 0o600) -> int:
+    """Open a file of lictor's, which is made if there is none; a symbolic link is not followed.
+
+    If root makes the file, it gets the folder's owner, whose handlers have to use it too.
+    """
+    flags |= os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, flags)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+            if os.geteuid() == 0:
+                folder = os.stat(os.path.dirname(path))
+                os.fchown(descriptor, folder.st_uid, folder.st_gid)
+            return descriptor
+
+
+def make_folder(path: str) -> None:
+    """Make a folder of lictor's, unless it is there, as `open_own` makes a file; a symbolic link is Refused."""
+    try:
+        os.makedirs(path, mode=0o750)
+    except FileExistsError:
+        if os.path.islink(path) or not os.path.isdir(path):
+            raise errors.Refused(f"{path} is no folder; remove it") from None
+    else:
+        if os.geteuid() == 0:
+            parent = os.stat(os.path.dirname(path))
+            os.chown(path, parent.st_uid, parent.st_gid, follow_symlinks=False)
 
 
 def sync(paths: Iterable[str]) -> None:
@@ -96,8 +126,11 @@ def write_json(path: str, value: object, *, mode: int = 0o600, durable: bool = T
 
 def touch(path: str, at_ns: int) -> None:
     """Set a file's time, in nanoseconds since the epoch; the file is made if there is none."""
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    os.utime(path, ns=(at_ns, at_ns))
+    descriptor = open_own(path, os.O_WRONLY)
+    try:
+        os.utime(descriptor, ns=(at_ns, at_ns))
+    finally:
+        os.close(descriptor)
 
 
 def modified_ns(path: str) -> int:
@@ -133,13 +166,10 @@ def remove(path: str) -> bool:
 def locked(path: str, *, wait: bool = True) -> Iterator[bool]:
     """Hold an exclusive flock on `path`, which ends with the process; yields whether it is held.
 
-    With `wait=False` it may be False. If root makes the file, it gets the folder's owner, which has to lock it too.
+    With `wait=False` it may be False.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_own(path, os.O_RDWR)
     try:
-        if os.geteuid() == 0:
-            folder = os.stat(os.path.dirname(path))
-            os.fchown(descriptor, folder.st_uid, folder.st_gid)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             held = True

@@ -5,6 +5,9 @@ import os
 import re
 import sys
 import time
+from typing import BinaryIO
+
+from lictor.adapters import files
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+,-]+", re.ASCII)
 _LONGEST_VALUE = 500
@@ -22,6 +25,10 @@ def keep(path: str) -> None:
         _stderr_is_kept = False
 
 
+def open_kept(path: str) -> BinaryIO:
+    return open(files.open_own(path, os.O_WRONLY | os.O_APPEND, 0o640), "ab")
+
+
 def event(action: str, **fields: object) -> None:
     """Write `action=... key=value ...`; None fields are left out, other values are quoted where they need it."""
     pairs = [f"{key}={_value(value)}" for key, value in {"action": action, **fields}.items() if value is not None]
@@ -31,8 +38,8 @@ def event(action: str, **fields: object) -> None:
         sys.stderr.write(stamped if _stderr_is_kept else line)
         sys.stderr.flush()
         if _kept_in and not _stderr_is_kept:
-            with open(_kept_in, "a", encoding="utf-8") as file:
-                file.write(stamped)
+            with open_kept(_kept_in) as file:
+                file.write(stamped.encode("utf-8", "replace"))
     except OSError:
         pass  # the agent that started us may be gone, the disk full; losing a line must not lose the work
 

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import BinaryIO
 
 from lictor import errors
+from lictor.adapters import files, log
 
 CalledOff = Callable[[], str]  # the reason to stop a program that runs; "": it may go on
 LOG_NAME = "lictor.log"  # in the state folder: the output of detached handlers
 _LOG_LIMIT_BYTES = 10_000_000
+_LOG_LOCK = ":log.lock"  # no service's name has a colon
 _LOOK_EVERY_S = 0.5
 
 
@@ -59,14 +62,32 @@ def spawn_handler(name: str, args: list[str], *, state_dir: str, stdin: bytes = 
 
     It inherits no descriptors: a child that kept the agent's pipe open would block the watch.
     """
-    log_path = os.path.join(state_dir, LOG_NAME)
-    if os.path.exists(log_path) and os.path.getsize(log_path) > _LOG_LIMIT_BYTES:
-        os.replace(log_path, log_path + ".1")
-    with open(log_path, "ab") as log_file, open(os.memfd_create("stdin"), "w+b") as given:
+    with _open_log(state_dir) as log_file, open(os.memfd_create("stdin"), "w+b") as given:
         given.write(stdin)
         given.seek(0)
         return subprocess.Popen([*handler_argv(name), *args], stdin=given, stdout=log_file, stderr=log_file,
                                 start_new_session=True, close_fds=True, cwd="/", env={**os.environ, **(environ or {})})
+
+
+def _open_log(state_dir: str) -> BinaryIO:
+    """Open the log for a child. The first process to find it too long puts it aside; without one, nothing is lost."""
+    path = os.path.join(state_dir, LOG_NAME)
+    try:
+        if _size(path) > _LOG_LIMIT_BYTES:
+            with files.locked(os.path.join(state_dir, "locks", _LOG_LOCK)):
+                if _size(path) > _LOG_LIMIT_BYTES:
+                    os.replace(path, f"{path}.1")
+        return log.open_kept(path)
+    except OSError as error:  # a log that cannot be written is no reason to start nothing
+        log.event("log", outcome="failed", reason=error)
+        return open(os.devnull, "ab")
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path, follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _communicate(child: subprocess.Popen[str], stdin: str, timeout_s: float,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from lictor import errors
-from lictor.adapters import log, process
+from lictor.adapters import files, log, process
 from lictor.spec.settings import DEFAULT_PATH, Settings, load_settings
 
 _LONGEST_PAYLOAD = 64 * 1024 * 1024
@@ -58,8 +58,8 @@ def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: lis
     arguments = options.parse_args(argv)
     try:
         settings = load_settings({**os.environ, **({"LICTOR_CONFIG": arguments.config} if arguments.config else {})})
-        for folder in FOLDERS:
-            os.makedirs(os.path.join(settings.state_dir, folder), mode=0o750, exist_ok=True)
+        for folder in ("", *FOLDERS):
+            files.make_folder(os.path.join(settings.state_dir, folder))
         log.keep(os.path.join(settings.state_dir, process.LOG_NAME))
         return run(Call(settings, arguments.token_file, arguments))
     except KeyboardInterrupt:

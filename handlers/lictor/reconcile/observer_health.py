@@ -6,6 +6,7 @@ little.
 
 import contextlib
 import os
+import time
 
 from lictor.adapters import clock, files, log
 from lictor.spec.settings import Settings
@@ -49,8 +50,7 @@ def note_unreadable(settings: Settings, service: str = "") -> None:
     """
     path = _unreadable_path(settings, service)
     try:
-        with open(path, "ab"):
-            os.utime(path)
+        files.touch(path, time.time_ns())
     except OSError as error:
         log.event("observe", outcome="not noted", reason=error)
 

@@ -8,9 +8,8 @@ from lictor.adapters import files
 
 
 def leave_marker(state_dir: str, name: str) -> None:
-    os.makedirs(os.path.join(state_dir, "locks"), mode=0o750, exist_ok=True)
-    with open(_marker_path(state_dir, name), "ab"):
-        pass  # an empty file has room on a full disk
+    files.make_folder(os.path.join(state_dir, "locks"))
+    os.close(files.open_own(_marker_path(state_dir, name), os.O_WRONLY))  # an empty file has room on a full disk
 
 
 def take_marker(state_dir: str, name: str) -> bool:

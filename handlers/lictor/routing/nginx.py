@@ -44,7 +44,9 @@ def prepare(conf_dir: str, templates: "Templates | None" = None) -> list[str]:
                              f"bytes, and {socket_path} has more")
     for folder in _FOLDERS:
         os.makedirs(os.path.join(conf_dir, folder), exist_ok=True)
-    os.chmod(os.path.join(conf_dir, RUN), 0o750)  # nginx gives its sockets mode 0666
+    run_dir = os.open(os.path.join(conf_dir, RUN), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    os.fchmod(run_dir, 0o750)  # nginx gives its sockets mode 0666
+    os.close(run_dir)
     if templates is None:
         from lictor.routing.templates import Templates  # with Jinja2, which most of this module's users do without
 

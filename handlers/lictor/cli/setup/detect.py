@@ -5,6 +5,7 @@ import os
 import re
 from typing import NamedTuple
 
+from lictor import errors
 from lictor.adapters import files
 from lictor.spec.settings import Nginx, Watch
 
@@ -83,3 +84,13 @@ def _docker_group(root: str) -> str:
     else:
         names = [group.gr_name for group in grp.getgrall() if group.gr_name == "docker"]
     return names[0] if names else ""
+
+
+def require_own_files(folder: str) -> str:
+    """Raise Refused if a file belongs to another user than its folder: who ran a handler once stops lictor's own."""
+    owner = os.stat(folder).st_uid
+    paths = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]
+    foreign = [path for path in paths if os.lstat(path).st_uid != owner]
+    if foreign:
+        raise errors.Refused(f"{foreign[0]} belongs to another user than {folder}, as do {len(foreign) - 1} more")
+    return f"{len(paths)} files, all of user id {owner}"

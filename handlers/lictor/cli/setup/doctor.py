@@ -73,11 +73,10 @@ def _tests(settings: Settings, token_file: str | None) -> Iterator[Test]:
     yield Test("rights", lambda: _rights(script.inherited(settings, token_file)), "")
     for name in _HANDLERS:
         yield Test(name, partial(_usable, process.handler_path(name), os.R_OK | os.X_OK), "install lictor again")
-    folders = {"state_dir": settings.state_dir}
-    if settings.nginx:
-        folders |= {"conf_dir": settings.nginx.conf_dir, "config_dir": settings.watch.config_dir}
-    for key, path in folders.items():
+    others = {"conf_dir": settings.nginx.conf_dir, "config_dir": settings.watch.config_dir} if settings.nginx else {}
+    for key, path in {"state_dir": settings.state_dir, **others}.items():
         yield Test(key, partial(_usable, path, os.R_OK | os.W_OK | os.X_OK), "lictor init, or correct the settings")
+    yield Test("files", partial(detect.require_own_files, settings.state_dir), "chown them as state_dir", "state_dir")
     try:
         client = Client.connect(token_file=token_file)
     except errors.LictorError as error:
