@@ -83,6 +83,14 @@ class Engine:
         self.built.append(tag)
         return tag
 
+    def build_labelled(self, tag: str, base: str, labels: dict[str, str]) -> None:
+        """Build an image that differs from another one by its labels only."""
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            with open(os.path.join(folder, "Dockerfile"), "w", encoding="utf-8") as file:
+                file.write(f"FROM {base}\n" + "".join(f'LABEL "{key}"="{value}"\n' for key, value in labels.items()))
+            self.docker("build", "-q", "-t", tag, folder)
+        self.built.append(tag)
+
     def copy(self, image: str, other: "Engine") -> None:
         """Give the other engine an image of ours: no registry, and no file that a crash could leave behind."""
         saved = subprocess.run(["docker", "save", image], capture_output=True, check=True, timeout=60,

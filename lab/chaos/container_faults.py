@@ -1,4 +1,4 @@
-"""Containers are killed, stopped, paused, and their health is broken."""
+"""Containers are killed, stopped, paused, their health is broken, and an impostor stands beside them."""
 
 import os
 import random
@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from lab.chaos.doing import Doing, NotDone, Victim, choose
 from lab.chaos.timeline import Deed
-from lab.chaos.world import World
+from lab.chaos.world import IMAGE, World
 from lab.daemon import wait_for
 
 _FREE_S = 20.0  # how long to wait until Docker need not stay
@@ -94,3 +94,19 @@ def break_health(world: World, chance: random.Random) -> Iterator[Doing]:
     with deed(world, "broken", victim):
         world.docker.docker("exec", victim.id, "busybox", "rm", "/www/health")
     yield Doing(victim.name, "its /health is gone", victim=victim.id, began=victim.at)
+
+
+@contextmanager
+def run_impostor(world: World, chance: random.Random) -> Iterator[Doing]:
+    """Run a container whose image says that it is another one, which is killed; it stays for good. It is nobody's: it
+    gets no traffic, is left alone, and its image's wish for the other one's service id keeps nobody out."""
+    victim = choose(world, chance)
+    labels = {"com.docker.compose.project": victim.service, "com.docker.compose.service": victim.service,
+              "lictor.service": victim.service, "lictor.number": victim.name.rpartition("-")[2],
+              "SERVICE_8080_ID": f"{os.uname().nodename}:{victim.name}:8080"}
+    name = f"chaos-impostor-{len(world.impostors) + 1}"
+    world.docker.build_labelled(name, IMAGE, labels)
+    world.impostors.append(world.docker.docker("run", "-d", "--name", name, "--network", victim.service, name))
+    with deed(world, "killed", victim):
+        world.docker.docker("kill", victim.id)
+    yield Doing(name, f"it is there, and {victim.name} is dead", victim=victim.id, began=victim.at)

@@ -33,6 +33,11 @@ def accesses(path: str) -> Iterator[Access]:
                 yield Access(at - took, at, int(found["status"]), tried, found["target"])
 
 
+def is_ours(name: str, service: str) -> bool:
+    """Whether lictor made a container of this label: an impostor has it from its image, and another name."""
+    return name.startswith(f"{service}-")
+
+
 class Events:
     """Docker's events about lictor's containers from the beginning on, also over restarts of Docker's daemon."""
 
@@ -80,6 +85,8 @@ class Events:
             return
         labels = told["Actor"]["Attributes"]
         service = labels.get(_LABEL, "")
+        if not is_ours(labels.get("name", ""), service):
+            return
         address = _address(client, container) if action == "start" else ""  # if Docker dies now, it is all told again
         if address:
             self.addresses.append(Address(address, container, service, at))

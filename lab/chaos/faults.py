@@ -16,6 +16,7 @@ FAULTS: dict[str, Fault] = {
     "container stopped": container_faults.stop_container,
     "container paused": container_faults.pause_briefly,
     "container paused for long": container_faults.pause_for_long,
+    "impostor": container_faults.run_impostor,
     "health broken": container_faults.break_health,
     "handler killed": process_faults.kill_handler,
     "agent restarted": process_faults.restart_agent,

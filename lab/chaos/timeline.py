@@ -90,6 +90,7 @@ class Standing(NamedTuple):
     maintenance: list[str]
     sessions: list[str]
     locks: list[str]
+    ended: list[str]  # containers of nobody's that no longer run
     temporaries: list[str]
     garbage: list[str]  # files of nginx's that name what only our garbage does
     plan: str

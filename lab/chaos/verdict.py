@@ -35,7 +35,8 @@ def standing(seen: Standing) -> list[str]:
     violations += [f"a container of no service of ours runs: {name}" for service, _, name in seen.running
                    if service not in seen.wanted]
     for what, left in (("is left in maintenance", seen.maintenance), ("is a leaked session", seen.sessions),
-                       ("is a leaked lock", seen.locks), ("is a leaked temporary file", seen.temporaries),
+                       ("is a leaked lock", seen.locks),
+                       ("was nobody's, and was ended", seen.ended), ("is a leaked temporary file", seen.temporaries),
                        ("holds what only our garbage named", seen.garbage)):
         violations += [f"{each} {what}" for each in left]
     if seen.plan:

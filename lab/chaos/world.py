@@ -15,7 +15,7 @@ from typing import Any
 
 from lictor.adapters import files
 
-from lab.chaos.evidence import Events
+from lab.chaos.evidence import Events, is_ours
 from lab.chaos.timeline import Deed, Outage
 from lab.client import Client
 from lab.consul import Consul
@@ -66,6 +66,7 @@ class World:
         self.docker_away: list[Outage] = []
         self.choosing = threading.Lock()
         self.hurt: set[str] = set()  # ids of the containers that we hurt, and that have not recovered
+        self.impostors: list[str] = []  # ids of containers of nobody's, which nobody may end
         self.docker_stays = threading.Lock()  # held by whoever could not undo its fault without Docker
         self.ending = threading.Event()  # faults end early, and undo what they did
         self.tokens: list[dict[str, Any]] = []  # the agent's default, and the handlers'
@@ -150,11 +151,12 @@ class World:
         return self.node.consul.request("GET", path, token=MASTER, timeout_s=3)
 
     def containers(self) -> list[dict[str, str]]:
-        """Lictor's containers that run, the paused ones too: id, name, service, number, status."""
+        """Lictor's containers that run, the paused ones too: id, name, service, number, status. An impostor is none."""
         words = ["ps", "--no-trunc", "--filter", "label=lictor.service", "--format",
                  '{"id":"{{.ID}}","name":"{{.Names}}","service":"{{.Label "lictor.service"}}",'
                  '"number":"{{.Label "lictor.number"}}","status":"{{.State}}"}']
-        return [json.loads(line) for line in self.docker.docker(*words, timeout_s=10).splitlines()]
+        listed = [json.loads(line) for line in self.docker.docker(*words, timeout_s=10).splitlines()]
+        return [each for each in listed if is_ours(each["name"], each["service"])]
 
     def passing(self, service: str) -> set[str]:
         """List the ids of the node's containers that pass in the catalogue; of other instances, the service IDs."""

@@ -180,7 +180,7 @@ def test_traffic_to_where_no_container_ever_was_is_a_violation() -> None:
 NAMES = [f"{BOOKS}-{number}" for number in (1, 2, 3)]
 WELL = Standing(
     wanted=WANTED, running=[(BOOKS, name[-1], name) for name in NAMES], passing={BOOKS: NAMES}, served={BOOKS: NAMES},
-    maintenance=[], sessions=[], locks=[], temporaries=[], garbage=[], plan="", says={BOOKS: "as desired"})
+    maintenance=[], sessions=[], locks=[], ended=[], temporaries=[], garbage=[], plan="", says={BOOKS: "as desired"})
 
 
 def test_when_everything_stands_as_it_should_there_is_nothing_to_complain_of() -> None:
@@ -193,7 +193,7 @@ def test_when_everything_stands_as_it_should_there_is_nothing_to_complain_of() -
     {"passing": {BOOKS: NAMES[:2]}}, {"passing": {BOOKS: [*NAMES, "stale"]}}, {"passing": {}},
     {"served": {BOOKS: NAMES[:2]}}, {"served": {BOOKS: [*NAMES, "stale"]}}, {"served": {}},
     {"maintenance": ["_service_maintenance:x"]}, {"sessions": ["x"]}, {"locks": ["lictor/locks/x"]},
-    {"temporaries": ["/x/.y.1.tmp"]},
+    {"ended": ["id-x"]}, {"temporaries": ["/x/.y.1.tmp"]},
     {"garbage": ["/x/upstreams/y.conf"]}, {"plan": "start books-service-3"},
     {"says": {BOOKS: "converging"}}, {"says": {}}], ids=str)
 def test_each_thing_that_is_not_as_it_should_be_is_a_violation(changes: dict[str, Any]) -> None:
@@ -267,16 +267,17 @@ def test_nginxs_log_is_read_also_where_it_tried_several(tmp_path: Path) -> None:
 
 def test_who_was_started_while_nobody_heard_of_it_is_found(docker: Docker) -> None:
     label = "lictor.service=books-service"
-    unheard = docker.docker("run", "-d", "--name", "unheard", "--label", label, "books-service:1.0")
+    unheard = docker.docker("run", "-d", "--name", "books-service-1", "--label", label, "books-service:1.0")
+    docker.docker("run", "-d", "--name", "impostor", "--label", label, "books-service:1.0")
     events = evidence.Events(docker.url)
     events.start()
     try:
         wait_for(lambda: events.events, "it is found")
-        heard = docker.docker("run", "-d", "--name", "heard", "--label", label, "books-service:1.0")
-        docker.docker("restart", "-t", "0", "unheard")
+        heard = docker.docker("run", "-d", "--name", "books-service-2", "--label", label, "books-service:1.0")
+        docker.docker("restart", "-t", "0", "books-service-1")
         wait_for(lambda: "restart" in [each.action for each in events.events], "all is told")
         starts = {each.container: each.name for each in events.events if each.action == "start"}
-        assert starts == {unheard: "unheard", heard: "heard"}
+        assert starts == {unheard: "books-service-1", heard: "books-service-2"}
         assert {(each.container, each.service) for each in events.addresses if each.address} == {
             (unheard, BOOKS), (heard, BOOKS)}
         assert [each.started for each in verdict.lives(events.events, ())] == sorted(
