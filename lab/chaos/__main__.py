@@ -27,8 +27,9 @@ faults: a container is killed, stopped, paused (2 to 5 s, or 20 to 40 s), or its
 whose image says that it is another container; a handler is killed at work; the agent, Docker (its containers live on)
 and nginx are killed and started again; nginx refuses any change; Consul's server is frozen; the handlers' clock is set
 2 h forward or 3 h back; the disk of the state folder is full; keys hold bad input or are deleted; what lictor remembers
-of a service is damaged; 50 registrations of garbage; the node's tokens lose their rights. Each one is undone after some
-seconds, but for the impostor, which stays; one that cannot be done is reported as not done.
+of a service is damaged; 50 registrations of garbage; the node's tokens lose their rights, or the handlers' is replaced.
+Each one is undone after some seconds, but for the impostor and the new token, which stay; one that cannot be done is
+reported as not done.
 
 how it goes: each fault happens once before any happens again, in an order that the seed decides, as it decides the
 pauses between them and what each one does. Faults overlap. Only containers are hurt that another one can stand in for,

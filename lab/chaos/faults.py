@@ -30,6 +30,7 @@ FAULTS: dict[str, Fault] = {
     "garbage registered": data_faults.register_garbage,
     "state damaged": data_faults.damage_state,
     "token taken away": token_faults.take_tokens,
+    "token rotated": token_faults.rotate_token,
 }
 _LIMIT_S = 300.0  # for one fault and its undoing, each wait in which has a limit of its own
 _ERRORS = (NotDone, OSError, ValueError, AssertionError, subprocess.SubprocessError)

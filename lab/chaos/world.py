@@ -68,6 +68,7 @@ class World:
         self.hurt: set[str] = set()  # ids of the containers that we hurt, and that have not recovered
         self.impostors: list[str] = []  # ids of containers of nobody's, which nobody may end
         self.docker_stays = threading.Lock()  # held by whoever could not undo its fault without Docker
+        self.tokens_stay = threading.Lock()
         self.ending = threading.Event()  # faults end early, and undo what they did
         self.tokens: list[dict[str, Any]] = []  # the agent's default, and the handlers'
 
