@@ -129,9 +129,7 @@ def instance(entry: dict[str, Any]) -> Instance:
     try:
         node, service, checks = entry["Node"], entry["Service"], entry["Checks"] or []
         service_id = service["ID"]
-        meta, tags, node_meta = service.get("Meta") or {}, service.get("Tags") or [], node.get("Meta") or {}
-        node_check = EXTERNAL_HEALTH if _META_EXTERNAL in node_meta else SERF_HEALTH
-        own = _own_checks(checks, service_id)
+        meta, tags, own = service.get("Meta") or {}, service.get("Tags") or [], _own_checks(checks, service_id)
         status = _worst([check["Status"] for check in own])
         return Instance(
             node=node["Node"],
@@ -140,7 +138,7 @@ def instance(entry: dict[str, Any]) -> Instance:
             address=service.get("Address") or node.get("Address") or "",
             port=service["Port"],
             status=status,
-            node_alive=all(check["Status"] == "passing" for check in checks if check["CheckID"] == node_check),
+            node_alive=_is_alive(node, checks),
             maintenance=_maintenance(checks, service_id),
             container_id=str(meta.get(META_CONTAINER, "")),
             weight=_weight(service.get("Weights") or {}, status),
@@ -152,6 +150,11 @@ def instance(entry: dict[str, Any]) -> Instance:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an instance as Consul reports it: {error!r}") from error
+
+
+def _is_alive(node: dict[str, Any], checks: list[dict[str, Any]]) -> bool:
+    node_check = EXTERNAL_HEALTH if _META_EXTERNAL in (node.get("Meta") or {}) else SERF_HEALTH
+    return all(check["Status"] == "passing" for check in checks if check["CheckID"] == node_check)
 
 
 def speaking(instances: Iterable[Instance]) -> list[Instance]:

@@ -100,7 +100,7 @@ def test_one_file_serves_several_customers_who_have_nothing_in_common(lictor: Co
     (("--as", "acme", "--host", "acme.example.com"), 1, "route is acme.example.com/books, which is that of taken"),
     (("--as", "acme"), 1, "route is /books, which is that of books"),
     (("--as", ""), 1, "name is ''; it must be 1 to 63 of"),
-    (("--as", "acme", "--host", "Acme"), 1, "host is 'Acme'; it must be a host name in lower case"),
+    (("--as", "acme", "--host", "Acme"), 1, "host is 'Acme'; it must be a host name, in lower case"),
     (("--as", "acme", "--host", ""), 2, "--host is empty"),
     (("--host", "acme.example.com"), 2, "--host goes with --as"),
     (("--as", "acme", "second.json"), 2, "--as takes exactly one FILE"),

@@ -21,7 +21,7 @@ from lictor.engines import webhook
 from lictor.engines.protocols import Order
 from lictor.planner import desired
 from lictor.routing.templates import Templates
-from lictor.spec import check, compose_project, placement, quantities, service_spec, settings, spec_file
+from lictor.spec import check, compose_project, placement, quantities, route, service_spec, settings, spec_file
 
 from support import pages
 from support.jenkins import TOKEN, Jenkins, Job
@@ -153,11 +153,12 @@ def test_own_handler_shows_the_example(kind: str, file: str) -> None:
 
 
 TABLES: dict[str, Any] = {
-    "## All keys": service_spec.Spec, "## route": service_spec.Route, "## replicas": service_spec.Replicas,
+    "## All keys": service_spec.Spec, "## route": route.Route, "## replicas": service_spec.Replicas,
     "## check": check.Check, "## release": service_spec.Release, "## heal": service_spec.Heal,
     "## resources": service_spec.Resources, "## logging": service_spec.Logging,
     "## placement": placement.Placement, "## project": compose_project.Project}
-PARENTS: dict[str, dict[str, Any]] = {"route": {"path": "/"}, "check": {"tcp": True}, "project": {"folder": "/srv"}}
+PARENTS: dict[str, dict[str, Any]] = {
+    "route": {"path": "/", "host": "books.example.com"}, "check": {"tcp": True}, "project": {"folder": "/srv"}}
 
 
 @pytest.mark.parametrize(("heading", "struct"), TABLES.items())
@@ -217,7 +218,8 @@ def _setting(table: str, key: str) -> object:
     if table == "notify" and key == "command":
         return []
     value = getattr(holder, key, None)
-    return getattr(holder, f"{key}_s") if value is None else value
+    value = getattr(holder, f"{key}_s") if value is None else value
+    return [*value] if isinstance(value, tuple) else value
 
 
 @pytest.mark.parametrize("table", ["", "nginx", "watch", "heal", "notify"])
@@ -279,7 +281,8 @@ def test_every_example_is_in_the_list() -> None:
 @pytest.mark.daemons
 def test_the_template_among_the_examples_is_taken_by_nginx(tmp_path: Path) -> None:
     host, templates = "books.example.com", EXAMPLES / "own-template/templates"
-    text = Templates(str(templates)).server(host, str(tmp_path / "books.d")).replace("/etc/ssl/lictor", str(tmp_path))
+    text = Templates(str(templates)).server(host, ["*.example.com"], str(tmp_path / "books.d"))
+    text = text.replace("/etc/ssl/lictor", str(tmp_path))
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                     "-subj", f"/CN={host}", "-keyout", f"{tmp_path}/{host}.key", "-out", f"{tmp_path}/{host}.pem"],
                    check=True, capture_output=True)

@@ -253,6 +253,20 @@ def test_a_maintenance_ends_the_traffic_of_the_last_one_too(node: Node, backends
     assert node.route(node.payload()).returncode == 0 and node.who_answers() == {503}
 
 
+@in_both_modes
+def test_where_nginx_itself_listens_is_no_peer(node: Node, backends: list[Backend]) -> None:
+    """As the articles' service-NAME.json registers a service, at its proxy."""
+    node.consul.register({"Name": NAME, "ID": "proxy", "Port": node.nginx.port, "Meta": {"lictor-engine": "docker"}})
+    node.refresh()
+    assert node.who_answers() == {503}
+    node.register(backends[0])
+    done = node.route(node.payload())
+    assert node.who_answers() == {"a"} and f"listens on 127.0.0.1:{node.nginx.port}" in done.stderr.decode()
+    before = node.served
+    assert node.route(node.payload(), index="7").returncode == 0
+    assert node.served == before._replace(consul_index=7) and not node.served.empty_since
+
+
 def test_an_empty_payload_is_not_believed_when_consul_knows_better_or_is_away(node: Node,
                                                                               backends: list[Backend]) -> None:
     node.register(*backends)
@@ -303,7 +317,7 @@ def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node: No
     node.register(a)
     node.refresh()
     main_conf = text_of(node.nginx.main_conf)
-    taken = "location /taken { return 204; } location = "
+    taken = "location = /taken { return 204; } location = "
     files.write_atomic(node.nginx.main_conf, main_conf.replace("location = ", taken, 1))
     node.refresh(path="/taken")
     assert node.who_answers() == {"a"} and "rolled-back" in capsys.readouterr().err

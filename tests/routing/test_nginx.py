@@ -136,7 +136,7 @@ def make_clash(nginx: Nginx) -> str:
     with open(nginx.main_conf, encoding="utf-8") as file:
         text = file.read()
     with open(nginx.main_conf, "w", encoding="utf-8") as file:
-        file.write(text.replace("location = ", "location /nginx-is-up/x { return 204; } location = "))
+        file.write(text.replace("location = ", "location = /nginx-is-up/x { return 204; } location = "))
     return text
 
 
@@ -164,7 +164,7 @@ def move_to_clash(settings: Settings, nginx: Nginx, name: str, host: str) -> Non
     if host:
         template = f"{settings.templates_dir}/server.conf.j2"
         text = text_of(template)
-        files.write_atomic(template, text.replace("server {", "server { location /taken { return 204; }"))
+        files.write_atomic(template, text.replace("server {", "server { location = /taken { return 204; }"))
     else:
         make_clash(nginx)
     put_route(settings, name, path="/taken" if host else "/nginx-is-up/x", host=host)
@@ -418,7 +418,8 @@ def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings: Setti
         assert publish.publish(settings) == ["books"]
         text = text_of(nginx.main_conf)
         files.write_atomic(nginx.main_conf, text.replace(
-            "location = ", "include mine/*.conf; location /x { return 204; } location /y { return 204; } location = "))
+            "location = ", "include mine/*.conf; location = /x { return 204; } location = /y { return 204; } "
+            "location = "))
         put_route(settings, "books", path="/x")
         assert publish.publish(settings, ["books"]) == [] and "rolled-back" in capsys.readouterr().err
         os.makedirs(f"{nginx.folder}/mine", exist_ok=True)

@@ -12,7 +12,7 @@ from lictor import model
 from lictor.routing import peers, route_store
 
 ROUTE = {"name": "books", "service": "books", "path": "/books", "host": "", "traffic": "healthy", "node": "node-1",
-         "empty_ok": False, "removed": False}
+         "empty_ok": False, "removed": False, "needs_consent": False}
 NOW_S = 1000.0
 
 
@@ -249,7 +249,8 @@ def test_each_record_is_stored_by_the_names_of_its_fields(tmp_path: Path) -> Non
     written = json.loads((tmp_path / "peers" / "books.json").read_text())
     assert written["peers"] == [{"address": "10.0.0.1", "port": 80, "weight": 1},
                                 {"address": "10.0.0.2", "port": 80, "weight": 3}]
-    assert written["places"] == [{"mode": "reload", "host": "", "path": "/books"}, None]
+    assert written["places"] == [
+        {"mode": "reload", "host": "", "path": "/books", "match": "prefix", "aliases": []}, None]
     assert route_store.published(str(tmp_path), "books") == now
     refused = now._replace(refusal=peers.Refusal(place, "x", 1, 2.0))
     route_store.write_published(str(tmp_path), "books", refused)

@@ -1,3 +1,4 @@
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from support.paths import REPOSITORY
 GOLDEN = REPOSITORY / "tests" / "data" / "nginx"
 PEERS = [Peer("127.0.0.1", 32768), Peer("10.0.0.7", 8080, 3), Peer("fd00::1", 8080)]
 CONF_DIR = "/etc/nginx/lictor"
-TEMPLATES = render.Templates()
+TEMPLATES = render.Templates(ipv6=True)
 
 
 @pytest.mark.parametrize(("file_name", "text"), [
@@ -24,8 +25,10 @@ TEMPLATES = render.Templates()
     ("peers.conf", conf_text.peers("books-service", PEERS)["peers/books-service.conf"]),
     ("peers-empty.conf", conf_text.peers("books-service", [])["peers/books-service.conf"]),
     ("peers.empty", conf_text.peers("books-service", [])["peers/books-service.empty"]),
-    ("location.conf", TEMPLATES.location("books-service", "/api/v1/books", CONF_DIR)),
-    ("server.conf", TEMPLATES.server("books.example.com", "/etc/nginx/lictor/servers/books.example.com.d")),
+    ("location.conf", TEMPLATES.location("books-service", "/api/v1/books", "prefix", CONF_DIR)),
+    ("server.conf", TEMPLATES.server("books.example.com", ["*.example.org"],
+                                     "/etc/nginx/lictor/servers/books.example.com.d")),
+    ("default.conf", TEMPLATES.default_server()),
 ])
 def test_golden_configurations(file_name: str, text: str) -> None:
     assert text == (GOLDEN / file_name).read_text()
@@ -42,7 +45,8 @@ def test_nothing_hostile_is_rendered(text: str) -> None:
         lambda: TEMPLATES.upstream(text, CONF_DIR), lambda: conf_text.peers("books", [Peer(text, 80)]),
         lambda: conf_text.peers("books", [Peer("10.0.0.1", given)]),
         lambda: conf_text.peers("books", [Peer("10.0.0.1", 80, given)]),
-        lambda: TEMPLATES.location("books", "/" + text, CONF_DIR), lambda: TEMPLATES.server(text, "/d")]
+        lambda: TEMPLATES.location("books", "/" + text, "exact", CONF_DIR),
+        lambda: TEMPLATES.server(text, [], "/d"), lambda: TEMPLATES.server("a", [text], "/d")]
     for attempt in attempts:
         with pytest.raises(errors.Refused):
             attempt()
@@ -64,7 +68,10 @@ def test_nothing_hostile_is_rendered(text: str) -> None:
     ("location.conf.j2", "location /other { return 200; }"),
     ("location.conf.j2", "proxy_pass http://lictor_{{ name }};"),
     ("location.conf.j2", "location {{ path }} { return 200; } } server { listen 81;"),
+    ("location.conf.j2", "location ~ {{ path }}.* { return 204; }"),
+    *(("location.conf.j2", f"location {each} {{ {{{{ 1 // 0 }}}} }}") for each in ("/books", "{{ path }}")),
     ("server.conf.j2", "upstream x { server 10.0.0.1:80; }"),
+    ("server.conf.j2", "server { listen 1; server_name {{ host }}; include {{ folder }}/*.conf; }"),
 ])
 def test_a_users_template_that_gives_something_else_is_refused_by_name(template: str, body: str,
                                                                        tmp_path: Path) -> None:
@@ -73,8 +80,8 @@ def test_a_users_template_that_gives_something_else_is_refused_by_name(template:
     templates = render.Templates(str(tmp_path / "templates"))
     with pytest.raises(errors.Refused, match=template):
         {"upstream": lambda: templates.upstream("books", CONF_DIR),
-         "location": lambda: templates.location("books", "/books", CONF_DIR),
-         "server": lambda: templates.server("a.example.com", "/d")}[template.partition(".")[0]]()
+         "location": lambda: templates.location("books", "/books", "prefix", CONF_DIR),
+         "server": lambda: templates.server("a.example.com", ["b.example.com"], "/d")}[template.partition(".")[0]]()
 
 
 def test_a_users_template_wins_over_ours(tmp_path: Path) -> None:
@@ -82,7 +89,7 @@ def test_a_users_template_wins_over_ours(tmp_path: Path) -> None:
     (tmp_path / "templates" / "location.conf.j2").write_text(
         'location {{ path }} { if ($arg_x = "a;}{") { return 403; } proxy_pass http://lictor_{{ name }}; }')
     templates = render.Templates(str(tmp_path / "templates"))
-    assert 'if ($arg_x = "a;}{")' in templates.location("books", "/books", CONF_DIR)
+    assert 'if ($arg_x = "a;}{")' in templates.location("books", "/books", "prefix", CONF_DIR)
     assert templates.upstream("books", CONF_DIR) == TEMPLATES.upstream("books", CONF_DIR)
 
 
@@ -90,7 +97,7 @@ def test_templates_that_are_kept_are_read_again_when_they_change(tmp_path: Path)
     folder = tmp_path / "templates"
 
     def said() -> str:
-        return render.templates(str(folder), live=False).text("server.conf.j2", host="x", folder="/y")
+        return render.templates(str(folder), live=False).text("server.conf.j2", host="x", aliases=[], folder="/y")
     ours = said()
     folder.mkdir()
     os.utime(folder, ns=(1, 1))
@@ -101,3 +108,31 @@ def test_templates_that_are_kept_are_read_again_when_they_change(tmp_path: Path)
     own.write_text("server { listen 2; }")
     os.utime(own, ns=(2, 2))
     assert said().endswith("server { listen 2; }")
+
+
+@pytest.mark.parametrize(("match", "body", "is_taken"), [
+    ("prefix", "location {{ path }} { return 204; }", True),
+    ("exact", "location {{ path }} { return 204; }", False),
+    ("exact", "location = {{ path }} { return 204; }", True),
+    ("prefix", "location ^~ {{ path }}/ { return 204; }", True),
+])
+def test_a_users_location_may_be_of_the_older_form_unless_it_would_take_more_than_was_asked(
+        match: str, body: str, is_taken: bool, tmp_path: Path,
+) -> None:
+    (tmp_path / "location.conf.j2").write_text(body)
+    refusal = contextlib.nullcontext() if is_taken else pytest.raises(errors.Refused, match="is not at = /books")
+    with refusal:
+        render.Templates(str(tmp_path)).location("books", "/books", match, CONF_DIR)
+
+
+@pytest.mark.parametrize(("own", "is_there"), [((), True), (("server",), False), (("server", "default"), True)])
+def test_a_server_for_other_hosts_stands_beside_lictors_own_servers_only(own: tuple[str, ...], is_there: bool,
+                                                                         tmp_path: Path) -> None:
+    for each in own:
+        (tmp_path / f"{each}.conf.j2").write_text("server { listen 1; }")
+    assert bool(render.Templates(str(tmp_path)).default_server()) is is_there
+
+
+def test_without_ipv6_no_server_listens_on_it() -> None:
+    plain = render.Templates(ipv6=False)
+    assert "[::]" not in plain.server("a", [], "/d") and "[::]" not in (plain.default_server() or "[::]")

@@ -20,6 +20,7 @@ from lictor.reconcile import observe, responsibility
 from lictor.reconcile.state_store import StateStore
 from lictor.spec import service_spec, spec_file
 from lictor.spec.keys import group_by_service
+from lictor.spec.locations import claims, describe_claim
 from lictor.spec.service_spec import Spec
 
 _PATIENCE_S = 5.0
@@ -272,9 +273,11 @@ def _refuse_conflicts(spec: Spec, values: dict[str, bytes], prefix: str, path: s
         other = _parsed(keys.get("spec", b""))
         if other is None or other_name == spec.name or "removed" in keys:
             continue
-        if spec.route and other.route and (spec.route.host, spec.route.path) == (other.route.host, other.route.path):
-            raise errors.Refused(f"{path}: route is {spec.route.host}{spec.route.path}, which is that of {other_name}; "
-                                 "two services cannot have the same")
+        if spec.route and other.route:
+            taken = dict(claims(other_name, msgspec.structs.asdict(other.route)))
+            for (host, location), owner in claims(spec.name, msgspec.structs.asdict(spec.route)):
+                if taken.get((host, location), owner) != owner:
+                    raise errors.Refused(f"{path}: {describe_claim(host, location, taken[host, location])}")
         if names & set(catalog_names(other)):
             raise errors.Refused(f"{path}: name is {spec.name!r}, which Consul cannot tell from {other_name!r} "
                                  "with its colour behind")

@@ -27,6 +27,7 @@ from lictor.spec.keys import (
     read_cache,
     write_cache,
 )
+from lictor.spec.locations import claims, describe_claim
 from lictor.spec.settings import Settings
 
 _LEAST_RELOAD_INTERVAL_S = 30.0  # all watches of an agent fire at each reload
@@ -184,13 +185,12 @@ def drop_conflicts(before: Mapping[str, Route], after: dict[str, Route]) -> dict
     """
     refused: dict[str, str] = {}
     while True:
-        owners: dict[tuple[str, str], str] = {}
+        owners: dict[tuple[str, str], str] = {}  # of each claim
         routes = {name: route for name, route in {**before, **after}.items() if not route["removed"]}
         for name in sorted(routes, key=lambda name: (not _stays(before.get(name), routes[name]), name)):
-            place = routes[name]["host"], routes[name]["path"]
-            if owners.setdefault(place, name) != name and name in after:
-                refused[name] = (f"route is {''.join(place)}, which is that of {owners[place]}; two services cannot "
-                                 "have the same")
+            taken = [claim for claim, owner in claims(name, routes[name]) if owners.setdefault(claim, owner) != owner]
+            if taken and name in after:
+                refused[name] = describe_claim(*taken[0], owners[taken[0]])
                 del after[name]
                 break
         else:
@@ -198,7 +198,7 @@ def drop_conflicts(before: Mapping[str, Route], after: dict[str, Route]) -> dict
 
 
 def _stays(old: Route | None, new: Route) -> bool:
-    return old is not None and not old["removed"] and (old["host"], old["path"]) == (new["host"], new["path"])
+    return old is not None and not old["removed"] and dict(claims("", old)) == dict(claims("", new))
 
 
 def _route(prefix: str, name: str, grouped: Mapping[str, Mapping[str, bytes]], old: Route | None,

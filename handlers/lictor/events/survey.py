@@ -145,7 +145,8 @@ def _unserved(settings: Settings, mode: str, name: str) -> str:
         return ""
     if route and route_store.is_refused(route, mode, published):
         what = "removal" if route["removed"] else f"route {route['host']}{route['path']}"
-        return f"its {what} is refused: {process.LOG_NAME} in the state folder says why. nginx serves it as before"
+        why = published.refusal and published.refusal.reason or f"{process.LOG_NAME} in the state folder says why"
+        return f"its {what} is refused: {why}. nginx serves it as before"
     if not published.confirmed:
         return "nginx has not confirmed its upstream"
     is_settled = not route or route_store.is_settled(route, mode, published)

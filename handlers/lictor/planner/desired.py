@@ -116,9 +116,9 @@ def route(desired: Desired, node: str) -> dict[str, Any] | None:
     if desired.spec is None or desired.spec.route is None:
         return None
     return {
-        "name": desired.name, "service": desired.catalog_name, "path": desired.spec.route.path,
-        "host": desired.spec.route.host, "traffic": desired.spec.traffic, "node": node,
-        "empty_ok": desired.replicas == 0, "removed": desired.removed,
+        **msgspec.structs.asdict(desired.spec.route),
+        "name": desired.name, "service": desired.catalog_name, "traffic": desired.spec.traffic, "node": node,
+        "empty_ok": desired.replicas == 0, "removed": desired.removed, "needs_consent": False,
         "acts": desired.spec.engine != "none" and desired.spec.node in ("", node),
     }
 

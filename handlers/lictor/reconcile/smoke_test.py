@@ -9,6 +9,7 @@ from lictor import errors, model
 from lictor.adapters import http
 from lictor.planner.members import Member
 from lictor.spec import service_spec
+from lictor.spec.locations import ANY_HOST
 
 _TIMEOUT_S = 5.0
 _AT_ONCE = 8
@@ -22,7 +23,8 @@ def run(spec: service_spec.Spec, members: Sequence[Member]) -> dict[str, str]:
 
 
 def _test(spec: service_spec.Spec, instance: model.Instance) -> str:
-    headers = {"User-Agent": "lictor", **({"Host": spec.route.host} if spec.route and spec.route.host else {})}
+    host = spec.route.host if spec.route and spec.route.host != ANY_HOST else ""
+    headers = {"User-Agent": "lictor", **({"Host": host} if host else {})}
     try:
         host_port = model.host_port(str(ipaddress.ip_address(instance.address)), instance.port)
         status = http.exchange("GET", f"http://{host_port}{spec.release.smoke}", headers=headers, body=None,

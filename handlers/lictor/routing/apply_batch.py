@@ -38,8 +38,8 @@ class Batch:
         self.published = {name: published for name in self.routes
                           if (published := route_store.published(self.state_dir, name))}
         self.confirmed: list[str] = []
-        self.refused: set[str] = set()  # by nginx
-        self.invalid: set[str] = set()  # by lictor itself, without asking nginx
+        self.refused: dict[str, str] = {}  # by nginx, each with the reason
+        self.invalid: dict[str, str] = {}  # by lictor itself, without asking nginx
 
     def mark(self, name: str, **fields: object) -> None:
         route_store.mark(self.state_dir, name, self.published[name], **fields)
@@ -58,7 +58,8 @@ class Batch:
     def templates(self, mode: str) -> "Templates":
         from lictor.routing import templates  # with Jinja2, which takes longer to load than other peers take
 
-        return templates.templates(self.settings.templates_dir, live=mode == "live")
+        return templates.templates(self.settings.templates_dir, live=mode == "live",
+                                   trusted_proxies=self.nginx_settings.trusted_proxies)
 
     def check(self, changes: dict[str, Change], mode: str) -> dict[str, Change]:
         """Return the changes that nginx accepts, those of a service by itself. It is asked only about files that are
@@ -77,7 +78,7 @@ class Batch:
             if len(changes) > 1:
                 return {name: change for half in _halves(changes) for name, change in self.check(half, mode).items()}
             log.event("publish", service=" ".join(changes), outcome="refused", reason=error)
-            self.refused.update(changes)
+            self.refused.update(dict.fromkeys(changes, str(error)))
         except errors.Unavailable as error:
             log.event("publish", service=" ".join(changes), outcome="waits", reason=error)
         return {}
@@ -122,7 +123,7 @@ class Batch:
         if len(changes) > 1:
             return [name for half in _halves(changes) for name in self.serve(half, is_to_blame=True)]
         log.event("publish", service=listed, outcome="rolled-back", reason=error)
-        self.refused.update(new)  # other peers alone are nothing to refuse
+        self.refused.update(dict.fromkeys(new, str(error)))  # other peers alone are nothing to refuse
         return []
 
     def _begin(self, name: str, target: PublishedRoute) -> None:

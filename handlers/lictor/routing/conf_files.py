@@ -1,21 +1,23 @@
 """Files below conf_dir that a service needs, and the ones of its earlier routes that have to go.
 
 peers/NAME.conf, peers/NAME.empty; upstreams/lictor_NAME.conf, which includes the first; locations/NAME.conf, or with a
-host servers/HOST.d/NAME.conf and servers/HOST.conf.
+host servers/HOST.d/NAME.conf, servers/HOST.conf and DEFAULT_SERVER.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lictor import errors
 from lictor.adapters import files
 from lictor.routing import conf_text
 from lictor.routing.peers import Peer
+from lictor.spec.locations import locations
 
 if TYPE_CHECKING:
     from lictor.routing.templates import Templates
 
+DEFAULT_SERVER = "servers/-default.conf"  # before every host's, none of which begins with -
 _STAGED = "run/peers"  # below conf_dir
 
 
@@ -44,22 +46,35 @@ def desired(conf_dir: str, templates: "Templates", routes: Mapping[str, dict[str
     if route["removed"]:
         return ConfFiles({**_ours(conf_dir, [f"upstreams/lictor_{name}.conf", *_locations(conf_dir, name)]),
                           **conf_text.no_peers(name), f"live/{name}.peers": None})
-    host, path = route["host"], route["path"]
-    sharing = sorted(other for other, each in routes.items()
-                     if not each["removed"] and (each["host"], each["path"]) == (host, path))
+    host, path, match = route["host"], route["path"], route["match"]
+    sharing = _sharing(routes, route)
     if sharing[0] != name:
         raise errors.Refused(f"route {host}{path} is that of {sharing[0]}")
     texts = conf_text.no_peers(name) if templates.live else conf_text.peers(name, peers)
-    upstream, location = templates.upstream(name, conf_dir), templates.location(name, path, conf_dir)
+    upstream, location = templates.upstream(name, conf_dir), templates.location(name, path, match, conf_dir)
     texts[f"upstreams/lictor_{name}.conf"] = upstream
     if host:
         texts[f"servers/{host}.d/{name}.conf"] = location
-        texts[f"servers/{host}.conf"] = templates.server(host, os.path.join(conf_dir, "servers", f"{host}.d"))
+        texts[f"servers/{host}.conf"] = templates.server(host, _aliases(routes, host),
+                                                         os.path.join(conf_dir, "servers", f"{host}.d"))
+        texts[DEFAULT_SERVER] = templates.default_server()
     else:
         texts[f"locations/{name}.conf"] = location
     for other in sharing:  # the others' files of the same location would make nginx refuse this one's
         texts.update(_ours(conf_dir, [path for path in _locations(conf_dir, other) if path not in texts]))
     return ConfFiles(texts, upstream, location)
+
+
+def _sharing(routes: Mapping[str, dict[str, Any]], route: dict[str, Any]) -> list[str]:
+    """List the services with a location that this route has too."""
+    host, path, own = route["host"], route["path"].rstrip("/"), set(locations(route["path"], route["match"]))
+    return sorted(name for name, each in routes.items() if each["path"].rstrip("/") == path and each["host"] == host
+                  and not each["removed"] and not own.isdisjoint(locations(each["path"], each["match"])))
+
+
+def _aliases(routes: Mapping[str, dict[str, Any]], host: str) -> list[str]:
+    return sorted({alias for each in routes.values() if each["host"] == host and not each["removed"]
+                   for alias in each["aliases"]} - {host})
 
 
 def other_peers(conf_dir: str, name: str, peers: tuple[Peer, ...]) -> ConfFiles | None:
@@ -93,13 +108,27 @@ def merged(conf_dir: str, some: Iterable[ConfFiles]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for each in some:
         found.update({path: text for path, text in each.files.items() if text or path not in found})
-    going = {path for path, text in found.items() if text is None and path.startswith("servers/")}
+    found.update(_ours(conf_dir, _empty_servers(conf_dir, found)))
+    if not _has_servers(conf_dir, found):
+        found.update(_ours(conf_dir, [DEFAULT_SERVER]))
+    return found
+
+
+def _empty_servers(conf_dir: str, changes: Mapping[str, str | None]) -> Iterator[str]:
+    """Yield the servers of hosts that lose their last location."""
+    going = {path for path, text in changes.items() if text is None and path.startswith("servers/") and ".d/" in path}
     for folder in {os.path.dirname(path) for path in going}:
         server = f"{folder.removesuffix('.d')}.conf"
         staying = {f"{folder}/{each}" for each in os.listdir(os.path.join(conf_dir, folder))} - going
-        if not staying and server not in found:
-            found.update(_ours(conf_dir, [server]))
-    return found
+        if not staying and server not in changes:
+            yield server
+
+
+def _has_servers(conf_dir: str, changes: Mapping[str, str | None]) -> bool:
+    """Whether a host has a server once the changes are made."""
+    present = {f"servers/{each}": "" for each in os.listdir(os.path.join(conf_dir, "servers"))}
+    return any(text is not None for path, text in {**present, **changes}.items()
+               if os.path.dirname(path) == "servers" and path.endswith(".conf") and path != DEFAULT_SERVER)
 
 
 def _locations(conf_dir: str, name: str) -> list[str]:

@@ -49,6 +49,7 @@ def refresh(settings: Settings, names: Iterable[str], client: "Client") -> list[
     if not settings.nginx:
         return []
     suspects = list(names)
+    _note_listeners(settings)
     for name in suspects:
         _try_follow(settings.state_dir, name, None, client)
     return _publish(settings, suspects)
@@ -61,10 +62,18 @@ def sweep(settings: Settings, entries: Mapping[str, list[dict[str, Any]]], clien
     """
     if settings.nginx:
         known = route_store.names(settings.state_dir)
+        _note_listeners(settings)
         for name in known:
             service = (route_store.route(settings.state_dir, name) or {}).get("service", name)
             _try_follow(settings.state_dir, name, entries.get(service, []), client)
         _publish(settings, known)
+
+
+def _note_listeners(settings: Settings) -> None:
+    from lictor.routing import user_servers
+
+    assert settings.nginx
+    route_store.write_listeners(settings.state_dir, user_servers.listeners(settings.nginx))
 
 
 def _try_follow(state_dir: str, name: str, entries: list[dict[str, Any]] | None, client: "Client") -> None:
@@ -91,7 +100,7 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
         if published and published.empty_since:
             since = clock.read(state_dir).since(published.empty_since)
             published = published._replace(empty_since=since)
-        decision = _decide(name, route, published, instances, index, connect)
+        decision = _decide(state_dir, name, route, published, instances, index, connect)
         if published is None or decision.kind == "publish":
             log.event("route", service=name, outcome="publish", peers=len(decision.peers), reason=decision.reason)
             published = (published or PublishedRoute((), ()))._replace(
@@ -108,15 +117,17 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
         return not published.confirmed
 
 
-def _decide(name: str, route: dict[str, Any], published: PublishedRoute | None,
+def _decide(state_dir: str, name: str, route: dict[str, Any], published: PublishedRoute | None,
             instances: Sequence[model.Instance] | None, index: int, connect: Callable[[], "Client"]) -> Decision:
     """Decide on the instances, and on a consistent read if they are too old, or too few to be believed."""
-    decision = peers.decide(route, published, instances or [], now_s=time.time(), certain=False)
+    own = route_store.own_endpoints(state_dir, instances or [])
+    decision = peers.decide(route, published, instances or [], now_s=time.time(), certain=False, own=own)
     is_late = published is not None and index < published.consul_index and decision.kind != "unchanged"
     if not route["removed"] and (instances is None or is_late or decision.kind == "confirm"):
         again = payload.instances(connect().health(route["service"], consistent=True))
         _log_skipped(name, again.skipped)
-        decision = peers.decide(route, published, again.instances, now_s=time.time(), certain=True)
+        own = route_store.own_endpoints(state_dir, again.instances)
+        decision = peers.decide(route, published, again.instances, now_s=time.time(), certain=True, own=own)
     if decision.kind != "unchanged" or index != HINT:
         _log_skipped(name, decision.refused)
     return decision

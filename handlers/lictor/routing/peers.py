@@ -17,9 +17,12 @@ Must never happen:
 """
 
 from collections.abc import Sequence, Set
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lictor import model
+
+if TYPE_CHECKING:
+    import ipaddress
 
 EMPTY_FOR_S = 60.0  # an agent's restart empties its node for a while
 _LONGEST_NAME = 512
@@ -39,12 +42,14 @@ class Peer(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Files of a service besides its peers: made for which mode of nginx, which host ("": the user's own server) and
-    which path."""
+    """Files of a service besides its peers: made for which mode of nginx, which host ("": the user's own server) with
+    which other names, and which requests."""
 
     mode: str
     host: str
     path: str
+    match: str = "prefix"
+    aliases: tuple[str, ...] = ()
 
 
 class Refusal(NamedTuple):
@@ -54,6 +59,7 @@ class Refusal(NamedTuple):
     circumstances: str  # the configuration and templates of the user, which may be to blame; "": not nginx refused it
     times: int  # in these circumstances
     until: float  # epoch seconds: if they stay, a sweep tries it again then; an event never does
+    reason: str = ""
 
 
 class PublishedRoute(NamedTuple):
@@ -184,7 +190,7 @@ def _require_permitted(route: dict[str, Any], instance: model.Instance, found: P
     if is_loopback and not instance.is_registrars:
         raise ValueError(f"address {found.address!r} is this node's own loopback, and lictor-registrar did not "
                          "register it; register it with an address of the node")
-    if route.get("needs_consent") and not instance.consents:
+    if route["needs_consent"] and not instance.consents:
         raise ValueError(f"the [allow] services of this node do not hold {route['service']!r}, and the registration "
                          f"does not consent by the tag {model.META_CONSENT}=true")
 
@@ -212,12 +218,15 @@ def _address(given: object, served: Set[str]) -> str:
         if address.sixtofour or address.teredo:
             raise ValueError(f"address {given!r} stands for an IPv4 address")
         address = address.ipv4_mapped or address
-    is_of_no_host = (address.is_multicast or address.is_link_local or address.is_unspecified
-                     or address.is_reserved and not address.is_loopback
-                     or address.version == 4 and address.packed[0] == 0 or str(address) in _METADATA)
-    if is_of_no_host:
+    if not _is_of_one_host(address):
         raise ValueError(f"address {given!r} is not that of one host: it is reserved, link-local or multicast")
     return str(address)
+
+
+def _is_of_one_host(address: "ipaddress.IPv4Address | ipaddress.IPv6Address") -> bool:
+    return address.is_loopback or str(address) not in _METADATA and not (
+        address.is_multicast or address.is_link_local or address.is_unspecified or address.is_reserved
+        or address.version == 4 and address.packed[0] == 0)
 
 
 def _port(given: object) -> int:

@@ -11,10 +11,11 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from lictor import errors
 from lictor.adapters import files, log
-from lictor.routing import conf_files, live_peers, nginx, refusal_backoff, route_store
+from lictor.routing import conf_files, live_peers, nginx, refusal_backoff, route_store, user_servers
 from lictor.routing.apply_batch import Batch, Change
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
@@ -51,7 +52,7 @@ def check_live(settings: Settings, nginx_settings: Nginx) -> None:
 
     from lictor.routing.templates import Templates
 
-    templates = Templates(settings.templates_dir, live=True)
+    templates = Templates(settings.templates_dir, live=True, trusted_proxies=nginx_settings.trusted_proxies)
     with tempfile.TemporaryDirectory(prefix="lictor-") as folder:  # root may ask too, and leaves nothing behind
         if not nginx_settings.container:
             os.mkdir(os.path.join(folder, nginx.RUN))
@@ -59,7 +60,7 @@ def check_live(settings: Settings, nginx_settings: Nginx) -> None:
         conf_dir = nginx_settings.conf_dir
         nginx.check(nginx_settings, templates.text(
             "check.conf.j2", run_dir=f"{conf_dir}/{nginx.RUN}", upstreams=[templates.upstream("lictor", conf_dir)],
-            locations=[templates.location("lictor", "/lictor", conf_dir)]))
+            locations=[templates.location("lictor", "/lictor", "prefix", conf_dir)]))
 
 
 def _publish(batch: Batch, suspects: set[str]) -> list[str]:
@@ -74,10 +75,10 @@ def _publish(batch: Batch, suspects: set[str]) -> list[str]:
     refused_before = {name for name in changes if batch.is_refused(name)}
     for names in (changes.keys() - refused_before, refused_before):  # these keep no other service waiting
         _bring(batch, {name: changes[name] for name in sorted(names)})
-    not_accepted = batch.refused | batch.invalid
-    for name in not_accepted:
-        _note_refusal(batch, name, circumstances() if name in batch.refused else "")
-    _follow_by_earlier_files(batch, backing_off | not_accepted)
+    not_accepted = {**batch.refused, **batch.invalid}
+    for name, reason in not_accepted.items():
+        _note_refusal(batch, name, circumstances() if name in batch.refused else "", reason)
+    _follow_by_earlier_files(batch, backing_off | not_accepted.keys())
     return list(dict.fromkeys(batch.confirmed))
 
 
@@ -90,9 +91,9 @@ def _set_live_peers(batch: Batch, suspects: set[str]) -> None:
     batch.reread(live)
 
 
-def _note_refusal(batch: Batch, name: str, circumstances: str) -> None:
+def _note_refusal(batch: Batch, name: str, circumstances: str, reason: str) -> None:
     published, place = batch.published[name], route_store.place(batch.routes[name], batch.mode)
-    refusal = refusal_backoff.again(published.refusal, place, circumstances)
+    refusal = refusal_backoff.again(published.refusal, place, circumstances, reason)
     batch.mark(name, confirmed=published.confirmed, refusal=refusal)
     batch.reread([name])
 
@@ -115,22 +116,32 @@ def _changes(batch: Batch, names: list[str], suspects: set[str]) -> dict[str, Ch
 
 def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
     templates = batch.templates(batch.mode)
-    shared = templates.shared(batch.conf_dir).items() if templates.live else ()  # else what lictor init wrote will do
+    shared = templates.shared(batch.conf_dir).items()  # of other settings, mode or version than lictor init knew
     missing = {path: text for path, text in shared if files.read(os.path.join(batch.conf_dir, path)) != text}
     changes: dict[str, Change] = {}
+    users = user_servers.read(batch.nginx_settings)
     for name in names:
         published = batch.published[name]
         try:
             found = conf_files.desired(batch.conf_dir, templates, batch.routes, name, published.peers)
+            _require_no_clash(users, batch.routes[name], found)
         except errors.Refused as error:
             log.event("publish", service=name, outcome="refused", reason=error)
-            batch.invalid.add(name)
+            batch.invalid[name] = str(error)
             continue
         found.files.update(missing)
         if (published.refusal or not published.confirmed or not batch.is_settled(name)
                 or not found.is_in_place(batch.conf_dir)):
             changes[name] = _change(batch, name, found)
     return changes
+
+
+def _require_no_clash(users: list[user_servers.Server], route: dict[str, Any], found: conf_files.ConfFiles) -> None:
+    """Raise Refused if the user's own configuration answers what the route asks for, of which nginx says nothing."""
+    own = user_servers.of_text(found.files.get(f"servers/{route['host']}.conf") or "")
+    why = "" if route["removed"] else user_servers.explain_clash(users, route, own)
+    if why:
+        raise errors.Refused(f"{why}, and not by this service; take that away, or have another route")
 
 
 def _change(batch: Batch, name: str, found: conf_files.ConfFiles) -> Change:
@@ -180,7 +191,7 @@ def _earlier(batch: Batch, name: str) -> Change | None:
     published = batch.published[name]
     place = published.places[0]
     assert place
-    route = {**batch.routes[name], "host": place.host, "path": place.path, "removed": False}
+    route = {**batch.routes[name], **place._asdict(), "removed": False}
     try:
         found = conf_files.desired(batch.conf_dir, batch.templates("reload"), {name: route}, name, published.peers)
     except errors.Refused as error:

@@ -8,10 +8,12 @@ import time
 import zlib
 
 from lictor.adapters import files
+from lictor.adapters.text import printable
 from lictor.routing.peers import Place, Refusal
 from lictor.spec.settings import Nginx, Settings
 
 _FIRST_S, _LONGEST_S = 60.0, 300.0
+_LONGEST_REASON = 500
 _INCLUDE = re.compile(r"\binclude\s+([^;{}]+);")
 
 
@@ -33,11 +35,12 @@ def is_backing_off(refusal: Refusal, circumstances_now: str) -> bool:
             and 0 < refusal.until - time.time() <= _LONGEST_S)  # else the clock was set back
 
 
-def again(refusal: Refusal | None, place: Place | None, circumstances_now: str) -> Refusal:
+def again(refusal: Refusal | None, place: Place | None, circumstances_now: str, reason: str = "") -> Refusal:
     """Return the record of one more refusal; the circumstances are "" if a try bothers no other service."""
     is_same = refusal is not None and (refusal.place, refusal.circumstances) == (place, circumstances_now)
     times = refusal.times + 1 if refusal and is_same else 1
-    return Refusal(place, circumstances_now, times, time.time() + min(_LONGEST_S, _FIRST_S * 2 ** min(times - 1, 9)))
+    until = time.time() + min(_LONGEST_S, _FIRST_S * 2 ** min(times - 1, 9))
+    return Refusal(place, circumstances_now, times, until, printable(reason)[:_LONGEST_REASON])
 
 
 def _readable(path: str) -> str:

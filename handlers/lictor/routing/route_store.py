@@ -1,14 +1,19 @@
 """State folder of the routing node: routes/NAME.json (the route that the keys ask for), peers/NAME.json (what its nginx
 serves, or is about to), and a lock on both. The commonest event imports it, so it imports the standard library only."""
 
+import contextlib
 import os
+from collections.abc import Iterable
 from typing import Any
 
+from lictor import model
 from lictor.adapters import files
 from lictor.adapters.consul.payload import HINT
-from lictor.routing.peers import Decision, Peer, Place, PublishedRoute, Refusal
+from lictor.routing.peers import Decision, Endpoint, Peer, Place, PublishedRoute, Refusal, peer
 
 _FIELDS = {"service", "host", "path", "empty_ok", "removed"}
+_LISTENERS = "listeners.json"
+_LATER_FIELDS = {"match": "prefix", "aliases": [], "needs_consent": False}
 
 
 def names(state_dir: str) -> list[str]:
@@ -23,7 +28,7 @@ def names(state_dir: str) -> list[str]:
 def route(state_dir: str, name: str) -> dict[str, Any] | None:
     """Read routes/NAME.json; None if the service is not known here, or the file is damaged."""
     found = files.read_json(os.path.join(state_dir, "routes", f"{name}.json"))
-    return found if isinstance(found, dict) and found.keys() >= _FIELDS else None
+    return {**_LATER_FIELDS, **found} if isinstance(found, dict) and found.keys() >= _FIELDS else None
 
 
 def published(state_dir: str, name: str) -> PublishedRoute | None:
@@ -51,8 +56,8 @@ def from_table(table: Any) -> PublishedRoute | None:
         refusal: Any = table["refusal"] and Refusal(**table["refusal"])
         return PublishedRoute(**{
             **table, **ids, "peers": tuple(Peer(**each) for each in table["peers"]),
-            "places": tuple(each and Place(**each) for each in table["places"]),
-            "refusal": refusal and refusal._replace(place=refusal.place and Place(**refusal.place))})
+            "places": tuple(map(_stored_place, table["places"])),
+            "refusal": refusal and refusal._replace(place=_stored_place(refusal.place))})
     except (TypeError, KeyError, ValueError):
         return None
 
@@ -81,7 +86,8 @@ def mark(state_dir: str, name: str, decided: PublishedRoute, **fields: object) -
 
 def place(route: dict[str, Any], mode: str) -> Place | None:
     """Name the files that the route needs besides its peers; None: none."""
-    return None if route["removed"] else Place(mode, route["host"], route["path"])
+    return None if route["removed"] else Place(mode, route["host"], route["path"], route["match"],
+                                               tuple(route["aliases"]))
 
 
 def is_settled(route: dict[str, Any], mode: str, published: PublishedRoute) -> bool:
@@ -106,9 +112,44 @@ def is_only_routed(state_dir: str, name: str) -> bool:
     return found is not None and found.get("acts") is False
 
 
+def write_listeners(state_dir: str, listeners: Iterable[tuple[str, int]]) -> None:
+    """Write where this node's nginx listens: address ("" is every one of IPv4, "::" of IPv6) and port."""
+    files.write_json(os.path.join(state_dir, _LISTENERS), sorted(listeners), durable=False)
+
+
+def own_endpoints(state_dir: str, instances: Iterable[model.Instance]) -> set[Endpoint]:
+    """Find the addresses and ports of instances on which this node's nginx listens itself."""
+    listeners = {(address, port) for address, port in files.read_json(os.path.join(state_dir, _LISTENERS)) or []}
+    ports, found = {port for _, port in listeners}, set[Endpoint]()
+    for each in instances:
+        if type(each.port) is int and each.port in ports:  # which is rare
+            with contextlib.suppress(ValueError):
+                address, port, _ = peer(each)
+                everywhere = "::" if ":" in address else ""
+                if (address, port) in listeners or (everywhere, port) in listeners and _is_local(address):
+                    found.add((address, port))
+    return found
+
+
+def _is_local(address: str) -> bool:
+    """Whether the address is one of this machine's: no other can be bound."""
+    import socket
+
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
 def lock_path(state_dir: str, name: str) -> str:
     """Return the path of the lock on both files. Its holder must not wait for a publication, which takes it too."""
     return os.path.join(state_dir, "locks", f"route:{name}.lock")  # no service's name has a colon
+
+
+def _stored_place(table: Any) -> Place | None:
+    return table and Place(**{**table, "aliases": tuple(table["aliases"])})
 
 
 def _published_path(state_dir: str, name: str) -> str:

@@ -2,50 +2,52 @@
 nginx itself accepts whatever a hostile value would smuggle in."""
 
 import functools
-import re
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jinja2
 
 from lictor import errors, model
 from lictor.adapters import files
-from lictor.routing import conf_files, conf_text
+from lictor.routing import conf_files, conf_parser, conf_text
+from lictor.spec.locations import EXACT, is_alias, is_host, is_path, locations
 
 HEADER = conf_text.MARK + ", and written anew without asking; what it says is decided by templates/{template}.\n"
 
-_TOKEN = re.compile(r"""
-    \s+ | \#[^\n]* | (?P<sign>[{};]) |
-    (?P<word> "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | (?:\\.|\$\{[^}]*\}|[^\s{};\\])+ )
-    """, re.DOTALL | re.VERBOSE)
-_PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
-_HOST = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 _BALANCING = {"zone", "least_conn", "ip_hash", "hash", "random", "keepalive", "keepalive_requests", "keepalive_time",
               "keepalive_timeout"}
+# What proxies say of a request that they pass on: nobody is believed but those of the setting trusted_proxies.
+_FORWARDED = ("Forwarded", *(f"X-Forwarded-{each}" for each in ("Host", "Port", "Prefix", "Scheme", "Server", "Ssl")))
 _SERVERS = {False: "include {{ peers_file }};",
             True: 'server 127.0.0.1:9; balancer_by_lua_block { lictor.balance("{{ name }}"); }'}
+
+
+_HAS_IPV6 = os.path.exists("/proc/net/if_inet6")  # else nginx could not start where it has to listen on it
 
 
 class Templates:
     """The templates in force: those in the user's folder, else those that came with lictor."""
 
-    def __init__(self, folder: str = "", *, live: bool = False) -> None:
-        self.live = live
+    def __init__(self, folder: str = "", *, live: bool = False, trusted_proxies: Sequence[str] = (),
+                 ipv6: bool = _HAS_IPV6) -> None:
+        self.live, self._folder = live, folder
         ours = jinja2.PackageLoader("lictor.routing", "default_templates")  # in a checkout a link to templates/
         self._environment = jinja2.Environment(
             loader=jinja2.ChoiceLoader([jinja2.FileSystemLoader(folder), ours]) if folder else ours,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+        self._environment.globals.update(live=live, ipv6=ipv6, trusted_proxies=trusted_proxies, forwarded=_FORWARDED)
 
     def text(self, template: str, **values: Any) -> str:
         """Render a file of nginx's, with a header; raises Refused, naming the template, when it can't be rendered."""
-        return HEADER.format(template=template) + self.render(template, live=self.live, **values)
+        return HEADER.format(template=template) + self.render(template, **values)
 
     def render(self, template: str, **values: Any) -> str:
         """Render just what the template says; raises Refused, naming the template, when it can't be rendered."""
         try:
             return self._environment.get_template(template).render(**values)
-        except jinja2.TemplateError as error:
+        except Exception as error:  # whatever a template of the user's does is that one's failure
             raise errors.Refused(f"templates/{template}: {type(error).__name__}: {error}") from error
 
     def shared(self, conf_dir: str) -> dict[str, str]:
@@ -73,37 +75,54 @@ class Templates:
                                  f"beside; it gives {' '.join(head)} with {[' '.join(words) for words in found]}")
         return text
 
-    def location(self, name: str, path: str, conf_dir: str) -> str:
-        """Render the location that nginx takes requests at; raises Refused for a hostile path, or another location."""
-        if not _PATH.fullmatch(path) or len(path) > 255 or {".", ".."} & set(path.split("/")):
+    def location(self, name: str, path: str, match: str, conf_dir: str) -> str:
+        """Render the locations that nginx takes requests at; raises Refused for a hostile path, or another location."""
+        if not is_path(path):
             raise errors.Refused(f"path {path[:100]!r} must not reach a configuration")
+        places = locations(path, match)
         empty_file = f"{conf_dir}/peers/{name}.empt[y]"  # a pattern, as to nginx it is no error if no file matches
-        text = self.text("location.conf.j2", name=name, path=path, empty_file=empty_file)
+        text = self.text("location.conf.j2", name=name, path=path, locations=places, empty_file=empty_file)
         for head, _ in _blocks(text, "location.conf.j2", only=["location"]):
-            if head[-1] != path:
-                raise errors.Refused(f"templates/location.conf.j2: location {head[-1]} is not at {path}")
+            is_at_path = head[1:] == ["=", path] if match == EXACT else head[-1] in (path, places[-1])
+            if not is_at_path:
+                raise errors.Refused(f"templates/location.conf.j2: location {' '.join(head[1:])} is not at "
+                                     f"{' or '.join(places)}")
         if self.live and f"http://lictor_{name}" in text and "lictor.leave()" not in text:
             raise errors.Refused("templates/location.conf.j2: in live mode it needs what the one that came with lictor "
                                  "has for that, log_by_lua_block { lictor.leave(); } above all")
         return text
 
-    def server(self, host: str, folder: str) -> str:
+    def server(self, host: str, aliases: Sequence[str], folder: str) -> str:
         """Render the server of a host, which includes the locations in `folder`; raises Refused for a hostile host."""
-        if not _HOST.fullmatch(host):
-            raise errors.Refused(f"host {host[:100]!r} must not reach a configuration")
-        text = self.text("server.conf.j2", host=host, folder=folder)
-        _blocks(text, "server.conf.j2", only=["server"])
+        if not (is_host(host) and all(map(is_alias, aliases))):
+            raise errors.Refused(f"host {' '.join([host, *aliases])[:100]!r} must not reach a configuration")
+        text = self.text("server.conf.j2", host=host, aliases=aliases, folder=folder)
+        blocks = _blocks(text, "server.conf.j2", only=["server"])
+        names = [words for _, directives in blocks for words in directives if words[0] == "server_name"]
+        if not {word for words in names for word in words}.issuperset(aliases):
+            raise errors.Refused("templates/server.conf.j2: it must give the `aliases` of the host to a server_name")
+        return text
+
+    def default_server(self) -> str | None:
+        """Render the server for requests that name no host of lictor's. None if the user has an own template for the
+        servers of hosts, which may listen elsewhere, and none for this one."""
+        host, default = (self._folder and os.path.exists(os.path.join(self._folder, each))
+                         for each in ("server.conf.j2", "default.conf.j2"))
+        if host and not default:
+            return None
+        text = self.text("default.conf.j2")
+        _blocks(text, "default.conf.j2", only=["server"])
         return text
 
 
 @functools.lru_cache(maxsize=2)
-def _templates(folder: str, live: bool, _folder_ns: int) -> Templates:
-    return Templates(folder, live=live)
+def _templates(folder: str, live: bool, trusted_proxies: tuple[str, ...], _folder_ns: int) -> Templates:
+    return Templates(folder, live=live, trusted_proxies=trusted_proxies)
 
 
-def templates(folder: str, *, live: bool) -> Templates:
+def templates(folder: str, *, live: bool, trusted_proxies: tuple[str, ...] = ()) -> Templates:
     """Return the Templates of the last call unless a file has come or gone since; an edited one is read again."""
-    return _templates(folder, live, files.modified_ns(folder))
+    return _templates(folder, live, trusted_proxies, files.modified_ns(folder))
 
 
 def _blocks(text: str, template: str, *, only: Iterable[str]) -> list[tuple[list[str], list[list[str]]]]:
@@ -129,11 +148,7 @@ def _blocks(text: str, template: str, *, only: Iterable[str]) -> list[tuple[list
 
 
 def _tokens(text: str, template: str) -> Iterator[str]:
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if not match:
-            raise errors.Refused(f"templates/{template}: cannot be read at {text[position:position + 40]!r}")
-        position = match.end()
-        if match.lastgroup:
-            yield match[match.lastgroup]
+    try:
+        yield from (token for token, _ in conf_parser.tokens(text))
+    except ValueError as error:
+        raise errors.Refused(f"templates/{template}: {error}") from error

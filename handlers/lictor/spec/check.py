@@ -1,12 +1,9 @@
 """The key `check` of a spec: the check by which Consul finds out how an instance is. Pure."""
 
-import re
-
 import msgspec
 
+from lictor.spec.locations import is_path
 from lictor.spec.quantities import Duration
-
-PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,7 +18,7 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if bool(self.http) == self.tcp:
             raise ValueError("exactly one of http and tcp is allowed")
-        if self.http and (not PATH.fullmatch(self.http) or len(self.http) > 255):
+        if self.http and not is_path(self.http):
             raise ValueError(f"http is {self.http[:100]!r}; it must be a path such as /health")
         for key, value in (("interval", self.interval), ("timeout", self.timeout)):
             if value <= 0:

@@ -6,7 +6,7 @@ annotations say what a file may hold. A field NAME_s has the key NAME.
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from lictor.spec.quantities import Duration, parse_duration, strip
@@ -85,6 +85,18 @@ def require_absolute(key: str, path: str) -> None:
     """Raise ValueError unless the path is absolute."""
     if not os.path.isabs(path):
         raise ValueError(f"{key} is {path!r}; it must be an absolute path")
+
+
+def require_networks(key: str, given: Iterable[str]) -> None:
+    """Raise ValueError unless each is an IP address, or a network such as 10.0.0.0/8."""
+    for each in given:
+        import ipaddress  # few nodes have any, and each handler imports this module
+
+        try:
+            ipaddress.ip_network(each, strict=False)
+        except ValueError as error:
+            raise ValueError(f"{key} holds {each[:_LONGEST_SHOWN]!r}; it must be IP addresses and networks, such as "
+                             "10.0.0.0/8") from error
 
 
 def require_url(key: str, url: str, *, secrets: str) -> None:

@@ -9,11 +9,13 @@ import msgspec
 
 from lictor import model
 from lictor.spec import validation_errors
-from lictor.spec.check import PATH, Check
+from lictor.spec.check import Check
 from lictor.spec.compose_project import Project, check_project
+from lictor.spec.locations import is_path
 from lictor.spec.placement import Placement, require_possible
 from lictor.spec.plain_tables import require_one_of
 from lictor.spec.quantities import Duration, Memory, strip, strip_all
+from lictor.spec.route import Route
 
 ENGINES = ("docker", "compose", "swarm", "command", "webhook", "none")
 ON_ONE_NODE = ("docker", "compose")  # lictor itself starts and ends each instance
@@ -25,8 +27,6 @@ _CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes"
                    "read_only", "cap_drop", "logging", "resources")
 
 _VERBATIM = ("environment", "command", "entrypoint", "labels", "options")  # the container's own matter
-_HOST = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-                   r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII)
 _HOST_PART, _PATH_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(  # as Docker's own grammar of references, and the digests that it knows
     rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*(?::[0-9]+)?/)?{_PATH_PART}(?:/{_PATH_PART})*"
@@ -35,20 +35,6 @@ _IMAGE = re.compile(  # as Docker's own grammar of references, and the digests t
 _IMAGE_ELSEWHERE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
 _PORT = re.compile(r"(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})::)?(?P<port>\d{1,5})(?:/(?P<protocol>tcp|udp))?", re.ASCII)
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
-
-
-class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The requests that nginx passes to the service."""
-
-    path: str
-    host: str = ""
-
-    def __post_init__(self) -> None:
-        if not PATH.fullmatch(self.path) or len(self.path) > 255 or {".", ".."} & set(self.path.split("/")):
-            raise ValueError(f"path is {self.path[:100]!r}; it must begin with a slash and hold only letters, digits "
-                             "and ._~- between slashes")
-        if self.host and not _HOST.fullmatch(self.host):
-            raise ValueError(f"host is {self.host[:100]!r}; it must be a host name in lower case")
 
 
 class Replicas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,7 +61,7 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         require_one_of("strategy", self.strategy, STRATEGIES)
-        if self.smoke and (not PATH.fullmatch(self.smoke) or len(self.smoke) > 255):
+        if self.smoke and not is_path(self.smoke):
             raise ValueError(f"smoke is {self.smoke[:100]!r}; it must be a path such as /api/v1/books")
 
 

@@ -29,6 +29,7 @@ class Nginx(NamedTuple):
     pid_file: str = "/run/nginx.pid"
     container: str = ""  # set: nginx runs in this container, which mounts conf_dir at the same path
     reload_min_interval_s: Duration = Duration(0.25)  # changes that come within it share one reload
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-* headers are passed on
 
     def check(self) -> None:
         plain_tables.require_one_of("mode", self.mode, MODES)
@@ -36,6 +37,7 @@ class Nginx(NamedTuple):
         if self.reload_min_interval_s < LEAST_RELOAD_INTERVAL_S:
             raise ValueError(f"reload_min_interval is {1000 * self.reload_min_interval_s:g}ms; it must be at least "
                              f"{1000 * LEAST_RELOAD_INTERVAL_S:.0f}ms, which nginx needs for one reload")
+        plain_tables.require_networks("trusted_proxies", self.trusted_proxies)
 
 
 class Watch(NamedTuple):

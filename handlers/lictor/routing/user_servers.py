@@ -1,0 +1,126 @@
+"""Servers of the user's own nginx configuration: where they listen, and what they answer that a route asks for.
+
+nginx takes it silently if two servers of one address have one name, or a location of the user's is asked before
+lictor's. The configuration is read as nginx reads it, but for what is below conf_dir.
+"""
+
+import contextlib
+import glob
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from lictor.adapters import files
+from lictor.routing import conf_parser
+from lictor.routing.conf_parser import Directive
+from lictor.spec.locations import EXACT
+from lictor.spec.settings import Nginx
+
+Listener = tuple[str, int]  # address ("" is every one of IPv4, "::" of IPv6), port
+_LONGEST_BYTES, _MOST_FILES = 1_000_000, 1000
+_LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|\*|[A-Za-z0-9-]*[.A-Za-z][A-Za-z0-9.-]*)(?::|\Z))?"
+                     r"(?P<port>\d{1,5})?", re.ASCII)
+_EVERYWHERE = {"*": "", "0.0.0.0": "", "localhost": "127.0.0.1"}
+
+
+class Server(NamedTuple):
+    """A server block: its names, where it listens, its locations, and the file and line of it."""
+
+    names: set[str]
+    listeners: set[Listener]
+    locations: list[Directive]
+    has_lictors: bool  # it includes the locations of services without a host
+    place: str
+
+
+def read(nginx: Nginx) -> list[Server]:
+    """Read the servers of main_conf; [] if it cannot be read, as in a container, or is no configuration."""
+    try:
+        text = files.read(nginx.main_conf) or ""
+        top = _expanded(nginx, conf_parser.directives(text, nginx.main_conf), [_MOST_FILES])
+        return [_server(each, nginx) for http in top if http.words == ["http"] for each in http.find("server")]
+    except (OSError, ValueError, RecursionError):
+        return []
+
+
+def of_text(text: str) -> list[Server]:
+    """Read a rendered file of servers; raises ValueError if it is none."""
+    return [_server(each) for each in conf_parser.directives(text)]
+
+
+def explain_clash(users: Iterable[Server], route: Mapping[str, Any], own: Iterable[Server]) -> str:
+    """Say which of the user's servers or locations answers what this route asks for; "" if none does. `own`: the
+    servers of the route's host."""
+    for server in users:
+        for each in own:
+            names = server.names & each.names
+            if names and server.listeners & each.listeners:
+                return f"host {min(names)} is answered by the server in {server.place}"
+        if server.has_lictors and not route["host"]:
+            for location in server.locations:
+                if _takes(location.arguments, route["path"], route["match"]):
+                    return f"path {route['path']} is answered by {' '.join(location.words)[:100]} in {location.place}"
+    return ""
+
+
+def listeners(nginx: Nginx) -> set[Listener]:
+    """List where this nginx listens, by the user's servers and lictor's."""
+    servers = read(nginx)
+    for path in glob.iglob(os.path.join(glob.escape(nginx.conf_dir), "servers", "*.conf")):
+        with contextlib.suppress(OSError, ValueError):
+            servers += of_text(files.read(path) or "")
+    return {each for server in servers for each in server.listeners}
+
+
+def _expanded(nginx: Nginx, directives: Iterable[Directive], left: list[int]) -> list[Directive]:
+    """Put what is included in the place of each `include`, unless it is lictor's; `left`: so many files at most."""
+    found: list[Directive] = []
+    for each in directives:
+        pattern = os.path.join(os.path.dirname(nginx.main_conf), *each.arguments[:1])
+        if each.words[:1] != ["include"] or pattern.startswith(os.path.join(nginx.conf_dir, "")):
+            found.append(each if each.block is None else each._replace(block=_expanded(nginx, each.block, left)))
+            continue
+        for path in sorted(glob.glob(pattern)):
+            left[0] -= 1
+            if left[0] < 0 or os.path.getsize(path) > _LONGEST_BYTES:
+                raise ValueError("this is too much to be read each time")
+            found += _expanded(nginx, conf_parser.directives(files.read(path) or "", path), left)
+    return found
+
+
+def _server(server: Directive, nginx: Nginx | None = None) -> Server:
+    listens = [listener for each in server.find("listen") if (listener := _listener("".join(each.arguments[:1])))]
+    includes = [os.path.join(os.path.dirname(nginx.main_conf), path) for each in server.find("include")
+                for path in each.arguments] if nginx else []
+    has_lictors = any(nginx and path.startswith(f"{nginx.conf_dir}/locations/") for path in includes)
+    return Server({name for each in server.find("server_name") for name in each.arguments},
+                  {*listens} if server.find("listen") else {("", 80)}, server.find("location"), has_lictors,
+                  server.place)
+
+
+def _listener(text: str) -> Listener | None:
+    """Read what follows `listen`; None for a unix socket."""
+    match = _LISTEN.fullmatch(text)
+    if not match:
+        return None
+    address = (match["address"] or "").strip("[]")
+    return _EVERYWHERE.get(address, address), int(match["port"] or 80)
+
+
+def _takes(location: list[str], path: str, match: str) -> bool:
+    """Whether nginx asks this location of the user's for what is below the path, though lictor's is there too. If both
+    are the very same, nginx itself refuses them."""
+    if match == EXACT:
+        return False
+    *modifier, text = location
+    if modifier in ([], ["^~"]):
+        return text == path != "/"
+    if modifier not in (["~"], ["~*"]):
+        return False
+    below = path.rstrip("/")
+    try:
+        pattern = re.compile(text, re.IGNORECASE if modifier == ["~*"] else 0)
+        return all(pattern.search(f"{below}{some}") for some in ("/", "/x", "/lictor/7"))
+    except re.error:  # PCRE has more than Python
+        return False
