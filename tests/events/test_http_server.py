@@ -72,6 +72,30 @@ def test_events_are_followed_and_what_is_wrong_is_refused(routed: Routed) -> Non
         assert os.stat(routed.settings.watch.secret_file).st_mode & 0o777 == 0o600
 
 
+def test_strangers_are_few_and_short_and_wash_no_log_away(routed: Routed) -> None:
+    """400 idle connections once delayed each event by 10 s, and each refusal was a line."""
+    with serving(routed) as daemon, contextlib.ExitStack() as stack:
+        address = http_door.parse_address(routed.settings)
+        idle = [stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(400)]
+        trickling = stack.enter_context(socket.create_connection(address, timeout=30))
+        assert routed.post("/route/a", payload("a", 9001), 7) == (200, "done\n")
+        with contextlib.suppress(OSError):  # until it is cut
+            while True:
+                trickling.sendall(b"P")
+                trickling.settimeout(0.05)
+                with contextlib.suppress(TimeoutError):
+                    assert trickling.recv(1) == b""
+                    break
+        for each in idle:
+            with contextlib.suppress(ConnectionResetError):
+                assert each.recv(1) == b""
+        for _ in range(100):
+            assert routed.post("/alive", headers={agent_config.SECRET_HEADER: "guessed"})[0] == 403
+        assert routed.post("/alive")[0] == 200
+        refused = [line for line in daemon.log().splitlines() if "status=403" in line or "refused" in line]
+        assert len(refused) == 1 and "count=" in refused[0]
+
+
 def test_as_many_slow_ones_as_are_handled_at_once_hold_up_no_other_for_long(
         routed: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
     going_on = threading.Event()

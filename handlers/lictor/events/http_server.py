@@ -189,7 +189,9 @@ class _Request(BaseHTTPRequestHandler):
             status, text = 400, str(error)
         except (errors.LictorError, OSError) as error:
             status, text = 503, str(error)
-        if status >= 400:
+        if status == 403:
+            self.server.connections.note_refused()
+        elif status >= 400:
             log.event("serve", path=self.path, status=status, outcome="refused" if status < 500 else "failed",
                       reason=text)
         body = f"{text}\n".encode()
@@ -202,6 +204,7 @@ class _Request(BaseHTTPRequestHandler):
         sent = self.headers.get(agent_config.SECRET_HEADER, "").encode("utf-8", "replace")
         if not self.server.secret or not hmac.compare_digest(sent, self.server.secret):
             return 403, f"{agent_config.SECRET_HEADER} is not what {self.server.call.settings.watch.secret_file} holds"
+        self.server.connections.mark_known(self.connection)
         act = self._action()
         if act is None:
             return 404, "there is /route/NAME, /scale, /heal, /sweep and /alive"
