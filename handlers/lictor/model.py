@@ -25,6 +25,7 @@ LABEL_COLOR = "lictor.color"
 LABEL_RELEASE = "lictor.release"
 LABEL_GATE = "lictor.gate"  # registered in maintenance, with this reason, until it is let in
 JOINING = "lictor: joins when its smoke path answers"
+PAUSED = "lictor: its container is paused"
 LABEL_TASK = "com.docker.swarm.task.id"  # Swarm puts these on the containers of its tasks
 LABEL_TASK_NAME = "com.docker.swarm.task.name"
 

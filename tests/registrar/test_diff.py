@@ -31,6 +31,28 @@ def test_what_differs_is_registered_again_and_stays_in_maintenance(change: dict[
     assert different and different.registration == WANTED and different.maintenance == "why" and not different.afresh
 
 
+@pytest.mark.parametrize(("paused", "notes", "due", "keeps"), [
+    (True, None, "lictor: its container is paused", True),
+    (True, "lictor: its container is paused", None, False),
+    (True, "by hand", None, False),
+    (False, "lictor: its container is paused", None, True),
+    (False, "by hand", None, False),
+    (False, None, None, False),
+])
+def test_a_paused_container_is_in_maintenance_and_one_that_runs_again_is_not(paused: bool, notes: str | None,
+                                                                             due: str | None, keeps: bool) -> None:
+    checks = CHECK if notes is None else {**CHECK, "_service_maintenance:a": {"Type": "maintenance", "Notes": notes}}
+    result = differences({"a": WANTED._replace(paused=paused)}, {"a": SERVICE}, checks, RULES)
+    assert [(each.maintenance, each.keeps) for each in result] == ([(due, True)] if keeps else [])
+
+
+def test_a_paused_container_is_registered_in_maintenance_also_anew() -> None:
+    paused = WANTED._replace(paused=True)
+    for service in (None, {**SERVICE, "Port": 2}):
+        due = differences({"a": paused}, {"a": service} if service else {}, CHECK, RULES)
+        assert [(each.maintenance, each.keeps) for each in due] == [("lictor: its container is paused", False)]
+
+
 def test_what_is_missing_is_registered() -> None:
     assert found(None) == Difference("a", "it is not registered", WANTED, "books-1")
     without_check = found(SERVICE, {})

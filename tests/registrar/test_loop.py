@@ -179,6 +179,31 @@ def test_events_are_heeded_between_comparisons_and_after_docker_was_away(consul:
     wait_for(lambda: ids(consul) == {"third:8080"}, "it was renamed", timeout_s=7)
 
 
+def maintenances(consul: Consul) -> list[str]:
+    return [str(check["Notes"]) for check in consul.request("GET", "/v1/agent/checks").values()
+            if check["CheckID"].startswith("_service_maintenance:")]
+
+
+def test_a_paused_container_gets_no_traffic_and_a_persons_maintenance_outlasts_its_pause(
+        consul: Consul, docker: Docker, start: Start) -> None:
+    registrar = start("--resync", "10")
+    run(docker, "one")
+    wait_ids(consul, "one:8080")
+    docker.docker("pause", "one")
+    wait_for(lambda: maintenances(consul) == ["lictor: its container is paused"], "the event was heard", timeout_s=7)
+    registrar.stop()
+    docker.docker("unpause", "one")
+    start("--resync", "10")
+    wait_for(lambda: maintenances(consul) == [], "it runs again")
+    [service_id] = consul.request("GET", "/v1/agent/services")
+    consul.request("PUT", f"/v1/agent/service/maintenance/{service_id}?enable=true&reason=backup")
+    docker.docker("pause", "one")
+    docker.docker("unpause", "one")
+    run(docker, "two")
+    wait_ids(consul, "one:8080", "two:8080")  # so the events before were heard too
+    assert maintenances(consul) == ["backup"]
+
+
 def test_a_healthcheck_is_passed_on_and_a_restart_changes_nothing(consul: Consul, docker: Docker,
                                                                   start: Start) -> None:
     with tempfile.TemporaryDirectory() as folder:

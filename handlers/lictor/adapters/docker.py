@@ -17,7 +17,7 @@ from lictor import errors
 from lictor.adapters import log
 
 _FRAME_HEADER_BYTES = 8
-_EVENTS = ["start", "kill", "die", "rename", "health_status"]
+_EVENTS = ["start", "pause", "unpause", "kill", "die", "rename", "health_status"]
 # Docker has status 500 for most that fails in a pull, and none for what fails after it has begun: the words must tell.
 _REFUSED_PULL = re.compile(r"not found|manifest unknown|no matching manifest|invalid reference|denied|unauthorized"
                            r"|forbidden|no basic auth credentials", re.IGNORECASE)
@@ -163,7 +163,7 @@ class Client:
         return (1 if code is None else int(code)), output.decode("utf-8", "replace")
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Listen to starts, signals, ends, renamings and health changes, until the engine goes away.
+        """Listen to starts, pauses, signals, ends, renamings and health changes, until the engine goes away.
 
         It waits without limit, so it belongs into a thread, with a client of its own.
         """

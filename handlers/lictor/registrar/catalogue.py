@@ -101,6 +101,9 @@ class Catalogue:
         return Refusal(difference.container, reason, "catalogue")
 
     def _carry_out(self, difference: diff.Difference) -> None:
+        if difference.keeps:
+            self.client.set_maintenance(difference.id, difference.maintenance)
+            return
         if difference.again:
             self.client.register(dict(difference.again))
         if difference.registration is None or difference.afresh:

@@ -24,6 +24,7 @@ class Difference(NamedTuple):
     refused: bool = False
     again: Mapping[str, Any] | None = None  # before its end: made with the token of today, as Consul asks for that
     takes_over: bool = False
+    keeps: bool = False  # the registration as it is: only its maintenance begins or ends
 
 
 class Rules(NamedTuple):
@@ -103,7 +104,7 @@ def _is_dead(service_id: str, rules: Rules) -> bool:
 def _difference(registration: Registration, service: Mapping[str, Any] | None,
                 checks: Mapping[str, Mapping[str, Any]], rules: Rules) -> Difference | None:
     new = Difference(registration.id, "it is not registered", registration, registration.container,
-                     maintenance=model.JOINING if registration.joins else None)
+                     maintenance=model.JOINING if registration.joins else model.PAUSED if registration.paused else None)
     if service is None:
         return new
     meta = service.get("Meta") or {}
@@ -111,7 +112,7 @@ def _difference(registration: Registration, service: Mapping[str, Any] | None,
         return _taking_over(new, service, meta, checks, rules)
     if meta.get(model.META_CONTAINER) != registration.container_id:
         return new._replace(afresh=True, reason="its registration is another container's")
-    changed = new._replace(maintenance=_pause(registration, checks))
+    changed = new._replace(maintenance=_due_maintenance(registration, checks))
     reason = _changed_field(registration.definition, service)
     if reason:
         return changed._replace(reason=reason)
@@ -119,7 +120,11 @@ def _difference(registration: Registration, service: Mapping[str, Any] | None,
     reason = _changed_check(registration.definition, check)
     if reason:
         return changed._replace(reason=reason, afresh=bool(check))
-    return changed._replace(reason="the token is another one") if rules.renew else None
+    if rules.renew:
+        return changed._replace(reason="the token is another one")
+    if changed.maintenance == _maintenance(registration, checks):
+        return None
+    return changed._replace(reason=f"its container {'is paused' if registration.paused else 'runs again'}", keeps=True)
 
 
 def _taking_over(new: Difference, service: Mapping[str, Any], meta: Mapping[str, str],
@@ -144,13 +149,21 @@ def _taking_over(new: Difference, service: Mapping[str, Any], meta: Mapping[str,
                             "lictor-registrar with --take-over")
     check = checks.get(check_id(registration.id))
     return new._replace(reason="taken over from who named no engine", takes_over=True,
-                        maintenance=new.maintenance or _pause(registration, checks),
+                        maintenance=new.maintenance or _due_maintenance(registration, checks),
                         afresh=bool(check) and bool(_changed_check(definition, check)))
 
 
-def _pause(registration: Registration, checks: Mapping[str, Mapping[str, Any]]) -> str | None:
-    pause = checks.get(model.MAINTENANCE_PREFIX + registration.id)
-    return pause.get("Notes", "") if pause else None
+def _due_maintenance(registration: Registration, checks: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Choose its maintenance: that of others stays, and ours lasts as long as its container is paused."""
+    reason = _maintenance(registration, checks)
+    if registration.paused:
+        return model.PAUSED if reason is None else reason
+    return None if reason == model.PAUSED else reason
+
+
+def _maintenance(registration: Registration, checks: Mapping[str, Mapping[str, Any]]) -> str | None:
+    maintenance = checks.get(model.MAINTENANCE_PREFIX + registration.id)
+    return maintenance.get("Notes", "") if maintenance else None
 
 
 def _changed_field(definition: Mapping[str, Any], service: Mapping[str, Any]) -> str:

@@ -43,6 +43,7 @@ class Registration(NamedTuple):
     definition: dict[str, Any]
     health: str | None  # the HEALTHCHECK's status, for its TTL check; None: there is another check, or none
     joins: bool = False  # it gets no traffic before it is admitted
+    paused: bool = False  # by Docker, so that it answers nobody
     usual_id: str = ""  # what registrator calls it, if no SERVICE_ID says otherwise
 
 
@@ -125,8 +126,9 @@ def _registration(container: Mapping[str, Any], port: Port, values: Mapping[str,
         "Address": port.address, "Port": port.host_port,
         "Tags": [*tags, *labels.read_tags(options.tags)[0], *udp], "Meta": meta, **({"Check": check} if check else {}),
     }
-    return Registration(service_id, name, container["Id"], definition, health, model.LABEL_GATE in given, usual_id), [
-        *bad_tags, *bad_meta, *not_run]
+    paused = container["State"]["Status"] == "paused"
+    return Registration(service_id, name, container["Id"], definition, health, model.LABEL_GATE in given, paused,
+                        usual_id), [*bad_tags, *bad_meta, *not_run]
 
 
 def _at_labelled_address(port: Port, given: Mapping[str, str], options: Options) -> Port:
