@@ -9,6 +9,7 @@ import pytest
 from lictor import errors
 from lictor.adapters import heartbeat, process
 from lictor.cli.setup import detect, doctor
+from lictor.cli.setup.findings import Finding
 from lictor.events import agent_config
 from lictor.routing import nginx as lictor_nginx
 from lictor.spec.settings import Nginx as NginxSettings
@@ -38,7 +39,7 @@ def settings(nginx: Nginx, tmp_path: Path) -> Settings:
                          watch=Watch(config_dir=str(config_dir)))
 
 
-def bad(findings: list[doctor.Finding]) -> dict[str, str]:
+def bad(findings: list[Finding]) -> dict[str, str]:
     assert all(finding.remedy for finding in findings if finding.ok is False), findings
     return {finding.name: finding.detail for finding in findings if finding.ok is False}
 
@@ -104,7 +105,7 @@ def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_th
     Path(settings.watch.config_dir, agent_config.STATIC_FILE).write_text(agent_config.text(static))
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
 
-    def timer(**last_sweep: object) -> doctor.Finding:
+    def timer(**last_sweep: object) -> Finding:
         record = {"at": time.time(), "error": "", "services": 1, "todo": [], "problems": [], "pending": [],
                   "trouble": [], **last_sweep}
         Path(settings.state_dir, "summary.json").write_text(json.dumps(record))

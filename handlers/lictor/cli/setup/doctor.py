@@ -7,46 +7,23 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from lictor import errors
 from lictor.adapters import clock, docker, files, heartbeat, process, secret_files
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report
-from lictor.cli.setup import detect, unit_files
+from lictor.cli.setup import detect, nginx_tests
+from lictor.cli.setup.findings import Finding, Test, Untested
 from lictor.events import agent_config, http_door, script, timer
 from lictor.reconcile.context import Context
-from lictor.routing import nginx, nginx_socket, publish
 from lictor.spec import delegation_settings
-from lictor.spec.settings import Nginx, Notify, Settings
+from lictor.spec.settings import Notify, Settings
 
 _HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-registrar", "lictor-serve")
 _PROBE = "lictor-doctor"
 _NEVER = 2**62  # a ModifyIndex that no key has: a compare-and-set with it is allowed or denied, but never done
-
-
-class Finding(NamedTuple):
-    """The result of a test. `ok` is None for what could not be tested."""
-
-    name: str
-    ok: bool | None
-    detail: str
-    remedy: str = ""
-
-
-class Test(NamedTuple):
-    """A test. `run` returns its detail, or raises LictorError or OSError; it is not run if the test that it `needs`
-    failed."""
-
-    name: str
-    run: Callable[[], str]
-    remedy: str
-    needs: str = ""
-
-
-class Untested(errors.LictorError):
-    """This cannot be tested from here."""
 
 
 def examine(settings: Settings, *, token_file: str | None = None) -> list[Finding]:
@@ -84,7 +61,7 @@ def _tests(settings: Settings, token_file: str | None) -> Iterator[Test]:
     else:
         yield from _consul(settings, client)
     if settings.nginx:
-        yield from _nginx(settings, settings.nginx)
+        yield from nginx_tests.list_tests(settings, settings.nginx)
     yield Test("Docker", lambda: f"engine {docker.connect(timeout_s=5).engine_id()}",
                "start Docker; DOCKER_HOST names its socket, and the group of that socket may use it")
     yield Test("registrar", lambda: _registrar(settings), "systemctl enable --now lictor-registrar")
@@ -241,48 +218,6 @@ def _sweeps(settings: Settings) -> bool:
     last = timer.read(settings)
     return last is not None and not last.error and not last.trouble and (
         clock.read(settings.state_dir).age_s(last.at) <= timer.STALE_S)
-
-
-def _nginx(settings: Settings, server: Nginx) -> Iterator[Test]:
-    yield Test("nginx", lambda: _master(server), "start nginx (if it can't listen on its socket, first: rm "
-               f"{server.conf_dir}/{nginx_socket.SOCKET}); pid_file or container in the settings name it; a process "
-               "of another user than nginx's needs CAP_KILL")
-    yield Test("nginx configuration", lambda: _main_conf(server), "correct it", "nginx")
-    yield Test("nginx generation", lambda: _generation(server), f"include {server.conf_dir}/lictor.conf at the end of "
-               f"the http block of {server.main_conf}, and reload it", "nginx")
-    if server.mode == "live":
-        yield Test("live mode", lambda: _lua(settings, server), unit_files.LUA_REMEDY, "conf_dir")
-
-
-def _master(server: Nginx) -> str:
-    if server.container:
-        if not ((docker.connect().inspect(server.container) or {}).get("State") or {}).get("Running"):
-            raise errors.Unavailable(f"the container {server.container} is not running")
-        return f"container {server.container}"
-    pid = (files.read(server.pid_file) or "").strip()
-    if not pid.isdigit() or "master process" not in (files.read(f"/proc/{pid}/cmdline") or ""):
-        raise errors.Unavailable(f"{server.pid_file} names no process that is nginx's master")
-    os.kill(int(pid), 0)
-    return f"process {pid} may be signalled"
-
-
-def _main_conf(server: Nginx) -> str:
-    if not nginx.can_validate_main_conf(server):
-        raise Untested("only root can read all of it")
-    nginx.validate(server, server.main_conf)
-    return f"{server.main_conf} is valid"
-
-
-def _generation(server: Nginx) -> str:
-    generation = nginx.answered(server.conf_dir)
-    if generation is None:
-        raise errors.Unavailable(f"nginx does not answer on the socket in {server.conf_dir}")
-    return f"nginx serves generation {generation}"
-
-
-def _lua(settings: Settings, server: Nginx) -> str:
-    publish.check_live(settings, server)
-    return "nginx has its Lua module"
 
 
 def _registrar(settings: Settings) -> str:

@@ -1,0 +1,54 @@
+"""The tests of this node's nginx for `lictor doctor`: it runs, may be signalled, and serves what lictor published."""
+
+import os
+from collections.abc import Iterator
+
+from lictor import errors
+from lictor.adapters import docker, files
+from lictor.cli.setup import unit_files
+from lictor.cli.setup.findings import Test, Untested
+from lictor.routing import nginx, nginx_socket, publish
+from lictor.spec.settings import Nginx, Settings
+
+
+def list_tests(settings: Settings, server: Nginx) -> Iterator[Test]:
+    """List the tests, in the order in which failures should be mended."""
+    yield Test("nginx", lambda: _master(server), "start nginx (if it can't listen on its socket, first: rm "
+               f"{server.conf_dir}/{nginx_socket.SOCKET}); pid_file or container in the settings name it; a process "
+               "of another user than nginx's needs CAP_KILL")
+    yield Test("nginx configuration", lambda: _main_conf(server), "correct it", "nginx")
+    yield Test("nginx generation", lambda: _generation(server), f"include {server.conf_dir}/lictor.conf at the end of "
+               f"the http block of {server.main_conf}, and reload it", "nginx")
+    if server.mode == "live":
+        yield Test("live mode", lambda: _lua(settings, server), unit_files.LUA_REMEDY, "conf_dir")
+
+
+def _master(server: Nginx) -> str:
+    if server.container:
+        if not ((docker.connect().inspect(server.container) or {}).get("State") or {}).get("Running"):
+            raise errors.Unavailable(f"the container {server.container} is not running")
+        return f"container {server.container}"
+    pid = (files.read(server.pid_file) or "").strip()
+    if not pid.isdigit() or "master process" not in (files.read(f"/proc/{pid}/cmdline") or ""):
+        raise errors.Unavailable(f"{server.pid_file} names no process that is nginx's master")
+    os.kill(int(pid), 0)
+    return f"process {pid} may be signalled"
+
+
+def _main_conf(server: Nginx) -> str:
+    if not nginx.can_validate_main_conf(server):
+        raise Untested("only root can read all of it")
+    nginx.validate(server, server.main_conf)
+    return f"{server.main_conf} is valid"
+
+
+def _generation(server: Nginx) -> str:
+    generation = nginx.answered(server.conf_dir)
+    if generation is None:
+        raise errors.Unavailable(f"nginx does not answer on the socket in {server.conf_dir}")
+    return f"nginx serves generation {generation}"
+
+
+def _lua(settings: Settings, server: Nginx) -> str:
+    publish.check_live(settings, server)
+    return "nginx has its Lua module"
