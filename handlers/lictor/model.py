@@ -19,7 +19,10 @@ META_COLOR = "lictor-color"
 META_PROTOCOL = "lictor-protocol"  # of what is not TCP: "udp". It is no HTTP peer, and its checks say nothing of TCP
 META_CONSENT = "lictor-route"  # "true", or the tag lictor-route=true: its owner lets anybody route to it
 
-LABEL_SERVICE = "lictor.service"  # the engines put these on each container of ours
+LABEL_SERVICE = "lictor.service"  # the engines put these on each container of ours, an image's ones beneath them
+LABEL_ENGINE = "lictor.engine"  # the engine that made it
+LABEL_CONTAINER = "lictor.container"  # the container's own name, which a copy's labels (`docker commit`) keep
+LABEL_REGISTERS = "lictor.registers"  # the keys of the SERVICE_ labels that the registrar heeds
 LABEL_NUMBER = "lictor.number"
 LABEL_COLOR = "lictor.color"
 LABEL_RELEASE = "lictor.release"

@@ -1,12 +1,15 @@
 """What the engine adapter promises beyond what the engines' own tests show."""
 
+import http.server
 import socket
+import threading
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from lictor import errors
-from lictor.adapters.docker import connect
+from lictor.adapters.docker import Client, connect
 
 from lab.daemon import wait_for
 from lab.docker import Docker
@@ -66,3 +69,61 @@ def test_a_signal_reaches_the_first_process_and_absence_is_none(docker: Docker) 
 def test_what_is_wrong_with_the_connection_is_said(environ: dict[str, str], reason: str) -> None:
     with pytest.raises(errors.LictorError, match=reason):
         connect(environ, timeout_s=5)
+
+
+class Trickle(http.server.BaseHTTPRequestHandler):
+    """An engine that answers a byte every 50 ms, for ever; `/version` at once, unless it is that which is slow."""
+
+    slow_version = False
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        answer = b'{"ApiVersion": "1.41"}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer) if self.is_quick else 10**6))
+        self.end_headers()
+        while not self.is_quick:
+            self.wfile.write(b" ")
+            time.sleep(0.05)
+        self.wfile.write(answer)
+
+    do_POST = do_DELETE = do_GET
+
+    @property
+    def is_quick(self) -> bool:
+        return self.path.endswith("/version") and not self.slow_version
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def trickling(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Trickle) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {"DOCKER_HOST": f"tcp://127.0.0.1:{server.server_port}"}
+        server.shutdown()
+
+
+@pytest.mark.daemons  # no daemon, but a network
+@pytest.mark.parametrize("call", [
+    lambda client: client.engine_id(), lambda client: client.running(), lambda client: client.labelled("x"),
+    lambda client: client.inspect("x"), lambda client: client.create("x", {}), lambda client: client.start("x"),
+    lambda client: client.remove("x"), lambda client: client.logs("x", lines=1),
+    lambda client: client.ensure_image("x:1", timeout_s=0.5),
+], ids=["info", "running", "labelled", "inspect", "create", "start", "remove", "logs", "image"])
+def test_a_call_has_a_deadline_even_if_the_engine_goes_on_answering(
+        trickling: dict[str, str], call: Callable[[Client], object]) -> None:
+    client = connect(trickling, timeout_s=1)
+    with pytest.raises(errors.Unavailable, match="not done within 1 s"):
+        call(client)
+
+
+@pytest.mark.daemons
+def test_a_connection_has_one_too(trickling: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trickle, "slow_version", True)
+    with pytest.raises(errors.Unavailable, match="connect: not done within 1 s"):
+        connect(trickling, timeout_s=1)

@@ -57,6 +57,11 @@ def versions(node: Node) -> set[str]:
             for status, body in (node.nginx.get(PATH) for _ in range(12))}
 
 
+def allow(node: Node, text: str) -> None:
+    with open(node.settings_path, "a", encoding="utf-8") as file:
+        file.write(f"\n[allow]\n{text}\n")
+
+
 def release(node: Node, version: str) -> None:
     node.consul.put(f"services/{NAME}/image", f"{NAME}:{version}")
 
@@ -169,6 +174,7 @@ def test_a_routing_node_that_is_down_is_named_and_the_old_colour_runs_on(node: N
 def test_a_compose_project_is_scaled_and_released_from_its_unchanged_file(node: Node, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
+    allow(node, f'projects = ["{folder}"]')
     file = folder / "docker-compose.yml"
     text = "".join(f"  {each}: {{image: '{NAME}:1.0', ports: ['8080', '8080/udp']}}\n" for each in ("blue", "green"))
     file.write_text(f"version: '3.4'\nservices:\n{text}")
@@ -189,8 +195,13 @@ def test_a_compose_project_is_scaled_and_released_from_its_unchanged_file(node: 
         assert done.returncode == 1 and f"release of {NAME}:no-health failed: not all passed" in done.stderr
         assert done.stderr.count("404 Not Found") >= 2  # the words of the check, of each instance
         assert versions(node) == {"2.0"}
+        assert file.read_text() == before
+        file.write_text(before.replace("ports:", "environment: ['DB_URL=${DB_URL}'], ports:"))
+        before_it = node.docker.containers("status=running")
+        done = node.run("deploy", NAME, f"{NAME}:3.0", "--wait", timeout_s=90)
+        assert done.returncode == 1 and f"the variable DB_URL of {file} is not set" in done.stdout + done.stderr
+        assert node.docker.containers("status=running") == before_it and versions(node) == {"2.0"}
     assert client.failures == [] and client.requests > 100
-    assert file.read_text() == before
 
 
 @pytest.mark.parametrize("strategy", ["blue-green", "rolling"])

@@ -1,6 +1,7 @@
 """The command engine: a real ansible-playbook, and what programs do that hang, fail or say much."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def test_an_argument_stays_one_argument_and_literal_braces_are_written_twice() -
 
 
 def test_the_environment_is_inherited_but_for_our_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH", "CONSUL_HTTP_ADDR"):
+    for name in ("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH", "CONSUL_HTTP_TOKEN_FILE", "CONSUL_HTTP_ADDR"):
         monkeypatch.setenv(name, "here")
     said = scale(settings("sh", "-c", "env | grep ^CONSUL_HTTP", "{name}", "{replicas}"))
     assert said == "CONSUL_HTTP_ADDR=here"
@@ -127,6 +128,21 @@ def test_a_child_that_stays_behind_is_waited_for_until_the_time_is_over_and_then
     wait_for(lambda: not os.path.exists(f"/proc/{pid}") or _is_zombie(pid), "it has ended")
 
 
+@pytest.mark.parametrize("script", [
+    "echo $$ > $1; sleep 600", "trap '' HUP TERM INT; sleep 600 & echo $! > $1; wait",
+    "(echo $(exec sh -c 'echo $PPID') > $1; sleep 600; touch $1.acted) & wait"])
+def test_what_is_at_work_ends_when_lictor_is_killed(tmp_path: Path, script: str) -> None:
+    pid_file = tmp_path / "pid"
+    killed = subprocess.Popen([sys.executable, "-c", "import sys; from lictor.adapters import process; "
+                               "process.delegate(sys.argv[1:], timeout_s=600)", "sh", "-c", script, "", str(pid_file)])
+    wait_for(lambda: pid_file.exists() and pid_file.read_text().strip(), "it is at work")
+    pid = int(pid_file.read_text())
+    assert os.path.exists(f"/proc/{pid}")
+    killed.kill()
+    killed.wait()
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}") or _is_zombie(pid), "it has ended")
+
+
 def _is_zombie(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
@@ -147,6 +163,13 @@ def test_what_would_not_say_what_has_to_be_said_is_refused(call: Any, said: str)
     with pytest.raises(errors.Refused) as raised:
         call()
     assert said in str(raised.value)
+
+
+def test_only_the_names_that_the_node_lists_are_told() -> None:
+    given = settings("echo", "/etc/{name}.yml", "{replicas}", services=["carts"])
+    with pytest.raises(errors.Refused, match=r"name is 'books'; command.services of .* allows carts"):
+        scale(given)
+    assert scale(given, name="carts") == "/etc/carts.yml 2"
 
 
 def test_without_a_redeploy_a_release_goes_through_scale_when_that_tells_the_image() -> None:

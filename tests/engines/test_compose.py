@@ -174,8 +174,7 @@ def test_an_instance_runs_beside_those_of_another_release(modern: Project, secon
     with pytest.raises(errors.Conflict, match="is number 1 of books-service$"):
         modern.start(1, "", "r2", image=second_image, **rolling)
     new = engine.start(modern.spec(image=second_image, **rolling), number=2, color="", release="r2", gated=True)
-    assert inspect(new.id)["Config"]["Labels"][model.LABEL_GATE] and model.LABEL_GATE not in inspect(
-        old.id)["Config"]["Labels"]
+    assert [bool(inspect(each.id)["Config"]["Labels"][model.LABEL_GATE]) for each in (new, old)] == [True, False]
     assert [(each.id, each.image, each.status) for each in engine.containers("books-service")] == [
         (old.id, "books-service:1.0", "exited"), (new.id, second_image, "running")]
 
@@ -201,8 +200,11 @@ def test_what_is_not_ours_is_neither_listed_nor_touched(modern: Project, docker:
         color="",
         release="r1",
     )
-    other = docker.docker("run", "-d", "-l", "lictor.service=carts", "-l", "lictor.number=1", "-l",
-                          "com.docker.compose.project=shop", "--name", "shop_carts_1", "mongo")
+    labels = {"lictor.service": "carts", "lictor.number": "1", "lictor.engine": "compose",
+              "com.docker.compose.project": "shop", "com.docker.compose.service": "carts",
+              "com.docker.compose.container-number": "1"}
+    other = docker.docker("run", "-d", *(f"--label={key}={value}" for key, value in labels.items()), "--name",
+                          "shop_carts_1", "mongo")
     not_ours = {by_hand, plain.id, other}
     other_states = [inspect(each)["State"] for each in not_ours]
     ours = modern.start(1)
@@ -249,6 +251,75 @@ def test_what_cannot_start_leaves_nothing_behind_and_says_why(modern: Project, d
     refused(errors.Refused, "Minimum memory limit", "green")
     modern.file.write_text(text + "\n    nonsense: 1")
     refused(errors.Refused, "nonsense", "green")
+
+
+@pytest.mark.parametrize("place", [
+    "environment: ['DB_URL=${DB_URL}']", "image: 'books-service:${DB_URL}'", "command: ['$DB_URL']",
+    "labels: {a: '${DB_URL}b'}", "<<: *common"])
+def test_a_variable_that_is_not_set_is_refused_before_anything_is_made(
+        modern: Project, docker: Docker, place: str) -> None:
+    first = modern.up("db")
+    modern.file.write_text("version: '3.4'\nx-common: &common {environment: {A: '${DB_URL}'}}\n"
+                           "services:\n  blue:\n    image: books-service\n    " + place)
+    with pytest.raises(errors.Refused, match=rf"the variable DB_URL of {modern.file} is not set, .* in service blue"):
+        modern.start(2)
+    assert docker.docker("ps", "-aq", "--no-trunc").split() == [first]
+    (modern.folder / ".env").write_text("DB_URL=1")
+    if not place.startswith(("image", "command")):  # which are no sound ones then
+        assert modern.start(2).status == "running"
+
+
+def test_a_blank_variable_of_another_service_is_told_and_so_are_other_warnings(
+        modern: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    modern.file.write_text(modern.file.read_text().replace("image: mongo", "image: mongo\n    command: '${OTHER}'")
+                           .replace("  blue:", "  blue:\n    deploy: {replicas: 2}"))
+    assert modern.start(1).status == "running"
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("action=compose")]
+    assert any("OTHER variable is not set" in line and "service=blue" in line for line in told)
+
+
+def test_two_folders_may_hold_one_project_and_none_ends_the_others(modern: Project, tmp_path: Path,
+                                                                   docker: Docker) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    twin = Project(tmp_path / "elsewhere" / "books", docker, FORMATS["version 3"])
+    with ThreadPoolExecutor() as pool:
+        made = [*pool.map(lambda given: given[0].start(1, name=given[1]), [
+            (modern, "acme"), (twin, "initech"), (modern, "umbrella"), (twin, "wonka")])]
+    assert [each.status for each in made] == ["running"] * 4
+    assert len(docker.docker("ps", "-q").split()) == 4
+
+
+def test_a_container_name_is_one_container_s_and_a_second_is_refused_in_one_short_line(modern: Project) -> None:
+    modern.file.write_text(modern.file.read_text().replace("  blue:", "  blue:\n    container_name: the-books"))
+    first = modern.start(1)
+    assert first.name == "the-books" and engine.containers("books-service") == [first]
+    with pytest.raises(errors.Refused, match="service blue of .* has the container_name the-books, and there is one"
+                       ) as caught:
+        modern.start(2)
+    assert len(str(caught.value)) < 250
+    engine.stop(first, grace_s=0)
+    assert modern.start(1).id == first.id
+
+
+def test_labels_of_the_file_for_other_ports_are_heeded_and_those_of_the_image_are_not(
+        modern: Project, docker: Docker) -> None:
+    modern.file.write_text(modern.file.read_text().replace("  blue:", """  blue:
+    labels: [SERVICE_TAGS=a, SERVICE_9100_IGNORE=1, SERVICE_8080_ID=db, SERVICE_9200_ID=mine]
+    expose: [9100, 9200]"""))
+    builder = docker.docker("create", "books-service:1.0")
+    docker.docker("commit", "--change=LABEL SERVICE_TAGS=evil SERVICE_9200_NAME=payments SERVICE_IGNORE=1 "
+                  "com.docker.compose.project=shop lictor.container=x", builder, "lying:1")
+    docker.docker("rm", builder)
+    try:
+        made = modern.start(1, image="lying:1")
+        assert engine.containers("books-service") == [made]
+        found, refused = registration.registrations(
+            inspect(made.id), registration.Options(host="vm", engine="e", internal=True))
+        assert refused == [] and [(each.id, each.definition["Name"], each.definition["Tags"]) for each in found] == [
+            (f"vm:{made.name}:8080", "books-service-blue", ["a"]), ("mine", "books-service-blue-9200", ["a"])]
+    finally:
+        docker.clear()
+        docker.docker("rmi", "lying:1")
 
 
 def test_without_compose_the_reason_is_clear(modern: Project, tmp_path: Path) -> None:

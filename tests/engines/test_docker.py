@@ -15,12 +15,14 @@ import pytest
 from lictor import errors, model
 from lictor.adapters.docker import Client
 from lictor.engines import docker as engine
+from lictor.registrar import registration
 from lictor.spec import service_spec
 
 from lab.daemon import wait_for
 from lab.docker import Docker
 from support.registry import Registry
 
+OF_BOOKS = ["-l", "lictor.service=books", "-l", "lictor.engine=docker"]
 BOOKS = {"name": "books", "image": "books-service:1.0", "port": "127.0.0.1::8080"}
 
 
@@ -54,8 +56,7 @@ def port(docker: Docker, name: str) -> int:
 
 def test_what_is_started_is_listed_until_it_is_removed(docker: Docker) -> None:
     docker.docker("run", "-d", "--name", "not-ours", "books-service:1.0")
-    docker.docker("run", "-d", "--name", "of-swarm", "-l", "lictor.service=books", "-l", "com.docker.swarm.task.id=x",
-                  "books-service:1.0")
+    docker.docker("run", "-d", "--name", "of-swarm", *OF_BOOKS, "-l", "com.docker.swarm.task.id=x", "books-service:1.0")
     first, second, other = start(), start(2, "green"), start(name="carts")
     assert (first.name, second.name, other.name) == ("books-1", "books-green-2", "carts-1")
     assert first == model.Container(
@@ -90,7 +91,8 @@ def test_what_is_stopped_is_kept_and_started_again_for_the_same_release_only(doc
 def test_all_are_seen_in_one_request_with_what_docker_s_list_shows_of_them(
         docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
     started, _, paused = start(), shell("exit 3", 2), start(3, "green")
-    docker.docker("create", "--name", "books-4", "-l", "lictor.service=books", "books-service:1.0")
+    docker.docker("create", "--name", "books-4", *OF_BOOKS, "-l", "lictor.number=4", "-l", "lictor.container=books-4",
+                  "books-service:1.0")
     docker.docker("pause", paused.name)
     wait_for(lambda: engine.containers("books")[1].status == "exited", "it has ended")
     docker.docker("restart", "-t", "0", started.name)
@@ -130,7 +132,8 @@ def test_every_key_of_the_spec_reaches_docker(docker: Docker, network: str, tmp_
         ".HostConfig.CapDrop": '["ALL"]', ".Config.StopTimeout": "2", ".Config.Hostname": '"books-1"',
         ".HostConfig.LogConfig": '{"Type":"json-file","Config":{"max-size":"1m"}}',
         ".HostConfig.NanoCpus": "500000000", ".HostConfig.Memory": str(64 * 1024 ** 2),
-        ".HostConfig.RestartPolicy.Name": '"no"',
+        ".HostConfig.RestartPolicy.Name": '"no"', ".HostConfig.SecurityOpt": '["no-new-privileges"]',
+        ".HostConfig.PidsLimit": "4096",
     }.items():
         assert inspect(docker, "books-1", field) == value, field
     assert '"bridge":' in inspect(docker, "books-1", ".NetworkSettings.Networks")
@@ -152,9 +155,11 @@ def test_labels_tell_the_registrar_and_a_user_cannot_change_that(check: Any, lab
     users = {"SERVICE_NAME": "evil", "SERVICE_8080_NAME": "evil", "SERVICE_id": "x", "SERVICE_IGNORE": "1",
              "SERVICE_CHECK_TTL": "1h", "SERVICE_TAGS": "a,b", "team": ""}
     spec = service_spec.parse_spec({**BOOKS, "labels": users, **({"check": check} if check else {})}, "test")
+    registered_as = {"SERVICE_NAME": "books-blue", "SERVICE_8080_NAME": "books-blue", "SERVICE_TAGS": "a,b", **labels}
     assert engine.definition(spec, "books-blue-3", number=3, color="blue", release="r1")["Labels"] == {
         "lictor.service": "books", "lictor.number": "3", "lictor.color": "blue", "lictor.release": "r1",
-        "SERVICE_NAME": "books-blue", "SERVICE_8080_NAME": "books-blue", "SERVICE_TAGS": "a,b", "team": "", **labels}
+        "lictor.engine": "docker", "lictor.container": "books-blue-3", "lictor.gate": "", "team": "",
+        "lictor.registers": " ".join(sorted(registered_as)), **registered_as}
 
 
 def test_what_cannot_start_leaves_nothing_behind_and_says_docker_s_reason(docker: Docker) -> None:
@@ -219,16 +224,65 @@ def test_a_name_that_is_taken_is_a_conflict(docker: Docker) -> None:
     assert docker.containers() == ["books-1"]
 
 
-def test_it_removes_only_what_is_its_own(docker: Docker) -> None:
-    docker.docker("run", "-d", "--name", "books-1", "books-service:1.0")
-    docker.docker("run", "-d", "--name", "books-2", "-l", "lictor.service=books", "books-service:1.0")
-    [mistaken] = engine.containers("books")
+@pytest.fixture
+def lying_image(docker: Docker) -> Iterator[str]:
+    """An image of a container of lictor's, as `docker commit` makes it, and with everything else that labels can say.
+    """
+    copied = start(7, "green")
+    says = {"com.docker.compose.project": "shop", "com.docker.compose.service": "books",
+            "com.docker.compose.container-number": "1", "com.docker.swarm.task.id": "t", "lictor.gate": "x",
+            "com.docker.swarm.task.name": "books.1.t", "SERVICE_8080_ID": "db", "SERVICE_8080_id": "db",
+            "SERVICE_IGNORE": "1", "SERVICE_9999_NAME": "payments", "SERVICE_8080_CHECK_TTL": "1h"}
+    docker.docker("commit", *(f"--change=LABEL {key}={value}" for key, value in says.items()),
+                  "--change=EXPOSE 9999", "--change=ENV SERVICE_ID=db", copied.name, "lying:1")
+    docker.clear()
+    yield "lying:1"
+    docker.clear()
+    docker.docker("rmi", "lying:1")
+
+
+@pytest.mark.parametrize(("name", "labels"), [
+    ("books-1", []), ("books-1", ["-l", "lictor.service=books"]), ("books-1", [*OF_BOOKS, "-l", "lictor.number=1"]),
+    ("debug", ["-l", "lictor.service=books"]), ("debug", [*OF_BOOKS, "-l", "lictor.container=debug"]),
+    ("debug", [*OF_BOOKS, "-l", "lictor.container=debug", "-l", "lictor.number=1"]),
+])
+def test_what_only_looks_like_its_own_is_neither_listed_nor_touched(
+        docker: Docker, lying_image: str, name: str, labels: list[str]) -> None:
+    docker.docker("run", "-d", "--name", name, *labels, lying_image)
     ours = start(3)
-    for name, number in {"books-1": 1, "books-2": 1}.items():
-        claimed = mistaken._replace(id=inspect(docker, name, ".Id").strip('"'), name=name, number=number)
+    assert [each.id for each in engine.containers("books")] == [each.id for each in engine.containers()] == [ours.id]
+    claimed = ours._replace(id=inspect(docker, name, ".Id").strip('"'), name=name, number=1)
+    for end in (engine.stop, engine.remove):
         with pytest.raises(errors.Refused, match="left alone"):
-            engine.remove(claimed, grace_s=0)
-    assert docker.containers("status=running") == ["books-1", "books-2", ours.name]
+            end(claimed, grace_s=0)
+    assert docker.containers("status=running") == sorted([name, ours.name])
+
+
+def test_an_image_hides_no_container_of_ours_and_takes_no_other_s_place_in_the_catalogue(
+        docker: Docker, lying_image: str) -> None:
+    ours = start(2, image=lying_image, check={"http": "/health"}, labels={"SERVICE_TAGS": "a"})
+    assert engine.containers("books") == [ours] and (ours.color, ours.number) == ("", 2)
+    for internal in (False, True):
+        found, refused = registration.registrations(
+            json.loads(docker.docker("inspect", ours.name))[0], registration.Options("vm", "e", internal=internal))
+        assert refused == [] and not any(each.joins for each in found)
+        assert {each.id: each.definition["Name"] for each in found} == {
+            "vm:books-2:8080": "books", **({"vm:books-2:9999": "books-9999"} if internal else {})}
+        assert "HTTP" in found[0].definition["Check"] and found[0].definition["Tags"] == ["a"]
+    engine.stop(ours, grace_s=0)
+    assert start(2, image=lying_image).id == ours.id  # it is found again, too
+    engine.remove(ours, grace_s=0)
+    assert docker.containers() == []
+
+
+def test_logs_are_bounded_where_neither_the_spec_nor_the_daemon_bounds_them(docker: Docker) -> None:
+    start()
+    start(2, logging={"driver": "json-file", "options": {"max-file": "2"}})
+    start(3, logging={"driver": "none"})
+    assert [json.loads(inspect(docker, f"books-{number}", ".HostConfig.LogConfig")) for number in (1, 2, 3)] == [
+        {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}},
+        {"Type": "json-file", "Config": {"max-file": "2", "max-size": "10m"}}, {"Type": "none", "Config": {}}]
+    assert docker.containers() == ["books-1", "books-2", "books-3"]
 
 
 def shell(script: str, number: int = 1) -> model.Container:

@@ -9,7 +9,7 @@ from lictor.engines import own_containers
 def test_one_that_has_lost_its_name_is_known_by_its_id() -> None:
     """As a container is for a moment while Docker removes it; and one that others link to has more names."""
     short = {"Id": "ab" * 32, "Names": ["/other/alias", "/books-1"], "Image": "books:1", "Created": 7, "State": "dead",
-             "Status": "Dead", "Labels": {"lictor.service": "books", "lictor.number": "1"}}
+             "Status": "Dead", "Labels": {"lictor.service": "books", "lictor.number": "1", "lictor.engine": "docker"}}
     assert own_containers._from_list(short).name == "books-1"
     assert own_containers._from_list({**short, "Names": []}) == model.Container(
         id="ab" * 32, name="ab" * 6, service="books", number=1, color="", image="books:1", release="", status="dead",

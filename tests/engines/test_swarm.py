@@ -134,10 +134,13 @@ def test_every_key_of_the_spec_reaches_the_container(swarm: Swarm, tmp_path: Any
               for each in found["Mounts"]}
     assert mounts.pop("/own")[0] == "volume"
     assert mounts == {"/data": ("bind", str(tmp_path), False, "rprivate"), "/kept": ("volume", "kept", True, "")}
+    registered_as = {
+        "SERVICE_NAME": "books", "SERVICE_8080_NAME": "books", "SERVICE_8080_CHECK_TCP": "true",
+        "SERVICE_8080_CHECK_INTERVAL": "10000ms", "SERVICE_8080_CHECK_TIMEOUT": "5000ms"}
     assert {key: value for key, value in own["Labels"].items() if not key.startswith("com.docker.")} == {
-        "lictor.service": "books", "lictor.release": "r1", "SERVICE_NAME": "books", "SERVICE_8080_NAME": "books",
-        "SERVICE_8080_CHECK_TCP": "true", "SERVICE_8080_CHECK_INTERVAL": "10000ms",
-        "SERVICE_8080_CHECK_TIMEOUT": "5000ms", "team": "x"}
+        "lictor.service": "books", "lictor.engine": "swarm", "lictor.release": "r1", "lictor.color": "",
+        "lictor.gate": "", "lictor.registers": " ".join(sorted(registered_as)), **registered_as, "team": "x"}
+    assert host["PidsLimit"] == 4096
     swarm.docker("volume", "rm", "kept")
 
 
@@ -148,9 +151,10 @@ def test_what_swarm_is_told_beside_the_container() -> None:
     there = docker_swarm.connect().service("books-blue")
     assert there
     told = there["Spec"]
-    assert told["Labels"] == {"lictor.service": "books", "lictor.color": "blue", "lictor.release": "r1"}
+    assert told["Labels"] == {"lictor.service": "books", "lictor.engine": "swarm", "lictor.color": "blue",
+                              "lictor.release": "r1"}
     resources = {"NanoCPUs": 500_000_000, "MemoryBytes": 64 * 1024 ** 2}
-    assert told["TaskTemplate"]["Resources"] == {"Limits": resources, "Reservations": resources}
+    assert told["TaskTemplate"]["Resources"] == {"Limits": {**resources, "Pids": 4096}, "Reservations": resources}
     assert told["TaskTemplate"]["Placement"] == {
         "Constraints": ["node.role==manager"], "Preferences": [{"Spread": {"SpreadDescriptor": "node.labels.zone"}}]}
     assert told["TaskTemplate"]["ContainerSpec"]["StopGracePeriod"] == 1_500_000_000

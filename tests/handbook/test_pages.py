@@ -21,7 +21,17 @@ from lictor.engines import webhook
 from lictor.engines.protocols import Order
 from lictor.planner import desired
 from lictor.routing.templates import Templates
-from lictor.spec import check, compose_project, placement, quantities, route, service_spec, settings, spec_file
+from lictor.spec import (
+    allow,
+    check,
+    compose_project,
+    placement,
+    quantities,
+    route,
+    service_spec,
+    settings,
+    spec_file,
+)
 
 from support import pages
 from support.jenkins import TOKEN, Jenkins, Job
@@ -119,7 +129,7 @@ def test_yaml_is_a_spec_or_a_part_of_one(block: pages.Block) -> None:
 @pytest.mark.parametrize("block", blocks("toml"))
 def test_toml_is_a_part_of_the_settings(block: pages.Block) -> None:
     found = settings.parse_settings(tomllib.loads(block.text), f"{block.page}:{block.line}")
-    assert found.command or found.webhook or found.notify
+    assert found.command or found.webhook or found.notify or found.allow != allow.Allow()
 
 
 @pytest.mark.parametrize("block", blocks("json"))
@@ -222,7 +232,7 @@ def _setting(table: str, key: str) -> object:
     return [*value] if isinstance(value, tuple) else value
 
 
-@pytest.mark.parametrize("table", ["", "nginx", "watch", "heal", "notify"])
+@pytest.mark.parametrize("table", ["", "nginx", "watch", "heal", "notify", "allow"])
 def test_settings_names_every_key_with_its_default(table: str) -> None:
     for key, shown, _ in pages.table(DOCS / "settings.md", f"## {table or 'At the top'}"):
         if key == "nginx":
@@ -234,7 +244,8 @@ def test_settings_names_every_key_with_its_default(table: str) -> None:
 
 
 @pytest.mark.parametrize(("heading", "table"), [
-    ("## At the top", ()), *((f"## {name}", (name,)) for name in ("nginx", "watch", "heal", "notify", "command")),
+    ("## At the top", ()),
+    *((f"## {name}", (name,)) for name in ("nginx", "watch", "heal", "notify", "allow", "command")),
     ("## webhook", ("webhook", "scale"))])
 def test_settings_names_every_key_that_is_known(heading: str, table: tuple[str, ...]) -> None:
     given: dict[str, Any] = {"no_such_key": 1}
@@ -243,7 +254,8 @@ def test_settings_names_every_key_that_is_known(heading: str, table: tuple[str, 
     with pytest.raises(errors.Refused) as refusal:
         settings.parse_settings(given, "lictor.toml")
     known = set(str(refusal.value).rpartition("known are ")[2].split(", "))
-    tables = set() if table else {"watch", "heal", "notify", "command", "webhook"}  # each with a heading of its own
+    # Each of these has a heading of its own.
+    tables = set() if table else {"watch", "heal", "notify", "allow", "command", "webhook"}
     assert {row[0] for row in pages.table(DOCS / "settings.md", heading)} == known - tables
 
 
@@ -257,7 +269,7 @@ def test_specs_among_the_examples_are_taken(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.toml")), ids=lambda path: path.parent.name)
 def test_settings_among_the_examples_are_taken(path: Path) -> None:
     found = settings.parse_settings(tomllib.loads(path.read_text()), str(path))
-    assert found.command or found.webhook
+    assert found.command or found.webhook or found.allow.projects
 
 
 def test_jenkins_is_told_by_the_settings_among_the_examples(tmp_path: Path) -> None:

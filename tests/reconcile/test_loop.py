@@ -3,22 +3,26 @@
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lictor import errors, model
 from lictor.adapters import files
 from lictor.adapters.consul.client import Client
 from lictor.adapters.consul.lock import PlainWriter
+from lictor.engines import docker as docker_engine
 from lictor.events import script
-from lictor.planner import breaker, desired, observation, service_state
+from lictor.planner import actions, breaker, desired, observation, service_state
 from lictor.reconcile import act, history, loop, observe
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
 from lictor.routing import announce
 from lictor.spec import service_spec
+from lictor.spec.allow import Allow
 from lictor.spec.quantities import Duration
 from lictor.spec.settings import Heal, Settings
 
@@ -51,6 +55,10 @@ def put(context: Context, **changes: Any) -> None:
     context.client.put("services/books/spec", json.dumps({**SPEC, **changes}))
 
 
+def with_allowed(context: Context, **bounds: Any) -> Context:
+    return context._replace(settings=context.settings._replace(allow=Allow(**bounds)))
+
+
 def step(context: Context, reading: observe.Reading) -> bool:
     return loop._step(context, reading, PlainWriter(context.client))
 
@@ -79,11 +87,16 @@ def test_what_is_applied_again_while_it_is_forgotten_stays(context: Context) -> 
     assert context.client.tree("services/books/").keys() == {"services/books/spec"}
 
 
-def test_one_that_cannot_be_removed_keeps_no_other_from_being_started(context: Context,
-                                                                      engine: Docker) -> None:
+def test_one_that_cannot_be_removed_keeps_no_other_from_being_started(
+        context: Context, engine: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise errors.Refused("it is left alone")
+
     put(context, replicas={"initial": 1})
-    engine.docker("create", "--name", "books-9", "--label", "lictor.service=books", "--label", "lictor.number=x",
-                  "books-service:1.0")  # it is told to be number 0 of books, and will not be removed as such
+    labels = {"service": "books", "number": "9", "engine": "docker", "container": "books-9"}
+    engine.docker("create", "--name", "books-9", *(f"--label=lictor.{key}={value}" for key, value in labels.items()),
+                  "books-service:1.0")
+    monkeypatch.setattr(docker_engine, "remove", refuse)
     reading = observe.one(context, "books", {})
     assert [each.kind for each in reading.actions] == ["remove", "start"]
     with pytest.raises(errors.Refused, match="it is left alone"):
@@ -103,6 +116,7 @@ def test_what_was_seen_long_ago_is_looked_at_again_before_the_second_act(context
 
 def test_an_env_file_that_cannot_be_read_is_a_failed_start_with_its_reason(context: Context, engine: Docker,
                                                                            tmp_path: Path) -> None:
+    context = with_allowed(context, env_files=(f"{tmp_path}/*", str(tmp_path)))
     put(context, env_file=str(tmp_path))
     with pytest.raises(errors.Refused, match="env_file .* cannot be read on this node"):
         loop.converge(context, "books")
@@ -221,3 +235,81 @@ def test_a_budget_that_another_took_from_meanwhile_is_no_start_that_failed(conte
     entry = context.client.get("lictor/state/books")
     assert entry and service_state.decode(entry.value).healing.failures == {}
     assert starts(observe.settled(context, "books", {})) == ["books-2"]
+
+
+@pytest.mark.parametrize("content", ["pipe", "long", "folder", "link"])
+def test_an_env_file_is_a_short_regular_file_within_what_the_node_allows(
+        context: Context, engine: Docker, tmp_path: Path, content: str) -> None:
+    (tmp_path / "env").mkdir()
+    path = tmp_path / "env" / "books"
+    make: dict[str, Callable[[], object]] = {
+        "pipe": lambda: os.mkfifo(path), "long": lambda: path.write_text("A=1\n" * 20_000), "folder": path.mkdir,
+        "link": lambda: path.symlink_to("/etc/hostname")}
+    make[content]()
+    context = with_allowed(context, env_files=(f"{tmp_path}/env/*",))
+    put(context, env_file=str(path), replicas={"initial": 1})
+    if content == "link":
+        loop.converge(context, "books")
+        assert "env_file is" in observe.one(context, "books", {}).observation.desired.problems[0]
+    else:
+        with pytest.raises(errors.Refused, match="env_file .* cannot be read on this node"):
+            loop.converge(context, "books")
+    assert engine.containers() == []
+
+
+REFUSED: list[dict[str, Any]] = [{"volumes": ["/:/host"]}, {"networks": ["host"]}, {"env_file": "/etc/hostname"}]
+
+
+@pytest.mark.parametrize("asked", REFUSED, ids=str)
+def test_a_spec_that_the_node_does_not_allow_leaves_the_last_good_one_in_force(
+        context: Context, engine: Docker, asked: dict[str, Any]) -> None:
+    put(context, replicas={"initial": 1}, **asked)
+    loop.converge(context, "books")
+    assert engine.containers() == []  # there was none
+    put(context, replicas={"initial": 1})
+    loop.converge(context, "books")
+    assert engine.containers() == ["books-1"]
+    put(context, replicas={"initial": 1}, **asked)
+    loop.converge(context, "books")
+    reading = observe.one(context, "books", {})
+    [problem] = reading.observation.desired.problems
+    assert problem.startswith("services/books/spec: ") and "of [allow] in /etc/lictor/lictor.toml" in problem
+    assert any(problem in each["reason"] for each in history.read(context.client, "books"))
+    engine.docker("rm", "-f", "books-1")
+    loop.converge(context, "books")
+    assert engine.containers("status=running") == ["books-1"]  # healed from the last good spec
+    assert json.loads(engine.docker("inspect", "books-1"))[0]["HostConfig"]["Binds"] in (None, [])
+
+
+@pytest.mark.parametrize("asked", REFUSED, ids=str)
+def test_a_state_that_was_tampered_with_starts_nothing_that_the_node_does_not_allow(
+        context: Context, engine: Docker, asked: dict[str, Any]) -> None:
+    put(context, replicas={"initial": 1})
+    loop.converge(context, "books")
+    stored = service_state.decode(context.client.get("lictor/state/books").value)  # type: ignore[union-attr]
+    live = {**SPEC, **asked}
+    release = replace(stored.release, live=live, live_is_proven=True,
+                      live_release=desired.fingerprint(service_spec.parse_spec(live, "")))
+    context.client.put("lictor/state/books", service_state.encode(replace(stored, release=release)))
+    engine.docker("rm", "-f", "books-1")
+    with pytest.raises(errors.Refused, match=r"books: (volumes|networks|env_file) is .* of \[allow\] in"):
+        act.Executor(context, observe.one(context, "books", {}).observation, PlainWriter(context.client)).carry_out(
+            actions.Start("books-1", "it is gone", 1, "", release.live_release))
+    assert engine.containers() == []
+    assert any(problem.startswith("the live spec: ")
+               for problem in observe.one(context, "books", {}).observation.desired.problems)
+
+
+def test_a_removed_service_asks_for_nothing_any_more(context: Context, engine: Docker, tmp_path: Path) -> None:
+    allowing = with_allowed(context, mounts=(str(tmp_path),))
+    put(allowing, replicas={"initial": 1}, volumes=[f"{tmp_path}:/data"])
+    loop.converge(allowing, "books")
+    assert engine.containers("status=running") == ["books-1"]
+    loop.converge(context, "books")  # on hold: it runs on
+    assert engine.containers("status=running") == ["books-1"]
+    context.client.put("services/books/removed", "")
+    loop.converge(context, "books")
+    def is_gone() -> bool:
+        loop.converge(context, "books")
+        return engine.containers() == []
+    wait_for(is_gone, "it is gone")

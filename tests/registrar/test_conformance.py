@@ -179,7 +179,8 @@ AGENTS_OWN = "the agent's own address counts, so that a host's name need not res
     (container(image="books@sha256:00ff"), {}, "Name", [("books@sha256",)], [("books",)], "a digest is no name"),
     (container(health="healthy"), {}, "Check", [(None,)],
      [({"Name": "Docker HEALTHCHECK", "TTL": "60s", "Status": "passing"},)], "Docker's judgement is passed on"),
-    (container({"lictor.service": "books"}, ["SERVICE_NAME=other"]), {}, "Name", [("other",)], [("books",)],
+    (container({"lictor.engine": "docker", "lictor.service": "books", "lictor.number": "1",
+                "lictor.container": "books-1"}, ["SERVICE_NAME=other"]), {}, "Name", [("other",)], [("books",)],
      "no image redirects what lictor started"),
 ])
 def test_the_differences_are_these(shown: dict[str, Any], options: dict[str, Any], keys: str, theirs: list[Any],

@@ -9,6 +9,8 @@ from lictor.registrar import registration
 
 OPTIONS = registration.Options(host="vm", engine="E1")
 LOOPBACK = {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "32768"}]}
+OWN = {"lictor.engine": "docker", "lictor.service": "books", "lictor.number": "1", "lictor.container": "books-1",
+       "lictor.registers": "SERVICE_NAME SERVICE_8080_NAME"}
 META = {"lictor-engine": "E1", "lictor-container": "c0ffee", "lictor-image": "hub:5000/shop/books-service:1.0"}
 
 
@@ -110,7 +112,7 @@ def test_labels_win_over_variables_and_lictors_containers_have_labels_alone() ->
     assert (found["Name"], found["Meta"]["zone"]) == ("from-label", "a")
     assert registered(container({}, ["SERVICE_8080_NAME=port", *env[:1]]))[0]["Name"] == "port"
     assert registered(container(labels, ["SERVICE_8080_NAME=port"]))[0]["Name"] == "port"  # a port's own wins anyway
-    assert registered(container({**labels, model.LABEL_SERVICE: "books"}, env))[0]["Meta"] == META
+    assert registered(container({**labels, **OWN, "SERVICE_ZONE": "b"}, env))[0]["Meta"] == META
 
 
 IMAGE: dict[str, Any] = {"Labels": {"SERVICE_NAME": "db", "SERVICE_ID": "db-1", "zone": "x"},
@@ -120,12 +122,12 @@ IMAGE: dict[str, Any] = {"Labels": {"SERVICE_NAME": "db", "SERVICE_ID": "db-1", 
 @pytest.mark.parametrize(("labels", "env", "name", "tags"), [
     (IMAGE["Labels"], IMAGE["Env"], "books-service", []),
     ({**IMAGE["Labels"], "SERVICE_NAME": "mine"}, ["SERVICE_TAGS=good"], "mine", ["good"]),
-    ({**IMAGE["Labels"], model.LABEL_SERVICE: "db"}, [], "db", []),  # lictor wrote these, whatever the image has
+    ({**IMAGE["Labels"], **OWN}, [], "db", []),  # lictor wrote the name, whatever the image has
 ])
 def test_an_image_may_be_of_no_account(labels: dict[str, str], env: list[str], name: str, tags: list[str]) -> None:
     [found], _ = registration.registrations(container(labels, env), OPTIONS, image=IMAGE)
     assert (found.definition["Name"], found.definition["Tags"]) == (name, tags)
-    ours = {**IMAGE, "Labels": {**labels, model.LABEL_SERVICE: "db"}}  # of `docker commit`
+    ours = {**IMAGE, "Labels": {**labels, **OWN, "lictor.container": "books-2"}}  # of `docker commit`
     [found], _ = registration.registrations(container(ours["Labels"], env), OPTIONS, image=ours)
     assert found.definition["Name"] == "books-service"
 
@@ -177,7 +179,8 @@ def test_ports_of_every_kind_of_network(shown: dict[str, Any], joined: dict[str,
     (container({"SERVICE_" + "8" * 5000 + "_NAME": "web"}), {}, "SERVICE_888"),
     (container({f"SERVICE_{number}_NAME": "web" for number in range(100, 200)}), {}, ", 97 more asked"),
     (container(env=["SERVICE_ID=db"], ports={}), {}, "SERVICE_ID asked"),
-    (container({"SERVICE_9090_NAME": "web", model.LABEL_SERVICE: "web"}), {}, "SERVICE_9090_NAME asked"),
+    (container({"SERVICE_9090_NAME": "web", **OWN, "lictor.registers": "SERVICE_9090_NAME"}), {},
+     "SERVICE_9090_NAME asked"),
     (container({"SERVICE_NAME": "web"}, ports={}), {"explicit": True}, "SERVICE_NAME asked"),
     (container({"SERVICE_9090_NAME": "web"}, ports={}), {"internal": True}, "does not expose it"),
     (as_seen("none", {}, [], {"SERVICE_NAME": "web"}, ""), {}, "has no network"),
@@ -194,7 +197,7 @@ def test_a_wish_without_a_port_is_answered_in_one_line(shown: dict[str, Any], op
 @pytest.mark.parametrize(("shown", "options"), [
     (container({"SERVICE_NAME": "web", "SERVICE_IGNORE": "1"}, ports={}), {}),
     (container({"SERVICE_9090_NAME": ""}), {}), (container({"SERVICE_9090_IGNORE": "1"}), {}),
-    (container({"SERVICE_NAME": "worker", model.LABEL_SERVICE: "worker"}, ports={}), {}),  # it has no port to have
+    (container({"SERVICE_NAME": "worker", **OWN}, ports={}), {}),  # it has no port to have
     (container({"SERVICE_TAGS": "web"}, ports={}), {"explicit": True}),
     (container(env=["SERVICE_ACCOUNT=x"], ports={}), {}), (container(ports={}), {}),
     (container({"SERVICE_NAME": "web"}, status="exited"), {}),

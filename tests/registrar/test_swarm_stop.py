@@ -116,6 +116,7 @@ def test_a_registration_of_somebody_else_is_left_alone(consul: Consul, swarm: Sw
     ("SIGRTMIN+3", {9, 15, 37}), ("SIGSOON", {0, 9, 15}), ("TERM+x", {9, 15}),
 ])
 def test_which_signals_end_a_task(stop_signal: str | None, numbers: set[int]) -> None:
-    config: dict[str, Any] = {"Labels": {"com.docker.swarm.task.id": "x"}, "StopSignal": stop_signal}
-    assert swarm_stop.stop_signals({"Config": config}) == numbers
-    assert swarm_stop.stop_signals({"Config": {**config, "Labels": None}}) == frozenset()
+    config: dict[str, Any] = {"Labels": {"com.docker.swarm.task.name": "books.1.x"}, "StopSignal": stop_signal}
+    assert swarm_stop.stop_signals({"Name": "/books.1.x", "Config": config}) == numbers
+    assert swarm_stop.stop_signals({"Name": "/debug", "Config": config}) == frozenset()  # made from a task's image
+    assert swarm_stop.stop_signals({"Name": "/one", "Config": {**config, "Labels": None}}) == frozenset()

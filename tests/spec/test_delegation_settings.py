@@ -9,7 +9,7 @@ from lictor import errors
 from lictor.spec import delegation_settings, service_spec, settings
 from lictor.spec.quantities import Duration
 
-COMMAND = '[command]\nscale = ["ansible-playbook", "{name}.yml", "-e", "n={replicas}"]\n'
+COMMAND = '[command]\nscale = ["ansible-playbook", "{name}.yml", "-e", "n={replicas}"]\nservices = ["books"]\n'
 WEBHOOK = '[webhook.scale]\nurl = "https://ci.example.com/{name}?n={replicas}"\n'
 JENKINS = ('[webhook.jenkins]\nurl = "https://ci.example.com/"\nuser = "lictor"\n'
            'token_file = "/etc/lictor/jenkins.token"\n')
@@ -28,10 +28,10 @@ def webhook_of(text: str) -> delegation_settings.Webhook:
 def test_each_key_of_a_command_is_read() -> None:
     words = ("ansible-playbook", "{name}.yml", "-e", "n={replicas}")
     assert parsed("").command is None and parsed("").webhook is None
-    assert parsed(COMMAND).command == delegation_settings.Command(words, (), Duration(600))
+    assert parsed(COMMAND).command == delegation_settings.Command(words, (), ("books",), Duration(600))
     assert parsed(
         COMMAND + 'redeploy = ["r", "{name}", "{{x}}"]\ntimeout = "90s"'
-    ).command == delegation_settings.Command(words, ("r", "{name}", "{{x}}"), Duration(90))
+    ).command == delegation_settings.Command(words, ("r", "{name}", "{{x}}"), ("books",), Duration(90))
 
 
 def test_each_key_of_a_webhook_is_read() -> None:
@@ -75,6 +75,9 @@ def test_jenkins_is_where_its_url_is() -> None:
     ("[command]\nscale = ['', '{name}{replicas}']", "command.scale is ['', '{name}{replicas}']; it must be"),
     ("[command]\nscale = ['a', '{name}']", "command.scale does not hold {replicas}"),
     ("[command]\nscale = ['a', '{replicas}', '{{name}}']", "command.scale does not hold {name}"),
+    *((f"[command]\nscale = ['a', '{word}', '{{replicas}}']",
+       f"command.services is missing; it must list the services' names, as scale holds '{word}': who names services")
+      for word in ("/etc/{name}", "{name}.yml", "-e@vars/{name}.json", "http://{name}/")),
     ("[command]\nscale = ['{name}', '{replicas}']", "command.scale begins with '{name}'; the program itself must not"),
     (f"{COMMAND}redeploy = ['a']", "command.redeploy does not hold {name}"),
     (f"{COMMAND}redeploy = ['a', '{{name}}', '{{number}}']", "command.redeploy: '{number}' is no placeholder; this "
@@ -86,7 +89,7 @@ def test_jenkins_is_where_its_url_is() -> None:
     ("[command]\nscale = []", "command.scale is []; it must be a list of strings, first the program"),
     (f"{COMMAND}timeout = '0s'", "command.timeout is 0s; it must be more than 0s"),
     (f"{COMMAND}timeout = 600", "command.timeout: 600 is no duration"),
-    (f"{COMMAND}shell = true", "unknown key command.shell; known are scale, redeploy, timeout"),
+    (f"{COMMAND}shell = true", "unknown key command.shell; known are scale, redeploy, services, timeout"),
     ("webhook = 5", "webhook is 5; it must be a table"),
     ("[webhook.scale]", "webhook.scale.url is missing; it must be http://HOST or https://HOST"),
     ("[webhook.scale]\nurl = ''", "webhook.scale.url is ''; it must be http://HOST or https://HOST"),

@@ -35,7 +35,7 @@ class Story:
             path.write_text(self.local(path.read_text()))
         self.engine = Swarm(str(folder / "engine"))
         self.node = Node(str(folder / "node"), self.engine, keep_data=True, mode="reload",
-                         settings=QUICK + self._command_settings())
+                         settings=QUICK + self._example_settings())
         self._listen_on_port_80()
 
     def __enter__(self) -> "Story":
@@ -101,9 +101,9 @@ class Story:
                 "/etc/nginx/lictor": f"{folder}/node/nginx/lictor", "/etc/consul.d": f"{folder}/node/consul/consul.d",
                 "/opt/lictor": sys.prefix}
 
-    def _command_settings(self) -> str:
-        """Those of examples/ansible, with the Ansible of the tests."""
-        text = (REPOSITORY / "examples/ansible/lictor.toml").read_text()
+    def _example_settings(self) -> str:
+        """Those of examples/ansible, with the Ansible of the tests, and of examples/compose."""
+        text = "\n".join((REPOSITORY / f"examples/{name}/lictor.toml").read_text() for name in ("ansible", "compose"))
         return self.local(text).replace('"ansible-playbook"', f'"{sys.prefix}/bin/ansible-playbook"')
 
     def _listen_on_port_80(self) -> None:

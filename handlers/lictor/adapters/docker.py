@@ -1,11 +1,13 @@
-"""The Docker engine, by the one importer of its SDK. Every call has a time limit, and errors are lictor's own."""
+"""The Docker engine, by the one importer of its SDK. Every call has a deadline, and errors are lictor's own."""
 
 import contextlib
+import functools
 import os
 import re
 import socket
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import docker
@@ -17,6 +19,7 @@ from lictor import errors
 from lictor.adapters import log
 
 _FRAME_HEADER_BYTES = 8
+_STOP_S = 30  # beside the grace
 _EVENTS = ["start", "pause", "unpause", "kill", "die", "rename", "health_status"]
 # Docker has status 500 for most that fails in a pull, and none for what fails after it has begun: the words must tell.
 _REFUSED_PULL = re.compile(r"not found|manifest unknown|no matching manifest|invalid reference|denied|unauthorized"
@@ -35,7 +38,46 @@ def connect_api(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30)
     except docker.errors.TLSParameterError as error:
         raise errors.Refused(f"DOCKER_CERT_PATH: {error.msg}") from error
     with translate_errors("connect"):
-        return docker.APIClient(**options, timeout=timeout_s)
+        return _WithDeadline(_within(timeout_s, lambda: docker.APIClient(**options, timeout=timeout_s)), timeout_s)
+
+
+class _WithDeadline:
+    """The SDK's client. The SDK limits the time of each read; here the whole call has a deadline.
+
+    A call that is late is left behind in its thread.
+    """
+
+    def __init__(self, api: Any, timeout_s: float) -> None:
+        self._api, self._timeout_s = api, timeout_s
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._api, name)
+
+        def call(*args: Any, within_s: float = 0.0, **keys: Any) -> Any:
+            return _within(within_s or self._timeout_s, functools.partial(method, *args, **keys))
+
+        return call
+
+
+def _within(timeout_s: float, call: Callable[[], Any]) -> Any:
+    """Return what the call returns, or raise what it raises; TimeoutError if it is not done in time."""
+    outcome: list[tuple[Any, Exception | None]] = []
+
+    def run() -> None:
+        try:
+            outcome.append((call(), None))
+        except Exception as error:  # raised again below, in the caller's thread
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, name="docker", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if not outcome:
+        raise TimeoutError(f"not done within {timeout_s:g} s")
+    result, error = outcome[0]
+    if error:
+        raise error
+    return result
 
 
 class Client:
@@ -98,14 +140,9 @@ class Client:
             log.event("pull", image=image, outcome=outcome, ms=round((time.monotonic() - began) * 1000))
 
     def _pull(self, image: str, timeout_s: float) -> None:
-        """Pull in a thread, which is left alone when the time is up: the SDK knows no time limit here."""
-        import multiprocessing.pool  # takes a while to load, and an image is mostly there
-
-        with translate_errors(f"pull {image}"), multiprocessing.pool.ThreadPool(1) as pool:
+        with translate_errors(f"pull {image}"):
             try:
-                output = pool.apply_async(self._api.pull, [image]).get(timeout_s)
-            except multiprocessing.TimeoutError as error:
-                raise errors.Unavailable(f"docker: pull {image}: not done within {timeout_s:g} s") from error
+                output = self._api.pull(image, within_s=timeout_s)
             except docker.errors.APIError as error:
                 raise _pull_error(image, error.explanation or str(error)) from error
             messages: Iterator[Any] = docker.utils.json_stream.json_stream(output.split("\n"))
@@ -129,7 +166,7 @@ class Client:
     def stop(self, container: str, *, grace_s: int) -> None:
         """Ask a container to end, and end it by force after `grace_s`; an ended or absent container is no error."""
         with translate_errors(f"stop {container}"), contextlib.suppress(docker.errors.NotFound):
-            self._api.stop(container, timeout=grace_s)
+            self._api.stop(container, timeout=grace_s, within_s=grace_s + _STOP_S)
 
     def remove(self, container: str) -> None:
         """Remove a container, even a running one, with its anonymous volumes; an absent container is no error."""

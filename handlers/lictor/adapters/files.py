@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -109,6 +110,28 @@ def read_needed(path: str, what: str) -> str:
     if text is None:
         raise errors.Refused(f"{what} {path} is not on this node")
     return text
+
+
+def read_regular(path: str, what: str, *, limit_bytes: int) -> tuple[str, str]:
+    """Read a text file that a writer of keys has named; returns it with its path without symbolic links.
+
+    Refused, with `what` it is, for what is no regular file, too long, or not to be read. A pipe holds nobody up.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise errors.Refused(f"{what} {path} cannot be read on this node: it is no regular file")
+            content = file.read(limit_bytes + 1)
+            real_path = os.readlink(f"/proc/self/fd/{descriptor}")
+    except FileNotFoundError as error:
+        raise errors.Refused(f"{what} {path} is not on this node") from error
+    except OSError as error:
+        raise errors.Refused(f"{what} {path} cannot be read on this node: {error}") from error
+    if len(content) > limit_bytes:
+        raise errors.Refused(f"{what} {path} cannot be read on this node: it is longer than {limit_bytes} bytes")
+    return content.decode("utf-8", "replace"), real_path
 
 
 def read_json(path: str) -> Any:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from lictor import errors
 from lictor.adapters import files, log
@@ -17,18 +17,47 @@ LOG_NAME = "lictor.log"  # in the state folder: the output of detached handlers
 _LOG_LIMIT_BYTES = 10_000_000
 _LOG_LOCK = ":log.lock"  # no service's name has a colon
 _LOOK_EVERY_S = 0.5
+_OWN_SECRETS = ("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH", "CONSUL_HTTP_TOKEN_FILE")
+_LEASH = [sys.executable, "-I", "-S", os.path.join(os.path.dirname(os.path.abspath(__file__)), "leash.py")]
 
 
-def run(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[str, str] | None = None,
-        called_off: CalledOff | None = None) -> str:
+class Output(NamedTuple):
+    """The outputs of a program that succeeded."""
+
+    stdout: str
+    stderr: str
+
+
+def run(argv: list[str], *, timeout_s: float) -> str:
     """Run a program to its end and return its stdout; raises CommandFailed with both outputs otherwise.
 
-    The program gets a session of its own: if its time runs out, all processes in it end. So they do if `called_off`
-    gives a reason, with a Conflict.
+    The program gets a session of its own: if its time runs out, all processes in it end.
     """
+    return _run(argv, timeout_s=timeout_s).stdout
+
+
+def delegate(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[str, str] | None = None,
+             called_off: CalledOff | None = None) -> Output:
+    """Have another tool act, as `run`; its environment is this process's without lictor's secrets, and `environ`.
+
+    If `called_off` gives a reason, all its processes end, with a Conflict. So they do if this process is killed.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name not in _OWN_SECRETS}
+    leash, held = os.pipe2(os.O_CLOEXEC)  # the end that is held here closes when this process ends
     try:
-        child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                 errors="replace", start_new_session=True, env=environ)
+        return _run(argv, timeout_s=timeout_s, stdin=stdin, environ={**inherited, **(environ or {})},
+                    called_off=called_off, leash=leash)
+    finally:
+        os.close(leash)
+        os.close(held)
+
+
+def _run(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[str, str] | None = None,
+         called_off: CalledOff | None = None, leash: int | None = None) -> Output:
+    try:
+        child = subprocess.Popen(argv if leash is None else [*_LEASH, str(leash), *argv], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                                 start_new_session=True, env=environ, pass_fds=() if leash is None else (leash,))
     except OSError as error:
         raise errors.CommandFailed(argv, 127, "", str(error)) from error
     with child:
@@ -42,7 +71,7 @@ def run(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[
                     os.killpg(child.pid, signal.SIGKILL)
     if child.returncode:
         raise errors.CommandFailed(argv, child.returncode, stdout, stderr)
-    return stdout
+    return Output(stdout, stderr)
 
 
 def handler_path(name: str) -> str:

@@ -7,7 +7,7 @@ from lictor import model
 from lictor.adapters.text import one_line, printable
 from lictor.cli.release_progress import find_failure, find_obstacle
 from lictor.planner.actions import KINDS_OF_ACTS, describe
-from lictor.planner.desired import Desired, desired, specs_of
+from lictor.planner.desired import Desired, specs_of
 from lictor.planner.service_state import State
 from lictor.reconcile import act, history, observe, responsibility
 from lictor.reconcile.context import Context
@@ -58,7 +58,7 @@ def read_status(context: Context) -> list[Status]:
     rows = []
     for name in observe.names(grouped, states):
         state = states.get(name, Stored()).state
-        service = desired(name, grouped.get(name, {}), state, prefix, specs_of(grouped))
+        service = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs_of(grouped))
         own = entries.get(service.catalog_name, [])
         groups = model.by_container(observe.instances(own)).values()
         instances = [group[0] for group in groups]

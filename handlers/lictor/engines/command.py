@@ -4,16 +4,12 @@ A failure is Unavailable, whatever the exit code: most tools have one code for a
 that is wrong, and only the first may pass by itself.
 """
 
-import os
-
 from lictor import errors, model
 from lictor.adapters import process, text
 from lictor.adapters.process import CalledOff
 from lictor.engines.protocols import Order
 from lictor.spec import delegation_settings, placeholders
 from lictor.spec.settings import Settings
-
-_OWN_SECRETS = ("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH")  # for lictor, and not for whatever the program starts
 
 
 def acts_here(settings: Settings) -> bool:
@@ -25,7 +21,7 @@ def groups(service: str | None = None) -> list[model.Group] | None:
 
 
 def scale(settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
-    templates = _templates(settings)
+    templates = _templates(settings, order)
     return _run("command.scale", templates.scale, order, templates.timeout_s, called_off)
 
 
@@ -33,27 +29,29 @@ remove = scale  # to 0
 
 
 def redeploy(settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
-    templates = _templates(settings)
+    templates = _templates(settings, order)
     if templates.redeploy:
         return _run("command.redeploy", templates.redeploy, order, templates.timeout_s, called_off)
     placeholders.require(templates.scale, order.values, "command.scale", release=True)
     return scale(settings, order, called_off)
 
 
-def _templates(settings: Settings) -> delegation_settings.Command:
+def _templates(settings: Settings, order: Order) -> delegation_settings.Command:
     if settings.command is None:
         raise errors.Refused("command.scale is not set on this node")
+    if settings.command.services and order.spec.name not in settings.command.services:
+        raise errors.Refused(f"name is {order.spec.name!r}; command.services of {settings.where} allows "
+                             f"{', '.join(settings.command.services)}")
     return settings.command
 
 
 def _run(key: str, words: tuple[str, ...], order: Order, timeout_s: float, called_off: CalledOff | None) -> str:
     placeholders.require(words, order.values, key)
-    environ = {name: value for name, value in os.environ.items() if name not in _OWN_SECRETS}
     try:
-        output = process.run([placeholders.fill(word, order.values) for word in words], timeout_s=timeout_s,
-                             environ=environ, called_off=called_off)
+        output = process.delegate([placeholders.fill(word, order.values) for word in words], timeout_s=timeout_s,
+                                  called_off=called_off)
     except errors.CommandFailed as error:
         how = f"ran out of its {timeout_s:g} s" if error.code is None else f"exit code {error.code}"
         last_lines = text.last_lines(f"{error.stdout}\n{error.stderr}")
         raise errors.Unavailable(f"{key}: {words[0]}: {how}: {last_lines or 'no output'}") from error
-    return text.last_lines(output)
+    return text.last_lines(output.stdout)

@@ -10,9 +10,11 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 from lictor import errors, model
-from lictor.adapters import docker, files, process
+from lictor.adapters import docker, files, log, process
 from lictor.engines import labels, own_containers
 from lictor.spec import compose_project, service_spec
 
@@ -23,6 +25,8 @@ _PROBE_TIMEOUT_S = 30.0
 _CREATE_TIMEOUT_S = 120.0
 _LAST_LINES = 5
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\r\x00-\x08]")  # Compose moves the cursor even in a pipe
+_FOR_WHOM = re.compile(r"^ERROR: (?:for \S+ +)?")  # it tells each reason several times
+_UNSET = re.compile(r'The \\?"?(\w+)\\?"? variable is not set', re.ASCII)
 _UNREACHABLE = re.compile(r"Error while fetching server API version|connect to (?:the )?Docker|timed out")
 
 stop = own_containers.stop
@@ -43,9 +47,8 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
         client.start(kept.id)
         return own_containers.read_started(client, kept.id)
     client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S)
-    own = labels.of_container(spec, number=number, color=color, release=release, gated=gated)
     try:
-        _create(client, spec, color, own)
+        _create(client, spec, number=number, color=color, release=release, gated=gated)
         made = _numbered(spec.name, color, number)
         if len(made) != 1:
             raise errors.Conflict(f"compose: made {len(made)} of {spec.name}; another program has changed their number")
@@ -62,26 +65,54 @@ def _numbered(service: str, color: str, number: int) -> list[model.Container]:
     return [container for container in containers(service) if (container.color, container.number) == (color, number)]
 
 
-def _create(client: docker.Client, spec: service_spec.Spec, color: str, own_labels: dict[str, str]) -> None:
+def _create(client: docker.Client, spec: service_spec.Spec, *, number: int, color: str, release: str,
+            gated: bool) -> None:
     """Have Compose make one more container of the file's service, without starting any."""
     assert spec.project is not None
     paths = _paths(spec.project)
     text = files.read_needed(paths[0], "compose:")
     service = color or spec.project.service or spec.name
-    extension = compose_project.extension(text, paths[0], service, {"image": spec.image, "labels": own_labels})
     program = [*_program(compose_project.is_version_1(text, paths[0])), "--project-directory", spec.project.folder,
                *(["--project-name", spec.project.name] if spec.project.name else [])]
     argv = [*program, *(word for path in paths for word in ("--file", path))]
-    alone = files.locked_folder(spec.project.folder, timeout_s=_CREATE_TIMEOUT_S)
+    keys = _resolve(argv, paths, service)["services"]
+    own = labels.of_container(spec, name=keys.get("container_name", ""), number=number, color=color, release=release,
+                              gated=gated, users=labels.of_file(keys.get("labels") or {}, spec.container_port))
+    extension = compose_project.extension(text, paths[0], service, {"image": spec.image, "labels": own})
+    # One at a time on this node: Compose counts a project's containers, and projects in two folders may have one name.
+    alone = files.locked_folder("/", timeout_s=_CREATE_TIMEOUT_S)
     with tempfile.TemporaryDirectory(prefix="lictor-") as folder, alone:
-        own = os.path.join(folder, "lictor.yml")
-        files.write_atomic(own, json.dumps(extension), durable=False)  # any JSON is YAML
+        path = os.path.join(folder, "lictor.yml")
+        files.write_atomic(path, json.dumps(extension), durable=False)  # any JSON is YAML
         # Counted right before, and alone: with a count that is too low Compose would end containers. lictor's own file
         # is left out, as it would add a service that the user's files do not have.
-        listed = _run([*argv, "ps", "--all", "--quiet", service], timeout_s=_PROBE_TIMEOUT_S).split()
+        listed = _run([*argv, "ps", "--all", "--quiet", service], timeout_s=_PROBE_TIMEOUT_S).stdout.split()
         count = sum(_is_instance(client, container_id) for container_id in listed)
-        _run([*argv, "--file", own, "up", "--no-start", "--no-deps", "--no-recreate", "--no-build",
+        if count and keys.get("container_name"):
+            raise errors.Refused(f"compose: service {service} of {paths[-1]} has the container_name "
+                                 f"{keys['container_name']}, and there is one; without that key there can be more")
+        _run([*argv, "--file", path, "up", "--no-start", "--no-deps", "--no-recreate", "--no-build",
               "--scale", f"{service}={count + 1}", service], timeout_s=_CREATE_TIMEOUT_S)
+
+
+def _resolve(argv: list[str], paths: list[str], service: str) -> dict[str, Any]:
+    """Have Compose resolve its files; returns what concerns the service, which is then below `services` alone.
+
+    Refused if Compose would leave a variable blank there: it says so, and goes on. Its other warnings are logged.
+    """
+    output = _run([*argv, "config"], timeout_s=_PROBE_TIMEOUT_S)
+    found = compose_project.resolved(output.stdout, service)
+    for line in dict.fromkeys(filter(None, map(str.strip, output.stderr.splitlines()))):
+        unset = _UNSET.search(line)
+        if not unset:
+            log.event("compose", file=paths[-1], service=service, warning=line[:300])
+            continue
+        given = _run([*argv, "config"], timeout_s=_PROBE_TIMEOUT_S, environ={unset[1]: "1"}).stdout
+        if compose_project.resolved(given, service) != found:
+            raise errors.Refused(f"compose: the variable {unset[1]} of {', '.join(paths)} is not set, and would be "
+                                 f"blank in service {service}; set it in {os.path.dirname(paths[0])}/.env")
+        log.event("compose", file=paths[-1], service=service, warning=f"{line[:300]} It is another service's")
+    return found
 
 
 def _is_instance(client: docker.Client, container_id: str) -> bool:
@@ -115,14 +146,17 @@ def _program(version_1: bool) -> list[str]:
                          "compose: neither `docker compose` nor `docker-compose` is on this node")
 
 
-def _run(argv: list[str], *, timeout_s: float) -> str:
+def _run(argv: list[str], *, timeout_s: float, environ: Mapping[str, str] | None = None) -> process.Output:
     """Run Compose. The variable makes an old docker-compose ask the engine for its version of the API."""
+    version = os.environ.get("COMPOSE_API_VERSION", "auto")
     try:
-        return process.run(argv, timeout_s=timeout_s, environ={"COMPOSE_API_VERSION": "auto", **os.environ})
+        return process.delegate(argv, timeout_s=timeout_s, environ={"COMPOSE_API_VERSION": version, **(environ or {})})
     except errors.CommandFailed as error:
-        # Indented lines are progress, or a traceback of Compose's own code.
-        lines = [line for line in _CONTROL.sub("", error.stderr or error.stdout).splitlines() if line[:1].strip()]
-        output = "; ".join(line.strip() for line in lines[-_LAST_LINES:]) or "no output"
+        # Indented lines, and those with dots, are progress, or a traceback of Compose's own code.
+        lines = [line for line in _CONTROL.sub("", error.stderr or error.stdout).splitlines()
+                 if line[:1].strip() and " ... " not in line]
+        reasons = dict.fromkeys(_FOR_WHOM.sub("", line).strip() for line in lines)
+        output = "; ".join([*reasons][-_LAST_LINES:]) or "no output"
         kind = errors.Unavailable if error.code is None or _UNREACHABLE.search(output) else errors.Refused
         how = "ran out of time" if error.code is None else f"exit code {error.code}"
         raise kind(f"compose: {how}: {output}") from error

@@ -16,6 +16,9 @@ remove = own_containers.remove
 in_flight = own_containers.in_flight
 logs = own_containers.logs
 
+_MOST_PROCESSES = 4096
+_LOG_BOUNDS = {"max-size": "10m", "max-file": "3"}
+
 
 def containers(service: str | None = None) -> list[model.Container]:
     return own_containers.containers(service, made_by="docker")
@@ -25,11 +28,12 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
     client = docker.connect()
     name = f"{model.catalog_name(spec.name, color)}-{number}"
     kept = client.inspect(name)
-    if kept and _is_kept(kept, spec.name, release):
+    if kept and _is_kept(kept, name, release):
         client.start(kept["Id"])
         return own_containers.read_started(client, kept["Id"])
     client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S)
-    container_id = client.create(name, definition(spec, name, number=number, color=color, release=release, gated=gated))
+    container_id = _create(client, name, definition(
+        spec, name, number=number, color=color, release=release, gated=gated))
     try:
         for network in spec.networks[1:]:
             client.connect_network(container_id, network)
@@ -54,7 +58,8 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
         "Env": [f"{name}={value}" for name, value in spec.environment_table.items()],
         "Cmd": spec.command_words or None,
         "Entrypoint": spec.entrypoint_words or None,
-        "Labels": labels.of_container(spec, number=number, color=color, release=release, gated=gated),
+        "Labels": labels.of_container(
+            spec, name=name, number=number, color=color, release=release, gated=gated),
         "Volumes": {volume: {} for volume in volumes},
         "StopTimeout": math.ceil(spec.stop_grace_period),
         "ExposedPorts": {key: {}} if port else {},
@@ -65,6 +70,8 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
             "RestartPolicy": {"Name": "no"},
             "ReadonlyRootfs": spec.read_only,
             "CapDrop": spec.cap_drop,
+            "SecurityOpt": ["no-new-privileges"],
+            "PidsLimit": _MOST_PROCESSES,
             "LogConfig": {"Type": spec.logging.driver, "Config": spec.logging.options},
             "NanoCpus": round(spec.resources.cpus * 1e9),
             "Memory": int(spec.resources.memory),
@@ -72,7 +79,21 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
     }
 
 
-def _is_kept(found: dict[str, Any], service: str, release: str) -> bool:
-    labels = found["Config"]["Labels"] or {}
+def _create(client: docker.Client, name: str, desired: dict[str, Any]) -> str:
+    """Create a container; its log is bounded if neither the spec nor the daemon bounds it.
+
+    Only a container that was created shows the daemon's own settings of logs, and nothing changes them afterwards.
+    """
+    container_id = client.create(name, desired)
+    log = (client.inspect(container_id) or {}).get("HostConfig", {}).get("LogConfig", {})
+    if log.get("Type") != "json-file" or "max-size" in (log["Config"] or {}):
+        return container_id
+    client.remove(container_id)
+    bounded = {"Type": log["Type"], "Config": {**_LOG_BOUNDS, **(log["Config"] or {})}}
+    return client.create(name, {**desired, "HostConfig": {**desired["HostConfig"], "LogConfig": bounded}})
+
+
+def _is_kept(found: dict[str, Any], name: str, release: str) -> bool:
+    own = found["Config"]["Labels"] or {}
     return found["State"]["Status"] == "exited" and (
-        labels.get(model.LABEL_SERVICE), labels.get(model.LABEL_RELEASE)) == (service, release)
+        labels.maker(name, own), own.get(model.LABEL_RELEASE)) == ("docker", release)

@@ -9,21 +9,20 @@ from typing import Any, Literal
 
 from lictor import errors, model
 from lictor.adapters import docker
+from lictor.engines import labels
 
 PULL_TIMEOUT_S = 600.0
-LABEL_COMPOSE = "com.docker.compose.project"  # Compose puts it on each container that it makes
 
 _ESTABLISHED = "01"
 _EXITED = re.compile(r"Exited \((-?\d+)\)")  # `Exited (137) 5 minutes ago`
 _HEALTH = re.compile(r"\b(?:starting|healthy|unhealthy)\b")
-_TASK_NAME = re.compile(r".*\.(\d+)\.[^.]+")  # SERVICE.SLOT.TASK
 
 
 def containers(service: str | None, made_by: Literal["docker", "compose", "swarm"]) -> list[model.Container]:
     """List the containers that one engine made, as `ContainerEngine.containers` describes it."""
     client = docker.connect()
     label = model.LABEL_SERVICE if service is None else f"{model.LABEL_SERVICE}={service}"
-    listed = [each for each in client.labelled(label) if _maker(each["Labels"]) == made_by]
+    listed = [each for each in client.labelled(label) if labels.maker(_listed_name(each), each["Labels"]) == made_by]
     if service is None:
         found = [_from_list(each) for each in listed]
     else:
@@ -96,27 +95,34 @@ def _is_loopback(address: str) -> bool:
     return ip.is_loopback or bool(ip.version == 6 and ip.ipv4_mapped and ip.ipv4_mapped.is_loopback)
 
 
-def _maker(labels: Mapping[str, str]) -> str:
-    return "swarm" if model.LABEL_TASK in labels else "compose" if LABEL_COMPOSE in labels else "docker"
-
-
 def _is_same(found: Mapping[str, Any] | None, known: model.Container) -> bool:
-    """Decide whether Docker still has a container; Refused if its labels do not name this service and number."""
+    """Decide whether Docker still has a container; Refused if its name and labels are not of this service and number.
+    """
     if found is None:
         return False
-    labels = found["Config"]["Labels"] or {}
-    if (labels.get(model.LABEL_SERVICE), _number(labels)) != (known.service, str(known.number)):
-        raise errors.Refused(f"docker: {known.name} ({known.id[:12]}) does not say that it is number "
+    name, own = _name(found), found["Config"]["Labels"] or {}
+    if not labels.maker(name, own) or (own.get(model.LABEL_SERVICE), labels.number(own)) != (
+            known.service, str(known.number)):
+        raise errors.Refused(f"docker: {name} ({known.id[:12]}) is not a container that lictor made as number "
                              f"{known.number} of {known.service}; it is left alone")
     if found["State"]["Paused"]:
         raise errors.Conflict(f"docker: {known.name} was paused meanwhile; it is left alone")
     return True
 
 
+def _name(inspected: Mapping[str, Any]) -> str:
+    return str(inspected["Name"]).removeprefix("/")
+
+
+def _listed_name(listed: Mapping[str, Any]) -> str:
+    """Find the name in Docker's list; "" once Docker has forgotten it. /OTHER/ALIAS is a link's."""
+    return next((name.removeprefix("/") for name in listed["Names"] or () if name.count("/") == 1), "")
+
+
 def _from_inspect(found: Mapping[str, Any]) -> model.Container:
     state = found["State"]
     return _labelled(
-        found["Config"]["Labels"] or {}, id=found["Id"], name=found["Name"].removeprefix("/"),
+        found["Config"]["Labels"] or {}, id=found["Id"], name=_name(found),
         image=found["Config"]["Image"], status=state["Status"], created_at=_epoch(found["Created"]),
         started_at=_epoch(state["StartedAt"]), health=_health((state.get("Health") or {}).get("Status", "")),
         is_out_of_memory=bool(state.get("OOMKilled")),
@@ -127,26 +133,18 @@ def _from_inspect(found: Mapping[str, Any]) -> model.Container:
 def _from_list(found: Mapping[str, Any]) -> model.Container:
     """Read the short form of Docker's list, as far as that goes."""
     created_at, exited = float(found["Created"]), _EXITED.match(found["Status"])
-    names = [name.removeprefix("/") for name in found["Names"] if name.count("/") == 1]  # /OTHER/ALIAS is a link's
     return _labelled(
-        found["Labels"], id=found["Id"], name=names[0] if names else found["Id"][:12],  # Docker forgets names first
+        found["Labels"], id=found["Id"], name=_listed_name(found) or found["Id"][:12],
         image=found["Image"], status=found["State"], created_at=created_at,
         started_at=0.0 if found["State"] == "created" else created_at, exit_code=int(exited[1]) if exited else None,
         health=_health(found["Status"]),
     )
 
 
-def _labelled(labels: Mapping[str, str], **facts: Any) -> model.Container:
-    number = _number(labels)
+def _labelled(given: Mapping[str, str], **facts: Any) -> model.Container:
     return model.Container(
-        service=labels.get(model.LABEL_SERVICE, ""), number=int(number) if number.isdecimal() else 0,
-        color=labels.get(model.LABEL_COLOR, ""), release=labels.get(model.LABEL_RELEASE, ""), **facts)
-
-
-def _number(labels: Mapping[str, str]) -> str:
-    """Read the number's label as it is; a task's number is its slot."""
-    task = _TASK_NAME.fullmatch(labels.get(model.LABEL_TASK_NAME, ""))
-    return task[1] if task else labels.get(model.LABEL_NUMBER, "")
+        service=given.get(model.LABEL_SERVICE, ""), number=int(labels.number(given) or 0),
+        color=given.get(model.LABEL_COLOR, ""), release=given.get(model.LABEL_RELEASE, ""), **facts)
 
 
 def _health(text: str) -> str:

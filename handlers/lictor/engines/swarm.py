@@ -16,6 +16,7 @@ from lictor.engines.protocols import Order
 from lictor.spec import service_spec
 from lictor.spec.settings import Settings
 
+_MOST_PROCESSES = 4096
 _RESTART_DELAY_S = 2.0  # also before the replacement of a task that lictor or a dead node ended
 _VOLUME = re.compile(r"(?:(?P<source>/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?(?P<target>/[^:]*)(?::(?P<options>[^:]*))?")
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
@@ -109,10 +110,10 @@ def definition(order: Order) -> dict[str, Any]:
               "Monitor": healthy_for}
     return {
         "Name": model.catalog_name(spec.name, color),
-        "Labels": labels.identify(spec.name, color=color, release=release),
+        "Labels": labels.identify(spec.name, engine="swarm", color=color, release=release),
         "TaskTemplate": {
             "ContainerSpec": _container(spec, color=color, release=release),
-            "Resources": {"Limits": _resources(spec), "Reservations": _resources(spec)},
+            "Resources": {"Limits": {**_resources(spec), "Pids": _MOST_PROCESSES}, "Reservations": _resources(spec)},
             "RestartPolicy": {"Condition": "any", "Delay": _nanoseconds(_RESTART_DELAY_S)},
             "Placement": {
                 "Constraints": spec.placement.constraints,

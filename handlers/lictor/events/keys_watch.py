@@ -18,6 +18,7 @@ from lictor.planner.desired import desired, route, specs_of
 from lictor.planner.service_state import State
 from lictor.routing import route_store
 from lictor.routing.follow import refresh
+from lictor.spec.allow import refusals
 from lictor.spec.keys import (
     Key,
     KeyCache,
@@ -164,7 +165,7 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
         log.event("not read", reason=describe_unknown(unknown, settings.prefix))
     node, before, after = client.agent().name, read_routes(settings), dict[str, Route]()
     for name in sorted(changed):
-        route = _route(settings.prefix, name, grouped, before.get(name), node)
+        route = _route(settings, name, grouped, before.get(name), node)
         if route:
             after[name] = route
     conflicts = {name: f"{settings.prefix}{name}/spec: {why}" for name, why in drop_conflicts(before, after).items()}
@@ -201,10 +202,11 @@ def _stays(old: Route | None, new: Route) -> bool:
     return old is not None and not old["removed"] and dict(claims("", old)) == dict(claims("", new))
 
 
-def _route(prefix: str, name: str, grouped: Mapping[str, Mapping[str, bytes]], old: Route | None,
+def _route(settings: Settings, name: str, grouped: Mapping[str, Mapping[str, bytes]], old: Route | None,
            node: str) -> Route | None:
     """Make the service's route; None: it never had one, or its spec is refused and the old route stays."""
-    service = desired(name, grouped.get(name, {}), State(), prefix, specs_of(grouped))
+    service = desired(name, grouped.get(name, {}), State(), settings.prefix, specs_of(grouped), lambda spec: refusals(
+        spec, settings.allow, settings.where) if spec.engine == "none" else [])
     for problem in service.problems:
         log.event("refused", service=name, reason=problem)
     if service.removed or service.spec and not service.spec.route:

@@ -1,8 +1,9 @@
 """The desired state of a service, from its keys below services/NAME/; refused input leaves the last good value."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +20,8 @@ _RELEASE_KEYS = ("image", "port", "environment", "env_file", "check", "command",
 # same release.
 _LATER_KEYS = {"project": None, "placement": placement.Placement()}
 MADE_FROM = (*_RELEASE_KEYS, *_LATER_KEYS)
+
+Refusals = Callable[[service_spec.Spec], list[str]]
 
 
 class Desired(NamedTuple):
@@ -56,15 +59,19 @@ class Desired(NamedTuple):
 
 
 def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "services/",
-            specs: Mapping[str, bytes] = {}) -> Desired:
+            specs: Mapping[str, bytes] = {}, refusals: Refusals = lambda _: []) -> Desired:
     """Read one service's keys. A value that is refused, or gone, is replaced by the last good one.
 
-    `specs`: the spec keys of other services, those that `look_alikes` names at least.
+    `specs`: the spec keys of other services, those that `look_alikes` names at least. `refusals` lists what this node
+    does not allow a spec to ask for; a removed service asks for nothing any more.
     """
     problems: list[str] = []
     removed, last_good = "removed" in keys, state.last_good
     why_held = _why_held(keys)
     table, spec = _spec(name, keys, last_good, problems, f"{prefix}{name}/spec", specs)
+    if spec and not removed:
+        table, spec = _allowed(table, spec, last_good, problems, f"{prefix}{name}/spec", refusals)
+        problems += _live_refusals(state, spec, refusals)
     if spec is None or table is None:
         return Desired(name, None, None, 0, "", "", why_held, removed, tuple(problems))
     image = _image(keys, last_good, spec, problems, f"{prefix}{name}/image")
@@ -150,6 +157,29 @@ def _spec(name: str, keys: Mapping[str, bytes], last_good: LastGood, problems: l
         return last_good.spec, service_spec.parse_spec(last_good.spec, key) if last_good.spec else None
     except errors.Refused:
         return None, None  # damaged, or stored by another version that allowed more
+
+
+def _allowed(table: dict[str, Any] | None, spec: service_spec.Spec, last_good: LastGood, problems: list[str], key: str,
+             refusals: Refusals) -> tuple[dict[str, Any] | None, service_spec.Spec | None]:
+    """Return the spec if this node allows it, else the last good one if that is allowed."""
+    refused = refusals(spec)
+    problems += [f"{key}: {problem}" for problem in refused]
+    if not refused:
+        return table, spec
+    with contextlib.suppress(errors.Refused):
+        before = service_spec.parse_spec(last_good.spec, key)
+        if not refusals(before):
+            return last_good.spec, before
+    return None, None
+
+
+def _live_refusals(state: State, spec: service_spec.Spec | None, refusals: Refusals) -> list[str]:
+    """List what this node does not allow of the live spec, which new instances are made from until a release."""
+    with contextlib.suppress(errors.Refused):
+        live = service_spec.parse_spec(state.release.live, "") if state.release.live else None
+        if live and spec and (live.name, live.engine) == (spec.name, spec.engine):
+            return [f"the live spec: {problem}" for problem in refusals(live)]
+    return []
 
 
 def _problem(spec: service_spec.Spec, name: str, last_good: LastGood) -> str:

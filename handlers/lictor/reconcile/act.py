@@ -4,6 +4,8 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+import msgspec
+
 from lictor import errors, model
 from lictor.adapters import files, log
 from lictor.adapters.consul import transactions
@@ -16,9 +18,10 @@ from lictor.planner.observation import Observation, Reservation, drain_mark, dra
 from lictor.planner.service_state import LastOrder
 from lictor.reconcile import history, state_store
 from lictor.reconcile.context import Context
-from lictor.spec import service_spec
+from lictor.spec import allow, service_spec
 
 _LOG_LINES = 20
+_ENV_FILE_LIMIT_BYTES = 64 * 1024
 
 
 class Executor:
@@ -101,7 +104,7 @@ class Executor:
         gated = bool(spec.release.smoke and not action.color and rollout and action.release == rollout.release)
         try:
             container = CONTAINER_ENGINES[spec.engine].start(
-                _with_env_files(spec), number=action.number, color=action.color, release=desired.fingerprint(spec),
+                self._bounded(spec), number=action.number, color=action.color, release=desired.fingerprint(spec),
                 gated=gated)
         except errors.LictorError as error:
             with contextlib.suppress(errors.LictorError):  # the engine's reason is the one that helps
@@ -179,7 +182,7 @@ class Executor:
             self._keep_order(action.color, next_state.order_begun(
                 self._observation.state, action, spec.image, time.time()))
         with self._failures_counted(action):
-            order = Order(_with_env_files(spec), action.color, action.replicas, action.release)
+            order = Order(self._bounded(spec), action.color, action.replicas, action.release)
             output = give(self._settings, order, self._writer.lost)
         self._keep_order(action.color, LastOrder(action.replicas, action.release, time.time(), image=spec.image))
         return output
@@ -217,6 +220,18 @@ class Executor:
         output = engine.logs(container, lines=_LOG_LINES)
         engine.end(container, grace_s=self._spec.stop_grace_period)
         return output
+
+    def _bounded(self, spec: service_spec.Spec) -> service_spec.Spec:
+        """Read the env files of this node in, if it allows the spec; a key of `environment` wins, then the later file.
+        """
+        bound, where = self._settings.allow, self._settings.where
+        allow.require(spec, bound, where)
+        table: dict[str, str] = {}
+        for path in spec.env_files:
+            text, real_path = files.read_regular(path, f"{spec.name}: env_file", limit_bytes=_ENV_FILE_LIMIT_BYTES)
+            allow.require(msgspec.structs.replace(spec, env_file=real_path), bound, where)  # what was opened
+            table |= service_spec.parse_env_file(text)
+        return desired.with_environment(spec, {**table, **spec.environment_table})
 
     def _keep_order(self, color: str, order: LastOrder | None) -> None:
         state, index = self._states.read(self._name)
@@ -268,11 +283,3 @@ def live_spec(observation: Observation) -> service_spec.Spec:
         if (live.name, live.engine) == (observation.desired.name, observation.desired.spec.engine):
             return live
     return observation.desired.spec
-
-
-def _with_env_files(spec: service_spec.Spec) -> service_spec.Spec:
-    """Read the env files of this node in; a key of `environment` wins, then the later file."""
-    table: dict[str, str] = {}
-    for path in spec.env_files:
-        table |= service_spec.parse_env_file(files.read_needed(path, f"{spec.name}: env_file"))
-    return desired.with_environment(spec, {**table, **spec.environment_table})

@@ -17,7 +17,7 @@ def send(settings: Settings, record: dict[str, Any]) -> None:
     try:
         text = json.dumps(record)
         if notify.command:
-            process.run([*notify.command], timeout_s=_LIMIT_S, stdin=text)
+            process.delegate([*notify.command], timeout_s=_LIMIT_S, stdin=text)
         else:
             _post(notify, text)
     except Exception as error:  # of any kind: it must not stop the healing

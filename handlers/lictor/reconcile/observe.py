@@ -7,7 +7,7 @@ from lictor import errors, model
 from lictor.adapters import clock
 from lictor.planner import next_state, release
 from lictor.planner.actions import Action, Confirm
-from lictor.planner.desired import Desired, desired, look_alikes, specs_of
+from lictor.planner.desired import Desired, look_alikes, specs_of
 from lictor.planner.members import candidates, members
 from lictor.planner.observation import Observation
 from lictor.reconcile import responsibility, scheduler_view, smoke_test
@@ -36,9 +36,9 @@ def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: 
     if certain:
         _require_by_name(context, prefix, keys)
     stored = StateStore(context.client).read(name)
-    service = desired(name, keys, stored.state, context.settings.prefix)
+    service = responsibility.read_desired(context, name, keys, stored.state)
     if service.spec and (others := look_alikes(service.spec)):
-        service = desired(name, keys, stored.state, context.settings.prefix, _specs(context, others))
+        service = responsibility.read_desired(context, name, keys, stored.state, _specs(context, others))
     entries = [entry for each in service.catalog_names for entry in context.client.health(each, consistent=certain)]
     return _reading(FleetReader(context, name), service, stored, instances(entries), idle_reads, certain=certain)
 
@@ -62,7 +62,7 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
     reader, readings, specs = FleetReader(context), {}, specs_of(grouped)
     for name in names(grouped, reader.states):
         stored = reader.states.get(name, Stored())
-        service = desired(name, grouped.get(name, {}), stored.state, context.settings.prefix, specs)
+        service = responsibility.read_desired(context, name, grouped.get(name, {}), stored.state, specs)
         registered = instances(entry for each in service.catalog_names for entry in entries.get(each, []))
         readings[name] = _reading(reader, service, stored, registered, {}, certain=False)
     return readings

@@ -1,14 +1,33 @@
 """The nodes' share of a service: which node acts for it, which reports bad input, and what is wrong with that."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Mapping
 
 from lictor import model
 from lictor.adapters import heartbeat
 from lictor.adapters.consul.client import Client
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
-from lictor.planner.desired import Desired
+from lictor.planner.desired import Desired, desired
 from lictor.planner.observation import Observation
+from lictor.planner.service_state import State
 from lictor.reconcile.context import Context
+from lictor.spec import allow
+from lictor.spec.service_spec import Spec
+
+
+def read_desired(context: Context, name: str, keys: Mapping[str, bytes], state: State,
+                 specs: Mapping[str, bytes] = {}) -> Desired:
+    """Read a service's keys, bounded by what this node allows where it is the one to act."""
+    return desired(name, keys, state, context.settings.prefix, specs, functools.partial(_refusals, context))
+
+
+def _refusals(context: Context, spec: Spec) -> list[str]:
+    found = allow.refusals(spec, context.settings.allow, context.settings.where)
+    if not found or spec.engine == "none":
+        return found
+    if spec.engine in SCHEDULERS:
+        return found if SCHEDULERS[spec.engine].acts_here(context.settings) else []
+    return found if spec.node == context.node else []
 
 
 def acts_here(context: Context, service: Desired) -> bool:

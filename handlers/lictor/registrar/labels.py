@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lictor import model
+from lictor.engines.labels import maker
 
 OWN_KEYS = ("name", "id", "tags", "check_http", "check_http_method", "check_https", "check_https_method", "check_tcp",
             "check_ttl", "check_grpc", "check_grpc_use_tls", "check_tls_skip_verify", "check_interval",
@@ -20,29 +21,30 @@ _MOST_META = 64 - 5  # Consul takes 64, and lictor has five of its own
 _LONGEST_TAG = 4096
 
 
-def read_settings(config: Mapping[str, Any], image: Mapping[str, Any] | None) -> dict[str, str]:
+def read_settings(container: Mapping[str, Any], image: Mapping[str, Any] | None) -> dict[str, str]:
     """Collect all SERVICE_* by lower-case key without the prefix; a label wins over a variable, as with registrator.
 
     What `image` (the image's configuration) has too counts for nothing. A container that lictor started is described
-    by its labels alone, so that no image can redirect it.
+    by the labels that lictor set alone, so that no image can redirect it.
     """
-    labels = config.get("Labels") or {}
-    variables = config.get("Env") or []
-    if image is not None and not is_own(labels, image):
-        inherited = image.get("Labels") or {}
-        labels = {key: value for key, value in labels.items() if inherited.get(key) != value}
-        variables = [entry for entry in variables if entry not in set(image.get("Env") or [])]
-    if model.LABEL_SERVICE in labels:
-        variables = []
-    table = {**dict(entry.partition("=")[::2] for entry in variables), **labels}
+    labels = container["Config"].get("Labels") or {}
+    if is_own(container):
+        table = {key: labels[key] for key in labels.get(model.LABEL_REGISTERS, "").split() if key in labels}
+    else:
+        table = _users(labels, container["Config"].get("Env") or [], image or {})
     return {key.removeprefix(_PREFIX).lower(): value.strip() for key, value in table.items()
             if key.startswith(_PREFIX)}
 
 
-def is_own(labels: Mapping[str, str], image: Mapping[str, Any]) -> bool:
-    """Decide whether lictor started the container, and not only the one that its image was made of."""
-    service = labels.get(model.LABEL_SERVICE)
-    return service is not None and service != (image.get("Labels") or {}).get(model.LABEL_SERVICE)
+def _users(labels: Mapping[str, str], variables: list[str], image: Mapping[str, Any]) -> dict[str, str]:
+    inherited, inherited_variables = image.get("Labels") or {}, image.get("Env") or []
+    return {**dict(entry.partition("=")[::2] for entry in variables if entry not in inherited_variables),
+            **{key: value for key, value in labels.items() if inherited.get(key) != value}}
+
+
+def is_own(container: Mapping[str, Any]) -> bool:
+    """Decide whether lictor started the container, and not only one that its image was made of."""
+    return bool(maker(container["Name"].removeprefix("/"), container["Config"].get("Labels") or {}))
 
 
 def of_port(settings: Mapping[str, str], number: int) -> tuple[dict[str, str], dict[str, str]]:

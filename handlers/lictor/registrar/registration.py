@@ -57,7 +57,7 @@ def registrations(container: Mapping[str, Any], options: Options, *, joined: Map
         return [], []
     found: dict[str, Registration] = {}
     refused: list[str] = []
-    settings = labels.read_settings(container["Config"], image)
+    settings = labels.read_settings(container, image)
     ports, why_no_other = list_ports(container, labels.by_port(settings), address=options.address,
                                      internal=options.internal, joined=joined)
     for port in ports:
@@ -97,8 +97,7 @@ def _general_wishes(container: Mapping[str, Any], settings: Mapping[str, str], o
 
     lictor names the containers of all of its services, also of those that have no port.
     """
-    is_own = model.LABEL_SERVICE in (container["Config"].get("Labels") or {})
-    if is_own or options.explicit and not settings.get("name"):
+    if labels.is_own(container) or options.explicit and not settings.get("name"):
         return []
     return [f"SERVICE_{key.upper()}" for key in labels.OWN_KEYS if settings.get(key)]
 
@@ -126,9 +125,10 @@ def _registration(container: Mapping[str, Any], port: Port, values: Mapping[str,
         "Address": port.address, "Port": port.host_port,
         "Tags": [*tags, *labels.read_tags(options.tags)[0], *udp], "Meta": meta, **({"Check": check} if check else {}),
     }
+    joins = labels.is_own(container) and bool(given.get(model.LABEL_GATE))
     paused = container["State"]["Status"] == "paused"
-    return Registration(service_id, name, container["Id"], definition, health, model.LABEL_GATE in given, paused,
-                        usual_id), [*bad_tags, *bad_meta, *not_run]
+    return Registration(service_id, name, container["Id"], definition, health, joins, paused, usual_id), [
+        *bad_tags, *bad_meta, *not_run]
 
 
 def _at_labelled_address(port: Port, given: Mapping[str, str], options: Options) -> Port:

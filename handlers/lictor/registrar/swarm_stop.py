@@ -20,8 +20,8 @@ def stop_signals(container: Mapping[str, Any]) -> frozenset[int]:
     Besides these, operators send signals to containers for other reasons.
     """
     config = container["Config"]
-    if model.LABEL_TASK not in (config.get("Labels") or {}):
-        return frozenset()
+    if (config.get("Labels") or {}).get(model.LABEL_TASK_NAME) != container["Name"].removeprefix("/"):
+        return frozenset()  # an image may bring Swarm's labels, but not the name of a task
     return _ALWAYS | {_number(config.get("StopSignal") or "SIGTERM")}
 
 

@@ -54,6 +54,17 @@ def extension(text: str, path: str, service: str, keys: dict[str, Any]) -> dict[
     return {**({"version": top["version"]} if "version" in top else {}), "services": {service: keys}}
 
 
+def resolved(text: str, service: str) -> dict[str, Any]:
+    """Read what Compose makes of its files (`config`), without the other services of them."""
+    import yaml  # late: each reconcile would load it, and few need it
+
+    try:
+        table = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return {**table, "services": (table.get("services") or {}).get(service) or {}}
+    except (yaml.YAMLError, AttributeError, TypeError) as error:
+        raise errors.Refused(f"compose: config printed no compose file: {type(error).__name__}") from error
+
+
 def is_version_1(text: str, path: str) -> bool:
     """Decide whether a compose file is of the first format: services at its top, which Compose 2 cannot read."""
     return _is_version_1(_top(text, path))

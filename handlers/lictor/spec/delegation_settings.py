@@ -29,6 +29,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
 
     scale: Argv
     redeploy: Argv = ()
+    services: Annotated[tuple[str, ...], msgspec.Meta(description="a list of services' names")] = ()  # (): any
     timeout_s: Duration = Duration(600)
 
     def __post_init__(self) -> None:
@@ -41,6 +42,10 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
             if placeholders.find_used(argv[0]):
                 raise ValueError(f"{key} begins with {argv[0]!r}; the program itself must not be a template: a "
                                  "service's name would choose what is run")
+            for word in argv:
+                if not self.services and "name" in placeholders.find_used(word) and ("/" in word or "{name}." in word):
+                    raise ValueError(f"services is missing; it must list the services' names, as {key} holds {word!r}: "
+                                     "who names services would choose the file")
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from lictor import errors
 from lictor.spec import plain_tables
+from lictor.spec.allow import Allow
 from lictor.spec.quantities import Duration
 
 if TYPE_CHECKING:
@@ -100,8 +101,14 @@ class Settings(NamedTuple):
     watch: Watch = Watch()
     heal: Heal = Heal()
     notify: Notify | None = None  # None: nobody is notified
+    allow: Allow = Allow()
     command: "Command | None" = None  # None: this node does not act for services with engine command
     webhook: "Webhook | None" = None
+
+    @property
+    def where(self) -> str:
+        """The file, for people."""
+        return self.path or DEFAULT_PATH
 
     @property
     def templates_dir(self) -> str:
@@ -110,7 +117,7 @@ class Settings(NamedTuple):
 
 
 _KINDS = {"prefix": str, "state_dir": str, "nginx": Annotated[Nginx, "a table, or false on a node without nginx"],
-          "watch": Watch, "heal": Heal, "notify": Notify, "command": dict, "webhook": dict}
+          "watch": Watch, "heal": Heal, "notify": Notify, "allow": Allow, "command": dict, "webhook": dict}
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -131,6 +131,7 @@ def _consul(settings: Settings, client: Client) -> Iterator[Test]:
     yield Test("Consul", lambda: f"{client.agent().name} knows the leader {client.leader()}",
                "start the agent; CONSUL_HTTP_ADDR names it; the token needs agent:read")
     yield Test("script checks", lambda: _script_checks(client), restart, "Consul")
+    yield Test("ACLs", lambda: _acls(client), "switch acl on, with default_policy deny", "Consul")
     yield Test("connections", lambda: _connections(settings, client), restart, "Consul")
     yield Test("descriptors", lambda: check_descriptors(settings, detect.read_agents_descriptors("/")), restart)
     yield Test("timer", lambda: _timer(settings, client),
@@ -172,6 +173,17 @@ def _script_checks(client: Client) -> str:
         raise errors.Refused("enable_script_checks is on: a right to register services is a right to run programs on "
                              "this node. enable_local_script_checks is enough")
     return "enable_local_script_checks is on"
+
+
+def _acls(client: Client) -> str:
+    """Test that only the holder of a token may write keys: what stands in them is run, by Docker."""
+    agent = client.agent_settings()
+    if not agent.get("ACLsEnabled"):
+        raise errors.Refused("ACLs are off. Any local user is root here, as far as [allow] lets a spec go: whoever "
+                             "reaches the agent writes keys, and they are run")
+    if agent.get("ACLDefaultPolicy") != "deny":
+        raise errors.Refused("acl.default_policy is not deny. Any local user is root here all the same")
+    return "on, and deny is the default"
 
 
 def _connections(settings: Settings, client: Client) -> str:

@@ -1,0 +1,92 @@
+"""`[allow]` of the settings: the bound of what a spec may ask of this node. Closed by default. Pure.
+
+A writer of Consul's keys chooses what a spec says; only root of the node chooses this.
+"""
+
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from lictor import errors
+from lictor.spec import plain_tables
+
+if TYPE_CHECKING:
+    from lictor.spec.service_spec import Spec
+
+_OF_THE_HOST = re.compile(r"host|none|container:.*", re.DOTALL)  # networks that no pattern allows
+_VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
+
+
+class Allow(NamedTuple):
+    """The bounds. An env file or a folder that ends with /* is all that is below; * in a name is any text."""
+
+    mounts: tuple[str, ...] = ()  # whole paths of the host; with :ro behind one it may only be read
+    env_files: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()  # folders of Compose projects
+    networks: tuple[str, ...] = ("*",)  # host, none and container:NAME only if they are listed by name
+    services: tuple[str, ...] = ("*",)
+
+    def check(self) -> None:
+        for key in ("mounts", "env_files", "projects"):
+            for path in getattr(self, key):
+                plain_tables.require_absolute(key, path)
+                if "*" in (path if key == "mounts" else path.removesuffix("/*")):
+                    raise ValueError(f"{key} holds {path!r}; it must hold whole paths"
+                                     f"{'' if key == 'mounts' else ', or /FOLDER/* for all that is below it'}")
+
+
+def refusals(spec: "Spec", allow: Allow, where: str, resolve: Callable[[str], str] = os.path.realpath) -> list[str]:
+    """List what a spec asks for and this node does not allow: the key, what was given, and the setting that allows it.
+
+    `where` names the file of the settings. `resolve` follows the symbolic links of a path.
+    """
+    return [f"{key} is {given[:200]!r}; this node does not allow it: list {needed[:200]!r} in {setting} of [allow] in "
+            f"{where}" for key, given, setting, needed in _asked(spec)
+            if not _is_allowed(setting, needed, getattr(allow, setting), resolve)]
+
+
+def require(spec: "Spec", allow: Allow, where: str) -> None:
+    """Raise Refused for what the node does not allow: to be asked right before an engine is, of what it will get."""
+    refused = refusals(spec, allow, where)
+    if refused:
+        raise errors.Refused(f"{spec.name}: {'; '.join(refused)}")
+
+
+def _asked(spec: "Spec") -> Iterator[tuple[str, str, str, str]]:
+    """Yield the key, what was given, the setting that bounds it, and the entry that would allow it."""
+    yield "name", spec.name, "services", spec.name
+    if spec.engine == "none":
+        return
+    for volume in spec.volumes:
+        source, colon, rest = volume.partition(":")
+        if colon and not _VOLUME_NAME.fullmatch(source):
+            is_read_only = "ro" in rest.partition(":")[2].split(",")
+            yield "volumes", volume, "mounts", source + (":ro" if is_read_only else "")
+    for path in spec.env_files:
+        yield "env_file", path, "env_files", path
+    if spec.project:
+        yield "project.folder", spec.project.folder, "projects", spec.project.folder
+    for network in spec.networks:
+        yield "networks", network, "networks", network
+
+
+def _is_allowed(setting: str, needed: str, allowed: Iterable[str], resolve: Callable[[str], str]) -> bool:
+    if setting == "networks" and _OF_THE_HOST.fullmatch(needed):
+        return needed in allowed
+    if setting in ("networks", "services"):
+        return any(fnmatch.fnmatchcase(needed, pattern) for pattern in allowed)
+    if setting == "mounts":
+        return _is_mount_allowed(needed, allowed, resolve)
+    path = resolve(needed)  # a symbolic link is no way out of a tree
+    return any(path.startswith(resolve(pattern.removesuffix("/*") or "/").rstrip("/") + "/")
+               if pattern.endswith("/*") else path == resolve(pattern) for pattern in allowed)
+
+
+def _is_mount_allowed(needed: str, allowed: Iterable[str], resolve: Callable[[str], str]) -> bool:
+    """Compare the path itself, as Docker resolves it once more: no link on the way may be the container's."""
+    path, may_be_read_only = needed.removesuffix(":ro"), needed.endswith(":ro")
+    listed = {each.removesuffix(":ro") for each in allowed if may_be_read_only or not each.endswith(":ro")}
+    return ".." not in path.split("/") and os.path.normpath(path) in {
+        *map(os.path.normpath, listed), *map(resolve, listed)}
