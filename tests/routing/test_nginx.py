@@ -7,16 +7,17 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import pytest
 
 from lictor import errors
 from lictor.adapters import files
+from lictor.adapters.consul.client import Client as ConsulClient
 from lictor.events import script, survey
 from lictor.model import Clock
+from lictor.routing import follow, peers, publish, route_store, templates
 from lictor.routing import nginx as lictor_nginx
-from lictor.routing import peers, publish, route_store, templates
 from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Settings
 
@@ -548,6 +549,135 @@ def test_a_users_own_upstream_that_does_not_include_the_peers_is_refused(
     put(settings, "books", 9001)
     assert publish.publish(settings) == []
     assert "it must give one upstream lictor_books with `include {{ peers_file }};`" in capsys.readouterr().err
+
+
+def test_peers_that_no_file_takes_any_more_are_called_frozen(
+        settings: Settings, nginx: Nginx, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An own template of the older form, whose files hold the peers."""
+    template, path = tmp_path / "templates" / "upstream.conf.j2", f"{nginx.conf_dir}/upstreams/lictor_books.conf"
+    put(settings, "books", 9001)
+    put(settings, "shelves", 9001)
+    assert publish.publish(settings) == ["books", "shelves"]
+    files.write_atomic(path, "# Written by lictor\nupstream lictor_books { server 127.0.0.1:9001; }\n")
+    template.write_text("upstream lictor_{{ name }} { server 127.0.0.1:9001; }")
+    for name in ("books", "shelves"):
+        change_peers(settings, name, 9002)
+    assert publish.publish(settings, ["books", "shelves"]) == ["shelves"]
+    assert "service=books outcome=frozen" in capsys.readouterr().err
+    problem, = survey._frozen(settings)
+    assert problem.startswith("books: its peers are frozen")
+    publish.publish(settings, ["books"])
+    assert "outcome=frozen" not in capsys.readouterr().err and len(survey._frozen(settings)) == 1
+    template.unlink()
+    assert publish.publish(settings, ["books"]) == ["books"] and survey._frozen(settings) == []
+
+
+def damage_lock(settings: Settings, nginx: Nginx) -> None:
+    os.mkdir(f"{settings.state_dir}/locks/route:bad.lock")
+
+
+def damage_live_lock(settings: Settings, nginx: Nginx) -> None:
+    os.mkdir(f"{settings.state_dir}/locks/live:bad.lock")
+
+
+def damage_route(settings: Settings, nginx: Nginx) -> None:
+    files.write_json(f"{settings.state_dir}/routes/bad.json", {
+        "service": 7, "host": ["x"], "path": {}, "empty_ok": 1, "removed": None, "aliases": "x"})
+
+
+def damage_published(settings: Settings, nginx: Nginx) -> None:
+    table = files.read_json(f"{settings.state_dir}/peers/bad.json")
+    files.write_json(f"{settings.state_dir}/peers/bad.json", {
+        **table, "peers": [{"address": 7, "port": "80; }", "weight": None}], "empty_since": "x"})
+
+
+def give_hostile_peers(settings: Settings, nginx: Nginx) -> None:
+    route_store.write_published(settings.state_dir, "bad", published(settings, "bad")._replace(
+        peers=(peers.Peer("127.0.0.1; } server {", 80),)))
+
+
+def take_its_files(settings: Settings, nginx: Nginx) -> None:
+    for folder in ("peers/bad.conf", "live/bad.peers"):
+        os.makedirs(f"{nginx.conf_dir}/{folder}/x")
+
+
+def take_one_file(settings: Settings, nginx: Nginx) -> None:
+    os.makedirs(f"{nginx.conf_dir}/peers/bad.empty/x")
+
+
+def give_hostile_names(settings: Settings, nginx: Nginx) -> None:
+    for name in ("a b", "$(x)", "UPPER", "..", "x" * 200):
+        put_route(settings, name, path="/bad")
+
+
+def give_hostile_route(settings: Settings, nginx: Nginx) -> None:
+    put_route(settings, "bad", path="/x; } server { root /etc", host="a b")
+
+
+class Catalogue(NamedTuple):
+    entries: dict[str, list[dict[str, Any]]]
+
+    def health(self, name: str, *, consistent: bool) -> list[dict[str, Any]]:
+        return self.entries[name]
+
+
+@pytest.mark.parametrize("mode", ["reload", "live"])
+@pytest.mark.parametrize("damage", [damage_lock, damage_live_lock, damage_route, damage_published, give_hostile_peers,
+                                    take_its_files, take_one_file, give_hostile_names, give_hostile_route])
+def test_what_is_wrong_with_one_service_holds_up_no_other(settings: Settings, nginx: Nginx, mode: str,
+                                                          damage: Callable[[Settings, Nginx], None]) -> None:
+    settings = with_nginx(settings, mode=mode)
+    with Backend("a") as a:
+        for name in ("alpha", "bad", "zeta"):
+            put(settings, name, a.port)
+        damage(settings, nginx)
+        entries = {name: [{"Node": {"Node": "node-1"}, "Checks": [], "Service": {
+            "ID": f"{name}-{a.port}", "Service": name, "Address": "127.0.0.1", "Port": a.port,
+            "Meta": {"lictor-engine": "docker"}}}] for name in ("alpha", "bad", "zeta")}
+        follow.sweep(settings, entries, cast(ConsulClient, Catalogue(entries)))
+        assert is_confirmed(settings, "alpha") and is_confirmed(settings, "zeta")
+        assert [nginx.get(f"/{name}")[0] for name in ("alpha", "zeta")] == [200, 200]
+
+
+@pytest.mark.parametrize("mode", ["reload", "live"])
+def test_a_route_that_the_users_configuration_answers_is_refused_with_its_file(
+        settings: Settings, nginx: Nginx, tmp_path: Path, mode: str, capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = with_nginx(settings, mode=mode)
+    text, site = text_of(nginx.main_conf), tmp_path / "site.conf"
+    own_server = (f"server {{ listen 127.0.0.1:{nginx.port};\n server_name b.example.com; return 204; }}\n")
+    with Backend("a") as a:
+        put(settings, "books", a.port, path="/books")
+        put(settings, "hosted", a.port, path="/", host="a.example.com")
+        assert publish.publish(settings) == ["books", "hosted"]
+        site.write_text(own_server)
+        snippet = f"include {nginx.conf_dir}/lictor.conf"
+        files.write_atomic(nginx.main_conf, text.replace(snippet, f"include {site}; {snippet}").replace(
+            "location = ", "location ~ ^/own/ { return 204; } location /mine { return 204; } location = "))
+        nginx.send(signal.SIGHUP)
+        wait_for(lambda: nginx.get("/mine")[0] == 204, "the user's own are served")
+        put_route(settings, "books", path="/own/books")
+        put(settings, "new", a.port, path="/mine")
+        put_route(settings, "hosted", path="/", host="b.example.com")
+        assert publish.publish(settings, ["books", "hosted", "new"]) == []
+        reasons = {name: (refusal := published(settings, name).refusal) and refusal.reason
+                   for name in ("books", "hosted", "new")}
+        line = 1 + text_of(nginx.main_conf).partition("location ~")[0].count("\n")
+        assert reasons == {
+            "books": f"path /own/books is answered by location ~ ^/own/ in {nginx.main_conf}:{line}, and not by this "
+                     "service; take that away, or have another route",
+            "hosted": f"host b.example.com is answered by the server in {site}:1, and not by this service; take that "
+                      "away, or have another route",
+            "new": f"path /mine is answered by location /mine in {nginx.main_conf}:{line}, and not by this service; "
+                   "take that away, or have another route"}
+        assert "path /own/books is answered" in survey._unconfirmed(settings)[0]
+        assert nginx.get("/books")[0] == 200 and nginx.get("/", host="a.example.com")[0] == 200
+        assert nginx.get("/", host="b.example.com")[0] == 204
+        files.write_atomic(nginx.main_conf, text)
+        assert publish.publish(settings, ["books", "hosted", "new"]) == ["books", "hosted", "new"]
+        assert [nginx.get(path)[0] for path in ("/own/books", "/mine", "/books")] == [200, 200, 404]
+        assert nginx.get("/", host="b.example.com")[0] == 200
 
 
 def test_nginx_in_a_container(settings: Settings, nginx: Nginx, docker: Docker, tmp_path: Path,

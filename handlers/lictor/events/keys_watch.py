@@ -173,7 +173,10 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
         if refused_before.get(name) != why:
             log.event("refused", service=name, reason=why)
     for name, route in after.items():
-        files.write_json(os.path.join(settings.state_dir, "routes", f"{name}.json"), route)
+        try:
+            files.write_json(os.path.join(settings.state_dir, "routes", f"{name}.json"), route)
+        except OSError as error:  # the others' can be written, perhaps, and this one's next time
+            conflicts[name] = f"its route cannot be written: {error}"
     confirmed = refresh(settings, after, client) if after else []
     standing = {name: why for name, why in refused_before.items() if name not in changed and name in grouped}
     return {**standing, **conflicts}, set(confirmed)

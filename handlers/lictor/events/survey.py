@@ -113,7 +113,7 @@ def _problems(context: Context, observations: Mapping[str, Observation], own: It
     breakers = {name: breaker for name in own if (breaker := observations[name].state.breaker)}
     return [*(f"{name}: {problem}" for name, each in observations.items()
               if responsibility.reports_here(each.desired, context.node) for problem in each.desired.problems),
-            *keys_watch.describe_refused(context.settings),
+            *keys_watch.describe_refused(context.settings), *_frozen(context.settings),
             *(f"{name}: the breaker is open: {breaker.why}. Running containers are left alone; `lictor why {name}` "
               f"shows the evidence, `lictor resume {name}` closes it" for name, breaker in breakers.items())]
 
@@ -137,6 +137,14 @@ def _unconfirmed(settings: Settings) -> list[str]:
         return []
     texts = {name: _unserved(settings, settings.nginx.mode, name) for name in route_store.names(settings.state_dir)}
     return [f"{name}: {text}" for name, text in texts.items() if text]
+
+
+def _frozen(settings: Settings) -> list[str]:
+    """Name the services whose requests go to earlier peers, as neither new files nor old ones take other ones."""
+    frozen = [name for name in route_store.names(settings.state_dir)
+              if (published := route_store.published(settings.state_dir, name)) and route_store.is_frozen(published)]
+    return [f"{name}: its peers are frozen: its files are refused, and those in force do not include "
+            f"peers/{name}.conf. nginx goes on asking the ones it has, gone or not" for name in frozen]
 
 
 def _unserved(settings: Settings, mode: str, name: str) -> str:

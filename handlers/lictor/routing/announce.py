@@ -22,12 +22,17 @@ def tell(client: Client, state_dir: str, node: str, names: Iterable[str]) -> Non
     with files.locked(os.path.join(state_dir, "locks", ":served.lock")):  # so that older news never comes last
         texts = {f"{PREFIX}{name}/{node}": json.dumps({"instances": published.instances}).encode()
                  for name in names if (published := route_store.published(state_dir, name)) and published.confirmed}
-        news = _news(client, texts)
+        news, failures = _news(client, texts), []
         for batch in _batches({key: texts[key] for key in news}):
-            if len(batch) == 1:
-                client.put(*batch[0], cas=news[batch[0][0]])
-            else:
-                client.commit([transactions.cas(key, text, news[key]) for key, text in batch])
+            try:
+                if len(batch) == 1:
+                    client.put(*batch[0], cas=news[batch[0][0]])
+                else:
+                    client.commit([transactions.cas(key, text, news[key]) for key, text in batch])
+            except errors.LictorError as error:  # of a key that may not be written, say: the others are
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
 
 def report(state_dir: str, token_file: str | None, names: Iterable[str]) -> int:

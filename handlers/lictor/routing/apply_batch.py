@@ -90,9 +90,13 @@ class Batch:
             return []
         began, listed = time.monotonic(), " ".join(changes)
         new = [name for name, change in changes.items() if change.files.is_new_to_nginx(self.conf_dir)]
-        for name, change in changes.items():
-            self._begin(name, change.target)
-        nginx.swap(self.conf_dir, conf_files.merged(self.conf_dir, [change.files for change in changes.values()]))
+        changes = {name: change for name, change in changes.items() if self._begin(name, change.target)}
+        try:
+            nginx.swap(self.conf_dir, conf_files.merged(self.conf_dir, [change.files for change in changes.values()]))
+        except OSError as error:  # of one of the files, which is no file, say
+            self._take_back(changes)
+            return self._serve_less(changes, new, errors.Refused(f"its files cannot be written: {error}"),
+                                    is_to_blame=True)
         try:
             generation = nginx.reload(self.nginx_settings)
         except errors.Unavailable as error:
@@ -126,14 +130,19 @@ class Batch:
         self.refused.update(dict.fromkeys(new, str(error)))  # other peers alone are nothing to refuse
         return []
 
-    def _begin(self, name: str, target: PublishedRoute) -> None:
-        """Write that from now on nginx may be serving either files. If both take their peers from the running nginx,
-        these go on being set and confirmed."""
+    def _begin(self, name: str, target: PublishedRoute) -> bool:
+        """Write that from now on nginx may be serving either files; returns whether that was possible. If both take
+        their peers from the running nginx, these go on being set and confirmed."""
         published = self.published[name]
         is_noted = published.places[1:] and {*target.places} <= {*published.places}
         begun = published if is_noted else published._replace(places=published.places + target.places)
         unsure = {} if route_store.mode_served(begun) == "live" else {"confirmed": False}
-        self.mark(name, places=begun.places, **unsure)
+        try:
+            self.mark(name, places=begun.places, **unsure)
+        except OSError as error:
+            log.event("publish", service=name, outcome="failed", reason=error)
+            return False
+        return True
 
     def _take_back(self, changes: dict[str, Change]) -> None:
         nginx.take_back(self.conf_dir)

@@ -30,11 +30,11 @@ class ConfFiles(NamedTuple):
     location: str = ""
 
     def is_in_place(self, conf_dir: str) -> bool:
-        return all(files.read(os.path.join(conf_dir, path)) == text for path, text in self.files.items())
+        return all(_is_written(conf_dir, path, text) for path, text in self.files.items())
 
     def is_new_to_nginx(self, conf_dir: str) -> bool:
         """Whether more than the peers differs from what is there, and has been accepted."""
-        return any(files.read(os.path.join(conf_dir, path)) != text for path, text in self.files.items()
+        return any(not _is_written(conf_dir, path, text) for path, text in self.files.items()
                    if not path.startswith("peers/"))
 
 
@@ -65,6 +65,13 @@ def desired(conf_dir: str, templates: "Templates", routes: Mapping[str, dict[str
     return ConfFiles(texts, upstream, location)
 
 
+def _is_written(conf_dir: str, path: str, text: str | None) -> bool:
+    try:
+        return files.read(os.path.join(conf_dir, path)) == text
+    except OSError:  # it is no file, say
+        return False
+
+
 def _sharing(routes: Mapping[str, dict[str, Any]], route: dict[str, Any]) -> list[str]:
     """List the services with a location that this route has too."""
     host, path, own = route["host"], route["path"].rstrip("/"), set(locations(route["path"], route["match"]))
@@ -79,10 +86,10 @@ def _aliases(routes: Mapping[str, dict[str, Any]], host: str) -> list[str]:
 
 def other_peers(conf_dir: str, name: str, peers: tuple[Peer, ...]) -> ConfFiles | None:
     """Return the files of other peers; None if the upstream of the service is not in place, or a peer is refused."""
-    upstream = files.read(os.path.join(conf_dir, f"upstreams/lictor_{name}.conf")) or ""
     try:
+        upstream = files.read(os.path.join(conf_dir, f"upstreams/lictor_{name}.conf")) or ""
         return ConfFiles(conf_text.peers(name, peers)) if peers_path(conf_dir, name) in upstream else None
-    except errors.Refused:
+    except (errors.Refused, OSError):
         return None
 
 

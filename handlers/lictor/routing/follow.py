@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lictor.adapters.consul.client import Client
 
 _PATIENCE_S = 5.0
+_MOST_LOGGED = 20  # refused instances at an event
 
 
 def event(settings: Settings, token_file: str | None, name: str, observed: Payload,
@@ -81,7 +82,7 @@ def _try_follow(state_dir: str, name: str, entries: list[dict[str, Any]] | None,
     try:
         instances = None if entries is None else payload.instances(entries).instances
         _follow(state_dir, name, instances, HINT, lambda: client)
-    except errors.LictorError as error:
+    except (errors.LictorError, OSError) as error:  # OSError: of its files or locks
         from lictor.adapters import log
 
         log.event("route", service=name, outcome="failed", reason=error)
@@ -157,5 +158,8 @@ def _connect(token_file: str | None) -> "Client":
 def _log_skipped(name: str, reasons: Iterable[str]) -> None:
     from lictor.adapters import log
 
-    for reason in reasons:
+    reasons = list(reasons)
+    for reason in reasons[:_MOST_LOGGED]:
         log.event("route", service=name, outcome="skipped", reason=reason)
+    if reasons[_MOST_LOGGED:]:
+        log.event("route", service=name, outcome="skipped", reason=f"and {len(reasons) - _MOST_LOGGED} more")

@@ -38,7 +38,7 @@ def publish(settings: Nginx, state_dir: str, name: str, *, is_suspect: bool = Fa
             route_store.mark(state_dir, name, published, confirmed=False)
         try:
             _set(settings.conf_dir, name, published.peers)
-        except errors.Unavailable as error:
+        except (errors.Unavailable, OSError) as error:  # OSError: of its own file
             log.event("publish", service=name, outcome="waits", reason=error)
             return False
         route_store.mark(state_dir, name, published, confirmed=True)
@@ -47,17 +47,22 @@ def publish(settings: Nginx, state_dir: str, name: str, *, is_suspect: bool = Fa
     return True
 
 
-def store(settings: Nginx, state_dir: str, names: Iterable[str]) -> None:
-    """Write the peers that were decided last to where the next reload finds them."""
-    written = []
+def store(settings: Nginx, state_dir: str, names: Iterable[str]) -> set[str]:
+    """Write the peers that were decided last to where the next reload finds them; returns the services of which that
+    was possible."""
+    stored = set()
     for name in names:
-        with files.locked(_lock_path(state_dir, name)):
-            published = route_store.published(state_dir, name)
-            if published:
-                _write(settings.conf_dir, name, published.peers, durable=False)
-                written.append(_path(settings.conf_dir, name))
-    if written:
-        files.sync([*written, os.path.join(settings.conf_dir, _FOLDER)])  # many take little longer than one
+        try:
+            with files.locked(_lock_path(state_dir, name)):
+                published = route_store.published(state_dir, name)
+                if published:
+                    _write(settings.conf_dir, name, published.peers, durable=False)
+                    stored.add(name)
+        except OSError as error:
+            log.event("publish", service=name, outcome="waits", reason=error)
+    if stored:  # many take little longer than one
+        files.sync([*(_path(settings.conf_dir, name) for name in stored), os.path.join(settings.conf_dir, _FOLDER)])
+    return stored
 
 
 def _is_stored(conf_dir: str, name: str, peers: Iterable[Peer]) -> bool:

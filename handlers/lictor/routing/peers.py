@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 EMPTY_FOR_S = 60.0  # an agent's restart empties its node for a while
 _LONGEST_NAME = 512
+MOST_PEERS = 1000
 # Clouds answer there with what a machine may do: 169.254.169.254 elsewhere.
 _METADATA = {"fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"}
 
@@ -60,6 +61,7 @@ class Refusal(NamedTuple):
     times: int  # in these circumstances
     until: float  # epoch seconds: if they stay, a sweep tries it again then; an event never does
     reason: str = ""
+    is_frozen: bool = False  # the files that nginx confirmed before take no other peers
 
 
 class PublishedRoute(NamedTuple):
@@ -166,13 +168,15 @@ def _believe_none(route: dict[str, Any], published: PublishedRoute, target: Deci
 def _reachable(route: dict[str, Any], live: list[model.Instance], served: Set[str],
                own: Set[Endpoint]) -> tuple[dict[model.Instance, Peer], list[str]]:
     """Return the instances that this node can reach, and a text for each that is refused."""
-    peers, refused = {}, []
-    for each in live:
+    peers, refused = dict[model.Instance, Peer](), list[str]()
+    for each in sorted(live, key=_id) if len(live) > MOST_PEERS else live:
         try:
             found = peer(each, served)
             is_loopback = found.address.startswith("127.") or found.address == "::1"
             if not is_loopback or each.node == route["node"]:
                 _require_permitted(route, each, found, own, is_loopback=is_loopback)
+                if len(peers) == MOST_PEERS:
+                    raise ValueError(f"the service has {MOST_PEERS} others, and may have no more")
                 peers[each] = found
         except ValueError as error:
             refused.append(f"instance {each.service_id[:100]!r} of node {each.node[:100]!r}: {error}")
@@ -196,7 +200,11 @@ def _require_permitted(route: dict[str, Any], instance: model.Instance, found: P
 
 
 def _ids(instances: set[model.Instance]) -> tuple[InstanceId, ...]:
-    return tuple(sorted((each.node, each.service_id) for each in instances))
+    return tuple(sorted(map(_id, instances)))
+
+
+def _id(instance: model.Instance) -> InstanceId:
+    return instance.node, instance.service_id
 
 
 def _address(given: object, served: Set[str]) -> str:

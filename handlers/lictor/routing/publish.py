@@ -125,7 +125,7 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
         try:
             found = conf_files.desired(batch.conf_dir, templates, batch.routes, name, published.peers)
             _require_no_clash(users, batch.routes[name], found)
-        except errors.Refused as error:
+        except (errors.Refused, OSError, ValueError) as error:
             log.event("publish", service=name, outcome="refused", reason=error)
             batch.invalid[name] = str(error)
             continue
@@ -157,7 +157,9 @@ def _bring(batch: Batch, changes: dict[str, Change]) -> None:
     changes = batch.check(changes, batch.mode)
     nginx_settings, state_dir = batch.nginx_settings, batch.state_dir
     if batch.mode == "live":
-        live_peers.store(nginx_settings, state_dir, [name for name, each in changes.items() if each.files.upstream])
+        to_store = {name for name, each in changes.items() if each.files.upstream}
+        failed = to_store - live_peers.store(nginx_settings, state_dir, to_store)
+        changes = {name: each for name, each in changes.items() if name not in failed}
     batch.confirmed += [name for name in batch.serve(changes)
                         if changes[name].target.confirmed or live_peers.publish(nginx_settings, state_dir, name)]
 
@@ -175,9 +177,21 @@ def _follow_by_earlier_files(batch: Batch, names: set[str]) -> None:
     changes = batch.check(moved, "reload")
     for name in behind:
         published = batch.published[name]
-        if name not in changes and (found := conf_files.other_peers(batch.conf_dir, name, published.peers)):
-            changes[name] = Change(found, published._replace(confirmed=True))
+        if name not in changes:
+            found = conf_files.other_peers(batch.conf_dir, name, published.peers)
+            if found:
+                changes[name] = Change(found, published._replace(confirmed=True))
+            _note_frozen(batch, name, is_frozen=not found)
     batch.confirmed += [*live, *batch.serve(changes)]
+
+
+def _note_frozen(batch: Batch, name: str, *, is_frozen: bool) -> None:
+    published = batch.published[name]
+    if published.refusal and published.refusal.is_frozen != is_frozen:
+        if is_frozen:
+            log.event("publish", service=name, outcome="frozen", reason="neither the refused files nor those in force "
+                                                                        "take other peers")
+        batch.mark(name, refusal=published.refusal._replace(is_frozen=is_frozen))
 
 
 def _is_behind(published: PublishedRoute) -> bool:
@@ -194,7 +208,7 @@ def _earlier(batch: Batch, name: str) -> Change | None:
     route = {**batch.routes[name], **place._asdict(), "removed": False}
     try:
         found = conf_files.desired(batch.conf_dir, batch.templates("reload"), {name: route}, name, published.peers)
-    except errors.Refused as error:
+    except (errors.Refused, OSError) as error:
         log.event("publish", service=name, outcome="refused", reason=error)
         return None
     return Change(found, published._replace(places=(place,), confirmed=True))

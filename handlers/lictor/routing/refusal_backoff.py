@@ -40,7 +40,8 @@ def again(refusal: Refusal | None, place: Place | None, circumstances_now: str, 
     is_same = refusal is not None and (refusal.place, refusal.circumstances) == (place, circumstances_now)
     times = refusal.times + 1 if refusal and is_same else 1
     until = time.time() + min(_LONGEST_S, _FIRST_S * 2 ** min(times - 1, 9))
-    return Refusal(place, circumstances_now, times, until, printable(reason)[:_LONGEST_REASON])
+    return Refusal(place, circumstances_now, times, until, printable(reason)[:_LONGEST_REASON],
+                   refusal is not None and refusal.is_frozen)
 
 
 def _readable(path: str) -> str:

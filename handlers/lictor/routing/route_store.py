@@ -11,9 +11,10 @@ from lictor.adapters import files
 from lictor.adapters.consul.payload import HINT
 from lictor.routing.peers import Decision, Endpoint, Peer, Place, PublishedRoute, Refusal, peer
 
-_FIELDS = {"service", "host", "path", "empty_ok", "removed"}
 _LISTENERS = "listeners.json"
-_LATER_FIELDS = {"match": "prefix", "aliases": [], "needs_consent": False}
+_FIELDS = {"service": str, "host": str, "path": str, "empty_ok": bool, "removed": bool, "match": str, "aliases": list,
+           "traffic": str, "node": str, "needs_consent": bool}
+_LATER_FIELDS = {"match": "prefix", "aliases": [], "traffic": "healthy", "node": "", "needs_consent": False}
 
 
 def names(state_dir: str) -> list[str]:
@@ -22,13 +23,14 @@ def names(state_dir: str) -> list[str]:
         found = os.listdir(os.path.join(state_dir, "routes"))
     except FileNotFoundError:  # no handler has run here yet
         return []
-    return sorted(each.removesuffix(".json") for each in found if each.endswith(".json") and not each.startswith("."))
+    return sorted(name for each in found if each.endswith(".json") and model.is_name(name := each[:-5]))
 
 
 def route(state_dir: str, name: str) -> dict[str, Any] | None:
     """Read routes/NAME.json; None if the service is not known here, or the file is damaged."""
     found = files.read_json(os.path.join(state_dir, "routes", f"{name}.json"))
-    return {**_LATER_FIELDS, **found} if isinstance(found, dict) and found.keys() >= _FIELDS else None
+    table = {**_LATER_FIELDS, **found} if isinstance(found, dict) else {}
+    return table if all(type(table.get(field)) is kind for field, kind in _FIELDS.items()) else None
 
 
 def published(state_dir: str, name: str) -> PublishedRoute | None:
@@ -54,12 +56,22 @@ def from_table(table: Any) -> PublishedRoute | None:
     try:
         ids = {key: tuple((node, service_id) for node, service_id in table[key]) for key in ("instances", "ailing")}
         refusal: Any = table["refusal"] and Refusal(**table["refusal"])
-        return PublishedRoute(**{
+        found = PublishedRoute(**{
             **table, **ids, "peers": tuple(Peer(**each) for each in table["peers"]),
             "places": tuple(map(_stored_place, table["places"])),
             "refusal": refusal and refusal._replace(place=_stored_place(refusal.place))})
+        return found if _is_sound(found) else None
     except (TypeError, KeyError, ValueError):
         return None
+
+
+def _is_sound(found: PublishedRoute) -> bool:
+    """Whether each value is of the kind that others compute with."""
+    texts = [*(text for pair in (*found.instances, *found.ailing) for text in pair), *(each[0] for each in found.peers)]
+    numbers = [*(number for each in found.peers for number in each[1:]), found.consul_index, found.generation]
+    times = [each for each in (found.empty_since, found.refusal and found.refusal.until) if each is not None]
+    return (all(type(each) is str for each in texts) and all(type(each) is int for each in numbers)
+            and all(type(each) in (int, float) for each in times))
 
 
 def note(state_dir: str, name: str, published: PublishedRoute, index: int) -> None:
@@ -104,6 +116,12 @@ def mode_served(published: PublishedRoute) -> str:
 def is_refused(route: dict[str, Any], mode: str, published: PublishedRoute) -> bool:
     """Whether the files of the route were refused, so that those of an earlier one have to follow the catalogue."""
     return published.refusal is not None and published.refusal.place == place(route, mode)
+
+
+def is_frozen(published: PublishedRoute) -> bool:
+    """Whether nginx cannot be given the peers that were decided, as the files that it confirmed take none."""
+    place = published.places[0]
+    return bool(published.refusal and published.refusal.is_frozen and place and not published.confirmed)
 
 
 def is_only_routed(state_dir: str, name: str) -> bool:
