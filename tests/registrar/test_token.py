@@ -55,8 +55,7 @@ def test_a_token_is_replaced(consul: Consul, docker: Docker, start: Start, tmp_p
     """The old one is deleted before the new file is there: all that happens meanwhile is told, and then made up for."""
     old, token_file = make_token(consul), tmp_path / "token"
     token_file.write_text(old["SecretID"])
-    for name in ("stays", "dies", "turns-ill"):
-        run(docker, name)
+    containers = {name: run(docker, name) for name in ("stays", "dies", "turns-ill")}
     registrar = start("--token-file", str(token_file))
     wait_for(lambda: catalogue(consul) == dict.fromkeys(("stays", "dies", "turns-ill"), "passing"), "all pass")
 
@@ -65,14 +64,15 @@ def test_a_token_is_replaced(consul: Consul, docker: Docker, start: Start, tmp_p
     docker.docker("kill", "dies")
     docker.docker("exec", "turns-ill", "/bin/busybox", "rm", "/www/health")
     run(docker, "new")
-    wait_for(lambda: heartbeat(tmp_path)["trouble"] and registrar.running, "it goes on")
+    wait_for(lambda: heartbeat(tmp_path)["dead"] == [containers["dies"]], "it knows who is dead")
+    assert heartbeat(tmp_path)["trouble"] and registrar.running
     assert "dies" in catalogue(consul) and "new" not in catalogue(consul)
 
     began = time.monotonic()
     token_file.write_text(make_token(consul)["SecretID"])
     wait_for(lambda: catalogue(consul) == {"stays": "passing", "turns-ill": "critical", "new": "passing"},
              "the catalogue is right again", timeout_s=15)
-    wait_for(lambda: not heartbeat(tmp_path)["trouble"], "it is well")
+    wait_for(lambda: not heartbeat(tmp_path)["trouble"] and not heartbeat(tmp_path)["dead"], "it is well")
     print(f"after {time.monotonic() - began:.1f} s")
     docker.docker("rm", "-f", "stays")
     wait_for(lambda: set(catalogue(consul)) == {"turns-ill", "new"}, "and stays so")

@@ -2,17 +2,17 @@
 
 import os
 import time
+from typing import Any, NamedTuple
 
-import msgspec
-
-from lictor.adapters import files
+from lictor import errors
+from lictor.adapters import clock, files
 
 LATE_S = 60.0
 _FILE = "registrar.json"
 _MOST_SHOWN = 20
 
 
-class Refusal(msgspec.Struct, frozen=True, order=True):
+class Refusal(NamedTuple):
     """A container, by name, that is not registered as it asks for, or a registration that cannot be ended."""
 
     container: str
@@ -20,22 +20,26 @@ class Refusal(msgspec.Struct, frozen=True, order=True):
     cause: str  # labels: of the container itself; catalogue: Consul, or somebody who registers too; docker
 
 
-class Heartbeat(msgspec.Struct, frozen=True):
+class Heartbeat(NamedTuple):
     """What the registrar last wrote: trouble keeps it from all of its work, a refusal from a part."""
 
     at: float  # epoch seconds
     engine: str = ""
     registered: int = 0
     refused: int = 0
-    refusals: list[Refusal] = []  # the first of them, those that are not of labels before the others
+    refusals: tuple[Refusal, ...] = ()  # the first of them, those that are not of labels before the others
+    dead: tuple[str, ...] = ()  # ids of containers that do not run, and whose registrations it could not end
     trouble: str = ""
     token: str = ""  # the public name of the token that registered all
 
     @property
     def failures(self) -> list[str]:
         """Say what is wrong with the registrar, or with the catalogue; a container's labels are its own affair."""
-        return ([f"in trouble: {self.trouble}"] if self.trouble else []) + [
-            f"{refusal.container}: {refusal.reason}" for refusal in self.refusals if refusal.cause != "labels"]
+        trouble = [f"in trouble: {self.trouble}"] if self.trouble else []
+        dead = [f"{len(self.dead)} containers that do not run are still in the catalogue, such as {self.dead[0][:12]}. "
+                "This node's nginx does without them"] if self.dead else []
+        return [*trouble, *dead, *(f"{refusal.container}: {refusal.reason}" for refusal in self.refusals
+                                   if refusal.cause != "labels")]
 
     @property
     def unmet(self) -> list[str]:
@@ -45,19 +49,43 @@ class Heartbeat(msgspec.Struct, frozen=True):
         return [f"{count} not as labels ask, such as {unmet[0].container}: {unmet[0].reason}"] if unmet else []
 
 
-def make(refusals: set[Refusal], *, engine: str, registered: int, trouble: str, token: str) -> Heartbeat:
+def make(refusals: set[Refusal], **fields: Any) -> Heartbeat:
     shown = sorted(refusals, key=lambda refusal: (refusal.cause == "labels", refusal))[:_MOST_SHOWN]
-    return Heartbeat(time.time(), engine, registered, len(refusals), shown, trouble, token)
+    return Heartbeat(time.time(), refused=len(refusals), refusals=tuple(shown), **fields)
 
 
 def write(state_dir: str, heartbeat: Heartbeat) -> None:
     """Note that the registrar is alive; raises OSError if the disk is full."""
-    files.write_json(os.path.join(state_dir, _FILE), msgspec.to_builtins(heartbeat), mode=0o644, durable=False)
+    value = heartbeat._asdict() | {"refusals": [refusal._asdict() for refusal in heartbeat.refusals]}
+    files.write_json(os.path.join(state_dir, _FILE), value, mode=0o644, durable=False)
 
 
 def read(state_dir: str) -> Heartbeat | None:
     """Read the last heartbeat; None if it is absent or damaged."""
+    value = files.read_json(os.path.join(state_dir, _FILE))
     try:
-        return msgspec.convert(files.read_json(os.path.join(state_dir, _FILE)), Heartbeat)
-    except msgspec.ValidationError:
+        refusals = tuple(Refusal(**refusal) for refusal in value.get("refusals", ()))
+        heartbeat = Heartbeat(**{**value, "refusals": refusals})
+    except (AttributeError, TypeError):
         return None
+    return heartbeat if isinstance(heartbeat.at, float) else None
+
+
+def read_dead(state_dir: str) -> frozenset[str]:
+    """Read which containers of this node are dead, by a registrar that is alive, and still in the catalogue."""
+    heartbeat = read(state_dir)
+    is_late = not heartbeat or clock.read(state_dir).age_s(heartbeat.at) > LATE_S
+    return frozenset() if not heartbeat or is_late else frozenset(heartbeat.dead)
+
+
+def examine(state_dir: str) -> str:
+    """Say how the registrar is, if it does its work; raises Refused if it does not."""
+    heartbeat = read(state_dir)
+    if not heartbeat:
+        raise errors.Refused("it has never run here")
+    age_s = clock.read(state_dir).age_s(heartbeat.at)
+    if age_s > LATE_S:
+        raise errors.Refused(f"its last heartbeat is {age_s:.0f} s old")
+    if heartbeat.failures:
+        raise errors.Refused("; ".join(heartbeat.failures))
+    return "; ".join([f"{heartbeat.registered} registered", *heartbeat.unmet, f"alive {age_s:.0f} s ago"])

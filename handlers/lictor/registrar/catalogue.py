@@ -21,6 +21,8 @@ class Catalogue:
     def __init__(self, client: Client, *, keep_failed: bool, token: str) -> None:
         self.client, self.keep_failed, self.token = client, keep_failed, token
         self.node = ""
+        self.containers: set[str] = set()  # ids of those that were registered at the last look
+        self.dead: set[str] = set()  # ids of those that do not run, and whose registrations could not be ended
         self.taken_over: set[str] = set()
         self.unsynced: dict[tuple[str, str], float] = {}  # (service id, reason): since when the catalogue knows less
         self.reported_at: dict[str, float] = {}  # by service id: the last report of its HEALTHCHECK to the agent
@@ -36,18 +38,21 @@ class Catalogue:
         desired, refused = container_views.claim(views)
         refusals = {Refusal(container, reason, "labels") for container, reason in refused}
         services, agent_checks = self.client.local_services(), self.client.local_checks()
+        self.containers = diff.containers(services, rules.engine)
         self._look_at_token()
         rules = rules._replace(taken_over=self.taken_over, renew=self.next_token is not None)
         differences = diff.differences(desired, services, agent_checks, rules)
         if thoroughly:
             with contextlib.suppress(errors.LictorError):  # without Consul's servers nobody can be told
                 differences += self._unsettled(desired, services, agent_checks, rules.engine)
-        failures = {}
+        failures, self.dead = {}, set()
         for difference in differences:
             refusal = self._settle(difference, engine)
             if refusal:
                 failures[difference.id] = refusal
-                desired.pop(difference.id, None)
+                if desired.pop(difference.id, None) is None:
+                    service = difference.again or services.get(difference.id, {})
+                    self.dead |= diff.containers({difference.id: service}, rules.engine)
         if self.next_token is not None and not failures:
             self.token, self.next_token = self.next_token, None
         return len(desired), refusals | {*failures.values(), *self._report_health(desired, agent_checks)}

@@ -68,6 +68,11 @@ def leftovers(services: Mapping[str, Mapping[str, Any]], catalogue: Iterable[Map
     return {each["ID"]: each for each in catalogue if is_of(each, engine) and each["ID"] not in services}
 
 
+def containers(services: Mapping[str, Mapping[str, Any]], engine: str) -> set[str]:
+    """List the ids of the containers that these services stand for."""
+    return {service["Meta"].get(model.META_CONTAINER, "") for service in services.values() if is_of(service, engine)}
+
+
 def is_of(service: Mapping[str, Any] | None, engine: str | None) -> bool:
     """Decide whether a service was registered for this engine; None: for no engine."""
     return service is not None and (service.get("Meta") or {}).get(model.META_ENGINE) == engine

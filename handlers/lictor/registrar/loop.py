@@ -62,6 +62,7 @@ class Registrar:
         self.views: dict[str, container_views.View] = {}
         self.refusals: set[Refusal] = set()  # of the last round; only new ones are logged
         self.uninspected: set[Refusal] = set()
+        self.dead: set[str] = set()  # ids of containers that do not run, and whose registrations are still there
         self.registered = 0
         self.trouble = ""
 
@@ -89,6 +90,7 @@ class Registrar:
 
     def _attempt(self, step: Callable[[], None]) -> None:
         """Run one step; a failure is logged once, and the next comparison tries again."""
+        self.dead = set()
         try:
             step()
             trouble = ""
@@ -103,7 +105,7 @@ class Registrar:
         try:
             heartbeat.write(self.call.settings.state_dir, heartbeat.make(
                 self.refusals, engine=self.options.engine, registered=self.registered, trouble=self.trouble,
-                token=self.catalogue.token))
+                token=self.catalogue.token, dead=tuple(sorted(self.dead))))
         except OSError as error:  # a full disk is no reason to let the catalogue go stale
             log.event("registrar", outcome="no heartbeat", reason=error)
 
@@ -165,8 +167,9 @@ class Registrar:
 
     def _repair(self, engine: docker.Client, *, thoroughly: bool) -> None:
         """Make the agent's registrations those of the views."""
+        self.dead = self.catalogue.containers - self.views.keys()  # until they are ended
         registered, refusals = self.catalogue.repair(self.views.values(), engine, self.rules, thoroughly=thoroughly)
         refusals |= self.uninspected
         for refusal in sorted(refusals - self.refusals):
             log.event("register", container=refusal.container, outcome="refused", reason=refusal.reason)
-        self.refusals, self.registered = refusals, registered
+        self.refusals, self.registered, self.dead = refusals, registered, self.catalogue.dead

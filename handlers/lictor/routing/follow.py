@@ -6,7 +6,7 @@ is imported where it is used.
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from lictor import errors, model
@@ -121,17 +121,28 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
 def _decide(state_dir: str, name: str, route: dict[str, Any], published: PublishedRoute | None,
             instances: Sequence[model.Instance] | None, index: int, connect: Callable[[], "Client"]) -> Decision:
     """Decide on the instances, and on a consistent read if they are too old, or too few to be believed."""
-    own = route_store.own_endpoints(state_dir, instances or [])
-    decision = peers.decide(route, published, instances or [], now_s=time.time(), certain=False, own=own)
+    from lictor.adapters import heartbeat
+
+    dead = heartbeat.read_dead(state_dir)
+    living = _without(dead, instances or [])
+    own = route_store.own_endpoints(state_dir, living)
+    decision = peers.decide(route, published, living, now_s=time.time(), certain=False, own=own)
     is_late = published is not None and index < published.consul_index and decision.kind != "unchanged"
     if not route["removed"] and (instances is None or is_late or decision.kind == "confirm"):
         again = payload.instances(connect().health(route["service"], consistent=True))
         _log_skipped(name, again.skipped)
-        own = route_store.own_endpoints(state_dir, again.instances)
-        decision = peers.decide(route, published, again.instances, now_s=time.time(), certain=True, own=own)
+        living = _without(dead, again.instances)
+        own = route_store.own_endpoints(state_dir, living)
+        decision = peers.decide(route, published, living, now_s=time.time(), certain=True, own=own)
     if decision.kind != "unchanged" or index != HINT:
         _log_skipped(name, decision.refused)
     return decision
+
+
+def _without(dead: Set[str], instances: Sequence[model.Instance]) -> list[model.Instance]:
+    """Take those out of traffic whose containers are dead, as this node's registrar knows and could not tell Consul."""
+    return [instance._replace(maintenance="its container does not run") if instance.container_id in dead else instance
+            for instance in instances]
 
 
 def _publish_peers(settings: Settings, name: str) -> list[str]:

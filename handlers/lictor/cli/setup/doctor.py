@@ -64,7 +64,7 @@ def _tests(settings: Settings, token_file: str | None) -> Iterator[Test]:
         yield from nginx_tests.list_tests(settings, settings.nginx)
     yield Test("Docker", lambda: f"engine {docker.connect(timeout_s=5).engine_id()}",
                "start Docker; DOCKER_HOST names its socket, and the group of that socket may use it")
-    yield Test("registrar", lambda: _registrar(settings), "systemctl enable --now lictor-registrar")
+    yield Test("registrar", lambda: heartbeat.examine(settings.state_dir), "systemctl enable --now lictor-registrar")
     if settings.watch.door == "http":
         yield Test("serve", lambda: _serve(settings), "systemctl enable --now lictor-serve")
     yield Test("notify", lambda: _notify(settings.notify), "correct [notify] in the settings")
@@ -230,18 +230,6 @@ def _sweeps(settings: Settings) -> bool:
     last = timer.read(settings)
     return last is not None and not last.error and not last.trouble and (
         clock.read(settings.state_dir).age_s(last.at) <= timer.STALE_S)
-
-
-def _registrar(settings: Settings) -> str:
-    beat = heartbeat.read(settings.state_dir)
-    if not beat:
-        raise errors.Refused("it has never run here")
-    age_s = clock.read(settings.state_dir).age_s(beat.at)
-    if age_s > heartbeat.LATE_S:
-        raise errors.Refused(f"its last heartbeat is {age_s:.0f} s old")
-    if beat.failures:
-        raise errors.Refused("; ".join(beat.failures))
-    return "; ".join([f"{beat.registered} registered", *beat.unmet, f"alive {age_s:.0f} s ago"])
 
 
 def _serve(settings: Settings) -> str:
