@@ -19,7 +19,9 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-import lictor.routing.publish  # noqa: F401  follow imports it late, as most events need it not; here all do once
+# Imported late elsewhere, as most events need them not; here all do once, and an upgrade may change the files beneath.
+import lictor.adapters.consul.library
+import lictor.routing.publish  # noqa: F401
 from lictor import errors, model
 from lictor.adapters import files, log, systemd
 from lictor.adapters.consul.payload import LONGEST_BYTES, index
