@@ -15,6 +15,7 @@ _META_EXTERNAL = "external-node"
 META_ENGINE = "lictor-engine"  # the registrar writes these into a registration's Meta
 META_CONTAINER = "lictor-container"
 META_IMAGE = "lictor-image"
+META_IMAGE_ID = "lictor-image-id"  # the digest of what that name stood for on the node
 META_COLOR = "lictor-color"
 META_PROTOCOL = "lictor-protocol"  # of what is not TCP: "udp". It is no HTTP peer, and its checks say nothing of TCP
 META_CONSENT = "lictor-route"  # "true", or the tag lictor-route=true: its owner lets anybody route to it
@@ -81,6 +82,7 @@ class Instance(NamedTuple):
     consents: bool = False  # to be routed by a spec that is not its own
     is_registrars: bool = False  # a registrar of lictor's registered it
     image: str = ""  # of its container; "" when it is not known
+    image_id: str = ""  # the digest of that image, as the node had it
     output: str = ""  # the first line that its worst check printed, fit for a terminal; "" while all of them pass
 
 
@@ -150,6 +152,7 @@ def instance(entry: dict[str, Any]) -> Instance:
             consents=f"{META_CONSENT}=true" in tags or meta.get(META_CONSENT) == "true",
             is_registrars=META_ENGINE in meta,
             image=str(meta.get(META_IMAGE, "")),
+            image_id=str(meta.get(META_IMAGE_ID, "")),
             output=evidence(own, status),
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -167,6 +170,19 @@ def speaking(instances: Iterable[Instance]) -> list[Instance]:
     instances = list(instances)
     by_tcp = {each.container_id or each.node for each in instances if not each.is_udp}
     return [each for each in instances if not each.is_udp or (each.container_id or each.node) not in by_tcp]
+
+
+def describe_mixed_images(instances: Iterable[Instance]) -> str:
+    """Describe images of one name that are not the same on all nodes, or over time; "" if there are none."""
+    ids: dict[str, dict[str, set[str]]] = {}
+    for each in instances:
+        if each.image_id:
+            ids.setdefault(each.image, {}).setdefault(each.image_id, set()).add(each.node)
+    return "; ".join(
+        f"mixed images: {name[:200]} is not the same everywhere: " + ", ".join(
+            f"{image_id[:19]} on {', '.join(sorted(nodes))}" for image_id, nodes in sorted(by_id.items()))
+        + ". A tag that a node has is not pulled again: release a new tag, or a digest"
+        for name, by_id in sorted(ids.items()) if len(by_id) > 1)
 
 
 def by_container(instances: Iterable[Instance]) -> dict[str, list[Instance]]:

@@ -12,6 +12,7 @@ from lictor.adapters import clock, process
 from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, keys_watch, script
 from lictor.routing import nginx
+from lictor.spec.allow import Allow
 from lictor.spec.keys import Key, known_services
 from lictor.spec.settings import load_settings
 
@@ -210,3 +211,13 @@ def test_a_late_event_and_no_right_to_read_lose_no_service(here: Here, monkeypat
     with pytest.raises(errors.Unavailable, match="no key below services/ can be seen"):
         keys_watch.follow(here.call, {**keys, "services/books/hold": Key(99, b"")}, 99)
     assert known_services(here.call.settings) == {"books"}
+
+
+def test_engine_none_needs_consent_for_names_that_the_node_does_not_list(here: Here) -> None:
+    for name in ("vault", "shop-web"):
+        here.put(name, engine="none", image="", node="", route={"path": f"/{name}"})
+    here.put("books")
+    here.call = here.call._replace(settings=here.call.settings._replace(allow=Allow(services=("shop-*",))))
+    here.follow()
+    assert {name: here.route(name)["needs_consent"] for name in ("vault", "shop-web", "books")} == {
+        "vault": True, "shop-web": False, "books": False}

@@ -25,6 +25,7 @@ from lictor.reconcile import history, observe
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
 from lictor.spec import settings
+from lictor.spec.delegation_settings import Command
 
 from lab.consul import Consul
 from support.paths import HANDLERS
@@ -217,6 +218,25 @@ def test_status_says_what_cannot_be_known_and_what_is_refused(consul: Consul, ca
     assert rows["portless"].says.startswith("unknown: it has no port, so it is not in the catalogue.")
     assert rows["unheard"].says == "refused"
     assert "route is /books, which twin asks for too" in rows["books"].problems[0]
+
+
+@pytest.mark.parametrize(("images", "says"), [
+    ([("b:1", "sha256:aa"), ("b:1", "sha256:aa")], "as desired"), ([("b:1", "sha256:aa"), ("b:1", "")], "as desired"),
+    ([("b:1", "sha256:" + "a" * 64), ("b:1", "sha256:" + "b" * 64)],
+     "mixed images: b:1 is not the same everywhere: sha256:aaaaaaaaaaaa on node-1, sha256:bbbbbbbbbbbb on node-1. "
+     "A tag that a node has is not pulled again: release a new tag, or a digest"),
+])
+def test_one_tag_for_two_images_is_told_of(consul: Consul, call: script.Call, images: list[tuple[str, str]],
+                                           says: str) -> None:
+    put(consul, "books", engine="command", image="b:1", node="", route=None, replicas={"initial": 2})
+    acting = call.settings._replace(command=Command(("true", "{name}", "{replicas}", "{image}")))
+    for number, (image, image_id) in enumerate(images):
+        consul.register({"Name": "books", "ID": f"b{number}", "Port": 80 + number, "Meta": {
+            "lictor-container": f"c{number}", "lictor-image": image, "lictor-image-id": image_id}})
+    [row] = status_report.read_status(Context(call.settings, Client.connect(), "node-1"))
+    assert row.says == says
+    found = survey.look(script.Call(acting, None, argparse.Namespace()))
+    assert (f"books: {says}" in found.pending) == says.startswith("mixed")
 
 
 def test_containers_left_on_a_node_that_the_spec_no_longer_names_are_told_of(consul: Consul,

@@ -37,7 +37,7 @@ def container(labels: dict[str, str] | None = None, env: list[str] | None = None
 
 PAUSE = container(address="172.17.0.9")
 PAUSE_UNPUBLISHED = container(address="172.17.0.9", ports={})
-OURS = {"ignore", "lictor-engine", "lictor-container", "lictor-image", "lictor-protocol"}
+OURS = {"ignore", "lictor-engine", "lictor-container", "lictor-image", "lictor-image-id", "lictor-protocol"}
 
 
 def ours(shown: dict[str, Any], *, joined: dict[str, Any] | None = None, **options: Any) -> list[dict[str, Any]]:

@@ -69,6 +69,7 @@ def test_the_agent_follows_containers(consul: Consul, docker: Docker, start: Sta
     books = instance(consul, "books")
     assert books["Address"] == "127.0.0.1" and docker.docker("port", "before", "8080").endswith(f":{books['Port']}")
     assert books["Meta"] == {"lictor-container": container_id, "lictor-image": IMAGE, "lictor-color": "blue",
+                             "lictor-image-id": docker.docker("inspect", "--format", "{{.Image}}", "before"),
                              "lictor-engine": docker.docker("info", "--format", "{{.ID}}")}
 
     docker.docker("run", "-d", "--name", "several", "-p", "8080", "-p", "127.0.0.1::5300/udp", IMAGE)

@@ -237,8 +237,8 @@ def test_two_names_are_no_containers_to_have(name: str) -> None:
 def test_all_of_the_metadata_fits_into_consuls_64() -> None:
     labels = {f"SERVICE_K{number}": "x" for number in range(100)} | {model.LABEL_COLOR: "blue"}
     shown = container(labels, ports={"8080/udp": [{"HostIp": "127.0.0.1", "HostPort": "1"}]})
-    [found], refused = registration.registrations(shown, OPTIONS)
-    assert len(found.definition["Meta"]) == 64 and len(refused) == 41
+    [found], refused = registration.registrations({**shown, "Image": "sha256:ab"}, OPTIONS)
+    assert len(found.definition["Meta"]) == 64 and len(refused) == 42
 
 
 def test_what_lictor_wants_to_know_again_stands_in_the_metadata() -> None:

@@ -64,6 +64,7 @@ def test_a_task_is_registered_and_drained_once_swarm_ends_it(consul: Consul, swa
     found = json.loads(swarm.docker("inspect", container_id))[0]
     assert there["Port"] == int(found["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]) and there["Address"] == ""
     assert there["Meta"] == {"lictor-container": container_id, "lictor-image": "books-service:1.0",
+                             "lictor-image-id": found["Image"],
                              "lictor-color": "green", "lictor-engine": swarm.docker("info", "--format", "{{.ID}}")}
     swarm.docker("kill", "-s", "HUP", container_id)
     swarm.docker("run", "-d", "--name", "after", "-p", "8080", "books-service:1.0")

@@ -142,7 +142,9 @@ def _deviation(facts: _Facts, spec: Spec) -> str:
         return f"converging: {', '.join(sorted(facts.images))} runs, {spec.image} is desired"
     if not len(facts.receiving) == desired.replicas == len(facts.instances):
         return f"converging: {desired.why_replicas}"
-    return "no nginx serves it" if spec.route and facts.receiving and not facts.nginx_nodes else ""
+    if spec.route and facts.receiving and not facts.nginx_nodes:
+        return "no nginx serves it"
+    return model.describe_mixed_images(facts.instances)
 
 
 def _route_conflicts(row: Status, rows: list[Status], prefix: str) -> list[str]:

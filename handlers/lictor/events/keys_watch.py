@@ -208,13 +208,14 @@ def _stays(old: Route | None, new: Route) -> bool:
 def _route(settings: Settings, name: str, grouped: Mapping[str, Mapping[str, bytes]], old: Route | None,
            node: str) -> Route | None:
     """Make the service's route; None: it never had one, or its spec is refused and the old route stays."""
-    service = desired(name, grouped.get(name, {}), State(), settings.prefix, specs_of(grouped), lambda spec: refusals(
-        spec, settings.allow, settings.where) if spec.engine == "none" else [])
+    service = desired(name, grouped.get(name, {}), State(), settings.prefix, specs_of(grouped))
     for problem in service.problems:
         log.event("refused", service=name, reason=problem)
     if service.removed or service.spec and not service.spec.route:
         return {**old, "removed": True} if old else None
     new = route(service, node)
+    if new and service.spec and service.spec.engine == "none":
+        new["needs_consent"] = bool(refusals(service.spec, settings.allow, settings.where))
     if new and service.spec and old and not old["removed"] and not service.replicas_given:
         new["empty_ok"] = old["empty_ok"] and service.spec.replicas.min == 0  # the last good count stays
     return new

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from lictor import errors
+from lictor import errors, model
 from lictor.adapters import clock, files, heartbeat, log, process
 from lictor.events import keys_watch, script, timer
 from lictor.planner import scheduled
@@ -122,7 +122,9 @@ def _pending(context: Context, observations: Mapping[str, Observation], own: Map
     elsewhere = [f"{name}: {text}" for name, each in observations.items() for text in (
         responsibility.describe_strays(context, each), responsibility.describe_lost_node(each, context.node)) if text]
     undone = [f"{name}: {text}" for name, reading in own.items() for text in _undone(reading)]
-    return [*undone, *elsewhere, *_unconfirmed(context.settings)]
+    mixed = [f"{name}: {text}" for name in own
+             if (text := model.describe_mixed_images(observations[name].instances))]
+    return [*undone, *mixed, *elsewhere, *_unconfirmed(context.settings)]
 
 
 def _undone(reading: Reading) -> list[str]:

@@ -23,8 +23,8 @@ def read_desired(context: Context, name: str, keys: Mapping[str, bytes], state: 
 
 def _refusals(context: Context, spec: Spec) -> list[str]:
     found = allow.refusals(spec, context.settings.allow, context.settings.where)
-    if not found or spec.engine == "none":
-        return found
+    if not found or spec.engine == "none":  # which needs the consent of its instances then
+        return []
     if spec.engine in SCHEDULERS:
         return found if SCHEDULERS[spec.engine].acts_here(context.settings) else []
     return found if spec.node == context.node else []

@@ -17,7 +17,7 @@ OWN_KEYS = ("name", "id", "tags", "check_http", "check_http_method", "check_http
 _PREFIX = "SERVICE_"
 _PORT_KEY = re.compile(r"(\d+)_(.+)", re.ASCII)
 _META_KEY = re.compile(r"(?!consul-|lictor-|check_)[a-z0-9_-]{1,128}", re.ASCII)
-_MOST_META = 64 - 5  # Consul takes 64, and lictor has five of its own
+_MOST_META = 64 - 6  # Consul takes 64, and lictor has six of its own
 _LONGEST_TAG = 4096
 
 

@@ -112,6 +112,8 @@ def _registration(container: Mapping[str, Any], port: Port, values: Mapping[str,
     tags, bad_tags = labels.read_tags(values.get("tags", ""))
     meta, bad_meta = labels.read_metadata(values)
     meta.update({model.META_ENGINE: options.engine, model.META_CONTAINER: container["Id"], model.META_IMAGE: image})
+    if container.get("Image"):
+        meta[model.META_IMAGE_ID] = container["Image"]
     if udp:  # a tag alone is anybody's
         meta[model.META_PROTOCOL] = port.protocol
     given = container["Config"].get("Labels") or {}

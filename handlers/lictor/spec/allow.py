@@ -40,7 +40,8 @@ class Allow(NamedTuple):
 def refusals(spec: "Spec", allow: Allow, where: str, resolve: Callable[[str], str] = os.path.realpath) -> list[str]:
     """List what a spec asks for and this node does not allow: the key, what was given, and the setting that allows it.
 
-    `where` names the file of the settings. `resolve` follows the symbolic links of a path.
+    With engine none it is the name alone: instances of any other service then have to consent to be routed. `where`
+    names the file of the settings. `resolve` follows the symbolic links of a path.
     """
     return [f"{key} is {given[:200]!r}; this node does not allow it: list {needed[:200]!r} in {setting} of [allow] in "
             f"{where}" for key, given, setting, needed in _asked(spec)
