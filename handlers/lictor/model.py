@@ -17,7 +17,7 @@ META_CONTAINER = "lictor-container"
 META_IMAGE = "lictor-image"
 META_IMAGE_ID = "lictor-image-id"  # the digest of what that name stood for on the node
 META_COLOR = "lictor-color"
-META_PROTOCOL = "lictor-protocol"  # of what is not TCP: "udp". It is no HTTP peer, and its checks say nothing of TCP
+META_PROTOCOL = "lictor-protocol"  # of what is not TCP: it is no HTTP peer, and its checks say nothing of TCP
 META_CONSENT = "lictor-route"  # "true", or the tag lictor-route=true: its owner lets anybody route to it
 
 LABEL_SERVICE = "lictor.service"  # the engines put these on each container of ours, an image's ones beneath them
@@ -36,6 +36,8 @@ LABEL_TASK_NAME = "com.docker.swarm.task.name"
 COLORS = ("blue", "green")
 LONGEST_OUTPUT = 120  # of what a check printed
 
+_NOT_TCP = ("udp", "sctp")
+_META_PROTOCOLS = (META_PROTOCOL, "protocol")
 _SKEW_S = 5.0  # other nodes' clocks may be so far ahead
 
 
@@ -78,7 +80,7 @@ class Instance(NamedTuple):
     maintenance: str | None  # the reason given, "" when none was; None: not in maintenance
     container_id: str  # "" when it is no container that the registrar registered
     weight: int = 1  # its share of the traffic beside others' at its status; Consul's 0 at warning is none
-    is_udp: bool = False  # by its tag udp, as registrator and the registrar set it, or by its metadata
+    is_udp: bool = False  # or SCTP: by its tag, as registrator and the registrar set it, or by its metadata
     consents: bool = False  # to be routed by a spec that is not its own
     is_registrars: bool = False  # a registrar of lictor's registered it
     image: str = ""  # of its container; "" when it is not known
@@ -148,7 +150,7 @@ def instance(entry: dict[str, Any]) -> Instance:
             maintenance=_maintenance(checks, service_id),
             container_id=str(meta.get(META_CONTAINER, "")),
             weight=_weight(service.get("Weights") or {}, status),
-            is_udp="udp" in (*tags, meta.get(META_PROTOCOL), meta.get("protocol")),
+            is_udp=any(str(each).lower() in _NOT_TCP for each in (*tags, *map(meta.get, _META_PROTOCOLS))),
             consents=f"{META_CONSENT}=true" in tags or meta.get(META_CONSENT) == "true",
             is_registrars=META_ENGINE in meta,
             image=str(meta.get(META_IMAGE, "")),

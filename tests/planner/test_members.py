@@ -140,7 +140,8 @@ def test_the_first_line_of_a_failing_check_is_cleaned(printed: object, said: str
 
 @pytest.mark.parametrize(("tags", "meta", "is_udp"), [
     (None, None, False), ([], {}, False), (["udp"], {}, True), (["a", "udp"], None, True), (["udp2"], {}, False),
-    ([], {"lictor-protocol": "udp"}, True), ([], {"lictor-protocol": "tcp"}, False)])
+    ([], {"lictor-protocol": "udp"}, True), ([], {"lictor-protocol": "tcp"}, False), (["UDP"], {}, True),
+    ([], {"protocol": "Udp"}, True), ([], {"lictor-protocol": "sctp"}, True), (["sctp"], {}, True)])
 def test_udp_is_known_by_tag_or_metadata(tags: object, meta: object, is_udp: bool) -> None:
     entry = {"Node": {"Node": "n"}, "Checks": [],
              "Service": {"ID": "s", "Service": "books", "Port": 1, "Tags": tags, "Meta": meta}}

@@ -92,14 +92,15 @@ def test_options_of_registrator() -> None:
     assert (host["Address"], host["Port"]) == ("", 8080)
 
 
-def test_several_ports_and_udp() -> None:
+def test_several_ports_and_what_is_not_tcp() -> None:
     ports = {each: [{"HostIp": "127.0.0.1", "HostPort": str(1000 + index)}]
-             for index, each in enumerate(["8080/tcp", "53/udp", "53/tcp"])}
+             for index, each in enumerate(["8080/tcp", "53/udp", "53/tcp", "53/sctp"])}
     labels = {"SERVICE_NAME": "all", "SERVICE_8080_NAME": "web", "SERVICE_TAGS": "a", "SERVICE_8080_TAGS": "b,c\\,d",
               "SERVICE_CHECK_TCP": "1", "SERVICE_ZONE": "x", "SERVICE_53_ZONE": "y"}
     found = registered(container(labels, ports=ports))
     assert [(each["ID"], each["Name"], each["Port"], each["Tags"], "Check" in each, each["Meta"]["zone"],
              each["Meta"].get("lictor-protocol")) for each in found] == [
+        ("vm:books-1:53:sctp", "all-53", 1003, ["a", "sctp"], False, "y", "sctp"),
         ("vm:books-1:53", "all-53", 1002, ["a"], True, "y", None),
         ("vm:books-1:53:udp", "all-53", 1001, ["a", "udp"], False, "y", "udp"),
         ("vm:books-1:8080", "web", 1000, ["b", "c,d"], True, "x", None),

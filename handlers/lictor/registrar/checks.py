@@ -10,7 +10,7 @@ HEALTH_TTL_S = 60  # a HEALTHCHECK's report holds so long; the registrar repeats
 
 _URL_PATH = re.compile(r"/[!-~]{0,1023}", re.ASCII)
 _METHOD = re.compile(r"[A-Za-z]{1,20}", re.ASCII)
-_DURATION = re.compile(r"(?=.*[1-9])(?:\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h)){1,3}", re.ASCII)
+_DURATION = re.compile(r"(?=.*[1-9])(?:\d{1,12}(?:\.\d{1,9})?(?:ms|s|m|h)){1,3}", re.ASCII)
 _STATUS = re.compile("passing|warning|critical")
 _PROGRAM_KEYS = ("check_cmd", "check_script")
 _STATUS_OF_HEALTH = {"healthy": "passing", "unhealthy": "critical"}
@@ -47,20 +47,20 @@ def make_check(values: Mapping[str, str], port: Port,
 
 
 def _probe(values: Mapping[str, str], port: Port) -> Definition | None:
-    """Make the first check that is asked for, in registrator's order. Over UDP nothing can be asked."""
-    is_udp = port.protocol == "udp"
+    """Make the first check that is asked for, in registrator's order. Nothing can be asked but over TCP."""
+    is_tcp = port.protocol == "tcp"
     for scheme in ("http", "https"):
         path = _setting(values, f"check_{scheme}", "", _URL_PATH, "a path such as /health")
         method = _setting(values, f"check_{scheme}_method", "", _METHOD, "a method such as HEAD")
-        if path and not is_udp:
+        if path and is_tcp:
             return {"HTTP": f"{scheme}://{port.reached_at}{path}", **({"Method": method} if method else {}),
                     **_timing(values)}
     ttl = _duration(values, "check_ttl")
     if ttl:
         return {"TTL": ttl}
-    if values.get("check_tcp") and not is_udp:
+    if values.get("check_tcp") and is_tcp:
         return {"TCP": port.reached_at, **_timing(values)}
-    if values.get("check_grpc") and not is_udp:
+    if values.get("check_grpc") and is_tcp:
         tls = {"GRPCUseTLS": True} if values.get("check_grpc_use_tls") else {}
         unverified = {"TLSSkipVerify": True} if tls and values.get("check_tls_skip_verify") else {}
         return {"GRPC": port.reached_at, **tls, **unverified, **_timing(values)}

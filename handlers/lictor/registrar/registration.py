@@ -106,15 +106,15 @@ def _registration(container: Mapping[str, Any], port: Port, values: Mapping[str,
                   options: Options) -> tuple[Registration, list[str]]:
     name, image = container["Name"].removeprefix("/"), container["Config"]["Image"]
     service = (values.get("name") or image.rpartition("/")[2].partition(":")[0].partition("@")[0]) + suffix
-    udp = ["udp"] if port.protocol == "udp" else []
-    usual_id = ":".join([options.host, name, str(port.number), *udp])
+    protocol = [] if port.protocol == "tcp" else [port.protocol]
+    usual_id = ":".join([options.host, name, str(port.number), *protocol])
     service_id = values.get("id") or usual_id
     tags, bad_tags = labels.read_tags(values.get("tags", ""))
     meta, bad_meta = labels.read_metadata(values)
     meta.update({model.META_ENGINE: options.engine, model.META_CONTAINER: container["Id"], model.META_IMAGE: image})
     if container.get("Image"):
         meta[model.META_IMAGE_ID] = container["Image"]
-    if udp:  # a tag alone is anybody's
+    if protocol:  # a tag alone is anybody's
         meta[model.META_PROTOCOL] = port.protocol
     given = container["Config"].get("Labels") or {}
     color = given.get(model.LABEL_COLOR)
@@ -125,7 +125,8 @@ def _registration(container: Mapping[str, Any], port: Port, values: Mapping[str,
     definition = {
         "ID": _require_name("SERVICE_ID", service_id), "Name": _require_name("SERVICE_NAME", service),
         "Address": port.address, "Port": port.host_port,
-        "Tags": [*tags, *labels.read_tags(options.tags)[0], *udp], "Meta": meta, **({"Check": check} if check else {}),
+        "Tags": [*tags, *labels.read_tags(options.tags)[0], *protocol], "Meta": meta,
+        **({"Check": check} if check else {}),
     }
     joins = labels.is_own(container) and bool(given.get(model.LABEL_GATE))
     paused = container["State"]["Status"] == "paused"
