@@ -26,6 +26,7 @@ def write(nginx: Nginx, http: str) -> None:
 @pytest.mark.parametrize(("text", "listener"), [
     ("80", ("", 80)), ("*:8080", ("", 8080)), ("0.0.0.0:80", ("", 80)), ("127.0.0.1:81", ("127.0.0.1", 81)),
     ("10.0.0.1", ("10.0.0.1", 80)), ("localhost:82", ("127.0.0.1", 82)), ("[::]:80", ("::", 80)),
+    ("[::]:80 ipv6only=on", ("::", 80)),
     ("[::1]", ("::1", 80)), ("[fd00::1]:443 ssl", ("fd00::1", 443)), ("80 default_server", ("", 80))])
 def test_where_a_server_listens(nginx: Nginx, text: str, listener: tuple[str, int]) -> None:
     write(nginx, f"server {{ listen {text}; listen unix:/run/x.sock; }}")
@@ -57,6 +58,14 @@ def test_what_cannot_be_read_says_nothing(nginx: Nginx, tmp_path: Path, http: st
     ("\n\nserver {\n listen 80;\nserver_name a books.example.com; }", 3),
     ("server { listen *:80; server_name *.example.net; }", 1),
     ("server { listen [::]:80; server_name *.example.net; }", 1),
+    ("server { server_name Books.Example.COM; }", 1), ("server { server_name .example.net; }", 1),
+    ("server { server_name .books.example.com; }", 1),
+    ("server { listen 10.0.0.9:80; server_name books.example.com; }", 1),
+    ("server { listen [fd00::9]:80; server_name books.example.com; }", 1),
+    ("server { listen [::]:80 ipv6only=off; server_name books.example.com; }", 1),
+    ("server { listen 10.0.0.9:81; server_name books.example.com; }", 0),
+    ("server { listen [::1]:80; server_name books.example.com; }", 0), ("server { server_name .example.com; }", 0),
+    ("server { server_name ~^books; }", 0),
     ("server { listen 443; server_name books.example.com; }", 0), ("server { listen 127.0.0.1:80; server_name a; }", 0),
     ("server { listen 127.0.0.1:80; server_name books.example.com; }", 0), ("server { server_name *.example.com; }", 0),
     ("server { server_name a.example.net; }", 0), ("# server { server_name books.example.com; }", 0),

@@ -3,6 +3,7 @@ serves, or is about to), and a lock on both. The commonest event imports it, so 
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -137,7 +138,7 @@ def write_listeners(state_dir: str, listeners: Iterable[tuple[str, int]]) -> Non
 
 def own_endpoints(state_dir: str, instances: Iterable[model.Instance]) -> set[Endpoint]:
     """Find the addresses and ports of instances on which this node's nginx listens itself."""
-    listeners = {(address, port) for address, port in files.read_json(os.path.join(state_dir, _LISTENERS)) or []}
+    listeners = _listeners(state_dir)
     ports, found = {port for _, port in listeners}, set[Endpoint]()
     for each in instances:
         if type(each.port) is int and each.port in ports:  # which is rare
@@ -149,16 +150,23 @@ def own_endpoints(state_dir: str, instances: Iterable[model.Instance]) -> set[En
     return found
 
 
-def _is_local(address: str) -> bool:
-    """Whether the address is one of this machine's: no other can be bound."""
-    import socket
+def _listeners(state_dir: str) -> set[Endpoint]:
+    try:
+        return {(address, port) for address, port in files.read_json(os.path.join(state_dir, _LISTENERS)) or ()}
+    except (TypeError, ValueError):  # damaged; the next sweep writes it anew
+        return set()
 
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True
+
+def _is_local(address: str) -> bool:
+    """Whether the address is one of this machine's. That it can be bound says nothing where ip_nonlocal_bind is set, as
+    beside keepalived."""
+    if ":" in address:
+        import socket
+
+        return socket.inet_pton(socket.AF_INET6, address).hex() in (files.read("/proc/net/if_inet6") or "").split()
+    table = files.read("/proc/net/fib_trie") or ""
+    return address.startswith("127.") or bool(
+        re.search(rf"\|-- {re.escape(address)}\n(?:\s+/.*\n)*?\s+/32 host LOCAL", table))
 
 
 def lock_path(state_dir: str, name: str) -> str:

@@ -55,7 +55,7 @@ def explain_clash(users: Iterable[Server], route: Mapping[str, Any], own: Iterab
     for server in users:
         for each in own:
             names = server.names & each.names
-            if names and server.listeners & each.listeners:
+            if names and any(_takes_from(one, other) for one in server.listeners for other in each.listeners):
                 return f"host {min(names)} is answered by the server in {server.place}"
         if server.has_lictors and not route["host"]:
             for location in server.locations:
@@ -90,22 +90,37 @@ def _expanded(nginx: Nginx, directives: Iterable[Directive], left: list[int]) ->
 
 
 def _server(server: Directive, nginx: Nginx | None = None) -> Server:
-    listens = [listener for each in server.find("listen") if (listener := _listener("".join(each.arguments[:1])))]
+    listens = [listener for each in server.find("listen") for listener in _listeners(each.arguments)]
     includes = [os.path.join(os.path.dirname(nginx.main_conf), path) for each in server.find("include")
                 for path in each.arguments] if nginx else []
     has_lictors = any(nginx and path.startswith(f"{nginx.conf_dir}/locations/") for path in includes)
-    return Server({name for each in server.find("server_name") for name in each.arguments},
+    return Server({name for each in server.find("server_name") for text in each.arguments for name in _names(text)},
                   {*listens} if server.find("listen") else {("", 80)}, server.find("location"), has_lictors,
                   server.place)
 
 
-def _listener(text: str) -> Listener | None:
-    """Read what follows `listen`; None for a unix socket."""
-    match = _LISTEN.fullmatch(text)
+def _names(text: str) -> list[str]:
+    """Read one of the names behind `server_name` as nginx does: in lower case, and .example.com is two names."""
+    name = text if text.startswith("~") else text.lower()
+    return [name[1:], f"*{name}"] if name.startswith(".") else [name]
+
+
+def _listeners(arguments: list[str]) -> list[Listener]:
+    """Read what follows `listen`; [] for a unix socket."""
+    match = _LISTEN.fullmatch("".join(arguments[:1]))
     if not match:
-        return None
-    address = (match["address"] or "").strip("[]")
-    return _EVERYWHERE.get(address, address), int(match["port"] or 80)
+        return []
+    address, port = (match["address"] or "").strip("[]"), int(match["port"] or 80)
+    found = [(_EVERYWHERE.get(address, address), port)]
+    return [*found, ("", port)] if address == "::" and "ipv6only=off" in arguments else found
+
+
+def _takes_from(users: Listener, own: Listener) -> bool:
+    """Whether a server that listens there is asked where `own` listens: it is if it names one of the addresses of all.
+    What is on loopback alone is no client's."""
+    address, port = users
+    is_one_of_all = own[0] == ("::" if ":" in address else "") and not (address.startswith("127.") or address == "::1")
+    return users == own or port == own[1] and is_one_of_all
 
 
 def _takes(location: list[str], path: str, match: str) -> bool:
