@@ -43,7 +43,8 @@ def test_a_set_clock_is_heeded_at_once_and_noted_and_logged_once(
                       'reason="the node\'s clock was set. Waits under way begin anew."'] if by_s else [])
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "{", '{"boot": 1}', '{"boot": "x", "started_at": "noon"}', "[" * 9999])
+@pytest.mark.parametrize("damage", ["", "[]", "{", '{"boot": 1}', '{"boot": "x", "started_at": "noon"}', "[" * 9999,
+                                    f'{{"boot": "x", "started_at": 1{"0" * 400}, "set_at": 1, "set_by": 1}}'])
 def test_without_a_sound_note_nothing_is_known_of_a_set(tmp_path: Path, damage: str) -> None:
     (tmp_path / "clock.json").write_text(damage)
     seen = clock.read(str(tmp_path))

@@ -53,7 +53,7 @@ def _noted(state_dir: str) -> dict[str, Any] | None:
     noted = files.read_json(os.path.join(state_dir, _FILE))
     try:
         return {"boot": str(noted["boot"]), **{key: float(noted[key]) for key in ("started_at", "set_at", "set_by")}}
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         return None
 
 

@@ -5,6 +5,8 @@ import msgspec
 from lictor.spec.locations import is_path
 from lictor.spec.quantities import Duration
 
+_LEAST_S = 0.001  # containers are labelled in whole milliseconds
+
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Consul's check of an instance: one of http (a path) and tcp (true)."""
@@ -21,5 +23,5 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.http and not is_path(self.http):
             raise ValueError(f"http is {self.http[:100]!r}; it must be a path such as /health")
         for key, value in (("interval", self.interval), ("timeout", self.timeout)):
-            if value <= 0:
-                raise ValueError(f"{key} is {value:g}s; it must be more than 0s")
+            if value < _LEAST_S:
+                raise ValueError(f"{key} is {value:g}s; it must be at least 1ms")
