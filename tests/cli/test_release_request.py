@@ -63,7 +63,7 @@ class Service:
         check = {"CheckID": service_id, "Name": "http", "TTL": "1h", "Status": "warning"}
         self.consul.register({"Name": f"{self.name}-{color}", "ID": service_id, "Address": "10.0.0.1", "Port": 8080,
                               "Meta": {"lictor-image": image}, "Check": check})
-        said = {"Status": status, "Output": "GET /health:\n500"}
+        said = {"Status": status, "Output": "GET /health: 500\nand more"}
         self.consul.request("PUT", f"/v1/agent/check/update/{service_id}", said)
         return service_id
 

@@ -21,7 +21,7 @@ from lictor.cli.setup.findings import Test
 from lictor.events import script, survey, timer
 from lictor.model import Clock
 from lictor.planner import service_state
-from lictor.reconcile import history, observe
+from lictor.reconcile import history, observe, responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
 from lictor.spec import settings
@@ -172,6 +172,27 @@ def test_what_is_damaged_or_refused_stops_no_sweep(consul: Consul, call: script.
     context = Context(call.settings, Client.connect(), "node-1")
     assert [(row.name, row.served_by) for row in status_report.read_status(context)] == [("books", []), ("twin", [])]
     assert "damaged" in status_report.describe_record(status_report.read_story(context, "books")["history"][0])
+
+
+def test_what_no_rule_foresees_is_one_service_s_problem(consul: Consul, call: script.Call,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("books", "carts"):
+        put(consul, name, node="")
+    consul.put("lictor/state/carts", json.dumps({"last_good": {"spec": {"release": "x"}}}))
+    consul.put("lictor/state/books", json.dumps({"spec": {"release": "x"}}))
+    context = Context(call.settings, Client.connect(), "node-1")
+    assert {row.says.partition(":")[0] for row in status_report.read_status(context)} == {"refused"}
+    read = responsibility.read_desired
+
+    def read_but_one(context: Context, name: str, *others: Any) -> Any:
+        if name == "carts":
+            raise KeyError("strategy\x1b")
+        return read(context, name, *others)
+
+    monkeypatch.setattr(responsibility, "read_desired", read_but_one)
+    assert survey.look(call).problems[0].startswith("carts: unreadable: KeyError('strategy\\x1b').")
+    assert [(row.name, row.says) for row in status_report.read_status(context)] == [
+        ("books", "refused"), ("carts", "unreadable")]
 
 
 def test_nodes_with_names_that_fit_no_path_stop_no_sweep(consul: Consul, call: script.Call) -> None:

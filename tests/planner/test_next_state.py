@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lictor import errors
 from lictor.planner import desired, next_state, plan, service_state
 from lictor.planner.observation import Observation, Observer
 from lictor.planner.service_state import Breaker, Failures, State
@@ -34,13 +35,15 @@ def test_an_image_that_never_ran_well_gives_way_to_the_next() -> None:
     ("gone", 1), ("gone never", 2), ("unhealthy never", 2), ("passing", 0)])
 def test_a_death_is_counted_once_and_double_before_the_first_passing(condition: str, count: int) -> None:
     first = next_state.advance(scene(1, condition))
-    assert first.healing.failures == ({"1": Failures(count, NOW)} if count else {})
+    why = f"books-1 is {'unhealthy' if 'unhealthy' in condition else 'exited with exit code 137'}"
+    assert first.healing.failures == ({"1": Failures(count, NOW, why)} if count else {})
     assert next_state.advance(later(scene(1, condition), 1)).healing.failures == first.healing.failures
 
 
 def test_a_start_that_is_refused_is_a_failure() -> None:
-    twice = next_state.start_failed(next_state.start_failed(State(), 3, NOW), 3, NOW + 9)
-    assert twice.healing.failures == {"3": Failures(4, NOW + 9)}
+    full = errors.Unavailable("the disk\nis full")
+    twice = next_state.start_failed(next_state.start_failed(State(), 3, full, NOW), 3, full, NOW + 9)
+    assert twice.healing.failures == {"3": Failures(4, NOW + 9, "the disk is full")}
 
 
 @pytest.mark.parametrize(("condition", "died_s_ago", "forgotten"), [

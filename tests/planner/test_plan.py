@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from lictor.planner import backoff, desired, observation, plan, self_preservation
+from lictor import errors
+from lictor.planner import backoff, desired, next_state, observation, plan, self_preservation
 from lictor.planner.actions import Act, replaced_by
 from lictor.planner.observation import Observer, Reservation
-from lictor.planner.service_state import Breaker, Failures
+from lictor.planner.service_state import Breaker, Failures, State
 from lictor.spec import settings
 
 from support.scene import NOW, SPEC, scene, state_of
@@ -247,6 +248,22 @@ def test_an_open_breaker_allows_one_try_every_half_hour(opened_s_ago: float, tri
     seen = scene(3, "passing", "passing", "unhealthy", reservations=tries,
                  state={"breaker": Breaker(NOW - opened_s_ago, "its budget is spent")})
     assert [each.kind for each in plan.plan(seen)] == [kind]
+
+
+def test_a_start_that_was_refused_is_one_hold_for_all_and_no_back_off_of_each() -> None:
+    """What a compose file with a `container_name` says to three replicas, say."""
+    twice = "Conflict. The name /books is in use.\n" * 20
+    state = next_state.start_failed(State(), 2, errors.Refused(twice), NOW - 5)
+    seen = scene(3, "passing", state={"failures": state.healing.failures})
+    (hold,) = plan.plan(seen)
+    assert hold.kind == "hold" and hold.container == "books-2" and "is tried again every 5 min" in hold.reason
+    assert len(hold.reason) < 500 and "\n" not in hold.reason
+    assert decided(seen._replace(now=NOW + 300)) == ["start books-2", "start books-3"]
+    assert next_state.causes(seen)["gave up 2"].startswith("refused: books-2 failed 2 times: Conflict.")
+    assert backoff.trouble(state) == f"refused: {' '.join(twice.split())[:300]}"
+    assert decided(seen._replace(state=next_state.afresh(seen.state))) == ["start books-2", "start books-3"]
+    dying = scene(2, "passing", state={"failures": {"2": Failures(3, NOW - 5, "books-2 is exited with exit code 3")}})
+    assert why(dying).startswith("backing off: it failed 3 times: books-2 is exited with exit code 3. Would start")
 
 
 def test_fleet_and_service_budgets_are_settings() -> None:

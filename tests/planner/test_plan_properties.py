@@ -44,7 +44,7 @@ class Facts:
         self.own = [each for each in seen.containers if seen.desired.removed or each.color == seen.desired.color]
         self.others = [each for each in seen.containers if each not in self.own and each.status != "removing"]
         self.running = [each for each in self.own if each.id not in self.gone and each.status != "removing"]
-        self.standing = [each for each in self.running if not self.is_draining(each)]
+        self.standing = [each for each in self.running if not self.is_draining(each) or self.is_docker_s(each)]
         self.ends = [each for each in self.acts if isinstance(each, Drain | Stop | Remove)]
         self.taken = [each for each in self.running if each.id in [act.member.container.id for act in self.ends]]
         # Whole releases are followed in test_whole_releases; here they are only kept from what nobody may ever do.
@@ -61,6 +61,9 @@ class Facts:
     def registrations(self, container: Container) -> list[Instance]:
         return [each for each in self.seen.instances if each.container_id == container.id]
 
+    def is_docker_s(self, container: Container) -> bool:
+        return container.status in ("paused", "restarting")
+
     def is_draining(self, container: Container) -> bool:
         marks = [disorder.DRAIN_MARK.fullmatch(each.maintenance or "") for each in self.registrations(container)]
         return any(marks)
@@ -68,12 +71,13 @@ class Facts:
     def is_critical(self, container: Container) -> bool:
         """Not in maintenance, and one registration of it says so."""
         there = self.registrations(container)
-        return any(each.status == "critical" for each in there) and all(each.maintenance is None for each in there)
+        return container.status == "running" and any(each.status == "critical" for each in there) and all(
+            each.maintenance is None for each in there)
 
     def passes(self, container: Container) -> bool:
         there = self.registrations(container)
-        return all(each.status != "critical" and each.maintenance is None for each in there) and (
-            bool(there) or not has_port(self.seen))
+        return container.status == "running" and (bool(there) or not has_port(self.seen)) and all(
+            each.status != "critical" and each.maintenance is None for each in there)
 
     def is_listed(self, container: Container) -> bool:
         return any((each.node, each.service_id) in self.seen.serving for each in self.registrations(container))
@@ -140,7 +144,7 @@ def never_on_what_cannot_be_believed(f: Facts) -> None:
 
 
 def never_many_at_once_by_judgement(f: Facts) -> None:
-    watched = [each for each in f.standing if f.registrations(each)]
+    watched = [each for each in f.standing if f.registrations(each) and each.status == "running"]
     crowd = min(f.target, len(watched)) >= 3
     if f.ill and (f.seen.observer.nginx_trouble or crowd and (
             2 * len(f.ill) > len(watched) or len(f.seen.observer.also_failing) >= 2)):
@@ -191,6 +195,10 @@ def never_two_acts_on_one_nor_on_others(f: Facts) -> None:
     assert len(set(touched)) == len(touched)
     assert set(touched) <= f.gone | {each.id for each in (*f.running, *f.others)}
     assert all(each.reason and each.kind in (*KINDS_OF_ACTS, "confirm", "wait", "hold") for each in f.actions)
+
+
+def never_on_a_paused_container(f: Facts) -> None:
+    assert not [each for each in f.taken if each.status == "paused"]
 
 
 def never_silent_about_what_is_not_as_desired(f: Facts) -> None:
@@ -255,7 +263,7 @@ MATTERS: dict[str, Callable[[Facts], object]] = {
 RULES = (
     never_below_the_least_nor_the_last, never_above_the_most, never_past_the_budget, never_on_what_cannot_be_believed,
     never_many_at_once_by_judgement, never_one_that_nothing_speaks_against, never_what_runs_without_a_drain,
-    never_two_acts_on_one_nor_on_others, never_silent_about_what_is_not_as_desired,
+    never_two_acts_on_one_nor_on_others, never_on_a_paused_container, never_silent_about_what_is_not_as_desired,
     never_undone_without_state_cause_and_consequence, remembering_twice_changes_nothing,
     the_order_of_what_is_read_does_not_matter, a_memory_settles, a_record_decides_the_same)
 

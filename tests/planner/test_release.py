@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lictor import model
+from lictor import errors, model
 from lictor.planner import desired, next_state, observation, plan
 from lictor.planner.actions import Act, Drain, Start, Switch
 from lictor.planner.observation import Observation
@@ -235,6 +235,44 @@ def test_what_has_failed_is_removed_and_not_tried_again_until_something_changes(
     assert decided(world(BLUE_GREEN, OLD, *BLUE, state=FAILED)) == []
 
 
+@pytest.mark.parametrize(("third", "after_s", "expected"), [
+    # of three that migrate a database at their start, two have lost the race: the third may be in the midst of it
+    ({"health": "starting"}, 2, ["wait books-green-3"]), ({"health": "starting"}, 59, ["wait books-green-3"]),
+    ({"health": "starting"}, 60, ["remove books-green-3"]),
+    ({"started_at": NOW, "is_new": True}, 2, ["wait books-green-3"]),
+    ({"started_at": NOW, "is_new": True}, 60, ["remove books-green-3"]),
+    # what is at work no more goes at once
+    ({"health": "starting", "passes": True}, 2, ["remove books-green-3"]), ({}, 2, ["remove books-green-3"]),
+    ({"status": "exited"}, 2, ["remove books-green-3"]),
+    ({"status": "paused"}, 60, ["hold books-green-3"]),
+])
+def test_a_failed_release_ends_only_what_is_not_at_work(third: dict[str, Any], after_s: float,
+                                                        expected: list[str]) -> None:
+    three = (*BLUE, "3 books:1 blue passing")
+    seen = world(BLUE_GREEN, NEW, *three, "1 books:2 green passing", "2 books:2 green passing",
+                 "3 books:2 green critical", replicas=3,
+                 state={"passed_once": [f"c{number}" for number in range(5 if third.get("is_new") else 6)]})
+    changes = {key: value for key, value in third.items() if key not in ("is_new", "passes")}
+    if changes.get("status") == "exited":
+        changes["started_at"] = NOW + 0.5
+    dead = [each._replace(status="exited", exit_code=1, started_at=NOW + 0.5) for each in seen.containers[3:5]]
+    last = seen.instances[5]._replace(status="passing" if third.get("passes") else "critical")
+    failed = later(seen, 1, containers=(*seen.containers[:3], *dead, seen.containers[5]._replace(**changes)),
+                   instances=(*seen.instances[:3], last))
+    assert failed.state.release.failed and "books-green-1 is exited with exit code 1" in failed.state.release.failed.why
+    now = later(failed, after_s - 1)
+    assert decided(now) == ["remove books-green-1", "remove books-green-2", *expected, "hold"]
+    assert not [each for each in plan.plan(now) if "blue" in each.container]
+
+
+def test_a_release_of_a_spec_without_an_image_is_named_too() -> None:
+    failed = {"failed": Failure(release_of(BLUE_GREEN, NEW), "", "it died", NOW - 5)}
+    seen = world(BLUE_GREEN, NEW, *BLUE, state=failed)
+    assert plan.plan(seen)[-1].reason == (
+        "on hold: the release of its spec failed: it died. It is not tried again until another is desired.")
+    assert next_state.causes(seen)[next_state.RELEASE_FAILED] == "the release of its spec failed: it died"
+
+
 def test_a_new_release_does_not_back_off_from_what_it_may_mend() -> None:
     """Its own deadline runs meanwhile, and the number that keeps dying may be the one that it starts with."""
     old = ("1 books:1 passing", "2 books:1 passing")
@@ -251,7 +289,7 @@ def test_a_new_release_does_not_back_off_from_what_it_may_mend() -> None:
         "live_release": alone.state.release.live_release, "live_is_proven": False, "passed_once": [],
         "failed": died.state.release.failed})
     assert again.state.healing.failures
-    refused = next_state.start_failed(first.state, 3, NOW + 1)
+    refused = next_state.start_failed(first.state, 3, errors.Unavailable("full"), NOW + 1)
     assert decided(later(first._replace(state=refused), 2)) == ["wait books-3"]
 
 

@@ -3,16 +3,16 @@
 import msgspec
 import pytest
 
-from lictor import model
+from lictor import errors, model
 from lictor.model import Group
-from lictor.planner import desired, next_state, plan, scheduled
+from lictor.planner import backoff, desired, next_state, plan, scheduled
 from lictor.planner.actions import Redeploy
 from lictor.planner.observation import Observer
 from lictor.planner.service_state import Failures, LastOrder, State
 from lictor.reconcile import scheduler_view
 
 from support.scene import NOW
-from support.scheduled_scene import BLUE, SPEC, TWO, decided, group, release_of, world
+from support.scheduled_scene import BLUE, ROLLING, SPEC, TWO, decided, group, release_of, world
 
 
 @pytest.mark.parametrize(("count", "groups", "crew", "expected"), [
@@ -166,6 +166,34 @@ def test_an_engine_that_fails_is_told_again_only_after_a_while() -> None:
                                    ("green", 5, "scale books-blue 3")):
         failed = {"order_failures": {color: Failures(2, NOW - ago_s)}}
         assert decided(world("books:1", 3, (BLUE,), *TWO, state=failed)) == [expected]
+
+
+@pytest.mark.parametrize(("image", "runs", "release", "said"), [
+    ("books:2", "books:1", "r", "books:2 is desired, books:1 runs"),
+    ("books:2", "books:2", "r", "another release of books:2 is desired, books:2 runs"),
+    ("", "", "r", "another release is desired, an earlier one runs"),
+    ("", "books:1", "r", "another release is desired, books:1 runs"),
+    ("books:2", "books:2", "", "books:2 is desired, it is unknown what runs"),
+])
+def test_an_order_of_another_release_says_so_without_an_image_too(image: str, runs: str, release: str,
+                                                                  said: str) -> None:
+    there = Group("books", "", 1, release, runs, None)
+    seen = world("books:1", 1, (there,), "a - passing", spec={**ROLLING, "engine": "command"})
+    assert seen.desired.spec
+    wanted = seen.desired._replace(spec=msgspec.structs.replace(seen.desired.spec, image=image))
+    (order,) = [each for each in plan.plan(seen._replace(desired=wanted)) if isinstance(each, Redeploy)]
+    assert order.reason == said
+
+
+def test_an_order_that_was_refused_is_on_hold_with_its_cause() -> None:
+    state = next_state.order_failed(State(), "blue", errors.Refused("no such\nplaybook"), NOW - 20)
+    failures = {"order_failures": state.release.order_failures}
+    seen = world("books:1", 3, (BLUE,), *TWO, state=failures)
+    assert [each.reason for each in plan.plan(seen)] == [
+        "on hold: it was refused: no such playbook. It is tried again every 5 min, or after `lictor resume books`. "
+        "Would scale books-blue (replicas key is 3)."]
+    assert decided(seen._replace(now=NOW + 280)) == ["scale books-blue 3"]
+    assert backoff.trouble(state) == "refused: no such playbook"
 
 
 def test_one_that_cannot_end_an_instance_is_asked_to_make_all_anew_within_the_budget() -> None:

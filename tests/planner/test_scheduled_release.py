@@ -10,6 +10,7 @@ from lictor.planner import next_state, plan
 from lictor.planner.actions import Act, Redeploy
 from lictor.planner.observation import Observation, Reservation, drain_text
 from lictor.planner.service_state import Failure, Failures, LastOrder, Rollout
+from lictor.reconcile import scheduler_view
 
 from support.scene import NOW, fields_of, state_of
 from support.scheduled_scene import BLUE, GREEN, NEW, ROLLING, SPEC, TWO, decided, group, release_of, world
@@ -45,6 +46,45 @@ def test_a_release_that_never_passes_fails_at_its_deadline() -> None:
         "passed_once": ["a", "b", "d"], "rollout": seen.state.release.rollout,
         "critical_since": seen.state.healing.critical_since})
     assert late.state.release.failed and "not all passed within 60 s" in late.state.release.failed.why
+
+
+def looped(seen: Observation, after_s: float, *ids: str) -> Observation:
+    """A while later, when these run of the new release, and have just started."""
+    blue = [each for each in seen.instances if "blue" in each.service]
+    instances = (*blue, *(blue[0]._replace(service_id=f"s-{each}", service="books-green", status="critical",
+                                           container_id=each) for each in ids))
+    assert seen.scheduler
+    made = scheduler_view.containers(seen.desired, seen.state, seen.scheduler, instances, NOW + after_s)
+    known = [each._replace(release=release_of("books:2")) if "green" in each.color else each for each in made]
+    seen = seen._replace(now=NOW + after_s, instances=instances, containers=tuple(known))
+    return seen._replace(state=next_state.advance(seen))
+
+
+@pytest.mark.parametrize(("seen_at", "failed_at"), [
+    # one that comes later begins the deadline anew, as a pull may take long
+    ([(30, "c"), (50, "cd"), (89, "cd")], None), ([(30, "c"), (50, "cd"), (109, "cd")], None),
+    ([(30, "c"), (50, "cd"), (110, "cd")], 110),
+    # what comes for one that has ended does not, however many of them stand at once
+    ([(30, "e"), (50, "ef"), (61, "ef")], 61), ([(20, "e"), (40, "fg"), (61, "gh")], 61),
+    ([(30, ""), (50, "gh"), (61, "gh")], 61),
+])
+def test_a_crash_loop_brings_no_new_instance(seen_at: list[tuple[float, str]], failed_at: float | None) -> None:
+    groups = (group("blue", 2, "books:1", "a", "b"), group("green", 2, "books:2", *"cdefgh"))
+    seen = world("books:2", 2, groups, *TWO, "c green critical", state={"passed_once": ["a", "b"]})
+    for after_s, ids in seen_at:
+        seen = looped(seen, after_s, *ids)
+    failed = seen.state.release.failed
+    assert (failed.at - NOW if failed else None) == failed_at
+
+
+def test_a_failed_colour_is_retired_when_none_of_it_is_at_work() -> None:
+    failed = {"failed": Failure(release_of("books:2"), "books:2", "it has given up", NOW - 1, NOW - 30),
+              "passed_once": ["a", "b"], "critical_since": {"c": NOW - 5}}
+    seen = world("books:2", 2, (BLUE, GREEN), *TWO, "c green critical", "d green passing", state=failed)
+    assert decided(seen) == ["wait books-green", "hold "]
+    assert decided(seen._replace(now=NOW + 30)) == ["retire books-green", "hold "]
+    passing = world("books:2", 2, (BLUE, GREEN), *TWO, "c green passing", state=failed)
+    assert decided(passing) == ["retire books-green", "hold "]
 
 
 @pytest.mark.parametrize(("blue", "after_s", "behind", "expected"), [

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from lictor import model
+from lictor import errors, model
 from lictor.planner import actions, desired, members, next_state, observation, plan, release
 from lictor.planner.observation import Observation, Observer, Reservation
 from lictor.planner.service_state import State
@@ -15,6 +15,8 @@ from lictor.spec import service_spec, settings
 from lictor.spec.quantities import Duration
 
 from support.scene import NOW, SPEC
+
+NO_ANSWER = errors.Unavailable("no answer")
 
 IMAGES = ("good", "good", "good", "dies", "never", "smokes", "flaps", "refused")  # how books:KIND-N behaves
 SMOKE = "/books"
@@ -225,7 +227,7 @@ class World:
         if "refused" in spec.image:
             is_new = rollout and rollout.release == action.release
             self.state = (next_state.release_failed(self.state, "refused", spec.image, self.clock) if is_new
-                          else next_state.start_failed(self.state, action.number, self.clock))
+                          else next_state.start_failed(self.state, action.number, NO_ANSWER, self.clock))
             return False
         made_from = desired.fingerprint(spec)
         there = next((each for each in self.boxes if each.name == action.container), None)

@@ -15,7 +15,7 @@ from lictor.reconcile import scheduler_view
 from lictor.spec import service_spec, settings
 from lictor.spec.quantities import Duration
 
-from support.release_world import Killed, switched
+from support.release_world import NO_ANSWER, Killed, switched
 from support.scene import NOW
 from support.scheduled_engine import Playbook, Swarm, Told
 
@@ -205,7 +205,7 @@ class CountedWorld:
             rollout = self.state.release.rollout
             is_new = rollout and rollout.release == action.release
             self.state = (next_state.release_failed(self.state, "refused", told.image, self.now) if is_new
-                          else next_state.order_failed(self.state, action.color, self.now))
+                          else next_state.order_failed(self.state, action.color, NO_ANSWER, self.now))
             return False
         is_half = self.r.random() < self.fail_chance
         if isinstance(self.engine, Swarm):
@@ -219,12 +219,12 @@ class CountedWorld:
             if is_half:
                 self._maybe_killed()
         if is_half:
-            self.state = next_state.order_failed(self.state, action.color, self.now)
+            self.state = next_state.order_failed(self.state, action.color, NO_ANSWER, self.now)
         return not is_half
 
     def _retire(self, action: actions.Retire) -> bool:
         if self.r.random() < self.fail_chance:
-            self.state = next_state.order_failed(self.state, action.color, self.now)
+            self.state = next_state.order_failed(self.state, action.color, NO_ANSWER, self.now)
             return False
         self.engine.told.pop(action.color, None)
         self.engine.tasks = [each for each in self.engine.tasks

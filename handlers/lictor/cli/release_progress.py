@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from lictor import model
 from lictor.adapters.text import one_line
+from lictor.planner import backoff
 from lictor.planner.desired import Desired
 from lictor.planner.service_state import State
 
@@ -92,7 +93,7 @@ def find_failure(state: State, release: str) -> str:
     failed, live = state.release.failed, state.release.live or {}
     if failed is None or failed.release != release:
         return ""
-    return f"{one_line(failed.why)}. {live.get('image', 'the earlier release')} runs on"
+    return f"{one_line(failed.why)}. {live.get('image') or 'the earlier release'} runs on"
 
 
 def find_obstacle(state: State) -> str:
@@ -111,7 +112,7 @@ def describe_stage(request: Request, snapshot: Snapshot) -> str:
     if rollout is None:
         if state.release.live_release == request.release:
             return f"{request.image} is live"
-        return find_obstacle(state) or f"waiting: {spec.node or 'a node'} has to begin"
+        return find_obstacle(state) or backoff.trouble(state) or f"waiting: {spec.node or 'a node'} has to begin"
     if rollout.release != request.release:
         return "waiting: another release has to end first"
     if rollout.passing_since:

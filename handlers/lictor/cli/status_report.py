@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from lictor import model
 from lictor.adapters.text import one_line, printable
 from lictor.cli.release_progress import find_failure, find_obstacle
+from lictor.planner import backoff
 from lictor.planner.actions import KINDS_OF_ACTS, describe
 from lictor.planner.desired import Desired, specs_of
 from lictor.planner.service_state import State
@@ -55,19 +56,27 @@ def read_status(context: Context) -> list[Status]:
     entries, states = client.everything(), StateStore(client).read_all()
     nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context)
     lictor_nodes = frozenset(entry["Node"]["Node"] for entry in entries.get("lictor", []))
+    specs = specs_of(grouped)
+
+    def read_row(name: str) -> Status | None:
+        state = states.get(name, Stored()).state
+        service = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs)
+        groups = model.by_container(observe.instances(entries.get(service.catalog_name, []))).values()
+        instances = [group[0] for group in groups]
+        if service.removed and not (instances and service.spec and service.spec.engine != "none"):
+            return None
+        why_nobody = responsibility.describe_nobody(service, instances, nodes, lictor_nodes)
+        receiving = [group[0] for group in groups if all(map(_may_receive, group))]
+        return _status(_Facts(service, state, instances, receiving, {each.image for each in instances} - {""},
+                              nginx_nodes.get(name, []), alive, why_nobody))
+
     rows = []
     for name in observe.names(grouped, states):
-        state = states.get(name, Stored()).state
-        service = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs_of(grouped))
-        own = entries.get(service.catalog_name, [])
-        groups = model.by_container(observe.instances(own)).values()
-        instances = [group[0] for group in groups]
-        images = {each.image for each in instances} - {""}
-        if not service.removed or instances and service.spec and service.spec.engine != "none":
-            why_nobody = responsibility.describe_nobody(service, instances, nodes, lictor_nodes)
-            receiving = [group[0] for group in groups if all(map(_may_receive, group))]
-            rows.append(_status(_Facts(service, state, instances, receiving, images, nginx_nodes.get(name, []), alive,
-                                       why_nobody)))
+        try:
+            row = read_row(name)
+        except Exception as error:  # a value that no rule foresees is the trouble of its own service
+            row = Status(name, 0, 0, 0, "", "", "", "", [], "unreadable", [observe.explain_broken(error)])
+        rows += [row] if row else []
     rows = [row._replace(problems=row.problems + _route_conflicts(row, rows, prefix)) for row in rows]
     return rows + ([Status(UNKNOWN, 0, 0, 0, "", "", "", "", [], "not read", [describe_unknown(unknown, prefix)])]
                    if unknown else [])
@@ -141,7 +150,7 @@ def _deviation(facts: _Facts, spec: Spec) -> str:
     if facts.images - {spec.image}:
         return f"converging: {', '.join(sorted(facts.images))} runs, {spec.image} is desired"
     if not len(facts.receiving) == desired.replicas == len(facts.instances):
-        return f"converging: {desired.why_replicas}"
+        return backoff.trouble(facts.state) or f"converging: {desired.why_replicas}"
     if spec.route and facts.receiving and not facts.nginx_nodes:
         return "no nginx serves it"
     return model.describe_mixed_images(facts.instances)

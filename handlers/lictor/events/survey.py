@@ -61,13 +61,14 @@ def look(call: script.Call) -> timer.Summary:
                   lambda: announce.tell(context.client, settings.state_dir, context.node,
                                         route_store.names(settings.state_dir))),
     ]
-    readings = observe.everything(context, entries, {key: entry.value for key, entry in keys.items()})
+    readings, broken = observe.everything(context, entries, {key: entry.value for key, entry in keys.items()})
     own = {name: reading for name, reading in readings.items()
            if responsibility.acts_here(context, reading.observation.desired)}
     trouble += _registrar_trouble(settings, is_needed=bool(own))
     todo = [name for name, reading in own.items() if _needs_work(reading)]
     observations = {name: reading.observation for name, reading in readings.items()}
-    problems = [*_problems(context, observations, own), *_orphaned(context, entries, observations, own)]
+    problems = [*(f"{name}: {text}" for name, text in broken.items()), *_problems(context, observations, own),
+                *_orphaned(context, entries, observations, own)]
     return timer.Summary(time.time(), "", len(own), todo, problems, _pending(context, observations, own), trouble)
 
 

@@ -2,17 +2,21 @@
 
 import zlib
 
-from lictor.planner.actions import Hold, Start, Wait, hold, wait
+from lictor import errors
+from lictor.planner.actions import Hold, Order, Start, Wait, hold, wait
 from lictor.planner.members import Member
 from lictor.planner.observation import Observation
-from lictor.planner.service_state import Failures
+from lictor.planner.service_state import Failures, State
 
 BACK_OFF_S = 10.0
 BACK_OFF_MAX_S = 300.0
 FORGET_FAILURES_S = 600.0
+LONGEST_WHY = 300
 
 
 def back_off_s(failures: Failures) -> float:
+    if failures.is_refusal:
+        return BACK_OFF_MAX_S
     return 0.0 if failures.count < 2 else min(BACK_OFF_S * 2.0 ** min(failures.count - 2, 30), BACK_OFF_MAX_S)
 
 
@@ -26,9 +30,26 @@ def retry_at(name: str, what: str, failures: Failures) -> float:
     return failures.last_at + back_off_s(failures) * (1 - jitter / 4)
 
 
-def count_failure(failures: dict[str, Failures], key: str, weight: int, now: float) -> dict[str, Failures]:
-    before = failures[key].count if key in failures else 0
-    return {**failures, key: Failures(before + weight, now)}
+def count_failure(failures: dict[str, Failures], key: str, weight: int, why: str | errors.LictorError,
+                  now: float) -> dict[str, Failures]:
+    before, text = failures[key].count if key in failures else 0, " ".join(str(why).split())[:LONGEST_WHY]
+    return {**failures, key: Failures(before + weight, now, text, isinstance(why, errors.Refused))}
+
+
+def put_off(action: Start | Order, failures: Failures, until: float, name: str) -> Hold | Wait:
+    """Hold what was refused, which time alone does not mend; let the rest wait."""
+    if failures.is_refusal:
+        return hold(action, f"it was refused: {failures.why}. It is tried again every {BACK_OFF_MAX_S / 60:g} min, or "
+                            f"after `lictor resume {name}`")
+    return wait(action, "backing off", f"it failed {failures.count} times" + (
+        f": {failures.why}" if failures.why else ""), until)
+
+
+def trouble(state: State) -> str:
+    """Say what keeps failing, the weightiest first; "": nothing does. Also known to nodes that do not act."""
+    entries = [*state.healing.failures.values(), *state.release.order_failures.values()]
+    worst = max(entries, key=lambda entry: (entry.is_refusal, entry.count), default=None)
+    return f"{'refused' if worst.is_refusal else 'failing'}: {worst.why}" if worst and worst.why else ""
 
 
 def is_fresh(failures: Failures, observation: Observation) -> bool:
@@ -49,17 +70,21 @@ def starts(everyone: list[Member], observation: Observation, count: int, why: st
         start = Start(f"{desired.catalog_name}-{number}", why, number, desired.color, release, replaces)
         actions.append(_or_what_it_waits_for(start, observation, room))
         room -= isinstance(actions[-1], Start)
+        if isinstance(actions[-1], Hold):  # which is the same for the others
+            break
     return actions
 
 
 def _or_what_it_waits_for(start: Start, observation: Observation, room: int) -> Start | Wait | Hold:
     desired, state = observation.desired, observation.state
-    failures = state.healing.failures.get(str(start.number))
-    until = retry_at(desired.name, str(start.number), failures) if failures else 0.0
+    refused = {number: each for number, each in state.healing.failures.items() if each.is_refusal}
+    number = max(refused, key=lambda number: refused[number].last_at, default=str(start.number))
+    failures = state.healing.failures.get(number)
+    until = retry_at(desired.name, number, failures) if failures else 0.0
     if start.release != desired.release and state.release.live is None:
         return hold(start, "it is unknown what the live instances were made from; another release ends that")
     if failures and observation.now < until:
-        return wait(start, "backing off", f"it failed {failures.count} times", until)
+        return put_off(start, failures, until, desired.name)
     if room <= 0:
         most = observation.spec.replicas.max
         return wait(start, "no room", f"replicas.max is {most}, so an instance that goes has to be gone first")

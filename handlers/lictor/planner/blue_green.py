@@ -5,7 +5,7 @@ Never: an instance ends while the nginx of a live node may send requests to it.
 
 from lictor import model
 from lictor.planner import actions, drain, release, self_preservation
-from lictor.planner.actions import Action, Obstacle, Remove, Start, Stop, Switch, Undrain, Wait
+from lictor.planner.actions import Act, Action, Obstacle, Remove, Start, Stop, Switch, Undrain, Wait
 from lictor.planner.members import Member, candidates
 from lictor.planner.observation import Observation
 
@@ -30,7 +30,7 @@ def restore_color_key(observation: Observation) -> list[Switch]:
 def switch(new: list[Member], observation: Observation) -> list[Action]:
     """Make the colour of the new instances the live one, or say what they wait for; they are as many as desired."""
     late, name, color = release.late_checks(new, observation), observation.desired.name, observation.desired.other_color
-    why = f"all {len(new)} of {observation.spec.image} pass"
+    why = f"all {len(new)} of {observation.spec.image or 'its spec'} pass"
     return [*late] or [release.gate(Switch(model.catalog_name(name, color), why, color), observation)]
 
 
@@ -48,6 +48,16 @@ def still_listed(observation: Observation) -> Obstacle | None:
         return Obstacle(f"{why}; {desired.color} is live", deadline_at)
     return Obstacle(f"{why}, so it runs on beside {desired.color}; if a node routes no more, delete its key "
                     f"lictor/nodes/{desired.name}/NODE")
+
+
+def wait_while_starting(act: Act, among: list[Member], observation: Observation) -> Act | Wait:
+    """Let the instances of a failed release that are still starting go on until its deadline: one of them may be at
+    work on data that the live release needs."""
+    failed = observation.state.release.failed
+    until = observation.since(failed.moved_at) + observation.spec.deadline_s if failed and failed.moved_at else 0.0
+    if observation.now >= until or all(member.condition != "starting" for member in among):
+        return act
+    return actions.wait(act, "starting", "it may be at work, until it passes, ends, or its deadline is over", until)
 
 
 def _bring_up(observation: Observation) -> list[Action]:
@@ -99,7 +109,7 @@ def _end(member: Member, everyone: list[Member], observation: Observation) -> li
     if member.condition == "draining":
         return [drain.end(member, everyone, observation, ending)]
     if failure and not drain.is_listed(member, observation):
-        return [Remove(member, failure)]
+        return [wait_while_starting(Remove(member, failure), [member], observation)]
     action = actions.leave(member, f"{observation.desired.color} is live, and no nginx lists it any more", ending)
     against = still_listed(observation) or self_preservation.blindness(observation)
     return [actions.put_off(action, against) if against else actions.confirmed(observation.certain, action)]

@@ -188,7 +188,8 @@ def _problem(spec: service_spec.Spec, name: str, last_good: LastGood) -> str:
         return f"name is {spec.name!r}; it must be {name!r} as in the key"
     if not spec.node and spec.engine in service_spec.ON_ONE_NODE:
         return "node is missing; it must name the one node that runs it, and `lictor apply FILE` adds that"
-    before = ((last_good.spec or {}).get("release") or {}).get("strategy", service_spec.Release().strategy)
+    release = (last_good.spec or {}).get("release")
+    before = (release if isinstance(release, dict) else {}).get("strategy", service_spec.Release().strategy)
     if last_good.spec and before in service_spec.STRATEGIES and before != spec.release.strategy:
         return (f"release.strategy was {before!r} and is {spec.release.strategy!r}; remove the service, wait until its "
                 "containers are gone, then apply it again")

@@ -9,6 +9,8 @@ instance goes before one that stays passes. Containers that have ended need none
 again by `backoff`.
 """
 
+import msgspec
+
 from lictor.planner import actions, backoff, breaker, members, release, self_preservation
 from lictor.planner.actions import Action, Confirm, Drain, Hold, Obstacle, Replace, Wait
 from lictor.planner.members import Departures, Member
@@ -146,7 +148,8 @@ def _count_failures(failures: dict[str, Failures], dead: list[Member], observati
     for member in dead:
         if member.container.id not in healing.counted_dead and not (failed and member.release == failed.release):
             weight = 1 if member.container.id in healing.passed_once else 2
-            failures = backoff.count_failure(failures, str(member.container.number), weight, observation.now)
+            number = str(member.container.number)
+            failures = backoff.count_failure(failures, number, weight, member.words, observation.now)
     return failures
 
 
@@ -156,5 +159,6 @@ def _forget_failures(failures: dict[str, Failures], everyone: list[Member],
     clock, numbers = observation.clock, {str(member.container.number) for member in everyone}
     good = {str(member.container.number) for member in everyone if member.condition == "healthy"
             and clock.age_s(member.container.started_at) >= backoff.FORGET_FAILURES_S}
-    return {number: Failures(entry.count, observation.since(entry.last_at)) for number, entry in failures.items()
+    return {number: msgspec.structs.replace(entry, last_at=observation.since(entry.last_at))
+            for number, entry in failures.items()
             if number not in good and (number in numbers or backoff.is_fresh(entry, observation))}

@@ -42,6 +42,11 @@ class Member(NamedTuple):
         return self.container.status + ("" if code is None else f" with exit code {code}{why}")
 
     @property
+    def words(self) -> str:
+        """How it is, or how it ended, with the evidence."""
+        return f"{self.name} is {self.ended if self.condition == 'gone' else self.condition}{self.evidence}"
+
+    @property
     def evidence(self) -> str:
         """What its failing check printed, to be put behind a reason."""
         return f": {self.instance.output}" if self.instance and self.instance.output else ""
@@ -169,10 +174,10 @@ def _members(observation: Observation, containers: list[Container]) -> list[Memb
     return found
 
 
-def _worst_registration_first(instance: Instance) -> tuple[int, float, str, str]:
+def _worst_registration_first(instance: Instance) -> tuple[int, float, list[str]]:
     mark, is_by_hand = drain_mark(instance), instance.maintenance not in (None, JOINING)
     rank = 0 if mark else 1 if is_by_hand else 2 if instance.status == "critical" else 3 if instance.maintenance else 4
-    return rank, -mark[0] if mark else 0.0, instance.service_id, instance.node
+    return rank, -mark[0] if mark else 0.0, [str(field) for field in instance]
 
 
 def _condition(container: Container, instance: Instance | None, observation: Observation) -> tuple[str, float]:

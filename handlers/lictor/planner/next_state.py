@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from lictor import errors
 from lictor.planner import backoff, breaker, healing, plan, release, self_preservation
 from lictor.planner.actions import Action, Redeploy, Scale
 from lictor.planner.desired import fingerprint
@@ -56,14 +57,14 @@ def switched(observation: Observation) -> State:
     return replace(observation.state, release=_take_over(observation, observation.desired.other_color))
 
 
-def start_failed(state: State, number: int, now: float) -> State:
+def start_failed(state: State, number: int, why: errors.LictorError, now: float) -> State:
     """Count a start that its engine refused like an end before the check ever passed."""
-    failures = backoff.count_failure(state.healing.failures, str(number), 2, now)
+    failures = backoff.count_failure(state.healing.failures, str(number), 2, why, now)
     return replace(state, healing=replace(state.healing, failures=failures))
 
 
-def order_failed(state: State, color: str, now: float) -> State:
-    failures = backoff.count_failure(state.release.order_failures, color, 2, now)
+def order_failed(state: State, color: str, why: errors.LictorError, now: float) -> State:
+    failures = backoff.count_failure(state.release.order_failures, color, 2, why, now)
     return replace(state, release=replace(state.release, order_failures=failures))
 
 
@@ -87,7 +88,8 @@ def order_given(state: State, color: str, order: LastOrder | None) -> State:
 def release_failed(state: State, why: str, image: str, now: float) -> State:
     """Fail the release under way for a reason that no observation shows."""
     rollout = state.release.rollout
-    failed = Failure(rollout.release if rollout else "", image, why, now)
+    why = " ".join(why.split())[:backoff.LONGEST_WHY]
+    failed = Failure(rollout.release, image, why, now, rollout.moved_at) if rollout else Failure("", image, why, now)
     return replace(state, release=release.fail(state.release, failed))
 
 
@@ -101,7 +103,8 @@ def causes(observation: Observation) -> dict[str, str]:
     """List the causes of notifications, each as long as it lasts: its name, and the matter."""
     state, found = observation.state, {}
     if state.release.failed:
-        found[RELEASE_FAILED] = f"the release of {state.release.failed.image} failed: {state.release.failed.why}"
+        image = state.release.failed.image or "its spec"
+        found[RELEASE_FAILED] = f"the release of {image} failed: {state.release.failed.why}"
     if state.breaker:
         found[BREAKER] = f"the breaker is open: {state.breaker.why}. No running instance is replaced."
     return {**found, **_held_causes(observation), **_given_up_causes(observation)}
@@ -127,7 +130,8 @@ def _given_up_causes(observation: Observation) -> dict[str, str]:
     failures = {f"gave up {number}": (f"{name}-{number}", entry) for number, entry in state.healing.failures.items()}
     failures |= {f"gave up orders {color}".rstrip(): ("its scheduler", entry)
                  for color, entry in state.release.order_failures.items()}
-    return {cause: f"backing off: {what} failed {entry.count} times. The next try is only every "
+    return {cause: f"{'refused' if entry.is_refusal else 'backing off'}: {what} failed {entry.count} times"
+                   f"{entry.why and f': {entry.why}'}. The next try is only every "
                    f"{backoff.BACK_OFF_MAX_S / 60:g} minutes."
             for cause, (what, entry) in failures.items() if backoff.back_off_s(entry) >= backoff.BACK_OFF_MAX_S}
 

@@ -105,7 +105,7 @@ def _let_surplus_go(member: Member, staying: list[Member], observation: Observat
 
 def _is_hidden(member: Member, observation: Observation) -> bool:
     """Tell whether it has no registration in sight, but may still get one, or is known to nginx from an earlier one."""
-    return member.condition == "starting" and member.instance is None and (
+    return member.condition in ("starting", "restarting") and member.instance is None and (
         observation.now < member.until or member.has_passed_once)
 
 
@@ -154,5 +154,6 @@ def _refuse_release(observation: Observation) -> list[Hold]:
     failed = release.standing_failure(observation)
     if failed is None:
         return []
-    return [Hold("", f"on hold: the release of {failed.image} failed: {failed.why}. It is not tried again until "
-                     f"another is desired, or `lictor deploy {observation.desired.name} {failed.image}`.")]
+    deploy = f", or `lictor deploy {observation.desired.name} {failed.image}`" if failed.image else ""
+    return [Hold("", f"on hold: the release of {failed.image or 'its spec'} failed: {failed.why}. It is not tried "
+                     f"again until another is desired{deploy}.")]

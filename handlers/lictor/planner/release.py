@@ -18,7 +18,7 @@ from lictor.planner import backoff, self_preservation
 from lictor.planner.actions import Act, Action, Undrain, Wait, confirmed, put_off, wait, wait_for
 from lictor.planner.members import Member, candidates, explain, members, standing
 from lictor.planner.observation import Observation, drain_mark
-from lictor.planner.service_state import Failure, Failures, Release, Rollout
+from lictor.planner.service_state import Failure, Release, Rollout
 
 
 def live_release(observation: Observation) -> str:
@@ -152,7 +152,7 @@ def advance(observation: Observation) -> Release:
     release = fail(release, failure) if failure else release
     failures = {} if has_begun(release, before, desired.release) else release.order_failures
     return replace(release, order_failures={
-        color: Failures(entry.count, observation.since(entry.last_at)) for color, entry in failures.items()
+        color: replace(entry, last_at=observation.since(entry.last_at)) for color, entry in failures.items()
         if backoff.is_fresh(entry, observation)})
 
 
@@ -194,10 +194,13 @@ def _continue(rollout: Rollout, observation: Observation) -> Rollout:
     now, target = observation.now, observation.target
     new = [member for member in _around(observation) if member.release == rollout.release and member.stands]
     count, all_pass = min(len(new), target), bool(new) and all(member.passes for member in new)
+    ids = [member.container.id for member in new] if observation.scheduler else []
+    if not set(rollout.instances) <= set(ids):  # its scheduler makes good what has ended: none of that is a new one
+        rollout = replace(rollout, most=target)
     return Rollout(
         rollout.release, observation.since(rollout.began_at), most=min(max(rollout.most, count), target),
         passing_since=observation.since(rollout.passing_since or now) if all_pass else 0.0,
-        moved_at=_moved_at(rollout, count, observation))
+        moved_at=_moved_at(rollout, count, observation), instances=sorted(ids))
 
 
 def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
@@ -231,12 +234,12 @@ def _failure(observation: Observation) -> Failure | None:
     if not rollout or observation.desired.why_held:
         return None
     why = _ended(observation) or _given_up(observation) or _late(observation)
-    return Failure(rollout.release, observation.spec.image, why, observation.now) if why else None
+    return Failure(rollout.release, observation.spec.image, why, observation.now, rollout.moved_at) if why else None
 
 
 def _ended(observation: Observation) -> str:
     """Fail it if an instance ends by itself: the live release serves on, and nobody waits for the deadline."""
-    return "; ".join(f"{member.name} is {member.ended}" for member in new_members(observation)
+    return "; ".join(member.words for member in new_members(observation)
                      if member.condition == "gone" and not is_kept(member, observation)
                      and member.container.status != "created")
 
@@ -256,9 +259,10 @@ def _late(observation: Observation) -> str:
         return ""
     within = f"within {observation.spec.deadline_s:g} s"
     new = [member for member in new_members(observation) if member.stands]
-    late = [f"{member.name} is {member.condition}{member.evidence}" for member in new if not member.passes]
+    late = [member.words for member in new if not member.passes]
     if late:
-        return f"not all passed {within}: {', '.join(late)}"
+        others = f", and {len(late) - 3} more" if len(late) > 3 else ""
+        return f"not all passed {within}: {', '.join(late[:3])}{others}"
     if not observation.certain:
         return ""
     if len(new) < observation.target and not smoke_failures(observation):

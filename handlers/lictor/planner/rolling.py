@@ -114,8 +114,8 @@ def _remove_unhealthy(member: Member, observation: Observation) -> Action:
 def _purpose(observation: Observation) -> str:
     failed = observation.state.release.failed
     if observation.rollout:
-        return f"release of {observation.spec.image}"
-    return f"back from {failed.image}, whose release failed" if failed else "back to the live release"
+        return f"release of {observation.spec.image or 'its spec'}"
+    return f"back from {failed.image or 'its spec'}, whose release failed" if failed else "back to the live release"
 
 
 def _worst(among: list[Member], observation: Observation) -> Member:

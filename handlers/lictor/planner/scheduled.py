@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from lictor.model import Group, Instance, catalog_name
 from lictor.planner import actions, backoff, blue_green, healing, release, rolling
 from lictor.planner.actions import Act, Action, Confirm, End, Order, Redeploy, Replace, Retire, Scale, Wait
-from lictor.planner.members import Member, members, surplus_stands_until
+from lictor.planner.members import Member, candidates, members, surplus_stands_until
 from lictor.planner.observation import Observation, SchedulerView
 
 
@@ -101,9 +101,11 @@ def _order_release(scale: Scale, group: Group | None, serves: bool, observation:
         return scale
     is_desired, live = scale.release == observation.desired.release, observation.state.release.live or {}
     image = observation.spec.image if is_desired else live.get("image")
-    runs = f"{group.image} runs" if group.release else "it is unknown what runs"
+    runs = f"{group.image or 'an earlier one'} runs" if group.release else "it is unknown what runs"
+    other = f"another release{f' of {image}' if image else ''}"
+    desired = image if image and (image != group.image or not group.release) else other
     count = max(scale.replicas, group.replicas) if serves else scale.replicas
-    return Redeploy(scale.container, f"{image} is desired, {runs}", scale.color, count, scale.release)
+    return Redeploy(scale.container, f"{desired} is desired, {runs}", scale.color, count, scale.release)
 
 
 def _order_fewer(scale: Scale, why: str, observation: Observation) -> Action:
@@ -150,9 +152,9 @@ def _back_off(action: Action, observation: Observation) -> Action:
         return action
     name, failures = observation.desired.name, observation.state.release.order_failures.get(action.color)
     again_at = backoff.retry_at(name, f"order {action.color}", failures) if failures else 0.0
-    if observation.now >= again_at:
+    if failures is None or observation.now >= again_at:
         return action
-    return actions.wait(action, "backing off", "its scheduler failed", again_at)
+    return backoff.put_off(action, failures, again_at, name)
 
 
 def _end_rollout(observation: Observation) -> list[Action]:
@@ -204,7 +206,8 @@ def _wind_down(group: Group, scheduler: SchedulerView, observation: Observation)
     if listed:
         return [actions.put_off(stop, listed)]
     if state.failed and state.failed.release == group.release and (is_there or scheduler.remembers_orders):
-        return [Retire(name, f"its release failed: {state.failed.why}", group.color, group.release)]
+        retire = Retire(name, f"its release failed: {state.failed.why}", group.color, group.release)
+        return [blue_green.wait_while_starting(retire, candidates(observation), observation)]
     idle_at = state.switched_at + spec.drain  # connections on other nodes cannot be seen
     if is_there and observation.now < idle_at:
         return [actions.wait(stop, "draining", "its last requests may take as long as a drain", idle_at)]

@@ -36,7 +36,8 @@ def blindness(observation: Observation) -> Obstacle | None:
 def suspicion(observation: Observation) -> Obstacle | None:
     """Say why the observer is more likely at fault than the instances."""
     critical, observer = critical_members(observation), observation.observer
-    watched = [member for member in members(observation) if member.instance and member.stands]
+    watched = [member for member in members(observation) if member.instance and member.stands
+               and member.condition not in ("paused", "restarting")]  # whose checks tell nothing
     if not critical:
         return None
     if observer.nginx_trouble:

@@ -26,6 +26,7 @@ class Rollout(msgspec.Struct, frozen=True):
     passing_since: float = 0.0  # since when all of its instances pass their checks; 0.0: not all do
     most: int = 0  # the largest number of its instances that have stood at once
     moved_at: float = 0.0  # when its last instance came: its deadline counts from then; 0.0: it may not go on
+    instances: list[str] = []  # ids of its containers that a scheduler runs, as last observed
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -35,6 +36,7 @@ class Failure(msgspec.Struct, frozen=True):
     image: str
     why: str
     at: float
+    moved_at: float = 0.0  # as that of its rollout: what is still starting may do so until its deadline
 
 
 class Failures(msgspec.Struct, frozen=True):
@@ -42,6 +44,8 @@ class Failures(msgspec.Struct, frozen=True):
 
     count: int  # a container that never passed its check counts double
     last_at: float
+    why: str = ""  # the last one's cause
+    is_refusal: bool = False  # the engine will not accept it, however often it is tried
 
 
 class LastOrder(msgspec.Struct, frozen=True):

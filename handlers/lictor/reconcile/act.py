@@ -125,9 +125,9 @@ class Executor:
         elif isinstance(action, actions.Start):
             if is_of_rollout:
                 return
-            new = next_state.start_failed(old, action.number, time.time())
+            new = next_state.start_failed(old, action.number, error, time.time())
         else:
-            new = next_state.order_failed(old, action.color, time.time())
+            new = next_state.order_failed(old, action.color, error, time.time())
         self._states.write(self._name, new, index)
 
     def _drain(self, member: Member, reason: str) -> str:

@@ -52,20 +52,30 @@ def settled(context: Context, name: str, idle_reads: Mapping[str, int]) -> Readi
 
 
 def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
-               keys: Mapping[str, bytes]) -> dict[str, Reading]:
-    """Observe all services, given the catalogue's entries by name and the keys.
+               keys: Mapping[str, bytes]) -> tuple[dict[str, Reading], dict[str, str]]:
+    """Observe all services, given the catalogue's entries by name and the keys; the second value says which cannot be.
 
     A service without any key is among them as long as its state is there. Before an act, its service is observed
-    again, under its lock.
+    again, under its lock. A value that no rule foresees is the trouble of its own service.
     """
     grouped, _ = group_by_service(keys, context.settings.prefix)
-    reader, readings, specs = FleetReader(context), {}, specs_of(grouped)
+    reader, readings, broken, specs = FleetReader(context), {}, {}, specs_of(grouped)
     for name in names(grouped, reader.states):
         stored = reader.states.get(name, Stored())
-        service = responsibility.read_desired(context, name, grouped.get(name, {}), stored.state, specs)
-        registered = instances(entry for each in service.catalog_names for entry in entries.get(each, []))
-        readings[name] = _reading(reader, service, stored, registered, {}, certain=False)
-    return readings
+        try:
+            service = responsibility.read_desired(context, name, grouped.get(name, {}), stored.state, specs)
+            registered = instances(entry for each in service.catalog_names for entry in entries.get(each, []))
+            readings[name] = _reading(reader, service, stored, registered, {}, certain=False)
+        except errors.Unavailable:
+            raise
+        except Exception as error:
+            broken[name] = explain_broken(error)
+    return readings, broken
+
+
+def explain_broken(error: Exception) -> str:
+    """Explain a failure that is lictor's own, or a value's that no rule foresees, to operators."""
+    return f"unreadable: {error!r:.200}. The other services are looked after; `lictor doctor` may say more"
 
 
 def names(grouped: Iterable[str], states: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ def remembered_groups(service: Desired, state: State, instances: Sequence[model.
     Instances of a colour that is not live, or of a removed service, show that there was an order for them too.
     """
     groups = [model.Group(service.name, color, order.replicas, order.release, order.image, None)
-              for color, order in sorted(state.release.last_orders.items())]
+              for color, order in sorted(state.release.last_orders.items()) if color in ("", *model.COLORS)]
     alive = model.by_container(each for each in instances if each.node_alive)
     colors = [_color(first, service) for first, *_ in alive.values()]
     unordered = {color for color in colors if color not in state.release.last_orders
