@@ -1,5 +1,6 @@
 """A token that is replaced while the registrar runs, on a Consul that denies by default."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,3 +126,18 @@ def test_what_the_catalogue_kept_for_a_lost_token_goes(consul: Consul, docker: D
 def deregistered(consul: Consul) -> str:
     consul.request("PUT", "/v1/agent/service/deregister/vm:kept:8080")
     return Path(consul.folder, "consul.log").read_text()
+
+
+def test_its_policy_suffices_for_what_it_starts(consul: Consul, docker: Docker, start: Start, tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text(make_token(consul)["SecretID"])
+    start("--token-file", str(token_file))
+    consul.put("services/books/spec", json.dumps({
+        "name": "books", "image": "books-service:1.0", "port": "127.0.0.1::8080", "replicas": {"initial": 1},
+        "node": "node-1"}))
+    docker.docker("run", "-d", "--name", "any", "--label", "lictor.service=books", "books-service:1.0")
+    docker.docker("kill", "any")  # as if it were one of the service's, so that lictor looks after the service
+    wait_for(lambda: "books-1" in docker.containers("status=running"), "reconcile has started what is missing")
+    wait_for(lambda: consul.request("GET", "/v1/kv/lictor/history/books/?keys"), "and has written it down")
+    log = Path(tmp_path, "state", "lictor.log").read_text()
+    assert "ermission denied" not in log and "403" not in log
