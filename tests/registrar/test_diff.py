@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lictor.registrar.diff import Difference, Rules, differences, leftovers, unsynced
+from lictor.registrar.diff import Difference, Rules, containers, differences, leftovers, unsynced
 from lictor.registrar.registration import Registration
 
 META = {"lictor-engine": "E1", "lictor-container": "c1"}
@@ -84,7 +84,18 @@ def test_another_token_registers_all_anew_and_what_ends_too() -> None:
 
 def test_what_only_the_catalogue_has_is_found() -> None:
     mine, other = {**SERVICE, "ID": "mine"}, {**SERVICE, "ID": "other", "Meta": {"lictor-engine": "E2"}}
-    assert leftovers({"a": SERVICE}, [SERVICE, mine, other, {"ID": "x", "Meta": None}], "E1") == {"mine": mine}
+    assert leftovers({"a": SERVICE}, [SERVICE, mine, other, {"ID": "x", "Meta": None}], RULES) == {"mine": mine}
+
+
+def test_what_docker_does_not_tell_of_stays() -> None:
+    untold = Rules("E1", untold={"c1"})
+    assert found(SERVICE, wanted=False, rules=untold) is None and leftovers({}, [SERVICE], untold) == {}
+    assert found({**SERVICE, "Meta": {**META, "lictor-container": "c2"}}, wanted=False, rules=untold)
+
+
+def test_a_registration_that_names_no_container_is_none_of_a_dead_one() -> None:
+    nameless = {**SERVICE, "Meta": {"lictor-engine": "E1"}}
+    assert containers({"a": SERVICE, "b": nameless, "c": {**SERVICE, "Meta": None}}, "E1") == {"c1"}
 
 
 @pytest.mark.parametrize(("meta", "whose"), [

@@ -44,7 +44,7 @@ class Catalogue:
         differences = diff.differences(desired, services, agent_checks, rules)
         if thoroughly:
             with contextlib.suppress(errors.LictorError):  # without Consul's servers nobody can be told
-                differences += self._unsettled(desired, services, agent_checks, rules.engine)
+                differences += self._unsettled(desired, services, agent_checks, rules)
         failures, self.dead = {}, set()
         for difference in differences:
             refusal = self._settle(difference, engine)
@@ -75,14 +75,14 @@ class Catalogue:
         self.next_token = accessor if accessor != self.token else None
 
     def _unsettled(self, desired: Mapping[str, Registration], services: Mapping[str, Any],
-                   agent_checks: Mapping[str, Any], engine: str) -> list[diff.Difference]:
+                   agent_checks: Mapping[str, Any], rules: diff.Rules) -> list[diff.Difference]:
         """Find what the catalogue has not been told of for a while: changes of health, and ends."""
         self.node = self.node or self.client.agent().name
         now_s = time.monotonic()
         own = {service_id: each for service_id, each in desired.items()
-               if diff.is_of(services.get(service_id), engine)}
+               if diff.is_of(services.get(service_id), rules.engine)}
         found = diff.unsynced(own, agent_checks, self.client.node_checks(self.node))
-        for service_id, service in diff.leftovers(services, self.client.node_services(self.node), engine).items():
+        for service_id, service in diff.leftovers(services, self.client.node_services(self.node), rules).items():
             if service_id not in desired:
                 found.append(diff.end(service, "its container does not run, and the catalogue has kept it", again=True))
         self.unsynced = {(each.id, each.reason): self.unsynced.get((each.id, each.reason), now_s) for each in found}

@@ -35,6 +35,7 @@ class Rules(NamedTuple):
     taken_over: Set[str] = frozenset()  # the ids that were taken over before: somebody else took them back
     cleanup_host: str = ""  # this host's name, if registrator's entries of dead containers go
     running: Set[str] = frozenset()  # names of containers
+    untold: Set[str] = frozenset()  # ids of containers of which Docker does not tell: what they have stays
     renew: bool = False  # the token is another than the one that registered what is there
 
 
@@ -45,7 +46,7 @@ def differences(desired: Mapping[str, Registration], services: Mapping[str, Mapp
     for service_id, service in services.items():
         if service_id in desired:
             continue
-        if is_of(service, rules.engine):
+        if is_of(service, rules.engine) and not _is_untold(service, rules):
             stale.append(end(service, "its container does not run", again=rules.renew))
         elif is_of(service, None) and _is_dead(service_id, rules):
             stale.append(Difference(service_id, "registrator's, and its container does not run", None,
@@ -63,14 +64,16 @@ def end(service: Mapping[str, Any], reason: str, *, again: bool) -> Difference:
 
 
 def leftovers(services: Mapping[str, Mapping[str, Any]], catalogue: Iterable[Mapping[str, Any]],
-              engine: str) -> dict[str, Mapping[str, Any]]:
+              rules: Rules) -> dict[str, Mapping[str, Any]]:
     """Find, by id, what the catalogue has of this engine and this node's agent has not."""
-    return {each["ID"]: each for each in catalogue if is_of(each, engine) and each["ID"] not in services}
+    return {each["ID"]: each for each in catalogue
+            if is_of(each, rules.engine) and each["ID"] not in services and not _is_untold(each, rules)}
 
 
 def containers(services: Mapping[str, Mapping[str, Any]], engine: str) -> set[str]:
     """List the ids of the containers that these services stand for."""
-    return {service["Meta"].get(model.META_CONTAINER, "") for service in services.values() if is_of(service, engine)}
+    return {service["Meta"].get(model.META_CONTAINER, "") for service in services.values()
+            if is_of(service, engine)} - {""}
 
 
 def is_of(service: Mapping[str, Any] | None, engine: str | None) -> bool:
@@ -99,6 +102,10 @@ def unsynced(desired: Mapping[str, Registration], checks: Mapping[str, Mapping[s
             reason = f"it is {check['Status']}, and {told.get('Status') if told else 'missing'} in the catalogue"
             found.append(Difference(service_id, reason, registration, registration.container))
     return found
+
+
+def _is_untold(service: Mapping[str, Any], rules: Rules) -> bool:
+    return (service.get("Meta") or {}).get(model.META_CONTAINER) in rules.untold
 
 
 def _is_dead(service_id: str, rules: Rules) -> bool:

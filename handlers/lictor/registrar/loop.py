@@ -61,7 +61,7 @@ class Registrar:
         self.inbox: Inbox = queue.SimpleQueue()
         self.views: dict[str, container_views.View] = {}
         self.refusals: set[Refusal] = set()  # of the last round; only new ones are logged
-        self.uninspected: set[Refusal] = set()
+        self.uninspected: dict[str, Refusal] = {}  # by id: running containers of which Docker does not tell
         self.dead: set[str] = set()  # ids of containers that do not run, and whose registrations are still there
         self.registered = 0
         self.trouble = ""
@@ -120,7 +120,7 @@ class Registrar:
             name.rpartition("/")[2] for entry in entries for name in entry["Names"] or []})
         listed = {entry["Id"]: container_views.summarize(entry) for entry in entries}
         views = {}
-        self.uninspected = set()
+        self.uninspected = {}
         for container_id in {**known, **listed}:
             view = known.get(container_id)
             if view is None or view.listed != listed.get(container_id):
@@ -138,6 +138,7 @@ class Registrar:
                 if message.container_id and message.kind != "kill"}
         for container_id, kind in last.items():
             known = self.views.pop(container_id, None)
+            self.uninspected.pop(container_id, None)
             # A container that died is deregistered at once: to inspect it would wait until Docker has cleaned up.
             view = None if kind == "die" else self._inspect(self.engine, container_id, "", known)
             if view:
@@ -157,19 +158,22 @@ class Registrar:
 
     def _inspect(self, engine: docker.Client, container_id: str, listed: str,
                  known: container_views.View | None) -> container_views.View | None:
-        """Inspect a container; if Docker cannot tell of this one alone, what is known of it stays."""
+        """Inspect a container; if Docker cannot tell of this one alone, what is known, or registered, of it stays."""
         try:
             return container_views.inspect(engine, container_id, listed, self.options)
         except errors.LictorError as error:
             engine.engine_id()  # raises if Docker itself is away
-            self.uninspected.add(Refusal(container_id[:12], f"Docker does not tell of it: {error}", "docker"))
+            reason = f"Docker does not tell of it: {error}"
+            self.uninspected[container_id] = Refusal(container_id[:12], reason, "docker")
             return known
 
     def _repair(self, engine: docker.Client, *, thoroughly: bool) -> None:
         """Make the agent's registrations those of the views."""
-        self.dead = self.catalogue.containers - self.views.keys()  # until they are ended
-        registered, refusals = self.catalogue.repair(self.views.values(), engine, self.rules, thoroughly=thoroughly)
-        refusals |= self.uninspected
+        untold = self.uninspected.keys()
+        self.dead = self.catalogue.containers - self.views.keys() - untold  # until they are ended
+        registered, refusals = self.catalogue.repair(self.views.values(), engine, self.rules._replace(untold=untold),
+                                                     thoroughly=thoroughly)
+        refusals |= set(self.uninspected.values())
         for refusal in sorted(refusals - self.refusals):
             log.event("register", container=refusal.container, outcome="refused", reason=refusal.reason)
         self.refusals, self.registered, self.dead = refusals, registered, self.catalogue.dead
