@@ -101,6 +101,22 @@ def test_a_place_that_is_taken_is_refused_until_it_is_free(here: Here) -> None:
     assert keys_watch.describe_refused(here.call.settings) == [] and here.follow() == set()
 
 
+@pytest.mark.parametrize(("engine", "services", "needs_consent"), [
+    ("none", ["*"], False), ("none", ["shelves"], True), ("none", [], True), ("none", ["boo*"], False),
+    ("docker", [], False)])
+def test_what_the_node_does_not_route_by_itself_needs_the_consent_of_each_registration(
+        here: Here, engine: str, services: list[str], needs_consent: bool,
+) -> None:
+    call = here.call._replace(settings=here.call.settings._replace(allow=Allow(services=tuple(services))))
+    here.put("books", engine=engine, **({"node": "", "image": ""} if engine == "none" else {}))
+    here.follow()
+    assert not here.route("books")["needs_consent"]
+    keys_watch.follow(call, keys_watch.read_keys(Client.connect(), "services/"), None)
+    assert here.route("books")["needs_consent"] is needs_consent
+    here.follow()
+    assert not here.route("books")["needs_consent"]
+
+
 def route(path: str, *, removed: bool = False) -> dict[str, Any]:
     return {"host": "", "path": path, "removed": removed}
 

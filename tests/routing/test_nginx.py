@@ -16,7 +16,7 @@ from lictor.adapters import files
 from lictor.adapters.consul.client import Client as ConsulClient
 from lictor.events import script, survey
 from lictor.model import Clock
-from lictor.routing import follow, peers, publish, route_store, templates
+from lictor.routing import follow, peers, publish, route_store, templates, user_servers
 from lictor.routing import nginx as lictor_nginx
 from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Settings
@@ -678,6 +678,26 @@ def test_a_route_that_the_users_configuration_answers_is_refused_with_its_file(
         assert publish.publish(settings, ["books", "hosted", "new"]) == ["books", "hosted", "new"]
         assert [nginx.get(path)[0] for path in ("/own/books", "/mine", "/books")] == [200, 200, 404]
         assert nginx.get("/", host="b.example.com")[0] == 200
+
+
+def test_a_name_that_nginx_warns_of_is_refused_though_the_configuration_cannot_be_read(
+        settings: Settings, nginx: Nginx, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(user_servers, "read", lambda _: [])
+    text, snippet = text_of(nginx.main_conf), f"include {nginx.conf_dir}/lictor.conf"
+    own = f"server {{ listen 127.0.0.1:{nginx.port}; server_name a.example.com c.example.com; return 204; }}"
+    files.write_atomic(nginx.main_conf, text.replace(snippet, f"{own} {own.replace(' a.', ' d.')} {snippet}"))
+    with Backend("a") as a:
+        for name in ("a", "b"):
+            put(settings, name, a.port, host=f"{name}.example.com")
+        assert publish.publish(settings) == ["b"]  # whatever the user's own servers have in common
+        refusal = published(settings, "a").refusal
+        assert refusal and refusal.reason.startswith(
+            f"host a.example.com has another server in {nginx.main_conf}, or in what it includes")
+        assert "outcome=rolled-back" in capsys.readouterr().err and nginx.get("/a", host="a.example.com")[0] == 204
+        assert nginx.get("/b", host="b.example.com")[0] == 200
+        files.write_atomic(nginx.main_conf, text)
+        assert publish.publish(settings, ["a", "b"]) == ["a"] and nginx.get("/a", host="a.example.com")[0] == 200
 
 
 def test_nginx_in_a_container(settings: Settings, nginx: Nginx, docker: Docker, tmp_path: Path,

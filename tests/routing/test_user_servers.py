@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from lictor.adapters import docker
 from lictor.routing import conf_parser, user_servers
 from lictor.spec.settings import Nginx
 
@@ -41,6 +42,21 @@ def test_listeners_are_those_of_all_files_and_of_lictors_own_servers(nginx: Ngin
     (tmp_path / "lictor" / "lictor.conf").write_text("server { listen unix:/x; }")
     write(nginx, f"include sites/*; include {nginx.conf_dir}/lictor.conf; server {{ server_name a; }}")
     assert user_servers.listeners(nginx) == {("", 8001), ("", 8002), ("", 80)}
+
+
+@pytest.mark.parametrize(("ports", "found"), [
+    ({"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}], "443/tcp": None},
+     {("", 8080), ("::", 8080)}),
+    ({"80/tcp": [{"HostIp": "10.0.0.1", "HostPort": "81"}]}, {("10.0.0.1", 81)}), (None, set()), ({}, set())])
+def test_the_ports_at_which_a_container_is_reached(nginx: Nginx, monkeypatch: pytest.MonkeyPatch, ports: Any,
+                                                   found: set[tuple[str, int]]) -> None:
+    class Engine(NamedTuple):
+        def inspect(self, name: str) -> dict[str, Any] | None:
+            return {"NetworkSettings": {"Ports": ports}} if name == "proxy" else None
+
+    monkeypatch.setattr(docker, "connect", Engine)
+    assert user_servers.listeners(nginx._replace(container="proxy")) == found
+    assert user_servers.listeners(nginx._replace(container="gone")) == set()
 
 
 @pytest.mark.parametrize("http", ["include sites/loop;", "} {", "server {", "include sites/large;"])

@@ -28,12 +28,12 @@ class Output(NamedTuple):
     stderr: str
 
 
-def run(argv: list[str], *, timeout_s: float) -> str:
-    """Run a program to its end and return its stdout; raises CommandFailed with both outputs otherwise.
+def run(argv: list[str], *, timeout_s: float) -> Output:
+    """Run a program to its end and return its outputs; raises CommandFailed with both if it fails.
 
     The program gets a session of its own: if its time runs out, all processes in it end.
     """
-    return _run(argv, timeout_s=timeout_s).stdout
+    return _run(argv, timeout_s=timeout_s)
 
 
 def delegate(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[str, str] | None = None,

@@ -138,7 +138,7 @@ def _program(version_1: bool) -> list[str]:
     """Find the plugin of the docker command, else docker-compose; only version 1 of the latter reads old files."""
     for argv in ([] if version_1 else [["docker", "compose"]]) + [["docker-compose"]]:
         with contextlib.suppress(errors.CommandFailed):
-            version = process.run([*argv, "version", "--short"], timeout_s=_PROBE_TIMEOUT_S)
+            version = process.run([*argv, "version", "--short"], timeout_s=_PROBE_TIMEOUT_S).stdout
             if not version_1 or version.startswith("1."):
                 return argv
     raise errors.Refused("compose: the file has no `services:`, so it is of version 1, which docker-compose 1.x reads "

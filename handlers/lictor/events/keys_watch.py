@@ -89,7 +89,8 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
                 index, changed = max(index, _newest(keys)), _changed(settings, cache, keys)
             refused, confirmed = _reroute(settings, client, keys, changed, cache.refused)
             changed |= confirmed  # a handler of such a service may have found its work done by this process
-        write_cache(settings, replace(cache, consul_index=index, keys=dict(keys), refused=refused))
+        write_cache(settings, replace(cache, consul_index=index, keys=dict(keys), refused=refused,
+                                      allowed=settings.allow.services))
     return changed
 
 
@@ -136,9 +137,12 @@ def _locked(settings: Settings) -> AbstractContextManager[bool]:
 
 
 def _changed(settings: Settings, cache: KeyCache, keys: Mapping[str, Key]) -> set[str]:
-    """Find the services to route again: changed ones, refused ones whose obstacle may be gone, and damaged routes."""
+    """Find the services to route again: changed ones, refused ones whose obstacle may be gone, and damaged routes; all
+    of them, if the node allows others."""
     damaged = set(route_store.names(settings.state_dir)) - read_routes(settings).keys()
     present = changed_services({}, keys, settings.prefix)
+    if cache.allowed != settings.allow.services:
+        return present
     return changed_services(cache.keys, keys, settings.prefix) | (damaged | cache.refused.keys()) & present
 
 

@@ -158,6 +158,9 @@ def _unserved(settings: Settings, mode: str, name: str) -> str:
         what = "removal" if route["removed"] else f"route {route['host']}{route['path']}"
         why = published.refusal and published.refusal.reason or f"{process.LOG_NAME} in the state folder says why"
         return f"its {what} is refused: {why}. nginx serves it as before"
+    if route and route["needs_consent"] and not published.peers:
+        return (f"no registration of {route['service']} consents to be routed by the tag {model.META_CONSENT}=true, "
+                f"and the services of [allow] in {settings.where} do not hold {name}")
     if not published.confirmed:
         return "nginx has not confirmed its upstream"
     is_settled = not route or route_store.is_settled(route, mode, published)

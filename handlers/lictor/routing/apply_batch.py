@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lictor import errors
 from lictor.adapters import log
-from lictor.routing import conf_files, nginx, route_store
+from lictor.routing import conf_files, nginx, route_store, user_servers
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
 
@@ -89,8 +89,8 @@ class Batch:
         if not changes:
             return []
         began, listed = time.monotonic(), " ".join(changes)
-        new = [name for name, change in changes.items() if change.files.is_new_to_nginx(self.conf_dir)]
         changes = {name: change for name, change in changes.items() if self._begin(name, change.target)}
+        new = [name for name, change in changes.items() if change.files.is_new_to_nginx(self.conf_dir)]
         try:
             nginx.swap(self.conf_dir, conf_files.merged(self.conf_dir, [change.files for change in changes.values()]))
         except OSError as error:  # of one of the files, which is no file, say
@@ -98,6 +98,7 @@ class Batch:
             return self._serve_less(changes, new, errors.Refused(f"its files cannot be written: {error}"),
                                     is_to_blame=True)
         try:
+            self._require_names(changes[name].files for name in new)
             generation = nginx.reload(self.nginx_settings)
         except errors.Unavailable as error:
             if new and not self._is_accepted(if_unknown=False):  # nginx is not there, and might not start with them
@@ -116,6 +117,12 @@ class Batch:
         log.event("publish", service=listed, outcome="done", generation=generation,
                   ms=round(1000 * (time.monotonic() - began)))
         return list(changes)
+
+    def _require_names(self, some: Iterable[conf_files.ConfFiles]) -> None:
+        """Raise Refused if nginx, which swallows that, would give other servers the names of new ones."""
+        if nginx.can_validate_main_conf(self.nginx_settings):
+            user_servers.require_names(self.nginx_settings, {
+                name for files in some for server in user_servers.of_text(files.server) for name in server.names})
 
     def _serve_less(self, changes: dict[str, Change], new: list[str], error: errors.Refused, *,
                     is_to_blame: bool) -> list[str]:

@@ -23,11 +23,12 @@ _STAGED = "run/peers"  # below conf_dir
 
 class ConfFiles(NamedTuple):
     """Texts by path below conf_dir; None: the file has to go. `upstream` and `location` are the two of them that nginx
-    has to check; "" if there are none, or they stay as they are."""
+    has to check, and `server` is the one of its host; "" if there are none, or they stay as they are."""
 
     files: dict[str, str | None]
     upstream: str = ""
     location: str = ""
+    server: str = ""
 
     def is_in_place(self, conf_dir: str) -> bool:
         return all(_is_written(conf_dir, path, text) for path, text in self.files.items())
@@ -62,7 +63,7 @@ def desired(conf_dir: str, templates: "Templates", routes: Mapping[str, dict[str
         texts[f"locations/{name}.conf"] = location
     for other in sharing:  # the others' files of the same location would make nginx refuse this one's
         texts.update(_ours(conf_dir, [path for path in _locations(conf_dir, other) if path not in texts]))
-    return ConfFiles(texts, upstream, location)
+    return ConfFiles(texts, upstream, location, texts.get(f"servers/{host}.conf") or "")
 
 
 def _is_written(conf_dir: str, path: str, text: str | None) -> bool:

@@ -155,8 +155,8 @@ def can_validate_main_conf(settings: Nginx) -> bool:
     return bool(settings.container) or os.geteuid() == 0
 
 
-def validate(settings: Nginx, path: str) -> None:
-    """Have nginx parse a whole configuration, as main_conf; raises Refused with nginx's reason."""
+def validate(settings: Nginx, path: str) -> list[str]:
+    """Have nginx parse a whole configuration, as main_conf; raises Refused with its reason. Returns its warnings."""
     argv = [settings.binary, "-t", "-q", "-c", path]
     if settings.container:
         from lictor.adapters import docker  # the Docker SDK takes longer to load than a publication takes
@@ -164,15 +164,19 @@ def validate(settings: Nginx, path: str) -> None:
         code, output = docker.connect().execute(settings.container, argv, timeout_s=_TEST_TIMEOUT_S)
         if code:
             raise errors.Refused(f"nginx refuses it: {_reason(output)}")
-        return
+        return _said(output, "warn")
     try:
-        process.run(argv, timeout_s=_TEST_TIMEOUT_S)
+        return _said(process.run(argv, timeout_s=_TEST_TIMEOUT_S).stderr, "warn")
     except errors.CommandFailed as error:
         raise errors.Refused(f"nginx refuses it: {_reason(error.stderr or str(error))}") from error
 
 
 def _reason(output: str) -> str:
-    return "; ".join(re.findall(r"\[emerg\] (?:\d+#\d+: )?(.*)", output) or output.splitlines()[-1:])
+    return "; ".join(_said(output, "emerg") or output.splitlines()[-1:])
+
+
+def _said(output: str, level: str) -> list[str]:
+    return re.findall(rf"\[{level}\] (?:\d+#\d+: )?(.*)", output)
 
 
 def _hup_container(container: str) -> dict[int, int]:

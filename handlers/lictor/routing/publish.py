@@ -138,7 +138,7 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
 
 def _require_no_clash(users: list[user_servers.Server], route: dict[str, Any], found: conf_files.ConfFiles) -> None:
     """Raise Refused if the user's own configuration answers what the route asks for, of which nginx says nothing."""
-    own = user_servers.of_text(found.files.get(f"servers/{route['host']}.conf") or "")
+    own = user_servers.of_text(found.server)
     why = "" if route["removed"] else user_servers.explain_clash(users, route, own)
     if why:
         raise errors.Refused(f"{why}, and not by this service; take that away, or have another route")

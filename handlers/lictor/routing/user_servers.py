@@ -8,16 +8,18 @@ import contextlib
 import glob
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from lictor import errors
 from lictor.adapters import files
-from lictor.routing import conf_parser
+from lictor.routing import conf_parser, nginx
 from lictor.routing.conf_parser import Directive
 from lictor.spec.locations import EXACT
 from lictor.spec.settings import Nginx
 
 Listener = tuple[str, int]  # address ("" is every one of IPv4, "::" of IPv6), port
+_CONFLICT = re.compile(r'conflicting server name "([^"]+)"')  # a warning of nginx's
 _LONGEST_BYTES, _MOST_FILES = 1_000_000, 1000
 _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|\*|[A-Za-z0-9-]*[.A-Za-z][A-Za-z0-9.-]*)(?::|\Z))?"
                      r"(?P<port>\d{1,5})?", re.ASCII)
@@ -34,12 +36,12 @@ class Server(NamedTuple):
     place: str
 
 
-def read(nginx: Nginx) -> list[Server]:
+def read(settings: Nginx) -> list[Server]:
     """Read the servers of main_conf; [] if it cannot be read, as in a container, or is no configuration."""
     try:
-        text = files.read(nginx.main_conf) or ""
-        top = _expanded(nginx, conf_parser.directives(text, nginx.main_conf), [_MOST_FILES])
-        return [_server(each, nginx) for http in top if http.words == ["http"] for each in http.find("server")]
+        text = files.read(settings.main_conf) or ""
+        top = _expanded(settings, conf_parser.directives(text, settings.main_conf), [_MOST_FILES])
+        return [_server(each, settings) for http in top if http.words == ["http"] for each in http.find("server")]
     except (OSError, ValueError, RecursionError):
         return []
 
@@ -64,36 +66,59 @@ def explain_clash(users: Iterable[Server], route: Mapping[str, Any], own: Iterab
     return ""
 
 
-def listeners(nginx: Nginx) -> set[Listener]:
+def listeners(settings: Nginx) -> set[Listener]:
     """List where this nginx listens, by the user's servers and lictor's."""
-    servers = read(nginx)
-    for path in glob.iglob(os.path.join(glob.escape(nginx.conf_dir), "servers", "*.conf")):
+    servers = read(settings)
+    for path in glob.iglob(os.path.join(glob.escape(settings.conf_dir), "servers", "*.conf")):
         with contextlib.suppress(OSError, ValueError):
             servers += of_text(files.read(path) or "")
-    return {each for server in servers for each in server.listeners}
+    return {each for server in servers for each in server.listeners} | _published(settings)
 
 
-def _expanded(nginx: Nginx, directives: Iterable[Directive], left: list[int]) -> list[Directive]:
+def _published(settings: Nginx) -> set[Listener]:
+    """List where the container of nginx is reached on this node."""
+    if not settings.container:
+        return set()
+    from lictor.adapters import docker  # the Docker SDK takes longer to load than the rest of an event takes
+
+    try:
+        ports = (docker.connect().inspect(settings.container) or {})["NetworkSettings"]["Ports"] or {}
+        return {(_EVERYWHERE.get(each["HostIp"], each["HostIp"]), int(each["HostPort"]))
+                for bindings in ports.values() for each in bindings or ()}
+    except (errors.LictorError, KeyError, ValueError):
+        return set()
+
+
+def require_names(settings: Nginx, names: Collection[str]) -> None:
+    """Raise Refused if nginx warns that a server of the user's has one of these names, too: it would ignore ours."""
+    for warning in nginx.validate(settings, settings.main_conf) if names else ():
+        match = _CONFLICT.match(warning)
+        if match and match[1] in names:
+            raise errors.Refused(f"host {match[1]} has another server in {settings.main_conf}, or in what it includes: "
+                                 f"nginx says {warning!r}")
+
+
+def _expanded(settings: Nginx, directives: Iterable[Directive], left: list[int]) -> list[Directive]:
     """Put what is included in the place of each `include`, unless it is lictor's; `left`: so many files at most."""
     found: list[Directive] = []
     for each in directives:
-        pattern = os.path.join(os.path.dirname(nginx.main_conf), *each.arguments[:1])
-        if each.words[:1] != ["include"] or pattern.startswith(os.path.join(nginx.conf_dir, "")):
-            found.append(each if each.block is None else each._replace(block=_expanded(nginx, each.block, left)))
+        pattern = os.path.join(os.path.dirname(settings.main_conf), *each.arguments[:1])
+        if each.words[:1] != ["include"] or pattern.startswith(os.path.join(settings.conf_dir, "")):
+            found.append(each if each.block is None else each._replace(block=_expanded(settings, each.block, left)))
             continue
         for path in sorted(glob.glob(pattern)):
             left[0] -= 1
             if left[0] < 0 or os.path.getsize(path) > _LONGEST_BYTES:
                 raise ValueError("this is too much to be read each time")
-            found += _expanded(nginx, conf_parser.directives(files.read(path) or "", path), left)
+            found += _expanded(settings, conf_parser.directives(files.read(path) or "", path), left)
     return found
 
 
-def _server(server: Directive, nginx: Nginx | None = None) -> Server:
+def _server(server: Directive, settings: Nginx | None = None) -> Server:
     listens = [listener for each in server.find("listen") for listener in _listeners(each.arguments)]
-    includes = [os.path.join(os.path.dirname(nginx.main_conf), path) for each in server.find("include")
-                for path in each.arguments] if nginx else []
-    has_lictors = any(nginx and path.startswith(f"{nginx.conf_dir}/locations/") for path in includes)
+    includes = [os.path.join(os.path.dirname(settings.main_conf), path) for each in server.find("include")
+                for path in each.arguments] if settings else []
+    has_lictors = any(settings and path.startswith(f"{settings.conf_dir}/locations/") for path in includes)
     return Server({name for each in server.find("server_name") for text in each.arguments for name in _names(text)},
                   {*listens} if server.find("listen") else {("", 80)}, server.find("location"), has_lictors,
                   server.place)

@@ -30,6 +30,7 @@ class KeyCache(msgspec.Struct, frozen=True):
     consul_index: int = 0
     keys: dict[str, Key] = {}
     watching: dict[str, str] = {}
+    allowed: tuple[str, ...] = ("*",)  # the services of [allow], by which the routes were made
     reloaded_at: float = 0.0  # when the agent was reloaded last, in seconds since the start of the machine
     refused: dict[str, str] = {}  # service -> why its route is not in force though its spec is sound
 

@@ -38,8 +38,8 @@ def _master(server: Nginx) -> str:
 def _main_conf(server: Nginx) -> str:
     if not nginx.can_validate_main_conf(server):
         raise Untested("only root can read all of it")
-    nginx.validate(server, server.main_conf)
-    return f"{server.main_conf} is valid"
+    warnings = nginx.validate(server, server.main_conf)
+    return f"{server.main_conf} is valid{''.join(f'; nginx warns: {each}' for each in warnings[:3])}"
 
 
 def _generation(server: Nginx) -> str:
