@@ -60,6 +60,30 @@ def test_only_news_that_nginx_has_confirmed_are_told(consul: Consul, state_dir: 
     assert told(consul, "s3") == [] and told(consul, "s4") == [("node-1", "s4-1"), ("node-1", "s4-2")]
 
 
+@pytest.mark.parametrize("kind", [errors.Refused, errors.Conflict])
+def test_a_key_that_cannot_be_written_keeps_no_other_from_it(kind: type[errors.LictorError], consul: Consul,
+                                                             state_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client.connect(environ=consul.environ)
+    for name in ("books", "films", "games"):
+        serve(state_dir, name, name)
+    put = client.put
+
+    def fail(operations: Any) -> None:
+        raise kind("one of them")
+
+    def write(key: str, value: bytes, **keys: Any) -> None:
+        if "films" in key:
+            raise kind(f"{key} may not be written")
+        put(key, value, **keys)
+
+    monkeypatch.setattr(client, "commit", fail)
+    monkeypatch.setattr(client, "put", write)
+    with pytest.raises(kind, match="films/node-1 may not be written"):
+        announce.tell(client, state_dir, "node-1", ["books", "films", "games"])
+    assert (told(consul, "books"), told(consul, "films"), told(consul, "games")) == (
+        [("node-1", "books")], None, [("node-1", "games")])
+
+
 @pytest.mark.parametrize("names", [["books"], ["books", "films"]])
 def test_an_earlier_word_that_comes_late_is_not_the_last(names: list[str], consul: Consul, state_dir: str,
                                                          monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,15 +22,9 @@ def tell(client: Client, state_dir: str, node: str, names: Iterable[str]) -> Non
     with files.locked(os.path.join(state_dir, "locks", ":served.lock")):  # so that older news never comes last
         texts = {f"{PREFIX}{name}/{node}": json.dumps({"instances": published.instances}).encode()
                  for name in names if (published := route_store.published(state_dir, name)) and published.confirmed}
-        news, failures = _news(client, texts), []
-        for batch in _batches({key: texts[key] for key in news}):
-            try:
-                if len(batch) == 1:
-                    client.put(*batch[0], cas=news[batch[0][0]])
-                else:
-                    client.commit([transactions.cas(key, text, news[key]) for key, text in batch])
-            except errors.LictorError as error:  # of a key that may not be written, say: the others are
-                failures.append(error)
+        news = _news(client, texts)
+        failures = [failure for batch in _batches({key: texts[key] for key in news})
+                    for failure in _write(client, batch, news)]
         if failures:
             raise failures[0]
 
@@ -64,6 +58,20 @@ def _news(client: Client, texts: dict[str, bytes]) -> dict[str, int]:
     known = client.tree(PREFIX) if len(texts) > 1 else {key: entry for key in texts if (entry := client.get(key))}
     return {key: known[key].modify_index if key in known else 0 for key, text in texts.items()
             if key not in known or known[key].value != text}
+
+
+def _write(client: Client, batch: list[tuple[str, bytes]], news: dict[str, int]) -> list[errors.LictorError]:
+    """Write keys in one transaction; if one of them cannot be written, the others are written by themselves."""
+    try:
+        if len(batch) == 1:
+            client.put(*batch[0], cas=news[batch[0][0]])
+        else:
+            client.commit([transactions.cas(key, text, news[key]) for key, text in batch])
+    except (errors.Refused, errors.Conflict) as error:
+        return [error] if len(batch) == 1 else [failure for each in batch for failure in _write(client, [each], news)]
+    except errors.LictorError as error:
+        return [error]
+    return []
 
 
 def _batches(texts: dict[str, bytes]) -> Iterator[list[tuple[str, bytes]]]:
