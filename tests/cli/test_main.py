@@ -11,7 +11,7 @@ import click
 import pytest
 
 from lictor.adapters import heartbeat
-from lictor.cli import main
+from lictor.cli import main, status
 from lictor.planner import desired
 from lictor.spec import service_spec
 
@@ -162,6 +162,14 @@ def test_status_shows_what_is_refused(lictor: Command, consul: Consul) -> None:
     text = lictor("status").stdout
     for line in ("in trouble: 403", "db: taken", "1 not as labels ask, such as web: not registered: its label"):
         assert f"registrar: {line}" in text
+
+
+def test_who_may_not_read_the_state_folder_is_told_so_and_sees_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(state_dir: str) -> None:
+        raise PermissionError(13, "Permission denied", f"{state_dir}/registrar.json")
+
+    monkeypatch.setattr(heartbeat, "read", read)
+    assert status._read_registrar("/state") == ["unknown: [Errno 13] Permission denied: '/state/registrar.json'"]
 
 
 def test_exit_codes_tell_usage_refusal_and_try_later_apart(lictor: Command, consul: Consul) -> None:

@@ -32,9 +32,17 @@ def status(session: Session, as_json: bool) -> None:
                 click.echo(f"{'not read' if row.name == UNKNOWN else 'refused'}: {one_line(problem)}")
     else:
         click.echo("no services yet; `lictor apply FILE` makes one")
-    beat = None if as_json else heartbeat.read(session.context.settings.state_dir)
-    for line in [*beat.failures, *beat.unmet] if beat else []:
+    for line in [] if as_json else _read_registrar(session.settings.state_dir):
         click.echo(f"registrar: {one_line(line)}")
+
+
+def _read_registrar(state_dir: str) -> list[str]:
+    """Read what this node's registrar has to tell; [] on a node that has none."""
+    try:
+        beat = heartbeat.read(state_dir)
+    except OSError as error:  # the folder may be the agent's user's alone, and the catalogue is everybody's to read
+        return [f"unknown: {error}"]
+    return [*beat.failures, *beat.unmet] if beat else []
 
 
 @click.command()

@@ -44,6 +44,16 @@ def bad(findings: list[Finding]) -> dict[str, str]:
     return {finding.name: finding.detail for finding in findings if finding.ok is False}
 
 
+def test_files_of_another_user_are_named_and_those_that_have_just_gone_are_not(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").write_text("")
+    monkeypatch.setattr("lictor.cli.setup.detect.os.walk", lambda _: [(str(tmp_path), [], ["gone.tmp", "own"])])
+    assert detect.require_own_files(str(tmp_path)) == f"1 files, all of user id {os.geteuid()}"
+    monkeypatch.setattr("lictor.cli.setup.detect.os.stat", lambda _: os.stat_result([0] * 4 + [os.geteuid() + 1] * 6))
+    with pytest.raises(errors.Refused, match="own belongs to another user"):
+        detect.require_own_files(str(tmp_path))
+
+
 def test_an_agent_that_may_open_too_little_loses_events(tmp_path: Path) -> None:
     for pid, words, limit in ((7, "/usr/bin/consul agent -dev", 1024), (8, "consul kv get x", 10), (9, "nginx", 10)):
         folder = tmp_path / "proc" / str(pid)

@@ -1,5 +1,6 @@
 """Detection of what a node has: nginx, the Consul agent and its unit, Docker."""
 
+import contextlib
 import grp
 import os
 import re
@@ -89,8 +90,11 @@ def _docker_group(root: str) -> str:
 def require_own_files(folder: str) -> str:
     """Raise Refused if a file belongs to another user than its folder: who ran a handler once stops lictor's own."""
     owner = os.stat(folder).st_uid
-    paths = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]
-    foreign = [path for path in paths if os.lstat(path).st_uid != owner]
+    owners: dict[str, int] = {}
+    for path in [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]:
+        with contextlib.suppress(FileNotFoundError):  # handlers replace theirs all the time
+            owners[path] = os.lstat(path).st_uid
+    foreign = [path for path, each in owners.items() if each != owner]
     if foreign:
         raise errors.Refused(f"{foreign[0]} belongs to another user than {folder}, as do {len(foreign) - 1} more")
-    return f"{len(paths)} files, all of user id {owner}"
+    return f"{len(owners)} files, all of user id {owner}"
