@@ -9,6 +9,7 @@ import shutil
 import struct
 import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,21 @@ def test_a_spec_may_be_piped_in(lictor: Command) -> None:
     assert [each["name"] for each in lictor.status()] == ["books-service"]
     refused = lictor("apply", "-", given=json.dumps({**BOOKS, "env_file": "books.env"}))
     assert refused.returncode == 1 and "write the whole path" in refused.stderr
+
+
+@pytest.mark.parametrize(("asked", "said"), [
+    ({"volumes": ["/:/host"]}, "volumes is '/:/host'; this node does not allow it: list '/' in mounts of [allow] in"),
+    ({"networks": ["host"]}, "networks is 'host'; this node does not allow it"),
+    ({"volumes": ["/:/host"], "node": "node-2"}, ""), ({"volumes": ["data:/d"]}, ""),
+])
+def test_what_this_node_would_not_do_is_told_by_apply_and_stands_in_status(
+        lictor: Command, consul: Consul, asked: dict[str, Any], said: str) -> None:
+    consul.request("PUT", "/v1/catalog/register", {"Node": "node-2", "Address": "10.0.0.2"})
+    applied = lictor("apply", "-", given=json.dumps({**BOOKS, **asked}))
+    assert applied.returncode == 0 and ("but refused: " + said in applied.stdout if said else "refused" not in
+                                        applied.stdout)
+    [row] = lictor.status()
+    assert (said in " ".join(row["problems"])) and bool(row["problems"]) == bool(said)
 
 
 def test_who_has_no_rights_on_this_node_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:

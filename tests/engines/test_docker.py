@@ -167,6 +167,10 @@ def test_what_cannot_start_leaves_nothing_behind_and_says_docker_s_reason(docker
         start(entrypoint=["/not-there"])
     with pytest.raises(errors.LictorError, match="no-such-network"):
         start(networks=["no-such-network"])
+    host = docker.docker("network", "inspect", "--format", "{{.Id}}", "host")  # is no way round its name
+    for networks in ([host], [host[:1]], ["bridge", host]):
+        with pytest.raises(errors.Refused, match=f"networks holds '{networks[-1]}'; there is no network of this name"):
+            start(networks=networks)
     assert docker.containers() == []
 
 

@@ -218,6 +218,13 @@ def test_trouble_is_in_swarm_s_words(keys: dict[str, Any], said: str) -> None:
     wait_for(lambda: said in group().trouble, f"it says {said}")
 
 
+def test_a_network_is_named_and_not_meant_by_its_id(swarm: Swarm) -> None:
+    for network in (swarm.docker("network", "inspect", "--format", "{{.Id}}", "host"), "nowhere"):
+        for given in (network, network[:5]):
+            with pytest.raises(errors.Refused, match=f"networks holds '{given}'; there is no network of this name"):
+                scale(1, networks=[given])
+
+
 def test_a_release_that_fails_is_paused_and_the_old_one_comes_back(swarm: Swarm) -> None:
     scale(2)
     first = wait_running(2)

@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import docker
@@ -155,6 +155,9 @@ class Client:
         with translate_errors(f"create {name}"):
             return str(self._api.create_container_from_config(definition, name)["Id"])
 
+    def require_networks(self, names: Iterable[str]) -> None:
+        require_networks(self._api, names)
+
     def connect_network(self, container: str, network: str) -> None:
         with translate_errors(f"connect {container} to {network}"):
             self._api.connect_container_to_network(container, network)
@@ -208,6 +211,19 @@ class Client:
             stream: Iterator[dict[str, Any]] = self._api.events(
                 decode=True, filters={"type": "container", "event": _EVENTS})
             return stream
+
+
+def require_networks(api: Any, names: Iterable[str]) -> None:
+    """Raise Refused unless there is a network of exactly each name.
+
+    The engine would also take how an id begins, and so the network of the host by another word than `host`.
+    """
+    for name in names:
+        with translate_errors(f"look for network {name}"):
+            found = name == "default" or name.startswith("container:") or any(
+                network["Name"] == name for network in api.networks(names=[name]))
+        if not found:
+            raise errors.Refused(f"docker: networks holds {name[:100]!r}; there is no network of this name")
 
 
 def _pull_error(image: str, reason: str) -> errors.LictorError:

@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import docker.errors
 
 from lictor import errors
-from lictor.adapters.docker import connect_api, translate_errors
+from lictor.adapters.docker import connect_api, require_networks, translate_errors
 
 _OUT_OF_DATE = "update out of sequence"  # the status alone does not tell
 
@@ -54,6 +54,9 @@ class Client:
         with translate_errors(f"look for service {name}"):
             found: list[dict[str, Any]] = self._api.services(filters={"name": name})
             return next((service for service in found if service["Spec"]["Name"] == name), None)
+
+    def require_networks(self, names: Iterable[str]) -> None:
+        require_networks(self._api, names)
 
     def create(self, definition: Mapping[str, Any]) -> None:
         with translate_errors(f"create service {definition['Name']}"):

@@ -17,6 +17,7 @@ from lictor.planner import breaker, next_state
 from lictor.planner.desired import Desired, catalog_names, desired, read_text
 from lictor.planner.service_state import State
 from lictor.reconcile import observe, responsibility
+from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore
 from lictor.spec import service_spec, spec_file
 from lictor.spec.keys import group_by_service
@@ -70,11 +71,13 @@ def _renamed(table: Table, name: str | None, host: str | None, path: str) -> Tab
     return {**table, **changes}
 
 
-def apply(client: Client, prefix: str, tables: list[tuple[str, Table]]) -> Iterator[str]:
+def apply(context: Context, tables: list[tuple[str, Table]]) -> Iterator[str]:
     """Write validated specs, each in one transaction with the keys that go with it; yields a line for people of each.
 
-    All specs are compared with each other, and with those in KV, before the first is written.
+    All specs are compared with each other, and with those in KV, before the first is written. What the settings of this
+    node do not allow is only told: another node may act, or they may change.
     """
+    client, prefix = context.client, context.settings.prefix
     entries, nodes = client.tree(prefix), client.nodes()
     values = {key: entry.value for key, entry in entries.items()}
     changes: list[_Change] = []
@@ -92,7 +95,8 @@ def apply(client: Client, prefix: str, tables: list[tuple[str, Table]]) -> Itera
         image = read_text(values.get(f"{own}image", b""))
         is_unchanged = change.old is not None and change.old.image == change.spec.image
         wins = f"; the key {own}image wins: {image}" if is_unchanged and image not in ("", change.spec.image) else ""
-        yield _applied(change) + wins + outlook(client, read_service(client, prefix, change.spec.name))
+        refused = "".join(f"; but refused: {text}" for text in responsibility.list_refusals(context, change.spec))
+        yield _applied(change) + wins + outlook(client, read_service(client, prefix, change.spec.name)) + refused
 
 
 def _change(client: Client, entries: dict[str, Entry], prefix: str, spec: Spec, table: Table) -> _Change:

@@ -29,7 +29,7 @@ def apply(session: Session, files: tuple[str, ...], name: str | None, host: str 
     if host == "":
         raise click.UsageError("--host is empty; without it the route keeps its own host")
     tables = service_keys.read([_STDIN if path == "-" else path for path in files], name=name, host=host)
-    for line in service_keys.apply(session.client, session.settings.prefix, tables):
+    for line in service_keys.apply(session.context, tables):
         click.echo(line)
 
 

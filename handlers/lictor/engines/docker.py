@@ -31,6 +31,7 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
     if kept and _is_kept(kept, name, release):
         client.start(kept["Id"])
         return own_containers.read_started(client, kept["Id"])
+    client.require_networks(spec.networks)
     client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S)
     container_id = _create(client, name, definition(
         spec, name, number=number, color=color, release=release, gated=gated))

@@ -51,6 +51,7 @@ def groups(service: str | None = None) -> list[model.Group] | None:
 
 def scale(settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
     client, service = _connect(order.spec.name, order.color)
+    client.require_networks(order.spec.networks)
     if service is None:
         return _create(client, definition(order))
     if service["Spec"]["Labels"].get(model.LABEL_RELEASE) != order.release:
@@ -63,6 +64,7 @@ def scale(settings: Settings, order: Order, called_off: CalledOff | None = None)
 
 def redeploy(settings: Settings, order: Order, called_off: CalledOff | None = None) -> str:
     client, service = _connect(order.spec.name, order.color)
+    client.require_networks(order.spec.networks)
     desired = definition(order)
     if service is None:
         return _create(client, desired)

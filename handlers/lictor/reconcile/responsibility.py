@@ -18,10 +18,11 @@ from lictor.spec.service_spec import Spec
 def read_desired(context: Context, name: str, keys: Mapping[str, bytes], state: State,
                  specs: Mapping[str, bytes] = {}) -> Desired:
     """Read a service's keys, bounded by what this node allows where it is the one to act."""
-    return desired(name, keys, state, context.settings.prefix, specs, functools.partial(_refusals, context))
+    return desired(name, keys, state, context.settings.prefix, specs, functools.partial(list_refusals, context))
 
 
-def _refusals(context: Context, spec: Spec) -> list[str]:
+def list_refusals(context: Context, spec: Spec) -> list[str]:
+    """List what the spec asks for and this node does not allow; [] if it is not this node's to act."""
     found = allow.refusals(spec, context.settings.allow, context.settings.where)
     if not found or spec.engine == "none":  # which needs the consent of its instances then
         return []
