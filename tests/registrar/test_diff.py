@@ -100,7 +100,7 @@ def test_a_registration_that_names_no_container_is_none_of_a_dead_one() -> None:
 
 @pytest.mark.parametrize(("meta", "whose"), [
     (None, "without lictor-engine"), ({}, "without lictor-engine"),
-    ({**META, "lictor-engine": "E2"}, "of the Docker engine 'E2'"),
+    ({**META, "lictor-engine": "E2"}, "for 'E2'"),
 ])
 def test_never_touches_what_is_not_this_engines(meta: dict[str, str] | None, whose: str) -> None:
     foreign = {**SERVICE, "Meta": meta}
@@ -120,7 +120,8 @@ USUAL = WANTED._replace(usual_id="a")
     (WANTED, {}, Rules("E1", take_over=True), ""),  # a SERVICE_ID, whose entry is about the same
     (WANTED, {"Port": 9}, Rules("E1", take_over=True), "another SERVICE_ID"),
     (WANTED, {"Service": "db"}, Rules("E1", take_over=True), "another SERVICE_ID"),
-    (USUAL, {"Meta": {"lictor-engine": "E2"}}, Rules("E1", take_over=True), "engine 'E2'"),
+    (USUAL, {"Meta": {"lictor-engine": "E2"}}, Rules("E1", take_over=True), "for 'E2'"),
+    (USUAL, {"Meta": {"external-source": "nomad"}}, Rules("E1", take_over=True), "for 'nomad'"),
     (USUAL, {}, Rules("E1", take_over=True, taken_over={"a"}), "beside this one"),
 ])
 def test_an_entry_of_nobody_is_taken_over_once_if_it_is_about_the_container(

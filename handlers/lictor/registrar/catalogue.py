@@ -96,7 +96,9 @@ class Catalogue:
                 if new is None and self.keep_failed and container_views.has_failed(engine, difference.container):
                     return None
                 self._carry_out(difference)
-            except errors.Refused as error:
+            except (errors.Refused, errors.Unavailable) as error:
+                if isinstance(error, errors.Unavailable):
+                    self.client.local_checks()  # raises if the agent itself is away
                 what = "not registered" if new else f"{difference.id} is not deregistered, though {reason}"
                 reason = f"{what}: {error}"
             else:

@@ -9,6 +9,7 @@ from lictor.registrar.registration import Registration
 
 _KINDS = {"HTTP": "http", "TCP": "tcp", "GRPC": "grpc", "TTL": "ttl"}  # a definition's key, and the agent's type
 _USUAL_ID = re.compile(r"(.+?):([a-zA-Z0-9][a-zA-Z0-9_.-]+):[0-9]+(?::udp)?", re.ASCII)  # registrator's
+_SOURCE = "external-source"  # by which Nomad, Kubernetes and others sign what they register
 _TTL = {"TTL": "60s", "Status": "critical"}
 
 
@@ -144,8 +145,8 @@ def _taking_over(new: Difference, service: Mapping[str, Any], meta: Mapping[str,
     """Take over an entry that names no engine, and is about the very container; refuse it else, as it is another's."""
     registration = new.registration
     assert registration
-    engine = meta.get(model.META_ENGINE)
-    whose = f"of the Docker engine {engine[:64]!r}" if engine else f"without {model.META_ENGINE}"
+    engine = meta.get(model.META_ENGINE) or meta.get(_SOURCE)
+    whose = f"for {engine[:64]!r}" if engine else f"without {model.META_ENGINE}"
     problem = f"its id is registered by somebody else: {new.id}, {whose}"
     definition = registration.definition
     is_about_it = registration.id == registration.usual_id or (
