@@ -98,11 +98,12 @@ def test_no_entry_is_lost_with_the_token_that_registered_it(consul: Consul, dock
         wait_for(lambda: heartbeat(tmp_path)["token"] == new["AccessorID"], "all is registered with the new one")
     delete_token(consul, old)
     if not while_it_runs:
-        start("--token-file", str(token_file))
+        registrar = start("--token-file", str(token_file))
     docker.docker("rm", "-f", "dies")
     wait_for(lambda: catalogue(consul) == {"dies-later": "passing"}, "the catalogue has heard of its end", timeout_s=15)
     docker.docker("kill", "dies-later")
     wait_for(lambda: catalogue(consul) == {}, "and of that one's", timeout_s=15)
+    assert "has kept it" not in registrar.log()  # it was told at once, and not only when the catalogue was looked at
 
 
 def test_what_the_catalogue_kept_for_a_lost_token_goes(consul: Consul, docker: Docker, start: Start,
