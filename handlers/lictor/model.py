@@ -55,8 +55,9 @@ class Clock(NamedTuple):
         """Find since when a wait counts that began at this time."""
         if not began_at:
             return 0.0
-        is_of_another_clock = began_at > self.now + _SKEW_S and self.set_at
-        return self.set_at if is_of_another_clock else max(min(began_at, self.now), self.set_at)
+        if began_at > self.now + _SKEW_S:  # by this clock before it was set back, else by another node's
+            return self.set_at if self.set_by < 0 else self.now
+        return max(min(began_at, self.now), self.set_at)
 
     def age_s(self, at: float) -> float:
         return self.now - self.since(at)

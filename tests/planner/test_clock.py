@@ -20,7 +20,8 @@ SETS = (2 * HOUR, -3 * HOUR, 100 * HOUR, -100 * HOUR)
     (90.0, Clock(100.0), 90.0), (110.0, Clock(100.0), 100.0), (0.0, Clock(100.0, 50.0), 0.0),
     (40.0, Clock(100.0, 50.0), 50.0), (60.0, Clock(100.0, 50.0), 60.0),
     (104.0, Clock(100.0, 50.0), 100.0),  # another node's clock, which is a little ahead
-    (106.0, Clock(100.0, 50.0), 50.0),  # noted before the clock was set back
+    (106.0, Clock(100.0, 50.0, -70.0), 50.0),  # noted before the clock was set back
+    (106.0, Clock(100.0, 50.0), 100.0), (7300.0, Clock(100.0, 50.0, 70.0), 100.0),  # another node's: far ahead
 ])
 def test_a_wait_counts_from_its_begin_or_from_when_the_clock_was_set(began_at: float, clock: Clock,
                                                                      since: float) -> None:
@@ -97,6 +98,17 @@ def test_a_release_fails_neither_by_the_clock_nor_never(by_s: float) -> None:
     for later_s, fails in ((0, False), (54, False), (61, True)):
         state = plan_at(seen, by_s, later_s)[0].state.release
         assert (state.failed is not None) is fails
+
+
+@pytest.mark.parametrize("ahead_s", [10.0, 2 * HOUR])
+def test_what_a_node_began_whose_clock_is_ahead_is_not_over_for_this_one(ahead_s: float) -> None:
+    seen = begun(scene(1, "passing", spec=ROLLING, keys={"image": b"books:2"}))
+    rollout = Rollout(seen.desired.release, NOW + ahead_s, moved_at=NOW + ahead_s)
+    seen = seen.with_state(release=replace(seen.state.release, rollout=rollout))._replace(clock_set_at=NOW - HOUR)
+    for now, fails in ((NOW, False), (NOW + 61, True)):
+        state = next_state.step(seen._replace(now=now))[0]
+        assert (state.release.failed is not None) is fails
+        seen = seen._replace(state=state)
 
 
 @pytest.mark.parametrize("by_s", SETS)

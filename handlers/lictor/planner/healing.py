@@ -156,9 +156,9 @@ def _count_failures(failures: dict[str, Failures], dead: list[Member], observati
 def _forget_failures(failures: dict[str, Failures], everyone: list[Member],
                      observation: Observation) -> dict[str, Failures]:
     """Forget the failures of a number after ten good minutes, or when none of it has been there for long."""
-    clock, numbers = observation.clock, {str(member.container.number) for member in everyone}
+    numbers = {str(member.container.number) for member in everyone}
     good = {str(member.container.number) for member in everyone if member.condition == "healthy"
-            and clock.age_s(member.container.started_at) >= backoff.FORGET_FAILURES_S}
+            and observation.now - observation.started_at(member.container) >= backoff.FORGET_FAILURES_S}
     return {number: msgspec.structs.replace(entry, last_at=observation.since(entry.last_at))
             for number, entry in failures.items()
             if number not in good and (number in numbers or backoff.is_fresh(entry, observation))}

@@ -214,7 +214,7 @@ def _judge(container: Container, observation: Observation) -> tuple[str, float]:
 
 
 def _starts_until(container: Container, observation: Observation) -> float:
-    return observation.since(container.started_at) + observation.spec.start_up_s
+    return observation.started_at(container) + observation.spec.start_up_s
 
 
 def _port(container: Container, observation: Observation) -> object:

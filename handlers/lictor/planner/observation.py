@@ -73,6 +73,12 @@ class Observation(NamedTuple):
         """Find since when a wait counts, by a clock that may have been set; every wait is computed from that."""
         return self.clock.since(began_at)
 
+    def started_at(self, container: Container) -> float:
+        """Find since when a container counts as started, by the clock of its node: a time to come is of before it was
+        set back, or the node was started."""
+        is_of_before = self.clock_set_at and container.started_at > self.now
+        return self.since(self.clock_set_at if is_of_before else container.started_at)
+
     @property
     def spec(self) -> service_spec.Spec:
         return self.desired.spec or _NO_SPEC

@@ -75,7 +75,7 @@ def is_kept(member: Member, observation: Observation) -> bool:
     """Tell whether it was stopped before the release began that needs it again; if the clock was set since, an
     instance of that release that ended before is taken for one too, and started again."""
     began_at = observation.rollout.began_at if observation.rollout else observation.now
-    return member.container.status == "exited" and observation.since(member.container.started_at) <= began_at
+    return member.container.status == "exited" and observation.started_at(member.container) <= began_at
 
 
 def in_the_way(observation: Observation) -> list[Member]:
