@@ -147,7 +147,16 @@ def test_a_service_whose_one_key_changes_has_changed(key: str) -> None:
     ({"resources": {"memory": "much"}}, "is no amount of memory"),
     ({"resources": {"cpus": float("nan")}}, "cpus is nan"),
     ({"resources": {"cpus": -1}}, "cpus is -1"),
-    ({"command": "echo 'hello"}, "command is \"echo 'hello\": No closing quotation"),
+    ({"command": "echo 'hunter2"}, "command cannot be split into words: No closing quotation"),
+    ({"entrypoint": 'x "hunter2'}, "entrypoint cannot be split into words"),
+    # no value that may be a secret is repeated
+    ({"environment": "hunter2"}, "environment is a text; it must be a table or a list of strings"),
+    ({"environment": ["A=1", {"hunter2": 2}]}, "environment[1] is a table; it must be a string"),
+    ({"environment": {"PASSWORD": ["hunter2"]}}, "environment.PASSWORD is a list; it must be a string"),
+    ({"labels": 1234567}, "labels is a number"), ({"labels": {"a": True}}, "labels.a is True; it must be a string"),
+    ({"command": [1234567]}, "command[0] is a number"), ({"logging": "hunter2"}, "logging is a text"),
+    ({"logging": {"options": {"token": 1234567}}}, "logging.options.token is a number; it must be a string"),
+    ({"logging": {"driver": True}}, "logging.driver is True"),
 ])
 def test_a_spec_that_is_refused_says_why(change: dict[str, object], said: str) -> None:
     with pytest.raises(errors.Refused, match="^books.yaml: ") as raised:

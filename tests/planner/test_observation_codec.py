@@ -41,9 +41,15 @@ def test_an_observation_without_a_spec_survives() -> None:
     assert observation_codec.load(observation_codec.export(blind)) == blind
 
 
-@pytest.mark.parametrize("environment", [{"PASSWORD": "hunter2"}, ["PASSWORD=hunter2"]])
-def test_values_of_the_environment_are_left_out_and_the_decision_stays(environment: Any) -> None:
-    seen = scene(2, "passing", "gone", spec={"environment": environment})
+@pytest.mark.parametrize("secrets", [
+    {"environment": {"PASSWORD": "hunter2"}}, {"environment": ["PASSWORD=hunter2"]},
+    {"labels": {"PASSWORD": "hunter2"}}, {"labels": ["PASSWORD=hunter2"]},
+    {"logging": {"driver": "syslog", "options": {"PASSWORD": "hunter2"}}},
+    {"command": "run hunter2", "environment": ["PASSWORD"]},
+    {"command": ["hunter2"], "entrypoint": "a hunter2", "labels": ["PASSWORD"]},
+])
+def test_values_that_may_be_secrets_are_left_out_and_the_decision_stays(secrets: dict[str, Any]) -> None:
+    seen = scene(2, "passing", "gone", spec=secrets)
     seen = seen._replace(state=state_of(
         live=seen.desired.table, spec=seen.desired.table, previous=seen.desired.table, live_is_proven=True))
     text = json.dumps(observation_codec.export(seen))

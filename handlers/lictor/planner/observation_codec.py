@@ -16,11 +16,12 @@ from lictor.spec import service_spec, settings
 
 T = TypeVar("T")
 
+_LEFT_OUT = "(left out)"
 _UNPACKED_AT_MOST_BYTES = 4_000_000
 
 
 def export(observation: Observation) -> dict[str, Any]:
-    """Make JSON types, without the values of environment variables: records are shown and sent around."""
+    """Make JSON types, without values that may be secrets: records are shown and sent around."""
     table: dict[str, Any] = _plain(observation)
     desired, state = table["desired"], table["state"]
     return {
@@ -90,9 +91,18 @@ def _record(kind: type[T], table: Mapping[str, Any]) -> T:
 
 
 def _discreet(table: dict[str, Any] | None) -> dict[str, Any] | None:
-    if not table or not table.get("environment"):
+    """Leave out the values of a spec that may be secrets, and keep their names."""
+    if not table:
         return table
-    given = table["environment"]
-    given = given if isinstance(given, list | dict) else [given]  # a remembered one may be damaged
-    names = [str(entry).partition("=")[0] for entry in given]
-    return {**table, "environment": dict.fromkeys(names, "(left out)")}
+    found: dict[str, Any] = {
+        key: _names_alone(value) if key in ("environment", "labels") else _LEFT_OUT for key, value in table.items()
+        if key in ("environment", "labels", "command", "entrypoint") and value}
+    logging = table.get("logging")
+    if isinstance(logging, dict) and logging.get("options"):
+        found["logging"] = {**logging, "options": _names_alone(logging["options"])}
+    return {**table, **found}
+
+
+def _names_alone(given: Any) -> dict[str, str]:
+    given = given if isinstance(given, list | dict) else []  # a remembered one may be damaged
+    return dict.fromkeys([str(entry).partition("=")[0] for entry in given], _LEFT_OUT)

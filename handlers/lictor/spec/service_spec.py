@@ -26,6 +26,7 @@ START_UP_S = 60.0
 _CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
                    "read_only", "cap_drop", "logging", "resources")
 
+_SECRET = ("environment", "command", "entrypoint", "labels", "logging")  # keys below which no value is told
 _VERBATIM = ("environment", "command", "entrypoint", "labels", "options")  # the container's own matter
 _HOST_PART, _PATH_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(  # as Docker's own grammar of references, and the digests that it knows
@@ -202,7 +203,7 @@ def _check_texts(spec: Spec) -> None:
         try:
             _words(value)
         except ValueError as error:
-            raise ValueError(f"{key} is {value[:100]!r}: {error}; quote it as for a shell") from error
+            raise ValueError(f"{key} cannot be split into words: {error}; quote it as for a shell") from error
     for prefix, owner in (("lictor.", "lictor"), ("com.docker.swarm.", "Swarm")):
         reserved = [key for key in spec.label_table if key.startswith(prefix)]
         if reserved:
@@ -224,7 +225,7 @@ def read_spec(text: str | bytes) -> Any:
 def parse_spec(table: object, where: str, *, strict: bool = True) -> Spec:
     """Validate a spec; raises Refused naming `where`, the key, what was given and what is allowed. Unless `strict`,
     numbers and flags may stand as texts, as in a file that people write."""
-    return validation_errors.convert(strip_all(table, _VERBATIM), Spec, where, strict=strict)
+    return validation_errors.convert(strip_all(table, _VERBATIM), Spec, where, strict=strict, secret=_SECRET)
 
 
 def parse_replicas(text: str, limits: Replicas) -> int:

@@ -22,22 +22,25 @@ _MISSING_KEY = "Object missing required field `(.*)`"
 _WRONG_KIND = "Expected `.*`, got `(.*)`"
 _STEP = r"\[[0-9]+\]|\[\.\.\.\]|[^.\[\]]+"  # of a path as msgspec writes it
 _JSON_NAMES = {dict: "object", list: "array", type(None): "null"}  # of Python's types, in msgspec's words
+_SECRET_KINDS = {str: "a text", int: "a number", float: "a number"}
 _KINDS = {inspect.StrType: "a string", inspect.IntType: "a whole number", inspect.FloatType: "a number",
           inspect.BoolType: "true or false", inspect.ListType: "a list"}
 
 
-def convert(table: object, kind: type[Record], where: str, *, strict: bool = True) -> Record:
+def convert(table: object, kind: type[Record], where: str, *, strict: bool = True,
+            secret: tuple[str, ...] = ()) -> Record:
     """Convert a parsed file or key into a record; raises Refused that begins with `where`.
 
-    Unless `strict`, all scalars are texts, and are taken for the numbers and flags that the record wants.
+    Unless `strict`, all scalars are texts, and are taken for the numbers and flags that the record wants. Of values
+    below the keys `secret`, the kind alone is told.
     """
     try:
         return msgspec.convert(table, kind, dec_hook=quantities.convert, strict=strict)
     except msgspec.ValidationError as error:
-        raise errors.Refused(f"{where}: {_explain(str(error), table, kind)}") from error
+        raise errors.Refused(f"{where}: {_explain(str(error), table, kind, secret)}") from error
 
 
-def _explain(text: str, table: object, record: type[msgspec.Struct]) -> str:
+def _explain(text: str, table: object, record: type[msgspec.Struct], secret: tuple[str, ...]) -> str:
     """Put msgspec's error about a `table` that is to be a `record` into words for its author."""
     problem, _, path = text.partition(" - at `$")
     steps = re.findall(_STEP, path.rstrip("`"))
@@ -51,7 +54,9 @@ def _explain(text: str, table: object, record: type[msgspec.Struct]) -> str:
     if wrong := re.fullmatch(_WRONG_KIND, problem):
         values = [*_walk(table, steps)]
         name, given = next((pair for pair in values if _json_name(pair[1]) == wrong[1]), values[0])
-        return f"{name} is {plain_tables.show(given)}; it must be {_allowed(kind)}"
+        hidden = _SECRET_KINDS.get(type(given)) if steps and steps[0] in secret else None
+        shown = hidden or plain_tables.show(given)
+        return f"{name} is {shown}; it must be {_allowed(kind)}"
     if re.split("[. :]", problem)[0] in keys:
         return below + problem
     return f"{key}: {problem}" if key else problem
