@@ -98,6 +98,19 @@ def test_new_are_those_of_the_new_image_and_before_the_switch_of_the_other_colou
     assert [each.service_id for each in release_progress.find_new_instances(REQUEST, after)] == ["s3"]
 
 
+@pytest.mark.parametrize(("changes", "engine", "named"), [
+    ({}, "docker", ["s2 on node-1 (books:1)"]),
+    ({"image": ""}, "docker", ["s2 on node-1 (of an image that is unknown)"]),
+    ({"image": "books:2"}, "docker", []), ({"maintenance": "draining"}, "docker", []), ({"alive": False}, "docker", []),
+    ({"status": "critical"}, "docker", []), ({"service": "books-green"}, "docker", []), ({}, "command", []),
+])
+def test_what_serves_beside_a_live_release_is_named(changes: dict[str, Any], engine: str, named: list[str]) -> None:
+    other = entry(**{"service": "books", "image": "books:1", "number": 2, **changes})
+    spec = {"engine": engine} | ({"node": ""} if engine == "command" else {})
+    given = snapshot([entry("books", "books:2"), other], wanted("books:2", spec), live_release=NEW)
+    assert release_progress.find_foreign(REQUEST, given) == tuple(named)
+
+
 def test_last_words_are_of_this_release_and_tell_who_has_not_ended() -> None:
     def record(number: int, kind: str, container: str, outcome: str = "done", detail: str = "") -> dict[str, Any]:
         return {"id": number, "kind": kind, "container": container, "outcome": outcome, "detail": detail}

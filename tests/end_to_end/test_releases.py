@@ -183,6 +183,7 @@ def test_a_compose_project_is_scaled_and_released_from_its_unchanged_file(node: 
         "engine": "compose", "project": {"folder": str(folder)}, "port": 8080,
         "release": {**BLUE_GREEN, "deadline": "15s"}})
     node.wait_for(lambda: versions(node) == {"1.0"}, "1.0 is served", 60)
+    _pause_and_go_on(node)
     with Client(node.nginx.port, PATH) as client:
         node.consul.put(f"services/{NAME}/replicas", "2")
         # The twins that are published for UDP have no check, so that they always pass; they count for nothing.
@@ -202,6 +203,30 @@ def test_a_compose_project_is_scaled_and_released_from_its_unchanged_file(node: 
         assert done.returncode == 1 and f"the variable DB_URL of {file} is not set" in done.stdout + done.stderr
         assert node.docker.containers("status=running") == before_it and versions(node) == {"2.0"}
     assert client.failures == [] and client.requests > 100
+    file.write_text(before)
+    node.docker.docker("run", "-d", "--name", "by-hand", "-e", f"SERVICE_NAME={NAME}-green", "-p", "8080",
+                       f"{NAME}:1.0")
+    node.wait_for(lambda: "warn" in node.run("plan", NAME).stdout, "what was started by hand is named", 30)
+    said = " ".join(node.run("plan", NAME).stdout.split())
+    assert "by-hand" in said and f"({NAME}:1.0), and lictor did not start it there" in said
+    done = node.run("deploy", NAME, f"{NAME}:2.0", "--wait", timeout_s=90)
+    assert done.returncode == 0 and done.stderr.startswith(f"warning: these serve as {NAME} too")
+
+
+def _pause_and_go_on(node: Node) -> None:
+    """As for a backup: no traffic at once, and whatever its check says, it is the same container afterwards."""
+    before = node.docker.docker("ps", "-q", "--no-trunc").split()
+    node.docker.docker("pause", before[0])
+    node.wait_for(lambda: "paused" in node.run("plan", NAME).stdout, "it is named", 30)
+    node.wait_for(lambda: any(check["Status"] == "critical" and check["CheckID"].startswith("service:")
+                              for check in node.consul.request("GET", "/v1/agent/checks").values()),
+                  "its check is critical", 30)
+    node.run("resume", NAME)  # which has lictor look at once
+    assert "paused" in node.run("plan", NAME).stdout
+    node.docker.docker("unpause", before[0])
+    node.wait_for(lambda: "paused" not in node.run("plan", NAME).stdout, "it is back", 30)
+    node.wait_for(lambda: "as desired" in node.run("status").stdout, "all is well", 30)
+    assert node.docker.docker("ps", "-q", "--no-trunc").split() == before
 
 
 @pytest.mark.parametrize("strategy", ["blue-green", "rolling"])

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from lictor import model
-from lictor.planner import members, next_state, observation, plan
+from lictor.planner import members, next_state, observation, observation_codec, plan
 from lictor.planner.actions import Act
 from lictor.planner.observation import Observation
+from lictor.reconcile import observe
 
 from support.scene import NOW, SPEC, scene
 
@@ -117,6 +118,30 @@ def test_what_docker_or_the_spec_knows_is_no_illness(spec: dict[str, Any], chang
     assert ("404 Not Found" in why(seen)) == (condition != "restarting")
     assert decided(seen) == (["start books-3"] if condition == "unhealthy" else
                              ["hold books-2" if condition == "restarting" else "wait books-2"])
+
+
+def test_what_serves_beside_the_service_is_named_and_left_alone() -> None:
+    seen = scene(1, "passing", keys={"hold": b"Monday"})
+    stranger = seen.instances[0]._replace(
+        service_id="web:x:8080", container_id="other", image="books:0", node="node-2")
+    for foreign, held in ((seen._replace(foreign=(stranger,)), True),
+                          (scene(1, "passing", foreign=(stranger,)), False)):
+        (warning,) = plan.plan(foreign)
+        assert (warning.kind, warning.container, bool(foreign.desired.why_held)) == ("warn", "web:x:8080", held)
+        assert warning.reason == ("foreign: on node-2 it is registered as books (books:0), and lictor did not start it "
+                                  "there. It may get traffic; lictor neither counts, heals nor ends it.")
+        assert observation_codec.load(observation_codec.export(foreign)) == foreign
+
+
+@pytest.mark.parametrize(("changes", "is_foreign"), [
+    ({}, True), ({"container_id": ""}, True), ({"container_id": "", "node": "node-2"}, True),
+    ({"container_id": "c1"}, False), ({"is_udp": True, "container_id": "c1"}, False), ({"is_udp": True}, True),
+    ({"node_alive": False}, False)])
+def test_foreign_is_what_no_container_of_lictor_s_has_registered(changes: dict[str, Any], is_foreign: bool) -> None:
+    seen = scene(1, "passing")
+    other = seen.instances[0]._replace(**{"service_id": "other", "container_id": "x", **changes})
+    found = observe.list_foreign(seen.containers, [*seen.instances, other])
+    assert [each.service_id for each in found] == (["other"] if is_foreign else [])
 
 
 def test_an_ended_container_says_how() -> None:

@@ -11,6 +11,7 @@ from lictor.adapters.text import one_line
 from lictor.planner import backoff
 from lictor.planner.desired import Desired
 from lictor.planner.service_state import State
+from lictor.spec.service_spec import ON_ONE_NODE
 
 _PASSES = "passes"
 _ENDS = ("stop", "remove")  # the kinds of record that hold a container's last words
@@ -57,6 +58,7 @@ class Outcome(NamedTuple):
 
     kind: str  # done, failed, superseded, timeout, unreachable, interrupted
     why: str = ""
+    foreign: tuple[str, ...] = ()  # done: what serves beside it, and is not of this image
     behind: tuple[str, ...] = ()  # done: the routing nodes whose nginx does not list all new instances
     last_words: Mapping[str, str] = {}  # failed: by container
     pending: str = ""
@@ -128,6 +130,19 @@ def find_new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstanc
     instances = [each for each in map(model.instance, snapshot.entries)
                  if each.service == name and each.image == request.image]
     return tuple(sorted(map(_new_instance, model.speaking(instances))))
+
+
+def find_foreign(request: Request, snapshot: Snapshot) -> tuple[str, ...]:
+    """Name what gets traffic beside a release that is live and is not of its image, if lictor itself starts each
+    instance: schedulers have their own names of images."""
+    spec, name = snapshot.desired.spec, snapshot.desired.catalog_name
+    if not spec or spec.engine not in ON_ONE_NODE:
+        return ()
+    return tuple(sorted(
+        one_line(f"{each.service_id} on {each.node} ({each.image or 'of an image that is unknown'})")
+        for each in model.speaking(map(model.instance, snapshot.entries))
+        if each.service == name and each.image != request.image and each.maintenance is None and each.node_alive
+        and each.status != "critical"))
 
 
 def find_new_catalog_name(request: Request, snapshot: Snapshot) -> str:

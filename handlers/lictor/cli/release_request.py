@@ -178,7 +178,7 @@ def _done(client: Client, request: Request, snapshot: Snapshot) -> Outcome:
     slow = [node for node, is_alive in behind.items() if is_alive]
     names = tuple(node if is_alive else f"{node} (it does not answer)" for node, is_alive in behind.items())
     pending = f"{request.image} is live; waiting for nginx on {', '.join(slow)}" if slow else ""
-    return Outcome("done", behind=names, pending=pending)
+    return Outcome("done", foreign=release_progress.find_foreign(request, snapshot), behind=names, pending=pending)
 
 
 def _nodes_behind(client: Client, snapshot: Snapshot) -> dict[str, bool]:

@@ -10,7 +10,7 @@ from lictor import errors, model
 from lictor.adapters import clock, files, heartbeat, log, process
 from lictor.events import keys_watch, script, timer
 from lictor.planner import scheduled
-from lictor.planner.actions import Hold, describe
+from lictor.planner.actions import Hold, Warn, describe
 from lictor.planner.observation import Observation
 from lictor.reconcile import loop, observe, observer_health, responsibility
 from lictor.reconcile.context import Context, connect
@@ -107,7 +107,7 @@ def _needs_work(reading: Reading) -> bool:
     observation = reading.observation
     is_finished = observation.desired.removed and not observation.containers and scheduled.is_over(observation)
     return is_finished or observation.state != reading.stored.state or any(
-        not isinstance(action, Hold) for action in reading.actions)
+        not isinstance(action, Hold | Warn) for action in reading.actions)
 
 
 def _problems(context: Context, observations: Mapping[str, Observation], own: Iterable[str]) -> list[str]:

@@ -128,7 +128,11 @@ class Confirm(_Undone, frozen=True):
     """Not done before a consistent reading shows its cause too."""
 
 
-Action = Act | Hold | Wait | Confirm
+class Warn(_Undone, frozen=True):
+    """Nothing to do for lictor, but for operators to know."""
+
+
+Action = Act | Hold | Wait | Confirm | Warn
 
 
 class Obstacle(NamedTuple):

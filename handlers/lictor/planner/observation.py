@@ -51,6 +51,7 @@ class Observation(NamedTuple):
     desired: Desired
     containers: tuple[Container, ...] = ()
     instances: tuple[Instance, ...] = ()
+    foreign: tuple[Instance, ...] = ()  # under a name of the service, of no container that lictor made for it here
     serving: frozenset[tuple[str, str]] = frozenset()  # (node, service ID) that the nginx of any live node lists
     behind: tuple[tuple[str, bool], ...] = ()  # nodes whose nginx lists a colour that is not live; is the node alive?
     smoke: Mapping[str, str] = {}  # container id -> failure of its smoke test, "": it succeeded; of a new release

@@ -44,6 +44,7 @@ def load(table: object) -> Observation:
             "desired": _record(Desired, {**desired, "spec": spec}),
             "containers": tuple(_record(model.Container, entry) for entry in fields["containers"]),
             "instances": tuple(_record(model.Instance, entry) for entry in fields["instances"]),
+            "foreign": tuple(_record(model.Instance, entry) for entry in fields.get("foreign", ())),
             "serving": frozenset((str(node), str(service_id)) for node, service_id in fields["serving"]),
             "state": msgspec.convert(fields["state"], State),
             "observer": _record(Observer, fields["observer"]),

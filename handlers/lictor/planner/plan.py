@@ -5,7 +5,21 @@ comes next, after a crash as well, goes on from where the world is.
 """
 
 from lictor.planner import actions, backoff, blue_green, drain, healing, members, release, rolling, scheduled
-from lictor.planner.actions import Act, Action, Admit, Confirm, Drain, End, Hold, Obstacle, Remove, Stop, Undrain, Wait
+from lictor.planner.actions import (
+    Act,
+    Action,
+    Admit,
+    Confirm,
+    Drain,
+    End,
+    Hold,
+    Obstacle,
+    Remove,
+    Stop,
+    Undrain,
+    Wait,
+    Warn,
+)
 from lictor.planner.members import Member
 from lictor.planner.observation import Observation
 from lictor.planner.self_preservation import blindness, new_doubt
@@ -17,8 +31,9 @@ def plan(observation: Observation) -> tuple[Action, ...]:
     if desired.spec is None and not desired.removed:
         return (Hold("", f"on hold: {'; '.join(desired.problems) or 'there is no spec'}."),)
     if not desired.why_held:
-        return tuple(_spare(action) for action in _decide(observation))
-    return tuple(_held(action, desired.why_held) for action in _decide(observation._replace(certain=True)))
+        return tuple(_spare(action) for action in (*_decide(observation), *_warn_of_foreign(observation)))
+    decided = [_held(action, desired.why_held) for action in _decide(observation._replace(certain=True))]
+    return (*decided, *_warn_of_foreign(observation))
 
 
 def due(observation: Observation) -> Member | None:
@@ -44,6 +59,13 @@ def _held(action: Action, why: str) -> Hold:
     if isinstance(action, Act):
         return actions.hold(action, why)
     return Hold(action.container, f"on hold: {why}. Otherwise {action.kind}: {action.reason}", action.action)
+
+
+def _warn_of_foreign(observation: Observation) -> list[Warn]:
+    """Name the instances that serve under the service's name beside its own."""
+    return [Warn(each.service_id, f"foreign: on {each.node} it is registered as {each.service}"
+                 f"{each.image and f' ({each.image})'}, and lictor did not start it there. It may get traffic; "
+                 "lictor neither counts, heals nor ends it.") for each in observation.foreign]
 
 
 def _decide(observation: Observation) -> list[Action]:

@@ -117,7 +117,8 @@ def _observed(reader: FleetReader, service: Desired, stored: Stored, registered:
               certain: bool) -> Observation:
     """Put containers and registrations together; of a scheduler's service the registrations stand for containers."""
     at = clock.read(reader.context.settings.state_dir)
-    if responsibility.places_here(reader.context, service):  # another node's registrations are none of these containers
+    foreign, containers_here = registered, responsibility.places_here(reader.context, service)
+    if containers_here:  # another node's registrations are none of these containers
         registered = [each for each in registered if each.node == reader.context.node]
     registered = reader.with_evidence(registered)
     containers, scheduler = reader.containers(service), reader.scheduler(service, stored.state, registered)
@@ -128,8 +129,17 @@ def _observed(reader: FleetReader, service: Desired, stored: Stored, registered:
         tasks = {} if is_well else reader.local_tasks(service)
         containers = scheduler_view.containers(service, stored.state, scheduler, registered, at.now, tasks)
     return Observation(now=at.now, desired=service, containers=tuple(containers), instances=tuple(registered),
+                       foreign=list_foreign(containers, foreign) if containers_here else (),
                        state=stored.state, certain=certain, rules=reader.context.settings.heal, scheduler=scheduler,
                        clock_set_at=at.set_at, clock_set_by=at.set_by)
+
+
+def list_foreign(containers: Iterable[model.Container],
+                 registered: Iterable[model.Instance]) -> tuple[model.Instance, ...]:
+    """List the instances on nodes that answer which are of none of these containers."""
+    ids = {each.id for each in containers}
+    return tuple(first for owner, (first, *_) in sorted(model.by_container(registered).items())
+                 if owner not in ids and first.node_alive)
 
 
 def _with_traffic(reader: FleetReader, observation: Observation, idle_reads: Mapping[str, int]) -> Observation:
