@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lictor import errors
+from lictor.adapters.consul.client import Client
 from lictor.events import agent_config
 from lictor.spec.settings import Settings
 
@@ -115,3 +117,18 @@ def test_watches_and_the_timer_work_with_the_agents_token(tokens: tuple[Consul, 
     consul.reload()
     wait_for(lambda: "services/books/spec" in (tmp_path / "lictor-scale").read_text(), "the watch may read the keys")
     wait_for(lambda: consul.passing("lictor"), "the timer's service is registered and passes")
+
+
+def test_whoever_lives_long_goes_on_with_another_token(tokens: tuple[Consul, dict[str, str]], tmp_path: Path) -> None:
+    """The file's time and size do not tell: Consul's 403 does."""
+    consul, secrets = tokens
+    path = tmp_path / "token"
+    path.write_text("0" * 36)
+    client = Client.connect(token_file=str(path), environ=consul.environ)
+    with pytest.raises(errors.Refused, match="403"):
+        client.get("services/books/spec")
+    at_ns = path.stat().st_mtime_ns
+    path.write_text(secrets["lictor"])
+    os.utime(path, ns=(at_ns, at_ns))
+    assert client.get("services/books/spec")
+    assert client.token_changes == 1

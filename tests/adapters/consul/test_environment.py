@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lictor import errors
-from lictor.adapters.consul.environment import read_environment
+from lictor.adapters.consul.environment import Source, read_environment
 
 SECRET = "5f8b1c9e-secret"
 
@@ -93,3 +93,58 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: str | 
     with pytest.raises(errors.Refused, match=str(path)) as caught:
         read_environment({"CONSUL_HTTP_TOKEN": "not instead"}, str(path))
     assert "lines" not in str(caught.value)
+
+
+def replace(path: Path, text: str | None, *, at_ns: int) -> None:
+    """Replace a file as an operator does, in place or by a rename; None: it is away for a moment."""
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+        os.utime(path, ns=(at_ns, at_ns))
+
+
+@pytest.mark.parametrize(("texts", "tokens"), [
+    (["old", "new"], ["old", "new"]), (["old\n", " new \n"], ["old", "new"]),
+    (["old", None, "new"], ["old", "old", "new"]), (["old", "", "new"], ["old", "old", "new"]),
+    (["old", "two\nlines", "new"], ["old", "old", "new"]), (["old", "ü", "old"], ["old", "old", "old"]),
+    (["old", "old", "new"], ["old", "old", "new"]),
+])
+def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path, texts: list[str | None],
+                                                    tokens: list[str]) -> None:
+    path = tmp_path / "token"
+    path.write_text(texts[0] or "")
+    source = Source({}, str(path))
+    for number, (text, token) in enumerate(zip(texts, tokens, strict=True)):
+        replace(path, text, at_ns=10**18 + number)
+        assert source.current().headers == {"X-Consul-Token": token}
+    assert source.token_changes == len(set(tokens)) - 1
+
+
+def test_upon_a_403_the_file_counts_whatever_its_time_says(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("old")
+    source = Source({"CONSUL_HTTP_TOKEN_FILE": str(path)}, None)
+    at_ns = path.stat().st_mtime_ns
+    assert not source.read_again()
+    replace(path, "new", at_ns=at_ns)
+    assert source.current().headers == {"X-Consul-Token": "old"}
+    assert source.read_again() and source.current().headers == {"X-Consul-Token": "new"}
+
+
+@pytest.mark.parametrize("variable", ["CONSUL_CACERT", "CONSUL_CAPATH"])
+def test_certificates_are_read_again_when_they_change(tmp_path: Path, variable: str) -> None:
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    path = folder / "ca.pem"
+    pem = Path("/etc/ssl/certs/ca-certificates.crt").read_text()
+    path.write_text(pem)
+    named = path if variable == "CONSUL_CACERT" else folder
+    source = Source({"CONSUL_HTTP_ADDR": "https://localhost:1", variable: str(named)}, None)
+    before = source.current().endpoint.tls
+    assert before and source.current().endpoint.tls is before
+    path.write_text(pem + "\n")
+    after = source.current().endpoint.tls
+    assert after is not before
+    path.write_text("half of a certif")
+    assert source.current().endpoint.tls is after and source.token_changes == 0
