@@ -250,6 +250,13 @@ def test_an_open_breaker_allows_one_try_every_half_hour(opened_s_ago: float, tri
     assert [each.kind for each in plan.plan(seen)] == [kind]
 
 
+def test_what_was_refused_of_one_number_keeps_no_lower_one_from_its_restart() -> None:
+    """As with a fixed name in a compose file: there can be one, and that one has to come back when it ends."""
+    refused = {"failures": {"2": Failures(2, NOW - 5, "there can be one only", True)}}
+    assert decided(scene(2, "gone", state=refused)) == ["remove books-1", "start books-1", "hold books-2"]
+    assert decided(scene(3, "passing", state=refused)) == ["hold books-2"]
+
+
 def test_a_start_that_was_refused_is_one_hold_for_all_and_no_back_off_of_each() -> None:
     """What a compose file with a `container_name` says to three replicas, say."""
     twice = "Conflict. The name /books is in use.\n" * 20

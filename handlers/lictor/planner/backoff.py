@@ -70,17 +70,15 @@ def starts(everyone: list[Member], observation: Observation, count: int, why: st
         start = Start(f"{desired.catalog_name}-{number}", why, number, desired.color, release, replaces)
         actions.append(_or_what_it_waits_for(start, observation, room))
         room -= isinstance(actions[-1], Start)
-        if isinstance(actions[-1], Hold):  # which is the same for the others
+        if isinstance(actions[-1], Hold):  # which is most likely the same for higher numbers
             break
     return actions
 
 
 def _or_what_it_waits_for(start: Start, observation: Observation, room: int) -> Start | Wait | Hold:
     desired, state = observation.desired, observation.state
-    refused = {number: each for number, each in state.healing.failures.items() if each.is_refusal}
-    number = max(refused, key=lambda number: refused[number].last_at, default=str(start.number))
-    failures = state.healing.failures.get(number)
-    until = retry_at(desired.name, number, failures) if failures else 0.0
+    failures = state.healing.failures.get(str(start.number))
+    until = retry_at(desired.name, str(start.number), failures) if failures else 0.0
     if start.release != desired.release and state.release.live is None:
         return hold(start, "it is unknown what the live instances were made from; another release ends that")
     if failures and observation.now < until:
