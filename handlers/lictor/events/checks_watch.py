@@ -14,8 +14,8 @@ def main(description: str) -> int:
 def run(call: script.Call) -> int:
     """Handle one payload on stdin, which holds all checks that are critical at present."""
     try:
-        critical = {check["ServiceName"] for check in json.loads(script.read_payload()) or [] if check["ServiceName"]}
-    except (ValueError, KeyError, TypeError) as error:
+        critical = {str(check["ServiceName"]) for check in json.loads(script.read_payload()) or []}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise errors.Refused(f"stdin holds no checks payload of a Consul watch: {error!r}") from error
     names = services_behind(critical, keys.known_services(call.settings))
     if names:

@@ -59,9 +59,9 @@ def run(call: script.Call) -> int:
 def parse(payload: str) -> dict[str, Key]:
     """Parse a `keyprefix` payload, in which `null` means no key; raises Refused for anything else."""
     try:
-        return {entry["Key"]: Key(entry["ModifyIndex"], base64.b64decode(entry["Value"] or ""))
+        return {str(entry["Key"]): Key(int(entry["ModifyIndex"]), base64.b64decode(entry["Value"] or ""))
                 for entry in json.loads(payload) or []}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise errors.Refused(f"stdin holds no keyprefix payload of a Consul watch: {error!r}") from error
 
 
@@ -169,7 +169,11 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
         log.event("not read", reason=describe_unknown(unknown, settings.prefix))
     node, before, after = client.agent().name, read_routes(settings), dict[str, Route]()
     for name in sorted(changed):
-        route = _route(settings, name, grouped, before.get(name), node)
+        try:
+            route = _route(settings, name, grouped, before.get(name), node)
+        except Exception as error:  # a value that no rule foresees is the trouble of its own service
+            log.event("refused", service=name, reason=f"its route stays as it is: {error!r:.200}")
+            continue
         if route:
             after[name] = route
     conflicts = {name: f"{settings.prefix}{name}/spec: {why}" for name, why in drop_conflicts(before, after).items()}

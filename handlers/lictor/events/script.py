@@ -67,6 +67,12 @@ def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: lis
     except (errors.LictorError, OSError) as error:  # OSError: no room in the state folder, or no rights there
         log.event(options.prog.removeprefix("lictor-"), outcome="failed", reason=error)
         return error.exit_code if isinstance(error, errors.LictorError) else errors.Unavailable.exit_code
+    except Exception as error:  # a fault of lictor's: one line says where, as nobody sees a traceback of the agent's
+        import traceback
+
+        log.event(options.prog.removeprefix("lictor-"), outcome="failed", reason=repr(error),
+                  at=traceback.extract_tb(error.__traceback__)[-1])
+        return errors.Unavailable.exit_code
 
 
 def read_payload() -> str:

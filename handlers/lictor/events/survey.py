@@ -89,8 +89,8 @@ def _attempt(failed: str, step: Callable[[], object]) -> list[str]:
     try:
         step()
         return []
-    except (errors.LictorError, OSError) as error:
-        log.event("sweep", outcome="failed", reason=f"{failed}: {error}")
+    except Exception as error:  # of any kind: the steps after it look after other things
+        log.event("sweep", outcome="failed", reason=f"{failed}: {error!s:.1000}")
         return [f"{failed}: {error}"]
 
 

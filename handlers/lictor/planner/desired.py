@@ -216,7 +216,9 @@ def _image(keys: Mapping[str, bytes], last_good: LastGood, spec: service_spec.Sp
         return service_spec.parse_image(read_text(keys["image"]), spec.engine)
     except ValueError as error:
         problems.append(f"{key}: {error}")
-        return last_good.image or spec.image
+    with contextlib.suppress(ValueError):  # a state may be damaged, and then is no better than the key
+        return service_spec.parse_image(last_good.image, spec.engine)
+    return spec.image
 
 
 def _color(spec: service_spec.Spec, given: str, state: State, problems: list[str], key: str) -> str:
