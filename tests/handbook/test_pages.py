@@ -293,7 +293,8 @@ def test_every_example_is_in_the_list() -> None:
 @pytest.mark.daemons
 def test_the_template_among_the_examples_is_taken_by_nginx(tmp_path: Path) -> None:
     host, templates = "books.example.com", EXAMPLES / "own-template/templates"
-    text = Templates(str(templates)).server(host, ["*.example.com"], str(tmp_path / "books.d"))
+    made = Templates(str(templates))
+    text = f'{made.default_server()}{made.server(host, ["*.example.com"], str(tmp_path / "books.d"))}'
     text = text.replace("/etc/ssl/lictor", str(tmp_path))
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                     "-subj", f"/CN={host}", "-keyout", f"{tmp_path}/{host}.key", "-out", f"{tmp_path}/{host}.pem"],

@@ -265,6 +265,9 @@ def test_where_nginx_itself_listens_is_no_peer(node: Node, backends: list[Backen
     before = node.served
     assert node.route(node.payload(), index="7").returncode == 0
     assert node.served == before._replace(consul_index=7) and not node.served.empty_since
+    node.consul.register({"Name": NAME, "ID": "to-come", "Port": 80, "Meta": {"lictor-engine": "docker"}})
+    node.refresh(host="a.example.com")  # whose server is the first to listen there
+    assert node.served.instances == (("node-1", "a"),)
 
 
 def test_an_empty_payload_is_not_believed_when_consul_knows_better_or_is_away(node: Node,

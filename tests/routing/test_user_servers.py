@@ -96,6 +96,16 @@ def test_a_host_that_a_server_of_the_users_has(nginx: Nginx, tmp_path: Path, ser
     assert (f"is answered by the server in {tmp_path}/sites/shop:{place}" in why) if place else not why
 
 
+@pytest.mark.parametrize(("listen", "is_clash"), [
+    ("80 default_server", True), ("[::]:80 default_server", True), ("80", False), ("8080 default_server", False)])
+def test_hosts_that_no_server_has_are_those_of_the_users_default_server(nginx: Nginx, listen: str,
+                                                                        is_clash: bool) -> None:
+    write(nginx, f"server {{ listen {listen}; server_name a; }}")
+    own = user_servers.of_text("server { listen 80 default_server; listen [::]:80 default_server; server_name _; }")
+    why = user_servers.explain_clash(user_servers.read(nginx), {"host": "_", "path": "/", "match": "prefix"}, own)
+    assert ("host _ is answered by the default_server in " in why) is is_clash
+
+
 @pytest.mark.parametrize(("location", "route", "is_clash"), [
     ("/books", {}, True), ("^~ /books", {}, True), ("/book", {}, False), ("/", {}, False), ("/books/1", {}, False),
     ("= /books", {}, False), ("/books/", {}, False),  # these two nginx itself refuses

@@ -50,7 +50,7 @@ def refresh(settings: Settings, names: Iterable[str], client: "Client") -> list[
     if not settings.nginx:
         return []
     suspects = list(names)
-    _note_listeners(settings)
+    _note_listeners(settings, suspects)
     for name in suspects:
         _try_follow(settings.state_dir, name, None, client)
     return _publish(settings, suspects)
@@ -63,18 +63,22 @@ def sweep(settings: Settings, entries: Mapping[str, list[dict[str, Any]]], clien
     """
     if settings.nginx:
         known = route_store.names(settings.state_dir)
-        _note_listeners(settings)
+        _note_listeners(settings, known)
         for name in known:
             service = (route_store.route(settings.state_dir, name) or {}).get("service", name)
             _try_follow(settings.state_dir, name, entries.get(service, []), client)
         _publish(settings, known)
 
 
-def _note_listeners(settings: Settings) -> None:
+def _note_listeners(settings: Settings, names: Iterable[str]) -> None:
+    """Note where nginx listens, or will once these services are published."""
     from lictor.routing import user_servers
 
     assert settings.nginx
-    route_store.write_listeners(settings.state_dir, user_servers.listeners(settings.nginx))
+    found = user_servers.listeners(settings.nginx)
+    if any(route["host"] for name in names if (route := route_store.route(settings.state_dir, name))):
+        found |= user_servers.listeners_to_come(settings)
+    route_store.write_listeners(settings.state_dir, found)
 
 
 def _try_follow(state_dir: str, name: str, entries: list[dict[str, Any]] | None, client: "Client") -> None:

@@ -16,7 +16,7 @@ from lictor.adapters import files
 from lictor.routing import conf_parser, nginx
 from lictor.routing.conf_parser import Directive
 from lictor.spec.locations import EXACT
-from lictor.spec.settings import Nginx
+from lictor.spec.settings import Nginx, Settings
 
 Listener = tuple[str, int]  # address ("" is every one of IPv4, "::" of IPv6), port
 _CONFLICT = re.compile(r'conflicting server name "([^"]+)"')  # a warning of nginx's
@@ -27,10 +27,11 @@ _EVERYWHERE = {"*": "", "0.0.0.0": "", "localhost": "127.0.0.1"}
 
 
 class Server(NamedTuple):
-    """A server block: its names, where it listens, its locations, and the file and line of it."""
+    """A server block: its names, where it listens, where it is the default, its locations, and its file and line."""
 
     names: set[str]
     listeners: set[Listener]
+    defaults: set[Listener]
     locations: list[Directive]
     has_lictors: bool  # it includes the locations of services without a host
     place: str
@@ -59,6 +60,8 @@ def explain_clash(users: Iterable[Server], route: Mapping[str, Any], own: Iterab
             names = server.names & each.names
             if names and any(_takes_from(one, other) for one in server.listeners for other in each.listeners):
                 return f"host {min(names)} is answered by the server in {server.place}"
+            if server.defaults & each.defaults:
+                return f"host {min(each.names)} is answered by the default_server in {server.place}"
         if server.has_lictors and not route["host"]:
             for location in server.locations:
                 if _takes(location.arguments, route["path"], route["match"]):
@@ -89,6 +92,12 @@ def _published(settings: Nginx) -> set[Listener]:
         return set()
 
 
+def listeners_to_come(settings: Settings) -> set[Listener]:
+    """List where the server of a first host will listen, if it is made by lictor's own template."""
+    own = settings.templates_dir and os.path.exists(os.path.join(settings.templates_dir, "server.conf.j2"))
+    return set() if own else {("", 80), ("::", 80)}
+
+
 def require_names(settings: Nginx, names: Collection[str]) -> None:
     """Raise Refused if nginx warns that a server of the user's has one of these names, too: it would ignore ours."""
     for warning in nginx.validate(settings, settings.main_conf) if names else ():
@@ -116,11 +125,13 @@ def _expanded(settings: Nginx, directives: Iterable[Directive], left: list[int])
 
 def _server(server: Directive, settings: Nginx | None = None) -> Server:
     listens = [listener for each in server.find("listen") for listener in _listeners(each.arguments)]
+    defaults = {listener for each in server.find("listen") if "default_server" in each.arguments
+                for listener in _listeners(each.arguments)}
     includes = [os.path.join(os.path.dirname(settings.main_conf), path) for each in server.find("include")
                 for path in each.arguments] if settings else []
     has_lictors = any(settings and path.startswith(f"{settings.conf_dir}/locations/") for path in includes)
     return Server({name for each in server.find("server_name") for text in each.arguments for name in _names(text)},
-                  {*listens} if server.find("listen") else {("", 80)}, server.find("location"), has_lictors,
+                  {*listens} if server.find("listen") else {("", 80)}, defaults, server.find("location"), has_lictors,
                   server.place)
 
 
