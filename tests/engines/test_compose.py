@@ -272,10 +272,13 @@ def test_a_variable_that_is_not_set_is_refused_before_anything_is_made(
 def test_a_blank_variable_of_another_service_is_told_and_so_are_other_warnings(
         modern: Project, capfd: pytest.CaptureFixture[str]) -> None:
     modern.file.write_text(modern.file.read_text().replace("image: mongo", "image: mongo\n    command: '${OTHER}'")
-                           .replace("  blue:", "  blue:\n    deploy: {replicas: 2}"))
+                           .replace("SERVICE_NAME=books-service-blue", "DB_URL")
+                           + "\nnetworks: {spare: {}}\n")
     assert modern.start(1).status == "running"
     told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("action=compose")]
-    assert any("OTHER variable is not set" in line and "service=blue" in line for line in told)
+    for warning in ("OTHER variable is not set", "not used by any service: spare",
+                    "environment.DB_URL has no value to pass on"):
+        assert any(warning in line and "service=blue" in line for line in told), warning
 
 
 def test_two_folders_may_hold_one_project_and_none_ends_the_others(modern: Project, tmp_path: Path,

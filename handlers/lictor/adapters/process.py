@@ -33,26 +33,30 @@ def run(argv: list[str], *, timeout_s: float) -> Output:
 
     The program gets a session of its own: if its time runs out, all processes in it end.
     """
-    return _run(argv, timeout_s=timeout_s)
+    return _run(argv, timeout_s=timeout_s, environ=_inherited())
 
 
 def delegate(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[str, str] | None = None,
              called_off: CalledOff | None = None) -> Output:
-    """Have another tool act, as `run`; its environment is this process's without lictor's secrets, and `environ`.
+    """Have another tool act, as `run`, with `environ` added to its environment.
 
     If `called_off` gives a reason, all its processes end, with a Conflict. So they do if this process is killed.
     """
-    inherited = {name: value for name, value in os.environ.items() if name not in _OWN_SECRETS}
     leash, held = os.pipe2(os.O_CLOEXEC)  # the end that is held here closes when this process ends
     try:
-        return _run(argv, timeout_s=timeout_s, stdin=stdin, environ={**inherited, **(environ or {})},
+        return _run(argv, timeout_s=timeout_s, stdin=stdin, environ={**_inherited(), **(environ or {})},
                     called_off=called_off, leash=leash)
     finally:
         os.close(leash)
         os.close(held)
 
 
-def _run(argv: list[str], *, timeout_s: float, stdin: str = "", environ: Mapping[str, str] | None = None,
+def _inherited() -> dict[str, str]:
+    """Return this process's environment without lictor's secrets, which are no other program's business."""
+    return {name: value for name, value in os.environ.items() if name not in _OWN_SECRETS}
+
+
+def _run(argv: list[str], *, timeout_s: float, environ: Mapping[str, str], stdin: str = "",
          called_off: CalledOff | None = None, leash: int | None = None) -> Output:
     try:
         child = subprocess.Popen(argv if leash is None else [*_LEASH, str(leash), *argv], stdin=subprocess.PIPE,

@@ -91,8 +91,9 @@ def _create(client: docker.Client, spec: service_spec.Spec, *, number: int, colo
         if count and keys.get("container_name"):
             raise errors.Refused(f"compose: service {service} of {paths[-1]} has the container_name "
                                  f"{keys['container_name']}, and there is one; without that key there can be more")
-        _run([*argv, "--file", path, "up", "--no-start", "--no-deps", "--no-recreate", "--no-build",
-              "--scale", f"{service}={count + 1}", service], timeout_s=_CREATE_TIMEOUT_S)
+        made = _run([*argv, "--file", path, "up", "--no-start", "--no-deps", "--no-recreate", "--no-build",
+                     "--scale", f"{service}={count + 1}", service], timeout_s=_CREATE_TIMEOUT_S)
+    _tell(paths, service, [line for line in _lines(made.stderr) if not _UNSET.search(line)])
 
 
 def _resolve(argv: list[str], paths: list[str], service: str) -> dict[str, Any]:
@@ -101,18 +102,27 @@ def _resolve(argv: list[str], paths: list[str], service: str) -> dict[str, Any]:
     Refused if Compose would leave a variable blank there: it says so, and goes on. Its other warnings are logged.
     """
     output = _run([*argv, "config"], timeout_s=_PROBE_TIMEOUT_S)
-    found = compose_project.resolved(output.stdout, service)
-    for line in dict.fromkeys(filter(None, map(str.strip, output.stderr.splitlines()))):
-        unset = _UNSET.search(line)
-        if not unset:
-            log.event("compose", file=paths[-1], service=service, warning=line[:300])
-            continue
-        given = _run([*argv, "config"], timeout_s=_PROBE_TIMEOUT_S, environ={unset[1]: "1"}).stdout
+    found, warnings = compose_project.resolved(output.stdout, service), _lines(output.stderr)
+    for name in [match[1] for match in map(_UNSET.search, warnings) if match]:
+        given = _run([*argv, "config"], timeout_s=_PROBE_TIMEOUT_S, environ={name: "1"}).stdout
         if compose_project.resolved(given, service) != found:
-            raise errors.Refused(f"compose: the variable {unset[1]} of {', '.join(paths)} is not set, and would be "
-                                 f"blank in service {service}; set it in {os.path.dirname(paths[0])}/.env")
-        log.event("compose", file=paths[-1], service=service, warning=f"{line[:300]} It is another service's")
+            raise errors.Refused(f"compose: the variable {name} of {', '.join(paths)} is not set, and would be blank "
+                                 f"in service {service}; set it in {os.path.dirname(paths[0])}/.env")
+    environment = found["services"].get("environment") or {}
+    passed_on = [name for name, value in environment.items() if value is None]
+    _tell(paths, service, [*warnings, *(f"environment.{name} has no value to pass on" for name in passed_on)])
     return found
+
+
+def _lines(text: str) -> list[str]:
+    """List what Compose prints, each line once, without progress and tracebacks: those are indented, or have dots."""
+    lines = [line for line in _CONTROL.sub("", text).splitlines() if line[:1].strip() and " ... " not in line]
+    return [*dict.fromkeys(_FOR_WHOM.sub("", line).strip() for line in lines)]
+
+
+def _tell(paths: list[str], service: str, warnings: list[str]) -> None:
+    for line in warnings:
+        log.event("compose", file=paths[-1], service=service, warning=line[:300])
 
 
 def _is_instance(client: docker.Client, container_id: str) -> bool:
@@ -152,11 +162,7 @@ def _run(argv: list[str], *, timeout_s: float, environ: Mapping[str, str] | None
     try:
         return process.delegate(argv, timeout_s=timeout_s, environ={"COMPOSE_API_VERSION": version, **(environ or {})})
     except errors.CommandFailed as error:
-        # Indented lines, and those with dots, are progress, or a traceback of Compose's own code.
-        lines = [line for line in _CONTROL.sub("", error.stderr or error.stdout).splitlines()
-                 if line[:1].strip() and " ... " not in line]
-        reasons = dict.fromkeys(_FOR_WHOM.sub("", line).strip() for line in lines)
-        output = "; ".join([*reasons][-_LAST_LINES:]) or "no output"
+        output = "; ".join(_lines(error.stderr or error.stdout)[-_LAST_LINES:]) or "no output"
         kind = errors.Unavailable if error.code is None or _UNREACHABLE.search(output) else errors.Refused
         how = "ran out of time" if error.code is None else f"exit code {error.code}"
         raise kind(f"compose: {how}: {output}") from error
