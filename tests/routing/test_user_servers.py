@@ -111,6 +111,7 @@ def test_hosts_that_no_server_has_are_those_of_the_users_default_server(nginx: N
     ("= /books", {}, False), ("/books/", {}, False),  # these two nginx itself refuses
     ("~ ^/books", {}, True), ("~ ^/", {}, True), ("~* ^/BOOKS/", {}, True), ("~ ^/BOOKS", {}, False),
     (r"~ \.php$", {}, False), ("~ ^/books$", {}, False), ("~ ^/other", {}, False), ("@books", {}, False),
+    ("~ ^/(?<rest>books.*)$", {}, True), ("~ ^(?<!x)/(?<a>b)(?<b>ooks)", {}, True),
     ("~ ^/books", {"match": "exact"}, False), ("/books", {"match": "exact"}, False), ("~ (", {}, False),
     ("/", {"path": "/"}, False), ("~ .", {"path": "/"}, True), ("~ ^/books", {"host": "a.example.com"}, False),
 ])

@@ -23,6 +23,7 @@ _CONFLICT = re.compile(r'conflicting server name "([^"]+)"')  # a warning of ngi
 _LONGEST_BYTES, _MOST_FILES = 1_000_000, 1000
 _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|\*|[A-Za-z0-9-]*[.A-Za-z][A-Za-z0-9.-]*)(?::|\Z))?"
                      r"(?P<port>\d{1,5})?", re.ASCII)
+_GROUP = re.compile(r"\(\?<(?=\w)")  # the begin of a named group as PCRE has it, and Python has not
 _EVERYWHERE = {"*": "", "0.0.0.0": "", "localhost": "127.0.0.1"}
 
 
@@ -171,7 +172,7 @@ def _takes(location: list[str], path: str, match: str) -> bool:
         return False
     below = path.rstrip("/")
     try:
-        pattern = re.compile(text, re.IGNORECASE if modifier == ["~*"] else 0)
+        pattern = re.compile(_GROUP.sub("(?P<", text), re.IGNORECASE if modifier == ["~*"] else 0)
         return all(pattern.search(f"{below}{some}") for some in ("/", "/x", "/lictor/7"))
     except re.error:  # PCRE has more than Python
         return False
