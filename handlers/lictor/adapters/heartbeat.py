@@ -65,10 +65,13 @@ def read(state_dir: str) -> Heartbeat | None:
     value = files.read_json(os.path.join(state_dir, _FILE))
     try:
         refusals = tuple(Refusal(**refusal) for refusal in value.get("refusals", ()))
-        heartbeat = Heartbeat(**{**value, "refusals": refusals})
+        heartbeat = Heartbeat(**{**value, "refusals": refusals, "dead": tuple(value.get("dead", ()))})
     except (AttributeError, TypeError):
         return None
-    return heartbeat if isinstance(heartbeat.at, float) else None
+    texts = (*heartbeat.dead, *(text for refusal in refusals for text in refusal), heartbeat.trouble, heartbeat.token)
+    is_sound = isinstance(heartbeat.at, float) and type(heartbeat.refused) is int and all(
+        isinstance(text, str) for text in texts)
+    return heartbeat if is_sound else None
 
 
 def read_dead(state_dir: str) -> frozenset[str]:
