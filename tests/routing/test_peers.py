@@ -20,8 +20,8 @@ def seen(number: int, *, status: str = "passing", alive: bool = True, maintenanc
          node: str = "node-1", address: str | None = None, port: int = 80, service: str = "books",
          weight: int = 1, **fields: Any) -> model.Instance:
     given = f"10.0.0.{number}" if address is None else address
-    return model.Instance(node, f"books-{number}", service, given, port, status, alive, maintenance, "", weight,
-                          **{"is_registrars": True, **fields})
+    return model.Instance(node, f"books-{number}", service, given, port, status, alive, maintenance,
+                          **{"container_id": "", "weight": weight, "is_registrars": True, **fields})
 
 
 def serving(*numbers: int, empty_since: float | None = None, ailing: Sequence[int] = ()) -> peers.PublishedRoute:
@@ -99,6 +99,12 @@ def test_who_receives_traffic(traffic: str, fields: dict[str, Any], receives: bo
     (serving(), [seen(2, port=0)], False, "unchanged", []),
     # what speaks UDP is not even one
     (serving(1), [seen(1, status="critical"), seen(2, is_udp=True)], False, "unchanged", [1]),
+    # one container's other port, whose registration has no check; and another's, or nobody's
+    (None, [seen(1, status="critical", container_id="c"), seen(2, container_id="c"), seen(3, container_id="d")], True,
+     "publish", [3]),
+    (None, [seen(1, status="critical"), seen(2)], True, "publish", [2]),
+    (None, [seen(1, status="critical", is_udp=True, container_id="c"), seen(2, container_id="c")], True, "publish",
+     [2]),
     (serving(1, empty_since=NOW_S - 60), [seen(1, is_udp=True)], True, "publish", []),
     (serving(1, empty_since=NOW_S - 59), [], True, "hold", [1]),
     (serving(1, empty_since=NOW_S - 60), [], False, "confirm", []),

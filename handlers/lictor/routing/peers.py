@@ -129,9 +129,12 @@ def peer(instance: model.Instance, served: Set[str] = frozenset()) -> Peer:
 
 def _classify(reachable: dict[model.Instance, Peer], published: PublishedRoute | None,
               traffic: str) -> tuple[set[model.Instance], set[model.Instance]]:
-    """Return the healthy instances, and the unhealthy ones that were served and are not in maintenance."""
-    healthy = {each for each in reachable if each.maintenance is None and (traffic == "any" or (
+    """Return the healthy instances, and the unhealthy ones that were served and are not in maintenance. A container is
+    as well as the worst of its registrations: one of another port, without a check, passes for ever."""
+    well = {each for each in reachable if each.maintenance is None and (traffic == "any" or (
         each.status in ("passing", "warning") and each.node_alive and each.weight > 0))}
+    ill = {each.container_id for each in reachable.keys() - well} - {""}
+    healthy = {each for each in well if each.container_id not in ill}
     once_served = {*published.instances, *published.ailing} if published else set()
     return healthy, {each for each in reachable.keys() - healthy
                      if (each.node, each.service_id) in once_served and each.maintenance is None}
