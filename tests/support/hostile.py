@@ -11,9 +11,11 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Iterable
 from typing import Any
 
 from lictor import errors, model
+from lictor.adapters import docker
 from lictor.adapters.consul.answers import Entry
 from lictor.adapters.consul.client import Agent, Client
 from lictor.spec.settings import load_settings
@@ -178,7 +180,7 @@ def entry(service: str, service_id: str, meta: dict[str, str], status: str = "pa
                         "Output": "", "ServiceName": service if owner else ""} for check_id, owner, word in checks]}
 
 
-class FakeDocker:
+class FakeDocker(docker.Client):
     """The containers of one engine, as its list and `inspect` show them."""
 
     def __init__(self, consul: FakeConsul) -> None:
@@ -217,13 +219,15 @@ class FakeDocker:
 
     def ensure_image(self, image: str, *, timeout_s: float) -> None: ...
 
-    def image_config(self, image: str) -> dict[str, Any] | None:
-        return None
+    def image_config(self, image: str) -> dict[str, Any]:
+        return {}
 
     def create(self, name: str, definition: dict[str, Any]) -> str:
         container_id = f"id-{name}"
         self.add(container_id, name, definition["Labels"])
         return container_id
+
+    def require_networks(self, names: Iterable[str]) -> None: ...
 
     def connect_network(self, container: str, network: str) -> None: ...
 
