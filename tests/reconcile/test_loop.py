@@ -1,5 +1,6 @@
 """One node's reconciling at its edges: what another did meanwhile, what is damaged, what cannot be done."""
 
+import contextlib
 import json
 import os
 import threading
@@ -17,12 +18,13 @@ from lictor.adapters.consul.lock import PlainWriter
 from lictor.engines import docker as docker_engine
 from lictor.events import script
 from lictor.planner import actions, breaker, desired, observation, service_state
-from lictor.reconcile import act, history, loop, observe
+from lictor.reconcile import act, history, loop, observe, responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
 from lictor.routing import announce
 from lictor.spec import service_spec
 from lictor.spec.allow import Allow
+from lictor.spec.delegation_settings import Command
 from lictor.spec.quantities import Duration
 from lictor.spec.settings import Heal, Settings
 
@@ -313,3 +315,23 @@ def test_a_removed_service_asks_for_nothing_any_more(context: Context, engine: D
         loop.converge(context, "books")
         return engine.containers() == []
     wait_for(is_gone, "it is gone")
+
+
+@pytest.mark.parametrize(("services", "removed", "lines"), [
+    (("b*",), False, ["books 1"]), (("other",), False, []), (("other",), True, []), (("books",), True, ["books 0"])])
+def test_a_program_is_told_only_of_services_that_the_node_lists(
+        context: Context, tmp_path: Path, services: tuple[str, ...], removed: bool, lines: list[str]) -> None:
+    script_text = f"echo $0 $1 >> {tmp_path}/told"
+    context = context._replace(settings=context.settings._replace(
+        command=Command(("sh", "-c", script_text, "{name}", "{replicas}")), allow=Allow(services=services)))
+    put(context, engine="command", node="", replicas={"initial": 1})
+    if removed:
+        stored = state_of(last_orders={"": service_state.LastOrder(1, "r", 1.0)})
+        context.client.put("lictor/state/books", service_state.encode(stored))
+        context.client.put("services/books/removed", "")
+    reading = observe.one(context, "books", {}, certain=True)
+    with contextlib.suppress(errors.Refused):
+        if responsibility.acts_here(context, reading.observation.desired):
+            step(context, reading)
+    assert (tmp_path / "told").exists() == bool(lines)
+    assert not lines or (tmp_path / "told").read_text().splitlines() == lines

@@ -189,6 +189,8 @@ class Executor:
 
     def _retire(self, action: actions.Retire) -> str:
         spec = self._spec_of(action.release)
+        if spec.engine in service_spec.DELEGATED:  # who names services must not choose what another tool is told
+            allow.require(spec, self._settings.allow, self._settings.where)
         with self._failures_counted(action):
             order = Order(spec, action.color, 0, action.release)
             output = SCHEDULERS[spec.engine].remove(self._settings, order, self._writer.lost)

@@ -80,7 +80,10 @@ def _is_allowed(setting: str, needed: str, allowed: Iterable[str], resolve: Call
         return any(fnmatch.fnmatchcase(needed, pattern) for pattern in allowed)
     if setting == "mounts":
         return _is_mount_allowed(needed, allowed, resolve)
-    path = resolve(needed)  # a symbolic link is no way out of a tree
+    try:
+        path = resolve(needed)  # a symbolic link is no way out of a tree
+    except ValueError:  # no path at all: a null byte, or half a character
+        return False
     return any(path.startswith(resolve(pattern.removesuffix("/*") or "/").rstrip("/") + "/")
                if pattern.endswith("/*") else path == resolve(pattern) for pattern in allowed)
 
