@@ -182,3 +182,17 @@ def test_of_each_container_and_node_what_speaks_udp_is_silent_beside_tcp() -> No
              one._replace(service_id="elsewhere", container_id="", is_udp=True, node="m")]
     groups = {owner: [each.service_id for each in group] for owner, group in model.by_container(given).items()}
     assert groups == {"c1": ["tcp", "tcp2"], "c2": ["only"], "n/bare": ["bare"], "m/elsewhere": ["elsewhere"]}
+
+
+TAKEN = "its id is registered by somebody else: vm:books-1:8080, without lictor-engine"
+
+
+def test_who_is_not_registered_for_a_known_reason_says_so() -> None:
+    """Be it registrator beside lictor-registrar: a release that fails at its deadline has to say by whom."""
+    seen = scene(1, "unregistered")._replace(unregistered={"books-1": TAKEN, "books-2": "of no concern"})
+    (found,) = members.members(seen)
+    assert found.words == f"books-1 is starting: {TAKEN}"
+    assert f"it is not registered yet: {TAKEN}" in why(seen)
+    passing = scene(1, "passing")._replace(unregistered={"books-1": "SERVICE_TAGS: a tag is left out"})
+    assert members.members(passing)[0].words == "books-1 is healthy"
+    assert observation_codec.load(observation_codec.export(seen)).unregistered == seen.unregistered

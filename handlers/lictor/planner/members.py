@@ -24,6 +24,7 @@ class Member(NamedTuple):
     until: float = 0.0  # starting, failing: when this ends by time alone
     has_passed_once: bool = False
     is_reserved: bool = False  # its replacement was taken off the budget
+    unregistered: str = ""  # why the registrar has not registered it
     critical_since: float = 0.0  # the first sighting; now: there was none, or it is to come by a wrong clock
 
     @property
@@ -48,8 +49,9 @@ class Member(NamedTuple):
 
     @property
     def evidence(self) -> str:
-        """What its failing check printed, to be put behind a reason."""
-        return f": {self.instance.output}" if self.instance and self.instance.output else ""
+        """What its failing check printed, or why it has none, to be put behind a reason."""
+        words = self.instance.output if self.instance else self.unregistered
+        return f": {words}" if words else ""
 
     @property
     def passes(self) -> bool:
@@ -120,7 +122,7 @@ def registrations(member: Member, observation: Observation) -> list[Instance]:
 def explain(member: Member, observation: Observation) -> str:
     """Say "STATE: CAUSE" of a standing member that does not pass, with its evidence and the setting that ends that."""
     spec, seen, healthcheck = observation.spec, member.evidence, member.container.health == "starting"
-    starting = f"its check has not passed yet{seen}" if member.instance else "it is not registered yet"
+    starting = f"its check has not passed yet{seen}" if member.instance else f"it is not registered yet{seen}"
     patience = "the HEALTHCHECK's start period and retries" if healthcheck else f"check.start, {spec.start_up_s:g} s"
     causes = {
         "starting": f"{starting}. It has time for that: {patience}",
@@ -170,7 +172,8 @@ def _members(observation: Observation, containers: list[Container]) -> list[Memb
         instance = min(heeded, key=_worst_registration_first, default=None)
         condition, until = _condition(container, instance, observation)
         found.append(Member(container, instance, condition, until, container.id in passed_once,
-                            container.id in reserved, _critical_since(container, observation)))
+                            container.id in reserved, observation.unregistered.get(container.name, ""),
+                            _critical_since(container, observation)))
     return found
 
 

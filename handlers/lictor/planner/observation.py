@@ -62,6 +62,7 @@ class Observation(NamedTuple):
     observer: Observer = Observer()
     reservations: tuple[Reservation, ...] = ()  # the whole fleet's; read only when something is critical
     rules: settings.Heal = settings.Heal()
+    unregistered: Mapping[str, str] = {}  # container -> why this node's registrar has not registered it as it is to be
     scheduler: SchedulerView | None = None  # None: lictor itself starts and ends each instance
     clock_set_at: float = 0.0  # when the observing node's clock was last set, and by how many seconds; 0.0: unknown
     clock_set_by: float = 0.0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lictor import errors, model
+from lictor.adapters import heartbeat
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
 from lictor.planner import breaker, self_preservation
 from lictor.planner.desired import Desired
@@ -39,6 +40,12 @@ class FleetReader:
         if name not in self._containers:
             self._containers[name] = CONTAINER_ENGINES[name].containers(self._service)
         return [each for each in self._containers[name] if each.service == service.name]
+
+    @functools.cached_property
+    def unregistered(self) -> dict[str, str]:
+        """Read why this node's registrar has not registered containers, by name."""
+        beat = heartbeat.read(self.context.settings.state_dir)
+        return {refusal.container: refusal.reason for refusal in beat.refusals} if beat else {}
 
     def scheduler(self, service: Desired, state: State, instances: Sequence[model.Instance]) -> SchedulerView | None:
         """Read the orders of a scheduler, from itself or from the state; None for an engine that is no scheduler."""

@@ -130,6 +130,8 @@ def _observed(reader: FleetReader, service: Desired, stored: Stored, registered:
         containers = scheduler_view.containers(service, stored.state, scheduler, registered, at.now, tasks)
     return Observation(now=at.now, desired=service, containers=tuple(containers), instances=tuple(registered),
                        foreign=list_foreign(containers, foreign) if containers_here else (),
+                       unregistered={each.name: reader.unregistered[each.name] for each in containers
+                                     if each.name in reader.unregistered},
                        state=stored.state, certain=certain, rules=reader.context.settings.heal, scheduler=scheduler,
                        clock_set_at=at.set_at, clock_set_by=at.set_by)
 
