@@ -30,7 +30,7 @@ LIMITS = {"unchanged": 2.2, "changed": 1.6, "unchanged_of_1000": 1.1}
 _PAUSE_S = 0.4  # what a publication started has ended, and the next reload need not wait for the last one
 _MANY = 1000
 _ROUTE = {"name": "books", "service": "books", "path": "/api/v1/books", "host": "", "traffic": "healthy",
-          "node": "node-1", "empty_ok": False, "removed": False}
+          "node": "node-1", "empty_ok": False, "removed": False, "match": "prefix", "aliases": []}
 
 
 def _payload(count: int) -> bytes:
@@ -56,7 +56,7 @@ def _timed_ms(argv: list[str], stdin: bytes, environ: dict[str, str]) -> float:
 def _nginx_ms(settings: NginxSettings, peers: int) -> float:
     """nginx's own part of one publication: parsing the changed files, and HUP until it answers the new generation."""
     templates = Templates()
-    wanted = conf_files.desired(settings.conf_dir, templates, {"books": _ROUTE}, "books",
+    wanted = conf_files.desired(settings.conf_dir, templates, conf_files.routes_of({"books": _ROUTE}), "books",
                                 tuple(Peer("127.0.0.1", 20000 + number) for number in range(peers)))
     upstreams, staged = conf_files.staged(settings.conf_dir, [wanted])
     text = templates.text("check.conf.j2", run_dir=os.path.join(settings.conf_dir, nginx.RUN), upstreams=upstreams,

@@ -45,11 +45,12 @@ def settings(tmp_path: Path, nginx: Nginx) -> Settings:
         conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
 
 
-def put_route(settings: Settings, name: str, *, path: str, host: str = "", removed: bool = False) -> None:
+def put_route(settings: Settings, name: str, *, path: str, host: str = "", removed: bool = False,
+              **fields: object) -> None:
     """What lictor-scale would leave in the state folder."""
     files.write_json(f"{settings.state_dir}/routes/{name}.json", {
         "name": name, "service": name, "path": path, "host": host, "traffic": "healthy", "node": "node-1",
-        "empty_ok": False, "removed": removed})
+        "empty_ok": False, "removed": removed, **fields})
 
 
 def put(settings: Settings, name: str, *ports: int, path: str = "", host: str = "",
@@ -698,6 +699,25 @@ def test_a_name_that_nginx_warns_of_is_refused_though_the_configuration_cannot_b
         assert nginx.get("/b", host="b.example.com")[0] == 200
         files.write_atomic(nginx.main_conf, text)
         assert publish.publish(settings, ["a", "b"]) == ["a"] and nginx.get("/a", host="a.example.com")[0] == 200
+
+
+def test_a_name_that_one_service_may_not_have_keeps_no_other_from_their_host(settings: Settings, nginx: Nginx) -> None:
+    text, snippet = text_of(nginx.main_conf), f"include {nginx.conf_dir}/lictor.conf"
+    own = f"server {{ listen 127.0.0.1:{nginx.port}; server_name taken.example.com; return 204; }}"
+    files.write_atomic(nginx.main_conf, text.replace(snippet, f"{own} {snippet}"))
+    files.write_atomic(f"{settings.templates_dir}/server.conf.j2", HOST_TEMPLATE.format(port=nginx.port).replace(
+        "{{ host }}", "{{ ([host] + aliases) | join(' ') }}"))
+    host = "books.example.com"
+    with Backend("a") as a:
+        for name in ("first", "second"):
+            put(settings, name, a.port, host=host)
+        put_route(settings, "first", path="/first", host=host, aliases=["taken.example.com"])
+        put_route(settings, "second", path="/second", host=host, aliases=["free.example.com"])
+        publish.publish(settings, ["first", "second"])
+        publish.publish(settings, ["first", "second"])  # the next sweep, at most
+        assert published(settings, "first").refusal and not published(settings, "second").refusal
+        assert [nginx.get("/second", host=each)[0] for each in (host, "free.example.com", "taken.example.com")] == [
+            200, 200, 204]
 
 
 def test_nginx_in_a_container(settings: Settings, nginx: Nginx, docker: Docker, tmp_path: Path,

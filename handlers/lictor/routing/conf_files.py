@@ -5,7 +5,7 @@ host servers/HOST.d/NAME.conf, servers/HOST.conf and DEFAULT_SERVER.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lictor import errors
@@ -39,11 +39,28 @@ class ConfFiles(NamedTuple):
                    if not path.startswith("peers/"))
 
 
-def desired(conf_dir: str, templates: "Templates", routes: Mapping[str, dict[str, Any]], name: str,
-            peers: tuple[Peer, ...]) -> ConfFiles:
-    """Render the files of a service. `routes`: every route of this node by name. Raises Refused if the route or a
-    template is no good."""
-    route = routes[name]
+class Routes(NamedTuple):
+    """Every route of this node by name, the services that stand at a host and path, slash or not, and the other names
+    of each host."""
+
+    by_name: Mapping[str, dict[str, Any]]
+    by_place: dict[tuple[str, str], list[str]]
+    aliases: dict[str, set[str]]
+
+
+def routes_of(by_name: Mapping[str, dict[str, Any]], refused: Set[str] = frozenset()) -> Routes:
+    """Sort the routes. A host gets no other names by those of the `refused` services."""
+    found = Routes(by_name, {}, {})
+    for name, route in by_name.items():
+        if not route["removed"]:
+            found.by_place.setdefault((route["host"], route["path"].rstrip("/")), []).append(name)
+            found.aliases.setdefault(route["host"], set()).update(route["aliases"] if name not in refused else ())
+    return found
+
+
+def desired(conf_dir: str, templates: "Templates", routes: Routes, name: str, peers: tuple[Peer, ...]) -> ConfFiles:
+    """Render the files of a service. Raises Refused if the route or a template is no good."""
+    route = routes.by_name[name]
     if route["removed"]:
         return ConfFiles({**_ours(conf_dir, [f"upstreams/lictor_{name}.conf", *_locations(conf_dir, name)]),
                           **conf_text.no_peers(name), f"live/{name}.peers": None})
@@ -56,8 +73,8 @@ def desired(conf_dir: str, templates: "Templates", routes: Mapping[str, dict[str
     texts[f"upstreams/lictor_{name}.conf"] = upstream
     if host:
         texts[f"servers/{host}.d/{name}.conf"] = location
-        texts[f"servers/{host}.conf"] = templates.server(host, _aliases(routes, host),
-                                                         os.path.join(conf_dir, "servers", f"{host}.d"))
+        aliases = sorted({*routes.aliases[host], *route["aliases"]} - {host})
+        texts[f"servers/{host}.conf"] = templates.server(host, aliases, os.path.join(conf_dir, "servers", f"{host}.d"))
         texts[DEFAULT_SERVER] = templates.default_server()
     else:
         texts[f"locations/{name}.conf"] = location
@@ -73,16 +90,11 @@ def _is_written(conf_dir: str, path: str, text: str | None) -> bool:
         return False
 
 
-def _sharing(routes: Mapping[str, dict[str, Any]], route: dict[str, Any]) -> list[str]:
+def _sharing(routes: Routes, route: dict[str, Any]) -> list[str]:
     """List the services with a location that this route has too."""
-    host, path, own = route["host"], route["path"].rstrip("/"), set(locations(route["path"], route["match"]))
-    return sorted(name for name, each in routes.items() if each["path"].rstrip("/") == path and each["host"] == host
-                  and not each["removed"] and not own.isdisjoint(locations(each["path"], each["match"])))
-
-
-def _aliases(routes: Mapping[str, dict[str, Any]], host: str) -> list[str]:
-    return sorted({alias for each in routes.values() if each["host"] == host and not each["removed"]
-                   for alias in each["aliases"]} - {host})
+    own = set(locations(route["path"], route["match"]))
+    return sorted(name for name in routes.by_place[route["host"], route["path"].rstrip("/")]
+                  if not own.isdisjoint(locations(routes.by_name[name]["path"], routes.by_name[name]["match"])))
 
 
 def other_peers(conf_dir: str, name: str, peers: tuple[Peer, ...]) -> ConfFiles | None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _TOKEN = re.compile(r"""
-    \s+ | \#[^\n]* | (?P<sign>[{};]) |
-    (?P<word> "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | (?:\\.|\$\{[^}]*\}|[^\s{};\\])+ )
+    (?: \s+ | \#[^\n]* )*+
+    (?P<token> [{};] | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | (?:\\.|\$\{[^}]*\}|[^\s{};\\])+ | \Z )
     """, re.DOTALL | re.VERBOSE)
 _LUA = re.compile(r"_by_lua_block\s*\{")
 
@@ -34,8 +34,8 @@ def tokens(text: str) -> Iterator[tuple[str, int]]:
         if not match:
             raise ValueError(f"cannot be read at {text[position:position + 40]!r}")
         position = match.end()
-        if match.lastgroup:
-            yield match[match.lastgroup], position
+        if match["token"]:
+            yield match["token"], position
 
 
 def directives(text: str, path: str = "") -> list[Directive]:

@@ -120,10 +120,11 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
     missing = {path: text for path, text in shared if files.read(os.path.join(batch.conf_dir, path)) != text}
     changes: dict[str, Change] = {}
     users = user_servers.read(batch.nginx_settings)
+    routes = conf_files.routes_of(batch.routes, {name for name in batch.published if batch.is_refused(name)})
     for name in names:
         published = batch.published[name]
         try:
-            found = conf_files.desired(batch.conf_dir, templates, batch.routes, name, published.peers)
+            found = conf_files.desired(batch.conf_dir, templates, routes, name, published.peers)
             _require_no_clash(users, batch.routes[name], found)
         except (errors.Refused, OSError, ValueError) as error:
             log.event("publish", service=name, outcome="refused", reason=error)
@@ -207,7 +208,8 @@ def _earlier(batch: Batch, name: str) -> Change | None:
     assert place
     route = {**batch.routes[name], **place._asdict(), "removed": False}
     try:
-        found = conf_files.desired(batch.conf_dir, batch.templates("reload"), {name: route}, name, published.peers)
+        found = conf_files.desired(batch.conf_dir, batch.templates("reload"), conf_files.routes_of({name: route}), name,
+                                   published.peers)
     except (errors.Refused, OSError) as error:
         log.event("publish", service=name, outcome="refused", reason=error)
         return None
