@@ -16,6 +16,30 @@ def test_one_that_has_lost_its_name_is_known_by_its_id() -> None:
         created_at=7.0, started_at=7.0, exit_code=None)
 
 
+@pytest.mark.parametrize(("status", "health"), [
+    ("Up 3 minutes", ""), ("Up 3 minutes (Paused)", ""), ("Up 1 second (health: starting)", "starting"),
+    ("Up 3 minutes (healthy)", "healthy"), ("Up 3 minutes (unhealthy)", "unhealthy"), ("Exited (0) 2 hours ago", ""),
+    ("Restarting (1) 2 seconds ago", ""), ("Created", ""),
+])
+def test_the_word_on_a_healthcheck_is_read_from_dockers_list(status: str, health: str) -> None:
+    short = {"Id": "ab" * 32, "Names": ["/books-1"], "Image": "books:1", "Created": 7, "State": "running",
+             "Status": status, "Labels": {}}
+    assert own_containers._from_list(short).health == health
+
+
+@pytest.mark.parametrize(("state", "health", "is_out_of_memory"), [
+    ({}, "", False), ({"Health": None, "OOMKilled": False}, "", False), ({"OOMKilled": True}, "", True),
+    ({"Health": {"Status": "starting", "FailingStreak": 2}}, "starting", False),
+    ({"Health": {"Status": "none"}}, "", False)])
+def test_what_docker_knows_of_a_container_is_kept(state: dict[str, object], health: str,
+                                                  is_out_of_memory: bool) -> None:
+    inspected = {"Id": "ab" * 32, "Name": "/books-1", "Created": "2020-01-01T00:00:00Z", "Config": {
+        "Labels": None, "Image": "books:1"}, "State": {
+        "Status": "running", "Running": True, "StartedAt": "0001-01-01T00:00:00Z", "ExitCode": 0, **state}}
+    found = own_containers._from_inspect(inspected)
+    assert (found.health, found.is_out_of_memory) == (health, is_out_of_memory)
+
+
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
    1: 020011AC:1F90 010011AC:C350 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0

@@ -92,6 +92,12 @@ def test_a_paused_container_is_neither_ended_nor_replaced_and_named(replicas: in
         assert next_state.advance(seen).healing.critical_since.keys() <= {"c1"}
 
 
+def test_what_its_registrar_calls_paused_is_paused_on_other_nodes_too() -> None:
+    seen = with_instance(scene(2, "passing", "unhealthy"), 1, maintenance=model.PAUSED)
+    assert members.members(seen)[1].condition == "paused"
+    assert decided(seen) == ["hold books-2"] and "by hand" not in why(seen)
+
+
 @pytest.mark.parametrize(("spec", "changes", "condition", "said"), [
     # what Docker says of the container's HEALTHCHECK, as long as it says it
     ({}, {"health": "starting"}, "starting", "HEALTHCHECK's start period and retries"),

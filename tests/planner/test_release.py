@@ -138,7 +138,8 @@ def test_a_colour_changed_by_hand_is_put_back() -> None:
 
 @pytest.mark.parametrize(("spec", "crew", "after_s", "why"), [
     (BLUE_GREEN, (*BLUE, "1 books:2 green died"), 1, "books-green-1 is exited with exit code 137"),
-    (BLUE_GREEN, (*BLUE, "1 books:2 green critical", "2 books:2 green passing"), 61, "not all passed within 60 s"),
+    (BLUE_GREEN, (*BLUE, "1 books:2 green critical", "2 books:2 green passing"), 61,
+     "not all passed within 60 s (release.deadline): books-green-1"),
     (BLUE_GREEN, (*BLUE, "1 books:2 green passing"), 61, "only 1 of 2 could be started within 60 s"),
     (BLUE_GREEN, BLUE, 61, "no instance could be started within 60 s"),
     (BLUE_GREEN, (*BLUE, "1 books:2 green critical", "2 books:2 green passing"), 59, ""),
@@ -180,6 +181,7 @@ def test_the_deadline_is_for_those_who_can_pass(spec: dict[str, Any], changes: d
     if late.state.release.failed:
         assert f"books-green-1 is {'restarting' if 'status' in changes else ''}" in late.state.release.failed.why
         assert late.state.release.failed.why.endswith(f": {output}")
+        assert ("(check.start)" if spec is SLOW else "(release.deadline)") in late.state.release.failed.why
     else:
         says = " ".join(each.reason for each in plan.plan(late))
         assert ("404 Not Found" in says) == (not {"status", "maintenance"} & changes.keys())
@@ -263,6 +265,16 @@ def test_a_failed_release_ends_only_what_is_not_at_work(third: dict[str, Any], a
     now = later(failed, after_s - 1)
     assert decided(now) == ["remove books-green-1", "remove books-green-2", *expected, "hold"]
     assert not [each for each in plan.plan(now) if "blue" in each.container]
+
+
+def test_the_state_keeps_no_secret_of_two_releases_ago() -> None:
+    state = State()
+    for number in (1, 2, 3):
+        spec = {**BLUE_GREEN, "environment": {"PASSWORD": f"secret-{number}"}, "command": f"run secret-{number}"}
+        seen = Observation(NOW, wanted(spec, NEW, state), state=state, certain=True)
+        state = next_state.switched(seen._replace(state=next_state.advance(seen)))
+    kept = str(msgspec.to_builtins(state))
+    assert "secret-3" in kept and "secret-2" in kept and "secret-1" not in kept
 
 
 def test_a_release_of_a_spec_without_an_image_is_named_too() -> None:

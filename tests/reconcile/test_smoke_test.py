@@ -12,6 +12,8 @@ from lictor.planner.members import Member
 from lictor.reconcile import smoke_test
 from lictor.spec import service_spec
 
+from support.scene import scene
+
 SPEC = service_spec.parse_spec({"name": "books", "image": "books:1", "node": "n", "port": 8080, "route": {"path": "/b"},
                           "release": {"smoke": "/books"}}, "books.yml")
 
@@ -41,10 +43,12 @@ def answering(*pieces: bytes) -> Iterator[int]:
             thread.join()
 
 
-def ask(port: int) -> str:
+def ask(port: int, *others: int) -> str:
     container = model.Container("c1", "books-1", "books", 1, "", "books:1", "r", "running", 0.0, 0.0, None)
     instance = model.Instance("n", "s1", "books", "127.0.0.1", port, "passing", True, None, "c1")
-    return smoke_test.run(SPEC, [Member(container, instance, "healthy")])["c1"]
+    twin = instance._replace(service_id="s1:udp", is_udp=True, port=1)  # which nobody asks
+    seen = scene(1)._replace(instances=(twin, instance, *(instance._replace(port=other) for other in others)))
+    return smoke_test.run(SPEC, [Member(container, instance, "healthy")], seen)["c1"]
 
 
 @pytest.mark.parametrize(("pieces", "said"), [
@@ -60,6 +64,13 @@ def test_only_a_2xx_within_the_time_is_well(pieces: tuple[bytes, ...], said: str
     with answering(*pieces) as port:
         found = ask(port)
     assert found.startswith(said) and bool(found) == bool(said)
+
+
+def test_of_several_registrations_all_have_to_answer() -> None:
+    with answering(b"HTTP/1.1 204 No Content\r\n\r\n", b"") as port, socket.create_server(("127.0.0.1", 0)) as listener:
+        refused = listener.getsockname()[1]
+        listener.close()
+        assert "Connection refused" in ask(port, refused)
 
 
 def test_nobody_there_is_no_answer() -> None:

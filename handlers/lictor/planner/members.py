@@ -5,7 +5,7 @@ A container is as well as the worst of its registrations. One for UDP says nothi
 
 from typing import NamedTuple
 
-from lictor.model import JOINING, Container, Instance, by_container
+from lictor.model import JOINING, PAUSED, Container, Instance, by_container
 from lictor.planner.observation import Observation, drain_mark
 
 WORST_FIRST = (  # the standing ones
@@ -196,6 +196,8 @@ def _condition(container: Container, instance: Instance | None, observation: Obs
         return ("starting", _starts_until(container, observation)) if is_missed else ("healthy", 0.0)
     if drain_mark(instance):
         return "draining", 0.0
+    if instance.maintenance == PAUSED:  # by its registrar, so that it is known on other nodes too
+        return "paused", 0.0
     is_joining = instance.maintenance == JOINING
     if instance.maintenance is not None and not is_joining:
         return "maintenance", 0.0

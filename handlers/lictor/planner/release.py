@@ -257,7 +257,9 @@ def _late(observation: Observation) -> str:
     """Fail it at the deadline; all but a failing check has to be shown by a consistent reading."""
     if not is_late(observation):
         return ""
-    within = f"within {observation.spec.deadline_s:g} s"
+    spec = observation.spec
+    setting = "release.deadline" if spec.deadline_s == spec.release.deadline else "check.start"
+    within = f"within {spec.deadline_s:g} s ({setting})"
     new = [member for member in new_members(observation) if member.stands]
     late = [member.words for member in new if not member.passes]
     if late:

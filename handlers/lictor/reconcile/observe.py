@@ -107,7 +107,7 @@ def _reading(reader: FleetReader, service: Desired, stored: Stored, registered: 
     observation = reader.with_observer(_observed(reader, service, stored, registered, certain=certain))
     observation = _with_traffic(reader, observation, idle_reads)
     if certain and service.spec and service.spec.release.smoke and stored.state.release.rollout:
-        smoke = smoke_test.run(service.spec, release.new_members(observation))
+        smoke = smoke_test.run(service.spec, release.new_members(observation), observation)
         observation = observation._replace(smoke=smoke)
     state, actions = next_state.step(observation)
     return Reading(observation._replace(state=state), stored, actions)

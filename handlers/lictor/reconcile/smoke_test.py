@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lictor import errors, model
 from lictor.adapters import http
-from lictor.planner.members import Member
+from lictor.planner.members import Member, registrations
+from lictor.planner.observation import Observation
 from lictor.spec import service_spec
 from lictor.spec.locations import ANY_HOST
 
@@ -15,11 +16,17 @@ _TIMEOUT_S = 5.0
 _AT_ONCE = 8
 
 
-def run(spec: service_spec.Spec, members: Sequence[Member]) -> dict[str, str]:
-    """Test the instances that pass their checks; by container id "" for a status 2xx, else the failure."""
-    tested = {member.container.id: member.instance for member in members if member.passes and member.instance}
+def run(spec: service_spec.Spec, members: Sequence[Member], observation: Observation) -> dict[str, str]:
+    """Test the instances that pass their checks, each at all of its registrations for TCP; by container id "" for a
+    status 2xx, else the first failure."""
+    tested = [(member.container.id, each) for member in members if member.passes
+              for each in registrations(member, observation) if not each.is_udp]
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        return dict(zip(tested, pool.map(functools.partial(_test, spec), tested.values()), strict=True))
+        results = pool.map(functools.partial(_test, spec), [each for _, each in tested])
+        failures: dict[str, str] = {}
+        for (container_id, _), failure in zip(tested, results, strict=True):
+            failures[container_id] = failures.get(container_id) or failure
+        return failures
 
 
 def _test(spec: service_spec.Spec, instance: model.Instance) -> str:
