@@ -62,7 +62,7 @@ def with_allowed(context: Context, **bounds: Any) -> Context:
 
 
 def step(context: Context, reading: observe.Reading) -> bool:
-    return loop._step(context, reading, PlainWriter(context.client))
+    return loop._step(context, reading, PlainWriter(context.client), True)
 
 
 def told(context: Context) -> list[str]:

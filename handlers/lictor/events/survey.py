@@ -106,7 +106,7 @@ def _needs_work(reading: Reading) -> bool:
     """Decide whether a reconcile is due, be it only to keep a new state and to notify people of it."""
     observation = reading.observation
     is_finished = observation.desired.removed and not observation.containers and scheduled.is_over(observation)
-    return is_finished or observation.state != reading.stored.state or any(
+    return is_finished or observation.state != reading.stored.state or bool(observation.state.notified.pending) or any(
         not isinstance(action, Hold | Warn) for action in reading.actions)
 
 

@@ -49,7 +49,9 @@ def advance(observation: Observation) -> State:
     if after.scheduler and not after.scheduler.takes_orders:  # a Swarm's worker does not see how far a release is
         after = _with_healing(after.with_state(release=stored.release), failures=stored.healing.failures,
                               surplus_since=stored.healing.surplus_since)
-    return after.with_state(notified=Notified(sorted(causes(after)), list(after.desired.problems))).state
+    found, before = sorted(causes(after)), stored.notified
+    pending = [cause for cause in found if cause in before.pending or cause not in before.causes]
+    return after.with_state(notified=Notified(found, list(after.desired.problems), pending)).state
 
 
 def switched(observation: Observation) -> State:

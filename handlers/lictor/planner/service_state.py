@@ -105,6 +105,7 @@ class Notified(msgspec.Struct, frozen=True):
 
     causes: list[str] = []
     refused: list[str] = []  # refused inputs
+    pending: list[str] = []  # those of the causes of which no notification has got through yet
 
 
 class State(msgspec.Struct, frozen=True):

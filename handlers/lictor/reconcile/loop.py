@@ -5,6 +5,8 @@ import traceback
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from msgspec.structs import replace
+
 from lictor import errors, model
 from lictor.adapters import log
 from lictor.adapters.consul import lock, transactions
@@ -71,6 +73,7 @@ def converge(context: Context, name: str) -> None:
 def _converge_locked(context: Context, name: str) -> None:
     acted_at = time.monotonic()
     idle_reads: Mapping[str, int] = {}
+    is_first = True
     while (calm_s := time.monotonic() - acted_at) < _PATIENCE_S:
         if process_lock.take_marker(context.settings.state_dir, name):  # the event may have changed what nginx serves
             announce.tell(context.client, context.settings.state_dir, context.node, [name])
@@ -79,11 +82,12 @@ def _converge_locked(context: Context, name: str) -> None:
             return
         idle_reads = reading.observation.idle_reads
         try:
-            acted = (_step_fenced(context, reading) if _needs_fence(reading)
-                     else _step(context, reading, PlainWriter(context.client)))
+            acted = (_step_fenced(context, reading, is_first) if _needs_fence(reading)
+                     else _step(context, reading, PlainWriter(context.client), is_first))
         except errors.Conflict as error:  # another process wrote the state, or took a name: look again
             log.event("reconcile", service=name, outcome="again", reason=error)
             acted = False
+        is_first = False
         if acted:
             acted_at = time.monotonic()
         elif not _worth_waiting(reading):
@@ -108,15 +112,15 @@ def _needs_fence(reading: Reading) -> bool:
     return spec is not None and (is_scheduled or CONTAINER_ENGINES[spec.engine].FENCED) and _has_acts(reading)
 
 
-def _step_fenced(context: Context, reading: Reading) -> bool:
+def _step_fenced(context: Context, reading: Reading, is_first: bool) -> bool:
     """Observe afresh under the lock in Consul; while another node holds it, that node does what there is to do."""
     name = reading.observation.desired.name
     with lock.held(context.client, name, node=context.node) as writer:
         return writer is not None and _step(
-            context, _observed(context, name, reading.observation.idle_reads), writer)
+            context, _observed(context, name, reading.observation.idle_reads), writer, is_first)
 
 
-def _step(context: Context, reading: Reading, writer: Writer) -> bool:
+def _step(context: Context, reading: Reading, writer: Writer, is_first: bool) -> bool:
     """Keep the new state, carry out the plan, and notify; returns whether there was anything to do."""
     observation, name = reading.observation, reading.observation.desired.name
     if (observation.desired.removed and not observation.containers and not observation.desired.why_held
@@ -126,11 +130,11 @@ def _step(context: Context, reading: Reading, writer: Writer) -> bool:
     if observation.state != reading.stored.state:
         StateStore(context.client, writer).write(name, observation.state, reading.stored.modify_index)
     words = {cause: _last_words(observation, cause)
-             for cause in set(observation.state.notified.causes) - set(reading.stored.state.notified.causes)}
+             for cause in _due(reading, is_first)}
     try:
         _act(context, reading, writer)
     finally:
-        _notify(context, reading, words)
+        _notify(context, reading, words, writer)
     return _has_acts(reading)
 
 
@@ -162,18 +166,33 @@ def _last_words(observation: Observation, cause: str) -> str:
     return act.last_words(observation, worst[0].id) if worst else ""
 
 
-def _notify(context: Context, reading: Reading, words: Mapping[str, str]) -> None:
-    """Record refused input, and causes of notifications that began or ended: each once, as long as it lasts."""
+def _due(reading: Reading, is_first: bool) -> list[str]:
+    """List the causes to notify operators of now: new ones, and once in a run those of which no notification got
+    through."""
+    before = reading.stored.state.notified
+    return [cause for cause in reading.observation.state.notified.pending if is_first or cause not in before.causes]
+
+
+def _notify(context: Context, reading: Reading, words: Mapping[str, str], writer: Writer) -> None:
+    """Record refused input, and causes of notifications that began or ended: each once, as long as it lasts. Those in
+    `words` are sent; one counts as sent once it has got through."""
     observation, before = reading.observation, reading.stored.state
-    name = observation.desired.name
+    name, sent = observation.desired.name, list[str]()
     for problem in set(observation.state.notified.refused) - set(before.notified.refused):
         history.note(context.client, name, {"kind": "refused", "node": context.node, "reason": problem})
     for cause, text in next_state.causes(observation).items():
+        record = {"kind": cause, "node": context.node, "reason": text, "seen": act.describe(observation),
+                  "detail": words.get(cause, "")}
         if cause not in before.notified.causes:
-            record = {"kind": cause, "node": context.node, "reason": text, "seen": act.describe(observation),
-                      "detail": words.get(cause, "")}
             history.note(context.client, name, record, observation=observation)
-            notify.send(context.settings, {"service": name, "at": round(observation.now, 3), **record})
+        if cause in words and notify.send(context.settings, {
+                "service": name, "at": round(observation.now, 3), **record}):
+            sent.append(cause)
+    if sent:
+        states = StateStore(context.client, writer)
+        state, index = states.read(name)
+        pending = [cause for cause in state.notified.pending if cause not in sent]
+        states.write(name, replace(state, notified=replace(state.notified, pending=pending)), index)
     for cause in set(before.notified.causes) - set(observation.state.notified.causes):
         history.note(context.client, name, {"kind": cause, "node": context.node, "reason": "this is over"},
                      observation=observation)

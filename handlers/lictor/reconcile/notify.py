@@ -9,11 +9,12 @@ from lictor.spec.settings import Notify, Settings
 _LIMIT_S = 10.0
 
 
-def send(settings: Settings, record: dict[str, Any]) -> None:
-    """Send the record, as JSON, to the command or webhook of `[notify]`. A failure is logged, and never raised."""
+def send(settings: Settings, record: dict[str, Any]) -> bool:
+    """Send the record, as JSON, to the command or webhook of `[notify]`, if there is one; returns whether it got
+    through. A failure is logged, and never raised."""
     notify = settings.notify
     if notify is None:
-        return
+        return True
     try:
         text = json.dumps(record)
         if notify.command:
@@ -22,8 +23,9 @@ def send(settings: Settings, record: dict[str, Any]) -> None:
             _post(notify, text)
     except Exception as error:  # of any kind: it must not stop the healing
         log.event("notify", outcome="failed", reason=str(error) or repr(error))
-    else:
-        log.event("notify", outcome="done")
+        return False
+    log.event("notify", outcome="done")
+    return True
 
 
 def _post(notify: Notify, text: str) -> None:
