@@ -108,10 +108,17 @@ class Lab:
         """Everything on it runs on, but no packet leaves or reaches it."""
         self.network.cut(host.name)
 
-    def heal(self, host: Host, timeout_s: float = 60) -> None:
-        """Join a host that was cut off, boot one that was killed; and wait until it is up."""
+    def heal(self, host: Host, timeout_s: float = 60, *, at_once: bool = False) -> None:
+        """Join a host that was cut off, boot one that was killed; and wait until it is up.
+
+        By itself the agent of one that was cut off tries the others every half minute; `at_once` it is told to, while
+        they are up.
+        """
         if host.is_running:
             self.network.join(host.name)
+            if at_once:
+                wait_for(lambda: [host.consul.request("PUT", f"/v1/agent/join/{each.address}") for each in self.hosts],
+                         f"{host.name} joins the others", timeout_s)
         else:
             host.stop()  # what a kill that was itself killed may have left
             host.boot()

@@ -182,7 +182,7 @@ def test_a_leader_that_is_cut_off_is_replaced_and_comes_back(well: Lab) -> None:
     assert daemons and daemons <= before
     row = next(each for each in status.read(well) if each.host == leader.name)
     assert row.state == "cut" and row.nginx and row.registrar
-    well.heal(leader)
+    well.heal(leader, at_once=True)
     wait_for(lambda: all(alive(well, name) == ALL for name in ALL), "all are together again", LIMIT_S)
     peers: list[Any] = well[min(others)].consul.request("GET", "/v1/status/peers")
     assert len(peers) == 3
