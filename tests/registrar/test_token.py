@@ -77,7 +77,7 @@ def test_a_token_is_replaced(consul: Consul, docker: Docker, start: Start, tmp_p
     began = time.monotonic()
     token_file.write_text(make_token(consul)["SecretID"])
     wait_for(lambda: catalogue(consul) == {"stays": "passing", "turns-ill": "critical", "new": "passing"},
-             "the catalogue is right again", timeout_s=15)
+             "the catalogue is right again")
     wait_for(lambda: not heartbeat(tmp_path)["trouble"] and not heartbeat(tmp_path)["dead"], "it is well")
     print(f"after {time.monotonic() - began:.1f} s")
     docker.docker("rm", "-f", "stays")
@@ -105,9 +105,9 @@ def test_no_entry_is_lost_with_the_token_that_registered_it(consul: Consul, dock
     if not while_it_runs:
         registrar = start("--token-file", str(token_file))
     docker.docker("rm", "-f", "dies")
-    wait_for(lambda: catalogue(consul) == {"dies-later": "passing"}, "the catalogue has heard of its end", timeout_s=15)
+    wait_for(lambda: catalogue(consul) == {"dies-later": "passing"}, "the catalogue has heard of its end")
     docker.docker("kill", "dies-later")
-    wait_for(lambda: catalogue(consul) == {}, "and of that one's", timeout_s=15)
+    wait_for(lambda: catalogue(consul) == {}, "and of that one's")
     assert "has kept it" not in registrar.log()  # it was told at once, and not only when the catalogue was looked at
 
 
@@ -125,7 +125,7 @@ def test_what_the_catalogue_kept_for_a_lost_token_goes(consul: Consul, docker: D
     assert consul.request("GET", "/v1/agent/services") == {} and catalogue(consul) == {"kept": "passing"}
     token_file.write_text(make_token(consul)["SecretID"])
     registrar = start("--token-file", str(token_file))
-    wait_for(lambda: catalogue(consul) == {}, "it is gone", timeout_s=15)
+    wait_for(lambda: catalogue(consul) == {}, "it is gone")
     assert "the catalogue has kept it" in registrar.log()
 
 
