@@ -28,6 +28,7 @@ from lictor.spec import settings
 from lictor.spec.delegation_settings import Command
 
 from lab.consul import Consul
+from lab.daemon import wait_for
 from support.paths import HANDLERS
 from support.scene import state_of
 
@@ -216,6 +217,24 @@ def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, cal
         "other": "on hold: node node-2 does not answer"}
 
 
+@pytest.mark.parametrize(("status", "told"), [
+    ("passing", set()),
+    ("warning", {"twin: its route is refused", "no? sweep"}),  # that books is started is what its row says
+    ("critical", {"twin: its route is refused", "no? sweep", "books: start"}),
+])
+def test_status_tells_what_the_nodes_checks_say_beyond_the_rows(consul: Consul, call: script.Call, status: str,
+                                                                told: set[str]) -> None:
+    put(consul, "books")
+    consul.put("services/books/replicas", "many")
+    context = Context(call.settings, Client.connect(), "node-1")
+    rows = status_report.read_status(context)
+    consul.register({"Name": "lictor", "Check": {"TTL": "1h", "Status": "passing"}})
+    consul.request("PUT", "/v1/agent/check/update/service:lictor", {"Status": status, "Output": "\n".join([
+        f"books: {rows[0].problems[0]}", "twin: its route is refused", "no\x1b sweep", "books: start"])})
+    wait_for(lambda: status_report.read_troubles(context, rows) == {line: ["node-1"] for line in told},
+             f"what is {status} is told")
+
+
 def test_a_service_of_a_node_that_consul_does_not_know_is_told_of_by_all(consul: Consul, call: script.Call) -> None:
     put(consul, "books", node="vm1")
     consul.register({"Name": "books", "Port": 8080, "Meta": {"lictor-container": "c1"}})
@@ -238,7 +257,7 @@ def test_status_says_what_cannot_be_known_and_what_is_refused(consul: Consul, ca
     assert rows.keys() == {"portless", "books", "twin", "unheard"}
     assert rows["portless"].says.startswith("unknown: it has no port, so it is not in the catalogue.")
     assert rows["unheard"].says == "refused"
-    assert "route is /books, which twin asks for too" in rows["books"].problems[0]
+    assert not rows["books"].problems  # the place is its own; the nodes' checks say what of twin's is refused
 
 
 @pytest.mark.parametrize(("images", "says"), [

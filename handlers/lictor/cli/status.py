@@ -23,7 +23,8 @@ def status(session: Session, as_json: bool) -> None:
     rows = status_report.read_status(session.context)
     if as_json:
         click.echo(json.dumps([row._asdict() for row in rows], indent=2))
-    elif rows:
+        return
+    if rows:
         from lictor.cli import tables
 
         tables.print_statuses([row for row in rows if row.name != UNKNOWN])
@@ -32,7 +33,9 @@ def status(session: Session, as_json: bool) -> None:
                 click.echo(f"{'not read' if row.name == UNKNOWN else 'refused'}: {one_line(problem)}")
     else:
         click.echo("no services yet; `lictor apply FILE` makes one")
-    for line in [] if as_json else _read_registrar(session.settings.state_dir):
+    for text, nodes in status_report.read_troubles(session.context, rows).items():
+        click.echo(f"{', '.join(nodes)}: {text}")
+    for line in _read_registrar(session.settings.state_dir):
         click.echo(f"registrar: {one_line(line)}")
 
 

@@ -18,6 +18,7 @@ from lictor.spec.keys import describe_unknown, group_by_service
 from lictor.spec.service_spec import DELEGATED, Spec
 
 UNKNOWN = "?"  # the name of the one row for keys that are no service's
+_SHOWN_LINES = 20  # of one check
 
 
 class Status(NamedTuple):
@@ -77,7 +78,6 @@ def read_status(context: Context) -> list[Status]:
         except Exception as error:  # a value that no rule foresees is the trouble of its own service
             row = Status(name, 0, 0, 0, "", "", "", "", [], "unreadable", [observe.explain_broken(error)])
         rows += [row] if row else []
-    rows = [row._replace(problems=row.problems + _route_conflicts(row, rows, prefix)) for row in rows]
     return rows + ([Status(UNKNOWN, 0, 0, 0, "", "", "", "", [], "not read", [describe_unknown(unknown, prefix)])]
                    if unknown else [])
 
@@ -156,10 +156,21 @@ def _deviation(facts: _Facts, spec: Spec) -> str:
     return model.describe_mixed_images(facts.instances)
 
 
-def _route_conflicts(row: Status, rows: list[Status], prefix: str) -> list[str]:
-    others = [other.name for other in rows if other.route and other.route == row.route and other is not row]
-    return [f"{prefix}{row.name}/spec: route is {row.route}, which {', '.join(others)} asks for too; "
-            "two services cannot have the same"] if others else []
+def read_troubles(context: Context, rows: list[Status]) -> dict[str, list[str]]:
+    """Read what the checks of lictor say on its nodes beyond the rows: the nodes, by what they say.
+
+    What a warning says of a service is what its row says, and what that is converging to.
+    """
+    shown = {f"{row.name}: {problem}" for row in rows for problem in row.problems}
+    of_services = tuple(f"{row.name}: " for row in rows)
+    troubles: dict[str, list[str]] = {}
+    for entry in context.client.health("lictor"):
+        for check in entry["Checks"]:
+            lines = check["Output"].splitlines() if check["ServiceID"] and check["Status"] != "passing" else []
+            for line in lines[:_SHOWN_LINES]:
+                if line not in shown and (check["Status"] == "critical" or not line.startswith(of_services)):
+                    troubles.setdefault(one_line(line), []).append(entry["Node"]["Node"])
+    return troubles
 
 
 def decide_now(context: Context, name: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lictor import model
 from lictor.engines.labels import maker
+from lictor.spec.quantities import strip
 
 OWN_KEYS = ("name", "id", "tags", "check_http", "check_http_method", "check_https", "check_https_method", "check_tcp",
             "check_ttl", "check_grpc", "check_grpc_use_tls", "check_tls_skip_verify", "check_interval",
@@ -32,7 +33,7 @@ def read_settings(container: Mapping[str, Any], image: Mapping[str, Any] | None)
         table = {key: labels[key] for key in labels.get(model.LABEL_REGISTERS, "").split() if key in labels}
     else:
         table = _users(labels, container["Config"].get("Env") or [], image or {})
-    return {key.removeprefix(_PREFIX).lower(): value.strip() for key, value in table.items()
+    return {key.removeprefix(_PREFIX).lower(): strip(value) for key, value in table.items()
             if key.startswith(_PREFIX)}
 
 
@@ -72,7 +73,7 @@ def by_port(settings: Mapping[str, str]) -> dict[str, list[str]]:
 def read_tags(text: str) -> tuple[list[str], list[str]]:
     """Split at commas, where `\\,` is a comma within a tag; a bad tag is left out, with a line that says so."""
     tags, left_out = [], []
-    for tag in (part.replace("\\,", ",").strip() for part in re.split(r"(?<!\\),", text)):
+    for tag in (strip(part.replace("\\,", ",")) for part in re.split(r"(?<!\\),", text)):
         if tag.isprintable() and len(tag) <= _LONGEST_TAG:
             tags += [tag] if tag else []
         else:

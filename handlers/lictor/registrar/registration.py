@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from lictor import model
 from lictor.registrar import checks, labels
 from lictor.registrar.ports import Port, list_ports
+from lictor.spec import quantities
 
 RUNNING = ("running", "paused")
 
@@ -136,7 +137,7 @@ def _registration(container: Mapping[str, Any], port: Port, values: Mapping[str,
 
 def _at_labelled_address(port: Port, given: Mapping[str, str], options: Options) -> Port:
     """Put the address of a label, 10.0.0.7 or 10.0.0.7/24, in place of the port's own."""
-    text = given.get(options.address_label, "").strip() if options.address_label else ""
+    text = quantities.strip(given.get(options.address_label, "")) if options.address_label else ""
     if not text:
         return port
     try:
