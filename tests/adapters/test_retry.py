@@ -1,5 +1,6 @@
 """How long is waited before the next try; nobody sleeps here, the pauses are only noted."""
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -11,8 +12,10 @@ from lictor.adapters import retry
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses of this thread; another one, that an earlier test left, goes on sleeping."""
     noted: list[float] = []
-    monkeypatch.setattr(time, "sleep", noted.append)
+    own, sleep = threading.get_ident(), time.sleep
+    monkeypatch.setattr(time, "sleep", lambda s: noted.append(s) if threading.get_ident() == own else sleep(s))
     return noted
 
 

@@ -171,7 +171,7 @@ def test_json_has_an_object_a_line_and_the_last_is_the_outcome(lictor: Command, 
     followed = lictor("deploy", books.name, "books:1", "--json", "--wait").stdout.splitlines()
     assert [json.loads(each)["event"] for each in followed] == ["asked", "outcome"]
     assert json.loads(followed[-1]) == {"event": "outcome", **about, "outcome": "done", "why": "", "behind": [],
-                                        "last_words": {}}
+                                        "last_words": {}, "foreign": []}
 
 
 def test_a_terminal_has_a_view_that_lives(lictor: Command, books: Service) -> None:
@@ -271,10 +271,17 @@ def test_a_rollback_asks_for_exactly_what_is_live(lictor: Command, books: Servic
     assert (done.returncode, asked.release) == (0, fingerprint), done.stderr
 
 
-def test_there_is_no_rollback_over_a_change_of_node(lictor: Command, books: Service) -> None:
+def test_a_service_that_has_moved_stays_where_it_is_in_a_rollback(lictor: Command, books: Service) -> None:
     books.remember(previous={**books.table, "node": "node-2", "image": "books:0"})
+    assert lictor("rollback", books.name).returncode == 0
+    assert books.consul.get(f"services/{books.name}/image") == "books:0"
+    assert json.loads(books.consul.get(f"services/{books.name}/spec") or "")["node"] == "node-1"
+
+
+def test_there_is_no_rollback_over_a_change_of_engine(lictor: Command, books: Service) -> None:
+    books.remember(previous={**books.table, "engine": "swarm", "node": "", "image": "books:0"})
     done = lictor("rollback", books.name)
-    assert done.returncode == 1 and "node was 'node-2' in the earlier release and is 'node-1'" in done.stderr
+    assert done.returncode == 1 and "engine was 'swarm' in the earlier release and is 'docker'" in done.stderr
 
 
 def test_status_tells_of_a_release_and_of_the_live_color(lictor: Command, books: Service) -> None:

@@ -17,7 +17,7 @@ from lictor.adapters.consul import transport
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report
 from lictor.cli.setup import doctor
-from lictor.cli.setup.findings import Test
+from lictor.cli.setup.findings import Probe
 from lictor.events import script, survey, timer
 from lictor.model import Clock
 from lictor.planner import service_state
@@ -241,7 +241,7 @@ def test_a_service_of_a_node_that_consul_does_not_know_is_told_of_by_all(consul:
     put(consul, "other")
     said = "books: nobody acts: vm1 is not in Consul; its containers run on node-1. If its name has changed"
     assert [each.partition(", `lictor")[0] for each in survey.look(call).problems] == [said]
-    finding = Test("services", lambda: doctor._services(call.settings, Client.connect()), "apply")
+    finding = Probe("services", lambda: doctor._services(call.settings, Client.connect()), "apply")
     assert doctor._finding(finding, None).detail.startswith(said)
 
 

@@ -15,7 +15,7 @@ from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report
 from lictor.cli.setup import detect, nginx_tests
-from lictor.cli.setup.findings import Finding, Test, Untested
+from lictor.cli.setup.findings import Finding, Probe, Untested
 from lictor.events import agent_config, http_door, script, timer
 from lictor.reconcile.context import Context
 from lictor.spec import delegation_settings
@@ -34,7 +34,7 @@ def examine(settings: Settings, *, token_file: str | None = None) -> list[Findin
     return list(findings.values())
 
 
-def _finding(test: Test, needed: Finding | None) -> Finding:
+def _finding(test: Probe, needed: Finding | None) -> Finding:
     if needed and not needed.ok:
         return Finding(test.name, None, f"not tested: {needed.name} comes first")
     try:
@@ -45,33 +45,33 @@ def _finding(test: Test, needed: Finding | None) -> Finding:
         return Finding(test.name, False, str(error), test.remedy)
 
 
-def _tests(settings: Settings, token_file: str | None) -> Iterator[Test]:
-    yield Test("settings", lambda: settings.path or "the defaults: there is no file", "")
-    yield Test("rights", lambda: _rights(script.inherited(settings, token_file)), "")
+def _tests(settings: Settings, token_file: str | None) -> Iterator[Probe]:
+    yield Probe("settings", lambda: settings.path or "the defaults: there is no file", "")
+    yield Probe("rights", lambda: _rights(script.inherited(settings, token_file)), "")
     for name in _HANDLERS:
-        yield Test(name, partial(_usable, process.handler_path(name), os.R_OK | os.X_OK), "install lictor again")
+        yield Probe(name, partial(_usable, process.handler_path(name), os.R_OK | os.X_OK), "install lictor again")
     others = {"conf_dir": settings.nginx.conf_dir, "config_dir": settings.watch.config_dir} if settings.nginx else {}
     for key, path in {"state_dir": settings.state_dir, **others}.items():
-        yield Test(key, partial(_usable, path, os.R_OK | os.W_OK | os.X_OK), "lictor init, or correct the settings")
-    yield Test("files", partial(detect.require_own_files, settings.state_dir), "chown them as state_dir", "state_dir")
+        yield Probe(key, partial(_usable, path, os.R_OK | os.W_OK | os.X_OK), "lictor init, or correct the settings")
+    yield Probe("files", partial(detect.require_own_files, settings.state_dir), "chown them as state_dir", "state_dir")
     try:
         client = Client.connect(token_file=token_file)
     except errors.LictorError as error:
-        yield Test("Consul", partial(_fail, error), "correct the variable, or name the token's file")
+        yield Probe("Consul", partial(_fail, error), "correct the variable, or name the token's file")
     else:
         yield from _consul(settings, client)
     if settings.nginx:
         yield from nginx_tests.list_tests(settings, settings.nginx)
-    yield Test("Docker", lambda: f"engine {docker.connect(timeout_s=5).engine_id()}",
-               "start Docker; DOCKER_HOST names its socket, and the group of that socket may use it")
-    yield Test("registrar", lambda: heartbeat.examine(settings.state_dir), "systemctl enable --now lictor-registrar")
+    yield Probe("Docker", lambda: f"engine {docker.connect(timeout_s=5).engine_id()}",
+                "start Docker; DOCKER_HOST names its socket, and the group of that socket may use it")
+    yield Probe("registrar", lambda: heartbeat.examine(settings.state_dir), "systemctl enable --now lictor-registrar")
     if settings.watch.door == "http":
-        yield Test("serve", lambda: _serve(settings), "systemctl enable --now lictor-serve")
-    yield Test("notify", lambda: _notify(settings.notify), "correct [notify] in the settings")
+        yield Probe("serve", lambda: _serve(settings), "systemctl enable --now lictor-serve")
+    yield Probe("notify", lambda: _notify(settings.notify), "correct [notify] in the settings")
     if settings.command:
-        yield Test("command", partial(_command, settings.command), "correct [command] in the settings")
+        yield Probe("command", partial(_command, settings.command), "correct [command] in the settings")
     if settings.webhook:
-        yield Test("webhook", partial(_webhook, settings.webhook), "correct [webhook] in the settings")
+        yield Probe("webhook", partial(_webhook, settings.webhook), "correct [webhook] in the settings")
 
 
 def _fail(error: errors.LictorError) -> str:
@@ -126,18 +126,18 @@ def _webhook(webhook: delegation_settings.Webhook) -> str:
     return f"{'Jenkins' if webhook.jenkins else 'a webhook'} gets the desired counts"
 
 
-def _consul(settings: Settings, client: Client) -> Iterator[Test]:
+def _consul(settings: Settings, client: Client) -> Iterator[Probe]:
     restart = "lictor init, then restart the agent once"
-    yield Test("Consul", lambda: f"{client.agent().name} knows the leader {client.leader()}",
-               "start the agent; CONSUL_HTTP_ADDR names it; the token needs agent:read")
-    yield Test("script checks", lambda: _script_checks(client), restart, "Consul")
-    yield Test("ACLs", lambda: _acls(client), "switch acl on, with default_policy deny", "Consul")
-    yield Test("connections", lambda: _connections(settings, client), restart, "Consul")
-    yield Test("descriptors", lambda: check_descriptors(settings, detect.read_agents_descriptors("/")), restart)
-    yield Test("timer", lambda: _timer(settings, client),
-               f"{restart}; with ACLs its default token needs the policy agent", "Consul")
-    yield Test("services", lambda: _services(settings, client), "apply them with the name of a node that is there",
-               "Consul")
+    yield Probe("Consul", lambda: f"{client.agent().name} knows the leader {client.leader()}",
+                "start the agent; CONSUL_HTTP_ADDR names it; the token needs agent:read")
+    yield Probe("script checks", lambda: _script_checks(client), restart, "Consul")
+    yield Probe("ACLs", lambda: _acls(client), "switch acl on, with default_policy deny", "Consul")
+    yield Probe("connections", lambda: _connections(settings, client), restart, "Consul")
+    yield Probe("descriptors", lambda: check_descriptors(settings, detect.read_agents_descriptors("/")), restart)
+    yield Probe("timer", lambda: _timer(settings, client),
+                f"{restart}; with ACLs its default token needs the policy agent", "Consul")
+    yield Probe("services", lambda: _services(settings, client), "apply them with the name of a node that is there",
+                "Consul")
     rights: dict[str, Callable[[], object]] = {
         f"read {settings.prefix}": lambda: client.get(f"{settings.prefix}{_PROBE}"),
         f"write {settings.prefix}": lambda: client.put(f"{settings.prefix}{_PROBE}", "", cas=_NEVER),
@@ -147,7 +147,7 @@ def _consul(settings: Settings, client: Client) -> Iterator[Test]:
         "lock": lambda: client.destroy_session(client.create_session(_PROBE)),
     }
     for right, attempt in rights.items():
-        yield Test(f"may {right}", partial(_allowed, attempt), "give the token the policies of consul.d/acl", "Consul")
+        yield Probe(f"may {right}", partial(_allowed, attempt), "give the token the policies of consul.d/acl", "Consul")
 
 
 def _services(settings: Settings, client: Client) -> str:

@@ -15,9 +15,9 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-class Test(NamedTuple):
-    """A test. `run` returns its detail, or raises LictorError or OSError; it is not run if the test that it `needs`
-    failed."""
+class Probe(NamedTuple):
+    """A test of a node. `run` returns its detail, or raises LictorError or OSError; it is not run if the test that it
+    `needs` failed."""
 
     name: str
     run: Callable[[], str]

@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from lictor import errors
 from lictor.adapters import docker, files
 from lictor.cli.setup import unit_files
-from lictor.cli.setup.findings import Test, Untested
+from lictor.cli.setup.findings import Probe, Untested
 from lictor.routing import nginx, nginx_socket, publish
 from lictor.spec.settings import Nginx, Settings
 
 
-def list_tests(settings: Settings, server: Nginx) -> Iterator[Test]:
+def list_tests(settings: Settings, server: Nginx) -> Iterator[Probe]:
     """List the tests, in the order in which failures should be mended."""
-    yield Test("nginx", lambda: _master(server), "start nginx (if it can't listen on its socket, first: rm "
-               f"{server.conf_dir}/{nginx_socket.SOCKET}); pid_file or container in the settings name it; a process "
-               "of another user than nginx's needs CAP_KILL")
-    yield Test("nginx configuration", lambda: _main_conf(server), "correct it", "nginx")
-    yield Test("nginx generation", lambda: _generation(server), f"include {server.conf_dir}/lictor.conf at the end of "
-               f"the http block of {server.main_conf}, and reload it", "nginx")
+    yield Probe("nginx", lambda: _master(server), "start nginx (if it can't listen on its socket, first: rm "
+                f"{server.conf_dir}/{nginx_socket.SOCKET}); pid_file or container in the settings name it; a process "
+                "of another user than nginx's needs CAP_KILL")
+    yield Probe("nginx configuration", lambda: _main_conf(server), "correct it", "nginx")
+    yield Probe("nginx generation", lambda: _generation(server), f"include {server.conf_dir}/lictor.conf at the end of "
+                f"the http block of {server.main_conf}, and reload it", "nginx")
     if server.mode == "live":
-        yield Test("live mode", lambda: _lua(settings, server), unit_files.LUA_REMEDY, "conf_dir")
+        yield Probe("live mode", lambda: _lua(settings, server), unit_files.LUA_REMEDY, "conf_dir")
 
 
 def _master(server: Nginx) -> str:
