@@ -172,6 +172,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         if names == only_routed:
             return functools.partial(time.sleep, _ANNOUNCE_EVERY_S)
         child = self.call.reconcile(names - only_routed)
+        if child is None:  # the process at work on it looks once more for each event that came meanwhile
+            return functools.partial(time.sleep, _ANNOUNCE_EVERY_S)
         return functools.partial(_wait, child, _RECONCILE_EVERY_S)  # a long one must not hold up those of others
 
     def _start_handler(self, handler: str, event: Event) -> Callable[[], object]:

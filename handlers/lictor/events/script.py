@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from lictor import errors
+from lictor import errors, model
 from lictor.adapters import files, log, process
+from lictor.reconcile import process_lock
+from lictor.routing import route_store
 from lictor.spec.settings import DEFAULT_PATH, Settings, load_settings
 
 _LONGEST_PAYLOAD = 64 * 1024 * 1024
 FOLDERS = ("routes", "peers", "locks")
-
-
 _MOST_NAMES = 500  # in one argv
 
 
@@ -32,11 +32,24 @@ class Call(NamedTuple):
         return process.spawn_handler(handler, [*inherited(self.settings, self.token_file), *words],
                                      state_dir=self.settings.state_dir, stdin=stdin, environ=environ)
 
+    def reconcile(self, names: Collection[str]) -> subprocess.Popen[bytes] | None:
+        """Start a reconcile of these services; of very many, a sweep, which observes all of them at once.
 
-    def reconcile(self, names: Collection[str]) -> subprocess.Popen[bytes]:
-        """Start a reconcile of these services; of very many, a sweep, which observes all of them at once."""
-        words = sorted(names) if len(names) <= _MOST_NAMES else ["--sweep"]
-        return self.spawn("lictor-reconcile", *words)
+        Events come in swarms, so that no process is started for a service on which another one works. None: for none.
+        """
+        if len(names) > _MOST_NAMES:
+            return self.spawn("lictor-reconcile", "--sweep")
+        due = [name for name in sorted(names) if not self.leaves_to_another(name)]
+        return self.spawn("lictor-reconcile", *due) if due else None
+
+    def leaves_to_another(self, name: str) -> bool:
+        """Leave a service to the process that works on it, and looks once more; False: there is none.
+
+        Of a service that this node only routes, other nodes are told by whoever hears of it first.
+        """
+        state_dir = self.settings.state_dir
+        return model.is_name(name) and not route_store.is_only_routed(state_dir, name) and (
+            process_lock.is_left_to_another(state_dir, name))
 
 
 def inherited(settings: Settings, token_file: str | None) -> list[str]:

@@ -12,7 +12,7 @@ from lictor.events import keys_watch, script, timer
 from lictor.planner import scheduled
 from lictor.planner.actions import Hold, Warn, describe
 from lictor.planner.observation import Observation
-from lictor.reconcile import loop, observe, observer_health, responsibility
+from lictor.reconcile import forgetting, loop, observe, observer_health, responsibility
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.routing import announce, follow, nginx, route_store
@@ -60,6 +60,8 @@ def look(call: script.Call) -> timer.Summary:
         *_attempt("other nodes do not hear what nginx serves",
                   lambda: announce.tell(context.client, settings.state_dir, context.node,
                                         route_store.names(settings.state_dir))),
+        *_attempt("removed services are not forgotten",
+                  lambda: forgetting.forget_removed(context, keys, clock.read(settings.state_dir))),
     ]
     readings, broken = observe.everything(context, entries, {key: entry.value for key, entry in keys.items()})
     own = {name: reading for name, reading in readings.items()

@@ -11,7 +11,7 @@ from lictor import errors, model
 from lictor.adapters import clock, files, log, process
 from lictor.adapters.text import printable
 from lictor.events import script
-from lictor.reconcile import observer_health, process_lock
+from lictor.reconcile import observer_health
 from lictor.routing import route_store
 from lictor.spec import plain_tables
 from lictor.spec.settings import Settings
@@ -60,8 +60,8 @@ def answer(call: script.Call) -> int:
 def reconcile(call: script.Call, names: list[str]) -> int:
     """Reconcile these services, as far as this process is needed for it; returns the worst exit code.
 
-    Events come in swarms. A service on which another process works is left to that process, by a marker. Of a service
-    that this node only routes, the other nodes are told what nginx serves.
+    A service on which another process works is left to that one. Of a service that this node only routes, the other
+    nodes are told what nginx serves.
     """
     state_dir = call.settings.state_dir
     only_routed = {name for name in names if model.is_name(name) and route_store.is_only_routed(state_dir, name)}
@@ -70,8 +70,7 @@ def reconcile(call: script.Call, names: list[str]) -> int:
         from lictor.routing import announce
 
         code = announce.report(state_dir, call.token_file, only_routed)
-    own = [name for name in names if name not in only_routed and not (
-        model.is_name(name) and process_lock.is_left_to_another(state_dir, name))]
+    own = [name for name in names if name not in only_routed and not call.leaves_to_another(name)]
     if own:
         from lictor.reconcile import loop
 

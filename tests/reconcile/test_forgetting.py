@@ -1,0 +1,64 @@
+"""What belonged to a service that was removed long ago goes; what may still be wanted stays."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lictor import model
+from lictor.adapters.consul.client import Client
+from lictor.events import keys_watch
+from lictor.reconcile import forgetting
+from lictor.reconcile.context import Context
+from lictor.spec.settings import Settings
+
+from lab.consul import Consul
+
+NOW = 2_000_000_000.0
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+def context(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
+    return Context(Settings(state_dir=str(tmp_path), nginx=None), Client.connect(), "node-1")
+
+
+def put_service(consul: Consul, name: str, *keys: str, days: float, state: bool = False) -> None:
+    """A service whose last record is so many days old, with these keys below services/."""
+    consul.put(f"lictor/history/{name}/{int((NOW - days * DAY_S - 9) * 1e6):016d}", "{}")
+    consul.put(f"lictor/history/{name}/{int((NOW - days * DAY_S) * 1e6):016d}", "{}")
+    consul.put(f"lictor/nodes/{name}/node-1", "[]")
+    for key in keys:
+        consul.put(f"services/{name}/{key}", "")
+    if state:
+        consul.put(f"lictor/state/{name}", "{}")
+
+
+def look(context: Context, now: float = NOW) -> set[str]:
+    """Forget, and return the services of which a record is left."""
+    forgetting.forget_removed(context, keys_watch.read_keys(context.client, "services/"), model.Clock(now))
+    return {key.split("/")[2] for key in context.client.keys("lictor/history/")}
+
+
+def test_only_services_that_were_removed_long_ago_are_forgotten(consul: Consul, context: Context) -> None:
+    put_service(consul, "old", "removed", days=31)
+    put_service(consul, "vanished", days=31)  # nobody removed it, and not even its state is left
+    put_service(consul, "recent", "removed", days=29)
+    put_service(consul, "again", "removed", "spec", days=31)
+    put_service(consul, "foreign", "removed", "instances", days=31)  # another program's key may mean something to it
+    put_service(consul, "held", days=31, state=True)
+    consul.put("lictor/history/damaged/x", "{}")
+    assert look(context) == {"recent", "again", "foreign", "held", "damaged"}
+    left = set(context.client.keys("lictor/nodes/")) | set(context.client.keys("services/"))
+    assert not {key for key in left if "/old/" in key or "/vanished/" in key}
+    assert context.client.keys("services/recent/") == ["services/recent/removed"]
+
+
+def test_it_looks_once_a_day_whatever_stands_in_its_file(consul: Consul, context: Context) -> None:
+    put_service(consul, "first", "removed", days=31)
+    assert look(context) == set()
+    put_service(consul, "second", "removed", days=31)
+    assert look(context, NOW + DAY_S / 2) == {"second"}
+    Path(context.settings.state_dir, "forgotten.json").write_text(json.dumps({"at": "never"}))
+    assert look(context, NOW + DAY_S / 2) == set()
