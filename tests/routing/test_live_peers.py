@@ -336,7 +336,7 @@ def test_subrequests_whose_end_nobody_learns_are_not_counted(books: Settings, ng
     nginx.send(signal.SIGHUP)
     with Backend("a") as a:
         set_peers(books, a.port)
-        wait_for(lambda: nginx.get("/mine")[0] == 200, "it is there")
+        wait_for(lambda: {nginx.get("/mine")[0] for _ in range(20)} == {200}, "no worker from before accepts any more")
         assert {nginx.get(path)[0] for path in 20 * ("/mine", "/books")} == {200}
         wait_for(lambda: in_flight(books, a.port) == 0, "nothing is in flight")
 
