@@ -14,29 +14,13 @@ from lictor.adapters import heartbeat as heartbeats
 from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
-from support.paths import REPOSITORY
-from support.registrar import Start, heartbeat
-
-MASTER = "11111111-1111-1111-1111-111111111111"
+from support.registrar import Start, guarded_consul, heartbeat, make_token
 
 
 @pytest.fixture
 def consul(tmp_path: Path) -> Iterator[Consul]:
-    consul = Consul(str(tmp_path / "consul"), token=MASTER, keep_data=True, config={"acl": {
-        "enabled": True, "default_policy": "deny", "token_ttl": "1s", "policy_ttl": "1s",
-        "tokens": {"master": MASTER, "agent": MASTER}}})
-    try:
-        consul.start()
-        wait_for(lambda: consul.request("GET", "/v1/acl/policies"), "ACLs are up")
-        rules = (REPOSITORY / "consul.d/acl/lictor-registrar.hcl").read_text()
-        consul.request("PUT", "/v1/acl/policy", {"Name": "lictor-registrar", "Rules": rules})
+    with guarded_consul(tmp_path / "consul") as consul:
         yield consul
-    finally:
-        consul.stop()
-
-
-def make_token(consul: Consul) -> dict[str, Any]:
-    return dict(consul.request("PUT", "/v1/acl/token", {"Policies": [{"Name": "lictor-registrar"}]}))
 
 
 def delete_token(consul: Consul, token: dict[str, Any]) -> None:

@@ -2,39 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
-from support.paths import REPOSITORY
-from support.registrar import Start
+from support.registrar import Start, guarded_consul, make_token
 
-MASTER = "11111111-1111-1111-1111-111111111111"
 CHECK = {"SERVICE_NAME": "books", "SERVICE_CHECK_HTTP": "/health", "SERVICE_CHECK_INTERVAL": "300ms"}
 
 
 @pytest.fixture
 def consul(tmp_path: Path) -> Iterator[Consul]:
-    """A Consul that denies by default, and forgets at once what a token may."""
-    consul = Consul(str(tmp_path / "consul"), token=MASTER, keep_data=True, config={"acl": {
-        "enabled": True, "default_policy": "deny", "token_ttl": "1s", "policy_ttl": "1s",
-        "tokens": {"master": MASTER, "agent": MASTER}}})
-    try:
-        consul.start()
-        wait_for(lambda: consul.request("GET", "/v1/acl/policies"), "ACLs are up")
+    with guarded_consul(tmp_path / "consul") as consul:
         yield consul
-    finally:
-        consul.stop()
-
-
-def make_token(consul: Consul) -> dict[str, Any]:
-    """Make a token that may what the registrar needs."""
-    rules = (REPOSITORY / "consul.d/acl/lictor-registrar.hcl").read_text()
-    policy = consul.request("PUT", "/v1/acl/policy", {"Name": "lictor-registrar", "Rules": rules})
-    return dict(consul.request("PUT", "/v1/acl/token", {"Policies": [{"ID": policy["ID"]}]}))
 
 
 def status(consul: Consul, path: str) -> str:

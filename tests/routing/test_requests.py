@@ -3,9 +3,8 @@
 import http.client
 import json
 import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +18,26 @@ from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Settings
 
 from lab.nginx import Nginx
+from support.backend import Backend
 from support.modes import in_both_modes
 from support.paths import text_of
 from support.routed import with_nginx
 
 
-class Echo(ThreadingHTTPServer):
+class Echo(Backend):
     """Answers with the headers that it got."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    protocol = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            body = json.dumps({key.lower(): value for key, value in self.headers.items()}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
+    def make_body(self, headers: Message) -> bytes:
+        return json.dumps({key.lower(): value for key, value in headers.items()}).encode()
 
 
 @pytest.fixture
 def echo() -> Iterator[int]:
     """The port of a service that answers with the headers that it got."""
-    server = Echo(("127.0.0.1", 0), Echo.Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
+    with Echo("echo") as server:
+        yield server.port
 
 
 @pytest.fixture

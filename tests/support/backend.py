@@ -2,17 +2,23 @@
 
 import json
 import threading
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Backend:
     """Answers every GET as the lab's books-service does; use as `with Backend("a") as backend`."""
 
+    protocol = "HTTP/1.0"
+
     def __init__(self, name: str) -> None:
-        body = json.dumps({"instance": name, "boot": "1"}).encode()
+        make_body = self.make_body
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = self.protocol
+
             def do_GET(self) -> None:
+                body = make_body(self.headers)
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -24,6 +30,10 @@ class Backend:
         self.name = name
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port: int = self.server.server_address[1]
+
+    def make_body(self, _headers: Message) -> bytes:
+        """Make the answer to a request with these headers."""
+        return json.dumps({"instance": self.name, "boot": "1"}).encode()
 
     def __enter__(self) -> "Backend":
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()

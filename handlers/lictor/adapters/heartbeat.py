@@ -21,7 +21,7 @@ class Refusal(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
-    """What the registrar last wrote: trouble keeps it from all of its work, a refusal from a part."""
+    """The last words of the registrar: trouble keeps it from all of its work, a refusal from a part."""
 
     at: float  # epoch seconds
     engine: str = ""

@@ -56,7 +56,7 @@ def read_status(context: Context) -> list[Status]:
     grouped, unknown = group_by_service({key: each.value for key, each in client.tree(prefix).items()}, prefix)
     entries, states = client.everything(), StateStore(client).read_all()
     nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context)
-    lictor_nodes = frozenset(entry["Node"]["Node"] for entry in entries.get("lictor", []))
+    lictor_nodes = responsibility.name_nodes(entries.get("lictor", []))
     specs = specs_of(grouped)
 
     def read_row(name: str) -> Status | None:
@@ -159,7 +159,7 @@ def _deviation(facts: _Facts, spec: Spec) -> str:
 def read_troubles(context: Context, rows: list[Status]) -> dict[str, list[str]]:
     """Read what the checks of lictor say on its nodes beyond the rows: the nodes, by what they say.
 
-    What a warning says of a service is what its row says, and what that is converging to.
+    A warning about a service is left out: its row says the same, as it is now.
     """
     shown = {f"{row.name}: {problem}" for row in rows for problem in row.problems}
     of_services = tuple(f"{row.name}: " for row in rows)

@@ -77,7 +77,7 @@ def look(call: script.Call) -> timer.Summary:
 def _orphaned(context: Context, entries: Mapping[str, list[dict[str, Any]]], observations: Mapping[str, Observation],
               own: Iterable[str]) -> list[str]:
     """Explain for which services no node acts. All nodes of Consul are only asked for if a service names another."""
-    lictor_nodes = frozenset(entry["Node"]["Node"] for entry in entries.get("lictor", []))
+    lictor_nodes = responsibility.name_nodes(entries.get("lictor", []))
     doubtful = [each for name, each in observations.items() if name not in own and each.spec.node not in lictor_nodes]
     nodes = context.client.nodes() if any(each.spec.node for each in doubtful) else frozenset()
     texts = {each.desired.name: responsibility.describe_nobody(each.desired, each.instances, nodes, lictor_nodes)

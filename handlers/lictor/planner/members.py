@@ -49,7 +49,7 @@ class Member(NamedTuple):
 
     @property
     def evidence(self) -> str:
-        """What its failing check printed, or why it has none, to be put behind a reason."""
+        """The words of its failing check, or why it has none, to be put behind a reason."""
         words = self.instance.output if self.instance else self.unregistered
         return f": {words}" if words else ""
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from lictor import model
 from lictor.adapters import heartbeat
@@ -75,8 +76,12 @@ def read_nobody(client: Client, service: Desired, instances: Iterable[model.Inst
     """Ask Consul, and explain why no node acts for a service as `describe_nobody` does."""
     if not service.spec or not service.spec.node:
         return ""
-    lictor_nodes = frozenset(entry["Node"]["Node"] for entry in client.health("lictor"))
-    return describe_nobody(service, instances, client.nodes(), lictor_nodes)
+    return describe_nobody(service, instances, client.nodes(), name_nodes(client.health("lictor")))
+
+
+def name_nodes(entries: Iterable[dict[str, Any]]) -> frozenset[str]:
+    """Name the nodes of a service's entries, as those of the service `lictor` of its own nodes."""
+    return frozenset(entry["Node"]["Node"] for entry in entries)
 
 
 def describe_strays(context: Context, observation: Observation) -> str:

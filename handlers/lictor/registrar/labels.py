@@ -1,4 +1,4 @@
-"""What a container says of its registration: SERVICE_* labels and variables, by registrator's conventions. Pure.
+"""A container's settings of its registration: SERVICE_* labels and variables, by registrator's conventions. Pure.
 
 They are hostile until they are validated. White space around a value is no part of it, and is stripped here only.
 """
@@ -25,8 +25,8 @@ _LONGEST_TAG = 4096
 def read_settings(container: Mapping[str, Any], image: Mapping[str, Any] | None) -> dict[str, str]:
     """Collect all SERVICE_* by lower-case key without the prefix; a label wins over a variable, as with registrator.
 
-    What `image` (the image's configuration) has too counts for nothing. A container that lictor started is described
-    by the labels that lictor set alone, so that no image can redirect it.
+    A setting that `image` (the image's configuration) has too counts for nothing. A container that lictor started is
+    described by the labels that lictor set alone, so that no image can redirect it.
     """
     labels = container["Config"].get("Labels") or {}
     if is_own(container):

@@ -145,7 +145,7 @@ def _empty_servers(conf_dir: str, changes: Mapping[str, str | None]) -> Iterator
 
 
 def _has_servers(conf_dir: str, changes: Mapping[str, str | None]) -> bool:
-    """Whether a host has a server once the changes are made."""
+    """Decide whether a host has a server once the changes are made."""
     present = {f"servers/{each}": "" for each in os.listdir(os.path.join(conf_dir, "servers"))}
     return any(text is not None for path, text in {**present, **changes}.items()
                if os.path.dirname(path) == "servers" and path.endswith(".conf") and path != DEFAULT_SERVER)

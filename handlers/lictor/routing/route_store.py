@@ -67,7 +67,7 @@ def from_table(table: Any) -> PublishedRoute | None:
 
 
 def _is_sound(found: PublishedRoute) -> bool:
-    """Whether each value is of the kind that others compute with."""
+    """Decide whether each value is of the kind that others compute with."""
     texts = [*(text for pair in (*found.instances, *found.ailing) for text in pair), *(each[0] for each in found.peers)]
     numbers = [*(number for each in found.peers for number in each[1:]), found.consul_index, found.generation]
     times = [each for each in (found.empty_since, found.refusal and found.refusal.until) if each is not None]
@@ -120,7 +120,7 @@ def is_refused(route: dict[str, Any], mode: str, published: PublishedRoute) -> b
 
 
 def is_frozen(published: PublishedRoute) -> bool:
-    """Whether nginx cannot be given the peers that were decided, as the files that it confirmed take none."""
+    """Decide whether nginx cannot be given the peers that were decided: the files that it confirmed take none."""
     place = published.places[0]
     return bool(published.refusal and published.refusal.is_frozen and place and not published.confirmed)
 
@@ -158,7 +158,7 @@ def _listeners(state_dir: str) -> set[Endpoint]:
 
 
 def _is_local(address: str) -> bool:
-    """Whether the address is one of this machine's. That it can be bound says nothing where ip_nonlocal_bind is set, as
+    """Decide whether the address is one of this machine's. To bind it shows nothing where ip_nonlocal_bind is set, as
     beside keepalived."""
     if ":" in address:
         import socket

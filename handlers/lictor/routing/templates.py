@@ -17,7 +17,7 @@ HEADER = conf_text.MARK + ", and written anew without asking; what it says is de
 
 _BALANCING = {"zone", "least_conn", "ip_hash", "hash", "random", "keepalive", "keepalive_requests", "keepalive_time",
               "keepalive_timeout"}
-# What proxies say of a request that they pass on: nobody is believed but those of the setting trusted_proxies.
+# Headers in which proxies describe a request that they pass on. Only those of the setting trusted_proxies are believed.
 _FORWARDED = ("Forwarded", *(f"X-Forwarded-{each}" for each in ("Host", "Port", "Prefix", "Scheme", "Server", "Ssl")))
 _SERVERS = {False: "include {{ peers_file }};",
             True: 'server 127.0.0.1:9; balancer_by_lua_block { lictor.balance("{{ name }}"); }'}

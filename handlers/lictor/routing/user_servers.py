@@ -153,8 +153,8 @@ def _listeners(arguments: list[str]) -> list[Listener]:
 
 
 def _takes_from(users: Listener, own: Listener) -> bool:
-    """Whether a server that listens there is asked where `own` listens: it is if it names one of the addresses of all.
-    What is on loopback alone is no client's."""
+    """Decide whether a server that listens there is asked where `own` listens: it is if it names one of the addresses
+    of all. A server on loopback alone is no client's."""
     address, port = users
     is_one_of_all = own[0] == ("::" if ":" in address else "") and not (address.startswith("127.") or address == "::1")
     return users == own or port == own[1] and is_one_of_all
