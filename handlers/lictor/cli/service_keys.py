@@ -96,7 +96,7 @@ def apply(context: Context, tables: list[tuple[str, Table]]) -> Iterator[str]:
         is_unchanged = change.old is not None and change.old.image == change.spec.image
         wins = f"; the key {own}image wins: {image}" if is_unchanged and image not in ("", change.spec.image) else ""
         refused = "".join(f"; but refused: {text}" for text in responsibility.list_refusals(context, change.spec))
-        yield _applied(change) + wins + outlook(client, read_service(client, prefix, change.spec.name)) + refused
+        yield _applied(change) + wins + _outlook(client, read_service(client, prefix, change.spec.name)) + refused
 
 
 def _change(client: Client, entries: dict[str, Entry], prefix: str, spec: Spec, table: Table) -> _Change:
@@ -114,11 +114,14 @@ def _applied(change: _Change) -> str:
     return f"{change.spec.name}: applied{node}; {'updated' if change.old else 'new'}"
 
 
-def outlook(client: Client, service: Existing) -> str:
+def _outlook(client: Client, service: Existing) -> str:
     """Say, behind what was written, why nothing comes of it for now; usually ""."""
-    spec, why_nobody = service.desired.spec, _why_nobody(client, service)
-    if why_nobody:
-        return f"; but {why_nobody}"
+    why_nobody = responsibility.read_nobody(client, service.desired, _instances(client, service))
+    return f"; but {why_nobody}" if why_nobody else _wait_ahead(client, service)
+
+
+def _wait_ahead(client: Client, service: Existing) -> str:
+    spec = service.desired.spec
     if service.desired.why_held:
         return f"; but on hold: {service.desired.why_held}"
     alive = client.alive_nodes()  # without the right to see nodes, it is empty
@@ -128,13 +131,9 @@ def outlook(client: Client, service: Existing) -> str:
 
 def require_actor(client: Client, service: Existing) -> None:
     """Refuse what no node would carry out."""
-    why_nobody = _why_nobody(client, service)
+    why_nobody = responsibility.read_nobody(client, service.desired, _instances(client, service))
     if why_nobody:
         raise errors.Refused(f"{service.desired.name}: {why_nobody}")
-
-
-def _why_nobody(client: Client, service: Existing) -> str:
-    return responsibility.read_nobody(client, service.desired, _instances(client, service))
 
 
 def _instances(client: Client, service: Existing) -> list[model.Instance]:
@@ -168,8 +167,9 @@ def scale(client: Client, prefix: str, name: str, count: str) -> str:
         raise errors.Refused(f"{key}: {error}") from error
     entry = service.keys.get(key)
     require_actor(client, service)
+    wait_ahead = _wait_ahead(client, service)  # read before: who is told of a failure after +1 would add another one
     client.put(key, str(target), cas=(entry.modify_index if entry else 0) if is_relative else None)
-    return f"{target} desired{outlook(client, service)}"
+    return f"{target} desired{wait_ahead}"
 
 
 def remove(client: Client, prefix: str, name: str) -> str:
@@ -178,10 +178,13 @@ def remove(client: Client, prefix: str, name: str) -> str:
     Returns what comes of it, in words. If containers run where no node ends them, it is refused.
     """
     service = _known(client, prefix, name)
-    if _instances(client, service):
-        require_actor(client, service)
+    instances = _instances(client, service)
+    why_nobody = responsibility.read_nobody(client, service.desired, instances)
+    if why_nobody and instances:
+        raise errors.Refused(f"{name}: {why_nobody}")
+    but = f"; but {why_nobody}" if why_nobody else _wait_ahead(client, service)
     client.put(f"{prefix}{name}/removed", "")
-    return f"is being removed{outlook(client, service)}"
+    return f"is being removed{but}"
 
 
 def hold(client: Client, prefix: str, name: str, why: str) -> None:
