@@ -104,6 +104,38 @@ token_file = "{token}"
         follow_through(node, "webhook", program)
 
 
+def test_what_no_node_carries_out_is_refused_and_said_everywhere(start: Callable[[str], Node], program: Path) -> None:
+    """For each of the engines whose orders a node gives; until the settings of one have `[command]`."""
+    node, lacking = start(""), {"command": "has [command]", "webhook": "has [webhook]", "swarm": "is a manager of a"}
+    node.wait_for(lambda: node.consul.get("lictor/acts/node-1"), "it is known")
+    nobody = {f"books-{each}": f"nobody acts: no node with lictor (node-1) {lacking[each]}" for each in lacking}
+    for engine in lacking:
+        path = program.parent / engine
+        path.write_text(json.dumps({**SPEC, "name": f"books-{engine}", "engine": engine}))
+        done = node.run("apply", str(path))
+        assert done.returncode == 0 and f"applied; new; but {nobody[f'books-{engine}']}" in done.stdout, done
+    for name, said in nobody.items():
+        for words in (("scale", name, "3"), ("deploy", name, "books:2"), ("deploy", name, "books:2", "--wait")):
+            done = node.run(*words)
+            assert done.returncode == 1 and f"{name}: {said}" in done.stderr, done
+        assert node.run("plan", name).returncode == 3 and said in node.run("plan").stdout
+    examined, rows = node.run("doctor").stdout, json.loads(node.run("status", "--json").stdout)
+    assert all(f"{name}: {said}" in examined for name, said in nobody.items())
+    assert all(row["says"].startswith(nobody[row["name"]]) and row["nobody"] == row["says"] for row in rows)
+
+    def check() -> str:
+        return str(node.consul.request("GET", "/v1/agent/checks")["lictor-reconcile"]["Output"])
+    node.wait_for(lambda: all(f"{name}: {said}" in check() for name, said in nobody.items()), "the check says it")
+    for name in ("books-webhook", "books-swarm"):
+        assert "; but nobody acts" in node.run("remove", name).stdout
+    template = json.dumps([str(program), "{name}", "{replicas}", "{color}", "{image}"])
+    with open(node.settings_path, "a") as file:
+        file.write(f"[command]\nscale = {template}\n")
+    node.wait_for(lambda: json.loads(node.run("status", "--json").stdout)[0]["nobody"] == "", "one acts now")
+    assert node.run("scale", "books-command", "3").returncode == 0
+    node.wait_for(lambda: len(node.consul.passing("books-command-blue")) == 3, "it acts")
+
+
 def follow_through(node: Node, engine: str, program: Path) -> None:
     """From nothing to two, to four, to another release, and past one that never passes."""
     node.write_and_apply({**SPEC, "engine": engine})

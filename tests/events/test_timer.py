@@ -245,6 +245,36 @@ def test_a_service_of_a_node_that_consul_does_not_know_is_told_of_by_all(consul:
     assert doctor._finding(finding, None).detail.startswith(said)
 
 
+@pytest.mark.parametrize("damage", ["", "[1]", "{", '{"command": "yes", "webhook": 1}', "[" * 100_000])
+def test_what_no_node_gives_orders_for_is_told_of(consul: Consul, call: script.Call, monkeypatch: pytest.MonkeyPatch,
+                                                  damage: str) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    consul.register({"Name": "lictor", "ID": "lictor"})
+    consul.put("lictor/acts/node-1", damage)
+    for engine in ("command", "webhook", "swarm"):
+        put(consul, engine, engine=engine, node="")
+    survey.look(call)
+    assert [each.partition(" (")[0] for each in survey.look(call).problems] == [
+        f"{engine}: nobody acts: no node with lictor" for engine in ("command", "swarm", "webhook")]
+    told = consul.get("lictor/acts/node-1")
+    assert json.loads(told or "") == {"swarm": False, "command": False, "webhook": False}
+    consul.put("services/webhook/removed", "")  # there is no instance: nobody has to do anything
+    given = call._replace(settings=call.settings._replace(command=Command(("/bin/true", "{name}", "{replicas}"))))
+    assert [each.partition(":")[0] for each in survey.look(given).problems] == ["swarm"]
+    assert survey.look(call).problems[0].startswith("command: nobody acts: no node with lictor (node-1) has [command]")
+
+
+def test_an_engine_that_is_only_away_is_no_news(consul: Consul, call: script.Call,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    heartbeat.write(call.settings.state_dir, heartbeat.Heartbeat(time.time()))  # so there is an engine
+    survey.look(call)
+    assert json.loads(consul.get("lictor/acts/node-1") or "") == {"command": False, "webhook": False}
+    consul.put("lictor/acts/node-1", '{"swarm": true}')
+    survey.look(call)
+    assert json.loads(consul.get("lictor/acts/node-1") or "") == {"swarm": True, "command": False, "webhook": False}
+
+
 def test_status_says_what_cannot_be_known_and_what_is_refused(consul: Consul, call: script.Call) -> None:
     put(consul, "portless", port=None, route=None)
     put(consul, "books")

@@ -6,7 +6,7 @@ import pytest
 
 from lictor import model
 from lictor.planner.desired import Desired
-from lictor.reconcile import responsibility
+from lictor.reconcile import actors, responsibility
 from lictor.spec.service_spec import Spec
 
 
@@ -36,5 +36,31 @@ def test_nobody_acts_for_a_service_whose_node_is_not_there(
         said: str) -> None:
     spec = Spec(name="books", engine=engine, node=node, image="books:1")
     service = Desired("books", spec, {}, 1, "", "", "", False, ())
-    text = responsibility.describe_nobody(service, instances, frozenset(nodes), frozenset(lictor_nodes))
+    text = responsibility.describe_nobody(service, instances, frozenset(nodes), frozenset(lictor_nodes), {})
+    assert text.startswith(said) and bool(text) == bool(said)
+
+
+@pytest.mark.parametrize(("engine", "lictor_nodes", "acts", "said"), [
+    ("command", ["a", "b"], {"a": {"command": False}, "b": {"command": False}},
+     "nobody acts: no node with lictor (a, b) has [command] in its settings. Nothing is started, healed or removed "
+     "until one has"),
+    ("webhook", ["a"], {"a": {"command": True, "webhook": False}},
+     "nobody acts: no node with lictor (a) has [webhook] in its settings."),
+    ("swarm", ["a"], {"a": {"swarm": False}},
+     "nobody acts: no node with lictor (a) is a manager of a Swarm. Nothing is started, healed or removed until one "
+     "is"),
+    ("command", [*"abcdef"], {each: {"command": False} for each in "abcdef"},
+     "nobody acts: no node with lictor (a, b, c, d, e, ...) has"),
+    ("command", ["a", "b"], {"a": {"command": False}, "b": {"command": True}}, ""),
+    ("command", ["a", "b"], {"a": {"command": False}}, ""),  # an older lictor tells nothing
+    ("swarm", ["a"], {"a": {"command": False}}, ""),  # its engine could not be asked yet
+    ("command", ["a"], {"a": {"command": False}, "gone": {"command": True}},  # which left Consul since
+     "nobody acts: no node with lictor (a) has [command]"),
+    ("command", [], {"a": {"command": False}}, ""),  # the token may not see the service lictor
+    ("none", ["a"], {"a": {"command": False}}, ""),
+])
+def test_nobody_acts_for_a_scheduler_s_service_if_every_node_said_so(
+        engine: str, lictor_nodes: list[str], acts: actors.Acts, said: str) -> None:
+    service = Desired("books", Spec(name="books", engine=engine, image="books:1"), {}, 1, "", "", "", False, ())
+    text = responsibility.describe_nobody(service, [], frozenset("ab"), frozenset(lictor_nodes), acts)
     assert text.startswith(said) and bool(text) == bool(said)

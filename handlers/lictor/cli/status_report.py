@@ -10,7 +10,7 @@ from lictor.planner import backoff
 from lictor.planner.actions import KINDS_OF_ACTS, describe
 from lictor.planner.desired import Desired, specs_of
 from lictor.planner.service_state import State
-from lictor.reconcile import act, history, observe, responsibility
+from lictor.reconcile import act, actors, history, observe, responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce
@@ -56,7 +56,7 @@ def read_status(context: Context) -> list[Status]:
     grouped, unknown = group_by_service({key: each.value for key, each in client.tree(prefix).items()}, prefix)
     entries, states = client.everything(), StateStore(client).read_all()
     nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context)
-    lictor_nodes = responsibility.name_nodes(entries.get("lictor", []))
+    lictor_nodes, acts = responsibility.name_nodes(entries.get("lictor", [])), actors.read(client)
     specs = specs_of(grouped)
 
     def read_row(name: str) -> Status | None:
@@ -66,7 +66,7 @@ def read_status(context: Context) -> list[Status]:
         instances = [group[0] for group in groups]
         if service.removed and not (instances and service.spec and service.spec.engine != "none"):
             return None
-        why_nobody = responsibility.describe_nobody(service, instances, nodes, lictor_nodes)
+        why_nobody = responsibility.describe_nobody(service, instances, nodes, lictor_nodes, acts)
         receiving = [group[0] for group in groups if all(map(_may_receive, group))]
         return _status(_Facts(service, state, instances, receiving, {each.image for each in instances} - {""},
                               nginx_nodes.get(name, []), alive, why_nobody))
@@ -181,8 +181,10 @@ def decide_now(context: Context, name: str) -> list[dict[str, Any]]:
     """
     reading = observe.settled(context, name, {})
     desired = reading.observation.desired
-    if desired.spec and not responsibility.acts_here(context, desired):
-        why_nobody = responsibility.read_nobody(context.client, desired, reading.observation.instances)
+    scheduler, is_own = reading.observation.scheduler, responsibility.acts_here(context, desired)
+    why_nobody = "" if (scheduler.takes_orders if scheduler else is_own) else responsibility.read_nobody(
+        context.client, desired, reading.observation.instances)
+    if desired.spec and (why_nobody or not is_own):
         return [{"service": name, "kind": "nobody" if why_nobody else "none", "container": "",
                  "reason": why_nobody or _who_acts(desired.spec, context.node)}]
     return [{"service": name, "kind": action.kind, "container": action.container, "reason": action.reason}

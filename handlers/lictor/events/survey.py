@@ -12,7 +12,7 @@ from lictor.events import keys_watch, script, timer
 from lictor.planner import scheduled
 from lictor.planner.actions import Hold, Warn, describe
 from lictor.planner.observation import Observation
-from lictor.reconcile import forgetting, loop, observe, observer_health, responsibility
+from lictor.reconcile import actors, forgetting, loop, observe, observer_health, responsibility
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.routing import announce, follow, nginx, route_store
@@ -66,6 +66,8 @@ def look(call: script.Call) -> timer.Summary:
     readings, broken = observe.everything(context, entries, {key: entry.value for key, entry in keys.items()})
     own = {name: reading for name, reading in readings.items()
            if responsibility.acts_here(context, reading.observation.desired)}
+    used = {reading.observation.spec.engine for reading in readings.values()}
+    trouble += _attempt("other nodes do not hear for which engines this one acts", lambda: actors.tell(context, used))
     trouble += _registrar_trouble(settings, is_needed=bool(own))
     todo = [name for name, reading in own.items() if _needs_work(reading)]
     observations = {name: reading.observation for name, reading in readings.items()}
@@ -76,11 +78,16 @@ def look(call: script.Call) -> timer.Summary:
 
 def _orphaned(context: Context, entries: Mapping[str, list[dict[str, Any]]], observations: Mapping[str, Observation],
               own: Iterable[str]) -> list[str]:
-    """Explain for which services no node acts. All nodes of Consul are only asked for if a service names another."""
+    """Explain for which services no node acts. Consul is asked for its nodes, and for what they told, only if need be.
+
+    A removed service without an instance needs nobody.
+    """
     lictor_nodes = responsibility.name_nodes(entries.get("lictor", []))
-    doubtful = [each for name, each in observations.items() if name not in own and each.spec.node not in lictor_nodes]
+    doubtful = [each for name, each in observations.items() if (each.instances or not each.desired.removed) and not (
+        each.scheduler.takes_orders if each.scheduler else name in own or each.spec.node in lictor_nodes)]
     nodes = context.client.nodes() if any(each.spec.node for each in doubtful) else frozenset()
-    texts = {each.desired.name: responsibility.describe_nobody(each.desired, each.instances, nodes, lictor_nodes)
+    acts = actors.read(context.client) if any(each.scheduler for each in doubtful) else {}
+    texts = {each.desired.name: responsibility.describe_nobody(each.desired, each.instances, nodes, lictor_nodes, acts)
              for each in doubtful}
     return [f"{name}: {text}" for name, text in texts.items() if text]
 

@@ -11,9 +11,12 @@ from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
 from lictor.planner.desired import Desired, desired
 from lictor.planner.observation import Observation
 from lictor.planner.service_state import State
+from lictor.reconcile import actors
 from lictor.reconcile.context import Context
 from lictor.spec import allow
-from lictor.spec.service_spec import Spec
+from lictor.spec.service_spec import DELEGATED, Spec
+
+_SHOWN_NODES = 5
 
 
 def read_desired(context: Context, name: str, keys: Mapping[str, bytes], state: State,
@@ -54,12 +57,16 @@ def reports_here(service: Desired, node: str) -> bool:
 
 
 def describe_nobody(service: Desired, instances: Iterable[model.Instance], nodes: frozenset[str],
-                    lictor_nodes: frozenset[str]) -> str:
-    """Explain why no node acts for a service whose containers belong to one node; "" if its node acts, or may act.
+                    lictor_nodes: frozenset[str], acts: actors.Acts) -> str:
+    """Explain why no node acts for a service; "" if one acts, or may act.
 
-    `nodes` are those in Consul, `lictor_nodes` those with a service `lictor`; none: the token may not see them.
+    `nodes` are those in Consul, `lictor_nodes` those with a service `lictor`; none: the token may not see them. `acts`
+    is what these have told of their schedulers.
     """
     spec = service.spec
+    if spec and spec.engine in SCHEDULERS and lictor_nodes:
+        may_act = any(acts.get(node, {}).get(spec.engine, True) for node in lictor_nodes)
+        return "" if may_act else _describe_no_orders(spec.engine, lictor_nodes)
     if spec is None or spec.engine not in CONTAINER_ENGINES or not nodes or spec.node in lictor_nodes:
         return ""
     if spec.node in nodes:
@@ -72,11 +79,20 @@ def describe_nobody(service: Desired, instances: Iterable[model.Instance], nodes
             "with `node: NEW-NAME`")
 
 
+def _describe_no_orders(engine: str, lictor_nodes: frozenset[str]) -> str:
+    lacking = f"has [{engine}] in its settings" if engine in DELEGATED else "is a manager of a Swarm"
+    return (f"nobody acts: no node with lictor ({', '.join(sorted(lictor_nodes)[:_SHOWN_NODES])}"
+            f"{', ...' if len(lictor_nodes) > _SHOWN_NODES else ''}) {lacking}. Nothing is started, healed or removed "
+            f"until one {lacking.split()[0]}")
+
+
 def read_nobody(client: Client, service: Desired, instances: Iterable[model.Instance]) -> str:
     """Ask Consul, and explain why no node acts for a service as `describe_nobody` does."""
-    if not service.spec or not service.spec.node:
+    spec = service.spec
+    if not spec or not (spec.node or spec.engine in SCHEDULERS):
         return ""
-    return describe_nobody(service, instances, client.nodes(), name_nodes(client.health("lictor")))
+    nodes, acts = (frozenset[str](), actors.read(client)) if spec.engine in SCHEDULERS else (client.nodes(), {})
+    return describe_nobody(service, instances, nodes, name_nodes(client.health("lictor")), acts)
 
 
 def name_nodes(entries: Iterable[dict[str, Any]]) -> frozenset[str]:

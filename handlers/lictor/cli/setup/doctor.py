@@ -136,8 +136,8 @@ def _consul(settings: Settings, client: Client) -> Iterator[Probe]:
     yield Probe("descriptors", lambda: check_descriptors(settings, detect.read_agents_descriptors("/")), restart)
     yield Probe("timer", lambda: _timer(settings, client),
                 f"{restart}; with ACLs its default token needs the policy agent", "Consul")
-    yield Probe("services", lambda: _services(settings, client), "apply them with the name of a node that is there",
-                "Consul")
+    yield Probe("services", lambda: _services(settings, client), "apply them with the name of a node that is "
+                "there, or have a node act for their engine", "Consul")
     rights: dict[str, Callable[[], object]] = {
         f"read {settings.prefix}": lambda: client.get(f"{settings.prefix}{_PROBE}"),
         f"write {settings.prefix}": lambda: client.put(f"{settings.prefix}{_PROBE}", "", cas=_NEVER),

@@ -119,6 +119,7 @@ def _removed_todo(setup: _Setup) -> list[str]:
             if folder in setup.manifest.folders]
     if left:
         todo.append(f"then remove what the handlers left, which nothing else uses: rm -r {' '.join(left)}")
+    todo.append("then, for NODE this node's name in Consul: consul kv delete lictor/acts/NODE")
     if server:
         todo.append("then, so that no release waits for this nginx, for NODE its name in Consul: consul kv get -keys "
                     "-separator= lictor/nodes/ | grep '/NODE$' | xargs -rn1 consul kv delete")
