@@ -13,7 +13,8 @@ from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, keys_watch, script
 from lictor.routing import nginx
 from lictor.spec.allow import Allow
-from lictor.spec.keys import Key, known_services
+from lictor.spec.key_cache import Key
+from lictor.spec.keys import known_services
 from lictor.spec.settings import load_settings
 
 from lab.consul import Consul

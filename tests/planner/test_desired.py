@@ -8,7 +8,8 @@ from lictor import errors
 from lictor.planner import desired, service_state
 from lictor.planner.service_state import State
 from lictor.spec import service_spec
-from lictor.spec.keys import Key, changed_services, describe_unknown, group_by_service
+from lictor.spec.key_cache import Key
+from lictor.spec.keys import changed_services, describe_unknown, group_by_service
 
 from support.scene import state_of
 

@@ -49,6 +49,21 @@ def test_it_is_emptied_after_a_minute_neither_sooner_nor_hours_later(
     assert served(state_dir) == ()
 
 
+def test_a_clock_that_is_set_while_consul_is_asked_ends_no_hold(
+        state_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [NOW]
+
+    class Slow(Empty):
+        def health(self, service: str, *, consistent: bool = False) -> list[dict[str, Any]]:
+            now[0] = NOW + 10800
+            return []
+
+    monkeypatch.setattr(clock, "read", lambda _: Clock(now[0]))
+    monkeypatch.setattr("time.time", lambda: now[0])
+    follow._try_follow(state_dir, "books", None, Slow())
+    assert now == [NOW + 10800] and served(state_dir) == (PEER,)
+
+
 def sweep_at(state_dir: str, monkeypatch: pytest.MonkeyPatch, by_s: float, passed_s: float) -> None:
     now = NOW + by_s + passed_s
     monkeypatch.setattr(clock, "read", lambda _: Clock(now, NOW + by_s, by_s) if by_s else Clock(now))

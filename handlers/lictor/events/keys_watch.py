@@ -19,15 +19,8 @@ from lictor.planner.service_state import State
 from lictor.routing import route_store
 from lictor.routing.follow import refresh
 from lictor.spec.allow import refusals
-from lictor.spec.keys import (
-    Key,
-    KeyCache,
-    changed_services,
-    describe_unknown,
-    group_by_service,
-    read_cache,
-    write_cache,
-)
+from lictor.spec.key_cache import Key, KeyCache, read_cache, write_cache
+from lictor.spec.keys import changed_services, describe_unknown, group_by_service, services_of
 from lictor.spec.locations import claims, describe_claim
 from lictor.spec.settings import Settings
 
@@ -140,7 +133,7 @@ def _changed(settings: Settings, cache: KeyCache, keys: Mapping[str, Key]) -> se
     """Find the services to route again: changed ones, refused ones whose obstacle may be gone, and damaged routes; all
     of them, if the node allows others."""
     damaged = set(route_store.names(settings.state_dir)) - read_routes(settings).keys()
-    present = changed_services({}, keys, settings.prefix)
+    present = services_of(keys, settings.prefix)
     if cache.allowed != settings.allow.services:
         return present
     return changed_services(cache.keys, keys, settings.prefix) | (damaged | cache.refused.keys()) & present

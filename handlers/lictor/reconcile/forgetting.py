@@ -10,7 +10,7 @@ from lictor.planner import service_state
 from lictor.reconcile import history
 from lictor.reconcile.context import Context
 from lictor.routing import announce
-from lictor.spec.keys import Key
+from lictor.spec.key_cache import Key
 
 _KEPT_S = 30 * 86_400.0
 _EVERY_S = 86_400.0  # to list the whole history costs too much for each sweep

@@ -5,7 +5,6 @@ is imported where it is used.
 """
 
 import functools
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
@@ -102,10 +101,10 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
         if route is None:
             log.event("route", service=name, outcome="ignored", reason="lictor-scale has not written its route yet")
             return False
+        now = clock.read(state_dir)  # once: a clock that is set meanwhile ends no hold
         if published and published.empty_since:
-            since = clock.read(state_dir).since(published.empty_since)
-            published = published._replace(empty_since=since)
-        decision = _decide(state_dir, name, route, published, instances, index, connect)
+            published = published._replace(empty_since=now.since(published.empty_since))
+        decision = _decide(state_dir, name, route, published, instances, index, connect, now.now)
         if published is None or decision.kind == "publish":
             log.event("route", service=name, outcome="publish", peers=len(decision.peers), reason=decision.reason)
             published = (published or PublishedRoute((), ()))._replace(
@@ -115,7 +114,7 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
         elif decision.kind == "hold":
             if published.empty_since is None:
                 log.event("route", service=name, outcome="hold", peers=len(published.peers), reason=decision.reason)
-            empty_since = published.empty_since or time.time()
+            empty_since = published.empty_since or now.now
             route_store.note(state_dir, name, published._replace(empty_since=empty_since), index)
         else:
             route_store.note_unchanged(state_dir, name, published, decision, index)
@@ -123,21 +122,22 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
 
 
 def _decide(state_dir: str, name: str, route: dict[str, Any], published: PublishedRoute | None,
-            instances: Sequence[model.Instance] | None, index: int, connect: Callable[[], "Client"]) -> Decision:
+            instances: Sequence[model.Instance] | None, index: int, connect: Callable[[], "Client"],
+            now_s: float) -> Decision:
     """Decide on the instances, and on a consistent read if they are too old, or too few to be believed."""
     from lictor.adapters import heartbeat
 
     dead = heartbeat.read_dead(state_dir)
     living = _without(dead, instances or [])
     own = route_store.own_endpoints(state_dir, living)
-    decision = peers.decide(route, published, living, now_s=time.time(), certain=False, own=own)
+    decision = peers.decide(route, published, living, now_s=now_s, certain=False, own=own)
     is_late = published is not None and index < published.consul_index and decision.kind != "unchanged"
     if not route["removed"] and (instances is None or is_late or decision.kind == "confirm"):
         again = payload.instances(connect().health(route["service"], consistent=True))
         _log_skipped(name, again.skipped)
         living = _without(dead, again.instances)
         own = route_store.own_endpoints(state_dir, living)
-        decision = peers.decide(route, published, living, now_s=time.time(), certain=True, own=own)
+        decision = peers.decide(route, published, living, now_s=now_s, certain=True, own=own)
     if decision.kind != "unchanged" or index != HINT:
         _log_skipped(name, decision.refused)
     return decision

@@ -1,38 +1,18 @@
-"""The keys below services/, and this node's copy of them (keys.json in the state folder).
+"""The keys below services/: which service's they are, and which are no service's.
 
-Handlers that start often import this module, so it imports little.
+Handlers that start often import this module, so it imports little; what a key holds is nothing to it.
 """
 
 import os
-from collections.abc import Mapping, Sequence
-
-import msgspec
+from collections.abc import Iterable, Mapping, Sequence
 
 from lictor import model
 from lictor.adapters import files
 from lictor.spec.settings import Settings
 
-CACHE = "keys.json"
+CACHE = "keys.json"  # this node's copy of them, in the state folder; `key_cache` reads what they hold
 NAMES = ("spec", "replicas", "image", "color", "hold", "removed")
 _SHOWN_KEYS = 3
-
-
-class Key(msgspec.Struct, frozen=True):
-    """One key, as the watch delivers it."""
-
-    modify_index: int
-    value: bytes
-
-
-class KeyCache(msgspec.Struct, frozen=True):
-    """The content of keys.json; `watching` are the services of the watches that the agent runs."""
-
-    consul_index: int = 0
-    keys: dict[str, Key] = {}
-    watching: dict[str, str] = {}
-    allowed: tuple[str, ...] = ("*",)  # the services of [allow], by which the routes were made
-    reloaded_at: float = 0.0  # when the agent was reloaded last, in seconds since the start of the machine
-    refused: dict[str, str] = {}  # service -> why its route is not in force though its spec is sound
 
 
 def group_by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
@@ -66,24 +46,19 @@ def describe_unknown(unknown: Sequence[str], prefix: str) -> str:
             f"{prefix}NAME/KEY, where KEY is one of {', '.join(NAMES)}")
 
 
-def changed_services(old: Mapping[str, Key], new: Mapping[str, Key], prefix: str) -> set[str]:
+def changed_services(old: Mapping[str, object], new: Mapping[str, object], prefix: str) -> set[str]:
     """Name the services with a key that is new, changed or gone."""
-    differing = (_split(key, prefix) for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    return {name for name, rest in differing if model.is_name(name) and rest in NAMES}
+    return services_of((key for key in old.keys() | new.keys() if old.get(key) != new.get(key)), prefix)
+
+
+def services_of(keys: Iterable[str], prefix: str) -> set[str]:
+    """Name the services that have one of these keys."""
+    parts = (_split(key, prefix) for key in keys)
+    return {name for name, rest in parts if model.is_name(name) and rest in NAMES}
 
 
 def known_services(settings: Settings) -> set[str]:
     """Name all services that this node knows of."""
-    return changed_services({}, read_cache(settings).keys, settings.prefix)
-
-
-def read_cache(settings: Settings) -> KeyCache:
-    """Read the cache; an absent or damaged one counts as empty, so that all keys are new."""
-    try:
-        return msgspec.convert(files.read_json(os.path.join(settings.state_dir, CACHE)), KeyCache)
-    except msgspec.ValidationError:
-        return KeyCache()
-
-
-def write_cache(settings: Settings, cache: KeyCache) -> None:
-    files.write_json(os.path.join(settings.state_dir, CACHE), msgspec.to_builtins(cache))
+    cache = files.read_json(os.path.join(settings.state_dir, CACHE))
+    keys = cache.get("keys") if isinstance(cache, dict) else None
+    return services_of(keys, settings.prefix) if isinstance(keys, dict) else set()

@@ -1,0 +1,39 @@
+"""This node's copy of the keys below services/, as its routes were made from them."""
+
+import os
+
+import msgspec
+
+from lictor.adapters import files
+from lictor.spec.keys import CACHE
+from lictor.spec.settings import Settings
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One key, as the watch delivers it."""
+
+    modify_index: int
+    value: bytes
+
+
+class KeyCache(msgspec.Struct, frozen=True):
+    """The content of keys.json; `watching` are the services of the watches that the agent runs."""
+
+    consul_index: int = 0
+    keys: dict[str, Key] = {}
+    watching: dict[str, str] = {}
+    allowed: tuple[str, ...] = ("*",)  # the services of [allow], by which the routes were made
+    reloaded_at: float = 0.0  # when the agent was reloaded last, in seconds since the start of the machine
+    refused: dict[str, str] = {}  # service -> why its route is not in force though its spec is sound
+
+
+def read_cache(settings: Settings) -> KeyCache:
+    """Read the cache; an absent or damaged one counts as empty, so that all keys are new."""
+    try:
+        return msgspec.convert(files.read_json(os.path.join(settings.state_dir, CACHE)), KeyCache)
+    except msgspec.ValidationError:
+        return KeyCache()
+
+
+def write_cache(settings: Settings, cache: KeyCache) -> None:
+    files.write_json(os.path.join(settings.state_dir, CACHE), msgspec.to_builtins(cache))
