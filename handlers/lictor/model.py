@@ -36,6 +36,7 @@ LABEL_TASK_NAME = "com.docker.swarm.task.name"
 COLORS = ("blue", "green")
 LONGEST_OUTPUT = 120  # of what a check printed
 
+_LONG_PATH = re.compile(r"""(://[^/\s"]{1,80}/[^\s":]{0,20})[^\s":]*""", re.ASCII)
 _NOT_TCP = ("udp", "sctp")
 _META_PROTOCOLS = (META_PROTOCOL, "protocol")
 _SKEW_S = 5.0  # other nodes' clocks may be so far ahead
@@ -151,7 +152,7 @@ def instance(entry: dict[str, Any]) -> Instance:
             maintenance=_maintenance(checks, service_id),
             container_id=str(meta.get(META_CONTAINER, "")),
             weight=_weight(service.get("Weights") or {}, status),
-            is_udp=any(str(each).lower() in _NOT_TCP for each in (*tags, *map(meta.get, _META_PROTOCOLS))),
+            is_udp=any(str(each).lower() in _NOT_TCP for each in _protocols(meta, tags)),
             consents=f"{META_CONSENT}=true" in tags or meta.get(META_CONSENT) == "true",
             is_registrars=META_ENGINE in meta,
             image=str(meta.get(META_IMAGE, "")),
@@ -160,6 +161,11 @@ def instance(entry: dict[str, Any]) -> Instance:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an instance as Consul reports it: {error!r}") from error
+
+
+def _protocols(meta: dict[str, Any], tags: list[Any]) -> list[Any]:
+    """List what may name the protocol; a registrar of lictor's knows it, and its tags are the container's own words."""
+    return [meta.get(META_PROTOCOL)] if META_ENGINE in meta else [*tags, *map(meta.get, _META_PROTOCOLS)]
 
 
 def _is_alive(node: dict[str, Any], checks: list[dict[str, Any]]) -> bool:
@@ -203,6 +209,8 @@ def evidence(checks: Iterable[Mapping[str, Any]], status: str) -> str:
         return ""
     outputs = (str(check.get("Output") or "").split("\n") for check in checks if check["Status"] == status)
     line = next((line.strip() for lines in outputs for line in lines if line.strip()), "").expandtabs()
+    if len(line) > LONGEST_OUTPUT:  # Consul begins with the whole URL, and what matters stands behind it
+        line = _LONG_PATH.sub(r"\1...", line, count=1)
     return "".join(each if each.isprintable() else "?" for each in line[:LONGEST_OUTPUT])
 
 

@@ -178,6 +178,9 @@ def test_memory_is_written_as_in_compose(text: object, size: int) -> None:
 
 @pytest.mark.parametrize(("text", "table"), [
     ("# of books\n\n A=1 \r\nB=x=y\nC=\n", {"A": "1", "B": "x=y", "C": ""}),
+    ("\ufeffA=1\r\nB =2\n C=3", {"A": "1", "B": "2", "C": "3"}),  # from an editor that marks UTF-8
+    ("export A=1\nexport\tB=2\n=x\nC D=1\n", {"A": "1", "B": "2"}),  # as a shell reads it, too
+    ("A=a\u0085b\u2028c\x0cd\x1ce\n", {"A": "a\u0085b\u2028c\x0cd\x1ce"}),  # only \n ends a line
     ("PATH\nA=1\n", {"A": "1"}),  # to empty PATH would leave the image without its programs
 ])
 def test_env_files_are_read_as_docker_reads_them(text: str, table: dict[str, str]) -> None:

@@ -13,7 +13,8 @@ from lictor.spec import quantities, service_spec, settings
 from support.scene import SPEC, wanted
 
 
-@pytest.mark.parametrize("around", ["{}\n", " {}", "\t{}\r\n", "\n\n{} \t"])
+@pytest.mark.parametrize("around", ["{}\n", " {}", "\t{}\r\n", "\n\n{} \t", "\ufeff{}\r\n", "{}\u00a0",
+                                    "\u200b{}"])
 @pytest.mark.parametrize(("key", "value", "field", "is_read"), [
     ("image", "books:2", "image", "books:2"), ("replicas", "3", "replicas", 3),
     ("color", "green", "color", "green"), ("hold", "backup", "why_held", "the hold key is set (backup)")])
@@ -25,11 +26,17 @@ def test_white_space_around_a_key_is_no_part_of_it(around: str, key: str, value:
 
 
 @pytest.mark.parametrize(("key", "value"), [
-    ("image", "books\n:2"), ("image", "books:2\x00"), ("image", "books:2\u00a0"), ("image", "\x0bbooks:2"),
+    ("image", "books\n:2"), ("image", "books:2\x00"), ("image", "books\u00a0:2"), ("image", "books\u200b:2"),
+    ("image", "\x0bbooks:2"),
     ("replicas", "1\n2"), ("replicas", "3\x00"), ("replicas", "\x1c3"), ("color", "gr\neen")])
 def test_a_control_character_in_a_value_stays_refused(key: str, value: str) -> None:
     service = wanted(1, {key: value.encode()}, {"release": {"strategy": "blue-green"}})
     assert len(service.problems) == 1 and f"services/books/{key}: " in service.problems[0]
+
+
+@pytest.mark.parametrize("around", ["\ufeff{}", "{}\r\n\r\n", "\u00a0{}\u200b"])
+def test_a_spec_may_come_from_any_editor(around: str) -> None:
+    assert service_spec.read_spec(around.format('{"name": "books"}').encode()) == {"name": "books"}
 
 
 @pytest.mark.parametrize("changes", [

@@ -159,6 +159,11 @@ def test_an_ended_container_says_how() -> None:
     ("HTTP GET http://127.0.0.1:8080/health: 404 Not Found Output: nothing\nhere",
      "HTTP GET http://127.0.0.1:8080/health: 404 Not Found Output: nothing"),
     ("\n\n  second \r\nthird", "second"), ("", ""), (None, ""), (5, "5"), ("x" * 300, "x" * 120),
+    # behind the URL stands what matters
+    (f"HTTP GET http://127.0.0.1:32768/health/{'x' * 200}?a=b: 404 Not Found Output: nothing",
+     f"HTTP GET http://127.0.0.1:32768/health/{'x' * 13}...: 404 Not Found Output: nothing"),
+    (f'Get "http://127.0.0.1:32768/{"x" * 200}": dial tcp 127.0.0.1:32768: connect: connection refused',
+     f'Get "http://127.0.0.1:32768/{"x" * 20}...": dial tcp 127.0.0.1:32768: connect: connection refused'),
     ("\x1b[2Jgone\x07\u202egnp.exe", "?[2Jgone??gnp.exe"), ("a\tb", "a       b"), ("\x00", "?"),
 ])
 def test_the_first_line_of_a_failing_check_is_cleaned(printed: object, said: str) -> None:
@@ -172,6 +177,9 @@ def test_the_first_line_of_a_failing_check_is_cleaned(printed: object, said: str
 @pytest.mark.parametrize(("tags", "meta", "is_udp"), [
     (None, None, False), ([], {}, False), (["udp"], {}, True), (["a", "udp"], None, True), (["udp2"], {}, False),
     ([], {"lictor-protocol": "udp"}, True), ([], {"lictor-protocol": "tcp"}, False), (["UDP"], {}, True),
+    # lictor's registrar knows the protocol, whatever tags the container gives itself
+    (["udp"], {"lictor-engine": "e"}, False), (["udp"], {"lictor-engine": "e", "lictor-protocol": "udp"}, True),
+    (["sctp"], {"lictor-engine": "e", "protocol": "udp"}, False),
     ([], {"protocol": "Udp"}, True), ([], {"lictor-protocol": "sctp"}, True), (["sctp"], {}, True)])
 def test_udp_is_known_by_tag_or_metadata(tags: object, meta: object, is_udp: bool) -> None:
     entry = {"Node": {"Node": "n"}, "Checks": [],

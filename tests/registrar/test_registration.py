@@ -262,7 +262,6 @@ HTTP = {"HTTP": "http://127.0.0.1:32768/health", "Interval": "10s"}
      {**HTTP, "Interval": "1m30s", "Timeout": "500ms"}),
     ({"HTTP": "/health", "INITIAL_STATUS": "passing", "DEREGISTER_AFTER": "10m"},
      {**HTTP, "Status": "passing", "DeregisterCriticalServiceAfter": "10m"}),
-    ({"INTERVAL": "5s"}, None),
     ({"HTTP": "/health", "HTTP_METHOD": "HEAD"}, {**HTTP, "Method": "HEAD"}),
     ({"HTTPS": "/a", "HTTPS_METHOD": "PUT", "HTTP_METHOD": "HEAD"},
      {"HTTP": "https://127.0.0.1:32768/a", "Method": "PUT", "Interval": "10s"}),
@@ -278,6 +277,47 @@ def test_checks(settings: dict[str, str], check: dict[str, str] | None) -> None:
     assert registered(container(labels))[0].get("Check") == check
     by_port = {f"SERVICE_8080_CHECK_{key}": value for key, value in settings.items()}
     assert registered(container(by_port))[0].get("Check") == check
+
+
+UDP = {"53/udp": [{"HostIp": "0.0.0.0", "HostPort": "5300"}]}
+TWINS = {**UDP, "53/tcp": [{"HostIp": "0.0.0.0", "HostPort": "5301"}]}
+BESIDE = {**UDP, "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8000"}]}
+
+
+@pytest.mark.parametrize(("settings", "ports", "said"), [
+    # settings of a check that nothing asks for: it would pass for ever
+    *[({f"SERVICE_CHECK_{key}": "1s"}, LOOPBACK, f"SERVICE_CHECK_{key} changes nothing: no SERVICE_CHECK_HTTP, ")
+      for key in ("INTERVAL", "TIMEOUT")],
+    ({"SERVICE_CHECK_HTTP_METHOD": "HEAD"}, LOOPBACK, "SERVICE_CHECK_HTTP_METHOD changes nothing"),
+    ({"SERVICE_8080_CHECK_GRPC_USE_TLS": "1"}, LOOPBACK, "SERVICE_CHECK_GRPC_USE_TLS changes nothing"),
+    ({"SERVICE_CHECK_TLS_SKIP_VERIFY": "1"}, LOOPBACK, "SERVICE_CHECK_TLS_SKIP_VERIFY changes nothing"),
+    ({"SERVICE_CHECK_INTERVAL": "1s", "SERVICE_CHECK_TCP": "1"}, LOOPBACK, ""),
+    # a check by TCP of what speaks UDP alone
+    *[({f"SERVICE_{port}CHECK_{key}": "/h"}, UDP, f"SERVICE_CHECK_{key} is not asked: it asks by TCP, and the port is "
+       "53/udp") for key in ("HTTP", "HTTPS", "TCP", "GRPC") for port in ("", "53_")],
+    ({"SERVICE_CHECK_HTTP": "/h"}, TWINS, ""), ({"SERVICE_53_CHECK_HTTP": "/h"}, TWINS, ""),
+    ({"SERVICE_CHECK_HTTP": "/h"}, BESIDE, ""), ({"SERVICE_80_CHECK_HTTP": "/h"}, BESIDE, ""),
+    ({"SERVICE_53_CHECK_HTTP": "/h"}, BESIDE, "SERVICE_CHECK_HTTP is not asked"),
+    ({"SERVICE_CHECK_HTTP": "/h", "SERVICE_CHECK_TTL": "9s"}, UDP, ""),
+    # a port by its number outside of the container
+    ({"SERVICE_32768_NAME": "x"}, LOOPBACK, "that is where it is published. Name the container's own port: "
+                                            "SERVICE_8080_NAME"),
+    ({"SERVICE_8001_NAME": "x"}, LOOPBACK, "it is not published"),
+])
+def test_a_wish_without_effect_is_one_line(settings: dict[str, str], ports: dict[str, Any], said: str) -> None:
+    found, refused = registration.registrations(container(settings, ports=ports), OPTIONS)
+    assert len(found) == len(ports) and len(refused) == bool(said) and said in "".join(refused)
+
+
+@pytest.mark.parametrize(("labels", "field", "value"), [
+    ({"SERVICE_NAME ": " web"}, "Name", "web"), ({" SERVICE_8080_NAME\t": "web"}, "Name", "web"),
+    ({"SERVICE_NAME": "\ufeffweb\u00a0"}, "Name", "web"), ({"SERVICE_TAGS": "\u00a0a\u200b,b\r\n"}, "Tags", ["a", "b"]),
+    ({"SERVICE_ID": "one\u200b"}, "ID", "one"), ({"SERVICE_ZONE ": "x"}, "Meta", {**META, "zone": "x"}),
+])
+def test_what_stands_unseen_around_a_label_or_its_key_is_no_part_of_it(labels: dict[str, str], field: str,
+                                                                       value: object) -> None:
+    for shown in (container(labels), container(env=[f"{key}={text}" for key, text in labels.items()])):
+        assert [each[field] for each in registered(shown)] == [value]
 
 
 @pytest.mark.parametrize(("health", "initial", "status"), [

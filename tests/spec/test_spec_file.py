@@ -136,8 +136,8 @@ def test_a_port_without_tcp_cannot_be_asked() -> None:
 
 def test_numbers_and_paths_are_brought_into_one_form() -> None:
     table = read("user: 1000\nlabels: {rank: 1, alone: }\nlogging: {options: {max-file: 3, max-size: 10m}}\n"
-                 "resources: {cpus: 0.50}\nenvironment: {A: 1, B: ''}\nenv_file: books.env\n"
-                 "volumes: ['./data:/data', '../up:/up:ro', 'named:/named', '/abs:/abs', '/alone']\n")
+                 "resources: {cpus: 0.50}\nenvironment: {A: 1, B: ''}\nenv_file: 'books.env '\n"
+                 "volumes: [' ./data:/data', '../up:/up:ro', 'named:/named', '/abs:/abs', '/alone']\n")
     assert (table["user"], table["labels"]) == ("1000", {"rank": "1", "alone": ""})
     assert table["logging"] == {"options": {"max-file": "3", "max-size": "10m"}}
     assert table["env_file"] == ["/srv/books/books.env"]

@@ -34,7 +34,7 @@ def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> 
 def connect_api(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> Any:
     """Connect with the SDK's own client, for the modules that wrap other parts of it."""
     try:
-        options = docker.utils.kwargs_from_env({**environ})
+        options = docker.utils.kwargs_from_env({key: value.strip() for key, value in environ.items()})
     except docker.errors.TLSParameterError as error:
         raise errors.Refused(f"DOCKER_CERT_PATH: {error.msg}") from error
     with translate_errors("connect"):

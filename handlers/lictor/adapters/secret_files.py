@@ -19,7 +19,7 @@ def read_token(path: str) -> str:
 def read_secret(path: str) -> str:
     """Read the one line in a file, which may have spaces: the value of a header; raises Refused."""
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
             if os.fstat(file.fileno()).st_mode & stat.S_IROTH:
                 log.event("read-token", file=path, warning="everybody on this machine can read it; chmod o-r")
             secret = file.read(4096).strip()

@@ -20,7 +20,6 @@ class Catalogue:
 
     def __init__(self, client: Client, *, keep_failed: bool, token: str) -> None:
         self.client, self.keep_failed, self.token = client, keep_failed, token
-        self.node = ""
         self.containers: set[str] = set()  # ids of those that were registered at the last look
         self.dead: set[str] = set()  # ids of those that do not run, and whose registrations could not be ended
         self.taken_over: set[str] = set()
@@ -77,12 +76,11 @@ class Catalogue:
     def _unsettled(self, desired: Mapping[str, Registration], services: Mapping[str, Any],
                    agent_checks: Mapping[str, Any], rules: diff.Rules) -> list[diff.Difference]:
         """Find what the catalogue has not been told of for a while: changes of health, and ends."""
-        self.node = self.node or self.client.agent().name
-        now_s = time.monotonic()
+        node, now_s = self.client.agent().name, time.monotonic()  # each time: an agent may have got another name
         own = {service_id: each for service_id, each in desired.items()
                if diff.is_of(services.get(service_id), rules.engine)}
-        found = diff.unsynced(own, agent_checks, self.client.node_checks(self.node))
-        for service_id, service in diff.leftovers(services, self.client.node_services(self.node), rules).items():
+        found = diff.unsynced(own, agent_checks, self.client.node_checks(node))
+        for service_id, service in diff.leftovers(services, self.client.node_services(node), rules).items():
             if service_id not in desired:
                 found.append(diff.end(service, "its container does not run, and the catalogue has kept it", again=True))
         self.unsynced = {(each.id, each.reason): self.unsynced.get((each.id, each.reason), now_s) for each in found}

@@ -12,6 +12,9 @@ _URL_PATH = re.compile(r"/[!-~]{0,1023}", re.ASCII)
 _METHOD = re.compile(r"[A-Za-z]{1,20}", re.ASCII)
 _DURATION = re.compile(r"(?=.*[1-9])(?:\d{1,12}(?:\.\d{1,9})?(?:ms|s|m|h)){1,3}", re.ASCII)
 _STATUS = re.compile("passing|warning|critical")
+BY_TCP = ("check_http", "check_https", "check_tcp", "check_grpc")
+_MANNERS = ("check_http_method", "check_https_method", "check_grpc_use_tls", "check_tls_skip_verify", "check_interval",
+            "check_timeout")  # of a check that another setting asks for
 _PROGRAM_KEYS = ("check_cmd", "check_script")
 _STATUS_OF_HEALTH = {"healthy": "passing", "unhealthy": "critical"}
 _NOT_RUN = ("is not run: a container must not choose what the node runs. Use SERVICE_CHECK_HTTP, _HTTPS, _TCP, _GRPC "
@@ -22,7 +25,7 @@ Definition = dict[str, Any]
 
 def make_check(values: Mapping[str, str], port: Port,
                health: Mapping[str, Any] | None) -> tuple[Definition | None, str | None, list[str]]:
-    """Make the check to register, if any; a HEALTHCHECK's status for it; and a line for a program that is not run.
+    """Make the check to register, if any; a HEALTHCHECK's status for it; and a line for each setting without effect.
 
     If a program was the only check, the instance is critical until somebody else reports that it passes: nobody
     knows that it does.
@@ -35,15 +38,23 @@ def make_check(values: Mapping[str, str], port: Port,
     probe = _probe(values, port)
     if probe:
         return {**probe, **status, **removal}, None, [f"{key} {_NOT_RUN}" for key in programs]
+    idle = _idle(values, port)
     if health and health.get("Status") not in (None, "", "none"):
         reported = _STATUS_OF_HEALTH.get(health["Status"], initial or "critical")
         check = {"Name": "Docker HEALTHCHECK", "TTL": f"{HEALTH_TTL_S}s", "Status": reported, **removal}
-        return check, reported, [f"{key} {_NOT_RUN}" for key in programs]
+        return check, reported, [f"{key} {_NOT_RUN}" for key in programs] + idle
     if programs:
         return {"Name": f"{programs[0]} is not run", "TTL": f"{HEALTH_TTL_S}s", "Status": "critical",
                 "Notes": f"{programs[0]} {_NOT_RUN}"}, None, [
                     f"{key} {_NOT_RUN}. Its check is critical until then" for key in programs]
-    return None, None, []
+    return None, None, idle
+
+
+def _idle(values: Mapping[str, str], port: Port) -> list[str]:
+    """Say in a line, if any, which setting is one of a check that nothing asks for."""
+    keys = [key for key in _MANNERS if values.get(key) and port.protocol == "tcp"]
+    return [f"SERVICE_{key.upper()} changes nothing: no SERVICE_CHECK_HTTP, _HTTPS, _TCP or _GRPC asks for a check"
+            for key in keys[:1]]
 
 
 def _probe(values: Mapping[str, str], port: Port) -> Definition | None:

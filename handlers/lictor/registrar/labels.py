@@ -33,8 +33,8 @@ def read_settings(container: Mapping[str, Any], image: Mapping[str, Any] | None)
         table = {key: labels[key] for key in labels.get(model.LABEL_REGISTERS, "").split() if key in labels}
     else:
         table = _users(labels, container["Config"].get("Env") or [], image or {})
-    return {key.removeprefix(_PREFIX).lower(): strip(value) for key, value in table.items()
-            if key.startswith(_PREFIX)}
+    stripped = {strip(key): strip(value) for key, value in table.items()}
+    return {key.removeprefix(_PREFIX).lower(): value for key, value in stripped.items() if key.startswith(_PREFIX)}
 
 
 def _users(labels: Mapping[str, str], variables: list[str], image: Mapping[str, Any]) -> dict[str, str]:

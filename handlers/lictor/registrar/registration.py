@@ -71,11 +71,22 @@ def registrations(container: Mapping[str, Any], options: Options, *, joined: Map
             if registration.id in found:
                 raise ValueError(f"SERVICE_ID: two ports have {registration.id!r}; give each its SERVICE_<port>_ID")
             found[registration.id] = registration
-            refused += left_out
+            refused += left_out + _unasked(port, settings, ports)
         except ValueError as error:
             refused.append(f"port {port.number}/{port.protocol} is not registered: {error}")
     refused += _unmet(container, settings, options, ports, why_no_other)
     return list(found.values()), list(dict.fromkeys(refused))
+
+
+def _unasked(port: Port, settings: Mapping[str, str], ports: list[Port]) -> list[str]:
+    """Say in a line that checks are asked of a port which nobody asks by TCP, unless a TCP port has them, too."""
+    tcp = {each.number for each in ports if each.protocol == "tcp"}
+    values, own = labels.of_port(settings, port.number)
+    if port.number in tcp or values.get("check_ttl"):
+        return []
+    values = own if tcp else values
+    return [f"SERVICE_{key.upper()} is not asked: it asks by TCP, and the port is {port.number}/{port.protocol}. Use "
+            "SERVICE_CHECK_TTL, or a HEALTHCHECK in the image" for key in checks.BY_TCP if values.get(key)][:1]
 
 
 def _unmet(container: Mapping[str, Any], settings: Mapping[str, str], options: Options, ports: list[Port],
@@ -90,7 +101,14 @@ def _unmet(container: Mapping[str, Any], settings: Mapping[str, str], options: O
     shown = [key[:100] for key in keys[:_MOST_NAMED]]
     if len(keys) > _MOST_NAMED:
         shown.append(f"{len(keys) - _MOST_NAMED} more")
-    return [f"not registered: {', '.join(shown)} asked for a port, and {why}"]
+    return [f"not registered: {', '.join(shown)} asked for a port, and {_mistaken(settings, ports) or why}"]
+
+
+def _mistaken(settings: Mapping[str, str], ports: list[Port]) -> str:
+    """Say what helps if a label names a port by its number outside of the container; "" if none does."""
+    outside = {str(port.host_port): port.number for port in ports}
+    inside = next((outside[number] for number in labels.by_port(settings) if number in outside), None)
+    return f"that is where it is published. Name the container's own port: SERVICE_{inside}_NAME" if inside else ""
 
 
 def _general_wishes(container: Mapping[str, Any], settings: Mapping[str, str], options: Options) -> list[str]:

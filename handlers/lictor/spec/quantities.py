@@ -6,6 +6,7 @@ from typing import Any
 
 _LONGEST_H = 1_000_000  # all that compute with it, Consul and Docker included, can do so
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?", re.ASCII)
+_BLANK = " \t\r\n\u00a0\u200b\ufeff"  # the last ones come from web pages, and from editors that mark a file as UTF-8
 _MEMORY = re.compile(r"(\d{1,18})(b|k|kb|kib|m|mb|mib|g|gb|gib)?", re.ASCII)
 
 
@@ -19,7 +20,7 @@ class Memory(int):
 
 def strip(text: str) -> str:
     """Take the white space away that stands around a value: a line end of an editor or of a shell is no part of it."""
-    return text.strip(" \t\r\n")
+    return text.strip(_BLANK)
 
 
 def strip_all(value: Any, verbatim: Collection[str]) -> Any:

@@ -219,7 +219,7 @@ def _check_placement(spec: Spec) -> None:
 
 def read_spec(text: str | bytes) -> Any:
     """Read a stored spec, not yet validated. Raises ValueError, unlike `json` also for NaN and half a character."""
-    return strip_all(msgspec.json.decode(text), _VERBATIM)
+    return strip_all(msgspec.json.decode(strip(text if isinstance(text, str) else text.decode())), _VERBATIM)
 
 
 def parse_spec(table: object, where: str, *, strict: bool = True) -> Spec:
@@ -230,9 +230,10 @@ def parse_spec(table: object, where: str, *, strict: bool = True) -> Spec:
 
 def parse_replicas(text: str, limits: Replicas) -> int:
     """Parse a desired count as it stands in KV; raises ValueError saying what is allowed."""
-    if not _DECIMAL.fullmatch(strip(text)) or not limits.min <= int(text) <= limits.max:
+    bare = strip(text)
+    if not _DECIMAL.fullmatch(bare) or not limits.min <= int(bare) <= limits.max:
         raise ValueError(f"is {text[:40]!r}; it must be a whole number within {limits.min}..{limits.max}")
-    return int(text)
+    return int(bare)
 
 
 def parse_image(text: str, engine: str) -> str:
@@ -256,13 +257,15 @@ def parse_port(value: int | str) -> Port:
 
 
 def parse_env_file(text: str) -> dict[str, str]:
-    """Parse Docker's env-file format: NAME=value lines; empty lines and # comments are passed over.
+    """Parse Docker's env-file format: NAME=value lines; empty lines and # comments are passed over. A line may begin
+    with `export`, and NAME have blanks around it, as Compose reads it.
 
     A NAME alone is passed over too, as Docker does if its caller has no such variable: to refuse it would leave a
     running service without a replacement.
     """
-    lines = [line.strip() for line in text.splitlines()]
-    return _table([line for line in lines if "=" in line and not line.startswith("#")])
+    lines = [strip(line) for line in text.split("\n")]
+    pairs = [line.partition("=")[::2] for line in lines if "=" in line and not line.startswith("#")]
+    return {words[-1]: value for name, value in pairs if (words := name.split()) and words[:-1] in ([], ["export"])}
 
 
 def _require_image(text: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from lictor import errors
 from lictor.spec import service_spec, yaml_reader
-from lictor.spec.quantities import Duration, Memory
+from lictor.spec.quantities import Duration, Memory, strip
 
 _MODES = "ro|rw|z|Z|nocopy|r?(?:shared|slave|private)|consistent|cached|delegated"
 _VOLUME = re.compile(rf"(?:(?:/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?/[^:]+(?::(?:{_MODES})(?:,(?:{_MODES}))*)?")
@@ -101,7 +101,7 @@ def _normalize(key: str, value: Any, folder: str) -> Any:
         value = [value]
     if key in ("env_file", "volumes") and isinstance(value, list):
         resolve = _env_file if key == "env_file" else _volume
-        return [resolve(text, folder) if isinstance(text, str) else text for text in value]
+        return [resolve(strip(text), folder) if isinstance(text, str) else text for text in value]
     return value
 
 

@@ -23,6 +23,7 @@ SECRET = "5f8b1c9e-secret"
     ("[::1]:8500", "", "http://[::1]:8500"),
     ("https://[fe80::1]", "", "https://[fe80::1]:443"),
     ("unix:///run/consul.sock", "true", "unix:///run/consul.sock"),
+    (" 10.0.0.1:1\r\n", " true\n", "https://10.0.0.1:1"),
 ])
 def test_every_form_of_address_is_understood(given: str, ssl: str, address: str) -> None:
     environment = read_environment({"CONSUL_HTTP_ADDR": given, "CONSUL_HTTP_SSL": ssl}, None)
@@ -70,7 +71,7 @@ def test_a_token_file_wins_and_is_read_anew(tmp_path: Path, capsys: pytest.Captu
     environ["CONSUL_HTTP_TOKEN_FILE"] = str(named)
     assert token() == "named"
     assert token(explicit) == SECRET
-    explicit.write_text("renewed")
+    explicit.write_text("\ufeffrenewed\r\n")
     assert token(explicit) == "renewed"
     assert capsys.readouterr().err == ""
 

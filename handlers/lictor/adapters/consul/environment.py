@@ -31,6 +31,7 @@ class Environment(NamedTuple):
 
 def read_environment(environ: Mapping[str, str], token_file: str | None) -> Environment:
     """Read the variables and files once; a bad one is Refused, by the variable's name and without its secret."""
+    environ = {key: value.strip() for key, value in environ.items() if key.startswith("CONSUL_")}
     endpoint = _endpoint(environ)
     token = _token(environ, token_file)
     headers = {"X-Consul-Token": token} if token else {}
@@ -44,7 +45,7 @@ class Source:
 
     def __init__(self, environ: Mapping[str, str], token_file: str | None) -> None:
         paths = [token_file or environ.get("CONSUL_HTTP_TOKEN_FILE"), *map(environ.get, _TLS_FILES)]
-        self._paths = [path for path in paths if path]
+        self._paths = [path.strip() for path in paths if path]
         self._read: Callable[[], Environment] = lambda: read_environment(environ, token_file)
         self._stamp = files.stamp(self._paths)
         self._current = self._read()
