@@ -61,13 +61,13 @@ def read(text: str) -> dict[str, Any]:
     ("check: {http: /, interval: 0s}", "interval is 0s; it must be at least 1ms"),
     ("check: {http: /, timeout: 0.0004s}", "timeout is 0.0004s; it must be at least 1ms"),
     ("check: {http: /, timeout: 0s}", "timeout is 0s; it must be at least 1ms"),
-    ("heal: {budget: -1}", "heal.budget is -1; it must be 0 or more"),
-    ("heal: {per: 0s}", "heal.per is 0s; it must be more than 0s"),
-    ("release: {deadline: 0s, healthy_for: 0s}", "release.deadline is 0s; it must be more than 0s"),
+    ("heal: {budget: -1}", "heal.budget is -1; it must be within 0..1000"),
+    ("heal: {per: 0s}", "heal.per is 0s; it must be within 1s..24h"),
+    ("release: {deadline: 0s, healthy_for: 0s}", "release.deadline is 0s; it must be within 1s..8760h"),
     ("release: {healthy_for: 2m}", "release.healthy_for is 120s; it must be within the deadline, 60s"),
-    ("drain: 8761h", "drain is 8761h; it must be at most 8760h"),
+    ("drain: 8761h", "drain is 8761h; it must be within 0s..8760h"),
     (f"check: {{http: /, interval: {'9' * 400}h}}", "is infh; it must be at most 1000000h"),
-    ("release: {keep: 99999h}", "release.keep is 99999h; it must be at most 8760h"),
+    ("release: {keep: 99999h}", "release.keep is 99999h; it must be within 0s..8760h"),
     ("resources: {memory: 64}", "resources.memory is 64 bytes; it must be within 4m..65536g, or 0 for no limit"),
     ("resources: {memory: 65537g}", "bytes; it must be within 4m..65536g"),
     ("volumes: ['a:/a']", "volumes holds 'a:/a'; it must be SOURCE:/TARGET or SOURCE:/TARGET:MODE"),
@@ -202,7 +202,7 @@ def test_only_docker_asks_for_its_own_grammar(engine: str, is_taken: bool) -> No
     {"image": "Foo/Bar:1"}, {"heal": {"budget": -1, "per": "0s"}}, {"release": {"deadline": "0s"}}, {"drain": "99999h"},
     {"resources": {"memory": 64}}, {"volumes": ["nonsense"]}, {"environment": ["PATH"]}, {"env_file": "books.env"},
 ])
-def test_what_is_in_consul_already_is_read_as_ever(harmless: dict[str, Any]) -> None:
+def test_what_was_good_once_is_read_as_ever(harmless: dict[str, Any]) -> None:
     assert (
         service_spec.parse_spec({"name": "books", "image": "books:1", "port": "8080/udp", **harmless}, "").name
         == "books"

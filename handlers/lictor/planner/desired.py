@@ -10,7 +10,7 @@ import msgspec
 
 from lictor import errors, model
 from lictor.planner.service_state import LastGood, State
-from lictor.spec import placement, service_spec
+from lictor.spec import limits, placement, service_spec
 from lictor.spec.quantities import strip
 
 # What a container is made from: a change of one of these is a release, not a scaling.
@@ -148,7 +148,7 @@ def _spec(name: str, keys: Mapping[str, bytes], last_good: LastGood, problems: l
                 return table, spec
             problems.append(f"{key}: {problem}")
         except (ValueError, RecursionError) as error:
-            problems.append(f"{key}: is no JSON ({error}); use `lictor apply FILE`")
+            problems.append(_explain_malformed(keys["spec"], key, error))
         except errors.Refused as error:
             problems.append(str(error))
     elif last_good.spec is None and "removed" not in keys:
@@ -182,8 +182,22 @@ def _live_refusals(state: State, spec: service_spec.Spec | None, refusals: Refus
     return []
 
 
+def _explain_malformed(text: bytes, key: str, error: Exception) -> str:
+    """Explain why a spec is no JSON. NaN and Infinity, which other writers make, are told by the key that has them."""
+    with contextlib.suppress(ValueError, RecursionError):
+        try:
+            service_spec.parse_spec(json.loads(text, parse_constant=str), key)
+        except errors.Refused as refused:
+            return str(refused)
+    return f"{key}: is no JSON ({error}); use `lictor apply FILE`"
+
+
 def _problem(spec: service_spec.Spec, name: str, last_good: LastGood) -> str:
-    """Say what is wrong for this service with a spec that is valid by itself."""
+    """Say what is wrong for this service with a spec that can be read."""
+    try:
+        limits.require_workable(spec)
+    except ValueError as error:
+        return str(error)
     if spec.name != name:
         return f"name is {spec.name!r}; it must be {name!r} as in the key"
     if not spec.node and spec.engine in service_spec.ON_ONE_NODE:

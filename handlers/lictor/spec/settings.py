@@ -67,8 +67,8 @@ class Heal(NamedTuple):
     def check(self) -> None:
         if self.budget < 0:
             raise ValueError(f"budget is {self.budget}; it must be a whole number, 0 or more")
-        if not self.per_s:
-            raise ValueError("per is 0s; it must be more than 0s")
+        if not 1 <= self.per_s <= 86_400:  # replacements are on record for a day
+            raise ValueError(f"per is {self.per_s:g}s; it must be within 1s..24h")
 
 
 class Notify(NamedTuple):
