@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from lab.chaos.doing import Doing, NotDone, Victim, choose
 from lab.chaos.timeline import Deed
-from lab.chaos.world import IMAGE, World
+from lab.chaos.world import IMAGE, IMPOSTORS, World
 from lab.daemon import wait_for
 
 _FREE_S = 20.0  # how long to wait until Docker need not stay
@@ -106,7 +106,7 @@ def run_impostor(world: World, chance: random.Random) -> Iterator[Doing]:
               "SERVICE_8080_ID": f"{os.uname().nodename}:{victim.name}:8080"}
     name = f"chaos-impostor-{len(world.impostors) + 1}"
     world.docker.build_labelled(name, IMAGE, labels)
-    world.impostors.append(world.docker.docker("run", "-d", "--name", name, "--network", victim.service, name))
+    world.impostors.append(world.docker.docker("run", "-d", "--name", name, "--network", IMPOSTORS, name))
     with deed(world, "killed", victim):
         world.docker.docker("kill", victim.id)
     yield Doing(name, f"it is there, and {victim.name} is dead", victim=victim.id, began=victim.at)

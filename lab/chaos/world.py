@@ -32,6 +32,7 @@ MASTER = "5e6c0f0e-0000-4000-8000-000000000002"
 TOKEN = "5e6c0f0e-0000-4000-8000-000000000003"  # the agent's default
 COMING_UP_S = 120.0  # on a loaded machine
 IMAGE = "lictor-chaos:1.0"
+IMPOSTORS = "impostors"  # the network of those
 
 _POLICIES = ("agent", "lictor", "lictor-reconcile", "lictor-registrar", "lictor-route", "lictor-scale")
 _RULES = Path(__file__).resolve().parents[2] / "consul.d/acl"
@@ -84,8 +85,8 @@ class World:
         self.server.start(wait=False)
         self.docker.wait_ready(COMING_UP_S)
         self.docker.build_books(IMAGE)
-        for number, service in enumerate(SERVICES.values()):
-            self._make_network(service, f"{self.docker.bridge}-{number}")
+        for number, name in enumerate([*SERVICES.values(), IMPOSTORS]):
+            self._make_network(name, f"{self.docker.bridge}-{number}")
         self.events.start()
         self.closing.callback(self.events.stop)
         self._make_tokens()
@@ -115,10 +116,11 @@ class World:
     def make_token(self, policies: list[dict[str, Any]], **fields: str) -> dict[str, Any]:
         return dict(self.server.request("PUT", "/v1/acl/token", {"Policies": policies, **fields}))
 
-    def _make_network(self, service: str, bridge: str) -> None:
+    def _make_network(self, name: str, bridge: str) -> None:
         """One of its own, for Docker gives the address of a container that died to the next one: while nginx cannot
-        follow, because Consul or its own disk is away, requests would go to an instance of another service."""
-        self.docker.docker("network", "create", "-o", f"com.docker.network.bridge.name={bridge}", service)
+        follow, because Consul or its own disk is away, requests would go to an instance of another service, or to an
+        impostor."""
+        self.docker.docker("network", "create", "-o", f"com.docker.network.bridge.name={bridge}", name)
         self.closing.callback(subprocess.run, ["ip", "link", "del", bridge], capture_output=True)
 
     def _mount_state(self) -> None:

@@ -290,6 +290,31 @@ def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(setting
     assert publish.publish(unreadable) == ["books"]
 
 
+@pytest.mark.parametrize(("user", "refusals"), [(0, 1), (0, 2), (1000, 1)])
+def test_what_nginx_refused_is_told_again_once_its_operator_has_mended_it(settings: Settings, nginx: Nginx,
+                                                                          monkeypatch: pytest.MonkeyPatch, user: int,
+                                                                          refusals: int) -> None:
+    """Whoever waits for the answer to a signal that nginx has swallowed keeps every other publication waiting."""
+    monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", 0.1)
+    monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 60 if user == 0 else 2)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    good, hup, left = text_of(nginx.main_conf), lictor_nginx._hup, refusals
+
+    def hup_while_it_is_broken(*arguments: Any) -> dict[int, int]:
+        nonlocal left
+        files.write_atomic(nginx.main_conf, f"{good}{'no_such_directive on;' * (left > 0)}")
+        refused, left = text_of(f"{nginx.folder}/error.log").count("[emerg]"), left - 1
+        workers = hup(*arguments)
+        if left >= 0:
+            wait_for(lambda: text_of(f"{nginx.folder}/error.log").count("[emerg]") > refused, "nginx refuses it")
+            files.write_atomic(nginx.main_conf, good)
+        return workers
+
+    monkeypatch.setattr(lictor_nginx, "_hup", hup_while_it_is_broken)
+    put(settings, "books")
+    assert publish.publish(settings) == ["books"] and nginx.get("/books")[0] == 503
+
+
 def test_a_service_whose_own_files_are_no_good_is_left_out(settings: Settings, nginx: Nginx, tmp_path: Path,
                                                            capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "templates" / "location.conf.j2").write_text(

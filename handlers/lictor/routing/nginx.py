@@ -110,10 +110,9 @@ def reload(settings: Nginx) -> int:
         time.sleep(LEAST_RELOAD_INTERVAL_S)
         return generation
     time.sleep(turn_in_s(settings))
-    files.touch(os.path.join(settings.conf_dir, _RELOADED), time.time_ns())
     with ExitStack() as held:
-        old_workers = _hup_container(settings.container) if settings.container else _hup_host(settings.pid_file, held)
-        _confirm(settings, generation, connections=max(_LEAST_CONNECTIONS, 2 * len(old_workers)))
+        old_workers = _hup(settings, held)
+        _confirm(settings, generation, held, connections=max(_LEAST_CONNECTIONS, 2 * len(old_workers)))
         _retire(old_workers)
     return generation
 
@@ -126,7 +125,7 @@ def turn_in_s(settings: Nginx) -> float:
 
 def answered(conf_dir: str) -> int | None:
     """Ask nginx for the generation that it serves; None if there is no answer."""
-    return max(_answers(conf_dir, connections=1), default=None)
+    return max(nginx_socket.generations(conf_dir, connections=1), default=None)
 
 
 def clean(settings: Nginx, now: model.Clock) -> list[str]:
@@ -179,6 +178,12 @@ def _said(output: str, level: str) -> list[str]:
     return re.findall(rf"\[{level}\] (?:\d+#\d+: )?(.*)", output)
 
 
+def _hup(settings: Nginx, held: ExitStack) -> dict[int, int]:
+    """Signal nginx; returns the workers that it had, as pid -> pidfd, which `held` will close."""
+    files.touch(os.path.join(settings.conf_dir, _RELOADED), time.time_ns())
+    return _hup_container(settings.container) if settings.container else _hup_host(settings.pid_file, held)
+
+
 def _hup_container(container: str) -> dict[int, int]:
     from lictor.adapters import docker  # as above
 
@@ -190,7 +195,6 @@ def _hup_container(container: str) -> dict[int, int]:
 
 
 def _hup_host(pid_file: str, held: ExitStack) -> dict[int, int]:
-    """Signal the master; returns the workers that it had, as pid -> pidfd, which `held` will close."""
     text = (files.read(pid_file) or "").strip()
     master = _hold(int(text), held) if text.isdigit() else None
     if master is None or not _is_titled(int(text), b"master process"):
@@ -235,28 +239,27 @@ def _retire(workers: dict[int, int]) -> None:
         time.sleep(0.001)
 
 
-def _answers(conf_dir: str, *, connections: int) -> set[int]:
-    try:
-        answers = nginx_socket.ask_at_once(conf_dir, "GET", "/generation", connections=connections, timeout_s=1)
-    except OSError:
-        return set()
-    return {int(digits) for _, digits in answers if digits.isdigit()}
+def _confirm(settings: Nginx, generation: int, held: ExitStack, *, connections: int) -> None:
+    """Wait until nginx answers the generation. If it would accept by now what it has not, it is told again: its
+    operator has mended it meanwhile. `connections`: more than there are old workers, which answer while idle."""
+    def is_served() -> bool:
+        return generation in nginx_socket.generations(settings.conf_dir, connections=connections)
 
-
-def _confirm(settings: Nginx, generation: int, *, connections: int) -> None:
-    """Wait until nginx answers the generation. `connections`: more than there are old workers, which answer instead of
-    the new ones as long as they are idle."""
-    began = time.monotonic()
-    reason_is_known = False
-    while generation not in _answers(settings.conf_dir, connections=connections):
+    began, may_ask = time.monotonic(), can_validate_main_conf(settings)
+    patience_s = _ASK_WHY_AFTER_S if may_ask else _CONFIRM_TIMEOUT_S / 2
+    while not is_served():
         waited_s = time.monotonic() - began
-        if waited_s > _ASK_WHY_AFTER_S and not reason_is_known and can_validate_main_conf(settings):
-            validate(settings, settings.main_conf)
-            reason_is_known = True
         if waited_s > _CONFIRM_TIMEOUT_S:
             raise errors.Refused(
                 f"nginx did not answer generation {generation} on {nginx_socket.path(settings.conf_dir)} "
                 f"within {_CONFIRM_TIMEOUT_S:.0f} s; does {settings.main_conf} include lictor.conf?")
+        if waited_s > patience_s:
+            if may_ask:
+                validate(settings, settings.main_conf)
+            if not is_served():
+                with contextlib.suppress(errors.Unavailable):  # it is just being started, and reads the files then
+                    _hup(settings, held)
+            patience_s = 3 * waited_s
         time.sleep(0.002)
 
 

@@ -37,6 +37,15 @@ def ask_at_once(conf_dir: str, method: str, target: str, body: str = "", *, conn
         return [_answer(connection, deadline) for connection in opened]
 
 
+def generations(conf_dir: str, *, connections: int) -> set[int]:
+    """Return the generations that nginx's workers answer; none if there is no answer."""
+    try:
+        answers = ask_at_once(conf_dir, "GET", "/generation", connections=connections, timeout_s=1)
+    except OSError:
+        return set()
+    return {int(digits) for _, digits in answers if digits.isdigit()}
+
+
 def _answer(connection: socket.socket, deadline: float) -> tuple[int, str]:
     answer = b""
     while len(answer) <= _LONGEST_BYTES:
