@@ -342,3 +342,17 @@ def test_compose_that_cannot_reach_docker_is_unavailable(modern: Project, monkey
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(errors.Unavailable, match="API version|onnect to the Docker daemon"):
         engine._run(compose("-f", str(modern.file), "ps", "--all", "--quiet", "blue"), timeout_s=30)
+
+
+@pytest.mark.parametrize(("key", "said"), [
+    ("environment: {A: 'hunter2$'}", 'for "environment" option in service "blue"'),
+    ("environment: {A: '${X:?set it}', B: hunter2}", 'in service "blue": set it'),
+    ("labels: {a: {b: '${PASSWORD}'}}", "which is an invalid type"), ("environment: ['=${PASSWORD}']", "variable"),
+    ("environment: ['A=hunter2', 'A=hunter2']", "non-unique"), ("environment: {A: hunter2: x}", "line 5, column"),
+])
+def test_a_refusal_of_compose_s_repeats_no_value_that_may_be_a_secret(modern: Project, key: str, said: str) -> None:
+    (modern.folder / ".env").write_text("PASSWORD=hunter2\n")
+    modern.file.write_text(f"version: '3.4'\nservices:\n  blue:\n    image: books-service\n    {key}\n")
+    with pytest.raises(errors.Refused) as raised:
+        modern.start(1)
+    assert said in str(raised.value) and "hunter2" not in str(raised.value)

@@ -3,6 +3,7 @@
 import pytest
 
 from lictor.engines import labels
+from lictor.spec import service_spec
 
 DOCKER = {"lictor.engine": "docker", "lictor.service": "books", "lictor.number": "1", "lictor.color": "",
           "lictor.container": "books-1"}
@@ -48,3 +49,10 @@ def test_own_is_what_has_the_labels_and_the_name_that_it_was_given(
 ])
 def test_the_number_is_the_label_s_or_the_slot(given: dict[str, str], number: str) -> None:
     assert labels.number(given) == number
+
+
+def test_a_label_whose_name_is_two_gives_no_image_a_say() -> None:
+    spec = service_spec.parse_spec({"name": "books", "image": "b:1", "port": 8080, "labels": {
+        "SERVICE_A SERVICE_8080_ID": "x", "SERVICE_B\tSERVICE_ID": "x", "SERVICE_TAGS": "a"}}, "")
+    own = labels.of_container(spec, name="books-1", number=1, color="", release="r", gated=False)
+    assert own["lictor.registers"].split() == ["SERVICE_8080_NAME", "SERVICE_NAME", "SERVICE_TAGS"]

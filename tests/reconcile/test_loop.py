@@ -302,6 +302,18 @@ def test_a_state_that_was_tampered_with_starts_nothing_that_the_node_does_not_al
                for problem in observe.one(context, "books", {}).observation.desired.problems)
 
 
+@pytest.mark.parametrize("changes", [{"name": "carts"}, {"engine": "swarm"}, {"engine": "none"}], ids=str)
+def test_a_state_s_previous_spec_is_the_service_s_own_or_none(
+        context: Context, engine: Docker, changes: dict[str, Any]) -> None:
+    put(context, replicas={"initial": 1})
+    seen = observe.one(context, "books", {}).observation
+    previous = {**SPEC, "command": ["/bin/busybox", "false"], **changes}
+    release = replace(seen.state.release, previous=previous, previous_release="r0")
+    act.Executor(context, seen._replace(state=replace(seen.state, release=release)),
+                 PlainWriter(context.client)).carry_out(actions.Start("books-1", "it is gone", 1, "", "r0"))
+    assert engine.containers("status=running") == ["books-1"]
+
+
 def test_a_removed_service_asks_for_nothing_any_more(context: Context, engine: Docker, tmp_path: Path) -> None:
     allowing = with_allowed(context, mounts=(str(tmp_path),))
     put(allowing, replicas={"initial": 1}, volumes=[f"{tmp_path}:/data"])

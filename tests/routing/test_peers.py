@@ -225,7 +225,7 @@ def test_an_empty_catalogue_is_true_at_once_when_replicas_is_0_or_the_service_is
         "10.0.0.1\n", " 10.0.0.1", "10.0.0.1/32", "[::1]", "0.0.0.1", "0.255.0.1", "169.254.169.254", "169.254.0.1",
         "::ffff:169.254.169.254", "240.0.0.1", "255.255.255.255", "::ffff:240.0.0.1", "::ffff:0.0.0.1", "239.1.2.3",
         "ff02::1", "fe80::1", "febf::1", "::7f00:1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:1::", "fd00:ec2::254",
-        "100.100.100.200", "::ffff:224.0.0.1", "unix:/run/docker.sock", "x" * 10_000, 167772161, None,
+        "fd20:ce::254", "100.100.100.200", "::ffff:224.0.0.1", "unix:/run/docker.sock", "x" * 10_000, 167772161, None,
         ["10.0.0.1"])
 ] + [{"port": port} for port in (0, -1, 65536, True, "80", "8０", 80.0, None, [80], 10**30)])
 def test_a_hostile_address_or_port_is_refused_by_name_and_the_others_stay(fields: dict[str, Any]) -> None:

@@ -63,3 +63,37 @@ def test_what_extends_a_file_is_of_its_version(text: str, extension: dict[str, A
 def test_what_is_no_compose_file_is_refused(text: str, said: str) -> None:
     with pytest.raises(errors.Refused, match=said):
         compose_project.is_version_1(text, "f")
+
+
+@pytest.mark.parametrize(("output", "shown"), [  # what docker-compose 1.29 printed, and Docker through it
+    ('Invalid interpolation format for "environment" option in service "blue": "hunter2$"', '"blue": "(left out)"'),
+    ('Invalid interpolation format for "labels" option in service "blue": "-----\nA "hunter2": "x"\n$"\n',
+     '"blue": "(left out)"'),
+    ("Missing mandatory value for \"environment\" option interpolating {'A': '${X:?set it}', 'B': 'hunter2 in service "
+     "\\\"'} in service \"blue\": set it", 'option interpolating (left out) in service "blue": set it'),
+    ('services.blue.environment.A contains {"a": "hunter2"}, which is an invalid type, it should be a string, number',
+     "A contains (left out), which is an invalid type, it should be a string, number"),
+    ('services.blue.environment contains ["hunter2"], which is an invalid type', "contains (left out), which"),
+    ('services.blue.environment contains "hunter2", which is an invalid type', "contains (left out), which"),
+    ("services.blue.environment contains non-unique items, please remove duplicates from ['A=hunter2', 'A=hunter2']",
+     "remove duplicates from (left out)"),
+    ("services.blue.labels value ['A=hunter2', 'A=hunter2'] has non-unique elements", "(left out) has non"),
+    ("Cannot create container for service blue: invalid environment variable: =hunter2\nEncountered errors",
+     "invalid environment variable: (left out)\nEncountered errors"),
+    ("Unsupported config option for services.blue: 'nonsense'", "blue: 'nonsense'"),
+    ("services.blue.ports contains an invalid type, it should be a number", "contains an invalid type, it"),
+])
+def test_a_value_that_compose_repeats_may_be_a_secret(output: str, shown: str) -> None:
+    found = compose_project.without_values(output)
+    assert shown in found and "hunter2" not in found
+
+
+@pytest.mark.parametrize("text", [
+    "services:\n  blue:\n    environment:\n      A: hunter2: x", "services:\n  blue: {environment: {A: \"hunter2",
+    "services:\n  a: *hunter2", "services:\n  a: &hunter2 [1}", "services:\n\t- hunter2",
+    "services:\n  a: {b: @hunter2}", "a: b\n%hunter2 x",
+])
+def test_a_file_that_is_no_yaml_is_refused_by_its_line_and_not_with_it(text: str) -> None:
+    with pytest.raises(errors.Refused, match="(?s)^compose.yml: .* in .*line [0-9]+, column") as raised:
+        compose_project.is_version_1(text, "compose.yml")
+    assert "hunter2" not in str(raised.value)

@@ -21,6 +21,7 @@ from lictor.adapters import log
 _FRAME_HEADER_BYTES = 8
 _STOP_S = 30  # beside the grace
 _EVENTS = ["start", "pause", "unpause", "kill", "die", "rename", "health_status"]
+_NOT_OF_THE_HOST = ("tmpfs", "nfs", "nfs4", "cifs")  # types of mounts of the driver `local`
 # Docker has status 500 for most that fails in a pull, and none for what fails after it has begun: the words must tell.
 _REFUSED_PULL = re.compile(r"not found|manifest unknown|no matching manifest|invalid reference|denied|unauthorized"
                            r"|forbidden|no basic auth credentials", re.IGNORECASE)
@@ -154,6 +155,19 @@ class Client:
         """Create a container from the body of the Engine API's `POST /containers/create`; returns its id."""
         with translate_errors(f"create {name}"):
             return str(self._api.create_container_from_config(definition, name)["Id"])
+
+    def volume_device(self, name: str) -> str:
+        """Find what of the host a volume mounts in place of a folder of the engine's own; "" if nothing, or no volume.
+        """
+        with translate_errors(f"inspect volume {name}"):
+            try:
+                found = self._api.inspect_volume(name)
+            except docker.errors.NotFound:
+                return ""
+        options = found.get("Options") or {}
+        is_bound = not {"bind", "rbind"}.isdisjoint(str(options.get("o")).split(","))  # whatever its type is
+        is_hosts = found["Driver"] == "local" and (is_bound or options.get("type") not in _NOT_OF_THE_HOST)
+        return str(options.get("device", "")) if is_hosts else ""
 
     def require_networks(self, names: Iterable[str]) -> None:
         require_networks(self._api, names)

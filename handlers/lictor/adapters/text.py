@@ -1,5 +1,6 @@
 """Text of other programs and people: cut to the end, without our secrets, and safe for a terminal. Pure."""
 
+import json
 from collections.abc import Iterable
 
 _LINES = 20
@@ -8,10 +9,16 @@ _CHARACTERS = 4000
 
 def last_lines(text: str, *, secrets: Iterable[str] = ()) -> str:
     """Keep the last lines, short enough for a record; each of `secrets` in them is replaced."""
-    for secret in secrets:
-        text = text.replace(secret, "...")
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    lines = [line.rstrip() for line in hide(text, secrets).splitlines() if line.strip()]
     return "\n".join(lines[-_LINES:])[-_CHARACTERS:]
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Replace each of `secrets`, also where a program has escaped it, the longest one first."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        for form in (secret, json.dumps(secret)[1:-1]):
+            text = text.replace(form, "...") if form else text
+    return text
 
 
 def printable(line: str) -> str:

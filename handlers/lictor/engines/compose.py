@@ -116,7 +116,8 @@ def _resolve(argv: list[str], paths: list[str], service: str) -> dict[str, Any]:
 
 def _lines(text: str) -> list[str]:
     """List what Compose prints, each line once, without progress and tracebacks: those are indented, or have dots."""
-    lines = [line for line in _CONTROL.sub("", text).splitlines() if line[:1].strip() and " ... " not in line]
+    printed = compose_project.without_values(_CONTROL.sub("", text))
+    lines = [line for line in printed.splitlines() if line[:1].strip() and " ... " not in line]
     return [*dict.fromkeys(_FOR_WHOM.sub("", line).strip() for line in lines)]
 
 

@@ -13,6 +13,7 @@ from lictor.spec import service_spec
 _COMPOSE = "com.docker.compose"  # Compose puts the labels project, service and container-number on what it makes
 # Labels that decide what a container is registered as; the spec says that, so a user's labels may not.
 _REGISTERED_AS = re.compile(r"SERVICE_(?:(?P<port>\d+)_)?(?:NAME|ID|IGNORE|CHECK_.*)", re.IGNORECASE | re.ASCII)
+_SERVICE_KEY = re.compile(r"SERVICE_\S*")  # with a blank in it, a key would be two of the list
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -46,7 +47,7 @@ def describe(spec: service_spec.Spec, *, color: str, release: str,
         labels |= {f"{prefix}_HTTP": check.http} if check.http else {f"{prefix}_TCP": "true"}
         labels |= {f"{prefix}_INTERVAL": f"{round(check.interval * 1000)}ms",
                    f"{prefix}_TIMEOUT": f"{round(check.timeout * 1000)}ms"}
-    registers = sorted(key for key in labels if key.startswith("SERVICE_"))
+    registers = sorted(key for key in labels if _SERVICE_KEY.fullmatch(key))
     return {**labels, model.LABEL_REGISTERS: " ".join(registers), model.LABEL_GATE: ""}
 
 

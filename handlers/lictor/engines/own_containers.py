@@ -4,7 +4,7 @@ import datetime
 import ipaddress
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from lictor import errors, model
@@ -93,6 +93,14 @@ def _is_loopback(address: str) -> bool:
     in_order = b"".join(words[at:at + 4][::-1] for at in range(0, len(words), 4))
     ip = ipaddress.ip_address(in_order)
     return ip.is_loopback or bool(ip.version == 6 and ip.ipv4_mapped and ip.ipv4_mapped.is_loopback)
+
+
+def devices(volumes: Iterable[str]) -> dict[str, str]:
+    """Find, of named volumes, those that mount a path or a disk of this host, by the options that they were made with.
+    """
+    client = docker.connect()
+    found = {name: client.volume_device(name) for name in volumes}
+    return {name: device for name, device in found.items() if device}
 
 
 def _is_same(found: Mapping[str, Any] | None, known: model.Container) -> bool:

@@ -4,10 +4,8 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-import msgspec
-
 from lictor import errors, model
-from lictor.adapters import files, log
+from lictor.adapters import log
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.lock import Writer
 from lictor.engines.protocols import ContainerEngine, Order, TaskEnder
@@ -16,12 +14,11 @@ from lictor.planner import actions, breaker, desired, next_state, service_state
 from lictor.planner.members import Member, candidates, members, registrations
 from lictor.planner.observation import Observation, Reservation, drain_mark, drain_text
 from lictor.planner.service_state import LastOrder
-from lictor.reconcile import history, state_store
+from lictor.reconcile import container_spec, history, state_store
 from lictor.reconcile.context import Context
 from lictor.spec import allow, service_spec
 
 _LOG_LINES = 20
-_ENV_FILE_LIMIT_BYTES = 64 * 1024
 
 
 class Executor:
@@ -103,9 +100,10 @@ class Executor:
         spec, rollout = self._spec_of(action.release), self._observation.state.release.rollout
         gated = bool(spec.release.smoke and not action.color and rollout and action.release == rollout.release)
         try:
-            container = CONTAINER_ENGINES[spec.engine].start(
-                self._bounded(spec), number=action.number, color=action.color, release=desired.fingerprint(spec),
-                gated=gated)
+            bounded = container_spec.bounded(spec, self._settings)
+            with container_spec.secrets_hidden(bounded):
+                container = CONTAINER_ENGINES[spec.engine].start(
+                    bounded, number=action.number, color=action.color, release=desired.fingerprint(spec), gated=gated)
         except errors.LictorError as error:
             with contextlib.suppress(errors.LictorError):  # the engine's reason is the one that helps
                 self._count_failure(action, error)
@@ -182,8 +180,9 @@ class Executor:
             self._keep_order(action.color, next_state.order_begun(
                 self._observation.state, action, spec.image, time.time()))
         with self._failures_counted(action):
-            order = Order(self._bounded(spec), action.color, action.replicas, action.release)
-            output = give(self._settings, order, self._writer.lost)
+            order = Order(container_spec.bounded(spec, self._settings), action.color, action.replicas, action.release)
+            with container_spec.secrets_hidden(order.spec):
+                output = give(self._settings, order, self._writer.lost)
         self._keep_order(action.color, LastOrder(action.replicas, action.release, time.time(), image=spec.image))
         return output
 
@@ -223,18 +222,6 @@ class Executor:
         engine.end(container, grace_s=self._spec.stop_grace_period)
         return output
 
-    def _bounded(self, spec: service_spec.Spec) -> service_spec.Spec:
-        """Read the env files of this node in, if it allows the spec; a key of `environment` wins, then the later file.
-        """
-        bound, where = self._settings.allow, self._settings.where
-        allow.require(spec, bound, where)
-        table: dict[str, str] = {}
-        for path in spec.env_files:
-            text, real_path = files.read_regular(path, f"{spec.name}: env_file", limit_bytes=_ENV_FILE_LIMIT_BYTES)
-            allow.require(msgspec.structs.replace(spec, env_file=real_path), bound, where)  # what was opened
-            table |= service_spec.parse_env_file(text)
-        return desired.with_environment(spec, {**table, **spec.environment_table})
-
     def _keep_order(self, color: str, order: LastOrder | None) -> None:
         state, index = self._states.read(self._name)
         self._states.write(self._name, next_state.order_given(state, color, order), index)
@@ -246,7 +233,9 @@ class Executor:
             return self._spec
         if release == state.previous_release and state.previous:
             with contextlib.suppress(errors.Refused):
-                return service_spec.parse_spec(state.previous, "lictor/state")
+                previous = service_spec.parse_spec(state.previous, "lictor/state")
+                if is_of(previous, self._observation):
+                    return previous
         return live_spec(self._observation)
 
 
@@ -282,6 +271,12 @@ def live_spec(observation: Observation) -> service_spec.Spec:
     assert observation.desired.spec is not None
     with contextlib.suppress(errors.Refused):
         live = service_spec.parse_spec(observation.state.release.live, "lictor/state")
-        if (live.name, live.engine) == (observation.desired.name, observation.desired.spec.engine):
+        if is_of(live, observation):
             return live
     return observation.desired.spec
+
+
+def is_of(stored: service_spec.Spec, observation: Observation) -> bool:
+    """Decide whether a spec of the state is one of the service, and of the engine that it has now."""
+    spec = observation.desired.spec
+    return spec is not None and (stored.name, stored.engine) == (observation.desired.name, spec.engine)

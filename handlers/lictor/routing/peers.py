@@ -28,7 +28,7 @@ EMPTY_FOR_S = 60.0  # an agent's restart empties its node for a while
 _LONGEST_NAME = 512
 MOST_PEERS = 1000
 # Clouds answer there with what a machine may do: 169.254.169.254 elsewhere.
-_METADATA = {"fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"}
+_METADATA = {"fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"}
 
 InstanceId = tuple[str, str]  # node, service ID
 Endpoint = tuple[str, int]  # address, port

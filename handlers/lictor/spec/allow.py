@@ -6,7 +6,7 @@ A writer of Consul's keys chooses what a spec says; only root of the node choose
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from lictor import errors
@@ -37,34 +37,42 @@ class Allow(NamedTuple):
                                      f"{'' if key == 'mounts' else ', or /FOLDER/* for all that is below it'}")
 
 
-def refusals(spec: "Spec", allow: Allow, where: str, resolve: Callable[[str], str] = os.path.realpath) -> list[str]:
+def refusals(spec: "Spec", allow: Allow, where: str, devices: Mapping[str, str] = {},
+             resolve: Callable[[str], str] = os.path.realpath) -> list[str]:
     """List what a spec asks for and this node does not allow: the key, what was given, and the setting that allows it.
 
     With engine none it is the name alone: instances of any other service then have to consent to be routed. `where`
-    names the file of the settings. `resolve` follows the symbolic links of a path.
+    names the file of the settings. `devices` are the named volumes that stand for a path of the host, with that path.
+    `resolve` follows the symbolic links of a path.
     """
     return [f"{key} is {given[:200]!r}; this node does not allow it: list {needed[:200]!r} in {setting} of [allow] in "
-            f"{where}" for key, given, setting, needed in _asked(spec)
+            f"{where}" for key, given, setting, needed in _asked(spec, devices)
             if not _is_allowed(setting, needed, getattr(allow, setting), resolve)]
 
 
-def require(spec: "Spec", allow: Allow, where: str) -> None:
+def require(spec: "Spec", allow: Allow, where: str, devices: Mapping[str, str] = {}) -> None:
     """Raise Refused for what the node does not allow: to be asked right before an engine is, of what it will get."""
-    refused = refusals(spec, allow, where)
+    refused = refusals(spec, allow, where, devices)
     if refused:
         raise errors.Refused(f"{spec.name}: {'; '.join(refused)}")
 
 
-def _asked(spec: "Spec") -> Iterator[tuple[str, str, str, str]]:
+def named_volumes(spec: "Spec") -> list[str]:
+    """Name the volumes of the engine that a spec mounts."""
+    sources = [volume.partition(":")[0] for volume in spec.volumes if ":" in volume]
+    return [source for source in sources if _VOLUME_NAME.fullmatch(source)]
+
+
+def _asked(spec: "Spec", devices: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
     """Yield the key, what was given, the setting that bounds it, and the entry that would allow it."""
     yield "name", spec.name, "services", spec.name
     if spec.engine == "none":
         return
     for volume in spec.volumes:
         source, colon, rest = volume.partition(":")
-        if colon and not _VOLUME_NAME.fullmatch(source):
+        if colon and (source in devices or not _VOLUME_NAME.fullmatch(source)):
             is_read_only = "ro" in rest.partition(":")[2].split(",")
-            yield "volumes", volume, "mounts", source + (":ro" if is_read_only else "")
+            yield "volumes", volume, "mounts", devices.get(source, source) + (":ro" if is_read_only else "")
     for path in spec.env_files:
         yield "env_file", path, "env_files", path
     if spec.project:

@@ -12,6 +12,10 @@ FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.ya
 _FOLDER = re.compile(r"(?!.*/\.\.?(?:/|\Z))(?:/[A-Za-z0-9._@+ -]+)+", re.ASCII)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_REPEATED = re.compile("|".join((  # what Compose 1 and Docker repeat of a file
+    r'(?s:(?<=": ").*(?="\s*\Z))', r"(?<=interpolating ).*(?= in [a-z]+ \")",
+    r"(?<= contains )[\[{\"].*(?=, which is an invalid type)", r"(?<=remove duplicates from ).*",
+    r"(?<= value )[\[{'\"].*[\]}'\"](?= (?:has|is|does) )", r"(?<=invalid environment variable: ).*")))
 _NOT_IN_VERSION_1 = {"services", "networks", "volumes", "version"}
 
 
@@ -65,6 +69,11 @@ def resolved(text: str, service: str) -> dict[str, Any]:
         raise errors.Refused(f"compose: config printed no compose file: {type(error).__name__}") from error
 
 
+def without_values(output: str) -> str:
+    """Leave out of what Compose prints the values that it repeats: any of them may be a secret."""
+    return _REPEATED.sub("(left out)", output)
+
+
 def is_version_1(text: str, path: str) -> bool:
     """Decide whether a compose file is of the first format: services at its top, which Compose 2 cannot read."""
     return _is_version_1(_top(text, path))
@@ -78,10 +87,12 @@ def _top(text: str, path: str) -> dict[str, object]:
     """Read the top keys, each with its text if it has one. Only parsed: Compose has tags of its own."""
     import yaml  # late: each reconcile would load it, and few need it
 
+    from lictor.spec import yaml_reader
+
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise errors.Refused(f"{path}: {' '.join(str(error).split())}") from error
+        raise errors.Refused(f"{path}: {yaml_reader.explain(error)}") from error
     if not isinstance(node, yaml.MappingNode):
         raise errors.Refused(f"{path}: is no compose file; that has services in it")
     return {key.value: value.value for key, value in node.value}

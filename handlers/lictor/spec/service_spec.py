@@ -27,13 +27,15 @@ _CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes"
                    "read_only", "cap_drop", "logging", "resources")
 
 _SECRET = ("environment", "command", "entrypoint", "labels", "logging")  # keys below which no value is told
+_SHORTEST_SECRET = 6  # to hide shorter values would make an error unreadable
+_PASSWORD = re.compile(r"://[^/@\s]*?:([^/@\s]+)@")
 _VERBATIM = ("environment", "command", "entrypoint", "labels", "options")  # the container's own matter
 _HOST_PART, _PATH_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(  # as Docker's own grammar of references, and the digests that it knows
     rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*(?::[0-9]+)?/)?{_PATH_PART}(?:/{_PATH_PART})*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}))?",
     re.ASCII)
-_IMAGE_ELSEWHERE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
+_IMAGE_ELSEWHERE = re.compile(r"(?!.*/\.\.?(?:/|\Z))[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
 _PORT = re.compile(r"(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})::)?(?P<port>\d{1,5})(?:/(?P<protocol>tcp|udp))?", re.ASCII)
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
@@ -169,6 +171,16 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _words(self.entrypoint)
 
     @property
+    def secrets(self) -> list[str]:
+        """Values that may be secrets, and passwords in URLs among them; but for what the spec says openly elsewhere."""
+        words = [*self.entrypoint_words, *self.command_words]  # the first one is the program
+        values = [*self.environment_table.values(), *self.label_table.values(), *self.logging.options.values(),
+                  *words[1:]]
+        values += [password for value in values for password in _PASSWORD.findall(value)]
+        is_open = f"{self.name} {self.image} {self.user} {self.volumes} {self.networks} {words[:1]}"
+        return [value for value in values if len(value) >= _SHORTEST_SECRET and value not in is_open]
+
+    @property
     def env_files(self) -> list[str]:
         return [self.env_file] if isinstance(self.env_file, str) else list(self.env_file)
 
@@ -204,6 +216,10 @@ def _check_texts(spec: Spec) -> None:
             _words(value)
         except ValueError as error:
             raise ValueError(f"{key} cannot be split into words: {error}; quote it as for a shell") from error
+    for name, value in spec.environment_table.items():
+        if not name or "\0" in name + value:
+            raise ValueError(f"environment holds {'a zero byte' if name else 'a value without a name'}; it must be "
+                             "texts by their names")
     for prefix, owner in (("lictor.", "lictor"), ("com.docker.swarm.", "Swarm")):
         reserved = [key for key in spec.label_table if key.startswith(prefix)]
         if reserved:

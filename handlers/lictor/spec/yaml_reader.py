@@ -33,11 +33,19 @@ def read(text: str, path: str) -> dict[str, Any]:
         where = f"{path}: line {text.count(chr(10), 0, error.position) + 1}"
         raise errors.Refused(f"{where} holds {chr(error.character)!r}, which YAML does not allow") from error
     except yaml.YAMLError as error:
-        raise errors.Refused(f"{path}: {' '.join(str(error).split())}") from error
+        raise errors.Refused(f"{path}: {explain(error)}") from error
     except ValueError as error:
         raise errors.Refused(f"{path}: {error}") from error
     except RecursionError as error:
         raise errors.Refused(f"{path}: is nested too deeply, or holds itself") from error
+
+
+def explain(error: yaml.YAMLError) -> str:
+    """Say what is wrong, and where; PyYAML itself would repeat the line, which may hold a secret."""
+    problem = ", ".join(filter(None, (getattr(error, "context", None), getattr(error, "problem", None))))
+    mark = getattr(error, "problem_mark", None)
+    where = f' in "{mark.name}", line {mark.line + 1}, column {mark.column + 1}' if mark else ""
+    return re.sub("(?<=alias )'.*'", "...", problem or type(error).__name__) + where
 
 
 class _Values:

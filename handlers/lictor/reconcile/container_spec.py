@@ -1,0 +1,42 @@
+"""The spec as an engine gets it: within what this node allows, and with its env files."""
+
+import contextlib
+from collections.abc import Iterator
+
+import msgspec
+
+from lictor import errors
+from lictor.adapters import files, text
+from lictor.planner import desired
+from lictor.spec import allow, service_spec
+from lictor.spec.settings import Settings
+
+_ENV_FILE_LIMIT_BYTES = 64 * 1024
+
+
+def bounded(spec: service_spec.Spec, settings: Settings) -> service_spec.Spec:
+    """Read the env files of this node in, if it allows the spec; a key of `environment` wins, then the later file."""
+    bound, where = settings.allow, settings.where
+    allow.require(spec, bound, where)
+    if names := allow.named_volumes(spec):
+        from lictor.engines import own_containers  # late: with Docker's SDK, which few others here need
+
+        allow.require(spec, bound, where, own_containers.devices(names))
+    table: dict[str, str] = {}
+    for path in spec.env_files:
+        content, real_path = files.read_regular(path, f"{spec.name}: env_file", limit_bytes=_ENV_FILE_LIMIT_BYTES)
+        allow.require(msgspec.structs.replace(spec, env_file=real_path), bound, where)  # what was opened
+        if "\0" in content:
+            raise errors.Refused(f"{spec.name}: env_file {path} holds a zero byte; it must be a text")
+        table |= service_spec.parse_env_file(content)
+    return desired.with_environment(spec, {**table, **spec.environment_table})
+
+
+@contextlib.contextmanager
+def secrets_hidden(spec: service_spec.Spec) -> Iterator[None]:
+    """Take values that may be secrets out of an engine's error: Docker repeats what it does not accept."""
+    try:
+        yield
+    except errors.LictorError as error:
+        error.args = (text.hide(str(error), spec.secrets),)
+        raise
