@@ -106,6 +106,7 @@ class Container(NamedTuple):
     exit_code: int | None  # None while it runs
     health: str = ""  # Docker's word on its HEALTHCHECK: starting, healthy or unhealthy; "" when it has none
     is_out_of_memory: bool = False  # the kernel ended it
+    restarts: int = 0  # by Docker itself, since people or lictor last started it
 
 
 class Group(NamedTuple):

@@ -126,6 +126,25 @@ def test_what_docker_or_the_spec_knows_is_no_illness(spec: dict[str, Any], chang
                              ["hold books-2" if condition == "restarting" else "wait books-2"])
 
 
+@pytest.mark.parametrize(("passed_s_ago", "started_s_ago", "changes", "condition"), [
+    (500, 20, {}, "starting"), (500, 59, {}, "starting"),  # people restarted it: it has its start-up again
+    (500, 61, {}, "unhealthy"), (10, 20, {}, "unhealthy"),  # it is over; it has passed since
+    (500, 20, {"restarts": 1}, "unhealthy"), (500, 20, {"restarts": 9}, "unhealthy"),  # by Docker: it had failed
+    (500, 20, {"health": "starting"}, "starting"), (500, 90, {"health": "starting"}, "starting"),
+    (None, 20, {}, "unhealthy"), (500, 700, {}, "unhealthy"), (20, 20, {}, "unhealthy"),
+])
+def test_one_that_people_restarted_has_its_start_up_again(passed_s_ago: float | None, started_s_ago: float,
+                                                          changes: dict[str, Any], condition: str) -> None:
+    state = {} if passed_s_ago is None else {"passed_at": {"c2": NOW - passed_s_ago}}
+    seen = with_container(scene(2, "passing", "unhealthy", state=state), 1, started_at=NOW - started_s_ago, **changes)
+    assert members.members(seen)[1].condition == condition
+    assert decided(seen) == (["start books-3"] if condition == "unhealthy" else ["wait books-2"])
+    passing = with_container(with_instance(seen, 1, status="passing"), 1, health="")
+    after = passing._replace(state=next_state.advance(passing), now=NOW + 5)
+    assert members.members(with_instance(after, 1, status="critical"))[1].condition == "failing"  # it has passed again
+    assert next_state.advance(after).healing.passed_at == after.state.healing.passed_at
+
+
 def test_what_serves_beside_the_service_is_named_and_left_alone() -> None:
     seen = scene(1, "passing", keys={"hold": b"Monday"})
     stranger = seen.instances[0]._replace(

@@ -217,6 +217,7 @@ def test_a_healthcheck_is_passed_on_and_a_restart_changes_nothing(consul: Consul
     wait_for(lambda: status(consul, "with-healthcheck") == "passing", "healthy is passing")
     docker.docker("exec", "one", "/bin/busybox", "rm", "/www/health")
     wait_for(lambda: status(consul, "with-healthcheck") == "critical", "unhealthy is critical")
+    wait_for(lambda: "HEALTHCHECK: exit code 1" in str(consul.request("GET", "/v1/agent/checks")), "with its evidence")
     docker.docker("exec", "one", "/bin/busybox", "touch", "/www/health")
     wait_for(lambda: status(consul, "with-healthcheck") == "passing", "healthy again")
     before = passing_instance(consul, "with-healthcheck")

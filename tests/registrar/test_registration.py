@@ -303,6 +303,8 @@ BESIDE = {**UDP, "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8000"}]}
     ({"SERVICE_32768_NAME": "x"}, LOOPBACK, "that is where it is published. Name the container's own port: "
                                             "SERVICE_8080_NAME"),
     ({"SERVICE_8001_NAME": "x"}, LOOPBACK, "it is not published"),
+    ({"SERVICE_53_NAME": "x", "SERVICE_8001_NAME": "y"}, {**UDP, "80/tcp": [{"HostIp": "", "HostPort": "53"}]},
+     "it is not published"),
 ])
 def test_a_wish_without_effect_is_one_line(settings: dict[str, str], ports: dict[str, Any], said: str) -> None:
     found, refused = registration.registrations(container(settings, ports=ports), OPTIONS)
@@ -329,6 +331,21 @@ def test_a_healthcheck_becomes_a_ttl_check(health: str, initial: str, status: st
         container({"SERVICE_CHECK_INITIAL_STATUS": initial}, health=health), OPTIONS)
     assert found.definition["Check"] == {"Name": "Docker HEALTHCHECK", "TTL": "60s", "Status": status}
     assert found.health == status
+
+
+@pytest.mark.parametrize(("log", "said"), [
+    ([{"ExitCode": 1, "Output": "\n wget: can't connect\r\nmore\n"}], "wget: can't connect"),
+    ([{"ExitCode": 0, "Output": "fine"}, {"ExitCode": 22, "Output": "404 Not Found"}], "404 Not Found"),
+    ([{"ExitCode": 1, "Output": "old"}, {"ExitCode": 0, "Output": "fine"}], ""),
+    ([{"ExitCode": 7, "Output": ""}], "exit code 7"), ([{"ExitCode": -1, "Output": "timeout (1s)"}], "timeout (1s)"),
+    ([{"ExitCode": 1, "Output": "\x1b[2Jgone"}], "?[2Jgone"), ([{"ExitCode": 1, "Output": "x" * 5000}], "x" * 500),
+    ([{"ExitCode": 1, "Output": None}], "exit code 1"), ([], ""), (None, ""),
+])
+def test_what_a_healthcheck_printed_while_it_fails_is_passed_on(log: object, said: str) -> None:
+    shown = container(health="unhealthy")
+    shown["State"]["Health"]["Log"] = log
+    [found], _ = registration.registrations(shown, OPTIONS)
+    assert found.health_output == said
 
 
 def test_a_check_that_was_asked_for_stands_in_for_the_healthcheck() -> None:

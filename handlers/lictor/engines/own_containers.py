@@ -133,7 +133,7 @@ def _from_inspect(found: Mapping[str, Any]) -> model.Container:
         found["Config"]["Labels"] or {}, id=found["Id"], name=_name(found),
         image=found["Config"]["Image"], status=state["Status"], created_at=_epoch(found["Created"]),
         started_at=_epoch(state["StartedAt"]), health=_health((state.get("Health") or {}).get("Status", "")),
-        is_out_of_memory=bool(state.get("OOMKilled")),
+        is_out_of_memory=bool(state.get("OOMKilled")), restarts=found.get("RestartCount", 0),
         exit_code=None if state["Running"] or state["Status"] == "created" else state["ExitCode"],
     )
 

@@ -85,12 +85,16 @@ def let_replaced_go(leaving: Departures, observation: Observation) -> list[Actio
     return [_let_go(member, serves_on, observation) for member in leaving.replaced]
 
 
-def note_passed(observation: Observation) -> list[str]:
-    """Note which of the containers that are there have passed their check once."""
-    everyone = (*members.members(observation), *members.candidates(observation))
-    passing = {member.container.id for member in everyone if member.check_passes}
-    known = passing | set(observation.state.healing.passed_once)
-    return sorted({container.id for container in observation.containers} & known)
+def note_passed(observation: Observation) -> Healing:
+    """Note which of the containers that are there have passed their check once, and a time when they had passed it
+    since their start, by Docker's clock."""
+    healing, everyone = observation.state.healing, (*members.members(observation), *members.candidates(observation))
+    passing = {member.container.id: member.container.started_at for member in everyone if member.check_passes}
+    ids = {container.id for container in observation.containers} & (passing.keys() | set(healing.passed_once))
+    known = {container_id: at for container_id, at in healing.passed_at.items() if container_id in ids}
+    again = {container_id: max(observation.now, started_at) for container_id, started_at in passing.items()
+             if known.get(container_id, -1.0) < started_at}
+    return msgspec.structs.replace(healing, passed_once=sorted(ids), passed_at=known | again)
 
 
 def advance(observation: Observation, *, begins_anew: bool, has_surplus: bool) -> Healing:
@@ -102,7 +106,7 @@ def advance(observation: Observation, *, begins_anew: bool, has_surplus: bool) -
         member for member in everyone if member.condition == "gone" or member.failed_to_pass]
     return Healing(
         critical_since=_critical_since(everyone, observation),
-        passed_once=healing.passed_once,
+        passed_once=healing.passed_once, passed_at=healing.passed_at,
         counted_dead=sorted(member.container.id for member in dead),
         failures=_forget_failures(_count_failures({} if begins_anew else healing.failures, dead, observation),
                                   everyone, observation),

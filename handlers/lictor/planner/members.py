@@ -211,11 +211,20 @@ def _condition(container: Container, instance: Instance | None, observation: Obs
 def _judge(container: Container, observation: Observation) -> tuple[str, float]:
     """Judge a critical check: it is starting, then failing for the grace, then unhealthy."""
     starts_until = _starts_until(container, observation)
-    if container.id not in observation.state.healing.passed_once and observation.now < starts_until:
+    if observation.now < starts_until and not _has_passed(container, observation):
         return "starting", starts_until
     trusted_since = observation.since(_trusted_since(observation))
     judged_at = max(_critical_since(container, observation), trusted_since) + observation.spec.heal.grace
     return ("unhealthy" if observation.now >= judged_at else "failing"), judged_at
+
+
+def _has_passed(container: Container, observation: Observation) -> bool:
+    """Tell whether it has passed since its start. One that people restarted starts anew; what Docker restarts by itself
+    failed, and would never be judged if it did so again and again."""
+    healing = observation.state.healing
+    passed_at = healing.passed_at.get(container.id, container.started_at)
+    is_restarted = passed_at < container.started_at and not container.restarts
+    return container.id in healing.passed_once and not is_restarted
 
 
 def _starts_until(container: Container, observation: Observation) -> float:

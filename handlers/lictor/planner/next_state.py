@@ -37,7 +37,7 @@ def advance(observation: Observation) -> State:
     7. the causes that operators are notified of.
     """
     stored, after = observation.state, observation.with_state(trust=self_preservation.advance(observation))
-    after = _with_healing(after, passed_once=healing.note_passed(after))
+    after = after.with_state(healing=healing.note_passed(after))
     after = after.with_state(release=release.advance(after))
     begins_anew = release.has_begun(after.state.release, stored.release, after.desired.release)
     after = after.with_state(healing=healing.advance(

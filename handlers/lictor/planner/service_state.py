@@ -79,6 +79,7 @@ class Healing(msgspec.Struct, frozen=True):
 
     critical_since: dict[str, float] = {}  # container id -> first sighting of critical, after its start-up
     passed_once: list[str] = []  # ids of the containers that have passed their check once
+    passed_at: dict[str, float] = {}  # container id -> when it was first seen to pass after its last start
     counted_dead: list[str] = []  # ids of the containers whose end was counted as a failure
     failures: dict[str, Failures] = {}  # by the container's number
     surplus_since: float = 0.0  # since when more run than desired; 0.0: no more than that

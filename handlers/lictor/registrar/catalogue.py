@@ -128,8 +128,9 @@ class Catalogue:
                 check_id = diff.check_id(service_id)
                 reported_at[service_id] = self.reported_at.get(service_id, 0.0)
                 is_fresh = time.monotonic() - reported_at[service_id] < checks.HEALTH_TTL_S / 3
-                if not is_fresh or agent_checks.get(check_id, {}).get("Status") != registered.health:
-                    output = f"Docker's HEALTHCHECK makes it {registered.health}"
+                output = f"HEALTHCHECK: {registered.health_output or registered.health}"
+                told = agent_checks.get(check_id, {})
+                if not is_fresh or (told.get("Status"), told.get("Output")) != (registered.health, output):
                     try:
                         self.client.update_ttl(check_id, registered.health, output)
                         reported_at[service_id] = time.monotonic()

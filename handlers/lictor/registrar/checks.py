@@ -4,8 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lictor.adapters.text import printable
 from lictor.registrar.ports import Port
 
+_LONGEST_OUTPUT = 500
 HEALTH_TTL_S = 60  # a HEALTHCHECK's report holds so long; the registrar repeats it well before
 
 _URL_PATH = re.compile(r"/[!-~]{0,1023}", re.ASCII)
@@ -48,6 +50,15 @@ def make_check(values: Mapping[str, str], port: Port,
                 "Notes": f"{programs[0]} {_NOT_RUN}"}, None, [
                     f"{key} {_NOT_RUN}. Its check is critical until then" for key in programs]
     return None, None, idle
+
+
+def health_output(health: Mapping[str, Any]) -> str:
+    """Find the first line that a HEALTHCHECK printed last, or its exit code, if it failed."""
+    last = (health.get("Log") or [{}])[-1]
+    if not last.get("ExitCode"):
+        return ""
+    lines = [line.strip() for line in str(last.get("Output") or "").split("\n") if line.strip()]
+    return printable(lines[0])[:_LONGEST_OUTPUT] if lines else f"exit code {last['ExitCode']}"
 
 
 def _idle(values: Mapping[str, str], port: Port) -> list[str]:

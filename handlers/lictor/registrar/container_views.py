@@ -20,6 +20,11 @@ class View(NamedTuple):
     refused: list[str]
     stop_signals: frozenset[int] = frozenset()  # by which Swarm ends it; none if it is no task of Swarm's
 
+    @property
+    def is_ailing(self) -> bool:
+        """Decide whether its HEALTHCHECK fails, or has not passed yet: what that prints changes without an event."""
+        return any(each.health not in (None, "passing") for each in self.registrations)
+
 
 def inspect(engine: docker.Client, container_id: str, listed: str, options: Options) -> View | None:
     """Inspect a container; None if it does not run. What one container holds costs the others nothing."""

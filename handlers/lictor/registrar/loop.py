@@ -123,7 +123,7 @@ class Registrar:
         self.uninspected = {}
         for container_id in {**known, **listed}:
             view = known.get(container_id)
-            if view is None or view.listed != listed.get(container_id):
+            if view is None or view.is_ailing or view.listed != listed.get(container_id):
                 view = self._inspect(engine, container_id, listed.get(container_id, ""), view)
             if view:
                 views[container_id] = view

@@ -45,6 +45,7 @@ class Registration(NamedTuple):
     health: str | None  # the HEALTHCHECK's status, for its TTL check; None: there is another check, or none
     joins: bool = False  # it gets no traffic before it is admitted
     paused: bool = False  # by Docker, so that it answers nobody
+    health_output: str = ""  # what the HEALTHCHECK printed, while it fails
     usual_id: str = ""  # what registrator calls it, if no SERVICE_ID says otherwise
 
 
@@ -106,7 +107,8 @@ def _unmet(container: Mapping[str, Any], settings: Mapping[str, str], options: O
 
 def _mistaken(settings: Mapping[str, str], ports: list[Port]) -> str:
     """Say what helps if a label names a port by its number outside of the container; "" if none does."""
-    outside = {str(port.host_port): port.number for port in ports}
+    inner = {str(port.number) for port in ports}
+    outside = {str(port.host_port): port.number for port in ports if str(port.host_port) not in inner}
     inside = next((outside[number] for number in labels.by_port(settings) if number in outside), None)
     return f"that is where it is published. Name the container's own port: SERVICE_{inside}_NAME" if inside else ""
 
@@ -149,7 +151,8 @@ def _registration(container: Mapping[str, Any], port: Port, values: Mapping[str,
     }
     joins = labels.is_own(container) and bool(given.get(model.LABEL_GATE))
     paused = container["State"]["Status"] == "paused"
-    return Registration(service_id, name, container["Id"], definition, health, joins, paused, usual_id), [
+    output = checks.health_output(container["State"].get("Health") or {}) if health else ""
+    return Registration(service_id, name, container["Id"], definition, health, joins, paused, output, usual_id), [
         *bad_tags, *bad_meta, *not_run]
 
 
