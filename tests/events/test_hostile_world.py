@@ -1,7 +1,7 @@
 """Hostile specs, states, labels, payloads and keys through every handler's own entry point: no traceback, and the good
 service beside them gets all that it is to get. support/hostile.py says what is a double.
 
-LICTOR_EXAMPLES=10000 has so many for each handler; forty are the rule.
+LICTOR_EXAMPLES says how many inputs there are, of which each handler has its share.
 """
 
 import base64
@@ -12,6 +12,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,18 +25,19 @@ from hypothesis import strategies as st
 from lictor import errors, model
 from lictor.adapters import docker, docker_swarm, files, http, process
 from lictor.adapters.consul.client import Client
-from lictor.events import checks_watch, keys_watch, script, service_watch_fast, timer
+from lictor.events import agent_config, checks_watch, http_server, keys_watch, script, service_watch_fast, timer
 from lictor.planner import service_state
 from lictor.reconcile import loop
 from lictor.registrar import docker_events, options
 from lictor.registrar import loop as registrar_loop
 from lictor.routing import nginx, route_store
 
+from lab.daemon import wait_for
 from support import hostile
 from support.hostile import EVIL, NODE, World, entry, mutated, text, value
 from support.scene import state_of
 
-EXAMPLES = int(os.environ.get("LICTOR_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("LICTOR_EXAMPLES", "280"))
 STATE = json.loads(service_state.encode(state_of(
     spec=EVIL, live=EVIL, previous=EVIL, critical_since={"id-evil-1": 1.0}, passed_once=["id-evil-1"],
     failures={"1": service_state.Failures(3, 1.0)}, rollout=service_state.Rollout("r", 1.0),
@@ -53,6 +55,13 @@ class Run(NamedTuple):
 
     code: int
     log: str
+
+
+class Started:
+    """A handler that was started, and has ended."""
+
+    def wait(self, *_: object) -> int:
+        return 0
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +85,7 @@ def edges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Wor
         patch.setattr(docker_swarm, "connect", nobody)
         patch.setattr(http, "exchange", nobody)
         patch.setattr(process, "run", nobody)
-        patch.setattr(process, "spawn_handler", lambda *_, **__: None)
+        patch.setattr(process, "spawn_handler", lambda *_, **__: Started())
         patch.setattr(nginx, "validate", lambda *_: [])
         patch.setattr(nginx, "turn_in_s", lambda _: 0.0)
         patch.setattr(nginx, "reload", lambda given: nginx._stamped(given.conf_dir))
@@ -84,6 +93,7 @@ def edges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Wor
         patch.setattr(files, "sync", lambda _: None)
         patch.setattr(loop, "_POLL_S", 0.03)
         patch.setattr(loop, "_PATIENCE_S", 0.02)
+        patch.setattr(http_server, "_ANNOUNCE_EVERY_S", 0.0)
         yield made
 
 
@@ -168,6 +178,46 @@ def route(world: World, r: random.Random) -> None:
     assert good_is_served(world)
 
 
+def serve(world: World, r: random.Random) -> None:
+    """One connection after the other, each handled as by the thread that lictor-serve starts for it."""
+    call(world, keys_watch.main, stdin=keys_payload(world))
+    payload = text(r, r.choice(([entry("evil", "evil-1", {})], entry("evil", "evil-1", {}, "critical")["Checks"],
+                                [{"Key": "services/evil/spec", "ModifyIndex": 3, "Value": "e30="}])))
+    name = r.choice(("evil", "good", *hostile.TEXTS))
+    path = r.choice((f"/route/{name}", "/scale", "/heal", "/sweep", "/alive", name))
+    good = json.dumps([entry("good", "a", {model.META_CONTAINER: "id-good-1", model.META_ENGINE: "engine"})]).encode()
+    stderr = io.StringIO()
+    with contextlib.redirect_stderr(stderr), http_server.Server(world.serving()) as server:
+        secret = server.secret.decode()
+        headers = {agent_config.SECRET_HEADER: secret, "X-Consul-Index": str(value(r)),
+                   "Content-Length": str(len(payload)), **({r.choice((agent_config.SECRET_HEADER, "Content-Length",
+                   "X-Consul-Index", "Host", *hostile.TEXTS)): str(value(r))} if r.random() < 0.3 else {})}
+        answer = ask(server, path, headers, payload)
+        assert not answer or re.match(rb"HTTP/1\.0 (200|202|4\d\d|5\d\d) |<!DOCTYPE", answer), answer
+        heads = {agent_config.SECRET_HEADER: secret, "Content-Length": str(len(good))}
+        assert ask(server, "/route/good", heads, good).startswith(b"HTTP/1.0 200 ")
+        wait_for(lambda: not any(each._is_busy for each in (server.follow_ups, *server.handlers.values())),
+                 "nothing is under way", every_s=0.005)
+    assert good_is_served(world)
+    assert not UNFORESEEN.search(stderr.getvalue()) and "serve outcome=failed" not in stderr.getvalue(), (
+        stderr.getvalue())
+
+
+def ask(server: http_server.Server, path: str, headers: dict[str, str], body: bytes) -> bytes:
+    """Send one request to lictor-serve, and read to the end of its answer."""
+    head = f"POST {path} HTTP/1.1\r\n" + "".join(f"{name}: {each}\r\n" for name, each in headers.items())
+    client, accepted = socket.socketpair()
+    with client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1_000_000)
+        client.sendall(head.encode("utf-8", "surrogatepass") + b"\r\n" + body)
+        client.shutdown(socket.SHUT_WR)
+        server.connections.begin(accepted)
+        server.process_request_thread(accepted, ("127.0.0.1", 1))
+        with contextlib.suppress(ConnectionResetError):  # it did not read all
+            return b"".join(iter(lambda: client.recv(65536), b""))
+    return b""
+
+
 def register(world: World, r: random.Random) -> None:
     """The registrar's one round; its main function waits for events, so the round is called by itself."""
     for each in [each for each in world.docker.containers.values() if each["Id"] != "id-good-1"]:
@@ -191,14 +241,15 @@ def register(world: World, r: random.Random) -> None:
     docker_events._message({**event, "Actor": {"ID": "x", "Attributes": labels}})
 
 
-HANDLERS = (sweep, reconcile, scale, heal, route, register)
+HANDLERS = (sweep, reconcile, scale, heal, route, serve, register)
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_nothing_hostile_ends_a_handler_nor_holds_up_another_service(
         handler: Callable[[World, random.Random], None], edges: Callable[[], World]) -> None:
     @given(st.integers(0, 2**64))
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=-(-EXAMPLES // len(HANDLERS)), deadline=None, database=None,
+              suppress_health_check=list(HealthCheck))
     def test(seed: int) -> None:
         r, world = random.Random(seed), edges()
         add_hostile(world, r)

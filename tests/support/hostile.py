@@ -5,6 +5,7 @@ Only the edges are doubles: Consul's API (`FakeConsul` at `Client.connect`), Doc
 succeed. A container that is started is registered at once, and passes.
 """
 
+import argparse
 import base64
 import copy
 import json
@@ -18,6 +19,7 @@ from lictor import errors, model
 from lictor.adapters import docker
 from lictor.adapters.consul.answers import Entry
 from lictor.adapters.consul.client import Agent, Client
+from lictor.events.script import Call
 from lictor.spec.settings import load_settings
 
 NODE = "node-1"
@@ -268,6 +270,11 @@ class World:
             model.LABEL_SERVICE: "good", model.LABEL_NUMBER: "1", model.LABEL_RELEASE: self.release(),
             "SERVICE_NAME": "good", "lictor.container": "good-1", "lictor.engine": "docker"})
         self.docker.start("id-good-1")
+
+    def serving(self) -> Call:
+        """Return the call of a lictor-serve, which is this node's door then."""
+        watch = self.settings.watch._replace(door="http", address="127.0.0.1:0", secret_file=f"{self.folder}/secret")
+        return Call(self.settings._replace(watch=watch), None, argparse.Namespace())
 
     def release(self) -> str:
         from lictor.planner.desired import fingerprint
