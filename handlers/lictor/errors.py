@@ -21,6 +21,10 @@ class Unavailable(LictorError):
         self.after_s = after_s  # who gave no answer asks not to be tried again sooner
 
 
+class Overlong(Unavailable):
+    """The answer was too long, or took too long: one about fewer objects may come."""
+
+
 class Conflict(Unavailable):
     """Somebody else changed it first (compare-and-set lost, name taken): observe again, then decide again."""
 

@@ -25,7 +25,16 @@ from hypothesis import strategies as st
 from lictor import errors, model
 from lictor.adapters import docker, docker_swarm, files, http, process
 from lictor.adapters.consul.client import Client
-from lictor.events import agent_config, checks_watch, http_server, keys_watch, script, service_watch_fast, timer
+from lictor.events import (
+    agent_config,
+    checks_watch,
+    coalesce,
+    http_server,
+    keys_watch,
+    script,
+    service_watch_fast,
+    timer,
+)
 from lictor.planner import service_state
 from lictor.reconcile import loop
 from lictor.registrar import docker_events, options
@@ -196,8 +205,8 @@ def serve(world: World, r: random.Random) -> None:
         assert not answer or re.match(rb"HTTP/1\.0 (200|202|4\d\d|5\d\d) |<!DOCTYPE", answer), answer
         heads = {agent_config.SECRET_HEADER: secret, "Content-Length": str(len(good))}
         assert ask(server, "/route/good", heads, good).startswith(b"HTTP/1.0 200 ")
-        wait_for(lambda: not any(each._is_busy for each in (server.follow_ups, *server.handlers.values())),
-                 "nothing is under way", every_s=0.005)
+        work: list[coalesce.Coalescer[Any]] = [server.follow_ups, *server.handlers.values()]
+        wait_for(lambda: not any(each._is_busy for each in work), "nothing is under way", every_s=0.005)
     assert good_is_served(world)
     assert not UNFORESEEN.search(stderr.getvalue()) and "serve outcome=failed" not in stderr.getvalue(), (
         stderr.getvalue())

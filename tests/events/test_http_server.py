@@ -64,10 +64,12 @@ def test_events_are_followed_and_what_is_wrong_is_refused(routed: Routed) -> Non
             (400, "/scale", b"7", {}),
             (400, "/heal", b"", {}),
             (411, "/route/a", bad, {"Content-Length": "many"}),
-            (413, "/route/a", b"", {"Content-Length": str(LONGEST_BYTES + 1)}),
+            (411, "/route/a", bad, {"Content-Length": "9" * 5000}),
+            (202, "/route/a", b"", {"Content-Length": str(LONGEST_BYTES + 1)}),
         ):
             assert routed.post(path, body, headers=headers)[0] == status, (path, body, headers)
         assert routed.served("a") == before
+        assert daemon.log().count("A sweep reads what it hints at.") == 1
         assert text_of(routed.settings.watch.secret_file) not in daemon.log()
         assert os.stat(routed.settings.watch.secret_file).st_mode & 0o777 == 0o600
 

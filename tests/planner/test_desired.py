@@ -8,7 +8,7 @@ from lictor import errors
 from lictor.planner import desired, service_state
 from lictor.planner.service_state import State
 from lictor.spec import service_spec
-from lictor.spec.key_cache import Key
+from lictor.spec.key_cache import Key, versions
 from lictor.spec.keys import changed_services, describe_unknown, group_by_service
 
 from support.scene import state_of
@@ -118,8 +118,10 @@ def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
 @pytest.mark.parametrize("key", ["color", "replicas", "removed"])
 def test_a_service_whose_one_key_changes_has_changed(key: str) -> None:
     name = f"services/books/{key}"
-    assert changed_services({name: Key(1, b"")}, {name: Key(2, b"x")}, "services/") == {"books"}
-    assert changed_services({}, {"services/books/instances": Key(2, b"x")}, "services/") == set()
+    now = versions({name: Key(2, b"x"), "services/books/instances": Key(2, b"x")}, "services/")
+    for before in ({}, {name: Key(1, b"x")}, {name: Key(2, b"")}):  # the last one: of a Consul that was set up anew
+        assert changed_services(versions(before, "services/"), now, "services/") == {"books"}
+    assert changed_services(now, now, "services/") == set()
 
 
 @pytest.mark.parametrize(("change", "said"), [

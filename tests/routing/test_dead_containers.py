@@ -41,6 +41,6 @@ def test_who_is_dead_is_no_peer(tmp_path: Path, dead: tuple[str, ...], age_s: fl
     entries = [entry(1), entry(2)]
     for known in ((), dead):
         heartbeat.write(str(tmp_path), heartbeat.Heartbeat(time.time() - age_s, dead=known))
-        follow._try_follow(str(tmp_path), "books", entries, Consul(entries))  # type: ignore[arg-type]
+        follow._try_follow(str(tmp_path), "books", lambda: entries, Consul(entries))  # type: ignore[arg-type]
     served = json.loads((tmp_path / "peers" / "books.json").read_text())["peers"]
     assert sorted(peer["port"] for peer in served) == ports

@@ -71,7 +71,7 @@ class Node(NamedTuple):
 
     def sweep(self) -> None:
         client = ConsulClient.connect(environ=self.consul.environ)
-        follow.sweep(self.settings, client.everything(), client)
+        follow.sweep(self.settings, client.everything([]), client)
 
     def want(self, **changes: object) -> None:
         files.write_json(f"{self.settings.state_dir}/routes/{NAME}.json", {

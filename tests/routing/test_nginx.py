@@ -13,6 +13,7 @@ import pytest
 
 from lictor import errors
 from lictor.adapters import files
+from lictor.adapters.consul.answers import Catalogue
 from lictor.adapters.consul.client import Client as ConsulClient
 from lictor.events import script, survey
 from lictor.model import Clock
@@ -641,7 +642,7 @@ def give_hostile_route(settings: Settings, nginx: Nginx) -> None:
     put_route(settings, "bad", path="/x; } server { root /etc", host="a b")
 
 
-class Catalogue(NamedTuple):
+class Health(NamedTuple):
     entries: dict[str, list[dict[str, Any]]]
 
     def health(self, name: str, *, consistent: bool) -> list[dict[str, Any]]:
@@ -661,7 +662,7 @@ def test_what_is_wrong_with_one_service_holds_up_no_other(settings: Settings, ng
         entries = {name: [{"Node": {"Node": "node-1"}, "Checks": [], "Service": {
             "ID": f"{name}-{a.port}", "Service": name, "Address": "127.0.0.1", "Port": a.port,
             "Meta": {"lictor-engine": "docker"}}}] for name in ("alpha", "bad", "zeta")}
-        follow.sweep(settings, entries, cast(ConsulClient, Catalogue(entries)))
+        follow.sweep(settings, Catalogue(entries, {}), cast(ConsulClient, Health(entries)))
         assert is_confirmed(settings, "alpha") and is_confirmed(settings, "zeta")
         assert [nginx.get(f"/{name}")[0] for name in ("alpha", "zeta")] == [200, 200]
 

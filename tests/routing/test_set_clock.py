@@ -68,7 +68,7 @@ def sweep_at(state_dir: str, monkeypatch: pytest.MonkeyPatch, by_s: float, passe
     now = NOW + by_s + passed_s
     monkeypatch.setattr(clock, "read", lambda _: Clock(now, NOW + by_s, by_s) if by_s else Clock(now))
     monkeypatch.setattr("time.time", lambda: now)
-    follow._try_follow(state_dir, "books", [], Empty())
+    follow._try_follow(state_dir, "books", list, Empty())
 
 
 def served(state_dir: str) -> tuple[peers.Peer, ...]:

@@ -12,12 +12,12 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lictor import errors, model
 from lictor.adapters import docker
-from lictor.adapters.consul.answers import Entry
+from lictor.adapters.consul.answers import Catalogue, Entry
 from lictor.adapters.consul.client import Agent, Client
 from lictor.events.script import Call
 from lictor.spec.settings import load_settings
@@ -85,6 +85,7 @@ class FakeConsul(Client):
         self.kv: dict[str, Entry] = {}
         self.entries: list[dict[str, Any]] = []
         self.index = 10
+        self.read_in_parts = []
 
     def set(self, key: str, data: bytes) -> None:
         self.index += 1
@@ -96,19 +97,19 @@ class FakeConsul(Client):
     def alive_nodes(self) -> frozenset[str]:
         return frozenset([NODE])
 
-    def everything(self) -> dict[str, list[dict[str, Any]]]:
+    def everything(self, needed: Iterable[str]) -> Catalogue:
         found: dict[str, list[dict[str, Any]]] = {}
         for entry in self.entries:
             found.setdefault(entry["Service"]["Service"], []).append(entry)
-        return found
+        return Catalogue(found, {})
 
     def health(self, service: str, *, consistent: bool = False) -> list[dict[str, Any]]:
-        return self.everything().get(service, [])
+        return self.everything([]).of(service)
 
     def get(self, key: str, *, consistent: bool = False) -> Entry | None:
         return self.kv.get(key)
 
-    def tree(self, prefix: str, *, consistent: bool = False) -> dict[str, Entry]:
+    def tree(self, prefix: str, needed: Callable[[str], bool] = bool, *, consistent: bool = False) -> dict[str, Entry]:
         return {key: entry for key, entry in sorted(self.kv.items()) if key.startswith(prefix)}
 
     def keys(self, prefix: str) -> list[str]:

@@ -63,10 +63,10 @@ def read_end(response: http.client.HTTPResponse) -> bytes:
 
 
 def read_whole(response: http.client.HTTPResponse) -> bytes:
-    """Read a body that is of no use unless it is whole; raises Unavailable for any other, and for one too long."""
+    """Read a body that is of no use unless it is whole; raises Unavailable for any other, Overlong for one too long."""
     body = response.read(_LONGEST_BYTES + 1)
     if len(body) > _LONGEST_BYTES:
-        raise errors.Unavailable(f"an answer of more than {_LONGEST_BYTES} bytes")
+        raise errors.Overlong(f"an answer of more than {_LONGEST_BYTES} bytes")
     expected = response.headers["Content-Length"]
     if expected is not None and expected != str(len(body)):
         raise errors.Unavailable(f"an answer cut off after {len(body)} of {expected} bytes")
@@ -75,7 +75,8 @@ def read_whole(response: http.client.HTTPResponse) -> bytes:
 
 def exchange(method: str, url: str, *, headers: Mapping[str, str], body: bytes | None, timeout_s: float,
              read: Reader = read_start) -> Answer:
-    """Ask for a URL; raises Unavailable if there is no answer, Refused if the server's certificate is not trusted."""
+    """Ask for a URL; raises Unavailable if there is no answer, Overlong if it takes too long, Refused if the server's
+    certificate is not trusted."""
     parts = urllib.parse.urlsplit(url)
     tls = ssl.create_default_context() if parts.scheme == "https" else None
     host = parts.hostname or ""
@@ -110,7 +111,7 @@ def exchange_with(endpoint: Endpoint, method: str, target: str, *, headers: Mapp
         given_up.set()
         with contextlib.suppress(OSError):  # it may be done just now
             connection.end()
-        raise errors.Unavailable(f"no answer within {timeout_s:g} s")
+        raise errors.Overlong(f"no answer within {timeout_s:g} s")
     if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]

@@ -20,7 +20,7 @@ from lictor.reconcile import observe, responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore
 from lictor.spec import service_spec, spec_file
-from lictor.spec.keys import group_by_service
+from lictor.spec.keys import group_by_service, known_below
 from lictor.spec.locations import claims, describe_claim
 from lictor.spec.service_spec import Spec
 
@@ -78,7 +78,7 @@ def apply(context: Context, tables: list[tuple[str, Table]]) -> Iterator[str]:
     node do not allow is only told: another node may act, or they may change.
     """
     client, prefix = context.client, context.settings.prefix
-    entries, nodes = client.tree(prefix), client.nodes()
+    entries, nodes = client.tree(prefix, known_below(prefix)), client.nodes()
     values = {key: entry.value for key, entry in entries.items()}
     changes: list[_Change] = []
     for path, table in tables:
@@ -246,7 +246,7 @@ def _known(client: Client, prefix: str, name: str) -> Existing:
 
 def read_service(client: Client, prefix: str, name: str) -> Existing:
     """Read a service as it stands, whatever is wrong with it."""
-    keys, (state, index) = client.tree(f"{prefix}{name}/"), StateStore(client).read(name)
+    keys, (state, index) = client.tree(f"{prefix}{name}/", known_below(prefix)), StateStore(client).read(name)
     values = {key.removeprefix(f"{prefix}{name}/"): entry.value for key, entry in keys.items()}
     return Existing(keys, desired(name, values, state, prefix), state, index)
 

@@ -1,9 +1,10 @@
 """The state of services, what a reconcile would do with them now, and their story: what status, plan and why show."""
 
 import time
+from collections.abc import Container
 from typing import Any, NamedTuple
 
-from lictor import model
+from lictor import errors, model
 from lictor.adapters.text import one_line, printable
 from lictor.cli.release_progress import find_failure, find_obstacle
 from lictor.planner import backoff
@@ -14,7 +15,7 @@ from lictor.reconcile import act, actors, history, observe, responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce
-from lictor.spec.keys import describe_unknown, group_by_service
+from lictor.spec.keys import describe_unknown, group_by_service, known_below
 from lictor.spec.service_spec import DELEGATED, Spec
 
 UNKNOWN = "?"  # the name of the one row for keys that are no service's
@@ -53,16 +54,19 @@ class _Facts(NamedTuple):
 def read_status(context: Context) -> list[Status]:
     """Read the status of all services; a removed one is among them as long as an instance is left."""
     prefix, client = context.settings.prefix, context.client
-    grouped, unknown = group_by_service({key: each.value for key, each in client.tree(prefix).items()}, prefix)
-    entries, states = client.everything(), StateStore(client).read_all()
-    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context)
-    lictor_nodes, acts = responsibility.name_nodes(entries.get("lictor", [])), actors.read(client)
+    tree, states = client.tree(prefix, known_below(prefix)), StateStore(client).read_all()
+    grouped, unknown = group_by_service({key: each.value for key, each in tree.items()}, prefix)
+    names = observe.names(grouped, states)
+    catalogue = client.everything(observe.catalog_names(names))
+    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context, names)
+    lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
+    acts = actors.read(client)
     specs = specs_of(grouped)
 
     def read_row(name: str) -> Status | None:
         state = states.get(name, Stored()).state
         service = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs)
-        groups = model.by_container(observe.instances(entries.get(service.catalog_name, []))).values()
+        groups = model.by_container(observe.instances(catalogue.of(service.catalog_name))).values()
         instances = [group[0] for group in groups]
         if service.removed and not (instances and service.spec and service.spec.engine != "none"):
             return None
@@ -72,7 +76,7 @@ def read_status(context: Context) -> list[Status]:
                               nginx_nodes.get(name, []), alive, why_nobody))
 
     rows = []
-    for name in observe.names(grouped, states):
+    for name in names:
         try:
             row = read_row(name)
         except Exception as error:  # a value that no rule foresees is the trouble of its own service
@@ -82,10 +86,11 @@ def read_status(context: Context) -> list[Status]:
                    if unknown else [])
 
 
-def _nginx_nodes(context: Context) -> dict[str, list[str]]:
+def _nginx_nodes(context: Context, names: Container[str]) -> dict[str, list[str]]:
     """List, by service, the nodes whose nginx has an instance of it."""
     nodes: dict[str, list[str]] = {}
-    for key, entry in sorted(context.client.tree(announce.PREFIX).items()):
+    tree = context.client.tree(announce.PREFIX, lambda key: key.split("/")[2] in names)
+    for key, entry in sorted(tree.items()):
         name, _, node = key.removeprefix(announce.PREFIX).partition("/")
         if announce.pairs(entry.value):
             nodes.setdefault(name, []).append(node)
@@ -164,7 +169,11 @@ def read_troubles(context: Context, rows: list[Status]) -> dict[str, list[str]]:
     shown = {f"{row.name}: {problem}" for row in rows for problem in row.problems}
     of_services = tuple(f"{row.name}: " for row in rows)
     troubles: dict[str, list[str]] = {}
-    for entry in context.client.health("lictor"):
+    try:
+        entries = context.client.health("lictor")
+    except errors.Overlong as error:
+        return {one_line(f"what the checks of lictor say is unknown: {error}"): []}
+    for entry in entries:
         for check in entry["Checks"]:
             lines = check["Output"].splitlines() if check["ServiceID"] and check["Status"] != "passing" else []
             for line in lines[:_SHOWN_LINES]:

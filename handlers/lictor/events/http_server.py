@@ -24,7 +24,7 @@ import lictor.adapters.consul.library
 import lictor.routing.publish  # noqa: F401
 from lictor import errors, model
 from lictor.adapters import files, log, systemd
-from lictor.adapters.consul.payload import LONGEST_BYTES, index
+from lictor.adapters.consul.payload import TooLong, index, require_length
 from lictor.events import agent_config, coalesce, connection_limits, http_door, script, service_watch
 from lictor.events.script import Call
 from lictor.routing import announce, route_store
@@ -212,13 +212,16 @@ class _Request(BaseHTTPRequestHandler):
         act = self._action()
         if act is None:
             return 404, "there is /route/NAME, /scale, /heal, /sweep and /alive"
-        length = self.headers.get("Content-Length", "")
-        if not length.isascii() or not length.isdigit():
+        length = index(self.headers.get("Content-Length", ""))
+        if length < 0:
             return 411, "Content-Length is missing"
-        if int(length) > LONGEST_BYTES:
-            return 413, f"the body may have {LONGEST_BYTES} bytes"
-        payload = self.rfile.read(int(length))
-        if len(payload) < int(length):
+        try:
+            require_length(length)
+        except TooLong as error:
+            self.server.call.sweep(error)
+            return 202, "will be done"
+        payload = self.rfile.read(length)
+        if len(payload) < length:
             return 400, "the body is shorter than Content-Length says"
         self.server.connections.mark_arrived(self.connection)
         return act(payload, index(self.headers.get("X-Consul-Index", "")))

@@ -13,14 +13,15 @@ from msgspec.structs import replace
 from lictor import errors
 from lictor.adapters import clock, files, log, process
 from lictor.adapters.consul.client import Client
+from lictor.adapters.consul.payload import HINT, index
 from lictor.events import agent_config, http_door, script
 from lictor.planner.desired import desired, route, specs_of
 from lictor.planner.service_state import State
 from lictor.routing import route_store
 from lictor.routing.follow import refresh
 from lictor.spec.allow import refusals
-from lictor.spec.key_cache import Key, KeyCache, read_cache, write_cache
-from lictor.spec.keys import changed_services, describe_unknown, group_by_service, services_of
+from lictor.spec.key_cache import Key, KeyCache, read_cache, versions, write_cache
+from lictor.spec.keys import changed_services, describe_unknown, group_by_service, known_below, services_of
 from lictor.spec.locations import claims, describe_claim
 from lictor.spec.settings import Settings
 
@@ -41,8 +42,8 @@ def run(call: script.Call) -> int:
         log.event("scale", outcome="ignored", reason=f"no key below {settings.prefix} can be seen: is there none, or "
                                                      "does the watch's token not allow to read them?")
         return 0
-    consul_index = os.environ.get("CONSUL_INDEX", "")
-    changed = follow(call, keys, int(consul_index) if consul_index.isdigit() else None)
+    consul_index = index(os.environ.get("CONSUL_INDEX", ""))
+    changed = follow(call, keys, None if consul_index == HINT else consul_index)
     if changed:
         call.reconcile(changed)
     watch(call)
@@ -59,7 +60,9 @@ def parse(payload: str) -> dict[str, Key]:
 
 
 def read_keys(client: Client, prefix: str) -> dict[str, Key]:
-    return {key: Key(entry.modify_index, entry.value) for key, entry in client.tree(prefix).items()}
+    """Read the keys below the prefix; those that are no service's may be without their values."""
+    tree = client.tree(prefix, known_below(prefix))
+    return {key: Key(entry.modify_index, entry.value) for key, entry in tree.items()}
 
 
 def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None) -> set[str]:
@@ -71,19 +74,19 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
     settings = call.settings
     with _locked(settings):
         cache = read_cache(settings)
-        index = max(cache.consul_index, _newest(keys)) if consul_index is None else consul_index
+        newest = max(cache.consul_index, _newest(keys)) if consul_index is None else consul_index
         changed, refused = _changed(settings, cache, keys), cache.refused
         if changed:
             client = Client.connect(token_file=call.token_file)
-            if index < cache.consul_index:  # an event that came late, or a Consul that was set up anew
+            if newest < cache.consul_index:  # an event that came late, or a Consul that was set up anew
                 keys = read_keys(client, settings.prefix)
                 if not keys:
                     raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though an event showed some")
-                index, changed = max(index, _newest(keys)), _changed(settings, cache, keys)
+                newest, changed = max(newest, _newest(keys)), _changed(settings, cache, keys)
             refused, confirmed = _reroute(settings, client, keys, changed, cache.refused)
             changed |= confirmed  # a handler of such a service may have found its work done by this process
-        write_cache(settings, replace(cache, consul_index=index, keys=dict(keys), refused=refused,
-                                      allowed=settings.allow.services))
+        write_cache(settings, replace(cache, consul_index=newest, versions=versions(keys, settings.prefix),
+                                      refused=refused, allowed=settings.allow.services))
     return changed
 
 
@@ -136,7 +139,8 @@ def _changed(settings: Settings, cache: KeyCache, keys: Mapping[str, Key]) -> se
     present = services_of(keys, settings.prefix)
     if cache.allowed != settings.allow.services:
         return present
-    return changed_services(cache.keys, keys, settings.prefix) | (damaged | cache.refused.keys()) & present
+    return changed_services(cache.versions, versions(keys, settings.prefix), settings.prefix) | (
+        damaged | cache.refused.keys()) & present
 
 
 def _newest(keys: Mapping[str, Key]) -> int:

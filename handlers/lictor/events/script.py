@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import files, log, process
+from lictor.adapters.consul import payload
 from lictor.reconcile import process_lock
 from lictor.routing import route_store
 from lictor.spec.settings import DEFAULT_PATH, Settings, load_settings
 
-_LONGEST_PAYLOAD = 64 * 1024 * 1024
 FOLDERS = ("routes", "peers", "locks")
 _MOST_NAMES = 500  # in one argv
 
@@ -31,6 +31,12 @@ class Call(NamedTuple):
         """Start a handler that outlives this process, with the same settings and token."""
         return process.spawn_handler(handler, [*inherited(self.settings, self.token_file), *words],
                                      state_dir=self.settings.state_dir, stdin=stdin, environ=environ)
+
+    def sweep(self, instead_of: payload.TooLong) -> int:
+        """Start a sweep in the place of an event; returns an exit code."""
+        log.event("sweep", outcome="started", reason=f"{instead_of}. A sweep reads what it hints at.")
+        self.spawn("lictor-reconcile", "--sweep")
+        return 0
 
     def reconcile(self, names: Collection[str]) -> subprocess.Popen[bytes] | None:
         """Start a reconcile of these services; of very many, a sweep, which observes all of them at once.
@@ -74,7 +80,11 @@ def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: lis
         for folder in ("", *FOLDERS):
             files.make_folder(os.path.join(settings.state_dir, folder))
         log.keep(os.path.join(settings.state_dir, process.LOG_NAME))
-        return run(Call(settings, arguments.token_file, arguments))
+        call = Call(settings, arguments.token_file, arguments)
+        try:
+            return run(call)
+        except payload.TooLong as error:
+            return call.sweep(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except (errors.LictorError, OSError) as error:  # OSError: no room in the state folder, or no rights there
@@ -89,10 +99,9 @@ def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: lis
 
 
 def read_payload() -> str:
-    """Read what the watch wrote to stdin; raises Refused on a terminal, and beyond 64 MiB."""
+    """Read what the watch wrote to stdin; raises Refused on a terminal, and TooLong."""
     if sys.stdin.isatty():
         raise errors.Refused("stdin is a terminal; a Consul watch pipes its payload in")
-    text = sys.stdin.buffer.read(_LONGEST_PAYLOAD + 1)
-    if len(text) > _LONGEST_PAYLOAD:
-        raise errors.Refused(f"stdin holds more than {_LONGEST_PAYLOAD} bytes")
+    text = sys.stdin.buffer.read(payload.LONGEST_BYTES + 1)
+    payload.require_length(len(text))
     return text.decode("utf-8", "replace")

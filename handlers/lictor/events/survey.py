@@ -4,10 +4,10 @@ services that need work on this node."""
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from lictor import errors, model
 from lictor.adapters import clock, files, heartbeat, log, process
+from lictor.adapters.consul.answers import Catalogue
 from lictor.events import keys_watch, script, timer
 from lictor.planner import scheduled
 from lictor.planner.actions import Hold, Warn, describe
@@ -16,7 +16,7 @@ from lictor.reconcile import actors, forgetting, loop, observe, observer_health,
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.routing import announce, follow, nginx, route_store
-from lictor.spec.keys import known_services
+from lictor.spec.keys import group_by_service, known_services
 from lictor.spec.settings import Settings
 
 _LOCK = ":sweep.lock"  # no service's name has a colon
@@ -48,41 +48,55 @@ def look(call: script.Call) -> timer.Summary:
     # Leftovers go first: a nginx that was killed cannot start again before, and Consul may be away.
     trouble = _attempt("leftovers stay", lambda: _clean(settings))
     context = connect(settings, call.token_file)
-    entries = context.client.everything()
     keys = keys_watch.read_keys(context.client, settings.prefix)
+    values = {key: entry.value for key, entry in keys.items()}
+    known = {*group_by_service(values, settings.prefix)[0], *route_store.names(settings.state_dir)}
+    catalogue = context.client.everything(observe.catalog_names(known))
     if not keys and known_services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
     trouble += [
+        *(f"instances of {name} are unknown: {why}" for name, why in catalogue.overlong.items() if name not in known),
         *_attempt("routes do not follow their keys", lambda: keys_watch.follow(call, keys, None)),
         *_attempt("watches do not follow the routes", lambda: keys_watch.watch(call)),
-        *_attempt("nginx does not follow the catalogue", lambda: follow.sweep(settings, entries, context.client)),
+        *_attempt("nginx does not follow the catalogue", lambda: follow.sweep(settings, catalogue, context.client)),
         *_attempt("other nodes do not hear what nginx serves",
                   lambda: announce.tell(context.client, settings.state_dir, context.node,
                                         route_store.names(settings.state_dir))),
         *_attempt("removed services are not forgotten",
                   lambda: forgetting.forget_removed(context, keys, clock.read(settings.state_dir))),
     ]
-    readings, broken = observe.everything(context, entries, {key: entry.value for key, entry in keys.items()})
+    readings, broken = observe.everything(context, catalogue, values)
     own = {name: reading for name, reading in readings.items()
            if responsibility.acts_here(context, reading.observation.desired)}
     used = {reading.observation.spec.engine for reading in readings.values()}
     trouble += _attempt("other nodes do not hear for which engines this one acts", lambda: actors.tell(context, used))
-    trouble += _registrar_trouble(settings, is_needed=bool(own))
+    trouble += _registrar_trouble(settings, is_needed=bool(own)) + _in_parts(settings, context)
     todo = [name for name, reading in own.items() if _needs_work(reading)]
     observations = {name: reading.observation for name, reading in readings.items()}
     problems = [*(f"{name}: {text}" for name, text in broken.items()), *_problems(context, observations, own),
-                *_orphaned(context, entries, observations, own)]
+                *_orphaned(context, catalogue, observations, own)]
     return timer.Summary(time.time(), "", len(own), todo, problems, _pending(context, observations, own), trouble)
 
 
-def _orphaned(context: Context, entries: Mapping[str, list[dict[str, Any]]], observations: Mapping[str, Observation],
+def _in_parts(settings: Settings, context: Context) -> list[str]:
+    """Explain what others wrote too much of for one answer; the log says it once, the check as long as it lasts."""
+    texts = [f"too long: {text}. lictor reads its own in parts, and nothing else there" for text in
+             dict.fromkeys(context.client.read_in_parts)]
+    last = timer.read(settings)
+    for text in texts:
+        if not last or text not in last.trouble:
+            log.event("sweep", outcome="in parts", reason=text)
+    return texts
+
+
+def _orphaned(context: Context, catalogue: Catalogue, observations: Mapping[str, Observation],
               own: Iterable[str]) -> list[str]:
     """Explain for which services no node acts. Consul is asked for its nodes, and for what they told, only if need be.
 
     A removed service without an instance needs nobody.
     """
-    lictor_nodes = responsibility.name_nodes(entries.get("lictor", []))
+    lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
     doubtful = [each for name, each in observations.items() if (each.instances or not each.desired.removed) and not (
         each.scheduler.takes_orders if each.scheduler else name in own or each.spec.node in lictor_nodes)]
     nodes = context.client.nodes() if any(each.spec.node for each in doubtful) else frozenset()

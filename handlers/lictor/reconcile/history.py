@@ -43,7 +43,7 @@ def note(client: Client, name: str, record: dict[str, Any], *, observation: Obse
 def read(client: Client, service: str) -> list[dict[str, Any]]:
     """Read the records of a service, oldest first, each `observation` as `observation_codec.load` takes it."""
     return [{**_parsed(entry.value), "id": record_id(key)}
-            for key, entry in sorted(client.tree(f"{KEY_PREFIX}{service}/").items())]
+            for key, entry in sorted(client.tree(f"{KEY_PREFIX}{service}/", lambda key: record_id(key) > 0).items())]
 
 
 def record_id(key: str) -> int:

@@ -20,7 +20,7 @@ from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore
 from lictor.routing import announce
-from lictor.spec.keys import NAMES
+from lictor.spec.keys import known_below
 from lictor.spec.settings import Settings
 
 _POLL_S = 0.25
@@ -205,7 +205,8 @@ def _forget(context: Context, name: str) -> None:
     Conflict.
     """
     own = f"{context.settings.prefix}{name}/"
-    keys = {key: entry for key, entry in context.client.tree(own).items() if key.removeprefix(own) in NAMES}
+    is_known = known_below(context.settings.prefix)
+    keys = {key: entry for key, entry in context.client.tree(own, is_known).items() if is_known(key)}
     tombstone = keys.pop(f"{own}removed", None)
     if tombstone is None:
         raise errors.Conflict(f"{own}removed is gone: the service was applied again")

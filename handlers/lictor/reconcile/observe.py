@@ -1,10 +1,11 @@
 """The observation of one service, or of all services in a handful of requests, with the plan that follows from it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import clock
+from lictor.adapters.consul.answers import Catalogue
 from lictor.planner import next_state, release
 from lictor.planner.actions import Action, Confirm
 from lictor.planner.desired import Desired, look_alikes, specs_of
@@ -14,7 +15,7 @@ from lictor.reconcile import responsibility, scheduler_view, smoke_test
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
 from lictor.reconcile.state_store import StateStore, Stored
-from lictor.spec.keys import group_by_service
+from lictor.spec.keys import group_by_service, known_below
 
 
 class Reading(NamedTuple):
@@ -31,7 +32,7 @@ def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: 
     `certain` reads with Consul's quorum, and by name the keys that make instances surplus.
     """
     prefix = f"{context.settings.prefix}{name}/"
-    tree = context.client.tree(prefix, consistent=certain)
+    tree = context.client.tree(prefix, known_below(context.settings.prefix), consistent=certain)
     keys = {key.removeprefix(prefix): entry.value for key, entry in tree.items()}
     if certain:
         _require_by_name(context, prefix, keys)
@@ -51,12 +52,12 @@ def settled(context: Context, name: str, idle_reads: Mapping[str, int]) -> Readi
     return reading
 
 
-def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
+def everything(context: Context, catalogue: Catalogue,
                keys: Mapping[str, bytes]) -> tuple[dict[str, Reading], dict[str, str]]:
-    """Observe all services, given the catalogue's entries by name and the keys; the second value says which cannot be.
+    """Observe all services, given the catalogue and the keys; the second value says which cannot be.
 
     A service without any key is among them as long as its state is there. Before an act, its service is observed
-    again, under its lock. A value that no rule foresees is the trouble of its own service.
+    again, under its lock. A value that no rule foresees, and an overlong answer, is the trouble of its own service.
     """
     grouped, _ = group_by_service(keys, context.settings.prefix)
     reader, readings, broken, specs = FleetReader(context), {}, {}, specs_of(grouped)
@@ -64,8 +65,11 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
         stored = reader.states.get(name, Stored())
         try:
             service = responsibility.read_desired(context, name, grouped.get(name, {}), stored.state, specs)
-            registered = instances(entry for each in service.catalog_names for entry in entries.get(each, []))
+            registered = instances(entry for each in service.catalog_names for entry in catalogue.of(each))
             readings[name] = _reading(reader, service, stored, registered, {}, certain=False)
+        except errors.Overlong as error:
+            context.client.leader()  # raises if Consul itself does not answer
+            broken[name] = explain_broken(error)
         except errors.Unavailable:
             raise
         except Exception as error:
@@ -73,9 +77,17 @@ def everything(context: Context, entries: Mapping[str, list[dict[str, Any]]],
     return readings, broken
 
 
+def catalog_names(names: Iterable[str]) -> Iterator[str]:
+    """Name all that may be in the catalogue of these services, and of lictor itself."""
+    yield "lictor"
+    for name in names:
+        yield from (model.catalog_name(name, color) for color in ("", *model.COLORS))
+
+
 def explain_broken(error: Exception) -> str:
     """Explain a failure that is lictor's own, or a value's that no rule foresees, to operators."""
-    return f"unreadable: {error!r:.200}. The other services are looked after; `lictor doctor` may say more"
+    reason = str(error) if isinstance(error, errors.LictorError) else repr(error)
+    return f"unreadable: {reason:.200}. The other services are looked after; `lictor doctor` may say more"
 
 
 def names(grouped: Iterable[str], states: Iterable[str]) -> list[str]:
@@ -90,7 +102,7 @@ def instances(entries: Iterable[dict[str, Any]]) -> list[model.Instance]:
 
 def _specs(context: Context, names: Iterable[str]) -> dict[str, bytes]:
     prefix = context.settings.prefix
-    trees = [context.client.tree(f"{prefix}{name}/") for name in names]
+    trees = [context.client.tree(f"{prefix}{name}/", known_below(prefix)) for name in names]
     return specs_of(group_by_service({key: entry.value for tree in trees for key, entry in tree.items()}, prefix)[0])
 
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from lictor import model
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.answers import Entry
 from lictor.adapters.consul.client import Client
@@ -28,7 +29,8 @@ class StateStore:
 
     def read_all(self) -> dict[str, Stored]:
         """Read the states of all services, by name, in one request."""
-        return {key.removeprefix(KEY_PREFIX): _stored(entry) for key, entry in self._client.tree(KEY_PREFIX).items()}
+        tree = self._client.tree(KEY_PREFIX, lambda key: model.is_name(key.removeprefix(KEY_PREFIX)))
+        return {key.removeprefix(KEY_PREFIX): _stored(entry) for key, entry in tree.items()}
 
     def write(self, name: str, state: State, modify_index: int) -> None:
         self._writer.put(KEY_PREFIX + name, service_state.encode(state), modify_index)

@@ -55,7 +55,8 @@ def _news(client: Client, texts: dict[str, bytes]) -> dict[str, int]:
     More than one costs a listing of what all nodes wrote: a cache of what this node wrote would not notice a key that
     was deleted, or a Consul that was restored from a snapshot, and drains rely on these keys.
     """
-    known = client.tree(PREFIX) if len(texts) > 1 else {key: entry for key in texts if (entry := client.get(key))}
+    known = (client.tree(PREFIX, texts.__contains__) if len(texts) > 1 else
+             {key: entry for key in texts if (entry := client.get(key))})
     return {key: known[key].modify_index if key in known else 0 for key, text in texts.items()
             if key not in known or known[key].value != text}
 

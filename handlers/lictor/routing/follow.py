@@ -5,7 +5,7 @@ is imported where it is used.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from lictor import errors, model
@@ -17,6 +17,7 @@ from lictor.routing.peers import Decision, PublishedRoute
 from lictor.spec.settings import Settings
 
 if TYPE_CHECKING:
+    from lictor.adapters.consul.answers import Catalogue
     from lictor.adapters.consul.client import Client
 
 _PATIENCE_S = 5.0
@@ -55,17 +56,15 @@ def refresh(settings: Settings, names: Iterable[str], client: "Client") -> list[
     return _publish(settings, suspects)
 
 
-def sweep(settings: Settings, entries: Mapping[str, list[dict[str, Any]]], client: "Client") -> None:
-    """Mend what events missed, holds that ran out, and what isn't confirmed.
-
-    `entries`: payload entries of all instances by name in the catalogue. What fails is logged, and left to the next.
-    """
+def sweep(settings: Settings, catalogue: "Catalogue", client: "Client") -> None:
+    """Mend what events missed, holds that ran out, and what isn't confirmed, by all instances of the catalogue. What
+    fails is logged, and left to the next."""
     if settings.nginx:
         known = route_store.names(settings.state_dir)
         _note_listeners(settings, known)
         for name in known:
             service = (route_store.route(settings.state_dir, name) or {}).get("service", name)
-            _try_follow(settings.state_dir, name, entries.get(service, []), client)
+            _try_follow(settings.state_dir, name, functools.partial(catalogue.of, service), client)
         _publish(settings, known)
 
 
@@ -80,10 +79,11 @@ def _note_listeners(settings: Settings, names: Iterable[str]) -> None:
     route_store.write_listeners(settings.state_dir, found)
 
 
-def _try_follow(state_dir: str, name: str, entries: list[dict[str, Any]] | None, client: "Client") -> None:
+def _try_follow(state_dir: str, name: str, entries: Callable[[], list[dict[str, Any]]] | None,
+                client: "Client") -> None:
     """Follow by a fresh read, or by `entries`, which may be some moments old."""
     try:
-        instances = None if entries is None else payload.instances(entries).instances
+        instances = payload.instances(entries()).instances if entries else None
         _follow(state_dir, name, instances, HINT, lambda: client)
     except (errors.LictorError, OSError) as error:  # OSError: of its files or locks
         from lictor.adapters import log

@@ -3,14 +3,15 @@
 Handlers that start often import this module, so it imports little; what a key holds is nothing to it.
 """
 
+import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lictor import model
 from lictor.adapters import files
 from lictor.spec.settings import Settings
 
-CACHE = "keys.json"  # this node's copy of them, in the state folder; `key_cache` reads what they hold
+CACHE = "keys.json"  # this node's notes of them, in the state folder; `key_cache` reads and writes it
 NAMES = ("spec", "replicas", "image", "color", "hold", "removed")
 _SHOWN_KEYS = 3
 
@@ -24,11 +25,21 @@ def group_by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[st
     unknown = []
     for key, value in sorted(entries.items()):
         name, rest = _split(key, prefix)
-        if model.is_name(name) and rest in NAMES:
+        if _is_known(prefix, key):
             grouped.setdefault(name, {})[rest] = value
         elif rest:
             unknown.append(key)
     return {name: keys for name, keys in grouped.items() if keys.keys() - {"color"}}, unknown
+
+
+def known_below(prefix: str) -> Callable[[str], bool]:
+    """Make the test that tells a service's key: other programs may keep any number of others below `prefix`."""
+    return functools.partial(_is_known, prefix)
+
+
+def _is_known(prefix: str, key: str) -> bool:
+    name, rest = _split(key, prefix)
+    return rest in NAMES and model.is_name(name)
 
 
 def _split(key: str, prefix: str) -> tuple[str, str]:
@@ -53,12 +64,11 @@ def changed_services(old: Mapping[str, object], new: Mapping[str, object], prefi
 
 def services_of(keys: Iterable[str], prefix: str) -> set[str]:
     """Name the services that have one of these keys."""
-    parts = (_split(key, prefix) for key in keys)
-    return {name for name, rest in parts if model.is_name(name) and rest in NAMES}
+    return {_split(key, prefix)[0] for key in filter(known_below(prefix), keys)}
 
 
 def known_services(settings: Settings) -> set[str]:
     """Name all services that this node knows of."""
     cache = files.read_json(os.path.join(settings.state_dir, CACHE))
-    keys = cache.get("keys") if isinstance(cache, dict) else None
-    return services_of(keys, settings.prefix) if isinstance(keys, dict) else set()
+    versions = cache.get("versions") if isinstance(cache, dict) else None
+    return services_of(versions, settings.prefix) if isinstance(versions, dict) else set()

@@ -220,9 +220,9 @@ def test_everything_is_what_health_says_of_each_service(consul: Consul) -> None:
                 for each in sorted(entries, key=lambda entry: (entry["Node"]["Node"], entry["Service"]["ID"]))]
 
     wait_for(lambda: sum(len(entry["Checks"]) for entry in client.health("web")) == 8, "all checks are synced")
-    found = client.everything()
-    assert set(found) == {"consul", "web", "plain", "far"}
-    for each, entries in found.items():
+    found = client.everything([])
+    assert set(found.entries) == {"consul", "web", "plain", "far"}
+    for each, entries in found.entries.items():
         assert ordered(entries) == ordered(client.health(each)), each
     assert client.alive_nodes() == {"node-1"}
 
@@ -240,7 +240,7 @@ def test_everything_never_shows_a_new_instance_without_its_checks(consul: Consul
     with ThreadPoolExecutor(1) as pool:
         appearing = pool.submit(appear)
         while not appearing.done():
-            for entry in [each for entries in client.everything().values() for each in entries]:
+            for entry in [each for entries in client.everything([]).entries.values() for each in entries]:
                 assert entry["Service"]["Service"] == "consul" or len(entry["Checks"]) == 1
         appearing.result()
 
@@ -271,7 +271,7 @@ def test_what_may_not_be_read_is_not_absent(tmp_path: Path) -> None:
         session = owner.create_session("mine")
         owner.commit([transactions.set_key("services/web/hold", "")])
         owner.renew_session(session)
-        assert owner.agent().name == "node-1" and owner.everything()
+        assert owner.agent().name == "node-1" and owner.everything([])
 
         environ = {"CONSUL_HTTP_ADDR": guarded.address}
         nobody = Client.connect(environ=environ)
@@ -287,7 +287,7 @@ def test_what_may_not_be_read_is_not_absent(tmp_path: Path) -> None:
             with pytest.raises(errors.Refused, match=f"permission denied, the token needs {right.strip()}"):
                 call()
         assert nobody.tree("services/") == {} and nobody.health("consul") == []
-        for ask in (nobody.everything, lambda: nobody.health("web", consistent=True)):
+        for ask in (lambda: nobody.everything([]), lambda: nobody.health("web", consistent=True)):
             with pytest.raises(errors.Unavailable, match="cannot be seen"):
                 ask()
         stranger = Client.connect(environ={**environ, "CONSUL_HTTP_TOKEN": str(uuid.uuid4())})

@@ -23,6 +23,13 @@ def test_what_is_no_payload_is_refused_and_never_taken_for_empty(given: bytes, r
         payload.parse(given)
 
 
+@pytest.mark.parametrize(("text", "read"), [
+    ("7", 7), (str(2**64 - 1), 2**64 - 1), ("", payload.HINT), ("-1", payload.HINT), ("²", payload.HINT),
+    ("\uff17", payload.HINT), ("9" * 21, payload.HINT), ("9" * 5000, payload.HINT), ("7 ", payload.HINT)])
+def test_an_index_is_digits_that_consul_can_have_counted(text: str, read: int) -> None:
+    assert payload.index(text) == read
+
+
 def test_an_empty_list_is_empty() -> None:
     assert payload.parse(b"[]\n") == ([], [])
 

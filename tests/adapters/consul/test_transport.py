@@ -215,7 +215,7 @@ def test_an_empty_list_is_no_absent_key() -> None:
 
 def every_reading_call(client: Client) -> list[Callable[[], object]]:
     """All that must never be answered by an empty result when Consul is not there."""
-    return [lambda: client.health("web"), lambda: client.health("web", consistent=True), client.everything,
+    return [lambda: client.health("web"), lambda: client.health("web", consistent=True), lambda: client.everything([]),
             client.alive_nodes, lambda: client.get("key"), lambda: client.tree("services/"), client.leader]
 
 

@@ -19,6 +19,19 @@ class Entry(NamedTuple):
     session: str
 
 
+class Catalogue(NamedTuple):
+    """The instances by catalogue name, and the names of which they could not be read, each with the reason."""
+
+    entries: dict[str, list[dict[str, Any]]]
+    overlong: dict[str, str]
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        """Return the instances of a name; raises Overlong if they could not be read, for they are not none then."""
+        if name in self.overlong:
+            raise errors.Overlong(self.overlong[name])
+        return self.entries.get(name, [])
+
+
 def decode_entries(response: transport.Response) -> dict[str, Entry]:
     """Read the keys of an answer; {} only if Consul itself says that no key exists, by a 404 that names the index.
 
@@ -29,8 +42,17 @@ def decode_entries(response: transport.Response) -> dict[str, Entry]:
     rows = decode(response)
     if not rows:
         raise ValueError("no key, and no 404")
-    return {row["Key"]: Entry(base64.b64decode(row["Value"] or ""), row["ModifyIndex"], row["CreateIndex"],
-                              row.get("Session", "")) for row in rows}
+    return dict(map(_entry, rows))
+
+
+def decode_transaction(response: transport.Response) -> dict[str, Entry]:
+    """Read the keys of a transaction that only gets keys."""
+    return dict(_entry(result["KV"]) for result in decode(response)["Results"])
+
+
+def _entry(row: dict[str, Any]) -> tuple[str, Entry]:
+    return row["Key"], Entry(base64.b64decode(row["Value"] or ""), row["ModifyIndex"], row["CreateIndex"],
+                             row.get("Session", ""))
 
 
 def decode_names(response: transport.Response) -> list[str]:

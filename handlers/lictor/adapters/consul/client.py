@@ -7,18 +7,20 @@ errors.Refused if Consul denies or rejects the request; errors.Conflict if anoth
 import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters.consul import transactions, transport
 from lictor.adapters.consul.answers import (
+    Catalogue,
     Entry,
     decode,
     decode_entries,
     decode_names,
     decode_node,
     decode_rows,
+    decode_transaction,
     expect,
     require_success,
 )
@@ -29,6 +31,7 @@ _INSTANCE = ("Node", "Service", "Checks")  # the fields that a row must have
 _CHECK = ("Node", "CheckID", "ServiceID")
 _NODE = ("Node",)
 _SERVERS = "consul"
+_AT_ONCE = 64  # operations in one transaction; an answer with as many of the longest values, 512 KiB, is not too long
 _RELOAD_TIMEOUT_S = 60.0  # the agent answers after the reload, which takes seconds with many watches
 
 
@@ -46,6 +49,7 @@ class Client:
 
     def __init__(self, http: transport.Client) -> None:
         self._http = http
+        self.read_in_parts: list[str] = []  # what was too long for one answer, each with the reason
 
     @classmethod
     def connect(cls, *, token_file: str | None = None, environ: Mapping[str, str] = os.environ,
@@ -101,7 +105,7 @@ class Client:
         mode = [("consistent", "1")] if consistent else []
         rows = self._rows(f"/v1/health/service/{service}", _INSTANCE, *mode)[1]
         if consistent and not rows:
-            _require_sight(self._consul.catalog.services()[1])
+            _require_sight(expect(dict, self._consul.catalog.services()[1], "the services"))
         return rows
 
     def wait_health(self, service: str, *, index: int, wait_s: float) -> tuple[int, list[dict[str, Any]]]:
@@ -109,8 +113,27 @@ class Client:
         wait = f"{int(wait_s * 1000)}ms"
         return self._rows(f"/v1/health/service/{service}", _INSTANCE, ("index", str(index)), ("wait", wait))
 
-    def everything(self) -> dict[str, list[dict[str, Any]]]:
-        """List all instances by catalogue name, shaped as by `health`; Unavailable if the token may not read them."""
+    def everything(self, needed: Iterable[str]) -> Catalogue:
+        """List all instances by catalogue name, shaped as by `health`; Unavailable if the token may not read them.
+
+        If all of them are too long an answer, the `needed` names are asked for one by one: others can register as much
+        as they like, and a name of which that is too long keeps no other from being read.
+        """
+        try:
+            return Catalogue(self._in_bulk(), {})
+        except errors.Overlong as error:
+            self.read_in_parts.append(f"instances of all services: {error}")
+            found = Catalogue({_SERVERS: self.health(_SERVERS)}, {})
+        for name in needed:
+            try:
+                found.entries[name] = self.health(name)
+            except errors.Overlong as error:
+                self.leader()  # raises if Consul itself does not answer
+                found.overlong[name] = str(error)
+        _require_sight({name for name, entries in found.entries.items() if entries})
+        return found
+
+    def _in_bulk(self) -> dict[str, list[dict[str, Any]]]:
         checks_index, checks = self._rows("/v1/health/state/any", _CHECK)
         checks_by_owner: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for check in checks:
@@ -153,12 +176,28 @@ class Client:
             raise errors.Unavailable(f"key {key}: Consul answered with {', '.join(found)}")
         return found.get(key)
 
-    def tree(self, prefix: str, *, consistent: bool = False) -> dict[str, Entry]:
+    def tree(self, prefix: str, needed: Callable[[str], bool] = bool, *, consistent: bool = False) -> dict[str, Entry]:
         """Read all keys that begin with `prefix`; {} also if the token may not read there: Consul answers alike.
 
-        Where that matters, `get` one key by name.
+        Where that matters, `get` one key by name. If all of them are too long an answer, only the `needed` ones have
+        their values: others can write as much as they like.
         """
-        return self._entries(prefix, ("recurse", "1"), *([("consistent", "1")] if consistent else []))
+        mode = [("consistent", "1")] if consistent else []
+        try:
+            return self._entries(prefix, ("recurse", "1"), *mode)
+        except errors.Overlong as error:
+            self.read_in_parts.append(f"keys below {prefix}: {error}")
+            found = dict.fromkeys(self.keys(prefix), Entry(b"", 0, 0, ""))
+        keys = [key for key in found if needed(key)]
+        for start in range(0, len(keys), _AT_ONCE):
+            batch = keys[start:start + _AT_ONCE]
+            operations = json.dumps([transactions.get_key(key) for key in batch])
+            try:
+                found |= self._http.put(decode_transaction, "/v1/txn", params=mode, data=operations)
+            except errors.Conflict:  # one of them has gone since they were listed
+                read = {key: self.get(key, consistent=consistent) for key in batch}
+                found = {key: entry for key in found if (entry := read.get(key, found[key]))}
+        return found
 
     def keys(self, prefix: str) -> list[str]:
         """List the keys that begin with `prefix`; [] also if the token may not read there."""
@@ -251,7 +290,7 @@ def _fits_a_path(name: str) -> bool:
     return name.isprintable() and not {"", ".", ".."} & set(name.split("/"))
 
 
-def _require_sight(services: object) -> None:
+def _require_sight(services: Container[str]) -> None:
     """Raise Unavailable if not even the servers' own service is seen: Consul shows a token without rights nothing."""
-    if _SERVERS not in expect(dict, services, "the services"):
+    if _SERVERS not in services:
         raise errors.Unavailable("the catalogue cannot be seen: does the token allow to read services and nodes?")

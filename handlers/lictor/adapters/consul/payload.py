@@ -6,7 +6,12 @@ from typing import Any, NamedTuple
 from lictor import errors, model
 
 LONGEST_BYTES = 64 * 1024 * 1024
+_MOST_DIGITS = 20  # of an index, which has 64 bits
 HINT = -1  # a Consul index older than any: such news is acted upon only after a consistent read
+
+
+class TooLong(errors.Refused):
+    """A payload that is not read. It only hints at what changed, and a sweep reads all that there is."""
 
 
 class Payload(NamedTuple):
@@ -18,8 +23,7 @@ class Payload(NamedTuple):
 
 def parse(payload: bytes) -> Payload:
     """Parse a payload; raises Refused for anything but a list of instances: it is never taken for an empty one."""
-    if len(payload) > LONGEST_BYTES:
-        raise errors.Refused(f"the payload is refused: it has more than {LONGEST_BYTES} bytes")
+    require_length(len(payload))
     try:
         entries = json.loads(payload)
     except (ValueError, RecursionError) as error:
@@ -45,6 +49,12 @@ def instances(entries: list[Any]) -> Payload:
     return found
 
 
+def require_length(length: int) -> None:
+    """Raise TooLong for a payload that has more bytes than one may have."""
+    if length > LONGEST_BYTES:
+        raise TooLong(f"the payload is refused: it has more than {LONGEST_BYTES} bytes")
+
+
 def index(text: str) -> int:
     """Parse Consul's index, as it stands in the environment or a header; HINT if there is none."""
-    return int(text) if text.isascii() and text.isdigit() else HINT
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else HINT

@@ -24,6 +24,11 @@ def cas(key: str, value: str | bytes, index: int) -> Operation:
     return _operation("cas", key, value=value, Index=index)
 
 
+def get_key(key: str) -> Operation:
+    """Read a key; the transaction fails if there is none."""
+    return {"KV": {"Verb": "get", "Key": require_key(key)}}
+
+
 def delete_key(key: str) -> Operation:
     return _operation("delete", key)
 

@@ -89,7 +89,8 @@ class Client:
                 timeout_s=(timeout_s or self.timeout_s) + _blocking_s(dict(params or ())),
                 connect_timeout_s=self.timeout_s, read=http.read_whole)
         except errors.LictorError as error:
-            raise errors.Unavailable(f"{request}: {_quote(environment, str(error))}") from error
+            kind = errors.Overlong if isinstance(error, errors.Overlong) else errors.Unavailable
+            raise kind(f"{request}: {_quote(environment, str(error))}") from error
         if answer.status not in (200, 404):
             raise _error(environment, request, method, path, answer)
         try:
