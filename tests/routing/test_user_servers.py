@@ -124,6 +124,28 @@ def test_a_path_that_a_location_of_the_users_has(nginx: Nginx, location: str, ro
     assert (f"in {nginx.main_conf}:6" in why) is is_clash, why
 
 
+HTTPS = "server { listen 443; INCLUDE }"
+
+
+@pytest.mark.parametrize(("servers", "is_clash"), [
+    ("server { return 301 https://$host$request_uri; INCLUDE }", True), ("server { INCLUDE return 404; }", True),
+    ("server { rewrite ^ https://a$request_uri permanent; INCLUDE }", True),
+    ("server { rewrite ^/(.*)$ /other/$1 redirect; INCLUDE }", True),
+    ("server { rewrite ^(.*) $scheme://a$1; INCLUDE }", True),
+    ("server { rewrite ^/books https://a; INCLUDE }", True), ("server { rewrite ^/old https://a; INCLUDE }", False),
+    ("server { rewrite ^ /index.php; INCLUDE }", False), ("server { rewrite ^/books$ /x permanent; INCLUDE }", False),
+    ("server { location / { return 404; } INCLUDE }", False), ("server { if ($x) { return 403; } INCLUDE }", False),
+    ("server { return 301 https://$host$request_uri; INCLUDE } " + HTTPS, False),
+    ("server { return 301 https://$host$request_uri; } " + HTTPS, False), ("server { return 404; }", False),
+])
+def test_a_path_before_which_a_server_of_the_users_answers(nginx: Nginx, servers: str, is_clash: bool) -> None:
+    write(nginx, servers.replace("INCLUDE", f"include {nginx.conf_dir}/locations/*.conf;"))
+    given = {"host": "", "path": "/books", "match": "prefix"}
+    why = user_servers.explain_clash(user_servers.read(nginx), given, [])
+    assert why.startswith("path /books is answered by re") is is_clash, why
+    assert user_servers.explain_clash(user_servers.read(nginx), {**given, "host": "a.example.com"}, []) == ""
+
+
 @pytest.mark.parametrize("text", ["a", "a {", "}", "a }", "a { b }", '"', "a ${b;"])
 def test_text_that_is_no_configuration(text: str) -> None:
     with pytest.raises(ValueError, match="stray|within|cannot be read"):

@@ -35,6 +35,7 @@ class Server(NamedTuple):
     defaults: set[Listener]
     locations: list[Directive]
     has_lictors: bool  # it includes the locations of services without a host
+    redirects: list[Directive]  # outside of any location, and so before all of them
     place: str
 
 
@@ -67,6 +68,17 @@ def explain_clash(users: Iterable[Server], route: Mapping[str, Any], own: Iterab
             for location in server.locations:
                 if _takes(location.arguments, route["path"], route["match"]):
                     return f"path {route['path']} is answered by {' '.join(location.words)[:100]} in {location.place}"
+    including = [] if route["host"] else [each for each in users if each.has_lictors]
+    answers = [_answer(each.redirects, route["path"], route["match"]) for each in including]
+    return f"path {route['path']} is answered by {answers[0]}" if answers and all(answers) else ""
+
+
+def _answer(redirects: Iterable[Directive], path: str, match: str) -> str:
+    """Say what answers all below a path, though a location is there; "" if nothing does."""
+    for each in redirects:
+        pattern = [*each.arguments, "/"][0]
+        if each.words[0] == "return" or _takes(["~", pattern], path, match):
+            return f"{' '.join(each.words)[:100]} in {each.place}"
     return ""
 
 
@@ -133,7 +145,13 @@ def _server(server: Directive, settings: Nginx | None = None) -> Server:
     has_lictors = any(settings and path.startswith(f"{settings.conf_dir}/locations/") for path in includes)
     return Server({name for each in server.find("server_name") for text in each.arguments for name in _names(text)},
                   {*listens} if server.find("listen") else {("", 80)}, defaults, server.find("location"), has_lictors,
-                  server.place)
+                  [*server.find("return"), *filter(_is_redirect, server.find("rewrite"))], server.place)
+
+
+def _is_redirect(rewrite: Directive) -> bool:
+    """Decide whether a `rewrite` answers, and does not only change the path."""
+    _, replacement, *flag = [*rewrite.arguments, "", ""][:3]
+    return flag in (["redirect"], ["permanent"]) or replacement.startswith(("http://", "https://", "$scheme"))
 
 
 def _names(text: str) -> list[str]:
