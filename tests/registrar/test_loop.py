@@ -245,6 +245,19 @@ def test_options_decide_what_is_registered_and_what_stays(consul: Consul, docker
     wait_ids(consul)
 
 
+def test_a_second_registrar_of_the_node_ends_with_a_reason_and_changes_nothing(
+        consul: Consul, docker: Docker, start: Start, tmp_path: Path) -> None:
+    start()
+    docker.docker("run", "-d", "--name", "books", "-p", "8080", "-e", "SERVICE_ID=books", "books-service:1.0")
+    wait_ids(consul, "books")
+    before = consul.request("GET", "/v1/agent/services")
+    second = start("--internal")
+    wait_for(lambda: not second.running, "the second one ends")
+    assert f"another lictor-registrar runs with the state folder {tmp_path}/state" in (
+        tmp_path / "registrar-1.log").read_text()
+    assert consul.request("GET", "/v1/agent/services") == before
+
+
 @pytest.mark.parametrize("words", [["--ip", "300.1.1.1"], ["--resync", "-1"], ["--resync", "soon"],
                                    ["--tags", "{{.ID}}"], ["-explicit", "etcd://host:1"],
                                    ["--deregister", "never"]])

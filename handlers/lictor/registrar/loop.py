@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from lictor import errors, model
-from lictor.adapters import docker, heartbeat, log, systemd
+from lictor.adapters import docker, files, heartbeat, log, systemd
 from lictor.adapters.consul.client import Client
 from lictor.adapters.heartbeat import Refusal
 from lictor.events import script
@@ -20,6 +20,7 @@ from lictor.registrar import container_views, diff, options, registration, swarm
 from lictor.registrar.catalogue import Catalogue
 from lictor.registrar.docker_events import DOCKER_TIMEOUT_S, Inbox, Message, listen, receive
 
+_LOCK = ":registrar.lock"  # no service's name has a colon
 _LONGEST_INTERVAL_S = 10.0  # a comparison also writes the heartbeat, and repeats HEALTHCHECKs
 _LONGEST_BACK_OFF_S = 5.0
 _SHORTEST_BACK_OFF_S = 0.1
@@ -30,8 +31,19 @@ def main(description: str) -> int:
 
 
 def run(call: script.Call) -> int:
-    """Follow Docker until SIGTERM or SIGINT. The registrations stay: a restart must not cost any traffic."""
+    """Follow Docker until SIGTERM or SIGINT. The registrations stay: a restart must not cost any traffic.
+
+    A second registrar with this state folder is refused: with other options each would undo the other's registrations.
+    """
     options.use_registry(call.arguments.registry)
+    with files.locked(os.path.join(call.settings.state_dir, "locks", _LOCK), wait=False) as is_alone:
+        if not is_alone:
+            raise errors.Unavailable(f"another lictor-registrar runs with the state folder {call.settings.state_dir}, "
+                                     "and registers this node's containers. End one of them")
+        return _follow(call)
+
+
+def _follow(call: script.Call) -> int:
     registrar = Registrar(call)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: registrar.inbox.put(Message("stop")))

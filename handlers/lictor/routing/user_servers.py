@@ -8,7 +8,7 @@ import contextlib
 import glob
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lictor import errors
@@ -57,20 +57,27 @@ def of_text(text: str) -> list[Server]:
 def explain_clash(users: Iterable[Server], route: Mapping[str, Any], own: Iterable[Server]) -> str:
     """Say which of the user's servers or locations answers what this route asks for; "" if none does. `own`: the
     servers of the route's host."""
+    return next(_host_clashes(users, own), "") if route["host"] else _path_clash(users, route)
+
+
+def _host_clashes(users: Iterable[Server], own: Iterable[Server]) -> Iterator[str]:
     for server in users:
         for each in own:
             names = server.names & each.names
             if names and any(_takes_from(one, other) for one in server.listeners for other in each.listeners):
-                return f"host {min(names)} is answered by the server in {server.place}"
+                yield f"host {min(names)} is answered by the server in {server.place}"
             if server.defaults & each.defaults:
-                return f"host {min(each.names)} is answered by the default_server in {server.place}"
-        if server.has_lictors and not route["host"]:
-            for location in server.locations:
-                if _takes(location.arguments, route["path"], route["match"]):
-                    return f"path {route['path']} is answered by {' '.join(location.words)[:100]} in {location.place}"
-    including = [] if route["host"] else [each for each in users if each.has_lictors]
-    answers = [_answer(each.redirects, route["path"], route["match"]) for each in including]
-    return f"path {route['path']} is answered by {answers[0]}" if answers and all(answers) else ""
+                yield f"host {min(each.names)} is answered by the default_server in {server.place}"
+
+
+def _path_clash(users: Iterable[Server], route: Mapping[str, Any]) -> str:
+    path, match = route["path"], route["match"]
+    including = [each for each in users if each.has_lictors]
+    for location in (location for server in including for location in server.locations):
+        if _takes(location.arguments, path, match):
+            return f"path {path} is answered by {' '.join(location.words)[:100]} in {location.place}"
+    answers = [_answer(each.redirects, path, match) for each in including]
+    return f"path {path} is answered by {answers[0]}" if answers and all(answers) else ""
 
 
 def _answer(redirects: Iterable[Directive], path: str, match: str) -> str:
