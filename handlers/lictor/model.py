@@ -45,7 +45,8 @@ _SKEW_S = 5.0  # other nodes' clocks may be so far ahead
 class Clock(NamedTuple):
     """A node's clock. Times are seconds since the epoch; 0.0 is no time.
 
-    A wait that began before the clock was set begins anew then: it is neither over at once nor endless.
+    A wait that began before the clock was set begins anew then: it is neither over at once nor endless. A time that
+    this clock cannot have noted counts as now.
     """
 
     now: float
@@ -54,19 +55,36 @@ class Clock(NamedTuple):
 
     def since(self, began_at: float) -> float:
         """Find since when a wait counts that began at this time."""
-        if not began_at:
+        if began_at == 0.0:
             return 0.0
-        if began_at > self.now + _SKEW_S:  # by this clock before it was set back, else by another node's
-            return self.set_at if self.set_by < 0 else self.now
+        if self.is_foreign(began_at):
+            return self.now
+        if began_at > self.now + _SKEW_S:  # noted before the clock was set back
+            return self.set_at
         return max(min(began_at, self.now), self.set_at)
+
+    def is_foreign(self, at: float) -> bool:
+        """Tell whether this clock cannot have noted a time: it is to come, negative, or no number."""
+        return not 0 <= at <= self.now + _SKEW_S and not (at > 0 and self.set_by < 0)
 
     def age_s(self, at: float) -> float:
         return self.now - self.since(at)
+
+    def is_late(self, at: float, longest_s: float) -> bool:
+        """Tell whether a sign of life is too old to be one, or of no time at which this node was alive."""
+        return self.is_foreign(at) or self.age_s(at) > longest_s
 
     def translated(self, at: float) -> float:
         """Translate a time that was noted before the clock was set; any other stays as it is."""
         was_noted_before = at > self.now + _SKEW_S if self.set_by < 0 else at < self.set_at
         return at + self.set_by if was_noted_before else at
+
+
+def clock_offset_s(known_s: float, at: float, earliest: float, now: float) -> float:
+    """Find by how much to move another node's times, given that what it noted for `at` was between these two of this
+    node's: by what is known, by nothing, or so that it was now."""
+    fits = (each for each in (known_s, 0.0) if earliest - _SKEW_S <= at + each <= now + _SKEW_S)
+    return next(fits, now - at)
 
 
 class Instance(NamedTuple):

@@ -21,11 +21,30 @@ SETS = (2 * HOUR, -3 * HOUR, 100 * HOUR, -100 * HOUR)
     (40.0, Clock(100.0, 50.0), 50.0), (60.0, Clock(100.0, 50.0), 60.0),
     (104.0, Clock(100.0, 50.0), 100.0),  # another node's clock, which is a little ahead
     (106.0, Clock(100.0, 50.0, -70.0), 50.0),  # noted before the clock was set back
+    (-5.0, Clock(100.0, 50.0), 100.0), (-5.0, Clock(100.0, 50.0, -70.0), 100.0), (float("nan"), Clock(100.0), 100.0),
+    (float("-inf"), Clock(100.0), 100.0), (float("inf"), Clock(100.0, 50.0, 70.0), 100.0),  # no clock's
     (106.0, Clock(100.0, 50.0), 100.0), (7300.0, Clock(100.0, 50.0, 70.0), 100.0),  # another node's: far ahead
 ])
 def test_a_wait_counts_from_its_begin_or_from_when_the_clock_was_set(began_at: float, clock: Clock,
                                                                      since: float) -> None:
     assert clock.since(began_at) == since and clock.age_s(began_at) == clock.now - since
+
+
+@pytest.mark.parametrize(("at", "clock", "is_late"), [
+    (100.0, Clock(100.0), False), (30.0, Clock(100.0), True), (104.0, Clock(100.0), False),
+    (30.0, Clock(100.0, 50.0), False),  # the clock was set since
+    (160.0, Clock(100.0, 50.0, -70.0), False), (160.0, Clock(120.0, 50.0, -70.0), True),  # it was set back since
+    (160.0, Clock(100.0), True), (1e308, Clock(100.0), True), (-5.0, Clock(100.0), True),
+    (float("nan"), Clock(100.0), True), (0.0, Clock(100.0), True)])
+def test_a_sign_of_life_of_no_time_of_this_clock_is_none(at: float, clock: Clock, is_late: bool) -> None:
+    assert clock.is_late(at, 60.0) is is_late
+
+
+@pytest.mark.parametrize("mark", [0.0, NOW + 10 * 365 * 24 * HOUR, NOW + 2 * HOUR])
+def test_a_drain_that_no_clock_here_began_is_marked_anew(mark: float) -> None:
+    seen = drained(scene(1, "passing", "passing"))
+    marked = seen.instances[0]._replace(maintenance=drain_text(mark, "scale"))
+    assert [each.kind for each in plan.plan(seen._replace(instances=(marked, seen.instances[1])))] == ["drain"]
 
 
 @pytest.mark.parametrize(("at", "clock", "translated"), [

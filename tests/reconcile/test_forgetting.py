@@ -55,6 +55,25 @@ def test_only_services_that_were_removed_long_ago_are_forgotten(consul: Consul, 
     assert context.client.keys("services/recent/") == ["services/recent/removed"]
 
 
+YEARS_S = 10 * 365 * DAY_S
+
+
+@pytest.mark.parametrize(("skew_s", "offset_s"), [
+    (0.0, 0.0), (-3 * 3600.0, 0.0), (7200.0, 0.0), (YEARS_S, 0.0), (-YEARS_S, 0.0), (-YEARS_S, YEARS_S), (-NOW, 0.0)])
+def test_thirty_days_count_by_the_clock_of_the_node_that_looks(
+        consul: Consul, context: Context, skew_s: float, offset_s: float) -> None:
+    """Whatever the clock of the node says that removed the service, and whether it is known to be another."""
+    put_service(consul, "other", days=29)
+    look(context, NOW - DAY_S)
+    Path(context.settings.state_dir, "other_clocks.json").write_text(json.dumps({
+        "boot": "", "uptime_s": 0.0, "at": 0.0, "index": 1, "offsets": {"node-2": offset_s}}))
+    at = max(NOW - 60 + skew_s, 0.0)
+    consul.put(f"lictor/history/books/{int(at * 1e6 + 1):016d}", json.dumps({"at": at, "node": "node-2"}))
+    for day in (0.1, 1.2, 10.0, 20.0, 29.5):
+        assert "books" in look(context, NOW + day * DAY_S)
+    assert "books" not in look(context, NOW + 31.5 * DAY_S)
+
+
 def test_it_looks_once_a_day_whatever_stands_in_its_file(consul: Consul, context: Context) -> None:
     put_service(consul, "first", "removed", days=31)
     assert look(context) == set()
@@ -62,3 +81,9 @@ def test_it_looks_once_a_day_whatever_stands_in_its_file(consul: Consul, context
     assert look(context, NOW + DAY_S / 2) == {"second"}
     Path(context.settings.state_dir, "forgotten.json").write_text(json.dumps({"at": "never"}))
     assert look(context, NOW + DAY_S / 2) == set()
+    damages: list[object] = [[], {"at": 1e12}, {"at": -1.0}, {"at": NOW - 2 * DAY_S, "index": "x", "removed": [1]},
+                             {"at": NOW - 2 * DAY_S, "index": 0, "removed": {"third": ["x"]}}]
+    for damage in damages:
+        put_service(consul, "third", "removed", days=31)
+        Path(context.settings.state_dir, "forgotten.json").write_text(json.dumps(damage))
+        assert look(context) == set()

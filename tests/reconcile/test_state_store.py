@@ -5,7 +5,7 @@ import pytest
 from lictor import errors
 from lictor.adapters.consul.client import Client
 from lictor.planner.service_state import Breaker, State
-from lictor.reconcile.state_store import StateStore, Stored, writing
+from lictor.reconcile.state_store import StateStore, Stored
 
 from lab.consul import Consul
 
@@ -35,8 +35,8 @@ def test_a_state_is_written_only_over_the_one_that_was_read(client: Client) -> N
         with pytest.raises(errors.Conflict, match=KEY):
             store.write("books", State(), other)
         with pytest.raises(errors.Conflict):
-            client.commit([writing("books", State(), other)])
-    client.commit([writing("books", State(), index)])
+            client.commit([store.writing("books", State(), other)])
+    client.commit([store.writing("books", State(), index)])
     assert store.read("books").state == State()
 
 

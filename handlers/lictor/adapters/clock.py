@@ -21,6 +21,12 @@ def uptime_s() -> float:
         return float(file.read().split()[0])
 
 
+def boot_id() -> str:
+    """Read which start of the machine this is."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
 def read(state_dir: str) -> model.Clock:
     """Read the clock, and when it was set."""
     return _clock(_noted(state_dir), _now())[0]
@@ -43,10 +49,8 @@ def note(state_dir: str) -> model.Clock:
 
 
 def _now() -> dict[str, Any]:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        boot = file.read().strip()
     now = time.time()
-    return {"boot": boot, "now": now, "started_at": now - uptime_s()}
+    return {"boot": boot_id(), "now": now, "started_at": now - uptime_s()}
 
 
 def _noted(state_dir: str) -> dict[str, Any] | None:

@@ -77,7 +77,7 @@ def read(state_dir: str) -> Heartbeat | None:
 def read_dead(state_dir: str) -> frozenset[str]:
     """Read which containers of this node are dead, by a registrar that is alive, and still in the catalogue."""
     heartbeat = read(state_dir)
-    is_late = not heartbeat or clock.read(state_dir).age_s(heartbeat.at) > LATE_S
+    is_late = not heartbeat or clock.read(state_dir).is_late(heartbeat.at, LATE_S)
     return frozenset() if not heartbeat or is_late else frozenset(heartbeat.dead)
 
 
@@ -86,7 +86,10 @@ def examine(state_dir: str) -> str:
     heartbeat = read(state_dir)
     if not heartbeat:
         raise errors.Refused("it has never run here")
-    age_s = clock.read(state_dir).age_s(heartbeat.at)
+    now = clock.read(state_dir)
+    age_s = now.age_s(heartbeat.at)
+    if now.is_foreign(heartbeat.at):
+        raise errors.Refused("the time of its last heartbeat is of no clock of this node")
     if age_s > LATE_S:
         raise errors.Refused(f"its last heartbeat is {age_s:.0f} s old")
     if heartbeat.failures:

@@ -18,7 +18,8 @@ from lictor.cli.release_progress import Outcome, Progress, Request, Snapshot
 from lictor.cli.service_keys import Existing
 from lictor.planner import service_state
 from lictor.planner.desired import MADE_FROM, Desired, desired, fingerprint, route
-from lictor.reconcile import history, observe, state_store
+from lictor.reconcile import history, observe
+from lictor.reconcile.state_store import StateStore
 from lictor.routing import announce, peers
 from lictor.spec import service_spec
 
@@ -141,7 +142,7 @@ def _request(client: Client, prefix: str, service: Existing, image: str, spec: b
     failed, rollout = state.release.failed, state.release.rollout
     if failed and failed.release == requested.release:
         afresh = msgspec.structs.replace(state, release=msgspec.structs.replace(state.release, failed=None))
-        operations.append(state_store.writing(name, afresh, service.state_index))
+        operations.append(StateStore(client).writing(name, afresh, service.state_index))
     newest_id = history.newest_id(client, name)
     client.commit(operations)
     if rollout and rollout.release == requested.release:

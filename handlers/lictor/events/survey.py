@@ -193,7 +193,7 @@ def _unserved(settings: Settings, mode: str, name: str) -> str:
 def _registrar_trouble(settings: Settings, *, is_needed: bool) -> list[str]:
     """Say what is wrong with this node's registrar, and with what it could not register or deregister."""
     beat = heartbeat.read(settings.state_dir)
-    if beat and clock.read(settings.state_dir).age_s(beat.at) < heartbeat.LATE_S:
+    if beat and not clock.read(settings.state_dir).is_late(beat.at, heartbeat.LATE_S):
         return [f"lictor-registrar: {failure}" for failure in beat.failures]
     return ["lictor-registrar is silent: it has written no heartbeat lately. New containers are not registered; is it "
             "running?"] if is_needed else []

@@ -99,8 +99,8 @@ def judge(summary: Summary | None, now: model.Clock) -> tuple[str, int]:
     Critical: input is refused, a breaker is open, or no sweep has ended for four intervals. Warning: a service
     converges or is on hold, or this node has trouble.
     """
-    age_s = now.age_s(summary.at if summary else now.set_at)  # its first answer counts as a set of the clock
-    status = CRITICAL if age_s > STALE_S else WARNING
+    at = summary.at if summary else now.set_at  # its first answer counts as a set of the clock
+    age_s, status = now.age_s(at), CRITICAL if now.is_late(at, STALE_S) else WARNING
     if summary is None:
         return "unknown: no sweep has ended yet", status
     if summary.error:
@@ -108,7 +108,8 @@ def judge(summary: Summary | None, now: model.Clock) -> tuple[str, int]:
     if summary.problems:
         return "\n".join(summary.problems), CRITICAL
     if status == CRITICAL:
-        return (f"stale: the last sweep ended {age_s:.0f} s ago. {process.LOG_NAME} in the state folder may hold the "
+        ended = "by a clock that is not this node's" if now.is_foreign(at) else f"{age_s:.0f} s ago"
+        return (f"stale: the last sweep ended {ended}. {process.LOG_NAME} in the state folder may hold the "
                 "reason"), CRITICAL
     if summary.pending or summary.trouble:
         return "\n".join([*summary.pending, *summary.trouble]), WARNING

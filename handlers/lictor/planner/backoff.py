@@ -54,7 +54,7 @@ def trouble(state: State) -> str:
 
 def is_fresh(failures: Failures, observation: Observation) -> bool:
     """Tell whether failures are too young to be forgotten."""
-    return observation.clock.age_s(failures.last_at) < FORGET_FAILURES_S + BACK_OFF_MAX_S
+    return observation.now - observation.began_at(failures.last_at) < FORGET_FAILURES_S + BACK_OFF_MAX_S
 
 
 def starts(everyone: list[Member], observation: Observation, count: int, why: str, *, release: str,

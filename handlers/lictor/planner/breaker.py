@@ -56,7 +56,7 @@ def advance(observation: Observation, *, due: str, is_well: bool) -> Breaker | N
         return Breaker(now, f"{spent}, and {due}") if spent else None
     if breaker.well_since and observation.clock.age_s(breaker.well_since) >= CLOSES_AFTER_S and is_well:
         return None
-    return Breaker(observation.since(breaker.opened_at), breaker.why,
+    return Breaker(observation.began_at(breaker.opened_at), breaker.why,
                    observation.since(breaker.well_since or now) if is_well else 0.0)
 
 

@@ -4,6 +4,7 @@ It ends once no nginx lists it and three readings in a row show no open connecti
 ended: the last useful instance that an nginx lists, as long as the service is desired.
 """
 
+from lictor.model import Instance
 from lictor.planner.actions import Drain, Remove, Stop, Wait, wait
 from lictor.planner.members import Member, registrations
 from lictor.planner.observation import Observation, drain_mark
@@ -16,13 +17,19 @@ def end(member: Member, everyone: list[Member], observation: Observation,
     """End a draining member, or say what it waits for. A drain that was cut short is begun again first."""
     began_at, why = drain_mark(member.instance) or (observation.now, "")
     drain_s, is_last = observation.spec.drain, _is_last(member, everyone, observation)
-    if not all(drain_mark(each) for each in registrations(member, observation)):
+    if any(is_to_be_marked(each, observation) for each in registrations(member, observation)):
         return Drain(member, why)
     if _is_idle(member, observation):
         return ending(member, f"drained: {why}")
     if observation.clock.age_s(began_at) >= drain_s and not is_last:
         return ending(member, f"drained for {drain_s:g} s, as long as allowed: {why}")
     return wait(ending(member, why), "draining", _busy(member, observation, is_last=is_last))
+
+
+def is_to_be_marked(instance: Instance, observation: Observation) -> bool:
+    """Tell whether nothing says since when it drains: it has no mark, or one of a time that no clock here had."""
+    mark = drain_mark(instance)
+    return mark is None or mark[0] == 0 or observation.clock.is_foreign(mark[0])
 
 
 def is_listed(member: Member, observation: Observation) -> bool:

@@ -163,6 +163,6 @@ def _forget_failures(failures: dict[str, Failures], everyone: list[Member],
     numbers = {str(member.container.number) for member in everyone}
     good = {str(member.container.number) for member in everyone if member.condition == "healthy"
             and observation.now - observation.started_at(member.container) >= backoff.FORGET_FAILURES_S}
-    return {number: msgspec.structs.replace(entry, last_at=observation.since(entry.last_at))
+    return {number: msgspec.structs.replace(entry, last_at=observation.began_at(entry.last_at))
             for number, entry in failures.items()
             if number not in good and (number in numbers or backoff.is_fresh(entry, observation))}

@@ -250,7 +250,7 @@ def _trusted_since(observation: Observation) -> float:
 
 
 def _critical_since(container: Container, observation: Observation) -> float:
-    return observation.since(observation.state.healing.critical_since.get(container.id, observation.now))
+    return observation.began_at(observation.state.healing.critical_since.get(container.id, 0.0))
 
 
 def _worst_first(member: Member) -> tuple[int, float]:

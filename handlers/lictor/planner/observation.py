@@ -32,6 +32,7 @@ class Reservation(msgspec.Struct, frozen=True):
     service: str
     container_id: str  # that of the container that is replaced
     at: float
+    node: str = ""  # by whose clock
 
 
 class SchedulerView(NamedTuple):
@@ -74,6 +75,10 @@ class Observation(NamedTuple):
     def since(self, began_at: float) -> float:
         """Find since when a wait counts, by a clock that may have been set; every wait is computed from that."""
         return self.clock.since(began_at)
+
+    def began_at(self, at: float) -> float:
+        """Find since when a wait counts whose begin was noted; if no time was, that is now."""
+        return self.since(at) or self.now
 
     def started_at(self, container: Container) -> float:
         """Find since when a container counts as started, by the clock of its node: a time to come is of before it was

@@ -61,8 +61,7 @@ def any_passes(observation: Observation) -> bool:
 def standing_failure(observation: Observation) -> Failure | None:
     """Find the failure of the desired release, which is not tried again as it is."""
     failed = observation.state.release.failed
-    is_it = failed and failed.release == observation.desired.release and _is_requested(observation)
-    return failed if is_it else None
+    return failed if failed and failed.release == observation.desired.release and _is_requested(observation) else None
 
 
 def new_members(observation: Observation) -> list[Member]:
@@ -141,18 +140,19 @@ def is_order_done(observation: Observation, color: str) -> bool:
 
 def advance(observation: Observation) -> Release:
     """Forget the failure of something else; begin, continue or end the release under way; fail it."""
-    before, desired = observation.state.release, observation.desired
-    failed = before.failed if before.failed and before.failed.release == desired.release else None
+    before, desired, failed = observation.state.release, observation.desired, observation.state.release.failed
+    failed = None if failed is None or failed.release != desired.release else replace(
+        failed, at=observation.began_at(failed.at), moved_at=observation.since(failed.moved_at))
     release = replace(
         before, failed=failed, switched_at=observation.since(before.switched_at),
-        last_orders={color: replace(order, at=observation.since(order.at))
+        last_orders={color: replace(order, at=observation.began_at(order.at))
                      for color, order in before.last_orders.items()})
     release = replace(release, rollout=_advance_rollout(observation.with_state(release=release)))
     failure = _failure(observation.with_state(release=release))
     release = fail(release, failure) if failure else release
     failures = {} if has_begun(release, before, desired.release) else release.order_failures
     return replace(release, order_failures={
-        color: replace(entry, last_at=observation.since(entry.last_at)) for color, entry in failures.items()
+        color: replace(entry, last_at=observation.began_at(entry.last_at)) for color, entry in failures.items()
         if backoff.is_fresh(entry, observation)})
 
 
@@ -198,7 +198,7 @@ def _continue(rollout: Rollout, observation: Observation) -> Rollout:
     if not set(rollout.instances) <= set(ids):  # its scheduler makes good what has ended: none of that is a new one
         rollout = replace(rollout, most=target)
     return Rollout(
-        rollout.release, observation.since(rollout.began_at), most=min(max(rollout.most, count), target),
+        rollout.release, observation.began_at(rollout.began_at), most=min(max(rollout.most, count), target),
         passing_since=observation.since(rollout.passing_since or now) if all_pass else 0.0,
         moved_at=_moved_at(rollout, count, observation), instances=sorted(ids))
 
@@ -225,7 +225,7 @@ def _waits_for_drains(release: str, observation: Observation) -> bool:
     longest_s = observation.spec.drain + observation.spec.stop_grace_period
     marks = [drain_mark(member.instance) for member in _around(observation)
              if member.condition == "draining" and member.release != release]
-    return any(mark and (not observation.scheduler or observation.clock.age_s(mark[0]) < longest_s) for mark in marks)
+    return any(mark and not (observation.scheduler and observation.clock.is_late(mark[0], longest_s)) for mark in marks)
 
 
 def _failure(observation: Observation) -> Failure | None:

@@ -3,9 +3,13 @@
 All of it can be lost without harm: it is learnt again. Each group is advanced by one step of `next_state.advance`.
 """
 
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
+
+T = TypeVar("T")
+Moment = Annotated[float, "seconds since the epoch, by the clock of the node that wrote the state; 0.0: no time"]
 
 KEY_PREFIX = "lictor/state/"
 
@@ -22,10 +26,10 @@ class Rollout(msgspec.Struct, frozen=True):
     """A release under way: its instances come beside the live ones."""
 
     release: str  # its fingerprint
-    began_at: float
-    passing_since: float = 0.0  # since when all of its instances pass their checks; 0.0: not all do
+    began_at: Moment
+    passing_since: Moment = 0.0  # since when all of its instances pass their checks; 0.0: not all do
     most: int = 0  # the largest number of its instances that have stood at once
-    moved_at: float = 0.0  # when its last instance came: its deadline counts from then; 0.0: it may not go on
+    moved_at: Moment = 0.0  # when its last instance came: its deadline counts from then; 0.0: it may not go on
     instances: list[str] = []  # ids of its containers that a scheduler runs, as last observed
 
 
@@ -35,15 +39,15 @@ class Failure(msgspec.Struct, frozen=True):
     release: str
     image: str
     why: str
-    at: float
-    moved_at: float = 0.0  # as that of its rollout: what is still starting may do so until its deadline
+    at: Moment
+    moved_at: Moment = 0.0  # as that of its rollout: what is still starting may do so until its deadline
 
 
 class Failures(msgspec.Struct, frozen=True):
     """Failures in a row: of the containers of one number, or of one colour's orders to its scheduler."""
 
     count: int  # a container that never passed its check counts double
-    last_at: float
+    last_at: Moment
     why: str = ""  # the last one's cause
     is_refusal: bool = False  # the engine will not accept it, however often it is tried
 
@@ -53,7 +57,7 @@ class LastOrder(msgspec.Struct, frozen=True):
 
     replicas: int
     release: str  # "": it may be half done, so that it is unknown what runs
-    at: float
+    at: Moment
     done: bool = True  # False: it was begun, and its outcome is unknown
     image: str = ""  # that of the release
 
@@ -67,7 +71,7 @@ class Release(msgspec.Struct, frozen=True):
     color: str = ""  # the live colour as lictor last wrote it to its key
     previous: dict[str, Any] | None = None  # the spec that was live before: `lictor rollback` goes back to it
     previous_release: str = ""
-    switched_at: float = 0.0  # when `live` took over from `previous`
+    switched_at: Moment = 0.0  # when `live` took over from `previous`
     rollout: Rollout | None = None
     failed: Failure | None = None
     last_orders: dict[str, LastOrder] = {}  # by colour
@@ -77,28 +81,28 @@ class Release(msgspec.Struct, frozen=True):
 class Healing(msgspec.Struct, frozen=True):
     """The history of the instances, as far as it decides on restarts and replacements."""
 
-    critical_since: dict[str, float] = {}  # container id -> first sighting of critical, after its start-up
+    critical_since: dict[str, Moment] = {}  # container id -> first sighting of critical, after its start-up
     passed_once: list[str] = []  # ids of the containers that have passed their check once
     passed_at: dict[str, float] = {}  # container id -> when it was first seen to pass after its last start
     counted_dead: list[str] = []  # ids of the containers whose end was counted as a failure
     failures: dict[str, Failures] = {}  # by the container's number
-    surplus_since: float = 0.0  # since when more run than desired; 0.0: no more than that
+    surplus_since: Moment = 0.0  # since when more run than desired; 0.0: no more than that
 
 
 class Trust(msgspec.Struct, frozen=True):
     """Doubts in what is observed. When a doubt ends, the grace of every instance counts anew."""
 
     doubt: str = ""  # its cause; it ends with a consistent reading that gives no reason for one
-    trusted_since: float = 0.0  # when the last doubt ended
-    by_node: dict[str, float] = {}  # node -> when the last doubt that only this node had ended; 0.0: it lasts
+    trusted_since: Moment = 0.0  # when the last doubt ended
+    by_node: dict[str, Moment] = {}  # node -> when the last doubt that only this node had ended; 0.0: it lasts
 
 
 class Breaker(msgspec.Struct, frozen=True):
     """An open circuit breaker: too many instances were replaced, so none is until the service is well again."""
 
-    opened_at: float
+    opened_at: Moment
     why: str
-    well_since: float = 0.0  # since when all is as desired; 0.0: it is not
+    well_since: Moment = 0.0  # since when all is as desired; 0.0: it is not
 
 
 class Notified(msgspec.Struct, frozen=True):
@@ -107,6 +111,13 @@ class Notified(msgspec.Struct, frozen=True):
     causes: list[str] = []
     refused: list[str] = []  # refused inputs
     pending: list[str] = []  # those of the causes of which no notification has got through yet
+
+
+class Written(msgspec.Struct, frozen=True):
+    """The node by whose clock the state's times are, and when it wrote them."""
+
+    node: str = ""  # "": it is unknown
+    wrote_at: float = 0.0
 
 
 class State(msgspec.Struct, frozen=True):
@@ -118,6 +129,7 @@ class State(msgspec.Struct, frozen=True):
     trust: Trust = Trust()
     breaker: Breaker | None = None
     notified: Notified = Notified()
+    written: Written = Written()
 
 
 def decode(text: bytes | None) -> State:
@@ -130,3 +142,19 @@ def decode(text: bytes | None) -> State:
 
 def encode(state: State) -> bytes:
     return msgspec.json.encode(state)
+
+
+def shifted(record: T, by_s: float) -> T:
+    """Move all times of a state, or of a part of it, to another node's clock."""
+    if not isinstance(record, msgspec.Struct):
+        return record
+    kinds, changes = {field.name: field.type for field in msgspec.structs.fields(record)}, dict[str, Any]()
+    for name, value in msgspec.structs.asdict(record).items():
+        if kinds[name] is Moment:
+            changes[name] = value + by_s if value else 0.0
+        elif kinds[name] == dict[str, Moment]:
+            changes[name] = {key: at + by_s if at else 0.0 for key, at in value.items()}
+        else:
+            changes[name] = ({key: shifted(each, by_s) for key, each in value.items()} if isinstance(value, dict)
+                             else shifted(value, by_s))
+    return replace(record, **changes)

@@ -10,12 +10,13 @@ from lictor.adapters.consul import transactions
 from lictor.adapters.consul.lock import Writer
 from lictor.engines.protocols import ContainerEngine, Order, TaskEnder
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
-from lictor.planner import actions, breaker, desired, next_state, service_state
+from lictor.planner import actions, breaker, desired, drain, next_state, service_state
 from lictor.planner.members import Member, candidates, members, registrations
 from lictor.planner.observation import Observation, Reservation, drain_mark, drain_text
 from lictor.planner.service_state import LastOrder
-from lictor.reconcile import container_spec, history, state_store
+from lictor.reconcile import container_spec, history
 from lictor.reconcile.context import Context
+from lictor.reconcile.state_store import StateStore
 from lictor.spec import allow, service_spec
 
 _LOG_LINES = 20
@@ -31,7 +32,8 @@ class Executor:
     def __init__(self, context: Context, observation: Observation, writer: Writer) -> None:
         self._client, self._settings, self._node = context.client, context.settings, context.node
         self._observation, self._name, self._writer = observation, observation.desired.name, writer
-        self._states = state_store.StateStore(context.client, writer)
+        self._clocks = context.clocks
+        self._states = StateStore(context.client, writer, self._clocks)
 
     def carry_out(self, action: actions.Act) -> None:
         """Do one action and record it; raises what the act itself raised."""
@@ -89,10 +91,11 @@ class Executor:
     def _reserve(self, container_id: str) -> None:
         """Take one replacement off the fleet's budget before it begins; Conflict if another node took one since."""
         entry = self._client.get(breaker.KEY, consistent=True)
-        reservations = breaker.decode(entry.value if entry else None)
+        found = breaker.decode(entry.value if entry else None)
+        reservations = [self._clocks.reservation(each) for each in found]
         if set(reservations) - set(self._observation.reservations):
             raise errors.Conflict(f"{breaker.KEY} changed since this was decided")
-        own = Reservation(self._name, container_id, self._observation.now)
+        own = Reservation(self._name, container_id, self._observation.now, self._node)
         self._client.put(breaker.KEY, breaker.encode([*reservations, own], self._observation.now),
                          cas=entry.modify_index if entry else 0)
 
@@ -130,7 +133,7 @@ class Executor:
 
     def _drain(self, member: Member, reason: str) -> str:
         for each in registrations(member, self._observation):
-            if drain_mark(each):
+            if not drain.is_to_be_marked(each, self._observation):
                 continue
             if each.maintenance is not None:
                 # An operator's maintenance ends first: Consul keeps the first reason, which would hide the drain's.
@@ -167,7 +170,7 @@ class Executor:
         if live_color != self._observation.desired.color:
             if state != self._observation.state:
                 raise errors.Conflict(f"{service_state.KEY_PREFIX}{self._name} changed since this was decided")
-            operations.append(state_store.writing(self._name, next_state.switched(self._observation), index))
+            operations.append(self._states.writing(self._name, next_state.switched(self._observation), index))
         self._writer.commit(operations)
         return f"{live_color} is live"
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from lictor.adapters import retry
 from lictor.adapters.consul.client import Client
+from lictor.reconcile.other_clocks import OtherClocks
 from lictor.spec.settings import Settings
 
 
@@ -13,6 +14,10 @@ class Context(NamedTuple):
     settings: Settings
     client: Client
     node: str
+
+    @property
+    def clocks(self) -> OtherClocks:
+        return OtherClocks(self.settings.state_dir, self.node)
 
 
 def connect(settings: Settings, token_file: str | None, *, patience_s: float = 0.0) -> Context:

@@ -26,7 +26,7 @@ class FleetReader:
     """
 
     def __init__(self, context: Context, service: str | None = None) -> None:
-        self.context, self._service = context, service
+        self.context, self._service, self.clocks = context, service, context.clocks
         self._containers: dict[str, list[model.Container]] = {}
         self._schedulers: dict[str, tuple[bool, list[model.Group] | None]] = {}  # whether this node acts, the orders
         nginx = context.settings.nginx
@@ -158,9 +158,9 @@ class FleetReader:
 
     @functools.cached_property
     def states(self) -> dict[str, Stored]:
-        return StateStore(self.context.client).read_all()
+        return StateStore(self.context.client, clocks=self.clocks).read_all()
 
     @functools.cached_property
     def _reservations(self) -> tuple[Reservation, ...]:
         entry = self.context.client.get(breaker.KEY)
-        return breaker.decode(entry.value if entry else None)
+        return tuple(self.clocks.reservation(each) for each in breaker.decode(entry.value if entry else None))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from lictor import errors, model
 from lictor.adapters import files, log
@@ -23,19 +24,47 @@ def forget_removed(context: Context, keys: Mapping[str, Key], now: model.Clock) 
     A service that has any key but its tombstone, or a state, is none of them.
     """
     path = os.path.join(context.settings.state_dir, _FILE)
-    last = files.read_json(path)
-    looked_at = last.get("at") if isinstance(last, dict) else None
-    if isinstance(looked_at, float) and now.age_s(looked_at) < _EVERY_S:
+    noted = files.read_json(path)
+    last = noted if isinstance(noted, dict) else {}
+    looked_at = last.get("at")
+    if isinstance(looked_at, float) and not now.is_late(looked_at, _EVERY_S):
         return
-    for name in _find_overdue(context, keys, now):
+    look = _Look(context, last, now)
+    removed = {name: look.date(name, record_id) for name, record_id in _find_removed(context, keys)}
+    for name, (_, at) in removed.items():
+        if now.age_s(at) <= _KEPT_S:
+            continue
         try:
             _forget(context, name, keys.get(f"{context.settings.prefix}{name}/removed"))
         except errors.LictorError as error:  # it was applied again, say; the next look is tomorrow's
             log.event("forget", service=name, outcome="failed", reason=error)
-    files.write_json(path, {"at": now.now}, durable=False)
+    files.write_json(path, {"at": now.now, "index": look.highest_index, "removed": removed}, durable=False)
 
 
-def _find_overdue(context: Context, keys: Mapping[str, Key], now: model.Clock) -> Iterator[str]:
+class _Look:
+    """Dates the last records of removed services by this node's clock, and by what was noted at the last look."""
+
+    def __init__(self, context: Context, last: Mapping[str, Any], now: model.Clock) -> None:
+        looked_at, index, dated = (last.get(key) for key in ("at", "index", "removed"))
+        self._context, self._now, self._dated = context, now, dated if isinstance(dated, dict) else {}
+        self._looked_at = now.since(looked_at) if isinstance(looked_at, float) else 0.0
+        self._index = self.highest_index = index if isinstance(index, int) else 0
+
+    def date(self, name: str, record_id: int) -> tuple[int, float]:
+        """Find when a record was made; its node's clock may differ. Returns its id too."""
+        match self._dated.get(name):
+            case [id_, float(at)] if id_ == record_id:
+                return record_id, self._now.since(at)
+        record, index = history.read_one(self._context.client, name, record_id)
+        self.highest_index = max(self.highest_index, index)
+        earliest = self._looked_at if self._index and index > self._index else 0.0
+        at = record["at"] or record_id / 1e6
+        offset_s = self._context.clocks.offset_s(str(record.get("node", "")))
+        return record_id, at + model.clock_offset_s(offset_s, at, earliest, self._now.now)
+
+
+def _find_removed(context: Context, keys: Mapping[str, Key]) -> Iterator[tuple[str, int]]:
+    """Find services of which nothing is left but a tombstone, each with the id of its last record."""
     newest: dict[str, int] = {}
     for key in context.client.keys(history.KEY_PREFIX):
         name = key.removeprefix(history.KEY_PREFIX).partition("/")[0]
@@ -43,8 +72,8 @@ def _find_overdue(context: Context, keys: Mapping[str, Key], now: model.Clock) -
     present = {key.removeprefix(context.settings.prefix).partition("/")[0] for key in keys
                if not key.endswith("/removed")}
     for name, record_id in newest.items():
-        if model.is_name(name) and name not in present and record_id and now.age_s(record_id / 1e6) > _KEPT_S:
-            yield name
+        if model.is_name(name) and name not in present and record_id:
+            yield name, record_id
 
 
 def _forget(context: Context, name: str, tombstone: Key | None) -> None:

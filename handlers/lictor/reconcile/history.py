@@ -46,6 +46,12 @@ def read(client: Client, service: str) -> list[dict[str, Any]]:
             for key, entry in sorted(client.tree(f"{KEY_PREFIX}{service}/", lambda key: record_id(key) > 0).items())]
 
 
+def read_one(client: Client, service: str, record_id: int) -> tuple[dict[str, Any], int]:
+    """Read one record, and the index of its key."""
+    entry = client.get(f"{KEY_PREFIX}{service}/{record_id:0{_DIGITS}d}")
+    return _parsed(entry.value if entry else b""), entry.modify_index if entry else 0
+
+
 def record_id(key: str) -> int:
     """Read a record's id: microseconds since the epoch, or more, as it is larger than those before; 0: damaged."""
     text = key.rpartition("/")[2]

@@ -128,7 +128,7 @@ def _step(context: Context, reading: Reading, writer: Writer, is_first: bool) ->
         _forget(context, name)
         return False
     if observation.state != reading.stored.state:
-        StateStore(context.client, writer).write(name, observation.state, reading.stored.modify_index)
+        StateStore(context.client, writer, context.clocks).write(name, observation.state, reading.stored.modify_index)
     words = {cause: _last_words(observation, cause)
              for cause in _due(reading, is_first)}
     try:
@@ -189,7 +189,7 @@ def _notify(context: Context, reading: Reading, words: Mapping[str, str], writer
                 "service": name, "at": round(observation.now, 3), **record}):
             sent.append(cause)
     if sent:
-        states = StateStore(context.client, writer)
+        states = StateStore(context.client, writer, context.clocks)
         state, index = states.read(name)
         pending = [cause for cause in state.notified.pending if cause not in sent]
         states.write(name, replace(state, notified=replace(state.notified, pending=pending)), index)

@@ -36,7 +36,7 @@ def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: 
     keys = {key.removeprefix(prefix): entry.value for key, entry in tree.items()}
     if certain:
         _require_by_name(context, prefix, keys)
-    stored = StateStore(context.client).read(name)
+    stored = StateStore(context.client, clocks=context.clocks).read(name)
     service = responsibility.read_desired(context, name, keys, stored.state)
     if service.spec and (others := look_alikes(service.spec)):
         service = responsibility.read_desired(context, name, keys, stored.state, _specs(context, others))
@@ -132,7 +132,7 @@ def _observed(reader: FleetReader, service: Desired, stored: Stored, registered:
     foreign, containers_here = registered, responsibility.places_here(reader.context, service)
     if containers_here:  # another node's registrations are none of these containers
         registered = [each for each in registered if each.node == reader.context.node]
-    registered = reader.with_evidence(registered)
+    registered = [reader.clocks.instance(each) for each in reader.with_evidence(registered)]
     containers, scheduler = reader.containers(service), reader.scheduler(service, stored.state, registered)
     if scheduler:
         registered = [each._replace(container_id=container_id)

@@ -229,7 +229,7 @@ def _sweeps(settings: Settings) -> bool:
     """Decide whether sweeps work: the last one ended lately, and had no trouble of the node to report."""
     last = timer.read(settings)
     return last is not None and not last.error and not last.trouble and (
-        clock.read(settings.state_dir).age_s(last.at) <= timer.STALE_S)
+        not clock.read(settings.state_dir).is_late(last.at, timer.STALE_S))
 
 
 def _serve(settings: Settings) -> str:
