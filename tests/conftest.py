@@ -21,6 +21,7 @@ E = TypeVar("E", bound=Docker)
 # Fixtures that start a daemon; and those that take long, each of which one process makes, once.
 _DAEMONS = {"agent", "consul", "nginx", "docker_engine", "swarm_engine"}
 _SHARED = {"lab_of_all", "many", "swarm_engine"}
+_LONGEST_ID = 120
 
 
 def pytest_configure() -> None:
@@ -29,6 +30,13 @@ def pytest_configure() -> None:
         isolation.leave()
     hypothesis.settings.register_profile("lictor", deadline=None)  # of CI's profile, where CI is set
     hypothesis.settings.load_profile("lictor")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Shorten the ids of long values: they go to each process and back, and some values have 64 MiB."""
+    if isinstance(val, str | bytes) and len(val) > _LONGEST_ID:
+        return f"{val[:_LONGEST_ID]!r}... of {len(val)}"
+    return None
 
 
 @pytest.hookimpl(wrapper=True)  # before pytest looks at -m, and xdist at the groups

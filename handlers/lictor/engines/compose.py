@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -147,14 +148,19 @@ def _paths(given: compose_project.Project) -> list[str]:
 
 def _program(version_1: bool) -> list[str]:
     """Find the plugin of the docker command, else docker-compose; only version 1 of the latter reads old files."""
-    for argv in ([] if version_1 else [["docker", "compose"]]) + [["docker-compose"]]:
+    if not version_1:
         with contextlib.suppress(errors.CommandFailed):
-            version = process.run([*argv, "version", "--short"], timeout_s=_PROBE_TIMEOUT_S).stdout
-            if not version_1 or version.startswith("1."):
-                return argv
+            process.run(["docker", "compose", "version", "--short"], timeout_s=_PROBE_TIMEOUT_S)
+            return ["docker", "compose"]
+        if shutil.which("docker-compose"):  # it starts slowly, so its version is not asked for where any will do
+            return ["docker-compose"]
+        raise errors.Refused("compose: neither `docker compose` nor `docker-compose` is on this node")
+    with contextlib.suppress(errors.CommandFailed):
+        version = process.run(["docker-compose", "version", "--short"], timeout_s=_PROBE_TIMEOUT_S).stdout
+        if version.startswith("1."):
+            return ["docker-compose"]
     raise errors.Refused("compose: the file has no `services:`, so it is of version 1, which docker-compose 1.x reads "
-                         "and no later one; that is not on this node" if version_1 else
-                         "compose: neither `docker compose` nor `docker-compose` is on this node")
+                         "and no later one; that is not on this node")
 
 
 def _run(argv: list[str], *, timeout_s: float, environ: Mapping[str, str] | None = None) -> process.Output:
