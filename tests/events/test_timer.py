@@ -16,7 +16,7 @@ from lictor.adapters import clock, files, heartbeat
 from lictor.adapters.consul import transport
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report
-from lictor.cli.setup import doctor
+from lictor.cli.setup import doctor, nginx_tests
 from lictor.cli.setup.findings import Probe
 from lictor.events import script, survey, timer
 from lictor.model import Clock
@@ -262,6 +262,29 @@ def test_what_no_node_gives_orders_for_is_told_of(consul: Consul, call: script.C
     given = call._replace(settings=call.settings._replace(command=Command(("/bin/true", "{name}", "{replicas}"))))
     assert [each.partition(":")[0] for each in survey.look(given).problems] == ["swarm"]
     assert survey.look(call).problems[0].startswith("command: nobody acts: no node with lictor (node-1) has [command]")
+
+
+def test_what_of_the_users_nginx_cannot_be_read_is_told_once(consul: Consul, call: script.Call, tmp_path: Path,
+                                                              capsys: pytest.CaptureFixture[str]) -> None:
+    nginx = settings.Nginx(conf_dir=str(tmp_path / "lictor"), main_conf=str(tmp_path / "nginx.conf"))
+    call = call._replace(settings=call.settings._replace(nginx=nginx, watch=settings.Watch(config_dir=str(tmp_path))))
+    (tmp_path / "lictor").mkdir()
+    (tmp_path / "nginx.conf").write_text("events {} http { include site; }")
+    (tmp_path / "site").write_text("server { listen 80; } }")
+    put(consul, "books")
+    said = f"unread: {tmp_path}/site: stray }} in line 1. No host and no path of it is compared with those of routes"
+    for _ in range(3):
+        survey.sweep(call)
+        summary = timer.read(call.settings)
+        assert summary and said in summary.trouble and timer.judge(summary, Clock(summary.at, 0, 0))[1] == 1
+    assert capsys.readouterr().err.count("outcome=unread") == 1
+    finding = doctor._finding(next(each for each in nginx_tests.list_tests(call.settings, nginx)
+                                   if each.name == "nginx servers"), None)
+    assert not finding.ok and finding.detail == said
+    (tmp_path / "site").write_text("server { listen 80; }")
+    survey.sweep(call)
+    summary = timer.read(call.settings)
+    assert summary and not any("unread" in each for each in summary.trouble)
 
 
 def test_an_engine_that_is_only_away_is_no_news(consul: Consul, call: script.Call,

@@ -710,7 +710,7 @@ def test_a_route_that_the_users_configuration_answers_is_refused_with_its_file(
 def test_a_name_that_nginx_warns_of_is_refused_though_the_configuration_cannot_be_read(
         settings: Settings, nginx: Nginx, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(user_servers, "read", lambda _: [])
+    monkeypatch.setattr(user_servers, "read", lambda _: user_servers.Users([], []))
     text, snippet = text_of(nginx.main_conf), f"include {nginx.conf_dir}/lictor.conf"
     own = f"server {{ listen 127.0.0.1:{nginx.port}; server_name a.example.com c.example.com; return 204; }}"
     files.write_atomic(nginx.main_conf, text.replace(snippet, f"{own} {own.replace(' a.', ' d.')} {snippet}"))

@@ -55,17 +55,20 @@ def look(call: script.Call) -> timer.Summary:
     if not keys and known_services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
+    unread: list[str] = []
     trouble += [
         *(f"instances of {name} are unknown: {why}" for name, why in catalogue.overlong.items() if name not in known),
         *_attempt("routes do not follow their keys", lambda: keys_watch.follow(call, keys, None)),
         *_attempt("watches do not follow the routes", lambda: keys_watch.watch(call)),
-        *_attempt("nginx does not follow the catalogue", lambda: follow.sweep(settings, catalogue, context.client)),
+        *_attempt("nginx does not follow the catalogue",
+                  lambda: unread.extend(follow.sweep(settings, catalogue, context.client))),
         *_attempt("other nodes do not hear what nginx serves",
                   lambda: announce.tell(context.client, settings.state_dir, context.node,
                                         route_store.names(settings.state_dir))),
         *_attempt("removed services are not forgotten",
                   lambda: forgetting.forget_removed(context, keys, clock.read(settings.state_dir))),
     ]
+    trouble += _logged_once(settings, "unread", unread)
     readings, broken = observe.everything(context, catalogue, values)
     own = {name: reading for name, reading in readings.items()
            if responsibility.acts_here(context, reading.observation.desired)}
@@ -80,13 +83,17 @@ def look(call: script.Call) -> timer.Summary:
 
 
 def _in_parts(settings: Settings, context: Context) -> list[str]:
-    """Explain what others wrote too much of for one answer; the log says it once, the check as long as it lasts."""
-    texts = [f"too long: {text}. lictor reads its own in parts, and nothing else there" for text in
-             dict.fromkeys(context.client.read_in_parts)]
+    """Explain what others wrote too much of for one answer."""
+    return _logged_once(settings, "in parts", [f"too long: {text}. lictor reads its own in parts, and nothing else "
+                                               "there" for text in dict.fromkeys(context.client.read_in_parts)])
+
+
+def _logged_once(settings: Settings, outcome: str, texts: list[str]) -> list[str]:
+    """Log what the last sweep did not tell yet; the check tells it as long as it lasts."""
     last = timer.read(settings)
     for text in texts:
         if not last or text not in last.trouble:
-            log.event("sweep", outcome="in parts", reason=text)
+            log.event("sweep", outcome=outcome, reason=text)
     return texts
 
 

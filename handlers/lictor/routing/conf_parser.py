@@ -9,6 +9,8 @@ _TOKEN = re.compile(r"""
     (?P<token> [{};] | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | (?:\\.|\$\{[^}]*\}|[^\s{};\\])+ | \Z )
     """, re.DOTALL | re.VERBOSE)
 _LUA = re.compile(r"_by_lua_block\s*\{")
+_LUA_PART = re.compile(r"""--\[(=*)\[.*?\]\1\] | --[^\n]* | \[(=*)\[.*?\]\2\] | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' |
+                           (?P<brace> [{}])""", re.DOTALL | re.VERBOSE)  # braces in a comment or a text are none
 
 
 class Directive(NamedTuple):
@@ -66,11 +68,11 @@ def _without_lua(text: str) -> str:
     """Empty the blocks of Lua, whose words are others; their lines stay."""
     position = 0
     while match := _LUA.search(text, position):
-        depth, position = 1, match.end()
-        while depth and position < len(text):
-            depth += {"{": 1, "}": -1}.get(text[position], 0)
-            position += 1
-        body = text[match.end():position - 1]
-        text = text[:match.end()] + "\n" * body.count("\n") + text[position - 1:]
-        position = match.end()
+        depth, position, end = 1, match.end(), len(text)
+        for part in _LUA_PART.finditer(text, position):
+            depth += {"{": 1, "}": -1}.get(part["brace"], 0)
+            if not depth:
+                end = part.start()
+                break
+        text = text[:position] + "\n" * text.count("\n", position, end) + text[end:]
     return text

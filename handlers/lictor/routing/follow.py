@@ -56,27 +56,31 @@ def refresh(settings: Settings, names: Iterable[str], client: "Client") -> list[
     return _publish(settings, suspects)
 
 
-def sweep(settings: Settings, catalogue: "Catalogue", client: "Client") -> None:
+def sweep(settings: Settings, catalogue: "Catalogue", client: "Client") -> list[str]:
     """Mend what events missed, holds that ran out, and what isn't confirmed, by all instances of the catalogue. What
-    fails is logged, and left to the next."""
-    if settings.nginx:
-        known = route_store.names(settings.state_dir)
-        _note_listeners(settings, known)
-        for name in known:
-            service = (route_store.route(settings.state_dir, name) or {}).get("service", name)
-            _try_follow(settings.state_dir, name, functools.partial(catalogue.of, service), client)
-        _publish(settings, known)
+    fails is logged, and left to the next. Returns what of the user's own configuration could not be read."""
+    if not settings.nginx:
+        return []
+    known = route_store.names(settings.state_dir)
+    unread = _note_listeners(settings, known)
+    for name in known:
+        service = (route_store.route(settings.state_dir, name) or {}).get("service", name)
+        _try_follow(settings.state_dir, name, functools.partial(catalogue.of, service), client)
+    _publish(settings, known)
+    return unread if known else []
 
 
-def _note_listeners(settings: Settings, names: Iterable[str]) -> None:
-    """Note where nginx listens, or will once these services are published."""
+def _note_listeners(settings: Settings, names: Iterable[str]) -> list[str]:
+    """Note where nginx listens, or will once these services are published; returns what could not be read for it."""
     from lictor.routing import user_servers
 
     assert settings.nginx
-    found = user_servers.listeners(settings.nginx)
+    users = user_servers.read(settings.nginx)
+    found = user_servers.listeners(settings.nginx, users.servers)
     if any(route["host"] for name in names if (route := route_store.route(settings.state_dir, name))):
         found |= user_servers.listeners_to_come(settings)
     route_store.write_listeners(settings.state_dir, found)
+    return users.unread
 
 
 def _try_follow(state_dir: str, name: str, entries: Callable[[], list[dict[str, Any]]] | None,

@@ -119,7 +119,7 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
     shared = templates.shared(batch.conf_dir).items()  # of other settings, mode or version than lictor init knew
     missing = {path: text for path, text in shared if files.read(os.path.join(batch.conf_dir, path)) != text}
     changes: dict[str, Change] = {}
-    users = user_servers.read(batch.nginx_settings)
+    users = user_servers.read(batch.nginx_settings).servers
     routes = conf_files.routes_of(batch.routes, {name for name in batch.published if batch.is_refused(name)})
     for name in names:
         published = batch.published[name]

@@ -1,13 +1,15 @@
 """Servers of the user's own nginx configuration: where they listen, and what they answer that a route asks for.
 
 nginx takes it silently if two servers of one address have one name, or a location of the user's is asked before
-lictor's. The configuration is read as nginx reads it, but for what is below conf_dir.
+lictor's. The configuration is read as nginx reads it, but for what is below conf_dir. A file that cannot be read hides
+its own servers only.
 """
 
 import contextlib
 import glob
 import os
 import re
+import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -21,10 +23,12 @@ from lictor.spec.settings import Nginx, Settings
 Listener = tuple[str, int]  # address ("" is every one of IPv4, "::" of IPv6), port
 _CONFLICT = re.compile(r'conflicting server name "([^"]+)"')  # a warning of nginx's
 _LONGEST_BYTES, _MOST_FILES = 1_000_000, 1000
-_LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|\*|[A-Za-z0-9-]*[.A-Za-z][A-Za-z0-9.-]*)(?::|\Z))?"
-                     r"(?P<port>\d{1,5})?", re.ASCII)
+_LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|\*|\d+(?=:)|[A-Za-z0-9-]*[.A-Za-z][A-Za-z0-9.-]*)(?::|\Z))?"
+                     r"(?:(?P<port>\d{1,9})(?:-(?P<last>\d{1,9}))?)?", re.ASCII)
+_PORTS = range(1, 65536)
 _GROUP = re.compile(r"\(\?<(?=\w)")  # the begin of a named group as PCRE has it, and Python has not
 _EVERYWHERE = {"*": "", "0.0.0.0": "", "localhost": "127.0.0.1"}
+_DEFAULT = {"default_server", "default"}
 
 
 class Server(NamedTuple):
@@ -39,14 +43,21 @@ class Server(NamedTuple):
     place: str
 
 
-def read(settings: Nginx) -> list[Server]:
-    """Read the servers of main_conf; [] if it cannot be read, as in a container, or is no configuration."""
-    try:
-        text = files.read(settings.main_conf) or ""
-        top = _expanded(settings, conf_parser.directives(text, settings.main_conf), [_MOST_FILES])
-        return [_server(each, settings) for http in top if http.words == ["http"] for each in http.find("server")]
-    except (OSError, ValueError, RecursionError):
-        return []
+class Users(NamedTuple):
+    """The servers of the user's configuration, and what of it could not be read."""
+
+    servers: list[Server]
+    unread: list[str]
+
+
+def read(settings: Nginx) -> Users:
+    """Read the servers of main_conf. A container's configuration may not be on this machine: then there are none."""
+    reader = _Reader(settings)
+    if settings.container and not os.path.exists(settings.main_conf):
+        return Users([], [])
+    top = reader.read_file(settings.main_conf, ())
+    return Users([_server(each, settings) for http in top if http.words == ["http"] for each in http.find("server")],
+                 reader.unread)
 
 
 def of_text(text: str) -> list[Server]:
@@ -89,9 +100,9 @@ def _answer(redirects: Iterable[Directive], path: str, match: str) -> str:
     return ""
 
 
-def listeners(settings: Nginx) -> set[Listener]:
+def listeners(settings: Nginx, users: Iterable[Server]) -> set[Listener]:
     """List where this nginx listens, by the user's servers and lictor's."""
-    servers = read(settings)
+    servers = [*users]
     for path in glob.iglob(os.path.join(glob.escape(settings.conf_dir), "servers", "*.conf")):
         with contextlib.suppress(OSError, ValueError):
             servers += of_text(files.read(path) or "")
@@ -127,31 +138,58 @@ def require_names(settings: Nginx, names: Collection[str]) -> None:
                                  f"nginx says {warning!r}")
 
 
-def _expanded(settings: Nginx, directives: Iterable[Directive], left: list[int]) -> list[Directive]:
-    """Put what is included in the place of each `include`, unless it is lictor's; `left`: so many files at most."""
-    found: list[Directive] = []
-    for each in directives:
-        pattern = os.path.join(os.path.dirname(settings.main_conf), *each.arguments[:1])
-        if each.words[:1] != ["include"] or pattern.startswith(os.path.join(settings.conf_dir, "")):
-            found.append(each if each.block is None else each._replace(block=_expanded(settings, each.block, left)))
-            continue
-        for path in sorted(glob.glob(pattern)):
-            left[0] -= 1
-            if left[0] < 0 or os.path.getsize(path) > _LONGEST_BYTES:
-                raise ValueError("this is too much to be read each time")
-            found += _expanded(settings, conf_parser.directives(files.read(path) or "", path), left)
-    return found
+class _Reader:
+    """Reads a file with all that it includes in the places of the `include`s; lictor's own files are left out."""
+
+    def __init__(self, settings: Nginx) -> None:
+        self.unread: list[str] = []
+        self._main_conf, self._files_left = settings.main_conf, _MOST_FILES
+        self._own = os.path.join(os.path.normpath(settings.conf_dir), "")
+
+    def read_file(self, path: str, including: tuple[str, ...]) -> list[Directive]:
+        """Read a file, which the files `including` include; a file that cannot be read holds nothing."""
+        self._files_left -= 1
+        try:
+            if path in including:
+                raise ValueError(f"it includes itself, by {including[-1]}")
+            if self._files_left < 0 or os.path.getsize(path) > _LONGEST_BYTES:
+                raise ValueError(f"there are more than {_MOST_FILES} files, or it has more than {_LONGEST_BYTES} bytes")
+            return self._expand(conf_parser.directives(files.read(path) or "", path), (*including, path))
+        except (OSError, ValueError, RecursionError) as error:
+            if self._files_left >= -1:
+                why = error.strerror if isinstance(error, OSError) else str(error)
+                self.unread.append(f"unread: {path}: {why}. No host and no path of it is compared with those of routes")
+            return []
+
+    def _expand(self, directives: Iterable[Directive], including: tuple[str, ...]) -> list[Directive]:
+        found: list[Directive] = []
+        for each in directives:
+            if each.words[:1] == ["include"] and len(each.words) == 2:
+                found += self._included(each, including)
+            else:
+                found.append(each if each.block is None else each._replace(block=self._expand(each.block, including)))
+        return found
+
+    def _included(self, include: Directive, including: tuple[str, ...]) -> list[Directive]:
+        pattern = os.path.normpath(os.path.join(os.path.dirname(self._main_conf), include.arguments[0]))
+        if pattern.startswith(self._own):
+            return [include._replace(words=["include", pattern])]
+        paths = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        found: list[Directive] = []
+        for path in paths:
+            found += [include._replace(words=["include", path])] if path.startswith(self._own) else self.read_file(
+                path, including)
+        return found
 
 
 def _server(server: Directive, settings: Nginx | None = None) -> Server:
-    listens = [listener for each in server.find("listen") for listener in _listeners(each.arguments)]
-    defaults = {listener for each in server.find("listen") if "default_server" in each.arguments
-                for listener in _listeners(each.arguments)}
-    includes = [os.path.join(os.path.dirname(settings.main_conf), path) for each in server.find("include")
-                for path in each.arguments] if settings else []
-    has_lictors = any(settings and path.startswith(f"{settings.conf_dir}/locations/") for path in includes)
+    listens = [(listener, each.arguments) for each in server.find("listen") for listener in _listeners(each.arguments)]
+    includes = [path for each in server.find("include") for path in each.arguments]  # of lictor's own files
+    own = os.path.join(os.path.normpath(settings.conf_dir), "locations/") if settings else ""
     return Server({name for each in server.find("server_name") for text in each.arguments for name in _names(text)},
-                  {*listens} if server.find("listen") else {("", 80)}, defaults, server.find("location"), has_lictors,
+                  {listener for listener, _ in listens} if server.find("listen") else {("", 80)},
+                  {listener for listener, arguments in listens if _DEFAULT & {*arguments}}, server.find("location"),
+                  bool(own) and any(path.startswith(own) for path in includes),
                   [*server.find("return"), *filter(_is_redirect, server.find("rewrite"))], server.place)
 
 
@@ -164,17 +202,29 @@ def _is_redirect(rewrite: Directive) -> bool:
 def _names(text: str) -> list[str]:
     """Read one of the names behind `server_name` as nginx does: in lower case, and .example.com is two names."""
     name = text if text.startswith("~") else text.lower()
+    if name == "$hostname":
+        return [socket.gethostname().lower()]
     return [name[1:], f"*{name}"] if name.startswith(".") else [name]
 
 
 def _listeners(arguments: list[str]) -> list[Listener]:
-    """Read what follows `listen`; [] for a unix socket."""
+    """Read what follows `listen`, be it a range of ports; [] for a unix socket."""
     match = _LISTEN.fullmatch("".join(arguments[:1]))
     if not match:
         return []
-    address, port = (match["address"] or "").strip("[]"), int(match["port"] or 80)
-    found = [(_EVERYWHERE.get(address, address), port)]
-    return [*found, ("", port)] if address == "::" and "ipv6only=off" in arguments else found
+    address, first = _address((match["address"] or "*").strip("[]")), int(match["port"] or 80)
+    ports = [port for port in range(first, min(int(match["last"] or first), _PORTS[-1]) + 1) if port in _PORTS]
+    is_both = address == "::" and "ipv6only=off" in arguments
+    return [(each, port) for each in (address, *[""] * is_both) for port in ports]
+
+
+def _address(text: str) -> str:
+    """Bring an address into the form that the catalogue's have: 127.1 and 2130706433 are 127.0.0.1, too."""
+    with contextlib.suppress(OSError):
+        if ":" in text:
+            return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, text))
+        text = socket.inet_ntoa(socket.inet_aton(text))
+    return _EVERYWHERE.get(text, text)
 
 
 def _takes_from(users: Listener, own: Listener) -> bool:

@@ -7,7 +7,7 @@ from lictor import errors
 from lictor.adapters import docker, files
 from lictor.cli.setup import unit_files
 from lictor.cli.setup.findings import Probe, Untested
-from lictor.routing import nginx, nginx_socket, publish
+from lictor.routing import nginx, nginx_socket, publish, user_servers
 from lictor.spec.settings import Nginx, Settings
 
 
@@ -17,6 +17,7 @@ def list_tests(settings: Settings, server: Nginx) -> Iterator[Probe]:
                 f"{server.conf_dir}/{nginx_socket.SOCKET}); pid_file or container in the settings name it; a process "
                 "of another user than nginx's needs CAP_KILL")
     yield Probe("nginx configuration", lambda: _main_conf(server), "correct it", "nginx")
+    yield Probe("nginx servers", lambda: _servers(server), "correct it, or let the agent's user read it", "nginx")
     yield Probe("nginx generation", lambda: _generation(server), f"include {server.conf_dir}/lictor.conf at the end of "
                 f"the http block of {server.main_conf}, and reload it", "nginx")
     if server.mode == "live":
@@ -40,6 +41,16 @@ def _main_conf(server: Nginx) -> str:
         raise Untested("only root can read all of it")
     warnings = nginx.validate(server, server.main_conf)
     return f"{server.main_conf} is valid{''.join(f'; nginx warns: {each}' for each in warnings[:3])}"
+
+
+def _servers(server: Nginx) -> str:
+    """Test that the user's own servers can be compared with routes: nginx itself says little of a clash."""
+    if server.container and not os.path.exists(server.main_conf):
+        raise Untested(f"{server.main_conf} is not on this machine, so what it answers is not compared with routes")
+    users = user_servers.read(server)
+    if users.unread:
+        raise errors.Refused("; ".join(users.unread))
+    return f"{len(users.servers)} in {server.main_conf} are compared with routes"
 
 
 def _generation(server: Nginx) -> str:
