@@ -33,6 +33,8 @@ SWARM = {"lictor.engine": "swarm", "lictor.service": "books", "lictor.color": "b
     ("shop_blue_2", COMPOSE, "compose"), ("shop-blue-2", COMPOSE, "compose"), ("", COMPOSE, "compose"),
     ("shop_blue_3", COMPOSE, ""), ("shop_blue_run_4f1", COMPOSE, ""),
     ("0123456789ab_shop_blue_2", COMPOSE, ""),  # while `docker-compose up` by hand makes it anew
+    ("0123456789ab_shop-blue-2", COMPOSE, ""), ("0123456789ab_books-1", DOCKER, ""),
+    ("0123456789ab_the-books", {**COMPOSE, "lictor.container": "the-books"}, ""),
     ("the-books", {**COMPOSE, "lictor.container": "the-books"}, "compose"),
     ("shop_blue_2", {**COMPOSE, "lictor.container": "the-books"}, ""),
     ("books-blue.3.t1", SWARM, "swarm"), ("debug", SWARM, ""),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lictor import model
+from lictor import errors, model
 from lictor.engines import own_containers
 
 
@@ -38,6 +38,19 @@ def test_what_docker_knows_of_a_container_is_kept(state: dict[str, object], heal
         "Status": "running", "Running": True, "StartedAt": "0001-01-01T00:00:00Z", "ExitCode": 0, **state}}
     found = own_containers._from_inspect(inspected)
     assert (found.health, found.is_out_of_memory) == (health, is_out_of_memory)
+
+
+@pytest.mark.parametrize("name", ["0123456789ab_books-1", "0123456789ab_0123456789ab_books-1", "books-2", "books-1_"])
+def test_a_container_that_was_renamed_meanwhile_is_left_alone(name: str) -> None:
+    """As `docker-compose up` by hand does while it makes a container anew: its command would fail."""
+    made = {"lictor.service": "books", "lictor.number": "1", "lictor.engine": "docker", "lictor.container": "books-1"}
+    inspected = {"Id": "ab" * 32, "Name": "/books-1", "Created": "2020-01-01T00:00:00Z", "Config": {
+        "Labels": made, "Image": "books:1"}, "State": {"Status": "running", "Running": True, "Paused": False,
+                                                       "StartedAt": "0001-01-01T00:00:00Z", "ExitCode": 0}}
+    known = own_containers._from_inspect(inspected)
+    assert own_containers._is_same(inspected, known)
+    with pytest.raises(errors.Refused, match="is left alone"):
+        own_containers._is_same({**inspected, "Name": f"/{name}"}, known)
 
 
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode

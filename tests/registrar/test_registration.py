@@ -228,6 +228,14 @@ def test_a_bad_tag_is_left_out_and_not_its_instance(tags: str) -> None:
     assert len(refused) == 1 and "is left out" in refused[0] and refused[0].isprintable() and len(refused[0]) < 300
 
 
+@pytest.mark.parametrize(("tags", "count"), [
+    (["t" * 4096] * 4, 4), (["t" * 4096] * 5, 4), (["t" * 1000] * 100_000, 16), (["t" * 16_000, *["t"] * 9], 9)])
+def test_tags_together_are_so_long_that_a_node_can_read_those_of_all(tags: list[str], count: int) -> None:
+    [found], refused = registration.registrations(container({"SERVICE_TAGS": ",".join(tags)}), OPTIONS)
+    assert len(found.definition["Tags"]) == count and len(refused) == (count < len(tags))
+    assert all("is left out" in each and len(each) < 300 for each in refused)
+
+
 @pytest.mark.parametrize("name", ["consul", "lictor", "Consul", "LICTOR", " consul\n"])
 def test_two_names_are_no_containers_to_have(name: str) -> None:
     assert "SERVICE_NAME" in refusals(container({"SERVICE_NAME": name}))

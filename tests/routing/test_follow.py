@@ -228,7 +228,8 @@ def test_what_is_no_peer_keeps_no_departed_one_and_is_none_itself(node: Node, ba
     for number, fields in enumerate(list[dict[str, Any]]([
             {"Address": "books.example.com", "Port": 80}, {"Address": "10.0.0.1"},
             {"Address": "169.254.169.254", "Port": 80}, {"Address": "127.0.0.1", "Port": stranger.port},
-            {"Address": "127.0.0.1", "Port": stranger.port, "Tags": ["udp"], "Meta": {"lictor-engine": "docker"}}])):
+            {"Address": "127.0.0.1", "Port": stranger.port, "Meta": {
+                "lictor-engine": "docker", "lictor-protocol": "udp"}}])):
         node.consul.register({"Name": NAME, "ID": f"no-peer-{number}", **fields})
     node.consul.request("PUT", "/v1/catalog/register", {
         "Node": "external", "Address": "127.0.0.1", "NodeMeta": {"external-node": "true", "external-probe": "true"},

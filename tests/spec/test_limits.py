@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from lictor.planner import service_state
 from lictor.planner.desired import desired
 from lictor.planner.service_state import LastGood, State
 from lictor.spec import limits
+
+from support.scene import state_of
 
 BASE: dict[str, Any] = {"name": "books", "image": "books:1", "port": 8080, "node": "n", "route": {"path": "/b"},
                         "check": {"http": "/h"}}
@@ -91,6 +94,17 @@ def test_no_number_and_no_text_is_nonsense(key: str, value: Any, said: str) -> N
     ("resources.memory", "4m"), ("resources.memory", 0), ("stop_grace_period", "0s"), ("env_file", [])])
 def test_what_makes_sense_is_taken(key: str, value: Any) -> None:
     assert problems(key, value) == ()
+
+
+@pytest.mark.parametrize(("length", "said"), [
+    (limits.LONGEST_BYTES - 200, []), (limits.LONGEST_BYTES, ["it may have 100000"]),
+    (500_000, ["it may have 100000"])])
+def test_a_spec_is_so_short_that_a_state_can_hold_three(length: int, said: list[str]) -> None:
+    found = problems("environment", {"A": "x" * length})
+    assert [each.partition("; ")[2] for each in found] == said
+    assert all(each.startswith("services/books/spec: has ") for each in found)
+    table = {**BASE, "environment": {"A": "x" * min(length, limits.LONGEST_BYTES)}}
+    assert len(service_state.encode(state_of(spec=table, live=table, previous=table))) < 400_000
 
 
 def test_the_last_good_spec_stays_in_force_also_if_it_is_the_same_one_from_before_the_rule() -> None:

@@ -19,7 +19,7 @@ from lictor.planner.service_state import State
 from lictor.reconcile import observe, responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore
-from lictor.spec import service_spec, spec_file
+from lictor.spec import limits, service_spec, spec_file
 from lictor.spec.keys import group_by_service, known_below
 from lictor.spec.locations import claims, describe_claim
 from lictor.spec.service_spec import Spec
@@ -87,7 +87,9 @@ def apply(context: Context, tables: list[tuple[str, Table]]) -> Iterator[str]:
             raise errors.Refused(f"{path}: name is {change.spec.name!r}, as in another of these files")
         _refuse_moves(change, path, nodes)
         _refuse_conflicts(change.spec, values, prefix, path)
-        values[f"{prefix}{change.spec.name}/spec"] = json.dumps(change.table).encode()
+        text = json.dumps(change.table)
+        limits.refuse_long(text, path)
+        values[f"{prefix}{change.spec.name}/spec"] = text.encode()
         changes.append(change)
     for change in changes:
         own = f"{prefix}{change.spec.name}/"

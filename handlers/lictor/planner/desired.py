@@ -141,6 +141,7 @@ def _spec(name: str, keys: Mapping[str, bytes], last_good: LastGood, problems: l
           specs: Mapping[str, bytes]) -> tuple[dict[str, Any] | None, service_spec.Spec | None]:
     if "spec" in keys:
         try:
+            limits.refuse_long(keys["spec"], key)
             table = service_spec.read_spec(keys["spec"])
             spec = service_spec.parse_spec(table, key)
             problem = _problem(spec, name, last_good) or _look_alike(spec, specs)

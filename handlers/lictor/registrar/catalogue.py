@@ -12,6 +12,7 @@ from lictor.adapters.heartbeat import Refusal
 from lictor.registrar import checks, container_views, diff
 from lictor.registrar.registration import Registration
 
+_LONGEST_OUTPUT_BYTES = 4096  # of a check; it is Consul's own bound, unless that was raised
 _SYNC_S = 3.0  # the agent needs far less to tell the catalogue of a change
 
 
@@ -114,7 +115,7 @@ class Catalogue:
         if difference.registration is None or difference.afresh:
             self.client.deregister(difference.id)
         if difference.registration is not None:
-            self.client.register(difference.registration.definition)
+            self.client.register(_with_bound(difference.registration.definition))
             if difference.maintenance is not None:
                 self.client.set_maintenance(difference.id, difference.maintenance)
         if difference.takes_over:
@@ -139,3 +140,9 @@ class Catalogue:
                                                 "catalogue"))
         self.reported_at = reported_at
         return refusals
+
+
+def _with_bound(definition: dict[str, Any]) -> dict[str, Any]:
+    """Have the agent cut what the check prints, as every look at the checks of a node reads all that they printed."""
+    check = definition.get("Check")
+    return {**definition, "Check": {**check, "OutputMaxSize": _LONGEST_OUTPUT_BYTES}} if check else definition

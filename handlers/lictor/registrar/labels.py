@@ -19,7 +19,7 @@ _PREFIX = "SERVICE_"
 _PORT_KEY = re.compile(r"(\d+)_(.+)", re.ASCII)
 _META_KEY = re.compile(r"(?!consul-|lictor-|check_)[a-z0-9_-]{1,128}", re.ASCII)
 _MOST_META = 64 - 6  # Consul takes 64, and lictor has six of its own
-_LONGEST_TAG = 4096
+_LONGEST_TAG, _LONGEST_TAGS = 4096, 16_384  # characters of one, and of all
 
 
 def read_settings(container: Mapping[str, Any], image: Mapping[str, Any] | None) -> dict[str, str]:
@@ -72,13 +72,17 @@ def by_port(settings: Mapping[str, str]) -> dict[str, list[str]]:
 
 def read_tags(text: str) -> tuple[list[str], list[str]]:
     """Split at commas, where `\\,` is a comma within a tag; a bad tag is left out, with a line that says so."""
-    tags, left_out = [], []
+    tags, left_out, room = list[str](), [], _LONGEST_TAGS
     for tag in (strip(part.replace("\\,", ",")) for part in re.split(r"(?<!\\),", text)):
-        if tag.isprintable() and len(tag) <= _LONGEST_TAG:
-            tags += [tag] if tag else []
-        else:
+        if not tag.isprintable() or len(tag) > _LONGEST_TAG:
             left_out.append(f"SERVICE_TAGS: tag {tag[:100]!r} is left out; a tag is printable, and at most "
                             f"{_LONGEST_TAG} long")
+        elif len(tag) > room:
+            return tags, [*left_out, f"SERVICE_TAGS: tag {tag[:100]!r} is left out with all behind it; together they "
+                                     f"are at most {_LONGEST_TAGS} long"]
+        elif tag:
+            tags.append(tag)
+            room -= len(tag)
     return tags, left_out
 
 

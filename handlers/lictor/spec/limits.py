@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from lictor import errors
 from lictor.spec import service_spec
 from lictor.spec.quantities import Duration, Memory, parse_duration
 
 MOST_BUDGET = 1000
+LONGEST_BYTES = 100_000  # a service's state holds up to three specs, and Consul takes 512 KiB of it
 _DURATIONS = {
     "heal.per": ("1s", "24h"),  # replacements are on record for a day
     "release.deadline": ("1s", "8760h"), "check.interval": ("1ms", "24h"), "check.timeout": ("1ms", "24h")}
@@ -20,6 +22,12 @@ _LEAST_CPUS = 0.01  # Docker gives no container less,
 _LEAST_MEMORY_M, _MOST_MEMORY_G = 4, 65536  # nor less than this; and no machine has more
 _MODES = "ro|rw|z|Z|nocopy|r?(?:shared|slave|private)|consistent|cached|delegated"
 _VOLUME = re.compile(rf"(?:(?:/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?/[^:]+(?::(?:{_MODES})(?:,(?:{_MODES}))*)?")
+
+
+def refuse_long(text: str | bytes, where: str) -> None:
+    """Raise Refused, naming `where`, for the JSON of a spec that is too long."""
+    if len(text) > LONGEST_BYTES:
+        raise errors.Refused(f"{where}: has {len(text)} bytes as JSON; it may have {LONGEST_BYTES}")
 
 
 def require_workable(spec: service_spec.Spec) -> None:
