@@ -155,6 +155,19 @@ def test_a_release_fails(spec: dict[str, Any], crew: tuple[str, ...], after_s: f
         assert next_state.RELEASE_FAILED in seen.state.notified.causes
 
 
+@pytest.mark.parametrize(("error", "said"), [
+    (errors.Refused("docker: create books-green-1: no such network"),
+     "refused: docker: create books-green-1: no such network"),
+    (errors.Unavailable("docker: start books-green-1: no space left"),
+     "failing: docker: start books-green-1: no space left"),
+])
+def test_a_release_that_could_not_be_started_says_what_the_engine_said(error: errors.LictorError, said: str) -> None:
+    begun = world(BLUE_GREEN, NEW, *BLUE)
+    seen = later(begun._replace(state=next_state.start_failed(begun.state, 1, error, NOW + 1)), 61)
+    assert seen.state.release.failed and seen.state.release.failed.why == (
+        f"no instance could be started within 60 s (release.deadline): {said}")
+
+
 SLOW = {**BLUE_GREEN, "check": {"http": "/", "start": "5m"}}
 
 

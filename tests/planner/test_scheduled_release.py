@@ -171,7 +171,7 @@ def test_what_a_forgetful_engine_did_not_end_well_is_none_of_the_release_and_fai
     """Its playbook broke off half-way, say: it is told again after a while, and taken back at the deadline."""
     half = (Group("books", "", 2, "", "books:1", None),)
     asked: dict[str, Any] = {"last_orders": {"": LastOrder(2, "", NOW - 20, done=False)},
-                             "order_failures": {"": Failures(2, NOW - 20)}}
+                             "order_failures": {"": Failures(2, NOW - 20, "exit code 2: no inventory")}}
     begun = msgspec.structs.replace(BEGUN, passing_since=0.0, most=0)
     crew = ("a - passing", "b - passing")
     again = rolling(half, *crew, rollout=begun, remembers=False, **asked)
@@ -179,7 +179,8 @@ def test_what_a_forgetful_engine_did_not_end_well_is_none_of_the_release_and_fai
     assert decided(again) == ["redeploy books 2"] and isinstance(redeploy, Redeploy)
     assert redeploy.release == BEGUN.release
     late = rolling(half, *crew, rollout=begun, remembers=False, now=NOW + 60, **asked)
-    assert late.state.release.failed and "no instance could be started within 60 s" in late.state.release.failed.why
+    assert late.state.release.failed and late.state.release.failed.why == (
+        "no instance could be started within 60 s (release.deadline): failing: exit code 2: no inventory")
     (back, _) = plan.plan(late)
     assert isinstance(back, Redeploy) and back.release == release_of("books:1", ROLLING)
     just_failed = {**asked, "order_failures": {"": Failures(9, NOW + 59)}}  # that does not put off the way back

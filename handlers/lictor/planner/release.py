@@ -297,4 +297,4 @@ def _trouble(observation: Observation) -> str:
     group, nodes = observation.group(color), ", ".join(observation.nodes_behind)
     if color and in_the_way(observation) and nodes:
         return f": {color} is not free, as the nginx of {nodes} may still send requests to it"
-    return f": {group.trouble}" if group and group.trouble else ""
+    return f": {trouble}" if (trouble := group and group.trouble or backoff.trouble(observation.state)) else ""
