@@ -36,6 +36,14 @@ def test_execute_returns_code_and_output_and_has_a_time_limit(docker: Docker) ->
         client.execute("nobody", ["/bin/busybox"], timeout_s=20)
 
 
+def test_what_docker_warns_of_beside_its_success_is_told(docker: Docker, capfd: pytest.CaptureFixture[str]) -> None:
+    ports = {"8080/tcp": [{"HostIp": "", "HostPort": ""}]}
+    assert connect(docker.environ).create("one", {
+        "Image": "books-service:1.0", "HostConfig": {"NetworkMode": "host", "PortBindings": ports}})
+    warned = capfd.readouterr().err
+    assert 'container=one warning="Published ports are discarded when using host network mode"' in warned
+
+
 def test_a_pull_has_a_time_limit(docker: Docker) -> None:
     client = connect(docker.environ)
     with socket.create_server(("127.0.0.1", 0)) as silent:

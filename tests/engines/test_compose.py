@@ -254,7 +254,7 @@ def test_what_cannot_start_leaves_nothing_behind_and_says_why(modern: Project, d
 
 
 @pytest.mark.parametrize("place", [
-    "environment: ['DB_URL=${DB_URL}']", "image: 'books-service:${DB_URL}'", "command: ['$DB_URL']",
+    "environment: ['DB_URL=${DB_URL}']", "hostname: 'a${DB_URL}'", "command: ['$DB_URL']",
     "labels: {a: '${DB_URL}b'}", "<<: *common"])
 def test_a_variable_that_is_not_set_is_refused_before_anything_is_made(
         modern: Project, docker: Docker, place: str) -> None:
@@ -265,7 +265,7 @@ def test_a_variable_that_is_not_set_is_refused_before_anything_is_made(
         modern.start(2)
     assert docker.docker("ps", "-aq", "--no-trunc").split() == [first]
     (modern.folder / ".env").write_text("DB_URL=1")
-    if not place.startswith(("image", "command")):  # which are no sound ones then
+    if not place.startswith("command"):  # which are no sound ones then
         assert modern.start(2).status == "running"
 
 
@@ -279,6 +279,29 @@ def test_a_blank_variable_of_another_service_is_told_and_so_are_other_warnings(
     for warning in ("OTHER variable is not set", "not used by any service: spare",
                     "environment.DB_URL has no value to pass on"):
         assert any(warning in line and "service=blue" in line for line in told), warning
+
+
+def test_a_blank_variable_in_what_the_spec_replaces_refuses_nothing(modern: Project) -> None:
+    modern.file.write_text(modern.file.read_text().replace(
+        "image: books-service", "build: {context: ., args: {V: '$V'}}\n    image: 'books-service:${TAG}'"))
+    assert modern.start(1).image == "books-service:1.0"
+
+
+def test_a_name_to_pass_on_is_refused_if_another_container_had_a_value(modern: Project, docker: Docker,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever ran Compose by hand had it in the shell; the handler has not."""
+    modern.file.write_text(modern.file.read_text().replace(
+        "SERVICE_NAME=books-service-blue", "DB_URL\n      - VERSION\n      - NEVER_SET"))
+    monkeypatch.setenv("DB_URL", "db:1")
+    by_hand = modern.up("blue")
+    monkeypatch.delenv("DB_URL")
+    with pytest.raises(errors.Refused, match=rf"environment.DB_URL of {modern.file} has no value to pass on, and "
+                       rf"{by_hand[:12]} has one; set it in {modern.folder}/.env"):
+        modern.start(1)
+    assert docker.docker("ps", "-aq", "--no-trunc").split() == [by_hand]
+    with open(modern.folder / ".env", "a") as file:
+        file.write("DB_URL=db:2\n")
+    assert "DB_URL=db:2" in inspect(modern.start(1).id)["Config"]["Env"]
 
 
 def test_two_folders_may_hold_one_project_and_none_ends_the_others(modern: Project, tmp_path: Path,

@@ -154,7 +154,10 @@ class Client:
     def create(self, name: str, definition: dict[str, Any]) -> str:
         """Create a container from the body of the Engine API's `POST /containers/create`; returns its id."""
         with translate_errors(f"create {name}"):
-            return str(self._api.create_container_from_config(definition, name)["Id"])
+            made = self._api.create_container_from_config(definition, name)
+        for warning in made.get("Warnings") or ():
+            log.event("create", container=name, warning=warning)
+        return str(made["Id"])
 
     def volume_device(self, name: str) -> str:
         """Find what of the host a volume mounts in place of a folder of the engine's own; "" if nothing, or no volume.

@@ -92,6 +92,7 @@ def _create(client: docker.Client, spec: service_spec.Spec, *, number: int, colo
         if count and keys.get("container_name"):
             raise errors.Refused(f"compose: service {service} of {paths[-1]} has the container_name "
                                  f"{keys['container_name']}, and there is one; without that key there can be more")
+        _require_passed_on(client, spec, keys.get("environment") or {}, listed, paths)
         made = _run([*argv, "--file", path, "up", "--no-start", "--no-deps", "--no-recreate", "--no-build",
                      "--scale", f"{service}={count + 1}", service], timeout_s=_CREATE_TIMEOUT_S)
     _tell(paths, service, [line for line in _lines(made.stderr) if not _UNSET.search(line)])
@@ -113,6 +114,19 @@ def _resolve(argv: list[str], paths: list[str], service: str) -> dict[str, Any]:
     passed_on = [name for name, value in environment.items() if value is None]
     _tell(paths, service, [*warnings, *(f"environment.{name} has no value to pass on" for name in passed_on)])
     return found
+
+
+def _require_passed_on(client: docker.Client, spec: service_spec.Spec, environment: Mapping[str, str | None],
+                       listed: list[str], paths: list[str]) -> None:
+    """Refuse a name without a value that an earlier container of the service has one for: that may have come from the
+    shell of who ran Compose, and the new one would go without."""
+    bare = {name for name, value in environment.items() if value is None}
+    given = {entry.partition("=")[0] for entry in client.image_config(spec.image).get("Env") or ()} if bare else set()
+    for container_id in {*listed, *(each.id for each in containers(spec.name))} if bare - given else ():
+        found = (client.inspect(container_id) or {}).get("Config", {}).get("Env") or ()
+        for name in sorted((bare - given) & {entry.partition("=")[0] for entry in found if "=" in entry}):
+            raise errors.Refused(f"compose: environment.{name} of {paths[-1]} has no value to pass on, and "
+                                 f"{container_id[:12]} has one; set it in {os.path.dirname(paths[0])}/.env")
 
 
 def _lines(text: str) -> list[str]:

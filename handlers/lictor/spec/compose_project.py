@@ -16,6 +16,7 @@ _REPEATED = re.compile("|".join((  # what Compose 1 and Docker repeat of a file
     r'(?s:(?<=": ").*(?="\s*\Z))', r"(?<=interpolating ).*(?= in [a-z]+ \")",
     r"(?<= contains )[\[{\"].*(?=, which is an invalid type)", r"(?<=remove duplicates from ).*",
     r"(?<= value )[\[{'\"].*[\]}'\"](?= (?:has|is|does) )", r"(?<=invalid environment variable: ).*")))
+_LICTORS = ("image", "build")  # keys of the service that count for nothing, as the spec names the image
 _NOT_IN_VERSION_1 = {"services", "networks", "volumes", "version"}
 
 
@@ -59,12 +60,13 @@ def extension(text: str, path: str, service: str, keys: dict[str, Any]) -> dict[
 
 
 def resolved(text: str, service: str) -> dict[str, Any]:
-    """Read what Compose makes of its files (`config`), without the other services of them."""
+    """Read what Compose makes of its files (`config`), without the other services of them, and the service's image."""
     import yaml  # late: each reconcile would load it, and few need it
 
     try:
         table = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return {**table, "services": (table.get("services") or {}).get(service) or {}}
+        keys = (table.get("services") or {}).get(service) or {}
+        return {**table, "services": {key: value for key, value in keys.items() if key not in _LICTORS}}
     except (yaml.YAMLError, AttributeError, TypeError) as error:
         raise errors.Refused(f"compose: config printed no compose file: {type(error).__name__}") from error
 
