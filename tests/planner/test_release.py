@@ -141,13 +141,16 @@ def test_a_colour_changed_by_hand_is_put_back() -> None:
     (BLUE_GREEN, (*BLUE, "1 books:2 green critical", "2 books:2 green passing"), 61,
      "not all passed within 60 s (release.deadline): books-green-1"),
     (BLUE_GREEN, (*BLUE, "1 books:2 green passing"), 61, "only 1 of 2 could be started within 60 s"),
-    (BLUE_GREEN, BLUE, 61, "no instance could be started within 60 s"),
+    (BLUE_GREEN, BLUE, 61, "within 60 s (release.deadline): failing: docker: no space left"),
+    (ROLLING, ("1 books:1 passing", "2 books:1 passing"), 61, "(release.deadline): failing: docker: no space left"),
     (BLUE_GREEN, (*BLUE, "1 books:2 green critical", "2 books:2 green passing"), 59, ""),
     (ROLLING, ("1 books:1 passing", "2 books:1 passing", "3 books:2 died"), 1, "books-3 is exited"),
     (ROLLING, ("1 books:1 passing", "2 books:1 passing", "3 books:2 critical"), 61, "not all passed"),
 ])
 def test_a_release_fails(spec: dict[str, Any], crew: tuple[str, ...], after_s: float, why: str) -> None:
-    seen = later(world(spec, NEW, *crew), after_s)
+    begun = world(spec, NEW, *crew)
+    told = next_state.release_delayed(begun.state, errors.Unavailable("docker: no space\n left"))
+    seen = later(begun._replace(state=told), after_s)
     assert bool(seen.state.release.failed) == bool(why) == (seen.state.release.rollout is None)
     assert why in (seen.state.release.failed.why if seen.state.release.failed else "")
     if seen.state.release.failed:

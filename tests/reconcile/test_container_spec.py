@@ -78,6 +78,12 @@ def test_an_env_file_that_is_no_text_is_refused_by_its_name(tmp_path: Path) -> N
 ], ids=str)
 def test_an_error_of_docker_s_does_not_repeat_a_value_that_may_be_a_secret(keys: dict[str, Any], said: str) -> None:
     given = spec(**keys)
-    with pytest.raises(errors.LictorError) as raised, container_spec.secrets_hidden(given):
+    with pytest.raises(errors.Refused) as raised, container_spec.secrets_hidden(given):
         engine.start(given, number=1, color="", release="r1")
     assert said in str(raised.value) and "hunter2" not in str(raised.value)
+
+
+def test_a_log_that_cannot_be_reached_may_be_so_later() -> None:
+    given = spec(logging={"driver": "syslog", "options": {"syslog-address": "tcp://127.0.0.1:1"}})
+    with pytest.raises(errors.Unavailable, match="dial tcp 127.0.0.1:1"):
+        engine.start(given, number=1, color="", release="r1")

@@ -22,7 +22,10 @@ _FRAME_HEADER_BYTES = 8
 _STOP_S = 30  # beside the grace
 _EVENTS = ["start", "pause", "unpause", "kill", "die", "rename", "health_status"]
 _NOT_OF_THE_HOST = ("tmpfs", "nfs", "nfs4", "cifs")  # types of mounts of the driver `local`
-# Docker has status 500 for most that fails in a pull, and none for what fails after it has begun: the words must tell.
+# Docker has status 500 for most that fails in a pull or a start, and none for what fails in a pull that has begun: the
+# words must tell.
+_REFUSED_START = re.compile(r"unable to find (?:user|group) |failed to initialize logging driver: "
+                            r"(?!.*(?:dial|connect|lookup|time ?out|EOF))")
 _REFUSED_PULL = re.compile(r"not found|manifest unknown|no matching manifest|invalid reference|denied|unauthorized"
                            r"|forbidden|no basic auth credentials", re.IGNORECASE)
 
@@ -272,7 +275,8 @@ def translate_errors(what: str) -> Iterator[None]:
         yield
     except docker.errors.APIError as error:
         status, reason = error.status_code or 500, error.explanation or str(error)
-        kind = errors.Conflict if status == 409 else errors.Unavailable if status >= 500 else errors.Refused
+        is_passing = status >= 500 and not _REFUSED_START.search(reason)
+        kind = errors.Conflict if status == 409 else errors.Unavailable if is_passing else errors.Refused
         raise kind(f"docker: {what}: {reason}") from error
     except (docker.errors.DockerException, OSError) as error:
         raise errors.Unavailable(f"docker: {what}: {_root_cause(error)}") from error

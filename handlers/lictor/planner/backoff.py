@@ -47,6 +47,9 @@ def put_off(action: Start | Order, failures: Failures, until: float, name: str) 
 
 def trouble(state: State) -> str:
     """Say what keeps failing, the weightiest first; "": nothing does. Also known to nodes that do not act."""
+    rollout = state.release.rollout
+    if rollout and rollout.trouble:
+        return f"failing: {rollout.trouble}"
     entries = [*state.healing.failures.values(), *state.release.order_failures.values()]
     worst = max(entries, key=lambda entry: (entry.is_refusal, entry.count), default=None)
     return f"{'refused' if worst.is_refusal else 'failing'}: {worst.why}" if worst and worst.why else ""

@@ -95,6 +95,13 @@ def release_failed(state: State, why: str, image: str, now: float) -> State:
     return replace(state, release=release.fail(state.release, failed))
 
 
+def release_delayed(state: State, why: errors.LictorError) -> State:
+    """Keep why an instance of the release under way could not be started: the release goes on until its deadline."""
+    assert state.release.rollout
+    rollout = replace(state.release.rollout, trouble=" ".join(str(why).split())[:backoff.LONGEST_WHY])
+    return replace(state, release=replace(state.release, rollout=rollout))
+
+
 def afresh(state: State) -> State:
     """Close the breaker and end every back-off: an operator asked for it."""
     return replace(state, breaker=None, healing=replace(state.healing, failures={}),

@@ -200,7 +200,7 @@ def _continue(rollout: Rollout, observation: Observation) -> Rollout:
     return Rollout(
         rollout.release, observation.began_at(rollout.began_at), most=min(max(rollout.most, count), target),
         passing_since=observation.since(rollout.passing_since or now) if all_pass else 0.0,
-        moved_at=_moved_at(rollout, count, observation), instances=sorted(ids))
+        moved_at=_moved_at(rollout, count, observation), instances=sorted(ids), trouble=rollout.trouble)
 
 
 def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:

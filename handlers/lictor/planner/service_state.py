@@ -31,6 +31,7 @@ class Rollout(msgspec.Struct, frozen=True):
     most: int = 0  # the largest number of its instances that have stood at once
     moved_at: Moment = 0.0  # when its last instance came: its deadline counts from then; 0.0: it may not go on
     instances: list[str] = []  # ids of its containers that a scheduler runs, as last observed
+    trouble: str = ""  # why an instance of it could not be started at the last try
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -124,9 +124,8 @@ class Executor:
         if is_of_rollout and isinstance(error, errors.Refused):
             new = next_state.release_failed(old, str(error), self._spec.image, time.time())
         elif isinstance(action, actions.Start):
-            if is_of_rollout:
-                return
-            new = next_state.start_failed(old, action.number, error, time.time())
+            new = next_state.release_delayed(old, error) if is_of_rollout else next_state.start_failed(
+                old, action.number, error, time.time())
         else:
             new = next_state.order_failed(old, action.color, error, time.time())
         self._states.write(self._name, new, index)

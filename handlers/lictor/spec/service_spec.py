@@ -28,7 +28,7 @@ _CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes"
 
 _SECRET = ("environment", "command", "entrypoint", "labels", "logging")  # keys below which no value is told
 _SHORTEST_SECRET = 6  # to hide shorter values would make an error unreadable
-_PASSWORD = re.compile(r"://[^/@\s]*?:([^/@\s]+)@")
+_PASSWORD = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
 _VERBATIM = ("environment", "command", "entrypoint", "labels", "options")  # the container's own matter
 _HOST_PART, _PATH_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(  # as Docker's own grammar of references, and the digests that it knows
