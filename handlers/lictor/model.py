@@ -138,6 +138,7 @@ class Group(NamedTuple):
     container_ids: tuple[str, ...] | None  # those of this release that run, on any node; None: it cannot tell
     trouble: str = ""  # why it does not do what it was told, in the engine's own words
     gave_up: bool = False  # it will not go on with it by itself
+    task_ids: tuple[str, ...] | None = None  # of the containers of all its tasks, of any release; None: as above
 
 
 def is_name(text: object) -> bool:

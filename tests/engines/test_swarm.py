@@ -69,7 +69,8 @@ def test_a_change_of_the_count_makes_none_anew_and_nothing_is_sent_without_a_cha
     assert engine.groups() == [] and engine.groups("books") == []
     scale(2)
     first = wait_running(2)
-    assert first == model.Group("books", "", 2, "r1", "books-service:1.0", first.container_ids)
+    ids = first.container_ids
+    assert first == model.Group("books", "", 2, "r1", "books-service:1.0", ids, task_ids=ids)
     before = version(swarm)
     assert scale(2) == "books is so already" and version(swarm) == before
     scale(3, stop_grace_period="3s")

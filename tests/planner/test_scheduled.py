@@ -246,3 +246,22 @@ def test_what_was_told_by_a_clock_that_has_been_set_back_was_told_now() -> None:
     ahead = {"last_orders": {"blue": LastOrder(2, release_of("books:1"), NOW + 3600)}, "switched_at": NOW + 3600}
     seen = world("books:1", 2, (BLUE,), *TWO, state=ahead)
     assert seen.state.release.last_orders["blue"].at == NOW == seen.state.release.switched_at
+
+
+@pytest.mark.parametrize(("task_ids", "crew", "expected"), [
+    # what Swarm does not know is named, and neither counted nor ended; what is missing or ill shows
+    (("a", "b"), ("a blue passing", "b blue passing", "x blue passing"), ["warn s-x"]),
+    (("a", "b"), ("a blue passing", "b blue passing", "x blue critical"), ["warn s-x"]),
+    (("a", "b"), ("a blue passing", "b blue critical", "x blue passing"), ["end s-b on node-1", "warn s-x"]),
+    (("a",), ("a blue passing", "x blue passing"), ["wait books-blue", "warn s-x"]),
+    (("a", "b"), ("a blue passing", "b blue passing", "x green passing"), []),  # of that colour it runs none: not ours
+    (("a", "b"), ("a blue passing", "b blue passing", "x blue passing node-2!"), []),
+    # who names no tasks cannot tell
+    (None, ("a blue passing", "b blue critical", "x blue passing"), []),
+])
+def test_an_instance_of_which_the_scheduler_knows_nothing_is_foreign(task_ids: tuple[str, ...] | None,
+                                                                     crew: tuple[str, ...],
+                                                                     expected: list[str]) -> None:
+    there = group("blue", 2, "books:1", *(task_ids or ("a", "b")))._replace(task_ids=task_ids)
+    critical = {words.split()[0]: NOW - 99 for words in crew if "critical" in words}
+    assert decided(world("books:1", 2, (there,), *crew, state={"critical_since": critical})) == expected

@@ -10,7 +10,7 @@ from lictor.planner import desired, next_state, plan
 from lictor.planner.actions import Redeploy, Scale
 from lictor.planner.observation import Observation, SchedulerView
 from lictor.planner.service_state import State
-from lictor.reconcile import scheduler_view
+from lictor.reconcile import observe, scheduler_view
 
 from support.scene import NOW, state_of
 
@@ -51,8 +51,10 @@ def world(asked: str, count: int, groups: tuple[Group, ...], *crew: str, spec: d
         given.setdefault("color", remembered.release.color.encode())
     wanted = desired.desired("books", given, remembered)
     scheduler = SchedulerView("node-1", tells, ends, remembers, groups)
-    seen = Observation(now, wanted, tuple(scheduler_view.containers(wanted, remembered, scheduler, instances, now)),
-                       tuple(instances), state=remembered, scheduler=scheduler, **{"certain": True, **fields})
+    ours = scheduler_view.of_tasks(wanted, scheduler, instances)
+    containers = tuple(scheduler_view.containers(wanted, remembered, scheduler, ours, now))
+    fields = {"certain": True, "foreign": observe.list_foreign(containers, instances), **fields}
+    seen = Observation(now, wanted, containers, tuple(ours), state=remembered, scheduler=scheduler, **fields)
     return seen._replace(state=next_state.advance(seen))
 
 

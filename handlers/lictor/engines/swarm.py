@@ -89,7 +89,8 @@ def group(service: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> mod
     """Sum up a Swarm service's order and what came of it, from Swarm's descriptions of it and of all tasks."""
     spec, labels = service["Spec"], service["Spec"]["Labels"]
     release, color = labels.get(model.LABEL_RELEASE, ""), labels.get(model.LABEL_COLOR, "")
-    current = [task for task in tasks if task["ServiceID"] == service["ID"] and _release(task) == release]
+    own = [task for task in tasks if task["ServiceID"] == service["ID"]]
+    current = [task for task in own if _release(task) == release]
     running = [task for task in current if task["Status"]["State"] == task["DesiredState"] == "running"]
     replicas = spec["Mode"].get("Replicated", {}).get("Replicas", 0)
     last_error = _last_error(current, running) if len(running) < replicas else ""
@@ -97,7 +98,9 @@ def group(service: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> mod
         service=labels[model.LABEL_SERVICE], color=color, replicas=replicas, release=release,
         image=spec["TaskTemplate"]["ContainerSpec"]["Image"],
         container_ids=tuple(sorted(task["Status"]["ContainerStatus"]["ContainerID"] for task in running)),
-        trouble=": ".join(filter(None, [_paused(service), last_error])), gave_up=bool(_paused(service)))
+        trouble=": ".join(filter(None, [_paused(service), last_error])), gave_up=bool(_paused(service)),
+        task_ids=tuple(sorted(filter(None, ((task["Status"].get("ContainerStatus") or {}).get("ContainerID", "")
+                                            for task in own)))))
 
 
 def definition(order: Order) -> dict[str, Any]:

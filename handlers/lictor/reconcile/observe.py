@@ -129,19 +129,20 @@ def _observed(reader: FleetReader, service: Desired, stored: Stored, registered:
               certain: bool) -> Observation:
     """Put containers and registrations together; of a scheduler's service the registrations stand for containers."""
     at = clock.read(reader.context.settings.state_dir)
-    foreign, containers_here = registered, responsibility.places_here(reader.context, service)
+    everyone, containers_here = registered, responsibility.places_here(reader.context, service)
     if containers_here:  # another node's registrations are none of these containers
         registered = [each for each in registered if each.node == reader.context.node]
     registered = [reader.clocks.instance(each) for each in reader.with_evidence(registered)]
     containers, scheduler = reader.containers(service), reader.scheduler(service, stored.state, registered)
     if scheduler:
-        registered = [each._replace(container_id=container_id)
-                      for container_id, group in model.by_container(registered).items() for each in group]
+        everyone = [each._replace(container_id=container_id)
+                    for container_id, group in model.by_container(registered).items() for each in group]
+        registered = scheduler_view.of_tasks(service, scheduler, everyone)
         is_well = all(each.status == "passing" and each.maintenance is None for each in registered)
         tasks = {} if is_well else reader.local_tasks(service)
         containers = scheduler_view.containers(service, stored.state, scheduler, registered, at.now, tasks)
     return Observation(now=at.now, desired=service, containers=tuple(containers), instances=tuple(registered),
-                       foreign=list_foreign(containers, foreign) if containers_here else (),
+                       foreign=list_foreign(containers, everyone) if containers_here or scheduler else (),
                        unregistered={each.name: reader.unregistered[each.name] for each in containers
                                      if each.name in reader.unregistered},
                        state=stored.state, certain=certain, rules=reader.context.settings.heal, scheduler=scheduler,

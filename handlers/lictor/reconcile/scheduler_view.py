@@ -22,6 +22,13 @@ def remembered_groups(service: Desired, state: State, instances: Sequence[model.
     return groups + [model.Group(service.name, color, colors.count(color), "", "", None) for color in sorted(unordered)]
 
 
+def of_tasks(service: Desired, scheduler: SchedulerView, instances: Sequence[model.Instance]) -> list[model.Instance]:
+    """Leave out the instances of which a scheduler that names its tasks knows nothing: they are none of the service's,
+    and would hide that one is missing, or make a release of all look like one of some."""
+    tasks = {group.color: group.task_ids for group in scheduler.groups}
+    return [each for each in instances if (ids := tasks.get(_color(each, service))) is None or each.container_id in ids]
+
+
 def containers(service: Desired, state: State, scheduler: SchedulerView, instances: Sequence[model.Instance],
                now_s: float, tasks: Mapping[str, model.Container] | None = None) -> list[model.Container]:
     """Derive the containers, which may run on other nodes, from their registrations; `tasks` are those of this node.
