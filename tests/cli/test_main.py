@@ -38,6 +38,10 @@ def test_apply_writes_the_spec_its_node_and_its_image_and_keeps_both_later(licto
     assert lictor("apply", lictor.file("books.json", {**BOOKS, "image": "books:3"})).returncode == 0
     assert consul.get("services/books/image") == "books:3"
     assert json.loads(consul.get("services/books/spec") or "")["node"] == "node-1"
+    consul.put("services/books/replicas", "2")
+    done = lictor("apply", lictor.file("books.json", {**BOOKS, "image": "books:3", "replicas": {"initial": 4}}))
+    assert done.stdout == ("books: applied on node-1; updated; 2 stay desired: replicas.initial counts at first only, "
+                           "and `lictor scale books 4` changes it\n")
 
 
 def test_apply_reads_yaml_as_the_readme_shows_it(lictor: Command, consul: Consul) -> None:

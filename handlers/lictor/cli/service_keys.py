@@ -14,7 +14,7 @@ from lictor.adapters.consul import transactions
 from lictor.adapters.consul.answers import Entry
 from lictor.adapters.consul.client import Client
 from lictor.planner import breaker, next_state
-from lictor.planner.desired import Desired, catalog_names, desired, read_text
+from lictor.planner.desired import Desired, catalog_names, describe_kept_count, desired, read_text
 from lictor.planner.service_state import State
 from lictor.reconcile import observe, responsibility
 from lictor.reconcile.context import Context
@@ -95,10 +95,11 @@ def apply(context: Context, tables: list[tuple[str, Table]]) -> Iterator[str]:
         own = f"{prefix}{change.spec.name}/"
         client.commit(_operations(change, entries, own))
         image = read_text(values.get(f"{own}image", b""))
-        is_unchanged = change.old is not None and change.old.image == change.spec.image
-        wins = f"; the key {own}image wins: {image}" if is_unchanged and image not in ("", change.spec.image) else ""
-        refused = "".join(f"; but refused: {text}" for text in responsibility.list_refusals(context, change.spec))
-        yield _applied(change) + wins + _outlook(client, read_service(client, prefix, change.spec.name)) + refused
+        is_other = change.old and change.old.image == change.spec.image and image not in ("", change.spec.image)
+        wins = f"; the key {own}image wins: {image}" if is_other else ""
+        but = "".join(f"; but refused: {text}" for text in responsibility.list_refusals(context, change.spec))
+        now = read_service(client, prefix, change.spec.name)
+        yield _applied(change) + wins + describe_kept_count(change.old, now.desired) + _outlook(client, now) + but
 
 
 def _change(client: Client, entries: dict[str, Entry], prefix: str, spec: Spec, table: Table) -> _Change:

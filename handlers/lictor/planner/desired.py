@@ -263,6 +263,16 @@ def _replicas(keys: Mapping[str, bytes], last_good: LastGood, spec: service_spec
     return kept, f"spec's initial count is {kept}" if is_first else f"{kept} is the last good count", False
 
 
+def describe_kept_count(old: service_spec.Spec | None, service: Desired) -> str:
+    """Say, behind what was written, that another initial count changes nothing; usually ""."""
+    if not old or not service.spec or service.spec.engine == "none":
+        return ""
+    initial, count = service.spec.replicas.initial, service.replicas
+    return "" if initial in (count, old.replicas.initial) else (
+        f"; {count} stay desired: replicas.initial counts at first only, and `lictor scale {service.name} {initial}` "
+        "changes it")
+
+
 def read_text(value: bytes) -> str:
     """Read the value of a key that holds one word."""
     return strip(value.decode("utf-8", "backslashreplace"))
