@@ -12,8 +12,7 @@ import pytest
 
 from lictor import errors
 from lictor.adapters import files, http
-from lictor.adapters.consul import client as consul_client
-from lictor.adapters.consul import payload
+from lictor.adapters.consul import parts, payload
 from lictor.adapters.consul.client import Client
 from lictor.cli import service_keys, status_report
 from lictor.events import checks_watch, keys_watch, script, service_watch_fast, survey, timer
@@ -36,7 +35,7 @@ def call(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> scr
     consul.request("PUT", "/v1/catalog/register", {"Node": "node-2", "Address": "10.0.0.2"})
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     monkeypatch.setattr(http, "_LONGEST_BYTES", LIMIT_BYTES)
-    monkeypatch.setattr(consul_client, "_AT_ONCE", 3)
+    monkeypatch.setattr(parts, "AT_ONCE", 3)
     for each in script.FOLDERS:
         (tmp_path / "state" / each).mkdir(parents=True)
     for name in ("books", "carts"):

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from lictor.adapters import http
 from lictor.adapters.consul.client import Client
+from lictor.registrar import diff
 from lictor.registrar.catalogue import Catalogue
+from lictor.registrar.container_views import View
 from lictor.registrar.diff import Difference
 from lictor.registrar.registration import Registration
 
@@ -27,3 +30,29 @@ def test_a_check_s_output_is_cut_whatever_the_agent_lets_it_have(tmp_path: Path)
         assert len(checks["service:ours"]["Output"]) < 5000 and len(checks["service:theirs"]["Output"]) == 200_000
     finally:
         agent.stop()
+
+
+def test_what_others_registered_with_the_agent_keeps_no_container_from_it(
+        consul: Consul, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client.connect(environ=consul.environ)
+    ours = {"lictor-engine": "E1", "lictor-container": "c0"}
+    client.register({"Name": "gone", "ID": "gone", "Meta": ours})
+    client.register({"Name": "taken", "ID": "taken", "Check": {"TTL": "60s"}})
+    for number in range(20):
+        client.register({"Name": "junk", "ID": f"junk-{number}", "Tags": ["x" * 4000],
+                         "Check": {"TTL": "60s", "Notes": "x" * 4000}})
+    monkeypatch.setattr(http, "_LONGEST_BYTES", 50_000)
+    views = [View("", name, "", [Registration(name, name, f"id-{name}", {
+        "Name": name, "ID": name, "Address": "", "Port": 1, "Tags": [], "Check": {"TTL": "60s"},
+        "Meta": {**ours, "lictor-container": f"id-{name}"}}, None)], []) for name in ("books", "taken")]
+    registrar = Catalogue(client, keep_failed=False, token="")
+    rules = diff.Rules("E1")
+    for _ in range(2):  # the second time nothing is left to do
+        registered, refusals = registrar.repair(views, None, rules, thoroughly=False)  # type: ignore[arg-type]
+        said = sorted((refusal.container, refusal.reason.partition(":")[0]) for refusal in refusals)
+        assert (registered, said) == (1, [("taken", "its id is registered by somebody else"),
+                                          ("this node", "too long"), ("this node", "too long")])
+    monkeypatch.undo()
+    services = client.local_services()
+    assert services.keys() == {"books", "taken", *(f"junk-{number}" for number in range(20))}
+    assert not services["taken"]["Meta"]

@@ -1,5 +1,6 @@
 """What containers, images and one registration can do to the others: nothing. A double stands for our own adapters."""
 
+from collections.abc import Collection
 from typing import Any
 
 import hypothesis.strategies as st
@@ -75,11 +76,12 @@ class Agent:
 
     def __init__(self, error: errors.LictorError, *, is_away: bool) -> None:
         self.error, self.is_away, self.registered = error, is_away, list[str]()
+        self.read_in_parts = set[str]()
 
-    def local_services(self) -> dict[str, Any]:
+    def local_services(self, _: Collection[str]) -> dict[str, Any]:
         return {}
 
-    def local_checks(self) -> dict[str, Any]:
+    def local_checks(self, _: Collection[str] = ()) -> dict[str, Any]:
         if self.is_away and self.registered:
             raise errors.Unavailable("away")
         return {}

@@ -12,7 +12,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from lictor import errors, model
@@ -85,7 +85,7 @@ class FakeConsul(Client):
         self.kv: dict[str, Entry] = {}
         self.entries: list[dict[str, Any]] = []
         self.index = 10
-        self.read_in_parts = []
+        self.read_in_parts = set()
 
     def set(self, key: str, data: bytes) -> None:
         self.index += 1
@@ -133,10 +133,10 @@ class FakeConsul(Client):
             elif each["Verb"].startswith("delete"):
                 self.delete(each["Key"])
 
-    def local_services(self) -> dict[str, dict[str, Any]]:
+    def local_services(self, needed: Collection[str] = ()) -> dict[str, dict[str, Any]]:
         return {each["Service"]["ID"]: each["Service"] for each in self.entries}
 
-    def local_checks(self) -> dict[str, dict[str, Any]]:
+    def local_checks(self, services: Collection[str] = ()) -> dict[str, dict[str, Any]]:
         return {check["CheckID"]: check for each in self.entries for check in each["Checks"]}
 
     def register(self, definition: dict[str, Any]) -> None:
@@ -167,7 +167,7 @@ class FakeConsul(Client):
     def nodes(self) -> frozenset[str]:
         return frozenset([NODE])
 
-    def node_checks(self, node: str) -> dict[str, dict[str, Any]]:
+    def node_checks(self, node: str, services: Collection[str] = ()) -> dict[str, dict[str, Any]]:
         return self.local_checks()
 
     def node_services(self, node: str) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ def look(call: script.Call) -> timer.Summary:
 def _in_parts(settings: Settings, context: Context) -> list[str]:
     """Explain what others wrote too much of for one answer."""
     return _logged_once(settings, "in parts", [f"too long: {text}. lictor reads its own in parts, and nothing else "
-                                               "there" for text in dict.fromkeys(context.client.read_in_parts)])
+                                               "there" for text in sorted(context.client.read_in_parts)])
 
 
 def _logged_once(settings: Settings, outcome: str, texts: list[str]) -> list[str]:

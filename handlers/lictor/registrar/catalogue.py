@@ -37,7 +37,9 @@ class Catalogue:
         """
         desired, refused = container_views.claim(views)
         refusals = {Refusal(container, reason, "labels") for container, reason in refused}
-        services, agent_checks = self.client.local_services(), self.client.local_checks()
+        self.client.read_in_parts.clear()
+        services = self.client.local_services(desired)
+        agent_checks = self.client.local_checks({*desired, *services})
         self.containers = diff.containers(services, rules.engine)
         self._look_at_token()
         rules = rules._replace(taken_over=self.taken_over, renew=self.next_token is not None)
@@ -53,6 +55,8 @@ class Catalogue:
                 if desired.pop(difference.id, None) is None:
                     service = difference.again or services.get(difference.id, {})
                     self.dead |= diff.containers({difference.id: service}, rules.engine)
+        refusals |= {Refusal("this node", f"too long: {text}. The registrar reads its own in parts", "catalogue")
+                     for text in self.client.read_in_parts}
         if self.next_token is not None and not failures:
             self.token, self.next_token = self.next_token, None
         return len(desired), refusals | {*failures.values(), *self._report_health(desired, agent_checks)}

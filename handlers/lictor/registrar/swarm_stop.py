@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lictor import errors, model
@@ -25,12 +25,13 @@ def stop_signals(container: Mapping[str, Any]) -> frozenset[int]:
     return _ALWAYS | {_number(config.get("StopSignal") or "SIGTERM")}
 
 
-def announce(client: Client, registrations: Iterable[Registration]) -> None:
+def announce(client: Client, registrations: Collection[Registration]) -> None:
     """Put a container's registrations into maintenance, so that every nginx lets go of it.
 
     A service that is in maintenance already stays as it is, and so does one that is another container's.
     """
-    services, checks = client.local_services(), client.local_checks()
+    ids = [registration.id for registration in registrations]
+    services, checks = client.local_services(ids), client.local_checks(ids)
     for registration in registrations:
         meta = (services.get(registration.id) or {}).get("Meta") or {}
         is_paused = model.MAINTENANCE_PREFIX + registration.id in checks

@@ -2,12 +2,15 @@
 
 import base64
 import json
+from collections.abc import Container
 from typing import Any, NamedTuple, TypeVar
 
 from lictor import errors
 from lictor.adapters.consul import transport
 
 T = TypeVar("T")
+
+SERVERS = "consul"  # the servers' own service
 
 
 class Entry(NamedTuple):
@@ -80,6 +83,10 @@ def decode_node(response: transport.Response) -> tuple[dict[str, Any], list[dict
     return answer["Node"], services
 
 
+def decode_table(what: str, response: transport.Response) -> dict[str, dict[str, Any]]:
+    return expect(dict, decode(response), what)
+
+
 def decode(response: transport.Response) -> Any:
     require_success(response)
     return json.loads(response.body)
@@ -99,3 +106,14 @@ def expect(kind: type[T], answer: object, what: str) -> T:
     if not isinstance(answer, kind):
         raise errors.Unavailable(f"{what}: Consul answers a {kind.__name__}, and this was {answer!r:.100}")
     return answer
+
+
+def fits_a_path(name: str) -> bool:
+    """Decide about a name: any text can be registered, and one that fits no path must hide no other."""
+    return name.isprintable() and not {"", ".", ".."} & set(name.split("/"))
+
+
+def require_sight(services: Container[str]) -> None:
+    """Raise Unavailable if not even the servers' own service is seen: Consul shows a token without rights nothing."""
+    if SERVERS not in services:
+        raise errors.Unavailable("the catalogue cannot be seen: does the token allow to read services and nodes?")

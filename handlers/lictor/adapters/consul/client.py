@@ -7,12 +7,13 @@ errors.Refused if Consul denies or rejects the request; errors.Conflict if anoth
 import functools
 import json
 import os
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lictor import errors, model
-from lictor.adapters.consul import transactions, transport
+from lictor.adapters.consul import parts, transactions, transport
 from lictor.adapters.consul.answers import (
+    SERVERS,
     Catalogue,
     Entry,
     decode,
@@ -20,8 +21,11 @@ from lictor.adapters.consul.answers import (
     decode_names,
     decode_node,
     decode_rows,
+    decode_table,
     decode_transaction,
     expect,
+    fits_a_path,
+    require_sight,
     require_success,
 )
 from lictor.adapters.consul.environment import Source
@@ -30,8 +34,6 @@ from lictor.adapters.consul.transactions import require_key
 _INSTANCE = ("Node", "Service", "Checks")  # the fields that a row must have
 _CHECK = ("Node", "CheckID", "ServiceID")
 _NODE = ("Node",)
-_SERVERS = "consul"
-_AT_ONCE = 64  # operations in one transaction; an answer with as many of the longest values, 512 KiB, is not too long
 _RELOAD_TIMEOUT_S = 60.0  # the agent answers after the reload, which takes seconds with many watches
 
 
@@ -49,7 +51,7 @@ class Client:
 
     def __init__(self, http: transport.Client) -> None:
         self._http = http
-        self.read_in_parts: list[str] = []  # what was too long for one answer, each with the reason
+        self.read_in_parts = set[str]()  # what was too long for one answer, each with the reason
 
     @classmethod
     def connect(cls, *, token_file: str | None = None, environ: Mapping[str, str] = os.environ,
@@ -105,7 +107,7 @@ class Client:
         mode = [("consistent", "1")] if consistent else []
         rows = self._rows(f"/v1/health/service/{service}", _INSTANCE, *mode)[1]
         if consistent and not rows:
-            _require_sight(expect(dict, self._consul.catalog.services()[1], "the services"))
+            require_sight(expect(dict, self._consul.catalog.services()[1], "the services"))
         return rows
 
     def wait_health(self, service: str, *, index: int, wait_s: float) -> tuple[int, list[dict[str, Any]]]:
@@ -122,15 +124,15 @@ class Client:
         try:
             return Catalogue(self._in_bulk(), {})
         except errors.Overlong as error:
-            self.read_in_parts.append(f"instances of all services: {error}")
-            found = Catalogue({_SERVERS: self.health(_SERVERS)}, {})
+            self.read_in_parts.add(f"instances of all services: {error}")
+            found = Catalogue({SERVERS: self.health(SERVERS)}, {})
         for name in needed:
             try:
                 found.entries[name] = self.health(name)
             except errors.Overlong as error:
                 self.leader()  # raises if Consul itself does not answer
                 found.overlong[name] = str(error)
-        _require_sight({name for name, entries in found.entries.items() if entries})
+        require_sight({name for name, entries in found.entries.items() if entries})
         return found
 
     def _in_bulk(self) -> dict[str, list[dict[str, Any]]]:
@@ -146,9 +148,9 @@ class Client:
                 found.setdefault(service["Service"], []).append({"Node": node, "Service": service, "Checks": own})
         for name, entries in found.items():
             # An instance that was registered after the checks were read would seem to have none, and so to be healthy.
-            if _fits_a_path(name) and any(entry["Service"]["CreateIndex"] > checks_index for entry in entries):
+            if fits_a_path(name) and any(entry["Service"]["CreateIndex"] > checks_index for entry in entries):
                 found[name] = self.health(name)
-        _require_sight(found)
+        require_sight(found)
         return found
 
     def node_checks(self, node: str) -> dict[str, dict[str, Any]]:
@@ -161,13 +163,13 @@ class Client:
 
     def nodes(self) -> frozenset[str]:
         """Name all nodes of the catalogue, whatever their health."""
-        return frozenset(filter(_fits_a_path, (row["Node"] for row in self._rows("/v1/catalog/nodes", _NODE)[1])))
+        return frozenset(filter(fits_a_path, (row["Node"] for row in self._rows("/v1/catalog/nodes", _NODE)[1])))
 
     def alive_nodes(self) -> frozenset[str]:
         """Name the nodes whose serfHealth is passing."""
         only = ("filter", f'CheckID == "{model.SERF_HEALTH}"')
         rows = self._rows("/v1/health/state/passing", _CHECK, only)[1]
-        return frozenset(filter(_fits_a_path, (check["Node"] for check in rows)))
+        return frozenset(filter(fits_a_path, (check["Node"] for check in rows)))
 
     def get(self, key: str, *, consistent: bool = False) -> Entry | None:
         """Read a key. None means that Consul said it is absent; a key that the token may not read is Refused."""
@@ -186,11 +188,9 @@ class Client:
         try:
             return self._entries(prefix, ("recurse", "1"), *mode)
         except errors.Overlong as error:
-            self.read_in_parts.append(f"keys below {prefix}: {error}")
-            found = dict.fromkeys(self.keys(prefix), Entry(b"", 0, 0, ""))
-        keys = [key for key in found if needed(key)]
-        for start in range(0, len(keys), _AT_ONCE):
-            batch = keys[start:start + _AT_ONCE]
+            self.read_in_parts.add(f"keys below {prefix}: {error}")
+        found = dict.fromkeys(self.keys(prefix), Entry(b"", 0, 0, ""))
+        for batch in parts.split([key for key in found if needed(key)]):
             operations = json.dumps([transactions.get_key(key) for key in batch])
             try:
                 found |= self._http.put(decode_transaction, "/v1/txn", params=mode, data=operations)
@@ -242,13 +242,16 @@ class Client:
         """Let go of a lock and empty its value; False if the session does not hold it."""
         return expect(bool, self._consul.kv.put(require_key(key), "", release=session), f"releasing {key}")
 
-    def local_services(self) -> dict[str, dict[str, Any]]:
-        """List the services of this agent, by service ID."""
-        return expect(dict, self._consul.agent.services(), "the agent's services")
+    def local_services(self, needed: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+        """List the services of this agent, by service ID.
 
-    def local_checks(self) -> dict[str, dict[str, Any]]:
-        """List the checks of this agent, by check ID."""
-        return expect(dict, self._consul.agent.checks(), "the agent's checks")
+        If all of them are too long an answer, only what a registrar of lictor's has registered, and the `needed` IDs.
+        """
+        return self._local("/v1/agent/services", [parts.OURS, *parts.with_ids(needed)])
+
+    def local_checks(self, services: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+        """List the checks of this agent, by check ID; only those of these services if all are too long an answer."""
+        return self._local("/v1/agent/checks", parts.of_services(services))
 
     def register(self, definition: dict[str, Any]) -> None:
         """Register a service with this agent; `definition` is that of Consul's HTTP API (Name, ID, Port, Check ...).
@@ -278,19 +281,18 @@ class Client:
     def _rows(self, path: str, fields: tuple[str, ...], *params: tuple[str, Any]) -> tuple[int, list[dict[str, Any]]]:
         return self._http.get(functools.partial(decode_rows, fields), path, params=params)
 
+    def _local(self, path: str, conditions: list[str]) -> dict[str, dict[str, Any]]:
+        """Ask the agent for all, or, if that is too long an answer, for what fulfils one of the conditions."""
+        ask = functools.partial(self._http.get, functools.partial(decode_table, path), path)
+        try:
+            return ask()
+        except errors.Overlong as error:
+            self.read_in_parts.add(f"{path}: {error}")
+        found = [ask(params=[("filter", " or ".join(batch))]) for batch in parts.split(conditions)]
+        return {key: each for part in found for key, each in part.items()}
+
     def _entries(self, key: str, *params: tuple[str, Any]) -> dict[str, Entry]:
         return self._http.get(decode_entries, f"/v1/kv/{key}", params=params)
 
     def _put(self, path: str, body: object, *, timeout_s: float = 0) -> None:
         self._http.put(require_success, path, data=json.dumps(body), timeout_s=timeout_s)
-
-
-def _fits_a_path(name: str) -> bool:
-    """Decide about a name: any text can be registered, and one that fits no path must hide no other."""
-    return name.isprintable() and not {"", ".", ".."} & set(name.split("/"))
-
-
-def _require_sight(services: Container[str]) -> None:
-    """Raise Unavailable if not even the servers' own service is seen: Consul shows a token without rights nothing."""
-    if _SERVERS not in services:
-        raise errors.Unavailable("the catalogue cannot be seen: does the token allow to read services and nodes?")
