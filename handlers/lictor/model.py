@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?", re.ASCII)
+NAME_RULE = "it must be 1 to 63 of a-z 0-9 _ . -, with a letter or digit at both ends, and without '..'"
 
 MAINTENANCE_PREFIX = "_service_maintenance:"
 NODE_MAINTENANCE = "_node_maintenance"

@@ -153,10 +153,12 @@ def test_status_shows_what_is_refused(lictor: Command, consul: Consul) -> None:
     lictor("apply", lictor.file("books.json", BOOKS))
     consul.put("services/books/replicas", "many")
     consul.put("services/bad name/replicas", "1")
+    consul.put("services/books/colour", "1")
     consul.put("services/mails/replicas", "1")
     text = lictor("status").stdout
     for line in ("refused: services/books/replicas: is 'many'; it must be a whole number within 0..5",
-                 "not read: 'services/bad name/replicas': not lictor's. It reads services/NAME/KEY",
+                 "not read: 'services/bad name/replicas': 'bad name' is no service's name; it must be 1 to 63 of a-z",
+                 "not read: 'services/books/colour': not lictor's. It reads services/NAME/KEY",
                  "refused: services/mails/spec: is missing; use `lictor apply FILE`"):
         assert line in text
     refused = {heartbeat.Refusal("web", "not registered: its label", "labels"),

@@ -1,10 +1,11 @@
 """Keys in, desired state out; the last good value stays when the new one is refused."""
 
 import json
+import re
 
 import pytest
 
-from lictor import errors
+from lictor import errors, model
 from lictor.planner import desired, service_state
 from lictor.planner.service_state import State
 from lictor.spec import service_spec
@@ -109,10 +110,25 @@ def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
     grouped, unknown = group_by_service(entries, "services/")
     assert {name: sorted(keys) for name, keys in grouped.items()} == {"books": ["replicas", "spec"]}
     assert unknown == ["services/../x/spec", "services/Books/spec", "services/books/colour", "services/db/mongo/1"]
-    assert describe_unknown(unknown, "services/") == (
-        "'services/../x/spec', 'services/Books/spec', 'services/books/colour' and 1 more: not lictor's. It reads "
-        "services/NAME/KEY, where KEY is one of spec, replicas, image, color, hold, removed")
-    assert describe_unknown([], "services/") == ""
+    assert describe_unknown([*unknown, "services/a/1", "services/a/2"], "services/") == [
+        "'services/Books/spec': 'Books' is no service's name; it must be 1 to 63 of a-z 0-9 _ . -, with a letter or "
+        "digit at both ends, and without '..'",
+        "'services/../x/spec', 'services/books/colour', 'services/db/mongo/1' and 2 more: not lictor's. It reads "
+        "services/NAME/KEY, where KEY is one of spec, replicas, image, color, hold, removed"]
+    assert describe_unknown([], "services/") == []
+
+
+@pytest.mark.parametrize("name", ["Bad_Name", "-books", "books-", "books.", "b..s", "a" * 64, "b s", "bücher", "B", "_",
+                                  "books\n", "{name}", "*"])
+def test_a_key_whose_name_is_bad_is_told_with_the_rule_of_names(name: str) -> None:
+    keys = {f"services/{name}/{key}": b"1" for key in ("spec", "replicas", "image", "hold", "removed")}
+    grouped, unknown = group_by_service(keys, "services/")
+    [said] = describe_unknown(unknown, "services/")
+    assert grouped == {} and f" and 2 more: {name!r} is no service's name; {model.NAME_RULE}" in said
+    with pytest.raises(errors.Refused, match=re.escape(f"name is {name + '.'!r}; {model.NAME_RULE}")):
+        service_spec.parse_spec({**SPEC, "name": f"{name}."}, "")
+
+
 
 
 @pytest.mark.parametrize("key", ["color", "replicas", "removed"])

@@ -240,7 +240,7 @@ def existing(client: Client, prefix: str, name: str) -> Existing:
 def _known(client: Client, prefix: str, name: str) -> Existing:
     """Read a service; raises Refused if there is none. Even without a sound spec it can be held, and removed."""
     if not model.is_name(name):
-        raise errors.Refused(f"{name[:100]!r} is no service's name")
+        raise errors.Refused(f"{name[:100]!r} is no service's name; {model.NAME_RULE}")
     service = read_service(client, prefix, name)
     if service.desired.removed or service.desired.spec is None and f"{prefix}{name}/spec" not in service.keys:
         raise errors.Refused(f"there is no service {name!r}; `lictor status` lists them, `lictor apply FILE` makes one")

@@ -82,7 +82,7 @@ def read_status(context: Context) -> list[Status]:
         except Exception as error:  # a value that no rule foresees is the trouble of its own service
             row = Status(name, 0, 0, 0, "", "", "", "", [], "unreadable", [observe.explain_broken(error)])
         rows += [row] if row else []
-    return rows + ([Status(UNKNOWN, 0, 0, 0, "", "", "", "", [], "not read", [describe_unknown(unknown, prefix)])]
+    return rows + ([Status(UNKNOWN, 0, 0, 0, "", "", "", "", [], "not read", describe_unknown(unknown, prefix))]
                    if unknown else [])
 
 

@@ -162,8 +162,8 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
     """Write and publish the routes of the services that changed; returns the refused ones, each with the reason, and
     the confirmed ones."""
     grouped, unknown = group_by_service({name: key.value for name, key in keys.items()}, settings.prefix)
-    if unknown:
-        log.event("not read", reason=describe_unknown(unknown, settings.prefix))
+    for text in describe_unknown(unknown, settings.prefix):
+        log.event("not read", reason=text)
     node, before, after = client.agent().name, read_routes(settings), dict[str, Route]()
     for name in sorted(changed):
         try:

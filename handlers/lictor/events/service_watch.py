@@ -31,7 +31,7 @@ def handle(call: script.Call, name: str, text: bytes, consul_index: int,
     `reconcile` gets the services that nginx has just confirmed.
     """
     if not model.is_name(name):
-        raise errors.Refused(f"NAME is {name[:100]!r}; it must be the name of a service")
+        raise errors.Refused(f"NAME is {name[:100]!r}; {model.NAME_RULE}")
     if call.settings.nginx is None:
         raise errors.Refused(f"{call.settings.path} says that this node has no nginx; remove this watch")
     confirmed, is_served = follow.event(call.settings, call.token_file, name, payload.parse(text), consul_index)

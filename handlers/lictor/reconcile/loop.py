@@ -38,7 +38,7 @@ def run(settings: Settings, token_file: str | None, names: Iterable[str]) -> int
     ordered = sorted(set(names))
     for name in ordered:
         if not model.is_name(name):
-            raise errors.Refused(f"NAME is {name[:100]!r}; it must be the name of a service")
+            raise errors.Refused(f"NAME is {name[:100]!r}; {model.NAME_RULE}")
     context = connect(settings, token_file, patience_s=_AGENT_RESTART_S)
     with ThreadPoolExecutor(max_workers=_SERVICES_AT_ONCE) as pool:
         return max(pool.map(lambda name: _run_one(context, name), ordered), default=0)

@@ -48,13 +48,19 @@ def _split(key: str, prefix: str) -> tuple[str, str]:
     return name, rest
 
 
-def describe_unknown(unknown: Sequence[str], prefix: str) -> str:
-    """Name the keys that are no service's, at most three of them; "" without any."""
-    if not unknown:
-        return ""
-    more = f" and {len(unknown) - _SHOWN_KEYS} more" if len(unknown) > _SHOWN_KEYS else ""
-    return (f"{', '.join(repr(key[:200]) for key in unknown[:_SHOWN_KEYS])}{more}: not lictor's. It reads "
-            f"{prefix}NAME/KEY, where KEY is one of {', '.join(NAMES)}")
+def describe_unknown(unknown: Sequence[str], prefix: str) -> list[str]:
+    """Name the keys that are no service's, at most three of a kind; [] without any. The name may be what is wrong."""
+    misnamed = {key: name for key in unknown for name, rest in [_split(key, prefix)] if rest in NAMES}
+    others = [key for key in unknown if key not in misnamed]
+    texts = [f"{_some([*misnamed])}: {_some(list(dict.fromkeys(misnamed.values())))} is no service's name; "
+             f"{model.NAME_RULE}"] if misnamed else []
+    return texts + ([f"{_some(others)}: not lictor's. It reads {prefix}NAME/KEY, where KEY is one of "
+                     f"{', '.join(NAMES)}"] if others else [])
+
+
+def _some(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _SHOWN_KEYS} more" if len(texts) > _SHOWN_KEYS else ""
+    return ", ".join(repr(text[:200]) for text in texts[:_SHOWN_KEYS]) + more
 
 
 def changed_services(old: Mapping[str, object], new: Mapping[str, object], prefix: str) -> set[str]:

@@ -187,8 +187,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _check_names(spec: Spec) -> None:
     if not model.is_name(spec.name):
-        raise ValueError(f"name is {spec.name[:100]!r}; it must be 1 to 63 of a-z 0-9 _ . -, with a letter or digit at "
-                         "both ends")
+        raise ValueError(f"name is {spec.name[:100]!r}; {model.NAME_RULE}")
     if spec.node and not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", spec.node, re.ASCII):
         raise ValueError(f"node is {spec.node[:100]!r}; it must be a node's name in Consul")
     require_one_of("engine", spec.engine, ENGINES)
