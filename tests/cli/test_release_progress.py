@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from lictor import model
 from lictor.cli import release_progress
 from lictor.cli.release_progress import Outcome, Request, Snapshot
 from lictor.planner import desired
@@ -80,6 +81,7 @@ def test_stage(given: Snapshot, said: str) -> None:
     (entry("books", "books:2", status="critical"), "critical", "critical"),
     (entry("books", "books:2", status="warning"), "warning", "warning"),
     (entry("books", "books:2", maintenance="by hand"), "in maintenance", "by hand"),
+    (entry("books", "books:2", maintenance=model.PAUSED), "paused", "until `docker unpause`"),
     (entry("books", "books:2", alive=False), "on a node that does not answer", ""),
 ])
 def test_what_an_instance_waits_for(given: dict[str, Any], condition: str, detail: str) -> None:

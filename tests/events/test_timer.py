@@ -19,8 +19,9 @@ from lictor.cli import status_report
 from lictor.cli.setup import doctor, nginx_tests
 from lictor.cli.setup.findings import Probe
 from lictor.events import script, survey, timer
-from lictor.model import Clock
+from lictor.model import JOINING, PAUSED, Clock
 from lictor.planner import service_state
+from lictor.planner.observation import drain_text
 from lictor.reconcile import history, observe, responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
@@ -311,6 +312,23 @@ def test_status_says_what_cannot_be_known_and_what_is_refused(consul: Consul, ca
     assert rows["portless"].says.startswith("unknown: it has no port, so it is not in the catalogue.")
     assert rows["unheard"].says == "refused"
     assert not rows["books"].problems  # the place is its own; the nodes' checks say what of twin's is refused
+
+
+@pytest.mark.parametrize(("reasons", "says"), [
+    ([PAUSED], "paused: books-1 on node-1. No traffic until `docker unpause`"),
+    (["", PAUSED], "paused: books-2 on node-1. No traffic until"),
+    (["update"], "maintenance: books-1 on node-1. No traf"),
+    ([PAUSED] * 5, "paused: books-1 on node-1, books-2 on node-1, books-3 on node-1 and 2 more. No traffic until"),
+    ([drain_text(1.0, "replicas key is 0")], "converging: "), ([JOINING], "converging: ")])
+def test_what_people_took_out_of_traffic_is_called_so(consul: Consul, call: script.Call, reasons: list[str],
+                                                     says: str) -> None:
+    put(consul, "books")
+    for number, reason in enumerate(reasons, start=1):
+        service_id = f"books-{number}"
+        consul.register({"Name": "books", "ID": service_id, "Port": 80, "Meta": {"lictor-container": f"c{number}"}})
+        Client.connect().set_maintenance(service_id, reason)
+    [row] = status_report.read_status(Context(call.settings, Client.connect(), "node-1"))
+    assert row.says.startswith(says) and "by hand" not in row.says
 
 
 @pytest.mark.parametrize(("images", "says"), [

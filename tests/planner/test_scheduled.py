@@ -66,6 +66,16 @@ def test_what_a_host_brings_back_of_the_other_colour_is_ended() -> None:
         assert decided(world("books:1", 2, none, *crew, state={"last_orders": asked}, remembers=False)) == expected
 
 
+def test_what_another_node_has_paused_is_called_paused() -> None:
+    seen = world("books:1", 2, (BLUE,), "a blue passing", "b" * 20 + " blue passing node-2")
+    first, second = seen.instances
+    for reason, said in ((model.PAUSED, "paused: it gets no traffic, and is left alone until `docker unpause "
+                          "bbbbbbbbbbbb`."), ("update", "maintenance: it was taken out of traffic by hand (update).")):
+        withheld = seen._replace(instances=(first, second._replace(maintenance=reason)))
+        [action] = plan.plan(withheld)
+        assert (action.kind, action.container, action.reason) == ("hold", second.service_id + " on node-2", said)
+
+
 def test_an_engine_that_was_told_to_end_a_service_is_not_told_so_all_the_time() -> None:
     """A host whose registrar is dead keeps what it has registered."""
     for ago_s, expected in ((59, []), (60, ["retire books-blue"])):

@@ -117,7 +117,7 @@ def test_what_cannot_be_read_is_told_and_hides_no_other_server(nginx: Nginx, tmp
                        "broken": "server {\n} }", "many": "include sites/a;" * 1100, "deep": "a {" * 5000 + "}" * 5000,
                        "good": "# caf\udce9\nserver { listen 8001; }"}.items():
         (tmp_path / "sites" / name).write_text(text, errors="surrogateescape")
-    write(nginx, f"include sites/good; {http} server {{ listen 8002; }}")
+    write(nginx, f"include sites/good; {http} server {{ listen 8002; {http} }}")
     servers, unread = user_servers.read(nginx)
     assert [each.listeners for each in servers] == [{("", 8001)}, {("", 8002)}]
     [text] = unread

@@ -177,6 +177,8 @@ def _new_instance(instance: model.Instance) -> NewInstance:
     condition, detail = _PASSES if instance.status == "passing" else instance.status, instance.output
     if instance.maintenance is not None:
         condition, detail = "in maintenance", instance.maintenance
+    if instance.maintenance == model.PAUSED:
+        condition, detail = "paused", "until `docker unpause`"
     if not instance.node_alive:
         condition = "on a node that does not answer"
     return NewInstance(one_line(instance.service_id), instance.node, condition, one_line(detail)[:model.LONGEST_OUTPUT])

@@ -10,6 +10,7 @@ from lictor.cli.release_progress import find_failure, find_obstacle
 from lictor.planner import backoff
 from lictor.planner.actions import KINDS_OF_ACTS, describe
 from lictor.planner.desired import Desired, specs_of
+from lictor.planner.observation import drain_mark
 from lictor.planner.service_state import State
 from lictor.reconcile import act, actors, history, observe, responsibility
 from lictor.reconcile.context import Context
@@ -19,6 +20,7 @@ from lictor.spec.keys import describe_unknown, group_by_service, known_below
 from lictor.spec.service_spec import DELEGATED, Spec
 
 UNKNOWN = "?"  # the name of the one row for keys that are no service's
+_SHOWN_INSTANCES = 3
 _SHOWN_LINES = 20  # of one check
 
 
@@ -155,10 +157,24 @@ def _deviation(facts: _Facts, spec: Spec) -> str:
     if facts.images - {spec.image}:
         return f"converging: {', '.join(sorted(facts.images))} runs, {spec.image} is desired"
     if not len(facts.receiving) == desired.replicas == len(facts.instances):
-        return backoff.trouble(facts.state) or f"converging: {desired.why_replicas}"
+        return backoff.trouble(facts.state) or _withheld(facts.instances) or f"converging: {desired.why_replicas}"
     if spec.route and facts.receiving and not facts.nginx_nodes:
         return "no nginx serves it"
     return model.describe_mixed_images(facts.instances)
+
+
+def _withheld(instances: list[model.Instance]) -> str:
+    """Say which instances people took out of traffic; usually ""."""
+    paused = [each for each in instances if each.maintenance == model.PAUSED]
+    by_hand = [each for each in instances if each.maintenance not in (None, model.PAUSED, model.JOINING)
+               and not drain_mark(each)]
+    for state, some, end in (("paused", paused, "`docker unpause`"),
+                             ("maintenance", by_hand, "`consul maint -disable -service=ID`")):
+        if some:
+            named = ", ".join(f"{one_line(each.service_id)} on {each.node}" for each in some[:_SHOWN_INSTANCES])
+            more = f" and {len(some) - _SHOWN_INSTANCES} more" if len(some) > _SHOWN_INSTANCES else ""
+            return f"{state}: {named}{more}. No traffic until {end}"
+    return ""
 
 
 def read_troubles(context: Context, rows: list[Status]) -> dict[str, list[str]]:

@@ -124,11 +124,12 @@ def explain(member: Member, observation: Observation) -> str:
     spec, seen, healthcheck = observation.spec, member.evidence, member.container.health == "starting"
     starting = f"its check has not passed yet{seen}" if member.instance else f"it is not registered yet{seen}"
     patience = "the HEALTHCHECK's start period and retries" if healthcheck else f"check.start, {spec.start_up_s:g} s"
+    docker_name = member.container.id[:12] if observation.scheduler else member.name
     causes = {
         "starting": f"{starting}. It has time for that: {patience}",
         "failing": f"its check is critical for less than heal.grace, {spec.heal.grace:g} s{seen}",
         "unhealthy": f"its check is critical for {observation.now - member.critical_since:.0f} s{seen}",
-        "paused": f"it gets no traffic, and is left alone until `docker unpause {member.name}`",
+        "paused": f"it gets no traffic, and is left alone until `docker unpause {docker_name}`",
         "restarting": "Docker restarts it by itself",
         "maintenance": f"it was taken out of traffic by hand ({member.instance and member.instance.maintenance})"}
     return f"{member.condition}: {causes.get(member.condition, 'it is on its way')}"

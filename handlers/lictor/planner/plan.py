@@ -70,8 +70,10 @@ def _warn_of_foreign(observation: Observation) -> list[Warn]:
 
 def _decide(observation: Observation) -> list[Action]:
     if observation.scheduler:
-        return [*scheduled.decide(observation, observation.scheduler), *_look_again(observation),
-                *_refuse_release(observation)]
+        is_told = observation.desired.removed or observation.rollout  # a release says itself what it waits for
+        waits = [] if is_told else _wait_for_checks(members.standing(observation), observation)
+        return [*scheduled.decide(observation, observation.scheduler), *(
+            each for each in waits if isinstance(each, Hold)), *_look_again(observation), *_refuse_release(observation)]
     everyone = members.members(observation)
     steps = [*(_remove_unproven(everyone, observation) or _keep_up(everyone, observation)),
              *_admit(everyone, observation)]

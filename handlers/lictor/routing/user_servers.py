@@ -57,7 +57,7 @@ def read(settings: Nginx) -> Users:
         return Users([], [])
     top = reader.read_file(settings.main_conf, ())
     return Users([_server(each, settings) for http in top if http.words == ["http"] for each in http.find("server")],
-                 reader.unread)
+                 [*reader.unread])
 
 
 def of_text(text: str) -> list[Server]:
@@ -142,7 +142,7 @@ class _Reader:
     """Reads a file with all that it includes in the places of the `include`s; lictor's own files are left out."""
 
     def __init__(self, settings: Nginx) -> None:
-        self.unread: list[str] = []
+        self.unread: dict[str, None] = {}  # in order, and once each: many servers may include one file
         self._main_conf, self._files_left = settings.main_conf, _MOST_FILES
         self._own = os.path.join(os.path.normpath(settings.conf_dir), "")
 
@@ -158,7 +158,7 @@ class _Reader:
         except (OSError, ValueError, RecursionError) as error:
             if self._files_left >= -1:
                 why = error.strerror if isinstance(error, OSError) else str(error)
-                self.unread.append(f"unread: {path}: {why}. No host and no path of it is compared with those of routes")
+                self.unread[f"unread: {path}: {why}. No host and no path of it is compared with those of routes"] = None
             return []
 
     def _expand(self, directives: Iterable[Directive], including: tuple[str, ...]) -> list[Directive]:
