@@ -379,3 +379,12 @@ def test_a_refusal_of_compose_s_repeats_no_value_that_may_be_a_secret(modern: Pr
     with pytest.raises(errors.Refused) as raised:
         modern.start(1)
     assert said in str(raised.value) and "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("ports", ["['127.0.0.9:18080:8080']", "[{target: 8080, published: 18080}]"])
+def test_a_host_port_is_one_container_s_and_a_second_is_refused_in_one_short_line(modern: Project, ports: str) -> None:
+    modern.file.write_text(modern.file.read_text().replace("    ports:\n      - 8080\n", f"    ports: {ports}\n"))
+    first = modern.start(1)
+    with pytest.raises(errors.Refused, match=r"publishes books-service at [0-9.]+:18080, and that is taken") as caught:
+        modern.start(2)
+    assert len(str(caught.value)) < 250 and engine.containers("books-service") == [first]

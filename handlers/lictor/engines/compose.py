@@ -28,6 +28,7 @@ _LAST_LINES = 5
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\r\x00-\x08]")  # Compose moves the cursor even in a pipe
 _FOR_WHOM = re.compile(r"^ERROR: (?:for \S+ +)?")  # it tells each reason several times
 _UNSET = re.compile(r'The \\?"?(\w+)\\?"? variable is not set', re.ASCII)
+_TAKEN_PORT = re.compile(r"Bind for (\S+) failed: port is already allocated|listen \w+ (\S+): bind: address already")
 _UNREACHABLE = re.compile(r"Error while fetching server API version|connect to (?:the )?Docker|timed out")
 
 stop = own_containers.stop
@@ -41,6 +42,7 @@ def containers(service: str | None = None) -> list[model.Container]:
 
 
 def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gated: bool = False) -> model.Container:
+    assert spec.project is not None
     client = docker.connect()
     for kept in _numbered(spec.name, color, number):
         if (kept.status, kept.release) != ("exited", release):
@@ -54,10 +56,13 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
         if len(made) != 1:
             raise errors.Conflict(f"compose: made {len(made)} of {spec.name}; another program has changed their number")
         client.start(made[0].id)
-    except errors.LictorError:
+    except errors.LictorError as error:
         with contextlib.suppress(errors.LictorError):  # the first reason is the one that helps
             for container in _numbered(spec.name, color, number):
                 client.remove(container.id)
+        if taken := _TAKEN_PORT.search(str(error)):
+            raise errors.Refused(f"compose: {spec.project.folder} publishes {spec.name} at {taken[1] or taken[2]}, and "
+                                 "that is taken; with the container's port alone there can be more") from error
         raise
     return own_containers.read_started(client, made[0].id)
 
