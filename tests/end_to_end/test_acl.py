@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from lictor import errors
+from lictor.adapters import heartbeat
 from lictor.adapters.consul.client import Client
 from lictor.events import agent_config
 from lictor.spec.settings import Settings
 
+from lab.client import Client as Visitor
 from lab.consul import Consul
 from lab.daemon import wait_for
+from lab.docker import Docker
+from lab.node import BOOKS, Node
 from support.paths import REPOSITORY
 
 pytestmark = pytest.mark.daemons
@@ -132,3 +136,78 @@ def test_whoever_lives_long_goes_on_with_another_token(tokens: tuple[Consul, dic
     os.utime(path, ns=(at_ns, at_ns))
     assert client.get("services/books/spec")
     assert client.token_changes == 1
+
+
+@pytest.fixture
+def guarded(docker: Docker, tmp_path: Path) -> Iterator[Node]:
+    """A whole node on a Consul that denies by default, and that forgets at once what a token may. Its agent has a token
+    of its own; its handlers have that of the file `token`."""
+    node = Node(str(tmp_path / "node"), docker, timer="1s", token_file=str(tmp_path / "token"), token=MASTER,
+                keep_data=True, environ={"CONSUL_HTTP_TOKEN": ""}, config={"acl": {
+                    "enabled": True, "default_policy": "deny", "enable_key_list_policy": True, "token_ttl": "1s",
+                    "policy_ttl": "1s", "tokens": {"master": MASTER, "agent": MASTER}}})
+    try:
+        node.install()
+        node.nginx.start(30)
+        node.consul.start(env=node.environ)
+        wait_for(lambda: node.consul.request("GET", "/v1/acl/policies"), "ACLs are up")
+        for name in ("agent", "lictor-registrar"):
+            node.consul.request("PUT", "/v1/acl/policy", {"Name": name, "Rules": POLICIES[name].read_text()})
+        default = {"acl": {"tokens": {"default": make_token(node, "agent")["SecretID"]}}}
+        (Path(node.consul.config_dir) / "tokens.json").write_text(json.dumps(default))
+        yield node
+    finally:
+        node.stop()
+
+
+def make_token(node: Node, policy: str = "lictor-registrar") -> dict[str, str]:
+    return dict(node.consul.request("PUT", "/v1/acl/token", {"Policies": [{"Name": policy}]}))
+
+
+def check_status(node: Node) -> str:
+    return str((node.consul.request("GET", "/v1/agent/checks").get("lictor-reconcile") or {"Status": ""})["Status"])
+
+
+def health(node: Node, name: str) -> str:
+    """The status of an instance's only check, as the catalogue has it; "": it is not there."""
+    return next((str(entry["Checks"][-1]["Status"])
+                 for entry in node.consul.request("GET", "/v1/health/service/books-service")
+                 if entry["Service"]["ID"].split(":")[1] == name), "")
+
+
+def test_a_token_is_replaced_under_requests(guarded: Node, tmp_path: Path) -> None:
+    """The old one is deleted before the new file is there. Until then nobody says that all is well, and afterwards what
+    happened meanwhile is made up for: one instance has ended, and another fails its check."""
+    node, token_file, state_dir = guarded, tmp_path / "token", guarded.settings.state_dir
+    old, (dies, turns_ill, stays) = make_token(node), (f"books-service-{number}" for number in (1, 2, 3))
+    token_file.write_text(old["SecretID"])
+    node.consul.reload()
+    node.start_registrar()
+    spec = {**BOOKS, "node": "node-1", "replicas": {"initial": 3}, "heal": {"grace": "5m"}}
+    node.consul.put("services/books-service/spec", json.dumps(spec))
+    node.wait_served(dies, turns_ill, stays)
+    wait_for(lambda: check_status(node) == "passing", "all is as desired")
+    with Visitor(node.nginx.port, "/api/v1/books") as visitor:
+        node.consul.request("DELETE", f"/v1/acl/token/{old['AccessorID']}")
+        wait_for(lambda: (found := heartbeat.read(state_dir)) and "403" in found.trouble, "the registrar says it")
+        wait_for(lambda: check_status(node) != "passing", "the check is not green")
+        ended = node.docker.docker("inspect", "--format", "{{.Id}}", dies).strip()
+        node.docker.docker("kill", dies)
+        node.docker.docker("exec", turns_ill, "/bin/busybox", "rm", "/www/health")
+        wait_for(lambda: heartbeat.read_dead(state_dir) == {ended}, "the registrar knows who is dead")
+        with pytest.raises(errors.Refused, match="in trouble: .*403"):  # by doctor
+            heartbeat.examine(state_dir)
+        node.wait_served(turns_ill, stays)
+        assert check_status(node) != "passing" and node.registrar and node.registrar.running
+        assert health(node, dies) and health(node, turns_ill) == "passing"
+
+        token_file.write_text(make_token(node)["SecretID"])
+        wait_for(lambda: (found := heartbeat.read(state_dir)) and not found.trouble, "the registrar goes on", 15)
+        wait_for(lambda: health(node, turns_ill) == "critical", "the catalogue hears of it")
+        assert check_status(node) != "passing"
+        node.wait_served(dies, stays)  # which was made anew
+        node.docker.docker("exec", turns_ill, "/bin/busybox", "touch", "/www/health")
+        node.wait_served(dies, turns_ill, stays)
+        wait_for(lambda: check_status(node) == "passing", "all is as desired")
+        assert "alive" in heartbeat.examine(state_dir) and not heartbeat.read_dead(state_dir)
+    assert visitor.requests > 100 and not visitor.failures

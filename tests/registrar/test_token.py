@@ -1,15 +1,11 @@
 """A token that is replaced while the registrar runs, on a Consul that denies by default."""
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from lictor import errors
-from lictor.adapters import heartbeat as heartbeats
 
 from lab.consul import Consul
 from lab.daemon import wait_for
@@ -37,35 +33,6 @@ def run(docker: Docker, name: str) -> str:
     return docker.docker("run", "-d", "--name", name, "-p", "127.0.0.1::8080", "--label", "SERVICE_NAME=books",
                          "--label", "SERVICE_CHECK_HTTP=/health", "--label", "SERVICE_CHECK_INTERVAL=300ms",
                          "books-service:1.0")
-
-
-def test_a_token_is_replaced(consul: Consul, docker: Docker, start: Start, tmp_path: Path) -> None:
-    """The old one is deleted before the new file is there: all that happens meanwhile is told, and then made up for."""
-    old, token_file = make_token(consul), tmp_path / "token"
-    token_file.write_text(old["SecretID"])
-    containers = {name: run(docker, name) for name in ("stays", "dies", "turns-ill")}
-    registrar = start("--token-file", str(token_file))
-    wait_for(lambda: catalogue(consul) == dict.fromkeys(("stays", "dies", "turns-ill"), "passing"), "all pass")
-
-    delete_token(consul, old)
-    wait_for(lambda: "403" in heartbeat(tmp_path)["trouble"], "it says what is wrong")
-    docker.docker("kill", "dies")
-    docker.docker("exec", "turns-ill", "/bin/busybox", "rm", "/www/health")
-    run(docker, "new")
-    wait_for(lambda: heartbeat(tmp_path)["dead"] == [containers["dies"]], "it knows who is dead")
-    with pytest.raises(errors.Refused, match="in trouble: .*403"):  # by doctor; the check and status read the same
-        heartbeats.examine(str(tmp_path / "state"))
-    assert registrar.running
-    assert "dies" in catalogue(consul) and "new" not in catalogue(consul)
-
-    began = time.monotonic()
-    token_file.write_text(make_token(consul)["SecretID"])
-    wait_for(lambda: catalogue(consul) == {"stays": "passing", "turns-ill": "critical", "new": "passing"},
-             "the catalogue is right again")
-    wait_for(lambda: not heartbeat(tmp_path)["trouble"] and not heartbeat(tmp_path)["dead"], "it is well")
-    print(f"after {time.monotonic() - began:.1f} s")
-    docker.docker("rm", "-f", "stays")
-    wait_for(lambda: set(catalogue(consul)) == {"turns-ill", "new"}, "and stays so")
 
 
 @pytest.mark.parametrize("while_it_runs", [True, False], ids=["runs", "stopped"])
