@@ -17,6 +17,7 @@ from lictor.routing import peers, publish, route_store, templates
 from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Settings
 
+from lab.daemon import wait_for
 from lab.nginx import Nginx
 from support.backend import Backend
 from support.modes import in_both_modes
@@ -110,6 +111,22 @@ def test_only_a_trusted_proxy_is_believed_what_it_says_of_a_request(settings: Se
         key: SAID[given] for given in SAID if (key := given.lower().replace("_", "-")) in same}
     assert "proxy" not in got and got["x-real-ip"] == "127.0.0.1"
     assert ask("127.0.0.1", nginx.port, "/books", X_Forwarded_Proto="gopher")[1]["x-forwarded-proto"] == "http"
+
+
+@in_both_modes
+@pytest.mark.parametrize("given", ["", "x", "+", "+" * 9, "+" * 30])
+def test_a_request_that_goes_round_in_a_circle_is_ended(settings: Settings, nginx: Nginx, echo: int,
+                                                        given: str) -> None:
+    """Two services are each other's instances, as on two nodes: what is asked for comes back by the same path."""
+    put(settings, "books", echo, path="/books")
+    put(settings, "circle", nginx.port, path="/circle")
+    assert publish.publish(settings) == ["books", "circle"]
+    assert ask("127.0.0.1", nginx.port, "/circle", Lictor_Hops=given)[0] == 508
+    log, hops = os.path.join(nginx.folder, "access.log"), max(11 - given.count("+"), 1)
+    wait_for(lambda: text_of(log).count("GET /circle ") >= hops, "the outermost is logged last")
+    assert text_of(log).count("GET /circle ") == hops
+    status, got = ask("127.0.0.1", nginx.port, "/books", Lictor_Hops=given)
+    assert (status, got and got["lictor-hops"]) == ((508, None) if len(given) > 9 else (200, f"{given}+"))
 
 
 @in_both_modes
