@@ -93,6 +93,9 @@ def test_all_are_seen_in_one_request_with_what_docker_s_list_shows_of_them(
     started, _, paused = start(), shell("exit 3", 2), start(3, "green")
     docker.docker("create", "--name", "books-4", *OF_BOOKS, "-l", "lictor.number=4", "-l", "lictor.container=books-4",
                   "books-service:1.0")
+    docker.docker("run", "-d", "--name", "books-5", *OF_BOOKS, "-l", "lictor.number=5", "-l",
+                  "lictor.container=books-5", "--health-cmd", "false", "--health-start-period", "1h",
+                  "books-service:1.0")
     docker.docker("pause", paused.name)
     wait_for(lambda: engine.containers("books")[1].status == "exited", "it has ended")
     docker.docker("restart", "-t", "0", started.name)
@@ -101,7 +104,8 @@ def test_all_are_seen_in_one_request_with_what_docker_s_list_shows_of_them(
     listed = engine.containers()
     assert [(each.name, each.status, each.exit_code) for each in listed] == [
         ("books-1", "running", None), ("books-2", "exited", 3), ("books-4", "created", None),
-        ("books-green-3", "paused", None)]
+        ("books-5", "running", None), ("books-green-3", "paused", None)]
+    assert [each.health for each in listed] == ["", "", "", "starting", ""]
     for one, whole in zip(listed, exact, strict=True):
         created_at = float(int(whole.created_at))
         assert one == whole._replace(created_at=created_at, started_at=created_at if whole.started_at else 0.0)

@@ -137,7 +137,7 @@ def test_a_service_whose_one_key_changes_has_changed(key: str) -> None:
     now = versions({name: Key(2, b"x"), "services/books/instances": Key(2, b"x")}, "services/")
     for before in ({}, {name: Key(1, b"x")}, {name: Key(2, b"")}):  # the last one: of a Consul that was set up anew
         assert changed_services(versions(before, "services/"), now, "services/") == {"books"}
-    assert changed_services(now, now, "services/") == set()
+    assert changed_services(now, now, "services/") == set() and now.keys() == {name}
 
 
 @pytest.mark.parametrize(("change", "said"), [
