@@ -40,8 +40,9 @@ what must hold at the end: each service at its count, passing, and served by ngi
 temporary file or maintenance is left; `lictor plan` finds nothing to do. And over the whole time: no container was
 ended that we had not harmed, unless it was surplus, and none while it was paused; no traffic went where no instance
 ever was; no request failed but those that ran in a container at the moment when it was killed by force, as nginx's log
-and Docker's events prove, those that were sent to one until 5 s after it was paused, and those that found nginx itself
-dead by our hand. Resets of idle kept-alive connections are counted apart.
+and Docker's events prove, those that were sent to one until 5 s after it was paused (if nginx refused changes then,
+until 20 s after that), and those that found nginx itself dead by our hand. Resets of idle kept-alive connections are
+counted apart.
 
 exit code: 0 all is well; 1 a violation, or a failed request that nothing explains; 2 usage.
 

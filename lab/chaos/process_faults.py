@@ -187,7 +187,7 @@ def break_nginx_conf(world: World, chance: random.Random) -> Iterator[Doing]:
     main_conf = world.node.nginx.main_conf
     with open(main_conf, encoding="utf-8") as file:
         good = file.read()
-    hold_s = chance.uniform(5, 15)
+    began, hold_s = time.time(), chance.uniform(5, 15)
     try:
         files.write_atomic(main_conf, f"{good}chaos_is_no_directive on;\n")
         victim = choose(world, chance)
@@ -197,6 +197,7 @@ def break_nginx_conf(world: World, chance: random.Random) -> Iterator[Doing]:
                     victim.at)
     finally:
         files.write_atomic(main_conf, good)
+        world.nginx_refusing.append(Outage(began, time.time()))
 
 
 @contextmanager

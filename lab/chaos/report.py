@@ -19,7 +19,7 @@ def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, 
     events, deeds = list(world.events.events), list(world.deeds)
     log = list(evidence.accesses(os.path.join(world.node.nginx.folder, "access.log")))
     by_target = {each.target: each for each in log}
-    hurts = verdict.instants(deeds, events)
+    hurts = verdict.instants(deeds, events, world.nginx_refusing)
     failed = _failed(world)
     why = {each: verdict.explain(each, by_target.get(each.target), world.nginx_away, hurts, world.events.addresses)
            for each in failed}
@@ -101,7 +101,8 @@ def keep(world: World, found: dict[str, Any], folder: str) -> None:
             shutil.copytree(source, os.path.join(folder, name), dirs_exist_ok=True, ignore=_not_kept)
         elif os.path.exists(source):
             shutil.copy(source, folder)
-    written = {"found": found, "deeds": world.deeds, "nginx_away": world.nginx_away, "docker_away": world.docker_away,
+    written = {"found": found, "deeds": world.deeds, "nginx_away": world.nginx_away,
+               "nginx_refusing": world.nginx_refusing, "docker_away": world.docker_away,
                "events": world.events.events, "addresses": world.events.addresses,
                "failures": {service: each.failures for service, each in world.clients.items()}}
     with open(os.path.join(folder, "timeline.json"), "w", encoding="utf-8") as file:

@@ -33,7 +33,7 @@ class Address(NamedTuple):
 
 
 class Outage(NamedTuple):
-    """nginx was dead by our hand: from just before we killed it until it answered again."""
+    """By our hand nginx was dead or refused changes, or Docker was dead: from just before until it was undone."""
 
     began: float
     ended: float

@@ -15,6 +15,7 @@ PAUSED = "it was sent to a container that was paused at that instant"
 UNEXPLAINED = ""
 
 _AT_ONCE_S = 5.0  # from a decision without a drain to Docker's doing it, or to nginx's, on a loaded machine
+_NEXT_SWEEP_S = 20.0  # the timer's interval, and as long as above
 _CUT = ("ConnectionRefusedError", "ConnectionResetError", "BrokenPipeError", "RemoteDisconnected", "IncompleteRead")
 
 
@@ -142,12 +143,25 @@ def deaths(events: Sequence[Event], deeds: Sequence[Deed], docker_away: Sequence
             and not any(each.began <= life.ended <= each.ended for each in docker_away)]
 
 
-def instants(deeds: Iterable[Deed], events: Iterable[Event]) -> list[Deed]:
+def instants(deeds: Iterable[Deed], events: Iterable[Event], refusing: Iterable[Outage]) -> list[Deed]:
     """List the kills, each from the request until Docker saw its container dead; and the beginnings of the pauses, each
-    until nginx must have heard of it."""
+    until nginx must have heard of it. While nginx is `refusing` any change it hears nothing, and the next sweep after
+    that tells it."""
     died = {each.container: each.at for each in events if each.action == "die"}
-    ends = {"killed": lambda each: died.get(each.container, each.ended), "paused": lambda each: each.began + _AT_ONCE_S}
-    return [each._replace(ended=min(each.ended, ends[each.kind](each))) for each in deeds if each.kind in ends]
+    in_order = sorted(refusing)
+
+    def end(deed: Deed) -> float:
+        return died.get(deed.container, deed.ended) if deed.kind == "killed" else _heard_at(deed.began, in_order)
+
+    return [each._replace(ended=min(each.ended, end(each))) for each in deeds if each.kind in ("killed", "paused")]
+
+
+def _heard_at(began: float, refusing: Sequence[Outage]) -> float:
+    heard_at = began + _AT_ONCE_S
+    for each in refusing:
+        if each.began <= heard_at and each.ended >= began:
+            heard_at = max(heard_at, each.ended + _NEXT_SWEEP_S)
+    return heard_at
 
 
 def explain(failed: Failed, access: Access | None, outages: Sequence[Outage], hurts: Sequence[Deed],

@@ -42,7 +42,7 @@ _ACL: dict[str, Any] = {"enabled": True, "default_policy": "deny", "token_ttl": 
 
 
 class World:
-    """`deeds`, `nginx_away` and `docker_away` are what the verdict has to know of what we did."""
+    """`deeds`, `nginx_away`, `nginx_refusing` and `docker_away` are what the verdict has to know of what we did."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -64,6 +64,7 @@ class World:
         self.clients: dict[str, Client] = {}
         self.deeds: list[Deed] = []
         self.nginx_away: list[Outage] = []
+        self.nginx_refusing: list[Outage] = []
         self.docker_away: list[Outage] = []
         self.choosing = threading.Lock()
         self.hurt: set[str] = set()  # ids of the containers that we hurt, and that have not recovered

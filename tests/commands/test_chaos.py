@@ -145,7 +145,7 @@ def test_a_kill_explains_no_other_container_nor_moment(began: float, ended: floa
 
 
 def test_a_request_to_a_container_that_has_just_been_paused_is_explained() -> None:
-    hurts = verdict.instants([deed("paused", "a", 50, 90)], [])
+    hurts = verdict.instants([deed("paused", "a", 50, 90)], [], [])
 
     def explained(began: float, upstream: str) -> str:
         access = Access(began, began + 10, 499, (upstream,), "/x?1")
@@ -155,6 +155,15 @@ def test_a_request_to_a_container_that_has_just_been_paused_is_explained() -> No
     assert explained(49, "10.0.0.2:8080") == explained(54, "10.0.0.2:8080") == verdict.PAUSED
     assert explained(39, "10.0.0.2:8080") == explained(56, "10.0.0.2:8080") == verdict.UNEXPLAINED
     assert explained(51, "10.0.0.3:8080") == verdict.UNEXPLAINED
+
+
+@pytest.mark.parametrize(("refusing", "heard_at"), [
+    ([], 55), ([Outage(30, 49)], 55), ([Outage(56, 65)], 55), ([Outage(45, 51)], 71), ([Outage(54, 64)], 84),
+    ([Outage(45, 80)], 90), ([Outage(70, 75), Outage(45, 51)], 90)])
+def test_a_pause_is_heard_of_by_the_next_sweep_after_nginx_refused_changes(refusing: list[Outage],
+                                                                           heard_at: float) -> None:
+    paused = deed("paused", "a", 50, 90)
+    assert verdict.instants([paused], [], refusing) == [paused._replace(ended=heard_at)]
 
 
 def test_without_a_line_in_nginxs_log_a_kill_explains_nothing() -> None:
@@ -168,7 +177,8 @@ def test_an_address_given_anew_is_that_of_its_holder_at_the_time() -> None:
 
 
 def test_a_kill_lasts_until_docker_sees_the_container_dead() -> None:
-    kills = verdict.instants([deed("killed", "a", 50, 52), deed("stopped", "b", 50, 52)], [event(50.1, "a", "die")])
+    kills = verdict.instants([deed("killed", "a", 50, 52), deed("stopped", "b", 50, 52)], [event(50.1, "a", "die")],
+                             [Outage(49, 60)])
     assert kills == [deed("killed", "a", 50, 50.1)]
 
 
