@@ -103,6 +103,10 @@ def test_what_its_registrar_calls_paused_is_paused_on_other_nodes_too() -> None:
     ({}, {"health": "starting"}, "starting", "HEALTHCHECK's start period and retries"),
     ({}, {"health": "unhealthy"}, "unhealthy", "critical for 20 s"),
     ({}, {"health": "healthy"}, "unhealthy", "critical for 20 s"),
+    # where the HEALTHCHECK is the check, a registrar that is away makes nobody ill
+    ({"check": None}, {"health": "healthy"}, "failing", "Docker calls it healthy, and lictor-registrar does not"),
+    ({"check": None}, {"health": "unhealthy"}, "unhealthy", "critical for 20 s"),
+    ({"check": None}, {"health": ""}, "unhealthy", "critical for 20 s"),
     ({}, {"status": "restarting"}, "restarting", "Docker restarts it by itself"),
     # the time that a check may take until it passes
     ({"check": {"http": "/", "start": "2h"}}, {"is_new": True}, "starting", "check.start, 7200 s"),

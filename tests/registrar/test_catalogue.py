@@ -1,6 +1,8 @@
 """Registrations with a real agent, as the registrar makes them."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -56,3 +58,29 @@ def test_what_others_registered_with_the_agent_keeps_no_container_from_it(
     services = client.local_services()
     assert services.keys() == {"books", "taken", *(f"junk-{number}" for number in range(20))}
     assert not services["taken"]["Meta"]
+
+
+class RenamedAgent:
+    """Our client of an agent that has another name each time that it is asked."""
+
+    def __init__(self) -> None:
+        self.names, self.asked = iter(["vm1", "vm2"]), list[str]()
+
+    def agent(self) -> Any:
+        return SimpleNamespace(name=next(self.names))
+
+    def node_checks(self, node: str) -> dict[str, Any]:
+        self.asked.append(node)
+        return {}
+
+    def node_services(self, node: str) -> list[dict[str, Any]]:
+        self.asked.append(node)
+        return []
+
+
+def test_after_the_node_was_renamed_the_catalogue_is_asked_by_its_new_name() -> None:
+    agent: Any = RenamedAgent()
+    catalogue = Catalogue(agent, keep_failed=False, token="")
+    for _ in range(2):
+        catalogue._unsettled({}, {}, {}, diff.Rules("E1"))
+    assert agent.asked == ["vm1", "vm1", "vm2", "vm2"]

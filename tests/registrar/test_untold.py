@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lictor import errors
+from lictor.adapters import heartbeat
 from lictor.registrar.loop import Registrar
 
 
@@ -42,3 +43,9 @@ def test_at_the_start_its_registration_stays_and_is_not_a_dead_ones(tmp_path: Pa
         registrar._compare()
     assert set(rules[0].untold) == {"c1"} and registrar.dead == {"c2"}
     assert "Docker does not tell of it" in registrar.uninspected["c1"].reason
+
+    def hang() -> None:
+        raise errors.Unavailable("docker: list: not done within 10 s")
+
+    registrar._attempt(hang)
+    assert heartbeat.read_dead(str(tmp_path)) == {"c2"}  # and no peer, until Docker tells otherwise

@@ -127,7 +127,9 @@ def explain(member: Member, observation: Observation) -> str:
     docker_name = member.container.id[:12] if observation.scheduler else member.name
     causes = {
         "starting": f"{starting}. It has time for that: {patience}",
-        "failing": f"its check is critical for less than heal.grace, {spec.heal.grace:g} s{seen}",
+        "failing": f"Docker calls it healthy, and lictor-registrar does not report that{seen}"
+                   if _is_well_for_docker(member.container, observation) else
+                   f"its check is critical for less than heal.grace, {spec.heal.grace:g} s{seen}",
         "unhealthy": f"its check is critical for {observation.now - member.critical_since:.0f} s{seen}",
         "paused": f"it gets no traffic, and is left alone until `docker unpause {docker_name}`",
         "restarting": "Docker restarts it by itself",
@@ -214,9 +216,16 @@ def _judge(container: Container, observation: Observation) -> tuple[str, float]:
     starts_until = _starts_until(container, observation)
     if observation.now < starts_until and not _has_passed(container, observation):
         return "starting", starts_until
+    if _is_well_for_docker(container, observation):
+        return "failing", observation.now + observation.spec.heal.grace
     trusted_since = observation.since(_trusted_since(observation))
     judged_at = max(_critical_since(container, observation), trusted_since) + observation.spec.heal.grace
     return ("unhealthy" if observation.now >= judged_at else "failing"), judged_at
+
+
+def _is_well_for_docker(container: Container, observation: Observation) -> bool:
+    """Tell whether the HEALTHCHECK, which is its check, passes: then its registrar has not reported that for long."""
+    return container.health == "healthy" and observation.spec.check is None
 
 
 def _has_passed(container: Container, observation: Observation) -> bool:

@@ -101,8 +101,8 @@ class Registrar:
                 self._attempt(functools.partial(self._heed, messages))
 
     def _attempt(self, step: Callable[[], None]) -> None:
-        """Run one step; a failure is logged once, and the next comparison tries again."""
-        self.dead = set()
+        """Run one step; a failure is logged once, and the next comparison tries again. Until Docker tells otherwise, a
+        dead container stays dead."""
         try:
             step()
             trouble = ""
