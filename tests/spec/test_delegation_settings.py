@@ -77,7 +77,12 @@ def test_jenkins_is_where_its_url_is() -> None:
     ("[command]\nscale = ['a', '{replicas}', '{{name}}']", "command.scale does not hold {name}"),
     *((f"[command]\nscale = ['a', '{word}', '{{replicas}}']",
        f"command.services is missing; it must list the services' names, as scale holds '{word}': who names services")
-      for word in ("/etc/{name}", "{name}.yml", "-e@vars/{name}.json", "http://{name}/")),
+      for word in ("/etc/{name}", "{name}.yml", "-e@vars/{name}.json", "http://{name}/", "@{name}", "-e@{name}",
+                   "{name}-scale.yml", "--file={name}_x.json", "x={name}.yml")),
+    *((f"[command]\nscale = ['a', '{word}', '{{name}}', '{{replicas}}']",
+       f"command.scale holds '{word}'; {{image}} must not stand in a file's name")
+      for word in ("/srv/{image}.yml", "./{image}", "{image}.yml", "@{image}", "--vars=/etc/x/{image}", "-e@{image}",
+                   "~/{image}", "@/srv/{image}", "{image}-vars.json")),
     ("[command]\nscale = ['{name}', '{replicas}']", "command.scale begins with '{name}'; the program itself must not"),
     (f"{COMMAND}redeploy = ['a']", "command.redeploy does not hold {name}"),
     (f"{COMMAND}redeploy = ['a', '{{name}}', '{{number}}']", "command.redeploy: '{number}' is no placeholder; this "
@@ -155,3 +160,10 @@ def test_what_a_container_is_made_from_is_refused_by_name_where_lictor_makes_non
     with pytest.raises(errors.Refused, match=f"^books.yml: {next(iter(given))} is for containers that lictor makes; it "
                                              f"must not be given with the engine {engine}"):
         service_spec.parse_spec({"name": "books", "engine": engine, **given}, "books.yml")
+
+
+@pytest.mark.parametrize("word", ["registry.example.com/{image}", "--image={image}", "image={image}:{color}",
+                                  "docker update r/{image} x; ls /srv", "/srv/deploy {image}", "{image}"])
+def test_an_image_that_is_no_file_s_name_may_stand_anywhere(word: str) -> None:
+    given = parsed(f"[command]\nscale = ['a', '{word}', '{{name}}', '{{replicas}}']").command
+    assert given and given.scale[1] == word

@@ -19,6 +19,8 @@ Url = Annotated[str, msgspec.Meta(description="http://HOST or https://HOST, with
 
 _IDEMPOTENT = ("GET", "PUT", "DELETE")
 _HEADER = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+# A word that is a file's name in part: @NAME, /FOLDER/NAME, or NAME.yml.
+_FILE = r"@\{PLACEHOLDER\}|(?:^|=)@?[/.~][^=\s]*\{PLACEHOLDER\}|\{PLACEHOLDER\}[\w-]*\.\w"
 _LINE = "[ -~]*"
 _OWN_HEADERS = ("host", "connection", "content-length", "content-type", "transfer-encoding")
 _SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie")
@@ -43,9 +45,13 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
                 raise ValueError(f"{key} begins with {argv[0]!r}; the program itself must not be a template: a "
                                  "service's name would choose what is run")
             for word in argv:
-                if not self.services and "name" in placeholders.find_used(word) and ("/" in word or "{name}." in word):
+                if not self.services and (re.search(_FILE.replace("PLACEHOLDER", "name"), word)
+                                          or "name" in placeholders.find_used(word) and "/" in word):
                     raise ValueError(f"services is missing; it must list the services' names, as {key} holds {word!r}: "
                                      "who names services would choose the file")
+                if re.search(_FILE.replace("PLACEHOLDER", "image"), word):
+                    raise ValueError(f"{key} holds {word!r}; {{image}} must not stand in a file's name: who writes the "
+                                     "key of an image would choose the file")
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
