@@ -259,6 +259,15 @@ def test_what_no_node_gives_orders_for_is_told_of(consul: Consul, call: script.C
         f"{engine}: nobody acts: no node with lictor" for engine in ("command", "swarm", "webhook")]
     told = consul.get("lictor/acts/node-1")
     assert json.loads(told or "") == {"swarm": False, "command": False, "webhook": False}
+    lost = {"Node": "lost", "Address": "10.0.0.9", "Service": {"Service": "lictor"},
+            "Check": {"CheckID": "serfHealth", "Name": "x", "Status": "critical"}}
+    consul.request("PUT", "/v1/catalog/register", lost)
+    consul.put("lictor/acts/lost", '{"command": true, "webhook": false, "swarm": false}')
+    summary = survey.look(call)
+    assert "command: on hold: node lost does not answer" in summary.pending and len(summary.problems) == 2
+    rows = {row.name: row for row in status_report.read_status(Context(call.settings, Client.connect(), "node-1"))}
+    assert rows["command"].says == "on hold: node lost does not answer" and not rows["command"].nobody
+    consul.request("PUT", "/v1/catalog/deregister", {"Node": "lost"})
     consul.put("services/webhook/removed", "")  # there is no instance: nobody has to do anything
     given = call._replace(settings=call.settings._replace(command=Command(("/bin/true", "{name}", "{replicas}"))))
     assert [each.partition(":")[0] for each in survey.look(given).problems] == ["swarm"]

@@ -40,6 +40,24 @@ def test_nobody_acts_for_a_service_whose_node_is_not_there(
     assert text.startswith(said) and bool(text) == bool(said)
 
 
+@pytest.mark.parametrize(("engine", "node", "acts", "alive", "said"), [
+    ("command", "", {"a": {"command": True}, "b": {"command": False}, "c": {"command": False}}, "bc",
+     "on hold: node a does not answer"),
+    ("swarm", "", {"a": {"swarm": True}, "b": {"swarm": True}, "c": {"swarm": False}}, "c",
+     "on hold: nodes a, b do not answer"),
+    ("swarm", "", {"a": {"swarm": True}, "b": {"swarm": True}, "c": {"swarm": False}}, "bc", ""),
+    ("command", "", {"a": {"command": True}, "b": {"command": False}}, "bc", ""),  # c may act: it told nothing
+    ("command", "", {each: {"command": False} for each in "abc"}, "bc", ""),  # nobody acts, which is said instead
+    ("command", "", {"a": {"command": True}}, "", ""),  # the token may not see nodes
+    ("docker", "a", {}, "bc", "on hold: node a does not answer"), ("docker", "b", {}, "bc", ""),
+    ("none", "", {}, "bc", ""),
+])
+def test_no_node_answers_that_may_act(engine: str, node: str, acts: actors.Acts, alive: str, said: str) -> None:
+    service = Desired("books", Spec(name="books", engine=engine, node=node, image="books:1"), {}, 1, "", "", "", False,
+                      ())
+    assert responsibility.describe_no_answer(service, frozenset("abc"), acts, frozenset(alive)) == said
+
+
 @pytest.mark.parametrize(("engine", "lictor_nodes", "acts", "said"), [
     ("command", ["a", "b"], {"a": {"command": False}, "b": {"command": False}},
      "nobody acts: no node with lictor (a, b) has [command] in its settings. Nothing is started, healed or removed "

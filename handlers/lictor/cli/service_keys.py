@@ -124,12 +124,10 @@ def _outlook(client: Client, service: Existing) -> str:
 
 
 def _wait_ahead(client: Client, service: Existing) -> str:
-    spec = service.desired.spec
     if service.desired.why_held:
         return f"; but on hold: {service.desired.why_held}"
-    alive = client.alive_nodes()  # without the right to see nodes, it is empty
-    is_lost = spec and alive and spec.node not in ("", *alive)
-    return f"; but on hold: node {spec.node} does not answer" if spec and is_lost else ""
+    no_answer = responsibility.read_no_answer(client, service.desired)
+    return f"; but {no_answer}" if no_answer else ""
 
 
 def require_actor(client: Client, service: Existing) -> None:

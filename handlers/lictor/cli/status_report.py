@@ -49,7 +49,7 @@ class _Facts(NamedTuple):
     receiving: list[model.Instance]  # those of them that may receive traffic
     images: set[str]
     nginx_nodes: list[str]
-    alive: frozenset[str]  # the nodes that Consul sees; empty without the right to see nodes
+    no_answer: str  # that no node answers which may act for it; usually ""
     why_nobody: str  # why no node acts for it; "": one does, or may
 
 
@@ -73,9 +73,10 @@ def read_status(context: Context) -> list[Status]:
         if service.removed and not (instances and service.spec and service.spec.engine != "none"):
             return None
         why_nobody = responsibility.describe_nobody(service, instances, nodes, lictor_nodes, acts)
+        no_answer = responsibility.describe_no_answer(service, lictor_nodes, acts, alive)
         receiving = [group[0] for group in groups if all(map(_may_receive, group))]
         return _status(_Facts(service, state, instances, receiving, {each.image for each in instances} - {""},
-                              nginx_nodes.get(name, []), alive, why_nobody))
+                              nginx_nodes.get(name, []), no_answer, why_nobody))
 
     rows = []
     for name in names:
@@ -131,7 +132,8 @@ def _summary(facts: _Facts) -> str:
 
 def _obstacle(facts: _Facts, spec: Spec) -> str:
     is_lost = any(each.node == spec.node and not each.node_alive for each in facts.instances)
-    return find_obstacle(facts.state) or (f"on hold: node {spec.node} does not answer" if is_lost else "")
+    return find_obstacle(facts.state) or (f"on hold: node {spec.node} does not answer" if is_lost else
+                                          "" if spec.node else facts.no_answer)
 
 
 def _release(facts: _Facts, spec: Spec, now_s: float) -> str:
@@ -152,8 +154,8 @@ def _deviation(facts: _Facts, spec: Spec) -> str:
     desired = facts.desired
     if spec.port is None:
         return f"unknown: it has no port, so it is not in the catalogue. See `lictor plan {desired.name}` on its node"
-    if not facts.instances and facts.alive and spec.node not in ("", *facts.alive):
-        return f"on hold: node {spec.node} does not answer"
+    if facts.no_answer and not facts.instances:
+        return facts.no_answer
     if facts.images - {spec.image}:
         return f"converging: {', '.join(sorted(facts.images))} runs, {spec.image} is desired"
     if not len(facts.receiving) == desired.replicas == len(facts.instances):

@@ -77,9 +77,11 @@ def look(call: script.Call) -> timer.Summary:
     trouble += _registrar_trouble(settings, is_needed=bool(own)) + _in_parts(settings, context)
     todo = [name for name, reading in own.items() if _needs_work(reading)]
     observations = {name: reading.observation for name, reading in readings.items()}
+    orphaned, waiting = _orphaned(context, catalogue, observations, own)
     problems = [*(f"{name}: {text}" for name, text in broken.items()), *_problems(context, observations, own),
-                *_orphaned(context, catalogue, observations, own)]
-    return timer.Summary(time.time(), "", len(own), todo, problems, _pending(context, observations, own), trouble)
+                *orphaned]
+    pending = [*_pending(context, observations, own), *waiting]
+    return timer.Summary(time.time(), "", len(own), todo, problems, pending, trouble)
 
 
 def _in_parts(settings: Settings, context: Context) -> list[str]:
@@ -98,19 +100,27 @@ def _logged_once(settings: Settings, outcome: str, texts: list[str]) -> list[str
 
 
 def _orphaned(context: Context, catalogue: Catalogue, observations: Mapping[str, Observation],
-              own: Iterable[str]) -> list[str]:
-    """Explain for which services no node acts. Consul is asked for its nodes, and for what they told, only if need be.
+              own: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Explain for which services no node acts, and for which schedulers' services none of those answers that may.
+
+    Consul is asked for its nodes, and for what they told, only if need be.
 
     A removed service without an instance needs nobody.
     """
-    lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
+    client, lictor_nodes = context.client, responsibility.name_nodes(catalogue.entries.get("lictor", []))
     doubtful = [each for name, each in observations.items() if (each.instances or not each.desired.removed) and not (
         each.scheduler.takes_orders if each.scheduler else name in own or each.spec.node in lictor_nodes)]
-    nodes = context.client.nodes() if any(each.spec.node for each in doubtful) else frozenset()
-    acts = actors.read(context.client) if any(each.scheduler for each in doubtful) else {}
-    texts = {each.desired.name: responsibility.describe_nobody(each.desired, each.instances, nodes, lictor_nodes, acts)
-             for each in doubtful}
-    return [f"{name}: {text}" for name, text in texts.items() if text]
+    scheduled = [each for each in doubtful if each.scheduler]
+    nodes = client.nodes() if any(each.spec.node for each in doubtful) else frozenset()
+    acts, alive = (actors.read(client), client.alive_nodes()) if scheduled else ({}, frozenset())
+    return _named((each.desired.name, responsibility.describe_nobody(
+        each.desired, each.instances, nodes, lictor_nodes, acts)) for each in doubtful), _named(
+        (each.desired.name, responsibility.describe_no_answer(each.desired, lictor_nodes, acts, alive))
+        for each in scheduled)
+
+
+def _named(texts: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{name}: {text}" for name, text in texts if text]
 
 
 def _attempt(failed: str, step: Callable[[], object]) -> list[str]:

@@ -95,6 +95,28 @@ def read_nobody(client: Client, service: Desired, instances: Iterable[model.Inst
     return describe_nobody(service, instances, nodes, name_nodes(client.health("lictor")), acts)
 
 
+def describe_no_answer(service: Desired, lictor_nodes: frozenset[str], acts: actors.Acts,
+                       alive: frozenset[str]) -> str:
+    """Explain that none of the nodes answers which may act for a service; usually "", also if `alive` is empty: the
+    token may not see nodes."""
+    spec = service.spec
+    if spec is None or not alive:
+        return ""
+    may_act = {node for node in lictor_nodes if acts.get(node, {}).get(spec.engine, True)} if (
+        spec.engine in SCHEDULERS) else {spec.node} - {""}
+    if not may_act or may_act & alive:
+        return ""
+    named = ", ".join(sorted(may_act)[:_SHOWN_NODES])
+    return f"on hold: node{'s' if len(may_act) > 1 else ''} {named} do{'' if len(may_act) > 1 else 'es'} not answer"
+
+
+def read_no_answer(client: Client, service: Desired) -> str:
+    """Ask Consul, and explain that no node answers which may act, as `describe_no_answer` does."""
+    if not service.spec or service.spec.engine not in SCHEDULERS:
+        return describe_no_answer(service, frozenset(), {}, client.alive_nodes())
+    return describe_no_answer(service, name_nodes(client.health("lictor")), actors.read(client), client.alive_nodes())
+
+
 def name_nodes(entries: Iterable[dict[str, Any]]) -> frozenset[str]:
     """Name the nodes of a service's entries, as those of the service `lictor` of its own nodes."""
     return frozenset(entry["Node"]["Node"] for entry in entries)
