@@ -88,6 +88,25 @@ def test_a_tree_is_compared_by_real_paths(tmp_path: Path, setting: str, listed: 
     assert (refusals({setting: [f"{tmp_path}{listed}"]}, **keys) == []) == allowed
 
 
+@pytest.mark.parametrize(("mounts", "given", "allowed"), [
+    (["/env/shop"], "/env/shop/books", False), (["/env/shop:ro"], "/env/shop/books", True),
+    (["/env/shop/"], "/env/shop/books", False), (["/env/alias"], "/env/shop/books", False),
+    (["/env/shop"], "/env/alias/books", False), (["/env"], "/env/shop/books", False),
+    (["/env/sho"], "/env/shop/books", True), (["/env/shop"], "/env/listed/books", True),
+    (["/env/listed"], "/env/listed/books", True),  # listed by its very path
+])
+@pytest.mark.parametrize("setting", ["env_files", "projects"])
+def test_what_a_container_may_write_is_in_no_tree(tmp_path: Path, setting: str, mounts: list[str], given: str,
+                                                  allowed: bool) -> None:
+    for folder in ("env/shop/books", "env/listed/books"):
+        (tmp_path / folder).mkdir(parents=True)
+    os.symlink("shop", tmp_path / "env/alias")
+    path = f"{tmp_path}{given}"
+    keys: dict[str, Any] = {"env_file": path} if setting == "env_files" else {"project": {"folder": path}}
+    listed = [f"{tmp_path}/env/*", f"{tmp_path}/env/listed/books"]
+    assert (refusals({setting: listed, "mounts": [f"{tmp_path}{each}" for each in mounts]}, **keys) == []) == allowed
+
+
 @pytest.mark.parametrize(("setting", "listed", "keys", "allowed"), [
     ("networks", ["*", "host"], {"networks": ["host"]}, True), ("networks", ["h*"], {"networks": ["host"]}, False),
     ("networks", ["shop-*"], {"networks": ["shop-db"]}, True), ("networks", ["shop-*"], {"networks": ["db"]}, False),
@@ -107,9 +126,16 @@ def test_names_are_patterns_but_the_host_s_networks_are_not(
     ({"mounts": ["/srv/*"]}, "allow.mounts holds '/srv/*'; it must hold whole paths"),
     ({"projects": ["/srv/*/x"]}, "allow.projects holds '/srv/*/x'; it must hold whole paths, or /FOLDER/*"),
     ({"mounts": "/srv"}, "allow.mounts is '/srv'; it must be a list of strings"),
+    *(({"mounts": mounts}, "allow.mounts holds '/srv/a/b', which is in '/srv/a': a container that writes there")
+      for mounts in (["/srv/a", "/srv/a/b"], ["/srv/a/b:ro", "/srv/a/"], ["/srv/x/../a", "/srv/a/b/:ro"])),
     ({"mount": []}, "unknown key allow.mount; known are mounts, env_files, projects, networks, services"),
 ])
 def test_a_bound_that_says_nothing_clear_is_refused(given: dict[str, Any], line: str) -> None:
     with pytest.raises(errors.Refused) as refused:
         parse_settings({"allow": given}, "lictor.toml")
     assert line in str(refused.value)
+
+
+@pytest.mark.parametrize("mounts", [["/srv/a:ro", "/srv/a/b"], ["/srv/a", "/srv/ab"], ["/", "/srv"], ["/a", "/a:ro"]])
+def test_mounts_that_are_no_container_s_to_replace_stand_beside_each_other(mounts: list[str]) -> None:
+    assert refusals({"mounts": mounts}, volumes=[f"{mounts[-1].removesuffix(':ro')}:/x:ro"]) == []

@@ -35,6 +35,16 @@ class Allow(NamedTuple):
                 if "*" in (path if key == "mounts" else path.removesuffix("/*")):
                     raise ValueError(f"{key} holds {path!r}; it must hold whole paths"
                                      f"{'' if key == 'mounts' else ', or /FOLDER/* for all that is below it'}")
+        for path in map(_bare, self.mounts):
+            for folder in self.writable:
+                if folder and path.startswith(f"{folder}/"):
+                    raise ValueError(f"mounts holds {path!r}, which is in {folder!r}: a container that writes there "
+                                     f"could put a link in its place; list one of them, or {folder}:ro")
+
+    @property
+    def writable(self) -> list[str]:
+        """The folders of the host in which a container may write, without a slash at their end."""
+        return [_bare(path) for path in self.mounts if not path.endswith(":ro")]
 
 
 def refusals(spec: "Spec", allow: Allow, where: str, devices: Mapping[str, str] = {},
@@ -47,7 +57,7 @@ def refusals(spec: "Spec", allow: Allow, where: str, devices: Mapping[str, str] 
     """
     return [f"{key} is {given[:200]!r}; this node does not allow it: list {needed[:200]!r} in {setting} of [allow] in "
             f"{where}" for key, given, setting, needed in _asked(spec, devices)
-            if not _is_allowed(setting, needed, getattr(allow, setting), resolve)]
+            if not _is_allowed(setting, needed, allow, resolve)]
 
 
 def require(spec: "Spec", allow: Allow, where: str, devices: Mapping[str, str] = {}) -> None:
@@ -81,7 +91,12 @@ def _asked(spec: "Spec", devices: Mapping[str, str]) -> Iterator[tuple[str, str,
         yield "networks", network, "networks", network
 
 
-def _is_allowed(setting: str, needed: str, allowed: Iterable[str], resolve: Callable[[str], str]) -> bool:
+def _bare(mount: str) -> str:
+    return os.path.normpath(mount.removesuffix(":ro")).rstrip("/")
+
+
+def _is_allowed(setting: str, needed: str, allow: Allow, resolve: Callable[[str], str]) -> bool:
+    allowed: tuple[str, ...] = getattr(allow, setting)
     if setting == "networks" and _OF_THE_HOST.fullmatch(needed):
         return needed in allowed
     if setting in ("networks", "services"):
@@ -92,7 +107,9 @@ def _is_allowed(setting: str, needed: str, allowed: Iterable[str], resolve: Call
         path = resolve(needed)  # a symbolic link is no way out of a tree
     except ValueError:  # no path at all: a null byte, or half a character
         return False
-    return any(path.startswith(resolve(pattern.removesuffix("/*") or "/").rstrip("/") + "/")
+    # What a container may write is no operator's word, unless it is listed by its very path.
+    is_containers = any(f"{path}/".startswith(f"{resolve(folder or '/').rstrip('/')}/") for folder in allow.writable)
+    return any(not is_containers and path.startswith(resolve(pattern.removesuffix("/*") or "/").rstrip("/") + "/")
                if pattern.endswith("/*") else path == resolve(pattern) for pattern in allowed)
 
 
