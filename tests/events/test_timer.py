@@ -1,6 +1,7 @@
 """The timer: what the check says, what a sweep costs, and what must not stop it."""
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -338,6 +339,26 @@ def test_what_people_took_out_of_traffic_is_called_so(consul: Consul, call: scri
         Client.connect().set_maintenance(service_id, reason)
     [row] = status_report.read_status(Context(call.settings, Client.connect(), "node-1"))
     assert row.says.startswith(says) and "by hand" not in row.says
+
+
+@pytest.mark.parametrize(("spec", "begin"), [
+    ({"replicas": {"initial": 2}}, "converging: spec's initial count is 2"),
+    ({"engine": "none", "image": "", "node": ""}, "only routed: no instance passes")])
+def test_status_quotes_the_check_that_fails(consul: Consul, call: script.Call, spec: dict[str, Any],
+                                            begin: str) -> None:
+    put(consul, "books", **spec)
+    client = Client.connect()
+
+    def says(text: str) -> bool:
+        return status_report.read_status(Context(call.settings, client, "node-1"))[0].says == text
+
+    for number, words in enumerate(["HTTP GET http://x/health: 404 Not Found\nbody", "b"], start=1):
+        consul.register({"Name": "books", "ID": f"books-{number}", "Port": 80, "Meta": {"lictor-container": words},
+                         "Check": {"TTL": "1h", "Status": "passing"}})
+        client.update_ttl(f"service:books-{number}", "critical", words)
+        more = ", and 1 more are" if number == 2 else ""
+        said = f"{begin}. books-1 on node-1 is critical{more}: HTTP GET http://x/health: 404 Not Found"
+        wait_for(functools.partial(says, said), "the catalogue knows")
 
 
 @pytest.mark.parametrize(("images", "says"), [

@@ -126,7 +126,7 @@ def _summary(facts: _Facts) -> str:
         return "refused"
     obstacle = _obstacle(facts, spec)
     if obstacle or spec.engine == "none":
-        return obstacle or ("only routed" if facts.receiving else "only routed: no instance passes")
+        return obstacle or ("only routed" if facts.receiving else "only routed: no instance passes") + _evidence(facts)
     return _release(facts, spec, time.time()) or _deviation(facts, spec) or "as desired"
 
 
@@ -146,7 +146,7 @@ def _release(facts: _Facts, spec: Spec, now_s: float) -> str:
         return f"release of {spec.image} failed: {failure}"
     if rollout is None or rollout.release != release:
         return ""
-    return f"releasing {spec.image} for {max(now_s - rollout.began_at, 0):.0f} s"
+    return f"releasing {spec.image} for {max(now_s - rollout.began_at, 0):.0f} s{_evidence(facts)}"
 
 
 def _deviation(facts: _Facts, spec: Spec) -> str:
@@ -159,10 +159,20 @@ def _deviation(facts: _Facts, spec: Spec) -> str:
     if facts.images - {spec.image}:
         return f"converging: {', '.join(sorted(facts.images))} runs, {spec.image} is desired"
     if not len(facts.receiving) == desired.replicas == len(facts.instances):
-        return backoff.trouble(facts.state) or _withheld(facts.instances) or f"converging: {desired.why_replicas}"
+        return backoff.trouble(facts.state) or _withheld(facts.instances) or (
+            f"converging: {desired.why_replicas}{_evidence(facts)}")
     if spec.route and facts.receiving and not facts.nginx_nodes:
         return "no nginx serves it"
     return model.describe_mixed_images(facts.instances)
+
+
+def _evidence(facts: _Facts) -> str:
+    """Quote the check of an instance that fails, to be put behind a summary; usually ""."""
+    critical = [each for each in facts.instances if each.status == "critical" and each.maintenance is None]
+    if not critical:
+        return ""
+    first, more = critical[0], f", and {len(critical) - 1} more are" if len(critical) > 1 else ""
+    return f". {one_line(first.service_id)} on {first.node} is critical{more}{first.output and f': {first.output}'}"
 
 
 def _withheld(instances: list[model.Instance]) -> str:
