@@ -154,10 +154,14 @@ def test_status_shows_what_is_refused(lictor: Command, consul: Consul) -> None:
     consul.put("services/books/replicas", "many")
     consul.put("services/bad name/replicas", "1")
     consul.put("services/books/colour", "1")
+    consul.put("services/carts/spec", json.dumps({**BOOKS, "name": "carts", "node": "n", "heal": {"per": "0s"}}))
+    consul.put("services/yaml/spec", "name: yaml")
     consul.put("services/mails/replicas", "1")
     text = lictor("status").stdout
     for line in ("refused: services/books/replicas: is 'many'; it must be a whole number within 0..5",
                  "not read: 'services/bad name/replicas': 'bad name' is no service's name; it must be 1 to 63 of a-z",
+                 "refused: services/carts/spec: heal.per is 0s; it must be within 1s..24h",
+                 "refused: services/yaml/spec: is no JSON (JSON is malformed: ",
                  "not read: 'services/books/colour': not lictor's. It reads services/NAME/KEY",
                  "refused: services/mails/spec: is missing; use `lictor apply FILE`"):
         assert line in text
