@@ -1,10 +1,14 @@
 """The states of services in a real Consul: absent, damaged, and changed by another writer."""
 
+import time
+from pathlib import Path
+
 import pytest
 
 from lictor import errors
 from lictor.adapters.consul.client import Client
 from lictor.planner.service_state import Breaker, State
+from lictor.reconcile.other_clocks import OtherClocks
 from lictor.reconcile.state_store import StateStore, Stored
 
 from lab.consul import Consul
@@ -46,3 +50,29 @@ def test_all_states_are_read_at_once_by_service(client: Client) -> None:
     for name in ("books", "carts"):
         store.write(name, OPEN, 0)
     assert {name: stored.state for name, stored in store.read_all().items()} == {"books": OPEN, "carts": OPEN}
+
+
+@pytest.mark.parametrize("skew_s", [0.0, -3 * 3600.0, 7200.0, 10 * 365 * 86_400.0])
+def test_times_of_a_node_with_another_clock_are_read_by_this_ones(client: Client, tmp_path: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch,
+                                                                  skew_s: float) -> None:
+    """Each write is told from the look before by Consul's own index; the two nodes write in turn."""
+    now, stores = time.time(), dict[str, StateStore]()
+    for node in ("node-1", "node-2"):
+        (tmp_path / node).mkdir()
+        stores[node] = StateStore(client, clocks=OtherClocks(str(tmp_path / node), node))
+
+    def at(node: str) -> float:
+        monkeypatch.setattr("time.time", lambda: now + (skew_s if node == "node-2" else 0.0))
+        return time.time()
+
+    at("node-1")
+    stores["node-1"].write("books", OPEN, 0)
+    stores["node-1"].read_all()
+    stores["node-1"].write("carts", State(breaker=Breaker(at("node-1") - 60, "x")), 0)
+    for node in ("node-2", "node-1", "node-2", "node-1"):
+        began_at = at(node) - 60
+        state, index = stores[node].read_all()["carts"]
+        assert state.breaker and abs(state.breaker.opened_at - began_at) < 10
+        assert stores[node].read("carts").state == state
+        stores[node].write("carts", state, index)
