@@ -1,5 +1,6 @@
 """What the user's own configuration answers, from its text alone."""
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from lictor import errors
 from lictor.adapters import docker
+from lictor.cli.setup import nginx_tests
 from lictor.routing import conf_parser, user_servers
 from lictor.spec.settings import Nginx
 
@@ -221,6 +224,25 @@ def test_a_path_before_which_a_server_of_the_users_answers(nginx: Nginx, servers
     why = user_servers.explain_clash(user_servers.read(nginx).servers, given, [])
     assert why.startswith("path /books is answered by re") is is_clash, why
     assert user_servers.explain_clash(user_servers.read(nginx).servers, {**given, "host": "a.example.com"}, []) == ""
+
+
+@pytest.mark.parametrize(("servers", "asks"), [
+    ("server { include OWN/locations/*.conf; }", True), ("server { include OWN/loc*/books.conf; }", True),
+    ("server { location / { include OWN/locations/*.conf; } }", True), ("server { include sites/inner; }", True),
+    ("server { location /x { proxy_pass http://lictor_books; } }", True), ("server { listen 81; }", False),
+    ("server { listen 81; } server { if ($x) { set $y 1; } include lictor/locations/*.conf; }", True),
+    ("server { include OWN/lictor.conf; }", False), ("# server { include OWN/locations/*.conf; }", False),
+])
+def test_a_location_without_a_host_is_asked_by_who_includes_it(nginx: Nginx, tmp_path: Path, servers: str,
+                                                               asks: bool) -> None:
+    (tmp_path / "sites" / "inner").write_text(f"include {nginx.conf_dir}/locations/*.conf;")
+    write(nginx, servers.replace("OWN", nginx.conf_dir))
+    found = user_servers.read(nginx)
+    assert not found.unread and any(each.asks_lictors for each in found.servers) is asks
+    refused = found.servers and not asks
+    with pytest.raises(errors.Refused, match="nobody is asked for books") if refused else contextlib.nullcontext():
+        nginx_tests._servers(nginx, ["books"])
+    nginx_tests._servers(nginx, [])
 
 
 @pytest.mark.parametrize("text", ["a", "a {", "}", "a }", "a { b }", '"', "a ${b;"])

@@ -40,6 +40,7 @@ class Server(NamedTuple):
     locations: list[Directive]
     has_lictors: bool  # it includes the locations of services without a host
     redirects: list[Directive]  # outside of any location, and so before all of them
+    asks_lictors: bool  # somewhere in it are such locations, or an upstream of lictor's
     place: str
 
 
@@ -185,12 +186,20 @@ class _Reader:
 def _server(server: Directive, settings: Nginx | None = None) -> Server:
     listens = [(listener, each.arguments) for each in server.find("listen") for listener in _listeners(each.arguments)]
     includes = [path for each in server.find("include") for path in each.arguments]  # of lictor's own files
-    own = os.path.join(os.path.normpath(settings.conf_dir), "locations/") if settings else ""
+    conf_dir = os.path.normpath(settings.conf_dir) if settings else ""
     return Server({name for each in server.find("server_name") for text in each.arguments for name in _names(text)},
                   {listener for listener, _ in listens} if server.find("listen") else {("", 80)},
                   {listener for listener, arguments in listens if _DEFAULT & {*arguments}}, server.find("location"),
-                  bool(own) and any(path.startswith(own) for path in includes),
-                  [*server.find("return"), *filter(_is_redirect, server.find("rewrite"))], server.place)
+                  any(path.startswith(f"{conf_dir}/locations/") for path in includes),
+                  [*server.find("return"), *filter(_is_redirect, server.find("rewrite"))],
+                  _asks(server, conf_dir), server.place)
+
+
+def _asks(block: Directive, conf_dir: str) -> bool:
+    """Decide whether anything of lictor's is included in a block, or an upstream of lictor's is named."""
+    return any(each.words[:1] == ["include"] and each.words[-1].startswith(f"{conf_dir}/")
+               and each.words[-1] != f"{conf_dir}/lictor.conf" or "://lictor_" in " ".join(each.words)
+               or _asks(each, conf_dir) for each in block.block or ())
 
 
 def _is_redirect(rewrite: Directive) -> bool:

@@ -7,7 +7,7 @@ from lictor import errors
 from lictor.adapters import docker, files
 from lictor.cli.setup import unit_files
 from lictor.cli.setup.findings import Probe, Untested
-from lictor.routing import nginx, nginx_socket, publish, user_servers
+from lictor.routing import nginx, nginx_socket, publish, route_store, user_servers
 from lictor.spec.settings import Nginx, Settings
 
 
@@ -17,7 +17,8 @@ def list_tests(settings: Settings, server: Nginx) -> Iterator[Probe]:
                 f"{server.conf_dir}/{nginx_socket.SOCKET}); pid_file or container in the settings name it; a process "
                 "of another user than nginx's needs CAP_KILL")
     yield Probe("nginx configuration", lambda: _main_conf(server), "correct it", "nginx")
-    yield Probe("nginx servers", lambda: _servers(server), "correct it, or let the agent's user read it", "nginx")
+    yield Probe("nginx servers", lambda: _servers(server, _without_host(settings.state_dir)),
+                "correct it, or let the agent's user read it", "nginx")
     yield Probe("nginx generation", lambda: _generation(server), f"include {server.conf_dir}/lictor.conf at the end of "
                 f"the http block of {server.main_conf}, and reload it", "nginx")
     if server.mode == "live":
@@ -43,13 +44,21 @@ def _main_conf(server: Nginx) -> str:
     return f"{server.main_conf} is valid{''.join(f'; nginx warns: {each}' for each in warnings[:3])}"
 
 
-def _servers(server: Nginx) -> str:
+def _without_host(state_dir: str) -> list[str]:
+    return [name for name in route_store.names(state_dir)
+            if (route := route_store.route(state_dir, name)) and not route["host"] and not route["removed"]]
+
+
+def _servers(server: Nginx, without_host: list[str]) -> str:
     """Test that the user's own servers can be compared with routes: nginx itself says little of a clash."""
     if server.container and not os.path.exists(server.main_conf):
         raise Untested(f"{server.main_conf} is not on this machine, so what it answers is not compared with routes")
     users = user_servers.read(server)
     if users.unread:
         raise errors.Refused("; ".join(users.unread))
+    if without_host and users.servers and not any(each.asks_lictors for each in users.servers):
+        raise errors.Refused(f"no server in {server.main_conf} includes {server.conf_dir}/locations/*.conf, so nobody "
+                             f"is asked for {', '.join(without_host[:3])}{', ...' if len(without_host) > 3 else ''}")
     return f"{len(users.servers)} in {server.main_conf} are compared with routes"
 
 
