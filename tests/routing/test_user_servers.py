@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,6 +137,29 @@ def test_a_configuration_that_cannot_be_read_at_all_is_told(nginx: Nginx, text: 
     assert servers == []
     assert said.startswith(f"unread: {nginx.main_conf}: ")
     assert text or user_servers.read(nginx._replace(container="proxy")) == ([], [])  # it is in the container
+
+
+@pytest.mark.daemons  # as it needs root
+def test_what_the_agents_user_may_not_read_is_told() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # which others may enter, unlike those of pytest
+        os.chmod(folder, 0o755)
+        for name, mode in (("open", 0o755), ("closed", 0o700)):
+            os.mkdir(f"{folder}/{name}")
+            Path(f"{folder}/{name}/site").write_text("server { listen 8001; }")
+            os.chmod(f"{folder}/{name}", mode)
+        Path(f"{folder}/secret").write_text("server { listen 8002; }")
+        os.chmod(f"{folder}/secret", 0o600)
+        nginx = Nginx(conf_dir=f"{folder}/lictor", main_conf=f"{folder}/nginx.conf")
+        Path(nginx.main_conf).write_text("http { include open/*; include closed/*; include secret; include none/*; }")
+        as_root = user_servers.read(nginx)
+        os.seteuid(65534)
+        try:
+            servers, unread = user_servers.read(nginx)
+        finally:
+            os.seteuid(0)
+    assert len(as_root.servers) == 3 and as_root.unread == [] and [each.listeners for each in servers] == [{("", 8001)}]
+    assert [each.split(". ")[0] for each in unread] == [
+        f"unread: {folder}/{name}: Permission denied" for name in ("closed", "secret")]
 
 
 @pytest.mark.parametrize("lua", ['ngx.say("}")', "-- }\n", "--[[ } ]]", "--[==[ }\n ]==]", "x = [[ } ]]", "x = '\\'}'",

@@ -158,9 +158,11 @@ class _Reader:
             return self._expand(conf_parser.directives(files.read(path) or "", path), (*including, path))
         except (OSError, ValueError, RecursionError) as error:
             if self._files_left >= -1:
-                why = error.strerror if isinstance(error, OSError) else str(error)
-                self.unread[f"unread: {path}: {why}. No host and no path of it is compared with those of routes"] = None
+                self._note_unread(path, error.strerror if isinstance(error, OSError) else str(error))
             return []
+
+    def _note_unread(self, path: str, why: str | None) -> None:
+        self.unread[f"unread: {path}: {why}. No host and no path of it is compared with those of routes"] = None
 
     def _expand(self, directives: Iterable[Directive], including: tuple[str, ...]) -> list[Directive]:
         found: list[Directive] = []
@@ -175,7 +177,9 @@ class _Reader:
         pattern = os.path.normpath(os.path.join(os.path.dirname(self._main_conf), include.arguments[0]))
         if pattern.startswith(self._own):
             return [include._replace(words=["include", pattern])]
-        paths = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        paths, folder = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern], os.path.dirname(pattern)
+        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK, effective_ids=True):  # glob finds nothing
+            self._note_unread(folder, "Permission denied")
         found: list[Directive] = []
         for path in paths:
             found += [include._replace(words=["include", path])] if path.startswith(self._own) else self.read_file(
