@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from lictor import errors, model
-from lictor.planner import desired, next_state, observation, plan
+from lictor.planner import backoff, desired, next_state, observation, plan
 from lictor.planner.actions import Act, Drain, Start, Switch
 from lictor.planner.observation import Observation
 from lictor.planner.service_state import Failure, Failures, State
@@ -169,6 +169,15 @@ def test_a_release_that_could_not_be_started_says_what_the_engine_said(error: er
     seen = later(begun._replace(state=next_state.start_failed(begun.state, 1, error, NOW + 1)), 61)
     assert seen.state.release.failed and seen.state.release.failed.why == (
         f"no instance could be started within 60 s (release.deadline): {said}")
+
+
+@pytest.mark.parametrize(("crew", "is_told"), [(BLUE, True), ((*BLUE, "1 books:2 green passing"), False)])
+def test_what_kept_a_start_from_going_through_is_forgotten_once_an_instance_has_come(crew: tuple[str, ...],
+                                                                                     is_told: bool) -> None:
+    begun = world(BLUE_GREEN, NEW, *BLUE)
+    told = next_state.release_delayed(begun.state, errors.Unavailable("docker is away"))
+    seen = world(BLUE_GREEN, NEW, *crew, now=NOW + 1)._replace(state=told)
+    assert backoff.trouble(next_state.advance(seen)) == ("failing: docker is away" if is_told else "")
 
 
 SLOW = {**BLUE_GREEN, "check": {"http": "/", "start": "5m"}}

@@ -197,10 +197,10 @@ def _continue(rollout: Rollout, observation: Observation) -> Rollout:
     ids = [member.container.id for member in new] if observation.scheduler else []
     if not set(rollout.instances) <= set(ids):  # its scheduler makes good what has ended: none of that is a new one
         rollout = replace(rollout, most=target)
-    return Rollout(
-        rollout.release, observation.began_at(rollout.began_at), most=min(max(rollout.most, count), target),
-        passing_since=observation.since(rollout.passing_since or now) if all_pass else 0.0,
-        moved_at=_moved_at(rollout, count, observation), instances=sorted(ids), trouble=rollout.trouble)
+    return replace(
+        rollout, began_at=observation.began_at(rollout.began_at), most=min(max(rollout.most, count), target),
+        passing_since=observation.since(rollout.passing_since or now) if all_pass else 0.0, instances=sorted(ids),
+        moved_at=_moved_at(rollout, count, observation), trouble="" if count > rollout.most else rollout.trouble)
 
 
 def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
