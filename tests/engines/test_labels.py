@@ -30,6 +30,9 @@ SWARM = {"lictor.engine": "swarm", "lictor.service": "books", "lictor.color": "b
     ("books-1", {"lictor.service": "books", "lictor.number": "1"}, ""),
     ("books-1", {**DOCKER, "lictor.engine": "nonsense"}, ""),
     ("books-1", {}, ""), ("", {}, ""),
+    ("books-", {**DOCKER, "lictor.number": "", "lictor.container": "books-"}, ""),
+    *((f"books-{each}", {**DOCKER, "lictor.number": each, "lictor.container": f"books-{each}"}, "")
+      for each in ("0", "01", "+1", "-1", "1 ", "１", "1e3")),
     ("shop_blue_2", COMPOSE, "compose"), ("shop-blue-2", COMPOSE, "compose"), ("", COMPOSE, "compose"),
     ("shop_blue_3", COMPOSE, ""), ("shop_blue_run_4f1", COMPOSE, ""),
     ("0123456789ab_shop_blue_2", COMPOSE, ""),  # while `docker-compose up` by hand makes it anew
@@ -48,6 +51,7 @@ def test_own_is_what_has_the_labels_and_the_name_that_it_was_given(
 @pytest.mark.parametrize(("given", "number"), [
     (DOCKER, "1"), (COMPOSE, "4"), (SWARM, "3"), ({**SWARM, "lictor.engine": "docker"}, ""), ({}, ""),
     ({**SWARM, "com.docker.swarm.task.name": "x"}, ""), ({"lictor.number": "9" * 10}, ""),
+    ({"lictor.number": "01"}, ""), ({"lictor.number": "0"}, ""),
 ])
 def test_the_number_is_the_label_s_or_the_slot(given: dict[str, str], number: str) -> None:
     assert labels.number(given) == number

@@ -14,7 +14,7 @@ _COMPOSE = "com.docker.compose"  # Compose puts the labels project, service and 
 # Labels that decide what a container is registered as; the spec says that, so a user's labels may not.
 _REGISTERED_AS = re.compile(r"SERVICE_(?:(?P<port>\d+)_)?(?:NAME|ID|IGNORE|CHECK_.*)", re.IGNORECASE | re.ASCII)
 _SERVICE_KEY = re.compile(r"SERVICE_\S*")  # with a blank in it, a key would be two of the list
-_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
+_NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII)  # as lictor and Swarm write it, from 1 on
 
 
 def identify(service: str, *, engine: str, color: str, release: str) -> dict[str, str]:
@@ -79,7 +79,7 @@ def _given_names(labels: Mapping[str, str]) -> tuple[str, ...]:
     own = labels.get(model.LABEL_CONTAINER, "")
     match labels.get(model.LABEL_ENGINE):
         case "docker":
-            return (own,) if own == f"{catalog_name}-{number(labels)}" else ()
+            return (own,) if number(labels) and own == f"{catalog_name}-{number(labels)}" else ()
         case "compose":
             words = [labels.get(f"{_COMPOSE}.{key}", "") for key in ("project", "service", "container-number")]
             return (own,) if own else ("_".join(words), "-".join(words))  # of Compose 1 and 2
