@@ -37,7 +37,8 @@ def test_what_docker_knows_of_a_container_is_kept(state: dict[str, object], heal
         "Labels": None, "Image": "books:1"}, "State": {
         "Status": "running", "Running": True, "StartedAt": "0001-01-01T00:00:00Z", "ExitCode": 0, **state}}
     found = own_containers._from_inspect(inspected)
-    assert (found.health, found.is_out_of_memory) == (health, is_out_of_memory)
+    assert (found.health, found.is_out_of_memory, found.restarts) == (health, is_out_of_memory, 0)
+    assert own_containers._from_inspect({**inspected, "RestartCount": 3}).restarts == 3
 
 
 @pytest.mark.parametrize("name", ["0123456789ab_books-1", "0123456789ab_0123456789ab_books-1", "books-2", "books-1_"])
