@@ -89,7 +89,9 @@ def test_a_path_is_itself_and_what_is_below_it(settings: Settings, nginx: Nginx,
 
 SAID = {"X_Forwarded_For": "6.6.6.6", "X_Forwarded_Proto": "https", "X_Forwarded_Host": "bank.example",
         "X_Forwarded_Port": "443", "X_Forwarded_Prefix": "/x", "X_Forwarded_Ssl": "on", "X_Forwarded_Server": "s",
-        "X_Forwarded_Scheme": "https", "Forwarded": "for=6.6.6.6", "Proxy": "http://6.6.6.6", "X_Real_IP": "6.6.6.6"}
+        "X_Forwarded_Scheme": "https", "Forwarded": "for=6.6.6.6", "X_Forwarded_Protocol": "https",
+        "Front_End_Https": "on", "X_Original_URL": "/admin", "X_Original_Host": "bank.example",
+        "X_Rewrite_URL": "/admin", "Proxy": "http://6.6.6.6", "X_Real_IP": "6.6.6.6"}
 
 
 @in_both_modes
@@ -98,7 +100,8 @@ def test_only_a_trusted_proxy_is_believed_what_it_says_of_a_request(settings: Se
     put(settings, "books", echo, path="/books")
     assert publish.publish(settings) == ["books"]
     _, got = ask("127.0.0.1", nginx.port, "/books", Host="books.example.com:8080", **SAID)
-    assert {key: value for key, value in got.items() if key.startswith(("x-", "forwarded", "proxy", "host"))} == {
+    names = ("x-", "forwarded", "front", "proxy", "host")
+    assert {key: value for key, value in got.items() if key.startswith(names)} == {
         "host": "books.example.com:8080", "x-real-ip": "127.0.0.1", "x-forwarded-for": "127.0.0.1",
         "x-forwarded-proto": "http"}
     trusting = with_nginx(settings, trusted_proxies=("127.0.0.0/8",))
@@ -106,7 +109,8 @@ def test_only_a_trusted_proxy_is_believed_what_it_says_of_a_request(settings: Se
     _, got = ask("127.0.0.1", nginx.port, "/books", **SAID)
     assert (got["x-forwarded-for"], got["x-forwarded-proto"]) == ("6.6.6.6, 127.0.0.1", "https")
     same = {"x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-ssl", "x-forwarded-server",
-            "x-forwarded-scheme", "forwarded"}
+            "x-forwarded-scheme", "forwarded", "x-forwarded-protocol", "front-end-https", "x-original-url",
+            "x-original-host", "x-rewrite-url"}
     assert {key: got.get(key) for key in same} == {
         key: SAID[given] for given in SAID if (key := given.lower().replace("_", "-")) in same}
     assert "proxy" not in got and got["x-real-ip"] == "127.0.0.1"

@@ -18,7 +18,9 @@ HEADER = conf_text.MARK + ", and written anew without asking; what it says is de
 _BALANCING = {"zone", "least_conn", "ip_hash", "hash", "random", "keepalive", "keepalive_requests", "keepalive_time",
               "keepalive_timeout"}
 # Headers in which proxies describe a request that they pass on. Only those of the setting trusted_proxies are believed.
-_FORWARDED = ("Forwarded", *(f"X-Forwarded-{each}" for each in ("Host", "Port", "Prefix", "Scheme", "Server", "Ssl")))
+_FORWARDED = (  # some applications believe X-Original-URL more than the path, and so leave their route by it
+    "Forwarded", "Front-End-Https", "X-Original-URL", "X-Original-Host", "X-Rewrite-URL", *(
+        f"X-Forwarded-{each}" for each in ("Host", "Port", "Prefix", "Protocol", "Scheme", "Server", "Ssl")))
 _SERVERS = {False: "include {{ peers_file }};",
             True: 'server 127.0.0.1:9; balancer_by_lua_block { lictor.balance("{{ name }}"); }'}
 
