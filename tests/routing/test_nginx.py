@@ -438,12 +438,13 @@ def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings: Setti
                                                                  capsys: pytest.CaptureFixture[str], user: int,
                                                                  change: Callable[[Settings, Nginx], None],
                                                                  is_tried: bool) -> None:
-    monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 1)
-    monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", 0)
     monkeypatch.setattr(os, "geteuid", lambda: user)
     with Backend("a") as a, Backend("b") as b:
         put(settings, "books", a.port)
         assert publish.publish(settings) == ["books"]
+        # Not before: a second signal might make nginx read the earlier main_conf, and then the files of /x.
+        monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 1)
+        monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", 0)
         text = text_of(nginx.main_conf)
         files.write_atomic(nginx.main_conf, text.replace(
             "location = ", "include mine/*.conf; location = /x { return 204; } location = /y { return 204; } "
