@@ -196,7 +196,7 @@ def test_an_agent_is_reloaded_at_once_and_then_once_in_half_a_minute_for_all(
 @pytest.mark.parametrize(("count", "words"), [(2, ["books-0", "books-1"]), (20_000, ["--sweep"])])
 def test_very_many_services_are_swept_as_no_argv_holds_their_names(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, words: list[str]) -> None:
-    call = script.Call(load_settings({}), None, argparse.Namespace())
+    call = script.Call(load_settings({})._replace(state_dir=str(tmp_path)), None, argparse.Namespace())
     started = list[list[str]]()
     monkeypatch.setattr(process, "spawn_handler", lambda name, args, **_: started.append(args))
     call.reconcile([f"books-{number}" for number in range(count)])
