@@ -289,7 +289,7 @@ def test_a_blank_variable_in_what_the_spec_replaces_refuses_nothing(modern: Proj
 
 def test_a_name_to_pass_on_is_refused_if_another_container_had_a_value(modern: Project, docker: Docker,
                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever ran Compose by hand had it in the shell; the handler has not."""
+    """The shell of who ran Compose by hand had it; the handler has not."""
     modern.file.write_text(modern.file.read_text().replace(
         "SERVICE_NAME=books-service-blue", "DB_URL\n      - VERSION\n      - NEVER_SET"))
     monkeypatch.setenv("DB_URL", "db:1")

@@ -1,4 +1,4 @@
-"""What an engine gets: volumes that stand for a path of the host, env files, and errors that repeat a secret."""
+"""Specs as an engine gets them: volumes that stand for a path of the host, env files, and errors that tell a secret."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What belonged to a service that was removed long ago goes; what may still be wanted stays."""
+"""Keys of a service that was removed long ago go; keys that may still be wanted stay."""
 
 import json
 from pathlib import Path

@@ -50,7 +50,7 @@ class Fleet:
         self.value, self.index = service_state.encode(self.clocks(node).signed(state)), self.index + 1
 
     def look(self, node: str) -> None:
-        """What a sweep notes."""
+        """Note what a sweep does."""
         self.clocks(node).note_look(clock.uptime_s(), self.index)
 
     def step(self, node: str, seen: Observation) -> list[str]:
@@ -75,7 +75,7 @@ def begun() -> Observation:
     return seen._replace(containers=containers).with_state(release=release)
 
 
-# What a node wrote just now, the act that it waits for ("failed": the release's end), and how long at most.
+# Values that a node wrote just now, the act that each waits for ("failed": the release's end), and how long at most.
 WAITS: dict[str, tuple[Observation, str, float]] = {
     "grace": (scene(1, "critical", state={"critical_since": {"c1": NOW - 5}}), "start", 10),
     "surplus": (scene(1, "passing", "passing", state={"surplus_since": NOW - 5}), "drain", 60),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lictor.adapters import http
+from lictor.adapters import docker, http
 from lictor.adapters.consul.client import Client
 from lictor.registrar import diff
 from lictor.registrar.catalogue import Catalogue
@@ -50,7 +50,7 @@ def test_what_others_registered_with_the_agent_keeps_no_container_from_it(
     registrar = Catalogue(client, keep_failed=False, token="")
     rules = diff.Rules("E1")
     for _ in range(2):  # the second time nothing is left to do
-        registered, refusals = registrar.repair(views, None, rules, thoroughly=False)  # type: ignore[arg-type]
+        registered, refusals = registrar.repair(views, docker.Client(None), rules, thoroughly=False)
         said = sorted((refusal.container, refusal.reason.partition(":")[0]) for refusal in refusals)
         assert (registered, said) == (1, [("taken", "its id is registered by somebody else"),
                                           ("this node", "too long"), ("this node", "too long")])

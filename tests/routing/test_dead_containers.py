@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from lictor.adapters import files, heartbeat
+from lictor.adapters.consul.client import Client
 from lictor.events import script
 from lictor.routing import follow
 
 
-class Consul:
+class Consul(Client):
     """Answers a consistent read as its test says."""
 
     def __init__(self, entries: list[dict[str, Any]]) -> None:
@@ -41,6 +42,6 @@ def test_who_is_dead_is_no_peer(tmp_path: Path, dead: tuple[str, ...], age_s: fl
     entries = [entry(1), entry(2)]
     for known in ((), dead):
         heartbeat.write(str(tmp_path), heartbeat.Heartbeat(time.time() - age_s, dead=known))
-        follow._try_follow(str(tmp_path), "books", lambda: entries, Consul(entries))  # type: ignore[arg-type]
+        follow._try_follow(str(tmp_path), "books", lambda: entries, Consul(entries))
     served = json.loads((tmp_path / "peers" / "books.json").read_text())["peers"]
     assert sorted(peer["port"] for peer in served) == ports

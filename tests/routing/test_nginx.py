@@ -295,7 +295,7 @@ def test_who_may_not_read_the_main_configuration_waits_for_a_slow_reload(setting
 def test_what_nginx_refused_is_told_again_once_its_operator_has_mended_it(settings: Settings, nginx: Nginx,
                                                                           monkeypatch: pytest.MonkeyPatch, user: int,
                                                                           refusals: int) -> None:
-    """Whoever waits for the answer to a signal that nginx has swallowed keeps every other publication waiting."""
+    """Publications wait for the one that waits for the answer to a signal, which nginx may have swallowed."""
     monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", 0.1)
     monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 60 if user == 0 else 2)
     monkeypatch.setattr(os, "geteuid", lambda: user)

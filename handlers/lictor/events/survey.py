@@ -103,9 +103,8 @@ def _orphaned(context: Context, catalogue: Catalogue, observations: Mapping[str,
               own: Iterable[str]) -> tuple[list[str], list[str]]:
     """Explain for which services no node acts, and for which schedulers' services none of those answers that may.
 
-    Consul is asked for its nodes, and for what they told, only if need be.
-
-    A removed service without an instance needs nobody.
+    Consul is asked for its nodes, and for what they told, only if need be. A removed service without an instance needs
+    nobody.
     """
     client, lictor_nodes = context.client, responsibility.name_nodes(catalogue.entries.get("lictor", []))
     doubtful = [each for name, each in observations.items() if (each.instances or not each.desired.removed) and not (

@@ -46,7 +46,8 @@ class _Look:
 
     def __init__(self, context: Context, last: Mapping[str, Any], now: model.Clock) -> None:
         looked_at, index, dated = (last.get(key) for key in ("at", "index", "removed"))
-        self._context, self._now, self._dated = context, now, dated if isinstance(dated, dict) else {}
+        self._client, self._clocks, self._now = context.client, context.clocks, now
+        self._dated = dated if isinstance(dated, dict) else {}
         self._looked_at = now.since(looked_at) if isinstance(looked_at, float) else 0.0
         self._index = self.highest_index = index if isinstance(index, int) else 0
 
@@ -55,11 +56,11 @@ class _Look:
         match self._dated.get(name):
             case [id_, float(at)] if id_ == record_id:
                 return record_id, self._now.since(at)
-        record, index = history.read_one(self._context.client, name, record_id)
+        record, index = history.read_one(self._client, name, record_id)
         self.highest_index = max(self.highest_index, index)
         earliest = self._looked_at if self._index and index > self._index else 0.0
         at = record["at"] or record_id / 1e6
-        offset_s = self._context.clocks.offset_s(str(record.get("node", "")))
+        offset_s = self._clocks.offset_s(str(record.get("node", "")))
         return record_id, at + model.clock_offset_s(offset_s, at, earliest, self._now.now)
 
 

@@ -65,8 +65,7 @@ def describe_nobody(service: Desired, instances: Iterable[model.Instance], nodes
     """
     spec = service.spec
     if spec and spec.engine in SCHEDULERS and lictor_nodes:
-        may_act = any(acts.get(node, {}).get(spec.engine, True) for node in lictor_nodes)
-        return "" if may_act else _describe_no_orders(spec.engine, lictor_nodes)
+        return "" if _list_actors(spec.engine, lictor_nodes, acts) else _describe_no_orders(spec.engine, lictor_nodes)
     if spec is None or spec.engine not in CONTAINER_ENGINES or not nodes or spec.node in lictor_nodes:
         return ""
     if spec.node in nodes:
@@ -77,6 +76,11 @@ def describe_nobody(service: Desired, instances: Iterable[model.Instance], nodes
     runs_on = f"; its containers run on {', '.join(elsewhere)}" if elsewhere else ""
     return (f"nobody acts: {spec.node} is not in Consul{runs_on}. If its name has changed, `lictor apply` the spec "
             "with `node: NEW-NAME`")
+
+
+def _list_actors(engine: str, lictor_nodes: frozenset[str], acts: actors.Acts) -> set[str]:
+    """List the nodes that give orders to a scheduler, or may: what a node has not told is unknown."""
+    return {node for node in lictor_nodes if acts.get(node, {}).get(engine, True)}
 
 
 def _describe_no_orders(engine: str, lictor_nodes: frozenset[str]) -> str:
@@ -102,8 +106,7 @@ def describe_no_answer(service: Desired, lictor_nodes: frozenset[str], acts: act
     spec = service.spec
     if spec is None or not alive:
         return ""
-    may_act = {node for node in lictor_nodes if acts.get(node, {}).get(spec.engine, True)} if (
-        spec.engine in SCHEDULERS) else {spec.node} - {""}
+    may_act = _list_actors(spec.engine, lictor_nodes, acts) if spec.engine in SCHEDULERS else {spec.node} - {""}
     if not may_act or may_act & alive:
         return ""
     named = ", ".join(sorted(may_act)[:_SHOWN_NODES])

@@ -107,7 +107,7 @@ def _is_allowed(setting: str, needed: str, allow: Allow, resolve: Callable[[str]
         path = resolve(needed)  # a symbolic link is no way out of a tree
     except ValueError:  # no path at all: a null byte, or half a character
         return False
-    # What a container may write is no operator's word, unless it is listed by its very path.
+    # A path that a container may write is no operator's word, unless it is listed itself.
     is_containers = any(f"{path}/".startswith(f"{resolve(folder or '/').rstrip('/')}/") for folder in allow.writable)
     return any(not is_containers and path.startswith(resolve(pattern.removesuffix("/*") or "/").rstrip("/") + "/")
                if pattern.endswith("/*") else path == resolve(pattern) for pattern in allowed)

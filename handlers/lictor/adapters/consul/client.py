@@ -247,11 +247,11 @@ class Client:
 
         If all of them are too long an answer, only what a registrar of lictor's has registered, and the `needed` IDs.
         """
-        return self._local("/v1/agent/services", [parts.OURS, *parts.with_ids(needed)])
+        return self._local("/v1/agent/services", [parts.OURS, *parts.equal("ID", needed)])
 
     def local_checks(self, services: Collection[str] = ()) -> dict[str, dict[str, Any]]:
         """List the checks of this agent, by check ID; only those of these services if all are too long an answer."""
-        return self._local("/v1/agent/checks", parts.of_services(services))
+        return self._local("/v1/agent/checks", parts.equal("ServiceID", services))
 
     def register(self, definition: dict[str, Any]) -> None:
         """Register a service with this agent; `definition` is that of Consul's HTTP API (Name, ID, Port, Check ...).

@@ -1,4 +1,4 @@
-"""What is too long for one answer, asked for in parts of which each is about fewer objects."""
+"""Requests whose answer would be too long, asked in parts of which each is about fewer objects."""
 
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -9,14 +9,9 @@ AT_ONCE = 64  # operations in one transaction; an answer with as many of the lon
 OURS = f'"{model.META_ENGINE}" in Meta'  # what a registrar of lictor's has registered
 
 
-def with_ids(service_ids: Collection[str]) -> list[str]:
-    """Make the conditions that these services fulfil."""
-    return [f"ID == {json.dumps(each)}" for each in service_ids]
-
-
-def of_services(service_ids: Collection[str]) -> list[str]:
-    """Make the conditions that the checks of these services fulfil."""
-    return [f"ServiceID == {json.dumps(each)}" for each in service_ids]
+def equal(field: str, values: Collection[str]) -> list[str]:
+    """Make the conditions that objects fulfil whose field has one of these values."""
+    return [f"{field} == {json.dumps(each)}" for each in values]
 
 
 def split(items: Sequence[str]) -> Iterator[Sequence[str]]:
