@@ -1,0 +1,1 @@
+"""Autoscalers side by side, in simulated time."""

@@ -133,7 +133,7 @@ def _is_late(times: dict[int, int], shape: Shape) -> bool:
 
 
 def _strangers(world: _World) -> Callable[[float, float], None]:
-    """Requests come whether others are answered or not."""
+    """Have requests come whether others are answered or not."""
     def arrive(since: float, until: float) -> None:
         now = since
         while True:
@@ -147,7 +147,7 @@ def _strangers(world: _World) -> Callable[[float, float], None]:
 
 
 def _clients(world: _World) -> Callable[[float, float], None]:
-    """So many clients ask again as soon as they are answered."""
+    """Have so many clients ask again as soon as they are answered."""
     ready: list[float] = []
 
     def arrive(since: float, until: float) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 BROKEN_FOR_S = 86400.0
+_MOST = 1e6
 MARGIN = 0.8  # the share of a known-good load that an instance is planned to have
 
 
@@ -33,7 +34,8 @@ def of_release(known: Capacity, release: str, now: float) -> Capacity:
     """Forget what was learned of another release, and what broke long ago."""
     if known.release != release:
         return Capacity(release)
-    return replace(known, broke=Load(), broke_at=0.0) if known.broke_at and now - known.broke_at > BROKEN_FOR_S else known
+    is_old = known.broke_at > 0 and now - known.broke_at > BROKEN_FOR_S
+    return replace(known, broke=Load(), broke_at=0.0) if is_old else known
 
 
 def learn_held(known: Capacity, load: Load) -> Capacity:
@@ -54,11 +56,13 @@ def needed(known: Capacity, total: Load) -> int | None:
 
     None: no load is known at which the target held.
     """
-    return max(1, math.ceil(total.rate / (MARGIN * known.held.rate) - 1e-9)) if known.held.rate else None
+    return _count(total.rate, known.held.rate)
 
 
 def needed_in_progress(known: Capacity, total: Load) -> int | None:
     """Count them by what is in progress: clients that wait for their answers ask more when they get them sooner."""
-    if not known.held.in_progress:
-        return None
-    return max(1, math.ceil(total.in_progress / (MARGIN * known.held.in_progress) - 1e-9))
+    return _count(total.in_progress, known.held.in_progress)
+
+
+def _count(total: float, good: float) -> int | None:
+    return max(1, math.ceil(min(total / (MARGIN * good), _MOST) - 1e-9)) if good else None

@@ -6,6 +6,7 @@ third one up after two that helped nothing.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -57,9 +58,9 @@ class Seen(NamedTuple):
     """What was observed; `slices` are those of all nodes, added, of the last minutes."""
 
     now: float
-    count: int  # the desired count
+    replicas: int  # the desired count
     release: str
-    slices: list[Slice]
+    slices: Sequence[Slice]
     settled_at: float  # since when as many instances serve
     quiet: str = ""  # why no count is to be changed now: a release, a start, a drain, a doubt, a person
 
@@ -77,30 +78,31 @@ class Decision(NamedTuple):
 def decide(seen: Seen, rules: Rules, memory: Memory) -> Decision:
     """Decide on the count of instances."""
     memory = _remember(seen, rules, memory)
-    lately = _since(seen, max(seen.settled_at, seen.now - _LONG_S))
+    last_minute = traffic.add(_since(seen, seen.now - _LONG_S))
     if not any(each.at + each.seconds > seen.now - _STALE_S for each in seen.slices):
         return Decision(None, "warning", "no data: no nginx has counted requests lately. The count stays.", memory)
-    total = traffic.add(lately)
+    words = _describe(last_minute, seen, rules)
+    total = traffic.add(_since(seen, max(seen.settled_at, seen.now - _LONG_S)))
     took_s = traffic.percentile(total.times, rules.share)
-    words = _describe(total, took_s, seen, rules)
-    if total.error_share >= MOST_ERRORS:
-        return Decision(None, "warning", f"{words}. {total.error_share:.0%} of the answers are errors, which more "
-                                         "instances do not mend", memory)
+    if last_minute.error_share >= MOST_ERRORS:
+        status = "critical" if memory.useless >= _MOST_USELESS else "warning"
+        return Decision(None, status, f"{words}. {last_minute.error_share:.0%} of the answers are errors, which more "
+                                      "instances do not mend.", memory)
     breach = _breach(seen, rules)
-    load = Load(total.rate / seen.count, total.in_progress / seen.count) if seen.count else Load()
+    load = Load(total.rate / seen.replicas, total.in_progress / seen.replicas) if seen.replicas else Load()
     if breach:
-        load = Load(breach.rate / seen.count, breach.in_progress / seen.count)
+        load = Load(breach.rate / seen.replicas, breach.in_progress / seen.replicas)
         memory = _judge_step(replace(memory, capacity=capacity.learn_broke(memory.capacity, load, seen.now)), breach,
                              rules)
     elif took_s is not None and took_s <= rules.target_s and total.seconds >= _LONG_S / 2:
         memory = replace(memory, capacity=capacity.learn_held(memory.capacity, load), useless=0, step=None)
     memory = _note_need(seen, rules, memory, total, breach)
     if seen.quiet:
-        return Decision(None, "warning" if breach else "passing", f"{words}. {seen.quiet}", memory)
+        return Decision(None, "warning" if breach else "passing", f"{words}. No move: {seen.quiet}.", memory)
     if breach:
         return _go_up(seen, rules, memory, breach, words)
     if took_s is None and total.begun:
-        return Decision(None, "passing", f"{words}. That is too few requests to decide on", memory)
+        return Decision(None, "passing", f"{words}. Too few requests to decide on.", memory)
     return _go_down(seen, rules, memory, words)
 
 
@@ -109,7 +111,7 @@ def _remember(seen: Seen, rules: Rules, memory: Memory) -> Memory:
     is_new = known.release != memory.capacity.release
     return Memory(known, None if is_new else memory.step, 0 if is_new else memory.useless,
                   [each for each in memory.needs if seen.now - each[0] <= rules.down_after_s + _STALE_S],
-                  [*(each for each in memory.counts if seen.now - each[0] <= UP_WITHIN_S), (seen.now, seen.count)])
+                  [*(each for each in memory.counts if seen.now - each[0] <= UP_WITHIN_S), (seen.now, seen.replicas)])
 
 
 def _since(seen: Seen, at: float) -> list[Slice]:
@@ -141,24 +143,25 @@ def _note_need(seen: Seen, rules: Rules, memory: Memory, total: Slice, breach: S
         return memory
     need = capacity.needed(memory.capacity, Load(total.rate)) if total.begun else 0
     if breach or need is None:
-        need = seen.count
+        need = seen.replicas
     return replace(memory, needs=[*memory.needs, (seen.now, need)])
 
 
 def _go_up(seen: Seen, rules: Rules, memory: Memory, breach: Slice, words: str) -> Decision:
     known, total = memory.capacity, Load(breach.rate, breach.in_progress)
     if memory.useless >= _MOST_USELESS:
-        return Decision(None, "critical", f"{words}. Scaling does not help: the last {memory.useless} steps up brought "
-                                          "neither less time nor more answers. Look behind the instances", memory)
-    half_more = seen.count + max(1, math.ceil(seen.count / 2))
+        return Decision(None, "critical", f"{words}. Scaling does not help: {memory.useless} steps up brought neither "
+                                          "less time nor more answers. Look at what the instances wait for.", memory)
+    half_more = seen.replicas + max(1, math.ceil(seen.replicas / 2))
     by_rate = capacity.needed(known, total) or half_more
     by_progress = capacity.needed_in_progress(known, total) or half_more
-    wish = max(seen.count + 1, by_rate, min(half_more, by_progress))
+    wish = max(seen.replicas + 1, by_rate, min(half_more, by_progress))
     fastest = 2 * max(1, min(count for _, count in memory.counts))
-    wish = min(wish, max(fastest, seen.count), rules.most)
-    if wish <= seen.count:
-        why = f"max is {rules.most}" if seen.count >= rules.most else "the count has doubled within a minute"
-        return Decision(None, "critical" if seen.count >= rules.most else "warning", f"{words}. {why}", memory)
+    wish = min(wish, max(fastest, seen.replicas), rules.most)
+    if wish <= seen.replicas:
+        status, why = ("critical", f"max is {rules.most}") if seen.replicas >= rules.most else (
+            "warning", "the count has doubled within a minute")
+        return Decision(None, status, f"{words}. No move: {why}.", memory)
     took_s = traffic.percentile(breach.times, rules.share) or 0.0
     step = Step(seen.now, wish, took_s, breach.answers / breach.seconds)
     return Decision(wish, "warning", f"{words}; wants {wish}", replace(memory, step=step))
@@ -168,8 +171,8 @@ def _go_down(seen: Seen, rules: Rules, memory: Memory, words: str) -> Decision:
     stay = Decision(None, "passing", words, memory)
     needs = [need for at, need in memory.needs if seen.now - at <= rules.down_after_s]
     is_proven = memory.needs and seen.now - memory.needs[0][0] >= rules.down_after_s
-    fewer = seen.count - 1
-    if not is_proven or fewer < max(needs, default=seen.count) or fewer < rules.least:
+    fewer = seen.replicas - 1
+    if not is_proven or fewer < max(needs, default=seen.replicas) or fewer < rules.least:
         return stay
     if seen.now - seen.settled_at < _LONG_S / 2 or _would_break(seen, memory, fewer):
         return stay
@@ -182,9 +185,9 @@ def _would_break(seen: Seen, memory: Memory, count: int) -> bool:
     return bool(memory.capacity.broke_at and total.rate / max(count, 1) >= broke.rate)
 
 
-def _describe(total: Slice, took_s: float | None, seen: Seen, rules: Rules) -> str:
-    name = f"p{rules.share * 100:g}"
+def _describe(total: Slice, seen: Seen, rules: Rules) -> str:
+    name, took_s = f"p{rules.share * 100:g}", traffic.percentile(total.times, rules.share)
     took = f"{name} {took_s * 1000:.0f} ms of {rules.target_s * 1000:.0f} ms" if took_s is not None else (
         f"{name} unknown, as {total.answers} answers are too few")
-    return (f"{took} over {total.seconds:.0f} s; {total.rate:.0f} requests/s, {seen.count} instances, "
+    return (f"{took} over {total.seconds:.0f} s; {total.rate:.0f} requests/s, {seen.replicas} instances, "
             f"{total.in_progress:.1f} in progress")
