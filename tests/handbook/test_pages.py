@@ -166,9 +166,10 @@ TABLES: dict[str, Any] = {
     "## All keys": service_spec.Spec, "## route": route.Route, "## replicas": service_spec.Replicas,
     "## check": check.Check, "## release": service_spec.Release, "## heal": service_spec.Heal,
     "## resources": service_spec.Resources, "## logging": service_spec.Logging,
-    "## placement": placement.Placement, "## project": compose_project.Project}
+    "## autoscale": check.Autoscale, "## placement": placement.Placement, "## project": compose_project.Project}
 PARENTS: dict[str, dict[str, Any]] = {
-    "route": {"path": "/", "host": "books.example.com"}, "check": {"tcp": True}, "project": {"folder": "/srv"}}
+    "route": {"path": "/", "host": "books.example.com"}, "check": {"tcp": True}, "project": {"folder": "/srv"},
+    "autoscale": {"p95": "250ms"}}
 
 
 @pytest.mark.parametrize(("heading", "struct"), TABLES.items())
@@ -191,12 +192,13 @@ def test_examples_of_spec_are_taken(heading: str) -> None:
     for key, *cells in pages.table(DOCS / "spec.md", heading):
         example, parent = yaml.safe_load(cells[3]), heading.removeprefix("## ")
         assert list(example) == [key]
-        table: dict[str, Any] = {"name": "books", "image": "books:1.0", "port": 8080}
+        table: dict[str, Any] = {"name": "books", "image": "books:1.0", "port": 8080, "route": {"path": "/books"}}
         if parent == "All keys":
             table |= example
         else:
             whole = {**PARENTS.get(parent, {}), **example}
-            table[parent] = {**whole, "tcp": False} if key == "http" else whole
+            rival = {"http": "tcp", "p50": "p95", "p99": "p95"}.get(key)
+            table[parent] = {name: value for name, value in whole.items() if name != rival}
         engine = {"placement": "swarm", "project": "compose"}.get(key if parent == "All keys" else parent)
         table = {**table, **({"engine": engine} if engine else {})}
         spec_file.convert(spec_file.read(json.dumps(table), "docs/spec.md"), f"docs/spec.md {key}")
@@ -214,6 +216,8 @@ def test_spec_says_which_change_is_a_release() -> None:
     "heal: {budget: -1}", "heal: {per: 0s}", "resources: {cpus: 1025}", "resources: {memory: 3m}",
     "resources: {memory: 65537g}", "drain: 8761h", "labels: {lictor.x: y}", "name: a\nname: b", "environment: [HOME]",
     "volumes: [data]", "placement: {spread: [node.labels.zone]}", "project: {folder: /srv}", "autoscale: {}",
+    "autoscale: {p95: 61s}", "route: {path: /b}\nautoscale: {p95: 1s, window: 10s}", "autoscale: {p95: 250ms}",
+    "route: {path: /b}\nautoscale: {p50: 1s, down_after: 59s}", "route: {path: /b}\nautoscale: {p50: 1s, p95: 2s}",
     "tmpfs: [/tmp]", "traffic: some", "engine: nomad", "release: {strategy: canary}"])
 def test_bounds_that_spec_names_are_kept(text: str) -> None:
     table = {"name": "books", "image": "books:1.0", "port": 8080}

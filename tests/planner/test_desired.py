@@ -85,7 +85,7 @@ def test_a_spec_that_is_gone_holds_and_a_tombstone_removes() -> None:
 def test_counts_do_not_change_the_release_and_ports_do() -> None:
     def release(**changes: object) -> str:
         return desired.fingerprint(service_spec.parse_spec({**SPEC, **changes}, ""))
-    assert release() == release(replicas={"max": 3}, route={"path": "/"}, drain="1s")
+    assert release() == release(replicas={"max": 3}, route={"path": "/"}, drain="1s", autoscale={"p95": "1s"})
     assert release(check={"http": "/"}) == release(check={"http": "/", "start": "5m"}) != release(check={"http": "/x"})
     assert len({release(), release(port=81), release(image="books:2"), release(environment={"A": "1"}),
                 release(engine="swarm", placement={"spread": ["node.labels.zone"]})}) == 5

@@ -24,7 +24,9 @@ NO_PORTS: list[Any] = [0, -1, 65536, HUGE, "", "0", "NaN", True, 1.5, [], math.n
 DURATIONS = {
     "release.healthy_for": "0s..8760h", "release.deadline": "1s..8760h", "release.keep": "0s..8760h",
     "heal.grace": "0s..8760h", "heal.per": "1s..24h", "drain": "0s..8760h", "stop_grace_period": "0s..8760h",
-    "check.interval": "1ms..24h", "check.timeout": "1ms..24h", "check.start": "0s..8760h"}
+    "check.interval": "1ms..24h", "check.timeout": "1ms..24h", "check.start": "0s..8760h",
+    "autoscale.p95": "1ms..60s", "autoscale.window": "20s..5m", "autoscale.down_after": "1m..1h",
+    "autoscale.hold_after_manual": "0s..24h"}
 
 
 def problems(key: str, value: Any, last_good: dict[str, Any] | None = None) -> tuple[str, ...]:
@@ -35,6 +37,8 @@ def problems(key: str, value: Any, last_good: dict[str, Any] | None = None) -> t
     for each in above:
         below = below.setdefault(each, {})
     below[last] = value
+    if above == ["autoscale"] and last != "p95":
+        below["p95"] = "250ms"
     state = State(last_good=LastGood(spec=last_good)) if last_good else State()
     service = desired("books", {"spec": json.dumps(table).encode()}, state)
     assert service.problems == () or (service.spec is None) is (last_good is None)

@@ -70,6 +70,22 @@ def read(text: str) -> dict[str, Any]:
     ("release: {keep: 99999h}", "release.keep is 99999h; it must be within 0s..8760h"),
     ("resources: {memory: 64}", "resources.memory is 64 bytes; it must be within 4m..65536g, or 0 for no limit"),
     ("resources: {memory: 65537g}", "bytes; it must be within 4m..65536g"),
+    ("route: {path: /b}\nautoscale: {}", "autoscale: exactly one of p50, p95 and p99 is allowed; given: none"),
+    ("route: {path: /b}\nautoscale: {p95: 250ms, p99: 1s}", "p50, p95 and p99 is allowed; given: p95, p99"),
+    ("route: {path: /b}\nautoscale: {p90: 250ms}", "unknown key autoscale.p90; known are p50, p95, p99, window, "),
+    ("route: {path: /b}\nautoscale: {p95: 250}", "autoscale.p95: '250' is no duration"),
+    ("route: {path: /b}\nautoscale: {p95: 0s}", "autoscale.p95 is 0s; it must be within 1ms..60s"),
+    ("route: {path: /b}\nautoscale: {p95: 2m}", "autoscale.p95 is 120s; it must be within 1ms..60s"),
+    ("route: {path: /b}\nautoscale: {p95: 1s, window: 10s}", "autoscale.window is 10s; it must be within 20s..5m"),
+    ("route: {path: /b}\nautoscale: {p95: 1s, down_after: 2h}", "autoscale.down_after is 2h; it must be within 1m..1h"),
+    ("route: {path: /b}\nautoscale: {p95: 1s, ignore: [health]}",
+     "autoscale.ignore holds 'health'; it must be paths such as /health"),
+    ("route: {path: /b}\nautoscale: {p95: 1s, ignore: /health}", "autoscale.ignore is '/health'; it must be a list"),
+    (f"route: {{path: /b}}\nautoscale: {{p95: 1s, ignore: [{', '.join(['/h'] * 21)}]}}",
+     "autoscale.ignore has 21 paths; it may have 20"),
+    ("route: {path: /b}\nautoscale: 250ms", "autoscale is '250ms'; it must be a table with the keys p50, p95, p99"),
+    ("autoscale: {p95: 250ms}", "autoscale needs a route: nginx measures the response times"),
+    ("engine: none\nroute: {path: /b}\nautoscale: {p95: 250ms}", "this one's engine is none"),
     ("volumes: ['a:/a']", "volumes holds 'a:/a'; it must be SOURCE:/TARGET or SOURCE:/TARGET:MODE"),
     ("volumes: ['/a:/b:ro,quickly']", "volumes holds '/a:/b:ro,quickly'; it must be"),
     ("env_file: ['']", "env_file is ''; it must be a file's path"),
@@ -207,3 +223,10 @@ def test_what_was_good_once_is_read_as_ever(harmless: dict[str, Any]) -> None:
         service_spec.parse_spec({"name": "books", "image": "books:1", "port": "8080/udp", **harmless}, "").name
         == "books"
     )
+
+
+def test_a_target_of_response_time_stays_as_it_was_written() -> None:
+    table = read("route: {path: /b}\nautoscale: {p99: 1s, window: 2m, down_after: 10m, ignore: [/health]}\n")
+    assert table["autoscale"] == {"p99": "1s", "window": "2m", "down_after": "10m", "ignore": ["/health"]}
+    autoscale = service_spec.parse_spec(table, "").autoscale
+    assert autoscale and (autoscale.share, autoscale.target_s, autoscale.window) == (0.99, 1.0, 120.0)

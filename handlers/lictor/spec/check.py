@@ -1,10 +1,12 @@
-"""The key `check` of a spec: the check by which Consul finds out how an instance is. Pure."""
+"""The keys `check` and `autoscale` of a spec: how an instance is found well, and the service fast enough. Pure."""
 
 import msgspec
 
 from lictor.spec.locations import is_path
 from lictor.spec.quantities import Duration
 
+SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+MOST_IGNORED = 20
 _LEAST_S = 0.001  # containers are labelled in whole milliseconds
 
 
@@ -25,3 +27,42 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for key, value in (("interval", self.interval), ("timeout", self.timeout)):
             if value < _LEAST_S:
                 raise ValueError(f"{key} is {value:g}s; it must be at least 1ms")
+
+
+class Autoscale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The target, which is exactly one of p50, p95 and p99, and how long it takes to believe something."""
+
+    p50: Duration | None = None
+    p95: Duration | None = None
+    p99: Duration | None = None
+    window: Duration = Duration(60)
+    down_after: Duration = Duration(300)
+    hold_after_manual: Duration = Duration(900)
+    ignore: list[str] = []
+
+    def __post_init__(self) -> None:
+        given = [key for key in SHARES if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of p50, p95 and p99 is allowed; given: {', '.join(given) or 'none'}")
+        if len(self.ignore) > MOST_IGNORED:
+            raise ValueError(f"ignore has {len(self.ignore)} paths; it may have {MOST_IGNORED}")
+        for path in self.ignore:
+            if not is_path(path):
+                raise ValueError(f"ignore holds {path[:100]!r}; it must be paths such as /health")
+
+    @property
+    def share(self) -> float:
+        """The share of the answers that are to stay within the target."""
+        return next(share for key, share in SHARES.items() if getattr(self, key) is not None)
+
+    @property
+    def target_s(self) -> float:
+        return next(float(given) for key in SHARES if (given := getattr(self, key)) is not None)
+
+
+def check_autoscale(autoscale: Autoscale | None, *, engine: str, has_route: bool) -> None:
+    """Raise ValueError if nothing could be measured, or nothing be scaled."""
+    if autoscale and engine == "none":
+        raise ValueError("autoscale is for services whose instances lictor counts; this one's engine is none")
+    if autoscale and not has_route:
+        raise ValueError("autoscale needs a route: nginx measures the response times")

@@ -16,7 +16,10 @@ MOST_BUDGET = 1000
 LONGEST_BYTES = 100_000  # a service's state holds up to three specs, and Consul takes 512 KiB of it
 _DURATIONS = {
     "heal.per": ("1s", "24h"),  # replacements are on record for a day
-    "release.deadline": ("1s", "8760h"), "check.interval": ("1ms", "24h"), "check.timeout": ("1ms", "24h")}
+    "release.deadline": ("1s", "8760h"), "check.interval": ("1ms", "24h"), "check.timeout": ("1ms", "24h"),
+    "autoscale.p50": ("1ms", "60s"), "autoscale.p95": ("1ms", "60s"), "autoscale.p99": ("1ms", "60s"),
+    "autoscale.window": ("20s", "5m"),  # a node's slices are of the last 6 min
+    "autoscale.down_after": ("1m", "1h"), "autoscale.hold_after_manual": ("0s", "24h")}
 _ANY_DURATION = ("0s", "8760h")
 _LEAST_CPUS = 0.01  # Docker gives no container less,
 _LEAST_MEMORY_M, _MOST_MEMORY_G = 4, 65536  # nor less than this; and no machine has more

@@ -9,7 +9,7 @@ import msgspec
 
 from lictor import model
 from lictor.spec import validation_errors
-from lictor.spec.check import Check
+from lictor.spec.check import Autoscale, Check, check_autoscale
 from lictor.spec.compose_project import Project, check_project
 from lictor.spec.locations import is_path
 from lictor.spec.placement import Placement, require_possible
@@ -132,6 +132,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     heal: Heal = Heal()
     drain: Duration = Duration(30)
     traffic: str = "healthy"
+    autoscale: Autoscale | None = None
 
     def __post_init__(self) -> None:
         _check_names(self)
@@ -207,6 +208,7 @@ def _check_release(spec: Spec) -> None:
                   publish_address=port.publish_address if port else "")
     if spec.route and spec.engine not in ("none", *DELEGATED) and port is None:
         raise ValueError("route needs a port: which one of the container takes the requests?")
+    check_autoscale(spec.autoscale, engine=spec.engine, has_route=spec.route is not None)
 
 
 def _check_texts(spec: Spec) -> None:
