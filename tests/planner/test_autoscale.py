@@ -1,159 +1,228 @@
-"""The autoscaler's decisions, as tables: what was counted, what was known, what it wishes."""
+"""The autoscaler's decisions, as tables: what was counted, what was known, what it wishes and says."""
 
-import math
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from lictor.planner.autoscale import capacity, traffic
+from lictor.planner.autoscale import capacity
 from lictor.planner.autoscale.capacity import Capacity, Load
-from lictor.planner.autoscale.decide import Decision, Memory, Rules, Seen, Step, decide
+from lictor.planner.autoscale.decide import Memory, Rules, Step
+from lictor.planner.autoscale.seen import rules_of
 from lictor.planner.autoscale.traffic import Slice
+from lictor.spec.service_spec import parse_spec
 
-NOW = 10_000.0
-RULES = Rules(0.25, least=1, most=10)
-KNOWN = Capacity("1", Load(20.0, 2.0))
+from support.traffic_table import KNOWN, NOW, RULES, decided, known, slices
 
-
-def slices(*, rate: float = 40.0, took_s: float = 0.1, slow: float = 0.0, errors: float = 0.0, seconds: int = 300,
-           until: float = NOW) -> list[Slice]:
-    """Steady traffic; `slow` and `errors` are shares."""
-    number = round(rate * 10)
-    late, failed = round(number * slow), round(number * errors)
-    times = {traffic.bucket(took_s): number - late - failed, **({traffic.bucket(1.0): late} if late else {})}
-    return [Slice(until - seconds + at, 10.0, times, errors=failed, begun=number,
-                  busy_s=(number - late) * took_s + late) for at in range(0, seconds, 10)]
-
-
-def seen(found: list[Slice] | None = None, **changes: Any) -> Seen:
-    return Seen(NOW, 2, "1", found if found is not None else slices(), NOW - 1000)._replace(**changes)
-
-
-def decided(found: list[Slice] | None = None, memory: Memory | None = None, **changes: Any) -> Decision:
-    return decide(seen(found, **changes), RULES, memory or Memory(KNOWN))
+BEHIND = [replace(each, begun=10 * each.begun) for each in slices(slow=0.2)]  # far more come than are answered
 
 
 @pytest.mark.parametrize(("found", "replicas", "memory", "wish"), [
-    (slices(), 2, Memory(KNOWN), None),
+    (slices(), 2, known(), None),
     (slices(slow=0.2), 2, Memory(), 3),  # unknown: a half more, at least one
     (slices(slow=0.2), 1, Memory(), 2),
     (slices(slow=0.2), 6, Memory(), 9),
-    (slices(slow=0.2, rate=64.0), 4, Memory(KNOWN), 6),  # what is in progress would ask for more, in vain
-    (slices(slow=0.2, rate=200.0), 4, Memory(Capacity("1", Load(40.0, 30.0))), 7),  # load / (0.8 * known-good)
-    (slices(slow=0.2, rate=400.0), 2, Memory(KNOWN), 4),  # at most 100 % a minute
-    (slices(slow=0.2), 10, Memory(KNOWN), None),  # max
-    (slices(slow=0.07), 2, Memory(KNOWN), 3),  # a little, but for so long that it is no chance
-    (slices(slow=0.06, rate=4.0), 2, Memory(KNOWN), None),  # by chance, perhaps
+    (slices(slow=0.2, rate=64.0), 4, known(), 6),  # what is in progress would ask for more, in vain
+    (slices(slow=0.2, rate=250.0), 5, known(Capacity("1", Load(40.0, 30.0))), 8),  # load / (0.8 * known-good)
+    (slices(slow=0.2, rate=200.0), 4, known(Capacity("1", Load(20.0, 30.0))), 6),  # they answer more than known-good
+    (BEHIND, 2, known(), 4),  # at most 100 % a minute
+    (BEHIND, 4, known(counts=[(NOW - 50, 3)]), 6),
+    (BEHIND, 6, known(counts=[(NOW - 50, 3)]), None),
+    (BEHIND, 6, known(counts=[(NOW - 70, 3)]), 10),
+    (slices(slow=0.2), 10, known(), None),  # max
+    (slices(slow=0.07), 2, known(), 3),  # a little, but for so long that it is no chance
+    (slices(slow=0.06, rate=4.0), 2, known(), None),  # by chance, perhaps
+    (slices(slow=0.5, seconds=30, until=NOW - 20) + slices(seconds=20), 2, known(), None),  # it is over
 ])
 def test_it_goes_up_when_too_many_answers_are_slow(found: list[Slice], replicas: int, memory: Memory,
                                                    wish: int | None) -> None:
     assert decided(found, memory, replicas=replicas).wish == wish
 
 
-@pytest.mark.parametrize(("found", "says"), [
-    ([], "no data"),
-    (slices(until=NOW - 40), "no data"),
-    (slices(rate=0.1), "too few"),
-    (slices(errors=0.2, slow=0.3), "20% of the answers are errors"),
-    (slices(errors=1.0), "100% of the answers are errors"),
+@pytest.mark.parametrize(("found", "status", "says"), [
+    ([], "warning", "no data"),
+    (slices(until=NOW - 40), "warning", "no data"),
+    (slices(rate=0.1), "passing", "p95 unknown, as 6 answers are too few over 60 s; 0.1 requests/s"),
+    (slices(errors=0.2, slow=0.3), "critical", "20% of the answers are errors"),
+    (slices(errors=1.0), "critical", "100% of the answers are errors"),
+    (slices(slow=0.3, seconds=280, until=NOW - 20) + slices(slow=0.3, errors=0.2, seconds=20), "critical",
+     "20% of the answers are errors"),  # errors have only begun
+    ([Slice(NOW - at, 10.0, unanswered=30, begun=30) for at in (20, 10)], "critical", "100% of the answers are errors"),
 ])
-def test_it_does_not_move_on_what_says_nothing(found: list[Slice], says: str) -> None:
+def test_it_does_not_move_on_what_says_nothing(found: list[Slice], status: str, says: str) -> None:
     given = decided(found)
-    assert given.wish is None and says in given.reason
+    assert (given.wish, given.status) == (None, status) and says in given.reason
 
 
-def test_while_something_else_moves_it_waits_and_says_for_what() -> None:
-    given = decided(slices(slow=0.5), quiet="a release is under way")
-    assert (given.wish, given.status) == (None, "warning") and "No move: a release is under way." in given.reason
+def test_it_says_what_it_sees_in_one_line() -> None:
+    found = [replace(each, busy_s=128.0) for each in slices(rate=41.0, took_s=0.31)]
+    assert decided(found, Memory(), replicas=3).reason == (
+        "p95 309 ms of 250 ms over 60 s; 41 requests/s, 3 instances, 12.8 in progress; wants 5")
+    assert decided(rules=RULES._replace(share=0.99), replicas=1).reason.startswith("p99 101 ms of 250 ms over 60 s; 40 "
+                                                                                   "requests/s, 1 instance, 4.0 in")
+
+
+@pytest.mark.parametrize("why", [{"quiet": "a release is under way"}, {"manual": "a person wrote the count 2"}])
+def test_while_something_else_decides_it_waits_and_says_for_what(why: dict[str, Any]) -> None:
+    given = decided(slices(slow=0.5), **why)
+    assert (given.wish, given.status) == (None, "warning") and f"No move: {[*why.values()][0]}." in given.reason
+
+
+def test_it_learns_while_the_count_is_a_persons_and_not_while_something_moves() -> None:
+    assert decided(slices(rate=60.0), manual="a person wrote it").memory.capacity.held.rate == pytest.approx(30.0)
+    assert decided(slices(rate=60.0), quiet="an instance starts").memory.capacity == KNOWN
+
+
+def test_while_instances_settle_the_status_is_that_of_the_answers() -> None:
+    given = decided(slices(slow=0.5), settled_at=NOW + 5, quiet="an instance starts")
+    assert (given.wish, given.status) == (None, "warning") and given.reason.startswith("p95 996 ms of 250 ms")
+    assert decided(slices(), settled_at=NOW + 5, quiet="an instance starts").status == "passing"
+
+
+def test_the_load_of_a_node_that_is_silent_is_in_doubt() -> None:
+    given = decided(slices(rate=4.0), proven(), replicas=4, silent=["node-2"])
+    assert (given.wish, given.status) == (None, "warning") and "nginx of node-2 counts no requests" in given.reason
+    assert given.memory.unproven_at == NOW and given.memory.capacity == proven().capacity
+    assert decided(slices(rate=4.0), given.memory, replicas=4).wish is None
+    assert decided(slices(slow=0.5), silent=["node-2"]).wish is None
 
 
 def test_only_answers_of_the_instances_of_now_count() -> None:
     before, after = slices(slow=0.9, until=NOW - 30), slices(seconds=30)
     assert decided([*before, *after], settled_at=NOW - 30).wish is None
-    assert decided([*before, *after], settled_at=NOW - 1000).wish is not None
+    assert decided(slices(slow=0.9), settled_at=NOW - 1000).wish is not None
 
 
-def proven(*needs: int) -> list[tuple[float, int]]:
-    """Counts that were needed, one each 10 s, until now."""
-    return [(NOW - 10 * (len(needs) - at), need) for at, need in enumerate(needs)]
+BEARS = Capacity("1", Load(60.0, 9.0))
 
 
-@pytest.mark.parametrize(("needs", "replicas", "settled_s", "wish"), [
-    ([1] * 31, 4, 100, 3),  # one at a time
-    ([1] * 29, 4, 100, None),  # not for as long
-    ([1] * 10 + [4] + [1] * 20, 4, 100, None),  # the highest of the while counts
-    ([3] * 31, 4, 100, 3),
-    ([1] * 31, 1, 100, None),  # min
-    ([1] * 31, 4, 20, None),  # the last move is too young
+def proven(bears: Capacity = BEARS, *, since: float = 300.0,
+           most: float = 1.0, most_at: float = 100.0) -> Memory:
+    """A memory by which fewer have been enough for a while, with the highest rate of that."""
+    return known(bears, unproven_at=NOW - since, peaks=[(NOW - most_at, most)])
+
+
+@pytest.mark.parametrize(("memory", "replicas", "settled_s", "wish"), [
+    (proven(), 4, 100, 3),  # one at a time
+    (proven(since=290), 4, 100, None),  # not for as long
+    (proven(most=150.0), 4, 100, None),  # the highest load of the while counts: 150 / (0.8 * 60) = 3.1
+    (proven(most=140.0), 4, 100, 3),
+    (proven(most=150.0, most_at=310.0), 4, 100, 3),  # that is past
+    (proven(), 1, 100, None),  # min
+    (proven(), 4, 20, None),  # the last move is too young
+    (proven(Capacity("1", Load(5.0, 9.0))), 4, 100, None),  # nothing is known of such a load: that would be a trial
+    (proven(Capacity("1")), 4, 100, None),
+    (proven(Capacity("1", Load(60.0, 9.0), Load(13.0, 4.0), NOW - 3600)), 4, 100, None),  # 40 / 3 is 13.3
+    (proven(Capacity("1", Load(60.0, 9.0), Load(14.0, 4.0), NOW - 3600)), 4, 100, 3),
+    (proven(Capacity("1", Load(60.0, 9.0), Load(13.0, 4.0), NOW - 86401)), 4, 100, 3),  # longer than a day ago
+    (replace(proven(), decided_at=NOW - 61), 4, 100, None),  # nobody has looked for a while
 ])
-def test_it_goes_down_when_fewer_would_have_done_for_long(needs: list[int], replicas: int, settled_s: float,
+def test_it_goes_down_when_fewer_would_have_done_for_long(memory: Memory, replicas: int, settled_s: float,
                                                           wish: int | None) -> None:
-    memory = Memory(Capacity("1", Load(60.0, 9.0)), needs=proven(*needs))
     assert decided(slices(), memory, replicas=replicas, settled_at=NOW - settled_s).wish == wish
 
 
-def test_it_never_goes_down_to_where_the_target_broke() -> None:
-    broken = Capacity("1", Load(60.0, 9.0), Load(39.0, 4.0), NOW - 3600)
-    assert decided(slices(), Memory(broken, needs=proven(*[1] * 31))).wish is None
-    assert decided(slices(), Memory(capacity.of_release(broken, "1", NOW + 86400), needs=proven(*[1] * 31))).wish == 1
+def test_it_goes_up_before_the_load_breaks_the_target_again() -> None:
+    bears = Capacity("1", Load(40.0, 9.0), Load(50.0, 20.0), NOW - 3600)
+    given = decided(slices(rate=92.0), known(bears))
+    assert (given.wish, given.status) == (3, "passing")
+    assert given.reason.endswith("wants 3, as the target held at 46 requests/s an instance, and broke at 50 requests/s "
+                                 "an instance")
+    assert decided(slices(rate=88.0), known(bears)).wish is None
+
+
+def test_a_load_that_holds_where_it_broke_before_was_not_why() -> None:
+    bears = Capacity("1", Load(20.0, 2.0), Load(30.0, 20.0), NOW - 3600)
+    learned = decided(slices(rate=60.0), known(bears), quiet="", manual="x").memory.capacity
+    assert learned.held.rate == pytest.approx(30.0) and learned.broke_at == 0.0
+
+
+def test_a_short_disturbance_at_a_load_that_is_known_to_be_good_teaches_nothing() -> None:
+    bears = Capacity("1", Load(40.0, 9.0))
+    up = decided(slices(slow=0.5), known(bears))
+    assert up.wish == 3 and up.memory.capacity == bears and not up.memory.steps[0].is_explained
+    later = decided(slices(), up.memory, replicas=3, settled_at=NOW - 90).memory
+    assert later.capacity == bears and later.steps == []
+
+
+def test_an_instance_that_bears_less_than_before_is_learned_if_another_one_mends_it() -> None:
+    step = Step(NOW - 60, 2, 3, 1.0, 40.0, Load(20.0, 9.0), is_explained=False)
+    learned = decided(slices(), known(Capacity("1", Load(40.0, 9.0)), steps=[step]), replicas=3,
+                      settled_at=NOW - 40).memory.capacity
+    assert learned.held.rate == pytest.approx(40 / 3) and learned.broke.rate == 20.0
+    gone = decided(slices(rate=20.0), known(Capacity("1", Load(40.0, 9.0)), steps=[step]), replicas=3,
+                   settled_at=NOW - 40).memory.capacity  # the load itself is gone
+    assert gone == Capacity("1", Load(40.0, 9.0))
+
+
+def test_a_backlog_that_shrinks_needs_no_more_instances() -> None:
+    found = [*slices(slow=0.9, seconds=290, until=NOW - 10), replace(slices(slow=0.9, seconds=10)[0], busy_s=50.0)]
+    given = decided(found, known(Capacity("1", Load(40.0, 2.0))))
+    assert given.wish is None and given.reason.endswith("No move: the backlog shrinks.")
 
 
 def test_without_any_request_it_goes_down_only_if_it_was_counted() -> None:
     none = [Slice(NOW - 300 + at, 10.0) for at in range(0, 300, 10)]
-    memory = Memory(KNOWN, needs=proven(*[0] * 31))
+    memory = known(Capacity("1"), unproven_at=NOW - 300, peaks=[(NOW - 300, 0.0)])
     assert decided(none, memory).wish == 1
+    assert decided(none, memory, replicas=1).wish is None
     assert decided([], memory).wish is None
 
 
-@pytest.mark.parametrize(("rate", "slow", "useless", "wish"), [
-    (40.0, 0.5, 2, None),  # as slow as before, and no more answers: the second step that helped nothing
-    (60.0, 0.5, 0, 4),  # more answers
+@pytest.mark.parametrize(("rate", "slow", "wish"), [
+    (40.0, 0.5, None),  # as slow as before, and no more answers: two steps that helped nothing
+    (60.0, 0.5, 6),  # more answers
 ])
-def test_after_two_steps_that_help_nothing_it_keeps_its_hands_off(rate: float, slow: float, useless: int,
-                                                                  wish: int | None) -> None:
-    step = Step(NOW - 100, 2, 1.0, 40.0)
-    given = decided(slices(rate=rate, slow=slow), Memory(Capacity("1"), step=step, useless=1))
-    assert (given.memory.useless, bool(given.wish)) == (useless, bool(wish))
+def test_after_two_steps_that_help_nothing_it_keeps_its_hands_off(rate: float, slow: float, wish: int | None) -> None:
+    steps = [Step(NOW - 200, 2, 3, 1.0, 40.0), Step(NOW - 100, 3, 4, 1.0, 40.0)]
+    found = [replace(each, connect_s=0.4, instances={"a": (100, 60.0), "b": (300, 150.0)})
+             for each in slices(rate=rate, slow=slow)]
+    given = decided(found, known(Capacity("1"), steps=steps), replicas=4)
+    assert given.wish == wish
     if wish is None:
-        assert given.status == "critical" and "Scaling does not help" in given.reason
+        assert given.status == "critical" and given.reason.endswith(
+            "Scaling does not help: 2 steps up, from 2 to 4 instances, brought p95 from 1000 ms to 996 ms, and answers "
+            "from 40 to 40/s (errors 0.0%, connecting takes 1 ms, instances take 500 ms to 600 ms on average). "
+            "Look at what the instances wait for.")
+        assert given.memory.capacity.broke_at == 0.0  # load was not why
+        assert decided(slices(), given.memory, replicas=4).memory.steps == []  # it is well again
+
+
+def test_the_second_step_has_its_time_before_it_is_judged() -> None:
+    steps = [Step(NOW - 60, 2, 3, 1.0, 40.0), Step(NOW - 30, 3, 4, 1.0, 40.0)]
+    given = decided(slices(slow=0.5), known(Capacity("1"), steps=steps), replicas=4, settled_at=NOW - 10)
+    assert (given.wish, given.status) == (None, "warning") and "is not known yet" in given.reason
 
 
 def test_another_release_is_learned_anew() -> None:
-    given = decided(slices(), Memory(KNOWN, useless=2), release="2")
-    assert given.memory.capacity.release == "2" and given.memory.useless == 0
+    steps = [Step(NOW - 60, 2, 3, 1.0, 40.0)] * 2
+    given = decided(slices(), known(steps=steps), release="2")
+    assert given.memory.capacity.release == "2" and given.memory.steps == []
     assert given.memory.capacity.held.rate == pytest.approx(20.0)
 
 
-@given(st.lists(st.floats(0.0005, 200.0), min_size=traffic.FEWEST, max_size=400), st.sampled_from([0.5, 0.95, 0.99]),
-       st.integers(1, 5))
-def test_percentiles_of_added_nodes_are_within_a_bucket_of_those_of_all(times: list[float], share: float,
-                                                                       nodes: int) -> None:
-    shares = [times[node::nodes] for node in range(nodes)]
-    counted = traffic.add(Slice(0.0, 10.0, _count(each)) for each in shares)
-    exact = sorted(times)[max(math.ceil(share * len(times)) - 1, 0)]
-    found = traffic.percentile(counted.times, share)
-    assert found is not None and counted.seconds == 10.0
-    assert found == pytest.approx(min(max(exact, traffic.LEAST_S), 122.0), rel=0.05)
+def test_a_memory_that_is_lost_is_learned_again() -> None:
+    given = decided(slices(), Memory())
+    assert given.wish is None and given.memory.capacity.held.rate == pytest.approx(20.0)
+    assert given.memory.capacity.held.in_progress == pytest.approx(2.0)
 
 
-def _count(times: list[float]) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for each in times:
-        found[traffic.bucket(each)] = found.get(traffic.bucket(each), 0) + 1
-    return found
+def test_clients_that_go_away_before_the_answer_hide_how_long_it_takes() -> None:
+    found = [replace(each, cut=100) for each in slices(rate=60.0)]
+    assert decided(found).memory.capacity == KNOWN
 
 
-@given(st.integers(1, 20), st.floats(0.1, 500.0), st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.integers(0, 3),
-       st.sampled_from(["", "it drains"]), st.floats(0.0, 100.0), st.floats(0.0, 20.0))
-def test_whatever_is_seen_the_wish_stays_within_its_bounds(replicas: int, rate: float, slow: float, errors: float,
-                                                           useless: int, quiet: str, held: float,
-                                                           progress: float) -> None:
-    found = slices(rate=rate, slow=min(slow, 1 - errors), errors=errors)
-    memory = Memory(Capacity("1", Load(held, progress)), useless=useless, needs=proven(*[1] * 31))
-    made = decided(found, memory, replicas=replicas, quiet=quiet)
-    if made.wish is None:
-        return
-    assert not quiet and made.wish != replicas
-    assert RULES.least <= made.wish <= max(RULES.most, replicas) and replicas - 1 <= made.wish <= 2 * replicas
+@pytest.mark.parametrize(("spec", "rules"), [
+    ({"p95": "250ms"}, Rules(0.25, 0.95, 300.0, 1, 10, 60.0)),
+    ({"p50": "1s", "window": "2m", "down_after": "10m"}, Rules(1.0, 0.5, 600.0, 1, 10, 120.0)),
+    (None, None),
+])
+def test_the_rules_are_those_of_the_spec(spec: dict[str, str] | None, rules: Rules | None) -> None:
+    table = {"name": "books", "image": "books:1", "port": 80, "route": {"path": "/b"}}
+    assert rules_of(parse_spec({**table, **({"autoscale": spec} if spec else {})}, "")) == rules
+
+
+def test_what_broke_since_steps_that_helped_nothing_is_forgotten() -> None:
+    bears = Capacity("1", Load(20.0), Load(30.0), 100.0)
+    assert capacity.forget_broke(bears, 50.0).broke_at == 0.0
+    assert capacity.forget_broke(bears, 150.0) == bears

@@ -1,68 +1,30 @@
 """The decision of the autoscaler: which count of instances the response times ask for, and why. Pure.
 
-Up: so many answers were slower than the target that chance is no explanation. Down: for `down_after_s` fewer would have
-done, by a load that is known to be good. Never: a move on too few answers, on errors, while something else moves, or a
-third one up after two that helped nothing.
+Up: so many answers were slower than the target that chance is no explanation, or the load is one that broke it before.
+Down: for `down_after_s` fewer would have done, by a load that is known to be good.
+
+Never: a move on too few answers, on errors, on a part of the nodes, while something else moves, or against a person's
+count; a third step up after two that helped nothing; one down to a load that broke the target in the last day.
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
-from lictor.planner.autoscale import capacity, traffic
-from lictor.planner.autoscale.capacity import Capacity, Load
+from lictor.planner.autoscale import capacity, learning, traffic, windows, words
+from lictor.planner.autoscale import memory as memories
+from lictor.planner.autoscale.capacity import Load
+from lictor.planner.autoscale.memory import Memory, Step
+from lictor.planner.autoscale.seen import Rules, Seen
 from lictor.planner.autoscale.traffic import Slice
+from lictor.planner.autoscale.windows import Windows
 
-SURE = 2.33  # standard deviations: one in a hundred, by chance
+__all__ = ["Decision", "Memory", "Rules", "Seen", "Step", "decide"]
+
 MOST_ERRORS = 0.1
-UP_WITHIN_S = 60.0  # in which the count at most doubles
-_HELPS = 0.9
-_MOST_USELESS = 2
-_SHORT_S, _LONG_S = 20.0, 60.0
-_STALE_S = 30.0
-
-
-class Rules(NamedTuple):
-    """`autoscale` of the spec, and the bounds of its `replicas`."""
-
-    target_s: float
-    share: float = 0.95
-    down_after_s: float = 300.0
-    least: int = 1
-    most: int = 10
-
-
-class Step(msgspec.Struct, frozen=True):
-    """A move up, and what was seen before it."""
-
-    at: float
-    count: int
-    took_s: float  # the percentile before it
-    rate: float  # answers a second before it
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """What the autoscaler keeps of a service. All of it can be lost: it is learned again."""
-
-    capacity: Capacity = Capacity()
-    step: Step | None = None  # the last move up that was not judged yet
-    useless: int = 0  # moves up in a row that helped nothing
-    needs: list[tuple[float, int]] = []  # counts that the load of the last while needed, with their times
-    counts: list[tuple[float, int]] = []  # counts of the last minute
-
-
-class Seen(NamedTuple):
-    """What was observed; `slices` are those of all nodes, added, of the last minutes."""
-
-    now: float
-    replicas: int  # the desired count
-    release: str
-    slices: Sequence[Slice]
-    settled_at: float  # since when as many instances serve
-    quiet: str = ""  # why no count is to be changed now: a release, a start, a drain, a doubt, a person
+_NEAR = 0.9  # of the load that broke the target
+_SETTLED_S = 30.0
 
 
 class Decision(NamedTuple):
@@ -77,117 +39,108 @@ class Decision(NamedTuple):
 
 def decide(seen: Seen, rules: Rules, memory: Memory) -> Decision:
     """Decide on the count of instances."""
-    memory = _remember(seen, rules, memory)
-    last_minute = traffic.add(_since(seen, seen.now - _LONG_S))
-    if not any(each.at + each.seconds > seen.now - _STALE_S for each in seen.slices):
-        return Decision(None, "warning", "no data: no nginx has counted requests lately. The count stays.", memory)
-    words = _describe(last_minute, seen, rules)
-    total = traffic.add(_since(seen, max(seen.settled_at, seen.now - _LONG_S)))
-    took_s = traffic.percentile(total.times, rules.share)
-    if last_minute.error_share >= MOST_ERRORS:
-        status = "critical" if memory.useless >= _MOST_USELESS else "warning"
-        return Decision(None, status, f"{words}. {last_minute.error_share:.0%} of the answers are errors, which more "
-                                      "instances do not mend.", memory)
-    breach = _breach(seen, rules)
-    load = Load(total.rate / seen.replicas, total.in_progress / seen.replicas) if seen.replicas else Load()
-    if breach:
-        load = Load(breach.rate / seen.replicas, breach.in_progress / seen.replicas)
-        memory = _judge_step(replace(memory, capacity=capacity.learn_broke(memory.capacity, load, seen.now)), breach,
-                             rules)
-    elif took_s is not None and took_s <= rules.target_s and total.seconds >= _LONG_S / 2:
-        memory = replace(memory, capacity=capacity.learn_held(memory.capacity, load), useless=0, step=None)
-    memory = _note_need(seen, rules, memory, total, breach)
-    if seen.quiet:
-        return Decision(None, "warning" if breach else "passing", f"{words}. No move: {seen.quiet}.", memory)
-    if breach:
-        return _go_up(seen, rules, memory, breach, words)
-    if took_s is None and total.begun:
-        return Decision(None, "passing", f"{words}. Too few requests to decide on.", memory)
-    return _go_down(seen, rules, memory, words)
+    memory = memories.advance(memory, seen, rules)
+    view = windows.look(seen, rules)
+    text = words.describe(view, seen, rules)
+    is_above = bool(view.breach) or view.took_s is not None and view.took_s > rules.target_s
+    status = "warning" if is_above else "passing"
+    if unknown := _unknown(seen, view):
+        memory = replace(memory, unproven_at=seen.now)
+        return Decision(None, "warning", unknown if view.is_stale else f"{text}. {unknown}", memory)
+    memory = memories.note_peak(memory, seen.now, view.rate)
+    if view.error_share >= MOST_ERRORS:
+        memory = replace(memory, unproven_at=seen.now)
+        return Decision(None, "critical", f"{text}. {view.error_share:.0%} of the answers are errors. No move: more "
+                                          "instances do not mend errors.", memory)
+    if seen.quiet or seen.replicas < 1:
+        return Decision(None, status, f"{text}. No move: {seen.quiet or 'no instance is desired'}.", memory)
+    memory = learning.learn(seen, rules, memory, view)
+    if seen.manual:
+        return Decision(None, status, f"{text}. No move: {seen.manual}.", memory)
+    if view.breach:
+        return _answer_breach(seen, rules, memory, view, view.breach, text)
+    if view.whole.begun and view.took_s is None:
+        return Decision(None, "passing", f"{text}. No move: that is too little to decide on.", memory)
+    return _answer_load(seen, rules, memory, view, text)._replace(status=status)
 
 
-def _remember(seen: Seen, rules: Rules, memory: Memory) -> Memory:
-    known = capacity.of_release(memory.capacity, seen.release, seen.now)
-    is_new = known.release != memory.capacity.release
-    return Memory(known, None if is_new else memory.step, 0 if is_new else memory.useless,
-                  [each for each in memory.needs if seen.now - each[0] <= rules.down_after_s + _STALE_S],
-                  [*(each for each in memory.counts if seen.now - each[0] <= UP_WITHIN_S), (seen.now, seen.replicas)])
+def _unknown(seen: Seen, view: Windows) -> str:
+    """Say why the load is not known."""
+    if view.is_stale:
+        return f"no data: no nginx has counted requests for {windows.STALE_S:.0f} s. The count stays."
+    if seen.silent:
+        named = ", ".join(seen.silent[:3]) + (", ..." if len(seen.silent) > 3 else "")
+        return f"In doubt: the nginx of {named} counts no requests. No move: its share of the load is unknown."
+    return ""
 
 
-def _since(seen: Seen, at: float) -> list[Slice]:
-    return [each for each in seen.slices if each.at >= at]
+def _answer_breach(seen: Seen, rules: Rules, memory: Memory, view: Windows, breach: Slice, text: str) -> Decision:
+    took_s = traffic.percentile(breach.times, rules.share) or 0.0
+    if learning.is_useless(seen, memory):
+        return Decision(None, "critical", f"{text}. {words.describe_useless(memory.steps, breach, took_s, rules)}",
+                        memory)
+    if len(memory.steps) >= learning.MOST_USELESS:
+        return Decision(None, "warning", f"{text}. No move: whether the last step up helps is not known yet.", memory)
+    if _is_draining(memory, view, seen.replicas):
+        return Decision(None, "warning", f"{text}. No move: the backlog shrinks.", memory)
+    if seen.replicas >= rules.most:
+        return Decision(None, "critical", f"{text}. No move: max is {rules.most}.", memory)
+    wish = _at_most(_count_for_breach(seen, memory, view, breach), seen, rules, memory)
+    if wish <= seen.replicas:
+        return Decision(None, "warning", f"{text}. No move: the count has doubled within a minute.", memory)
+    load = learning.broken_load(seen, memory, view, breach)
+    step = Step(seen.now, seen.replicas, wish, took_s, breach.answers / breach.seconds, load,
+                capacity.explains(memory.capacity, load))
+    memory = replace(memory, steps=[*memory.steps, step])
+    return Decision(wish, "warning", f"{text}; wants {wish}", memory)
 
 
-def _breach(seen: Seen, rules: Rules) -> Slice | None:
-    """Find recent traffic of which so much is slow that it is no chance; the shortest that shows it."""
-    for seconds in (_SHORT_S / 2, _SHORT_S, _LONG_S):
-        part = traffic.add(_since(seen, max(seen.settled_at, seen.now - seconds)))
-        count, expected = part.answers, part.answers * (1 - rules.share)
-        slow = traffic.count_slower(part.times, rules.target_s)
-        if count >= traffic.FEWEST and slow > expected + SURE * math.sqrt(expected * rules.share):
-            return part
-    return None
+def _count_for_breach(seen: Seen, memory: Memory, view: Windows, breach: Slice) -> int:
+    """Count the instances for a load that breaks the target.
 
-
-def _judge_step(memory: Memory, breach: Slice, rules: Rules) -> Memory:
-    """Judge the last move up by what is seen since: it helped if a tenth of the time is gone, or more is answered."""
-    step, took_s = memory.step, traffic.percentile(breach.times, rules.share)
-    if step is None or took_s is None:
-        return memory
-    helped = took_s <= step.took_s * _HELPS or breach.answers / breach.seconds * _HELPS >= step.rate
-    return replace(memory, step=None, useless=0 if helped else memory.useless + 1)
-
-
-def _note_need(seen: Seen, rules: Rules, memory: Memory, total: Slice, breach: Slice | None) -> Memory:
-    if not total.seconds:
-        return memory
-    need = capacity.needed(memory.capacity, Load(total.rate)) if total.begun else 0
-    if breach or need is None:
-        need = seen.replicas
-    return replace(memory, needs=[*memory.needs, (seen.now, need)])
-
-
-def _go_up(seen: Seen, rules: Rules, memory: Memory, breach: Slice, words: str) -> Decision:
-    known, total = memory.capacity, Load(breach.rate, breach.in_progress)
-    if memory.useless >= _MOST_USELESS:
-        return Decision(None, "critical", f"{words}. Scaling does not help: {memory.useless} steps up brought neither "
-                                          "less time nor more answers. Look at what the instances wait for.", memory)
+    A known-good load may be far below what an instance can bear. What the instances do answer now bounds such a wish.
+    """
+    known, total = memory.capacity, view.load
     half_more = seen.replicas + max(1, math.ceil(seen.replicas / 2))
     by_rate = capacity.needed(known, total) or half_more
+    by_answers = capacity.count_for(total.rate, breach.answers / breach.seconds / seen.replicas) or half_more
     by_progress = capacity.needed_in_progress(known, total) or half_more
-    wish = max(seen.replicas + 1, by_rate, min(half_more, by_progress))
-    fastest = 2 * max(1, min(count for _, count in memory.counts))
-    wish = min(wish, max(fastest, seen.replicas), rules.most)
-    if wish <= seen.replicas:
-        status, why = ("critical", f"max is {rules.most}") if seen.replicas >= rules.most else (
-            "warning", "the count has doubled within a minute")
-        return Decision(None, status, f"{words}. No move: {why}.", memory)
-    took_s = traffic.percentile(breach.times, rules.share) or 0.0
-    step = Step(seen.now, wish, took_s, breach.answers / breach.seconds)
-    return Decision(wish, "warning", f"{words}; wants {wish}", replace(memory, step=step))
+    return max(seen.replicas + 1, min(by_rate, max(half_more, by_answers)), min(half_more, by_progress))
 
 
-def _go_down(seen: Seen, rules: Rules, memory: Memory, words: str) -> Decision:
-    stay = Decision(None, "passing", words, memory)
-    needs = [need for at, need in memory.needs if seen.now - at <= rules.down_after_s]
-    is_proven = memory.needs and seen.now - memory.needs[0][0] >= rules.down_after_s
+def _is_draining(memory: Memory, view: Windows, replicas: int) -> bool:
+    """Whether the instances are enough for the load of now, and work off what an earlier one has left."""
+    need = capacity.needed(memory.capacity, view.load)
+    return view.backlog <= (windows.SHRINKS if need is not None and need <= replicas else windows.SHRINKS_FAST)
+
+
+def _at_most(wish: int, seen: Seen, rules: Rules, memory: Memory) -> int:
+    """Keep a wish within max, and within twice the count of a minute ago."""
+    return min(wish, max(2 * max(1, min(count for _, count in memory.counts)), seen.replicas), rules.most)
+
+
+def _answer_load(seen: Seen, rules: Rules, memory: Memory, view: Windows, text: str) -> Decision:
+    """Go up before the load breaks the target again, or down to where it is known to hold."""
+    known = memory.capacity
+    bears = _NEAR * known.broke.rate
+    if known.broke_at and view.short.seconds and view.load.rate >= bears * seen.replicas:
+        least = max(seen.replicas + 1, math.ceil(view.newest_rate / bears)) if bears else seen.replicas
+        wish = _at_most(least, seen, rules, memory)
+        if wish > seen.replicas:
+            return Decision(wish, "", f"{text}; wants {wish}, as {words.describe_capacity(known)}", memory)
     fewer = seen.replicas - 1
-    if not is_proven or fewer < max(needs, default=seen.replicas) or fewer < rules.least:
-        return stay
-    if seen.now - seen.settled_at < _LONG_S / 2 or _would_break(seen, memory, fewer):
-        return stay
-    return Decision(fewer, "passing", f"{words}; wants {fewer}, as for {rules.down_after_s / 60:g} min no more were "
-                                      "needed", memory)
+    if not _is_enough(view, rules, memory, fewer):
+        return Decision(None, "", text, memory)
+    proven_s = seen.now - memory.unproven_at
+    if proven_s < rules.down_after_s or seen.now - seen.settled_at < _SETTLED_S:
+        return Decision(None, "", f"{text}; {fewer} would do, for {words.minutes(proven_s)} so far", memory)
+    return Decision(fewer, "", f"{text}; wants {fewer}, as for {words.minutes(rules.down_after_s)} no more were needed",
+                    memory)
 
 
-def _would_break(seen: Seen, memory: Memory, count: int) -> bool:
-    total, broke = traffic.add(_since(seen, seen.now - _LONG_S)), memory.capacity.broke
-    return bool(memory.capacity.broke_at and total.rate / max(count, 1) >= broke.rate)
-
-
-def _describe(total: Slice, seen: Seen, rules: Rules) -> str:
-    name, took_s = f"p{rules.share * 100:g}", traffic.percentile(total.times, rules.share)
-    took = f"{name} {took_s * 1000:.0f} ms of {rules.target_s * 1000:.0f} ms" if took_s is not None else (
-        f"{name} unknown, as {total.answers} answers are too few")
-    return (f"{took} over {total.seconds:.0f} s; {total.rate:.0f} requests/s, {seen.replicas} instances, "
-            f"{total.in_progress:.1f} in progress")
+def _is_enough(view: Windows, rules: Rules, memory: Memory, count: int) -> bool:
+    """Whether so many instances are known to bear the highest load of the last while."""
+    known, most_rate = memory.capacity, max(view.newest_rate, *(rate for _, rate in memory.peaks))
+    need = capacity.needed(known, Load(most_rate)) if most_rate else 0
+    would_break = known.broke_at and most_rate / max(count, 1) >= known.broke.rate
+    return count >= rules.least and need is not None and need <= count and not would_break

@@ -1,0 +1,77 @@
+"""Windows of the recent traffic, and the breach of the target in them: so much is slow that it is no chance. Pure."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lictor.planner.autoscale import traffic
+from lictor.planner.autoscale.capacity import Load
+from lictor.planner.autoscale.seen import Rules, Seen
+from lictor.planner.autoscale.traffic import Slice
+
+SHRINKS = 0.9  # a backlog that is less after 10 s is worked off,
+SHRINKS_FAST = 0.75  # or will soon be gone
+SURE = 2.33  # standard deviations: one in a hundred, by chance
+SHORT_S = 20.0
+STALE_S = 30.0
+
+
+class Windows(NamedTuple):
+    """The traffic of the spec's window, parts of it, and what they show."""
+
+    whole: Slice
+    settled: Slice  # since as many instances serve
+    short: Slice  # the newest 20 s of that
+    breach: Slice | None  # the shortest recent traffic of as many instances that breaks the target
+    took_s: float | None  # the percentile of the whole window
+    settled_took_s: float | None
+    rate: float  # requests a second in the newest 20 s, whatever served them
+    most_rate: float  # of a slot
+    newest_rate: float  # of the newest slot
+    backlog: float  # requests in progress in the newest slot, as a share of those in the one before; 1.0: unknown
+    error_share: float  # the highest of the whole window and its newest 20 s
+    is_stale: bool  # nothing was counted lately
+
+    @property
+    def load(self) -> Load:
+        """The load in all that an answer to it has to bear."""
+        part = self.breach or self.short
+        return Load(part.rate, part.in_progress)
+
+
+def look(seen: Seen, rules: Rules) -> Windows:
+    """Divide the recent traffic into windows."""
+    whole = _since(seen, seen.now - rules.window_s)
+    settled = traffic.add(_since(seen, max(seen.settled_at, seen.now - rules.window_s)))
+    newest = traffic.add(_since(seen, seen.now - SHORT_S))
+    total = traffic.add(whole)
+    return Windows(
+        total, settled, traffic.add(_since(seen, max(seen.settled_at, seen.now - SHORT_S))), _breach(seen, rules),
+        traffic.percentile(total.times, rules.share), traffic.percentile(settled.times, rules.share),
+        newest.rate, max((each.rate for each in whole), default=0.0), whole[-1].rate if whole else 0.0,
+        _backlog(_since(seen, seen.settled_at)[-2:]),
+        max(part.error_share if part.failed + part.answers >= traffic.FEWEST else 0.0 for part in (total, newest)),
+        not any(each.at + each.seconds > seen.now - STALE_S for each in whole))
+
+
+def _since(seen: Seen, at: float) -> list[Slice]:
+    return [each for each in seen.slices if at <= each.at <= seen.now]
+
+
+def _backlog(last: Sequence[Slice]) -> float:
+    return last[1].in_progress / last[0].in_progress if len(last) == 2 and last[0].in_progress > 0 else 1.0
+
+
+def _breach(seen: Seen, rules: Rules) -> Slice | None:
+    """Find the shortest window that breaks the target. A longer one does not if its newest part is well again."""
+    is_well = False
+    for seconds in (SHORT_S / 2, SHORT_S, rules.window_s):
+        part = traffic.add(_since(seen, max(seen.settled_at, seen.now - seconds)))
+        expected = part.answers * (1 - rules.share)
+        slow = traffic.count_slower(part.times, rules.target_s)
+        if part.answers < traffic.FEWEST:
+            continue
+        if slow > expected + SURE * math.sqrt(expected * rules.share) and not is_well:
+            return part
+        is_well = slow <= expected
+    return None
