@@ -1,0 +1,42 @@
+"""The autoscaler under loads, in simulated time; the whole table is `python -m lab.autoscale`."""
+
+import pytest
+
+from lab.autoscale.__main__ import Totals, total, worse
+from lab.autoscale.planners import Hpa, Ours
+from lab.autoscale.shapes import SHAPES
+from lab.autoscale.simulator import Outcome, Shape, run
+
+
+def shape(name: str) -> Shape:
+    return next(each for each in SHAPES if each.name == name)
+
+
+def test_there_are_twenty_shapes_of_different_names() -> None:
+    assert len({each.name for each in SHAPES}) == len(SHAPES) == 20
+
+
+@pytest.mark.parametrize(("name", "moves", "least", "most", "late_s"), [
+    ("steady", 0, 2, 2, 0),
+    ("step up x4 and back", 6, 2, 5, 60),
+    ("no traffic", 1, 1, 2, 0),
+    ("a slow database", 2, 2, 7, 180),  # two steps, then hands off
+    ("errors only", 0, 2, 2, 0),
+    ("few requests", 0, 2, 2, 0),
+])
+def test_it_moves_no_more_than_the_load_needs(name: str, moves: int, least: int, most: int, late_s: int) -> None:
+    given = shape(name)
+    planner = Ours(given)
+    outcome = run(given, planner)
+    assert outcome.moves <= moves, planner.reasons
+    assert least <= min(outcome.counts) <= max(outcome.counts) <= most and outcome.late_s <= late_s
+
+
+def test_the_same_seed_gives_the_same_outcome() -> None:
+    given = shape("steady")._replace(seconds=300)
+    assert run(given, Hpa(given)) == run(given, Hpa(given))
+
+
+def test_a_total_in_which_another_one_is_better_is_told() -> None:
+    found = total([[Outcome(1, 10.0, 5, []), Outcome(2, 9.0, 5, [])]] * 2)
+    assert found == [Totals(2, 20.0, 10), Totals(4, 18.0, 10)] and worse(found) == ["instance min"]
