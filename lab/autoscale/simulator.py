@@ -9,7 +9,7 @@ from lictor.planner.autoscale.traffic import Slice, bucket
 
 SLICE_S = 10
 START_S = 8.0  # from a wish to an instance that serves
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0  # as nginx has it by default
 
 Rate = Callable[[float], float]
 

@@ -18,9 +18,9 @@ def test_there_are_twenty_shapes_of_different_names() -> None:
 
 @pytest.mark.parametrize(("name", "moves", "least", "most", "late_s"), [
     ("steady", 0, 2, 2, 0),
-    ("step up x4 and back", 6, 2, 5, 60),
+    ("step up x4 and back", 4, 1, 4, 60),
     ("no traffic", 1, 1, 2, 0),
-    ("a slow database", 2, 2, 7, 180),  # two steps, then hands off
+    ("a slow database", 2, 2, 8, 400),  # two steps, then hands off
     ("errors only", 0, 2, 2, 0),
     ("few requests", 0, 2, 2, 0),
 ])

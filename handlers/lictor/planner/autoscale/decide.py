@@ -25,6 +25,7 @@ __all__ = ["Decision", "Memory", "Rules", "Seen", "Step", "decide"]
 MOST_ERRORS = 0.1
 _NEAR = 0.9  # of the load that broke the target
 _SETTLED_S = 30.0
+_WORKED_OFF_S = 30.0  # so soon a backlog is to be gone
 
 
 class Decision(NamedTuple):
@@ -79,7 +80,7 @@ def _answer_breach(seen: Seen, rules: Rules, memory: Memory, view: Windows, brea
     if learning.is_useless(seen, memory):
         return Decision(None, "critical", f"{text}. {words.describe_useless(memory.steps, breach, took_s, rules)}",
                         memory)
-    if len(memory.steps) >= learning.MOST_USELESS:
+    if memory.steps and seen.now - seen.settled_at < windows.SHORT_S:
         return Decision(None, "warning", f"{text}. No move: whether the last step up helps is not known yet.", memory)
     if _is_draining(memory, view, seen.replicas):
         return Decision(None, "warning", f"{text}. No move: the backlog shrinks.", memory)
@@ -103,7 +104,8 @@ def _count_for_breach(seen: Seen, memory: Memory, view: Windows, breach: Slice) 
     known, total = memory.capacity, view.load
     half_more = seen.replicas + max(1, math.ceil(seen.replicas / 2))
     by_rate = capacity.needed(known, total) or half_more
-    by_answers = capacity.count_for(total.rate, breach.answers / breach.seconds / seen.replicas) or half_more
+    to_do = total.rate + view.waiting / _WORKED_OFF_S
+    by_answers = capacity.count_for(to_do, breach.answers / breach.seconds / seen.replicas) or half_more
     by_progress = capacity.needed_in_progress(known, total) or half_more
     return max(seen.replicas + 1, min(by_rate, max(half_more, by_answers)), min(half_more, by_progress))
 
@@ -111,7 +113,7 @@ def _count_for_breach(seen: Seen, memory: Memory, view: Windows, breach: Slice) 
 def _is_draining(memory: Memory, view: Windows, replicas: int) -> bool:
     """Whether the instances are enough for the load of now, and work off what an earlier one has left."""
     need = capacity.needed(memory.capacity, view.load)
-    return view.backlog <= (windows.SHRINKS if need is not None and need <= replicas else windows.SHRINKS_FAST)
+    return 0 < view.backlog <= (windows.SHRINKS if need is not None and need <= replicas else windows.SHRINKS_FAST)
 
 
 def _at_most(wish: int, seen: Seen, rules: Rules, memory: Memory) -> int:

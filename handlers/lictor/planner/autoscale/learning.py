@@ -41,7 +41,7 @@ def is_useless(seen: Seen, memory: Memory) -> bool:
 
 def _learn_breach(seen: Seen, rules: Rules, memory: Memory, view: Windows, breach: Slice) -> Memory:
     load, known, steps = broken_load(seen, memory, view, breach), memory.capacity, memory.steps
-    if capacity.explains(known, load) and view.backlog >= SHRINKS:  # else the instances bear the load of now
+    if capacity.explains(known, load) and not 0 < view.backlog < SHRINKS:  # else the instances bear the load of now
         known = capacity.learn_broke(known, load, seen.now)
     if steps and seen.now - seen.settled_at >= SHORT_S and _has_helped(steps[0], breach, rules):
         steps = []

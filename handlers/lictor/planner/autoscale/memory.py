@@ -49,7 +49,7 @@ def advance(memory: Memory, seen: Seen, rules: Rules) -> Memory:
     is_new = known.release != memory.capacity.release
     is_gap = not 0 <= now - memory.decided_at <= _GAP_S
     counts = [(min(at, now), count) for at, count in memory.counts
-              if count != seen.replicas and now - at <= UP_WITHIN_S]
+              if count != seen.replicas and now - at < UP_WITHIN_S]
     return replace(
         memory, capacity=known, steps=[] if is_new else memory.steps, decided_at=now,
         peaks=[(min(at, now), rate) for at, rate in memory.peaks if now - at <= rules.down_after_s],

@@ -28,7 +28,8 @@ class Windows(NamedTuple):
     rate: float  # requests a second in the newest 20 s, whatever served them
     most_rate: float  # of a slot
     newest_rate: float  # of the newest slot
-    backlog: float  # requests in progress in the newest slot, as a share of those in the one before; 1.0: unknown
+    waiting: float  # requests in progress in it
+    backlog: float  # requests in progress in the newest slot, as a share of those in the one before; 0.0: unknown
     error_share: float  # the highest of the whole window and its newest 20 s
     is_stale: bool  # nothing was counted lately
 
@@ -49,6 +50,7 @@ def look(seen: Seen, rules: Rules) -> Windows:
         total, settled, traffic.add(_since(seen, max(seen.settled_at, seen.now - SHORT_S))), _breach(seen, rules),
         traffic.percentile(total.times, rules.share), traffic.percentile(settled.times, rules.share),
         newest.rate, max((each.rate for each in whole), default=0.0), whole[-1].rate if whole else 0.0,
+        whole[-1].in_progress if whole else 0.0,
         _backlog(_since(seen, seen.settled_at)[-2:]),
         max(part.error_share if part.failed + part.answers >= traffic.FEWEST else 0.0 for part in (total, newest)),
         not any(each.at + each.seconds > seen.now - STALE_S for each in whole))
@@ -59,7 +61,7 @@ def _since(seen: Seen, at: float) -> list[Slice]:
 
 
 def _backlog(last: Sequence[Slice]) -> float:
-    return last[1].in_progress / last[0].in_progress if len(last) == 2 and last[0].in_progress > 0 else 1.0
+    return last[1].in_progress / last[0].in_progress if len(last) == 2 and last[0].in_progress > 0 else 0.0
 
 
 def _breach(seen: Seen, rules: Rules) -> Slice | None:
