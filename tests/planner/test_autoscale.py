@@ -155,10 +155,18 @@ def test_an_instance_that_bears_less_than_before_is_learned_if_another_one_mends
     assert gone == Capacity("1", Load(40.0, 9.0))
 
 
-def test_a_backlog_that_shrinks_needs_no_more_instances() -> None:
-    found = [*slices(slow=0.9, seconds=290, until=NOW - 10), replace(slices(slow=0.9, seconds=10)[0], busy_s=50.0)]
-    given = decided(found, known(Capacity("1", Load(40.0, 2.0))))
-    assert given.wish is None and given.reason.endswith("No move: the backlog shrinks.")
+@pytest.mark.parametrize(("begun", "busy_s", "held", "shrinks"), [
+    (400, 320.0, 40.0, True),  # a tenth less than the 364 of before, and enough instances for the load
+    (400, 320.0, 15.0, False),  # 40 / (0.8 * 15) is 3.3 instances
+    (400, 270.0, 15.0, True),  # a quarter less
+    (350, 360.0, 15.0, True),  # 400 answers, and 350 that came
+    (370, 360.0, 15.0, False),
+    (350, 365.0, 40.0, False),  # it does not shrink
+])
+def test_a_backlog_that_shrinks_needs_no_more_instances(begun: int, busy_s: float, held: float, shrinks: bool) -> None:
+    last = replace(slices(slow=0.9, seconds=10)[0], begun=begun, busy_s=busy_s)
+    given = decided([*slices(slow=0.9, seconds=290, until=NOW - 10), last], known(Capacity("1", Load(held, 9.0))))
+    assert given.reason.endswith("No move: the backlog shrinks.") is shrinks and (given.wish is None) is shrinks
 
 
 def test_without_any_request_it_goes_down_only_if_it_was_counted() -> None:
@@ -188,8 +196,9 @@ def test_after_two_steps_that_help_nothing_it_keeps_its_hands_off(rate: float, s
         assert decided(slices(), given.memory, replicas=4).memory.steps == []  # it is well again
 
 
-def test_the_second_step_has_its_time_before_it_is_judged() -> None:
-    steps = [Step(NOW - 60, 2, 3, 1.0, 40.0), Step(NOW - 30, 3, 4, 1.0, 40.0)]
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_step_has_its_time_before_it_is_judged_or_followed(count: int) -> None:
+    steps = [Step(NOW - 60, 2, 3, 1.0, 40.0), Step(NOW - 30, 3, 4, 1.0, 40.0)][-count:]
     given = decided(slices(slow=0.5), known(Capacity("1"), steps=steps), replicas=4, settled_at=NOW - 10)
     assert (given.wish, given.status) == (None, "warning") and "is not known yet" in given.reason
 

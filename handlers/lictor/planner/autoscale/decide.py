@@ -25,6 +25,7 @@ __all__ = ["Decision", "Memory", "Rules", "Seen", "Step", "decide"]
 MOST_ERRORS = 0.1
 _NEAR = 0.9  # of the load that broke the target
 _SETTLED_S = 30.0
+_ANSWERS_MORE = 1.1  # than come
 _WORKED_OFF_S = 30.0  # so soon a backlog is to be gone
 
 
@@ -82,7 +83,7 @@ def _answer_breach(seen: Seen, rules: Rules, memory: Memory, view: Windows, brea
                         memory)
     if memory.steps and seen.now - seen.settled_at < windows.SHORT_S:
         return Decision(None, "warning", f"{text}. No move: whether the last step up helps is not known yet.", memory)
-    if _is_draining(memory, view, seen.replicas):
+    if _is_draining(memory, view, breach, seen.replicas):
         return Decision(None, "warning", f"{text}. No move: the backlog shrinks.", memory)
     if seen.replicas >= rules.most:
         return Decision(None, "critical", f"{text}. No move: max is {rules.most}.", memory)
@@ -110,9 +111,11 @@ def _count_for_breach(seen: Seen, memory: Memory, view: Windows, breach: Slice) 
     return max(seen.replicas + 1, min(by_rate, max(half_more, by_answers)), min(half_more, by_progress))
 
 
-def _is_draining(memory: Memory, view: Windows, replicas: int) -> bool:
+def _is_draining(memory: Memory, view: Windows, breach: Slice, replicas: int) -> bool:
     """Whether the instances are enough for the load of now, and work off what an earlier one has left."""
     need = capacity.needed(memory.capacity, view.load)
+    if 0 < view.backlog < 1 and breach.answers >= _ANSWERS_MORE * breach.begun:
+        return True
     return 0 < view.backlog <= (windows.SHRINKS if need is not None and need <= replicas else windows.SHRINKS_FAST)
 
 
