@@ -26,7 +26,12 @@ class Begun(NamedTuple):
 def begin(client: Client, writer: Writer, observation: Observation, record: dict[str, Any]) -> Begun:
     """Write an intent, and the observation behind it, before the act."""
     packed = observation_codec.pack(observation)
-    return _add(client, writer, observation.desired.name, {"outcome": "started", **record, "observation": packed})
+    return intend(client, writer, observation.desired.name, {**record, "observation": packed})
+
+
+def intend(client: Client, writer: Writer, name: str, record: dict[str, Any]) -> Begun:
+    """Write an intent that rests on something else than an observation."""
+    return _add(client, writer, name, {"outcome": "started", **record})
 
 
 def finish(writer: Writer, begun: Begun, record: dict[str, Any]) -> None:

@@ -1,0 +1,156 @@
+"""The autoscaler's look at one service: what was counted and what else moves, and the decision that follows."""
+
+import contextlib
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from lictor import errors
+from lictor.adapters import clock
+from lictor.adapters.consul.answers import Entry
+from lictor.planner.autoscale import kept as keeping
+from lictor.planner.autoscale import quiet, traffic
+from lictor.planner.autoscale.decide import Decision, decide
+from lictor.planner.autoscale.kept import Kept
+from lictor.planner.autoscale.memory import Memory
+from lictor.planner.autoscale.seen import Rules, Seen, rules_of
+from lictor.planner.autoscale.traffic import Combined, Slice
+from lictor.planner.autoscale.words import minutes
+from lictor.planner.desired import Desired, read_text
+from lictor.planner.observation import Observation
+from lictor.reconcile import history, observe, responsibility
+from lictor.reconcile.context import Context
+from lictor.reconcile.state_store import StateStore
+from lictor.routing import announce
+from lictor.spec.keys import known_below
+from lictor.spec.service_spec import Spec, parse_replicas
+
+TRAFFIC = "lictor/traffic/"  # and then SERVICE/NODE
+KIND = "autoscale"  # of a wish's record
+_LONGEST_WINDOW_BYTES = 64 * 1024
+
+
+class Look(NamedTuple):
+    """A decision, and all that it rests on."""
+
+    name: str
+    decision: Decision
+    seen: Seen
+    rules: Rules
+    memory: Memory  # before the decision
+    kept: Kept  # as it is to be written, with the memory after it
+    kept_index: int  # ModifyIndex of its key, for compare-and-set
+    count_index: int  # that of the count's key
+
+
+def read_rules(spec: Spec | None) -> Rules | None:
+    """Read `autoscale` of a spec; None: it has none."""
+    return rules_of(spec) if spec else None
+
+
+def read_desired(context: Context, name: str) -> Desired:
+    """Read the desired state, without a look at what runs."""
+    prefix = f"{context.settings.prefix}{name}/"
+    tree = context.client.tree(prefix, known_below(context.settings.prefix))
+    state = StateStore(context.client, clocks=context.clocks).read(name).state
+    return responsibility.read_desired(
+        context, name, {key.removeprefix(prefix): entry.value for key, entry in tree.items()}, state)
+
+
+def read_kept(context: Context, name: str) -> tuple[Kept, int]:
+    """Read what is kept of a service, its times by this node's clock, and the index of its key."""
+    entry = context.client.get(keeping.KEY_PREFIX + name)
+    kept = keeping.decode(entry.value) if entry else Kept()
+    kept = keeping.by_clock(kept, context.clocks.offset_s(kept.node), clock.read(context.settings.state_dir))
+    return kept, entry.modify_index if entry else 0
+
+
+def read_windows(context: Context, name: str, now: float) -> Combined:
+    """Read what the nodes have counted whose nginx serves the service.
+
+    A node that is gone counts as long as its last slice is fresh: it has served its share until then.
+    """
+    served, prefix = f"{announce.PREFIX}{name}/", f"{TRAFFIC}{name}/"
+    routing = [key.removeprefix(served) for key in context.client.keys(served)]
+    if not routing:
+        return Combined([], [])
+    tree, alive = context.client.tree(prefix, {prefix + node for node in routing}.__contains__), (
+        context.client.alive_nodes())
+    windows = {node: _decode(context, node, tree[prefix + node].value) for node in routing if prefix + node in tree}
+    return traffic.combine({node: slices for node, slices in windows.items() if node in alive or any(
+        each.at + each.seconds > now - traffic.SILENT_S for each in slices)}, now, alive.intersection(routing))
+
+
+def _decode(context: Context, node: str, text: bytes) -> list[Slice]:
+    """Decode what a node has written, its times by this node's clock; a text that is too long is none."""
+    offset_s = context.clocks.offset_s(node)
+    slices = traffic.decode(text) if len(text) <= _LONGEST_WINDOW_BYTES else []
+    return [replace(each, at=_aligned(each.at + offset_s)) for each in slices] if offset_s else slices
+
+
+def _aligned(at: float) -> float:
+    return max(round(at / traffic.SLICE_S) * traffic.SLICE_S, 0.0)
+
+
+def look(context: Context, name: str) -> Look:
+    """Look at a service for which this node acts, and decide; writes nothing.
+
+    Conflict: the count changes just now. Refused: its spec has no `autoscale`.
+    """
+    count = context.client.get(f"{context.settings.prefix}{name}/replicas")
+    kept, kept_index = read_kept(context, name)
+    observation = observe.one(context, name, {}).observation
+    desired, rules = observation.desired, read_rules(observation.desired.spec)
+    if rules is None:
+        raise errors.Refused(f"{name}: its spec has no autoscale, such as autoscale: {{p95: 250ms}}")
+    _require_unchanged(desired, count)
+    now, count_index = observation.now, count.modify_index if count else 0
+    is_own = bool(count_index and not kept_index and _is_wish(context, name, desired.replicas))
+    kept = keeping.claim(kept, kept_index, count_index, now, is_known_as_own=is_own)
+    kept = keeping.settle(kept, desired.replicas, quiet.count_serving(observation), quiet.last_passed_at(observation),
+                          now)
+    found, memory = read_windows(context, name, now), keeping.memory_of(kept)
+    seen = Seen(now, desired.replicas, _release(observation), found.slices, kept.settled_at or now,
+                quiet=quiet.find_obstacle(observation, has_count=count is not None), silent=found.silent,
+                manual=_describe_manual(observation, kept))
+    decision = decide(seen, rules, memory)
+    kept = keeping.with_memory(kept, decision.memory)
+    return Look(name, decision, seen, rules, memory, _signed(context, kept, decision, now), kept_index, count_index)
+
+
+def _describe_manual(observation: Observation, kept: Kept) -> str:
+    """Say that a person's count holds; usually ""."""
+    asked = observation.spec.autoscale
+    held_s = keeping.held_s(kept, asked.hold_after_manual if asked else 0.0, observation.now)
+    return (f"a person wrote the count {observation.desired.replicas}, which holds for {minutes(held_s)} more"
+            if held_s else "")
+
+
+def _release(observation: Observation) -> str:
+    return observation.state.release.live_release or observation.desired.release
+
+
+def _require_unchanged(desired: Desired, count: Entry | None) -> None:
+    """Raise Conflict if the count that was observed is another one than that whose index was read before."""
+    if not desired.replicas_given:
+        return
+    with contextlib.suppress(ValueError):
+        if count and desired.spec and parse_replicas(
+                read_text(count.value), desired.spec.replicas) == desired.replicas:
+            return
+    raise errors.Conflict(f"{desired.name}: its count changes just now")
+
+
+def _is_wish(context: Context, name: str, count: int) -> bool:
+    """Tell by the history whether the autoscaler was the last to write a count, if what it kept is lost."""
+    done = [each for each in read_wishes(context, name) if each["outcome"] == "done"]
+    return bool(done) and done[-1].get("to") == count
+
+
+def read_wishes(context: Context, name: str) -> list[dict[str, Any]]:
+    """Read the records of the autoscaler's wishes, oldest first."""
+    return [each for each in history.read(context.client, name) if each.get("kind") == KIND]
+
+
+def _signed(context: Context, kept: Kept, decision: Decision, now: float) -> Kept:
+    return replace(kept, node=context.node, at=now, status=decision.status, reason=decision.reason)
