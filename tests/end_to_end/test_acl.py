@@ -49,6 +49,8 @@ ALLOWED = {
     "agent": {"read desired", "read instances", "register lictor"},
     "lictor": {"read desired", "write desired", "read lictor's", "close a breaker", "give back the budget",
                "read instances", "read agent"},
+    "lictor-autoscale": {"read desired", "write desired", "read lictor's", "write lictor's", "read instances",
+                         "read agent", "lock"},
     "lictor-heal": set(),
     "lictor-reconcile": {"read desired", "write desired", "read lictor's", "write lictor's", "close a breaker",
                          "give back the budget", "read instances",
@@ -114,7 +116,8 @@ def test_watches_and_the_timer_work_with_the_agents_token(tokens: tuple[Consul, 
     consul, secrets = tokens
     argv = ["/bin/sh", "-c", f'cat > "{tmp_path}/$0.tmp" && mv "{tmp_path}/$0.tmp" "{tmp_path}/$0"']
     settings = agent_config.static(Settings(), [], lambda name: [*argv, name])
-    settings["service"]["check"]["interval"] = "1s"
+    for check in agent_config.checks(settings):
+        check["interval"] = "1s"
     (Path(consul.config_dir) / agent_config.STATIC_FILE).write_text(agent_config.text(settings))
     default = {"acl": {"tokens": {"default": secrets["agent"]}}}
     (Path(consul.config_dir) / "tokens.json").write_text(json.dumps(default))

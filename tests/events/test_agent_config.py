@@ -35,12 +35,12 @@ def test_every_handler_gets_the_options_and_absolute_paths() -> None:
     options = ["--config", "/tmp/other.toml", "--token-file", "/etc/lictor/token"]
     static = agent_config.static(Settings(), options, installed)
     routes = agent_config.routes(Settings(), {"books": "books-green"}, options, installed)
-    for handler in (*static["watches"], *routes["watches"], static["service"]["check"]):
+    for handler in (*static["watches"], *routes["watches"], *agent_config.checks(static)):
         assert handler["args"][-4:] == options
         assert handler["args"][1].startswith("/opt/lictor/bin/lictor-")
 
 
-def test_with_the_http_door_the_watches_call_and_the_timer_stays_a_script() -> None:
+def test_with_the_http_door_the_watches_call_and_the_checks_stay_scripts() -> None:
     here = Settings(watch=Watch(door="http", address="127.0.0.1:7777"))
     static = agent_config.static(here, [], installed, "s3cret")
     called = [
@@ -55,7 +55,7 @@ def test_with_the_http_door_the_watches_call_and_the_timer_stays_a_script() -> N
             "path": "", "method": "POST", "timeout": "60s", "header": {"X-Lictor-Secret": ["s3cret"]}}
         assert not agent_config.is_handled(here, each, "another") and not agent_config.is_handled(Settings(), each, "")
         assert not agent_config.is_handled(Settings(watch=Watch(door="http")), each, "s3cret")  # at another address
-    assert "args" in static["service"]["check"]
+    assert all("args" in check for check in agent_config.checks(static))
     assert not agent_config.is_handled(here, agent_config.static(Settings(), [], installed)["watches"][0], "s3cret")
 
 
@@ -76,7 +76,8 @@ def test_an_agent_runs_the_handlers_and_outgrows_its_connection_limit_by_a_reloa
     """The agent is started with Consul's own 200 connections, then given 250 watches."""
     consul = Consul(str(tmp_path / "consul"), config={"enable_local_script_checks": False, "limits": {}})
     static = agent_config.static(Settings(), [], recorder(tmp_path))
-    static["service"]["check"]["interval"] = "1s"
+    for check in agent_config.checks(static):
+        check["interval"] = "1s"
     write(consul, agent_config.STATIC_FILE, static)
     write(consul, agent_config.ROUTES_FILE, agent_config.routes(Settings(), {}, [], recorder(tmp_path)))
     try:

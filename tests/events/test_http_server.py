@@ -308,7 +308,8 @@ def test_an_agent_with_http_watches_is_followed_and_its_timer_when_nobody_serves
     routed = Routed(str(tmp_path), nginx, [], consul=consul.address, config_dir=consul.config_dir)
     with serving(routed) as daemon, Backend("one") as one, Backend("two") as two:
         static = agent_config.static(routed.settings, [], process.handler_argv, http_door.read_secret(routed.settings))
-        static["service"]["check"]["interval"] = "1s"
+        for check in agent_config.checks(static):
+            check["interval"] = "1s"
         files.write_atomic(
             os.path.join(consul.config_dir, agent_config.STATIC_FILE), agent_config.text(static), mode=0o600
         )

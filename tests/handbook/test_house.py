@@ -43,6 +43,6 @@ def test_the_package_is_its_rooms_and_a_script_is_one_call() -> None:
     assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__", "clusters"} == ROOMS
     assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == {
         "__init__.py", "errors.py", "model.py", "py.typed"}
-    assert len(SCRIPTS) == 6
+    assert len(SCRIPTS) == 7
     code = [line for path in SCRIPTS for line in path.read_text(encoding="utf-8").rpartition('"""')[2].splitlines()]
     assert len([line for line in code if line]) == 2 * len(SCRIPTS)

@@ -13,6 +13,7 @@ from lictor.spec.settings import Settings
 STATIC_FILE = "lictor.json"
 ROUTES_FILE = "lictor-watches.json"
 CHECK_ID = "lictor-reconcile"
+AUTOSCALE_CHECK_ID = "lictor-autoscale"
 SECRET_HEADER = "X-Lictor-Secret"
 _STATIC_WATCHES = 2
 _LEAST_CONNECTIONS = 1000  # Consul's own default is 200, watches included
@@ -28,16 +29,19 @@ ArgvOf = Callable[[str], list[str]]
 
 
 def static(settings: Settings, options: list[str], argv_of: ArgvOf, secret: str = "") -> dict[str, Any]:
-    """Make lictor.json: the watches on desired state and on critical checks, and the timer.
+    """Make lictor.json: the watches on desired state and on critical checks, the timer, and the autoscaler.
 
-    The timer is a check of a service: a critical check of the node would condemn all services of the node. It begins as
-    a warning: critical, Consul's default, would rouse every node's lictor-heal at each start.
+    The last two are checks of a service: a critical check of the node would condemn all services of the node. They
+    begin as warnings: critical, Consul's default, would rouse every node's lictor-heal at each start.
     """
+    scaling = {"id": AUTOSCALE_CHECK_ID, "name": "response times are within their targets",
+               "args": [*argv_of("lictor-autoscale"), *options], "interval": "10s", "timeout": "10s",
+               "status": "warning"}
     check = {"id": CHECK_ID, "name": "services are as desired", "args": [*argv_of("lictor-reconcile"), *options],
              "interval": "15s", "timeout": "10s", "status": "warning"}
     return {
         "enable_local_script_checks": True,
-        "service": {"id": "lictor", "name": "lictor", "check": check},
+        "service": {"id": "lictor", "name": "lictor", "check": check, "checks": [scaling]},
         "watches": [
             {"type": "keyprefix", "prefix": settings.prefix, **_LEADERLESS,
              **_handler(settings, "/scale", [*argv_of("lictor-scale"), *options], secret)},
@@ -45,6 +49,12 @@ def static(settings: Settings, options: list[str], argv_of: ArgvOf, secret: str 
              **_handler(settings, "/heal", [*argv_of("lictor-heal"), *options], secret)},
         ],
     }
+
+
+def checks(static_settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """List the checks of lictor.json: the timer first, and the autoscaler."""
+    service = static_settings["service"]
+    return [service["check"], *service["checks"]]
 
 
 def routes(settings: Settings, services: Mapping[str, str], options: list[str], argv_of: ArgvOf,

@@ -14,7 +14,7 @@ from lictor import errors
 from lictor.adapters import clock, files, log, process
 from lictor.adapters.consul.client import Client
 from lictor.adapters.consul.payload import HINT, index
-from lictor.events import agent_config, http_door, script
+from lictor.events import agent_config, autoscale, http_door, script
 from lictor.planner.desired import desired, route, specs_of
 from lictor.planner.service_state import State
 from lictor.routing import route_store
@@ -85,6 +85,7 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
                 newest, changed = max(newest, _newest(keys)), _changed(settings, cache, keys)
             refused, confirmed = _reroute(settings, client, keys, changed, cache.refused)
             changed |= confirmed  # a handler of such a service may have found its work done by this process
+        autoscale.note_names(settings, {key: entry.value for key, entry in keys.items()})
         write_cache(settings, replace(cache, consul_index=newest, versions=versions(keys, settings.prefix),
                                       refused=refused, allowed=settings.allow.services))
     return changed

@@ -81,7 +81,8 @@ def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings: Set
     """The timer's program is one that answers at once; everything else is what lictor writes."""
     consul = Consul(str(tmp_path / "consul"))
     static = agent_config.static(settings, [], lambda name: ["/bin/echo", name])
-    static["service"]["check"]["interval"] = "1s"
+    for check in agent_config.checks(static):
+        check["interval"] = "1s"
     for file_name, table in {
         agent_config.STATIC_FILE: static,
         agent_config.ROUTES_FILE: agent_config.routes(settings, {}, [], process.handler_argv),
@@ -111,7 +112,8 @@ def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_th
 ) -> None:
     consul = Consul(str(tmp_path / "consul"))
     static = agent_config.static(settings, [], lambda name: ["/bin/sh", "-c", "echo books: wait books-1; exit 1"])
-    static["service"]["check"]["interval"] = "1s"
+    for check in agent_config.checks(static):
+        check["interval"] = "1s"
     Path(settings.watch.config_dir, agent_config.STATIC_FILE).write_text(agent_config.text(static))
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
 

@@ -21,7 +21,8 @@ from lictor.reconcile.context import Context
 from lictor.spec import delegation_settings
 from lictor.spec.settings import Notify, Settings
 
-_HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-registrar", "lictor-serve")
+_HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-autoscale", "lictor-registrar",
+             "lictor-serve")
 _PROBE = "lictor-doctor"
 _NEVER = 2**62  # a ModifyIndex that no key has: a compare-and-set with it is allowed or denied, but never done
 

@@ -1,0 +1,251 @@
+"""The autoscaler's check on a real Consul, with windows that the test writes: who acts, whose the count is, and what
+must not stop it."""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from lictor.adapters.consul import lock
+from lictor.events import autoscale, autoscale_round, keys_watch, script
+from lictor.events.autoscale_round import Line
+from lictor.planner.autoscale.decide import Decision
+from lictor.reconcile import history
+from lictor.reconcile.autoscale import look
+
+from lab.consul import Consul
+from support.autoscaled import SPEC, Node, window
+from support.paths import HANDLERS
+
+
+@pytest.fixture
+def node(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    return Node(consul, tmp_path / "state", monkeypatch)
+
+
+def act(node: Node, *names: str) -> list[Line]:
+    return autoscale_round.run(node.context, names or ("books",))
+
+
+def call_of(node: Node) -> script.Call:
+    return script.Call(node.context.settings, None, argparse.Namespace())
+
+
+def wishing(wish: int | None, status: str = "warning") -> Callable[..., Decision]:
+    return lambda seen, rules, memory: Decision(wish, status, f"wants {wish}", memory)
+
+
+def test_a_breach_becomes_a_count_with_its_record(node: Node) -> None:
+    node.run(2)
+    node.counts()
+    [line] = act(node)
+    assert line.status == "warning" and line.text.endswith("wants 3") and "ms of 250 ms" in line.text
+    assert node.count() == "3"
+    [record] = history.read(node.context.client, "books")
+    assert {key: record[key] for key in ("kind", "node", "from", "to", "outcome", "reason")} == {
+        "kind": "autoscale", "node": "node-1", "from": 2, "to": 3, "outcome": "done", "reason": line.text}
+
+
+def test_its_own_write_is_no_persons_and_the_start_is_waited_for(node: Node) -> None:
+    node.run(2)
+    node.counts()
+    act(node)
+    [line] = act(node)
+    assert "2 instances run, and 3 are desired" in line.text and node.count() == "3"
+    assert node.kept().own_index and not node.kept().manual_index
+
+
+def test_within_the_target_nothing_is_written_but_the_memory(node: Node) -> None:
+    node.run(2)
+    node.counts(slow=0.0)
+    assert [each.status for each in act(node)] == ["passing"]
+    assert node.count() is None and node.kept().capacity.held.rate > 0
+    assert history.read(node.context.client, "books") == []
+
+
+def test_a_count_that_is_too_large_goes_down(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.run(3, replicas={"initial": 3, "min": 1, "max": 9})
+    node.counts(slow=0.0)
+    monkeypatch.setattr(look, "decide", wishing(2, "passing"))
+    assert act(node) == [Line("books", "passing", "wants 2")]
+    assert node.count() == "2" and history.read(node.context.client, "books")[0]["to"] == 2
+
+
+def test_a_count_that_a_person_wrote_holds_and_then_no_longer(node: Node) -> None:
+    node.run(4)
+    node.counts()
+    node.consul.put("services/books/replicas", "4")
+    for _ in range(2):
+        [line] = act(node)
+        assert "a person wrote the count 4, which holds for 15 min more" in line.text and node.count() == "4"
+    kept = node.kept()
+    node.keeps("books", replace(kept, manual_since=time.time() - 901))
+    [line] = act(node)
+    assert "wants" in line.text and node.count() not in ("4", None)
+
+
+def test_the_same_count_written_by_a_person_is_the_persons(node: Node) -> None:
+    node.run(3, replicas={"initial": 2, "min": 1, "max": 9})
+    node.consul.put("services/books/replicas", "3")
+    index = node.context.client.get("services/books/replicas")
+    assert index
+    node.keeps("books", replace(node.kept(), own_index=index.modify_index))
+    node.counts(slow=0.0)
+    act(node)
+    assert not node.kept().manual_index
+    node.consul.put("services/books/replicas", "2")
+    node.consul.put("services/books/replicas", "3")
+    act(node)
+    assert node.kept().manual_index > index.modify_index
+
+
+def test_if_its_memory_is_lost_a_record_says_whose_the_count_is(node: Node) -> None:
+    node.run(2)
+    node.counts()
+    act(node)
+    node.consul.request("DELETE", "/v1/kv/lictor/autoscale/books")
+    act(node)
+    assert node.kept().own_index and not node.kept().manual_index
+    node.consul.request("DELETE", "/v1/kv/lictor/autoscale/books")
+    node.consul.put("services/books/replicas", "2")
+    act(node)
+    assert node.kept().manual_index and not node.kept().own_index
+
+
+def test_a_write_that_comes_in_between_wins(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.run(2)
+    node.counts()
+    intend = history.intend
+
+    def be_late(*args: Any) -> history.Begun:
+        node.consul.put("services/books/replicas", "5")
+        return intend(*args)
+
+    monkeypatch.setattr(history, "intend", be_late)
+    [line] = act(node)
+    assert line.text.endswith(". Not written: another write came first") and node.count() == "5"
+    assert history.read(node.context.client, "books")[-1]["outcome"] == "failed"
+    monkeypatch.setattr(history, "intend", intend)
+    act(node)
+    assert node.count() == "5" and node.kept().manual_index
+
+
+@pytest.mark.parametrize("hostile", [
+    "", "[]", "{", '{"slices": 3}', '{"slices": [{"at": "noon", "seconds": 10}]}', "[" * 100_000,
+    '{"slices": [{"at": 1e999, "seconds": 10}]}', "x" * 70_000,
+    window().replace('"seconds": 10.0', '"seconds": -1'), window().replace('"begun": 400', '"begun": 1e30'),
+    window().replace('"begun": 400', '"begun": -4'), window().replace('{"slices"', '{"slices": [], "x"'),
+])
+def test_what_no_nginx_can_have_counted_is_doubted(node: Node, hostile: str) -> None:
+    node.run(2)
+    node.consul.put("lictor/traffic/books/node-1", hostile)
+    [line] = act(node)
+    assert line.status == "warning" and line.text.startswith("no data: ") and node.count() is None
+
+
+def test_a_live_node_that_stopped_writing_is_doubted_and_a_dead_one_is_not(node: Node) -> None:
+    node.run(2)
+    node.counts()
+    node.routes("books", "node-2")
+    check = {"Node": "node-2", "CheckID": "serfHealth", "Name": "serf", "Status": "passing"}
+    body = {"Node": "node-2", "Address": "10.0.0.2", "Check": check}
+    node.consul.request("PUT", "/v1/catalog/register", body)
+    node.counts(node="node-2", ago_s=60)
+    [line] = act(node)
+    assert "In doubt: the nginx of node-2 counts no requests. No move" in line.text and node.count() is None
+    node.consul.request("PUT", "/v1/catalog/register", {**body, "Check": {**check, "Status": "critical"}})
+    act(node)
+    assert node.count() == "3"
+
+
+def test_one_services_failure_is_its_own(node: Node) -> None:
+    for name in ("books", "rooms", "tables"):
+        node.run(2, name=name, route={"path": f"/{name}"})
+        node.counts(name)
+    node.engine.broken.add("rooms")
+    node.consul.put("lictor/autoscale/tables", b"\xff" * 1000)
+    lines = {each.name: each for each in act(node, "books", "rooms", "tables")}
+    assert "rooms is broken" in lines["rooms"].text and lines["rooms"].status == "warning"
+    assert node.count("books") == "3" and node.count("rooms") is None
+    assert lines["tables"].status != "critical" and "unreadable" not in lines["tables"].text
+
+
+@pytest.mark.parametrize("changes", [
+    {"autoscale": None}, {"node": "node-2"}, {"engine": "none"}, {"image": "a b"},
+])
+def test_a_service_that_is_not_this_nodes_to_scale_has_no_line(node: Node, changes: dict[str, Any]) -> None:
+    node.run(2)
+    spec = {key: value for key, value in {**SPEC, **changes}.items() if value is not None}
+    node.consul.put("services/books/spec", json.dumps(spec))
+    assert act(node) == [] and node.count() is None
+
+
+def test_the_first_stage_knows_the_services_by_the_key_events(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    call = call_of(node)
+    node.consul.put("services/rooms/spec", json.dumps({"name": "rooms", "image": "x:1"}))
+    keys_watch.follow(call, keys_watch.read_keys(node.context.client, "services/"), None)
+    assert autoscale.answer(call) == 0 and capsys.readouterr().out == "no service has autoscale\n"
+    node.run(2)
+    node.counts()
+    keys_watch.follow(call, keys_watch.read_keys(node.context.client, "services/"), None)
+    assert autoscale.read_names(call.settings) == ["books"]
+    assert autoscale.answer(call) == 1
+    assert capsys.readouterr().out.startswith("books: p95 ")
+
+
+@pytest.mark.parametrize("damage", [None, "{", "3", '["../x"]', "[3]"])
+def test_without_a_note_of_the_services_the_keys_are_read(node: Node, capsys: pytest.CaptureFixture[str],
+                                                          damage: str | None) -> None:
+    node.run(2)
+    node.counts(slow=0.0)
+    if damage:
+        (Path(node.context.settings.state_dir) / "autoscale.json").write_text(damage)
+    assert autoscale.answer(call_of(node)) == 0
+    assert capsys.readouterr().out.startswith("books: p95 ")
+
+
+def test_without_consul_it_is_unknown_and_no_alarm(node: Node, monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
+    assert autoscale_round.answer(call_of(node), ["books"]) == 1
+    assert capsys.readouterr().out.startswith("unknown: ")
+
+
+def test_its_first_stage_needs_the_standard_library_only() -> None:
+    code = "import sys; from lictor.events import autoscale; autoscale.script.load_settings({}); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(HANDLERS)!r}); {code}"],
+                            capture_output=True, text=True, check=True).stdout.split()
+    assert not {"click", "consul", "docker", "jinja2", "msgspec", "requests", "yaml"} & set(loaded)
+
+
+def test_for_a_scheduler_the_holder_of_the_lock_decides(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autoscale_round, "SCHEDULERS", {"docker": None})  # which more than one node may act for then
+    node.run(2)
+    node.counts()
+    with lock.held(node.context.client, "autoscale:books", node="node-2") as writer:
+        assert writer
+        assert act(node) == [Line("books", "passing", "another node decides on it")]
+    node.keeps("books", replace(node.kept(), node="node-2", at=time.time()))
+    assert act(node) == [Line("books", "passing", "node-2 decides on it")]
+    node.keeps("books", replace(node.kept(), node="node-2", at=time.time() - 20))
+    act(node)
+    assert node.count() == "3" and node.kept().node == "node-1"
+    assert node.consul.request("GET", f"/v1/kv/{lock.LOCKS}?keys") is None
+    assert node.consul.request("GET", "/v1/session/list?consistent") == []
+
+
+def test_the_output_has_the_worst_first_and_fits_into_what_consul_keeps() -> None:
+    lines = [Line(f"s{number:03}", "passing", "p95 100 ms of 250 ms" + "." * 60) for number in range(200)]
+    worse = [Line("zoo", "critical", "Scaling does not help"), Line("y", "warning", "x")]
+    text = autoscale_round.describe([*lines, *worse])
+    assert text.splitlines()[:2] == ["zoo: Scaling does not help", "y: x"] and len(text.encode()) < 4000
+    assert text.splitlines()[-1].startswith("and ") and text.endswith(" passing")
+    assert autoscale_round.describe([]) == "no service has autoscale for which this node acts"
+    assert len(autoscale_round.describe([Line("x", "warning", "\n\x1b" + "a" * 9999)])) <= 500
