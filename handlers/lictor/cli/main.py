@@ -13,6 +13,7 @@ VERBS = {
     "services": ("apply", "remove", "scale", "hold", "resume"),
     "releases": ("deploy", "rollback"),
     "status": ("status", "plan", "why", "replay"),
+    "autoscale": ("autoscale",),
     "node": ("init", "doctor", "watches", "serve"),
 }
 

@@ -224,8 +224,19 @@ def decide_now(context: Context, name: str) -> list[dict[str, Any]]:
     if desired.spec and (why_nobody or not is_own):
         return [{"service": name, "kind": "nobody" if why_nobody else "none", "container": "",
                  "reason": why_nobody or _who_acts(desired.spec, context.node)}]
-    return [{"service": name, "kind": action.kind, "container": action.container, "reason": action.reason}
-            for action in reading.actions]
+    return [*({"service": name, "kind": action.kind, "container": action.container, "reason": action.reason}
+              for action in reading.actions), *_decide_on_count(context, desired)]
+
+
+def _decide_on_count(context: Context, service: Desired) -> list[dict[str, Any]]:
+    """Decide what the autoscaler would wish; [] if it is content, or has no say."""
+    if not service.spec or not service.spec.autoscale:
+        return []
+    from lictor.reconcile.autoscale import look
+
+    decision = look.look(context, service.name).decision
+    return [] if decision.wish is None and decision.status == "passing" else [
+        {"service": service.name, "kind": look.KIND, "container": "", "reason": decision.reason}]
 
 
 def _who_acts(spec: Spec, node: str) -> str:

@@ -1,0 +1,121 @@
+"""The verb autoscale, and how wishes are told: on a real Consul, with windows that the test writes."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lictor.cli import main
+from lictor.events import autoscale_round
+
+from lab.consul import Consul
+from lab.daemon import wait_for
+from support.autoscaled import SPEC, Node
+from support.command import Command
+
+
+@pytest.fixture
+def node(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    node = Node(consul, tmp_path / "state", monkeypatch)
+    settings = tmp_path / "lictor.toml"
+    settings.write_text(f'state_dir = "{tmp_path}/state"\n')
+    monkeypatch.setenv("LICTOR_CONFIG", str(settings))
+    return node
+
+
+def lictor(*words: str) -> Result:
+    return CliRunner().invoke(main.main, words)
+
+
+def test_it_tells_what_it_knows_and_would_do(node: Node) -> None:
+    node.run(2)
+    node.counts()
+    done = lictor("autoscale", "books")
+    assert done.exit_code == 0, done.output
+    first, *lines = done.stdout.splitlines()
+    assert first.startswith("books: p95 ") and first.endswith("wants 3")
+    assert lines[0] == "  target: p95 within 250 ms, 1 to 9 instances; down after 5 min"
+    assert lines[1] == "  held: at no load that is known" and lines[-1] == "  wishes: none on record"
+    assert node.count() is None  # the command only tells
+
+    autoscale_round.run(node.context, ["books"])
+    lines = lictor("autoscale", "books").stdout.splitlines()
+    assert lines[3].startswith("  broke: at 20.0 requests/s") and "node-1 decided last, 0 s ago" in lines[4]
+    assert lines[5] == "  wishes: 1 on record" and "autoscale: p95 " in lines[6] and "wants 3 -> done in" in lines[6]
+
+
+def test_json_has_the_same_for_programs(node: Node) -> None:
+    node.run(2)
+    node.counts()
+    autoscale_round.run(node.context, ["books"])
+    told = json.loads(lictor("autoscale", "books", "--json").stdout)
+    assert told["rules"]["target_s"] == 0.25 and told["decided"]["node"] == "node-1"
+    assert [(each["from"], each["to"]) for each in told["wishes"]] == [(2, 3)]
+    assert told["now"]["wish"] is None and told["memory"]["capacity"]["broke"]["rate"] == pytest.approx(20.0)
+
+
+def test_on_another_node_it_tells_what_was_decided_last(node: Node) -> None:
+    node.run(2)
+    node.counts()
+    autoscale_round.run(node.context, ["books"])
+    node.consul.put("services/books/spec", json.dumps({**SPEC, "node": "node-2"}))
+    told = lictor("autoscale", "books").stdout
+    assert told.startswith("books: p95 ") and "which does not act for it, shows that: warning" in told
+
+
+@pytest.mark.parametrize(("words", "code", "says"), [
+    (("autoscale", "nobody"), 1, "nobody: has no autoscale in its spec"),
+    (("autoscale", "nobody", "--record", "x"), 1, "nobody: has no autoscale in its spec"),
+    (("autoscale", "books", "--record", "/nowhere/x"), 75, "/nowhere/x"),
+    (("autoscale", "books", "--record", "x", "--json"), 2, "--record goes with neither"),
+    (("autoscale", "books", "--p95", "1s"), 2, "goes with --backtest"),
+    (("autoscale", "books", "--backtest", "/dev/null"), 1, "/dev/null: holds no lines"),
+    (("autoscale", "books", "--backtest", "/dev/null", "--p95", "soon"), 2, "--p95: 'soon' is no duration"),
+])
+def test_it_refuses_what_it_cannot_do(node: Node, words: tuple[str, ...], code: int, says: str) -> None:
+    node.run(2)
+    node.counts(ago_s=-10)
+    done = lictor(*words)
+    assert done.exit_code == code and says in done.stderr
+
+
+def test_why_plan_and_replay_show_the_wishes(node: Node, tmp_path: Path) -> None:
+    node.run(2)
+    node.counts()
+    assert "books: autoscale: p95 " in lictor("plan", "books").stdout
+    autoscale_round.run(node.context, ["books"])
+    told = lictor("why", "books").stdout
+    assert "autoscale: p95 " in told and "wants 3 -> done in" in told
+    assert "    seen: no load is known at which the target held" in told
+    story = tmp_path / "story.json"
+    story.write_text(lictor("why", "books", "--json").stdout)
+    replayed: list[dict[str, Any]] = json.loads(lictor("replay", str(story), "--json").stdout)
+    [wish] = [each for each in replayed if each["then"].startswith("autoscale: ")]
+    assert wish["now"] == [wish["then"]] and wish["service"] == "books"
+
+
+def test_windows_are_recorded_until_it_is_interrupted(consul: Consul, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(consul, tmp_path / "state", monkeypatch)
+    node.run(2)
+    recorder = tmp_path / "recorder"
+    recorder.mkdir()
+    path = tmp_path / "traffic.jsonl"
+    recording = Command(consul, recorder)
+    process = recording.begin("autoscale", "books", "--record", str(path))
+    try:
+        node.counts(ago_s=-10)
+        wait_for(path.exists, "a slice is recorded", 20)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {(each["service"], each["replicas"]) for each in lines} == {("books", 2)}
+    assert len({each["slice"]["at"] for each in lines}) == len(lines) and lines[0]["slice"]["begun"] == 400
+    done = recording("autoscale", "books", "--backtest", str(path), "--p95", "2s")
+    assert done.stdout.startswith("books: with p95 2000 ms it would have taken 2 instances, 0 moves"), done.stderr
