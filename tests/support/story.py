@@ -16,7 +16,7 @@ from support.paths import REPOSITORY
 
 # A command that only asks is repeated until it prints what the page shows: a reader would look again too.
 _ASKS = re.compile(r"(?:curl|cat|ls|grep|docker (?:ps|service ls|inspect)|consul (?:kv get|catalog)|"
-                   r"lictor (?:status|plan|why|doctor))\b")
+                   r"lictor (?:status|plan|why|doctor|autoscale))\b")
 _PATIENCE_S = 60.0
 _LIMIT_S = 60.0
 
