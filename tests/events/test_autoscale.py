@@ -191,12 +191,13 @@ def test_the_first_stage_knows_the_services_by_the_key_events(node: Node, capsys
     call = call_of(node)
     node.consul.put("services/rooms/spec", json.dumps({"name": "rooms", "image": "x:1"}))
     keys_watch.follow(call, keys_watch.read_keys(node.context.client, "services/"), None)
-    assert autoscale.answer(call) == 0 and capsys.readouterr().out == "no service has autoscale\n"
+    words = ["--state-dir", call.settings.state_dir, "--config", "/no/such/file"]  # which is not read yet
+    assert autoscale.main("", words) == 0 and capsys.readouterr().out == "no service has autoscale\n"
     node.run(2)
     node.counts()
     keys_watch.follow(call, keys_watch.read_keys(node.context.client, "services/"), None)
-    assert autoscale.read_names(call.settings) == ["books"]
-    assert autoscale.answer(call) == 1
+    assert autoscale.read_names(call.settings.state_dir) == ["books"]
+    assert autoscale_round.answer(call) == 1
     assert capsys.readouterr().out.startswith("books: p95 ")
 
 
@@ -207,22 +208,22 @@ def test_without_a_note_of_the_services_the_keys_are_read(node: Node, capsys: py
     node.counts(slow=0.0)
     if damage:
         (Path(node.context.settings.state_dir) / "autoscale.json").write_text(damage)
-    assert autoscale.answer(call_of(node)) == 0
+    assert autoscale_round.answer(call_of(node)) == 0
     assert capsys.readouterr().out.startswith("books: p95 ")
 
 
 def test_without_consul_it_is_unknown_and_no_alarm(node: Node, monkeypatch: pytest.MonkeyPatch,
                                                    capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
-    assert autoscale_round.answer(call_of(node), ["books"]) == 1
+    assert autoscale_round.answer(call_of(node)) == 1
     assert capsys.readouterr().out.startswith("unknown: ")
 
 
 def test_its_first_stage_needs_the_standard_library_only() -> None:
-    code = "import sys; from lictor.events import autoscale; autoscale.script.load_settings({}); print(*sys.modules)"
+    code = "import sys; from lictor.events import autoscale; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(HANDLERS)!r}); {code}"],
                             capture_output=True, text=True, check=True).stdout.split()
-    assert not {"click", "consul", "docker", "jinja2", "msgspec", "requests", "yaml"} & set(loaded)
+    assert not {"argparse", "click", "consul", "docker", "jinja2", "msgspec", "requests", "tomllib"} & set(loaded)
 
 
 def test_for_a_scheduler_the_holder_of_the_lock_decides(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,8 +35,8 @@ def static(settings: Settings, options: list[str], argv_of: ArgvOf, secret: str 
     begin as warnings: critical, Consul's default, would rouse every node's lictor-heal at each start.
     """
     scaling = {"id": AUTOSCALE_CHECK_ID, "name": "response times are within their targets",
-               "args": [*argv_of("lictor-autoscale"), *options], "interval": "10s", "timeout": "10s",
-               "status": "warning"}
+               "args": [*argv_of("lictor-autoscale"), "--state-dir", settings.state_dir, *options],
+               "interval": "10s", "timeout": "10s", "status": "warning"}
     check = {"id": CHECK_ID, "name": "services are as desired", "args": [*argv_of("lictor-reconcile"), *options],
              "interval": "15s", "timeout": "10s", "status": "warning"}
     return {

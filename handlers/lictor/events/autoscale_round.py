@@ -18,7 +18,7 @@ from lictor.planner.desired import Desired
 from lictor.reconcile import observe, responsibility
 from lictor.reconcile.autoscale import look, wish
 from lictor.reconcile.context import Context
-from lictor.spec.keys import spec_owner
+from lictor.spec.keys import services_of
 
 STATUSES = ("passing", "warning", "critical")  # by exit code
 _SERVICES_AT_ONCE = 4
@@ -37,8 +37,9 @@ class Line(NamedTuple):
     text: str
 
 
-def answer(call: script.Call, names: list[str] | None) -> int:
-    """Print a line a service, the worst first; returns the check's status. None: the services are not known yet."""
+def answer(call: script.Call) -> int:
+    """Scale what this node acts for, and print a line a service, the worst first; returns the check's status."""
+    names = autoscale.read_names(call.settings.state_dir)
     try:
         client = Client.connect(token_file=call.token_file, timeout_s=_TIMEOUT_S)
         context = Context(call.settings, client, client.agent().name)
@@ -77,7 +78,7 @@ def describe(lines: Iterable[Line]) -> str:
 
 def _read_names(context: Context) -> list[str]:
     keys = keys_watch.read_keys(context.client, context.settings.prefix)
-    return sorted(filter(None, (spec_owner(key, context.settings.prefix) for key in keys)))
+    return sorted(services_of(keys, context.settings.prefix))
 
 
 def _contained(context: Context, name: str, until_s: float) -> Line | None:

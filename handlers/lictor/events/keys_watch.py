@@ -85,7 +85,8 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
                 newest, changed = max(newest, _newest(keys)), _changed(settings, cache, keys)
             refused, confirmed = _reroute(settings, client, keys, changed, cache.refused)
             changed |= confirmed  # a handler of such a service may have found its work done by this process
-        autoscale.note_names(settings, {key: entry.value for key, entry in keys.items()})
+        autoscale.note_names(settings.state_dir, {
+            name: own["spec"] for name, own in _grouped(keys, settings.prefix)[0].items() if "spec" in own})
         write_cache(settings, replace(cache, consul_index=newest, versions=versions(keys, settings.prefix),
                                       refused=refused, allowed=settings.allow.services))
     return changed
@@ -129,6 +130,10 @@ def read_routed_services(settings: Settings) -> dict[str, str]:
     return {name: route["service"] for name, route in read_routes(settings).items() if not route["removed"]}
 
 
+def _grouped(keys: Mapping[str, Key], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
+    return group_by_service({name: key.value for name, key in keys.items()}, prefix)
+
+
 def _locked(settings: Settings) -> AbstractContextManager[bool]:
     return files.locked(os.path.join(settings.state_dir, "locks", _LOCK))
 
@@ -162,7 +167,7 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
              refused_before: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
     """Write and publish the routes of the services that changed; returns the refused ones, each with the reason, and
     the confirmed ones."""
-    grouped, unknown = group_by_service({name: key.value for name, key in keys.items()}, settings.prefix)
+    grouped, unknown = _grouped(keys, settings.prefix)
     for text in describe_unknown(unknown, settings.prefix):
         log.event("not read", reason=text)
     node, before, after = client.agent().name, read_routes(settings), dict[str, Route]()

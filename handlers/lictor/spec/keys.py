@@ -37,12 +37,6 @@ def known_below(prefix: str) -> Callable[[str], bool]:
     return functools.partial(_is_known, prefix)
 
 
-def spec_owner(key: str, prefix: str) -> str:
-    """Name the service whose spec stands in this key; "": it is no spec's."""
-    name, rest = _split(key, prefix)
-    return name if rest == "spec" and model.is_name(name) else ""
-
-
 def _is_known(prefix: str, key: str) -> bool:
     name, rest = _split(key, prefix)
     return rest in NAMES and model.is_name(name)
