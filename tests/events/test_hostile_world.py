@@ -14,6 +14,7 @@ import re
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from lictor.adapters import docker, docker_swarm, files, http, process
 from lictor.adapters.consul.client import Client
 from lictor.events import (
     agent_config,
+    autoscale,
     checks_watch,
     coalesce,
     http_server,
@@ -36,6 +38,7 @@ from lictor.events import (
     timer,
 )
 from lictor.planner import service_state
+from lictor.planner.autoscale import kept as keeping
 from lictor.reconcile import loop
 from lictor.registrar import docker_events, options
 from lictor.registrar import loop as registrar_loop
@@ -250,7 +253,28 @@ def register(world: World, r: random.Random) -> None:
     docker_events._message({**event, "Actor": {"ID": "x", "Attributes": labels}})
 
 
-HANDLERS = (sweep, reconcile, scale, heal, route, serve, register)
+def scale_by_response_time(world: World, r: random.Random) -> None:
+    """The good service is looked at, whatever stands in the other's keys, and in its own of lictor's."""
+    put, at = world.consul.set, time.time() // 10 * 10
+    asked = {"autoscale": {"p95": "250ms", "window": "1m", "ignore": ["/x"]}}
+    put("services/good/spec", json.dumps({**hostile.GOOD, **asked}).encode())
+    put("services/evil/spec", r.choice((text(r, {**EVIL, **asked}), json.dumps({**EVIL, **asked}).encode())))
+    slices = [{"at": at - 10 * number, "seconds": 10.0, "times": {"40": 90, "200": 10}, "begun": 100, "busy_s": 9.0}
+              for number in range(1, 9)]
+    kept = json.loads(keeping.encode(keeping.Kept(node=NODE, at=at, settled_at=at - 100, replicas=1, own_index=3)))
+    for name in ("good", "evil"):
+        put(f"lictor/nodes/{name}/{NODE}", text(r, {"instances": [[NODE, "x"]]}))
+        put(f"lictor/traffic/{name}/{NODE}", r.choice((text(r, {"slices": slices}), json.dumps(
+            {"slices": slices}).encode())))
+        if r.random() < 0.7:
+            put(f"lictor/autoscale/{name}", text(r, kept))
+    before = world.consul.index
+    call(world, autoscale.main)
+    written = world.consul.kv["lictor/autoscale/good"]
+    assert written.modify_index > before and keeping.decode(written.value).node == NODE
+
+
+HANDLERS = (sweep, reconcile, scale, heal, route, serve, register, scale_by_response_time)
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
@@ -269,7 +293,7 @@ def test_nothing_hostile_ends_a_handler_nor_holds_up_another_service(
 
 def test_the_good_service_alone_gets_all_that_it_is_to_get(edges: Callable[[], World]) -> None:
     """Else the tests above would say nothing."""
-    for handler in HANDLERS:
+    for handler in HANDLERS[:-1]:  # the last one only decides how many it is to have
         world = edges()
         assert not good_is_served(world) and "id-good-2" not in world.docker.containers
         handler(world, random.Random(1))
