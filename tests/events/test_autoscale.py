@@ -58,7 +58,7 @@ def test_its_own_write_is_no_persons_and_the_start_is_waited_for(node: Node) -> 
     node.counts()
     act(node)
     [line] = act(node)
-    assert "2 instances run, and 3 are desired" in line.text and node.count() == "3"
+    assert "2 run, and 3 are desired" in line.text and node.count() == "3"
     assert node.kept().own_index and not node.kept().manual_index
 
 

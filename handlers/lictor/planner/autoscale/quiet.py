@@ -48,4 +48,4 @@ def _find_movement(observation: Observation) -> str:
         if member.condition in _SOON:
             return f"{member.name} {_SOON[member.condition]}"
     serving = count_serving(observation)
-    return "" if serving == observation.target else f"{serving} instances run, and {observation.target} are desired"
+    return "" if serving == observation.target else f"{serving} run, and {observation.target} are desired"
