@@ -1,5 +1,7 @@
 """The second stage of the autoscaler's check: a round over the services with `autoscale` for which this node acts."""
 
+import contextlib
+import io
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -38,17 +40,25 @@ class Line(NamedTuple):
 
 
 def answer(call: script.Call) -> int:
-    """Scale what this node acts for, and print a line a service, the worst first; returns the check's status."""
+    """Scale what this node acts for, and print a line a service, the worst first; returns the check's status.
+
+    Consul shows stderr too, so that lines of the log go to its file only.
+    """
+    with contextlib.redirect_stderr(io.StringIO()):
+        text, status = _answer(call)
+    print(text)
+    return status
+
+
+def _answer(call: script.Call) -> tuple[str, int]:
     names = autoscale.read_names(call.settings.state_dir)
     try:
         client = Client.connect(token_file=call.token_file, timeout_s=_TIMEOUT_S)
         context = Context(call.settings, client, client.agent().name)
         lines = run(context, _read_names(context) if names is None else names)
     except errors.LictorError as error:
-        print(f"unknown: {one_line(str(error))}")
-        return STATUSES.index("warning")
-    print(describe(lines))
-    return max((STATUSES.index(each.status) for each in lines), default=0)
+        return f"unknown: {one_line(str(error))}", STATUSES.index("warning")
+    return describe(lines), max((STATUSES.index(each.status) for each in lines), default=0)
 
 
 def run(context: Context, names: Iterable[str]) -> list[Line]:
