@@ -29,6 +29,8 @@ TEMPLATES = render.Templates(ipv6=True)
     ("server.conf", TEMPLATES.server("books.example.com", ["*.example.org"],
                                      "/etc/nginx/lictor/servers/books.example.com.d")),
     ("default.conf", TEMPLATES.default_server()),
+    ("traffic.conf", TEMPLATES.traffic("/etc/nginx/lictor", (("books-service", ("/health", "/")), ("plain", ())))[
+        "traffic/http.conf"]),
 ])
 def test_golden_configurations(file_name: str, text: str) -> None:
     assert text == (GOLDEN / file_name).read_text()

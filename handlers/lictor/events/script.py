@@ -15,7 +15,7 @@ from lictor.reconcile import process_lock
 from lictor.routing import route_store
 from lictor.spec.settings import DEFAULT_PATH, Settings, load_settings
 
-FOLDERS = ("routes", "peers", "locks")
+FOLDERS = ("routes", "peers", "traffic", "locks")
 _MOST_NAMES = 500  # in one argv
 
 

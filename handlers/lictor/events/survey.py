@@ -16,6 +16,7 @@ from lictor.reconcile import actors, forgetting, loop, observe, observer_health,
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.routing import announce, follow, nginx, route_store
+from lictor.routing.traffic import meter
 from lictor.spec.keys import group_by_service, known_services
 from lictor.spec.settings import Settings
 
@@ -65,6 +66,8 @@ def look(call: script.Call) -> timer.Summary:
         *_attempt("other nodes do not hear what nginx serves",
                   lambda: announce.tell(context.client, settings.state_dir, context.node,
                                         route_store.names(settings.state_dir))),
+        *_attempt("other nodes do not hear of the traffic here",
+                  lambda: meter.tell(context.client, settings, context.node, time.time())),
         *_attempt("removed services are not forgotten",
                   lambda: forgetting.forget_removed(context, keys, clock.read(settings.state_dir))),
     ]

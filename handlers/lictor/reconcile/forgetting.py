@@ -11,6 +11,7 @@ from lictor.planner import service_state
 from lictor.reconcile import history
 from lictor.reconcile.context import Context
 from lictor.routing import announce
+from lictor.routing.traffic import meter
 from lictor.spec.key_cache import Key
 
 _KEPT_S = 30 * 86_400.0
@@ -83,7 +84,7 @@ def _forget(context: Context, name: str, tombstone: Key | None) -> None:
         return
     if tombstone:
         client.delete(f"{context.settings.prefix}{name}/removed", cas=tombstone.modify_index)
-    for prefix in (announce.PREFIX, history.KEY_PREFIX):
+    for prefix in (announce.PREFIX, meter.PREFIX, history.KEY_PREFIX):
         client.delete(f"{prefix}{name}/", recurse=True)
     client.delete(f"{lock.LOCKS}{name}")
     log.event("forget", service=name, outcome="done", reason="it was removed more than 30 days ago")

@@ -23,7 +23,7 @@ def tell(client: Client, state_dir: str, node: str, names: Iterable[str]) -> Non
         texts = {f"{PREFIX}{name}/{node}": json.dumps({"instances": published.instances}).encode()
                  for name in names if (published := route_store.published(state_dir, name)) and published.confirmed}
         news = _news(client, texts)
-        failures = [failure for batch in _batches({key: texts[key] for key in news})
+        failures = [failure for batch in batches({key: texts[key] for key in news})
                     for failure in _write(client, batch, news)]
         if failures:
             raise failures[0]
@@ -75,7 +75,8 @@ def _write(client: Client, batch: list[tuple[str, bytes]], news: dict[str, int])
     return []
 
 
-def _batches(texts: dict[str, bytes]) -> Iterator[list[tuple[str, bytes]]]:
+def batches(texts: dict[str, bytes]) -> Iterator[list[tuple[str, bytes]]]:
+    """Split keys so that each batch fits into one transaction."""
     batch: list[tuple[str, bytes]] = []
     size = 0
     for key, text in texts.items():

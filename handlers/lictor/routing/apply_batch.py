@@ -3,6 +3,7 @@
 All files are tried at once, else by halves, so that a file which nginx refuses blocks no other service.
 """
 
+import functools
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -59,7 +60,16 @@ class Batch:
         from lictor.routing import templates  # with Jinja2, which takes longer to load than other peers take
 
         return templates.templates(self.settings.templates_dir, live=mode == "live",
-                                   trusted_proxies=self.nginx_settings.trusted_proxies)
+                                   trusted_proxies=self.nginx_settings.trusted_proxies,
+                                   lua_modules=self._lua_modules if self.measured else None)
+
+    @functools.cached_property
+    def measured(self) -> conf_files.Measured:
+        return conf_files.measured_of(self.routes)
+
+    @functools.cached_property
+    def _lua_modules(self) -> tuple[str, ...] | None:
+        return user_servers.lua_modules(self.nginx_settings)
 
     def check(self, changes: dict[str, Change], mode: str) -> dict[str, Change]:
         """Return the changes that nginx accepts, those of a service by itself. It is asked only about files that are

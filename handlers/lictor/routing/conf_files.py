@@ -1,7 +1,8 @@
 """Files below conf_dir that a service needs, and the ones of its earlier routes that have to go.
 
 peers/NAME.conf, peers/NAME.empty; upstreams/lictor_NAME.conf, which includes the first; locations/NAME.conf, or with a
-host servers/HOST.d/NAME.conf, servers/HOST.conf and DEFAULT_SERVER.
+host servers/HOST.d/NAME.conf, servers/HOST.conf and DEFAULT_SERVER. While a service is measured, traffic/http.conf and
+traffic/socket.conf.
 """
 
 import os
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from lictor.routing.templates import Templates
 
 DEFAULT_SERVER = "servers/-default.conf"  # before every host's, none of which begins with -
+COUNTS = "traffic/http.conf"  # counts the requests of measured services
 _STAGED = "run/peers"  # below conf_dir
+Measured = tuple[tuple[str, tuple[str, ...]], ...]  # services with the paths that they ignore
 
 
 class ConfFiles(NamedTuple):
@@ -40,17 +43,24 @@ class ConfFiles(NamedTuple):
 
 
 class Routes(NamedTuple):
-    """Every route of this node by name, the services that stand at a host and path, slash or not, and the other names
-    of each host."""
+    """Every route of this node by name, the services that stand at a host and path, slash or not, the other names of
+    each host, and the services that are measured."""
 
     by_name: Mapping[str, dict[str, Any]]
     by_place: dict[tuple[str, str], list[str]]
     aliases: dict[str, set[str]]
+    measured: Measured
+
+
+def measured_of(by_name: Mapping[str, dict[str, Any]]) -> Measured:
+    """List the services whose requests are counted."""
+    return tuple((name, tuple(route["ignore"])) for name, route in sorted(by_name.items())
+                 if route["measure"] and not route["removed"])
 
 
 def routes_of(by_name: Mapping[str, dict[str, Any]], refused: Set[str] = frozenset()) -> Routes:
     """Sort the routes. A host gets no other names by those of the `refused` services."""
-    found = Routes(by_name, {}, {})
+    found = Routes(by_name, {}, {}, measured_of(by_name))
     for name, route in by_name.items():
         if not route["removed"]:
             found.by_place.setdefault((route["host"], route["path"].rstrip("/")), []).append(name)
@@ -63,14 +73,17 @@ def desired(conf_dir: str, templates: "Templates", routes: Routes, name: str, pe
     route = routes.by_name[name]
     if route["removed"]:
         return ConfFiles({**_ours(conf_dir, [f"upstreams/lictor_{name}.conf", *_locations(conf_dir, name)]),
-                          **conf_text.no_peers(name), f"live/{name}.peers": None})
+                          **conf_text.no_peers(name), f"live/{name}.peers": None,
+                          **_counting(conf_dir, templates, routes, route)})
     host, path, match = route["host"], route["path"], route["match"]
     sharing = _sharing(routes, route)
     if sharing[0] != name:
         raise errors.Refused(f"route {host}{path} is that of {sharing[0]}")
     texts = conf_text.no_peers(name) if templates.live else conf_text.peers(name, peers)
-    upstream, location = templates.upstream(name, conf_dir), templates.location(name, path, match, conf_dir)
+    upstream, location = templates.upstream(name, conf_dir), templates.location(
+        name, path, match, conf_dir, route["ignore"] if route["measure"] else None)
     texts[f"upstreams/lictor_{name}.conf"] = upstream
+    texts.update(_counting(conf_dir, templates, routes, route))
     if host:
         texts[f"servers/{host}.d/{name}.conf"] = location
         aliases = sorted({*routes.aliases[host], *route["aliases"]} - {host})
@@ -81,6 +94,15 @@ def desired(conf_dir: str, templates: "Templates", routes: Routes, name: str, pe
     for other in sharing:  # the others' files of the same location would make nginx refuse this one's
         texts.update(_ours(conf_dir, [path for path in _locations(conf_dir, other) if path not in texts]))
     return ConfFiles(texts, upstream, location, texts.get(f"servers/{host}.conf") or "")
+
+
+def _counting(conf_dir: str, templates: "Templates", routes: Routes, route: dict[str, Any]) -> dict[str, str | None]:
+    """Return the files that count requests. They come with the services that are measured, so that no other is
+    refused for them, and go with the last one."""
+    if route["measure"] and not route["removed"]:
+        return templates.traffic(conf_dir, routes.measured)
+    is_last = not routes.measured and os.path.exists(os.path.join(conf_dir, COUNTS))
+    return templates.traffic(conf_dir, ()) if is_last else {}
 
 
 def _is_written(conf_dir: str, path: str, text: str | None) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lictor.routing.templates import Templates
 
 RUN = "run"  # below conf_dir: the socket, the configuration to check, what the last swap replaced
-_FOLDERS = ("peers", "upstreams", "locations", "servers", "live", RUN)  # each one includes only those before it
+_FOLDERS = ("traffic", "peers", "upstreams", "locations", "servers", "live", RUN)  # each includes only those before
 _GENERATION, _BEFORE = "generation.conf", f"{RUN}/before.json"
 _RELOADED = f"{RUN}/reloaded"  # its time is that of the last HUP
 _LONGEST_SOCKET_PATH = 107

@@ -44,13 +44,14 @@ class Peer(NamedTuple):
 
 class Place(NamedTuple):
     """Files of a service besides its peers: made for which mode of nginx, which host ("": the user's own server) with
-    which other names, and which requests."""
+    which other names, which requests, and whether these are counted."""
 
     mode: str
     host: str
     path: str
     match: str = "prefix"
     aliases: tuple[str, ...] = ()
+    ignored: tuple[str, ...] | None = None  # paths whose requests are not counted; None: none are
 
 
 class Refusal(NamedTuple):

@@ -206,10 +206,14 @@ def _earlier(batch: Batch, name: str) -> Change | None:
     published = batch.published[name]
     place = published.places[0]
     assert place
-    route = {**batch.routes[name], **place._asdict(), "removed": False}
+    route = {**batch.routes[name], **place._asdict(), "removed": False, "measure": place.ignored is not None,
+             "ignore": place.ignored or ()}
     try:
         found = conf_files.desired(batch.conf_dir, batch.templates("reload"), conf_files.routes_of({name: route}), name,
                                    published.peers)
+        for path in (*found.files,):
+            if path.startswith("traffic/"):  # what counts requests is the same for all services, in the mode in force
+                del found.files[path]
     except (errors.Refused, OSError) as error:
         log.event("publish", service=name, outcome="refused", reason=error)
         return None

@@ -14,8 +14,9 @@ from lictor.routing.peers import Decision, Endpoint, Peer, Place, PublishedRoute
 
 _LISTENERS = "listeners.json"
 _FIELDS = {"service": str, "host": str, "path": str, "empty_ok": bool, "removed": bool, "match": str, "aliases": list,
-           "traffic": str, "node": str, "needs_consent": bool}
-_LATER_FIELDS = {"match": "prefix", "aliases": [], "traffic": "healthy", "node": "", "needs_consent": False}
+           "traffic": str, "node": str, "needs_consent": bool, "measure": bool, "ignore": list}
+_LATER_FIELDS = {"match": "prefix", "aliases": [], "traffic": "healthy", "node": "", "needs_consent": False,
+                 "measure": False, "ignore": []}
 
 
 def names(state_dir: str) -> list[str]:
@@ -100,7 +101,8 @@ def mark(state_dir: str, name: str, decided: PublishedRoute, **fields: object) -
 def place(route: dict[str, Any], mode: str) -> Place | None:
     """Name the files that the route needs besides its peers; None: none."""
     return None if route["removed"] else Place(mode, route["host"], route["path"], route["match"],
-                                               tuple(route["aliases"]))
+                                               tuple(route["aliases"]),
+                                               tuple(route["ignore"]) if route["measure"] else None)
 
 
 def is_settled(route: dict[str, Any], mode: str, published: PublishedRoute) -> bool:
@@ -175,7 +177,11 @@ def lock_path(state_dir: str, name: str) -> str:
 
 
 def _stored_place(table: Any) -> Place | None:
-    return table and Place(**{**table, "aliases": tuple(table["aliases"])})
+    if not table:
+        return None
+    ignored = table.get("ignored")
+    return Place(**{**table, "aliases": tuple(table["aliases"]),
+                    "ignored": None if ignored is None else tuple(ignored)})
 
 
 def _published_path(state_dir: str, name: str) -> str:

@@ -11,6 +11,8 @@ import jinja2
 from lictor import errors, model
 from lictor.adapters import files
 from lictor.routing import conf_files, conf_parser, conf_text
+from lictor.routing.conf_files import Measured
+from lictor.routing.traffic.counts import LOG_FORMAT
 from lictor.spec.locations import EXACT, is_alias, is_host, is_path, locations
 
 HEADER = conf_text.MARK + ", and written anew without asking; what it says is decided by templates/{template}.\n"
@@ -25,6 +27,11 @@ _SERVERS = {False: "include {{ peers_file }};",
             True: 'server 127.0.0.1:9; balancer_by_lua_block { lictor.balance("{{ name }}"); }'}
 
 
+_LOG_PATH, _DUMP_PATH = "traffic/log.conf", "traffic/socket.conf"  # the first is included by conf_files.COUNTS
+_DUMP = conf_text.MARK + ".\nlocation = /traffic { content_by_lua_block { package.loaded.lictor_traffic.dump(); } }\n"
+_LOG = conf_text.MARK + """, for servers with an access_log of their own.
+access_log {conf_dir}/traffic/access.log lictor_traffic buffer=64k flush=1s if=$lictor_counts;
+"""
 _HAS_IPV6 = os.path.exists("/proc/net/if_inet6")  # else nginx could not start where it has to listen on it
 
 
@@ -32,14 +39,18 @@ class Templates:
     """The templates in force: those in the user's folder, else those that came with lictor."""
 
     def __init__(self, folder: str = "", *, live: bool = False, trusted_proxies: Sequence[str] = (),
-                 ipv6: bool = _HAS_IPV6) -> None:
+                 ipv6: bool = _HAS_IPV6, lua_modules: Sequence[str] | None = None) -> None:
+        """`lua_modules`: what nginx loads so that requests can be counted in Lua; None: they are logged instead."""
         self.live, self._folder = live, folder
+        self.lua = lua_modules is not None
+        self._counting: tuple[tuple[str, Measured], str] = ("", ()), ""
         ours = jinja2.PackageLoader("lictor.routing", "default_templates")  # in a checkout a link to templates/
         self._environment = jinja2.Environment(
             loader=jinja2.ChoiceLoader([jinja2.FileSystemLoader(folder), ours]) if folder else ours,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-        self._environment.globals.update(live=live, ipv6=ipv6, trusted_proxies=trusted_proxies, forwarded=_FORWARDED)
+        self._environment.globals.update(live=live, ipv6=ipv6, trusted_proxies=trusted_proxies, forwarded=_FORWARDED,
+                                         lua=self.lua, modules=lua_modules or ())
 
     def text(self, template: str, **values: Any) -> str:
         """Render a file of nginx's, with a header; raises Refused, naming the template, when it can't be rendered."""
@@ -56,6 +67,18 @@ class Templates:
         """Render the files that all services need; by path below conf_dir."""
         names = ["lictor.conf", "live.lua"] if self.live else ["lictor.conf"]
         return {name: self.text(f"{name}.j2", conf_dir=conf_dir) for name in names}
+
+    def traffic(self, conf_dir: str, measured: Measured) -> dict[str, str | None]:
+        """Render what counts the requests of the measured services, each with the paths that it ignores, by path below
+        conf_dir; None: the file has to go."""
+        sound = tuple((name, paths) for name, paths in measured if model.is_name(name) and all(map(is_path, paths)))
+        if not sound:
+            return dict.fromkeys((conf_files.COUNTS, _LOG_PATH, _DUMP_PATH))
+        if self._counting[0] != (conf_dir, sound):  # it is the same for each of the services
+            self._counting = (conf_dir, sound), self.text("traffic.conf.j2", conf_dir=conf_dir, measured=sound,
+                                                          log_format=LOG_FORMAT)
+        return {_LOG_PATH: None if self.lua else _LOG.format(conf_dir=conf_dir), conf_files.COUNTS: self._counting[1],
+                _DUMP_PATH: _DUMP if self.lua else None}
 
     def upstream(self, name: str, conf_dir: str) -> str:
         """Render upstreams/lictor_NAME.conf; raises Refused if it has other servers than the file of its peers."""
@@ -77,13 +100,18 @@ class Templates:
                                  f"beside; it gives {' '.join(head)} with {[' '.join(words) for words in found]}")
         return text
 
-    def location(self, name: str, path: str, match: str, conf_dir: str) -> str:
-        """Render the locations that nginx takes requests at; raises Refused for a hostile path, or another location."""
-        if not is_path(path):
-            raise errors.Refused(f"path {path[:100]!r} must not reach a configuration")
+    def location(self, name: str, path: str, match: str, conf_dir: str, ignored: Sequence[str] | None = None) -> str:
+        """Render the locations that nginx takes requests at; raises Refused for a hostile path, or another location.
+
+        `ignored`: paths whose requests are not counted; None: the service is not measured.
+        """
+        for each in [path, *(ignored or ())]:
+            if not is_path(each):
+                raise errors.Refused(f"path {each[:100]!r} must not reach a configuration")
         places = locations(path, match)
         empty_file = f"{conf_dir}/peers/{name}.empt[y]"  # a pattern, as to nginx it is no error if no file matches
-        text = self.text("location.conf.j2", name=name, path=path, locations=places, empty_file=empty_file)
+        text = self.text("location.conf.j2", name=name, path=path, locations=places, empty_file=empty_file,
+                         ignored=ignored)
         for head, _ in _blocks(text, "location.conf.j2", only=["location"]):
             is_at_path = head[1:] == ["=", path] if match == EXACT else head[-1] in (path, places[-1])
             if not is_at_path:
@@ -118,13 +146,15 @@ class Templates:
 
 
 @functools.lru_cache(maxsize=2)
-def _templates(folder: str, live: bool, trusted_proxies: tuple[str, ...], _folder_ns: int) -> Templates:
-    return Templates(folder, live=live, trusted_proxies=trusted_proxies)
+def _templates(folder: str, live: bool, trusted_proxies: tuple[str, ...], lua_modules: tuple[str, ...] | None,
+               _folder_ns: int) -> Templates:
+    return Templates(folder, live=live, trusted_proxies=trusted_proxies, lua_modules=lua_modules)
 
 
-def templates(folder: str, *, live: bool, trusted_proxies: tuple[str, ...] = ()) -> Templates:
+def templates(folder: str, *, live: bool, trusted_proxies: tuple[str, ...] = (),
+              lua_modules: tuple[str, ...] | None = None) -> Templates:
     """Return the Templates of the last call unless a file has come or gone since; an edited one is read again."""
-    return _templates(folder, live, trusted_proxies, files.modified_ns(folder))
+    return _templates(folder, live, trusted_proxies, lua_modules, files.modified_ns(folder))
 
 
 def _blocks(text: str, template: str, *, only: Iterable[str]) -> list[tuple[list[str], list[list[str]]]]:

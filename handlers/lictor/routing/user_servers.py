@@ -27,6 +27,7 @@ _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|\*|\d+(?=:)|[A-Za-z0-9-
                      r"(?:(?P<port>\d{1,9})(?:-(?P<last>\d{1,9}))?)?", re.ASCII)
 _PORTS = range(1, 65536)
 _GROUP = re.compile(r"\(\?<(?=\w)")  # the begin of a named group as PCRE has it, and Python has not
+_HOOKS = ("init_worker_by_lua", "log_by_lua")  # http takes one of each
 _EVERYWHERE = {"*": "", "0.0.0.0": "", "localhost": "127.0.0.1"}
 _DEFAULT = {"default_server", "default"}
 
@@ -59,6 +60,18 @@ def read(settings: Nginx) -> Users:
     top = reader.read_file(settings.main_conf, ())
     return Users([_server(each, settings) for http in top if http.words == ["http"] for each in http.find("server")],
                  [*reader.unread])
+
+
+def lua_modules(settings: Nginx) -> tuple[str, ...] | None:
+    """List the modules that main_conf loads, if lictor can count requests by the Lua module; else None: it is not
+    loaded as a module of its own, or the user has hooks of http's where lictor needs them."""
+    if settings.container and not os.path.exists(settings.main_conf):
+        return None
+    top = _Reader(settings).read_file(settings.main_conf, ())
+    modules = tuple(each.arguments[0] for each in top if each.words[:1] == ["load_module"] and each.arguments)
+    hooks = {each.words[0] for http in top if http.words == ["http"] for each in http.block or () if each.words}
+    is_taken = any(each.startswith(_HOOKS) for each in hooks)
+    return modules if any("ngx_http_lua_module" in each for each in modules) and not is_taken else None
 
 
 def of_text(text: str) -> list[Server]:

@@ -1,0 +1,68 @@
+"""What became of one request, by nginx's own variables of it. Pure; `templates/traffic.conf.j2` decides alike in Lua.
+
+The time of an answer is $upstream_response_time of the try that gave it. $request_time also holds what the client took
+to send and to read, and the tries before: more instances make neither shorter.
+"""
+
+from typing import NamedTuple
+
+ANSWER = "a"  # an instance answered, below 500
+ERROR = "e"  # an instance failed: 500 and more, an answer that breaks off before its head, or none in time (504)
+UNANSWERED = "u"  # no instance could be asked
+CUT = "c"  # the client went away, or the answer broke off: its time is too short
+UPGRADE = "w"  # a websocket has ended: its time is that of a conversation
+OWN = "o"  # nginx answered by itself, as it does to a body that is too large
+KINDS = ANSWER + ERROR + UNANSWERED + CUT + UPGRADE + OWN
+_CLIENT_LEFT, _SWITCHED, _ERRORS = 499, 101, 500
+
+
+class Request(NamedTuple):
+    """One request that has ended. The texts hold a value for each try, as `a, b`, and for each location to which nginx
+    itself redirected it, as `a : b`; "-" or "": no instance was asked."""
+
+    status: int
+    is_complete: bool  # the client has all of the answer
+    upstream_status: str
+    response_time: str
+    connect_time: str
+
+
+class Outcome(NamedTuple):
+    """What a request counts as; the time is what an instance took, in seconds."""
+
+    kind: str
+    time_s: float = 0.0
+    retries: int = 0
+
+
+def judge(request: Request) -> Outcome:
+    """Judge a request by the location that it came to first: where nginx redirected it then is another service's."""
+    times = _tries(request.response_time)
+    if not times:
+        kind = CUT if request.status == _CLIENT_LEFT else UNANSWERED if request.status >= _ERRORS else OWN
+        return Outcome(kind)
+    statuses, last = _tries(request.upstream_status), times[-1]
+    status = int(statuses[-1]) if statuses and statuses[-1].isdecimal() else request.status
+    return Outcome(_kind(request, status), _seconds(last) or 0.0, len(times) - 1)
+
+
+def _kind(request: Request, status: int) -> str:
+    """Decide on the kind by the status of the last instance that was asked."""
+    if request.status == _CLIENT_LEFT:
+        return CUT
+    if status == _SWITCHED:
+        return UPGRADE
+    if status >= _ERRORS:
+        connects = _tries(request.connect_time)
+        return ERROR if connects and _seconds(connects[-1]) is not None else UNANSWERED
+    return ANSWER if request.is_complete else CUT
+
+
+def _tries(text: str) -> list[str]:
+    first = text.partition(" : ")[0]
+    return [] if first in ("", "-") else first.split(", ")
+
+
+def _seconds(text: str) -> float | None:
+    whole, _, rest = text.partition(".")
+    return float(text) if whole.isdecimal() and whole.isascii() and (rest.isdecimal() and rest.isascii()) else None

@@ -1,0 +1,131 @@
+"""Meter of this node: what its nginx counted of each measured service goes to lictor/traffic/NAME/NODE.
+
+Slices are kept in traffic/NAME.json of the state folder, as nginx itself keeps the last minute only.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from lictor import errors, model
+from lictor.adapters import files, log
+from lictor.adapters.consul import transactions
+from lictor.adapters.consul.client import Client
+from lictor.planner.autoscale.traffic import Slice
+from lictor.routing import announce, nginx_socket, route_store
+from lictor.routing.traffic import access_log, counts, windows
+from lictor.routing.traffic.counts import Counts
+from lictor.routing.traffic.windows import Kept
+from lictor.spec.settings import Nginx, Settings
+
+PREFIX = "lictor/traffic/"  # and then SERVICE/NODE
+_FOLDER = "traffic"  # in the state folder
+_TIMEOUT_S = 2.0
+_OK, _UNKNOWN = 200, 404
+
+
+def tell(client: Client, settings: Settings, node: str, now: float) -> None:
+    """Write what was counted of the measured services, and take away what was written of others. Raises the first
+    failure at last; if nginx does not answer, the keys stay as they are: no data is no data."""
+    state_dir = settings.state_dir
+    known = {name[:-len(".json")] for name in os.listdir(os.path.join(state_dir, _FOLDER)) if name.endswith(".json")}
+    measured = set(_measured(state_dir)) if settings.nginx else set()
+    if not measured and not known:
+        return
+    with files.locked(os.path.join(state_dir, "locks", ":traffic.lock"), wait=False) as is_held:
+        if not is_held:  # another process is telling it
+            return
+        failures = [*_forget(client, state_dir, node, {name for name in known - measured if model.is_name(name)})]
+        if measured and settings.nginx:
+            failures += _tell(client, node, _advance(settings.nginx, state_dir, measured, now))
+        elif not measured:
+            access_log.forget(state_dir)
+    if failures:
+        raise failures[0]
+
+
+def read(client: Client, name: str) -> dict[str, list[Slice]]:
+    """Read the slices of a service, by routing node; a node's that cannot be read are left out."""
+    prefix = f"{PREFIX}{name}/"
+    return {key.removeprefix(prefix): found for key, entry in client.tree(prefix).items()
+            if (found := windows.decode(entry.value)) is not None}
+
+
+def count(nginx: Nginx, state_dir: str, now: float) -> tuple[float, Counts, float] | None:
+    """Ask nginx, or read its log: since when it counts, what it has counted, and up to when. None: it counts nothing
+    yet. Raises Unavailable if nginx does not answer."""
+    try:
+        status, text = nginx_socket.ask(nginx.conf_dir, "GET", "/traffic", timeout_s=_TIMEOUT_S)
+    except OSError as error:
+        raise errors.Unavailable(f"nginx does not answer on {nginx_socket.path(nginx.conf_dir)}: {error}") from error
+    if status == _OK:
+        found = counts.read_dump(text)
+        return (*found, now) if found else None
+    logged = access_log.read(nginx.conf_dir, state_dir, now) if status == _UNKNOWN else None
+    return (*logged, now - access_log.BEHIND_S) if logged else None
+
+
+def _measured(state_dir: str) -> Iterator[str]:
+    for name in route_store.names(state_dir):
+        route = route_store.route(state_dir, name)
+        if route and route["measure"] and not route["removed"]:
+            yield name
+
+
+def _advance(nginx: Nginx, state_dir: str, measured: Iterable[str], now: float) -> dict[str, bytes]:
+    """Keep what was counted since; returns the values of the keys, by service."""
+    found = count(nginx, state_dir, now)
+    if not found:
+        return {}
+    since, by_name, until = found
+    values = {}
+    for name in sorted(measured):
+        try:
+            kept = windows.advance(_read_kept(state_dir, name), by_name.get(name, {}), since, until)
+            files.write_atomic(_kept_path(state_dir, name), msgspec.json.encode(kept).decode(), mode=0o600,
+                               durable=False)
+            values[name] = windows.encode(kept.slices)
+        except OSError as error:  # of its file
+            log.event("traffic", service=name, outcome="failed", reason=error)
+    return values
+
+
+def _tell(client: Client, node: str, values: dict[str, bytes]) -> Iterator[errors.LictorError]:
+    """Write the keys; yields what failed. A batch that is refused is written key by key."""
+    texts = {f"{PREFIX}{name}/{node}": value for name, value in values.items()}
+    for batch in announce.batches(texts):
+        try:
+            if len(batch) > 1:
+                client.commit([transactions.set_key(key, value) for key, value in batch])
+                continue
+        except errors.LictorError as error:
+            if isinstance(error, errors.Unavailable):
+                yield error
+                continue
+        for key, value in batch:
+            try:
+                client.put(key, value)
+            except errors.LictorError as error:
+                yield error
+
+
+def _forget(client: Client, state_dir: str, node: str, names: Iterable[str]) -> Iterator[errors.LictorError]:
+    for name in sorted(names):
+        try:
+            client.delete(f"{PREFIX}{name}/{node}")
+            files.remove(_kept_path(state_dir, name))
+        except errors.LictorError as error:
+            yield error
+
+
+def _read_kept(state_dir: str, name: str) -> Kept | None:
+    try:
+        kept = msgspec.json.decode(files.read(_kept_path(state_dir, name)) or "null", type=Kept)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return kept if all(map(windows.is_sound, kept.slices)) else None
+
+
+def _kept_path(state_dir: str, name: str) -> str:
+    return os.path.join(state_dir, _FOLDER, f"{name}.json")

@@ -1,0 +1,302 @@
+"""What a real nginx counts of a service that is measured, in each of the ways, and what is told of it."""
+
+import http.client
+import json
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lictor.adapters import files
+from lictor.adapters.consul.client import Client as ConsulClient
+from lictor.events import script
+from lictor.planner.autoscale import traffic
+from lictor.routing import conf_files, nginx_socket, peers, publish, route_store, templates
+from lictor.routing import nginx as lictor_nginx
+from lictor.routing.traffic import access_log, counts, meter, windows
+from lictor.spec.settings import Nginx as NginxSettings
+from lictor.spec.settings import Settings
+
+from lab.consul import Consul
+from lab.daemon import free_ports, wait_for
+from lab.nginx import Nginx
+from support.paths import text_of
+from support.routed import nginx_of
+
+WAYS = [("reload", "lua"), ("live", "lua"), ("reload", "log"), ("live", "log")]
+in_each_way = pytest.mark.parametrize(("mode", "way"), WAYS, ids=["-".join(each) for each in WAYS])
+_USERS = """
+    error_page 504 =200 /sorry;
+    proxy_intercept_errors off;
+    location = /sorry { proxy_pass http://127.0.0.1:PORT/books/ok; }
+    location = /static { internal; return 200 "static"; }
+    location = /outside { error_page 404 = /books/ok; proxy_pass http://127.0.0.1:PORT/books/missing;
+                          proxy_intercept_errors on; }
+    location = /"""
+
+
+class Peer(ThreadingHTTPServer):
+    """Answers by the last part of the path; .../held once it is `free`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        peer = self
+        self.free, self.asked = threading.Event(), Counter[str]()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                what = self.path.rpartition("/")[2]
+                peer.asked[what] += 1
+                if what == "held":
+                    peer.free.wait(30)
+                if what == "breaks":
+                    return
+                self.send_response({"missing": 404, "fails": 500, "socket": 101}.get(what, 200))
+                if what == "accel":
+                    self.send_header("X-Accel-Redirect", "/static")
+                if what == "socket":
+                    self.send_header("Upgrade", "websocket")
+                    self.send_header("Connection", "upgrade")
+                else:
+                    self.send_header("Content-Length", "2")
+                self.end_headers()
+                if what != "socket":
+                    self.wfile.write(b"ok")
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.port = self.server_address[1]
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    made = Peer()
+    threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield made
+    made.free.set()
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, nginx: Nginx, mode: str, way: str, peer: Peer) -> Settings:
+    """nginx is started; books is measured but for its health, plain is not."""
+    for folder in script.FOLDERS:
+        os.makedirs(tmp_path / "state" / folder)
+    lictor_nginx.prepare(nginx.conf_dir, templates.Templates(live=mode == "live"))
+    text = text_of(nginx.main_conf).replace("\n        location = /", _USERS.replace("PORT", f"{peer.port}"), 1)
+    if way == "log" and mode == "live":
+        text = text.replace("http {", "http { init_worker_by_lua_block { users = true }")
+    elif way == "log":
+        text = text.replace("include /etc/nginx/modules-enabled/*.conf;", "")
+    files.write_atomic(nginx.main_conf, text.replace("http {", "http { proxy_read_timeout 2s; client_max_body_size 9;"))
+    nginx.start()
+    made = Settings(state_dir=str(tmp_path / "state"), nginx=NginxSettings(
+        mode=mode, conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
+    put(made, "books", peer.port, measure=True, ignore=["/books/health"])
+    put(made, "plain", peer.port)
+    assert sorted(publish.publish(made)) == ["books", "plain"]
+    return made
+
+
+def put(settings: Settings, name: str, *ports: int, **route: Any) -> None:
+    files.write_json(f"{settings.state_dir}/routes/{name}.json", {
+        "name": name, "service": name, "path": f"/{name}", "host": "", "traffic": "healthy", "node": "node-1",
+        "empty_ok": False, "removed": False, **route})
+    before = route_store.published(settings.state_dir, name) or peers.PublishedRoute((), ())
+    route_store.write_published(settings.state_dir, name, before._replace(
+        peers=tuple(peers.Peer("127.0.0.1", port) for port in ports), confirmed=False))
+
+
+def total(settings: Settings, name: str = "books") -> Counter[str]:
+    """Everything counted of a service, by kind, and what is not by kind."""
+    found = meter.count(nginx_of(settings), settings.state_dir, time.time())
+    kinds = Counter[str]()
+    for counted in (found[1] if found else {}).get(name, {}).values():
+        for what, number in counted.items():
+            result = counts.outcome(what)
+            kinds[result[1] if result else what] += number
+    del kinds[counts.LATE]
+    return kinds
+
+
+def wait_total(settings: Settings, **expected: int) -> None:
+    wait_for(lambda: total(settings) == expected, f"{expected} is counted", 10)
+
+
+def leave(nginx: Nginx, path: str, peer: Peer) -> None:
+    """Ask, and go away once the instance has the request."""
+    what = path.rpartition("/")[2]
+    before = peer.asked[what]
+    with socket.create_connection(("127.0.0.1", nginx.port)) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        wait_for(lambda: peer.asked[what] > before, "the instance has the request")
+
+
+def upgrade(nginx: Nginx, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=10)
+    connection.request("GET", path, headers={"Upgrade": "websocket", "Connection": "upgrade"})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+@in_each_way
+def test_each_kind_of_answer_is_counted_as_what_it_is(settings: Settings, nginx: Nginx, peer: Peer) -> None:
+    assert [nginx.get(f"/books/{each}")[0] for each in ("ok", "missing", "fails", "breaks")] == [200, 404, 500, 502]
+    wait_total(settings, begun=4, a=2, e=2)
+    assert nginx.get("/books/accel") == (200, "static")  # nginx itself goes elsewhere
+    assert nginx.get("/outside")[1] == "ok"  # and comes from elsewhere: one more that began, and its own time
+    wait_total(settings, begun=6, a=4, e=2)
+    leave(nginx, "/books/held", peer)
+    wait_total(settings, begun=7, a=4, e=2, c=1)
+    assert upgrade(nginx, "/books/socket") == 101
+    wait_total(settings, begun=7, a=4, e=2, c=1, w=1)
+    assert upgrade(nginx, "/books/ok") == 200  # it did not become a websocket
+    wait_total(settings, begun=8, a=5, e=2, c=1, w=1)
+    assert nginx.get("/books/held") == (200, "ok")  # the user's error page answers for a 504
+    wait_total(settings, begun=9, a=5, e=3, c=1, w=1)
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=10)
+    connection.request("POST", "/books/ok", b"more than nine")
+    assert connection.getresponse().status == 413
+    assert nginx.get("/books/ok")[0] == 200
+    wait_total(settings, begun=10, a=6, e=3, c=1, w=1)  # what nginx itself refused is not there
+
+
+@in_each_way
+def test_without_a_peer_and_behind_one_that_is_gone(settings: Settings, nginx: Nginx, peer: Peer) -> None:
+    gone, = free_ports(1)
+    put(settings, "books", gone, measure=True, ignore=["/books/health"])
+    publish.publish(settings)
+    assert nginx.get("/books/ok")[0] == 502
+    wait_total(settings, begun=1, u=1)
+    put(settings, "books", gone, peer.port, measure=True, ignore=["/books/health"])
+    publish.publish(settings)
+    assert [nginx.get("/books/ok")[0] for _ in range(8)] == [200] * 8
+    wait_for(lambda: total(settings)["a"] == 8, "all are counted")
+    assert total(settings)["retries"] >= 1 and total(settings)["u"] == 1
+    put(settings, "books", measure=True, ignore=["/books/health"])
+    publish.publish(settings)
+    assert nginx.get("/books/ok")[0] == 503
+    wait_for(lambda: total(settings)["u"] == 2, "it is counted as not answered")
+
+
+@in_each_way
+def test_ignored_paths_and_other_services_are_not_counted(settings: Settings, nginx: Nginx) -> None:
+    for path in ("/books/health", "/books/health/deep", "/books/health?x=1", "/plain/ok", "/nginx-is-up"):
+        assert nginx.get(path)[0] == 200
+    assert nginx.get("/books/healthy")[0] == 200
+    wait_total(settings, begun=1, a=1)
+    assert total(settings, "plain") == {}
+
+
+@in_each_way
+def test_once_nothing_is_measured_nothing_is_there_for_it(settings: Settings, nginx: Nginx, peer: Peer,
+                                                          way: str) -> None:
+    there = {path for path in os.listdir(f"{nginx.conf_dir}/traffic") if path.endswith(".conf")}
+    assert there == ({"http.conf", "socket.conf"} if way == "lua" else {"http.conf", "log.conf"})
+    put(settings, "books", peer.port)
+    assert publish.publish(settings) == ["books"]
+    assert not [path for path in os.listdir(f"{nginx.conf_dir}/traffic") if path.endswith(".conf")]
+    assert "lictor_measured" not in text_of(f"{nginx.conf_dir}/locations/books.conf")
+    assert nginx.get("/books/ok")[0] == 200
+    assert nginx_socket.ask(nginx.conf_dir, "GET", "/traffic", timeout_s=2)[0] == 404
+
+
+@pytest.mark.parametrize(("mode", "way"), WAYS[:3])
+def test_windows_of_whole_slots_are_told_while_a_service_is_measured(settings: Settings, nginx: Nginx, peer: Peer,
+                                                                     consul: Consul) -> None:
+    client = ConsulClient.connect(environ=consul.environ)
+    key = f"{meter.PREFIX}books/node-1"
+
+    def told() -> traffic.Slice:
+        nginx.get("/books/ok")
+        meter.tell(client, settings, "node-1", time.time())
+        return traffic.add(meter.read(client, "books").get("node-1", []))
+
+    assert told().answers == 0  # no slot is over
+    wait_for(lambda: told().answers > 5, "a slot is over", 40)
+    entry = client.get(key)
+    assert entry and len(entry.value) <= windows.MOST_BYTES
+    slices = json.loads(entry.value)["slices"]
+    assert all(each["at"] % 10 == 0 and each["seconds"] == 10 for each in slices)
+    assert [entry for entry in client.keys(meter.PREFIX) if entry != key] == []  # plain costs nothing
+    put(settings, "books", peer.port)
+    meter.tell(client, settings, "node-1", time.time())
+    assert client.keys(meter.PREFIX) == []
+    assert [each for each in os.listdir(f"{settings.state_dir}/traffic") if not each.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("mode", "way"), [("reload", "log")])
+def test_the_log_is_emptied_and_what_comes_then_is_counted(settings: Settings, nginx: Nginx,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "_EMPTIED_FROM_BYTES", 200)
+    path = access_log.path(nginx.conf_dir)
+    for asked in (5, 10, 15):
+        for _ in range(5):
+            assert nginx.get("/books/ok")[0] == 200
+        wait_total(settings, begun=asked, a=asked)
+        assert os.path.getsize(path) == 0
+
+
+@pytest.mark.parametrize(("mode", "way"), [("reload", "log")])
+def test_a_log_that_is_too_long_is_no_data_until_now(settings: Settings, nginx: Nginx,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    nginx.get("/books/ok")
+    wait_total(settings, begun=1, a=1)
+    monkeypatch.setattr(access_log, "_MOST_READ_BYTES", 100)
+    with open(access_log.path(nginx.conf_dir), "a", encoding="utf-8") as file:
+        file.write("x" * 500 + "\n")
+    now = time.time()
+    found = access_log.read(nginx.conf_dir, settings.state_dir, now)
+    assert found == (now, {})
+
+
+@pytest.mark.parametrize(("mode", "way"), [("reload", "lua")])
+def test_the_dictionary_is_bounded_with_a_thousand_services(settings: Settings, nginx: Nginx, peer: Peer) -> None:
+    """Each has fifty outcomes in each of eight slots, through nginx's own dictionary: the newest counts stay."""
+    code = """location = /fill { content_by_lua_block {
+        local dict, slot = ngx.shared.lictor_traffic, math.floor(ngx.now() / 10) * 10
+        for back = 70, 0, -10 do
+            for service = 1, 1000 do
+                for outcome = 1, 50 do
+                    dict:incr("service-" .. service .. " " .. (slot - back) .. " a" .. outcome, 1, 0, 75)
+                end
+            end
+        end
+        dict:incr("newest " .. slot .. " a7", 1, 0, 75)
+        ngx.print(dict:capacity(), " ", dict:capacity() - dict:free_space(), " ", slot)
+    } }"""
+    path = f"{nginx.conf_dir}/locations/fill.conf"
+    files.write_atomic(path, code)
+    put(settings, "books", peer.port, measure=True, ignore=[])
+    publish.publish(settings)
+    status, text = nginx.get("/fill")
+    assert status == 200, text
+    capacity, used, slot = map(int, text.split())
+    assert used <= capacity == 16 << 20
+    found = meter.count(nginx_of(settings), settings.state_dir, time.time())
+    assert found and found[1]["newest"] == {slot: {"a7": 1}}
+    assert len({name for name in found[1] if name.startswith("service-")}) == 1000
+
+
+@pytest.mark.parametrize("paths", [["/a b"], ["/a;"], ['/a"'], ["a"], ["/a}"]])
+def test_a_hostile_path_to_ignore_reaches_no_configuration(paths: list[str]) -> None:
+    made = templates.Templates(lua_modules=())
+    with pytest.raises(Exception, match="must not reach a configuration"):
+        made.location("books", "/books", "prefix", "/conf", paths)
+    assert made.traffic("/conf", (("books", tuple(paths)),)) == dict.fromkeys(
+        ("traffic/log.conf", "traffic/http.conf", "traffic/socket.conf"))
+    assert conf_files.measured_of({}) == ()

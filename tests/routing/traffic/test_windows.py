@@ -1,0 +1,169 @@
+"""Counts become slices: aligned, whole, bounded, and nothing is lost or counted twice."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lictor.planner.autoscale import traffic
+from lictor.planner.autoscale.traffic import Slice
+from lictor.routing.traffic import counts, windows
+from lictor.routing.traffic.windows import Kept, advance, decode, encode
+
+NOW = 1_700_000_060.0
+SLOTS = [1_700_000_000 + at for at in range(0, 60, 10)]
+
+
+def line(ended_at: float, took_s: float = 0.1, *, name: str = "books", status: int = 200, upstream: str = "") -> str:
+    return f"{ended_at:.3f}|{name}|{status}|OK|{took_s:.3f}|{upstream or f'{status}|{took_s:.3f}|0.001'}"
+
+
+def counted(*lines: str) -> counts.Counts:
+    found: counts.Counts = {}
+    counts.count_lines(lines, found)
+    return found
+
+
+def sliced(slots: counts.Slots, *, since: float = 0.0, now: float = NOW) -> list[Slice]:
+    return windows.slices(slots, since, now)
+
+
+def test_a_line_is_counted_in_the_slot_in_which_it_ended_and_begins_where_it_began() -> None:
+    found = counted(line(1_700_000_012.5), line(1_700_000_021.0, 2.0), line(1_700_000_023.0, status=500))
+    b100, b2000 = traffic.bucket(0.1), traffic.bucket(2.0)
+    assert found == {"books": {
+        1_700_000_010: {f"a{b100}": 1, "begun": 2, "late": 1},
+        1_700_000_020: {f"-a{b2000}": 1, f"e{b100}": 1, "begun": 1}}}
+    assert [(each.begun, each.answers, each.errors) for each in sliced(found["books"])[1:3]] == [(2, 1, 0), (1, 1, 1)]
+
+
+@pytest.mark.parametrize("text", [
+    "", "|||||||", "x|books|200|OK|0.100|200|0.100|0.001", "1700000000.000|../x|200|OK|0.100|200|0.100|0.001",
+    "1700000000.000|books|2000|OK|0.100|200|0.100|0.001", "1700000000.000|books|200|OK|-0.100|200|0.100|0.001",
+    "1700000000.000|books|200|OK|nan|200|0.100|0.001", "1700000000.000|books|200|OK|0.100|200|0.100|0.001|more",
+])
+def test_a_damaged_line_is_left_out(text: str) -> None:
+    assert counted(text) == {}
+
+
+@given(st.text())
+def test_whatever_the_log_holds_it_is_read(text: str) -> None:
+    counted(*text.splitlines(), text)
+    counts.read_dump(f"since 1.000\n{text}")
+    counts.read_dump(text)
+
+
+def test_a_dump_is_read_and_what_is_no_count_is_left_out() -> None:
+    text = "since 1699999999.500\nbooks 1700000000 a57 12\nbooks 1700000000 begun 13\nbooks 1700000001 a57 1\n" \
+           "../etc 1700000000 a57 1\nbooks 1700000000 a57\nbooks 1700000000 a57 -1\n"
+    assert counts.read_dump(text) == (1_699_999_999.5, {"books": {1_700_000_000: {"a57": 12, "begun": 13}}})
+    assert counts.read_dump("404 Not Found") is None
+
+
+@pytest.mark.parametrize("what", ["a241", "a", "x1", "a-1", "--a1", "begun", "1"])
+def test_what_is_no_outcome_counts_nothing(what: str) -> None:
+    assert counts.outcome(what) is None
+    assert sliced({SLOTS[0]: {what: 3}})[0].answers == 0
+
+
+def test_only_slots_that_are_over_and_were_counted_from_their_begin_are_told() -> None:
+    found = sliced({}, since=SLOTS[1] + 0.1, now=NOW + 9.9)
+    assert [each.at for each in found] == SLOTS[2:]
+    assert all(each == Slice(each.at, 10.0) for each in found)  # no request is data too
+
+
+def test_nginx_own_answers_are_no_load_and_websockets_are_apart() -> None:
+    found, = sliced({SLOTS[5]: {"begun": 5, "o0": 2, "a10": 3, "w240": 4, "retries": 1}}, since=SLOTS[5])
+    assert (found.begun, found.answers, found.upgrades, found.retries) == (3, 3, 4, 1)
+    assert found.busy_s < 0.1
+
+
+def test_requests_in_progress_count_from_their_begin_on() -> None:
+    found = sliced({SLOTS[2]: {"begun": 4}, SLOTS[4]: {"begun": 2}})  # none has ended
+    assert [each.busy_s for each in found] == [0, 0, 20, 40, 50, 60]
+    ended = sliced({SLOTS[2]: {"begun": 4, "late": 4}, SLOTS[4]: {f"-a{traffic.bucket(20.0)}": 4}})
+    assert [round(each.busy_s) for each in ended] == [0, 0, 18, 40, 20, 0]  # a bucket stands for its middle
+
+
+def test_slices_are_kept_for_six_minutes_and_the_last_ones_are_counted_anew() -> None:
+    old = [Slice(float(at), 10.0, begun=1) for at in range(SLOTS[0] - 600, SLOTS[0] + 20, 10)]
+    kept = advance(Kept(0.0, old), {SLOTS[1]: {"begun": 7, "a10": 7}}, 0.0, NOW)
+    assert [each.at for each in kept.slices] == [NOW - 360 + at for at in range(0, 360, 10)]
+    assert [each.begun for each in kept.slices[-7:]] == [1, 0, 7, 0, 0, 0, 0]
+
+
+def test_a_service_is_measured_from_the_first_look_on_and_a_gap_stays_one() -> None:
+    first = advance(None, {SLOTS[0]: {"begun": 7}}, 0.0, NOW - 35)
+    assert first == Kept(NOW - 35)
+    later = advance(first, {}, 0.0, NOW)
+    assert [each.at for each in later.slices] == SLOTS[3:]
+    after_a_gap = advance(later, {}, NOW + 103, NOW + 125)
+    assert [each.at for each in after_a_gap.slices] == [*SLOTS[3:], NOW + 110]
+
+
+def test_a_clock_that_was_set_back_keeps_nothing_that_is_to_come() -> None:
+    kept = Kept(NOW - 1000, [Slice(at, 10.0) for at in (NOW - 30, NOW + 600)])
+    assert all(each.at <= NOW - 10 for each in advance(kept, {}, 0.0, NOW).slices)
+    assert advance(Kept(NOW + 1000), {}, 0.0, NOW).since == NOW
+
+
+@given(st.lists(st.tuples(st.integers(1, 5999), st.integers(0, 20_000),
+                          st.sampled_from([200, 404, 500, 499, 413, 101])), max_size=60))
+def test_nothing_is_lost_or_counted_twice(requests: list[tuple[int, int, int]]) -> None:
+    """All begin and end within the slots; the time in progress is right but for the buckets and the middles."""
+    began = SLOTS[0] - 600
+    lines, busy_s = [], 0.0
+    for at, took, status in requests:
+        took_s = 0.0 if status == 413 else min(took, 10 * at - 1) / 1000
+        ended_at = SLOTS[0] + at / 100
+        upstream = "-|-|-" if status == 413 else ""
+        lines.append(line(ended_at, took_s, status=status, upstream=upstream))
+        busy_s += took_s if status not in (413, 101) else 0
+    slots = counted(*lines).get("books", {})
+    total = traffic.add(sliced(slots, since=began, now=NOW))
+    kinds = [status for _, _, status in requests]
+    assert total.answers == kinds.count(200) + kinds.count(404)
+    assert (total.errors, total.cut, total.upgrades) == (kinds.count(500), kinds.count(499), kinds.count(101))
+    assert total.begun == len(kinds) - kinds.count(413) - kinds.count(101)
+    assert total.busy_s <= busy_s * 1.05 + 0.001 * len(kinds) + 1e-6
+
+
+@given(st.lists(st.builds(
+    Slice, at=st.integers(0, 100).map(lambda n: 10.0 * n), seconds=st.just(10.0),
+    times=st.dictionaries(st.integers(0, 240), st.integers(0, 1 << 40), max_size=241), errors=st.integers(0, 1 << 40)),
+    unique_by=lambda each: each.at, max_size=40))
+def test_the_key_is_bounded_and_read_again(slices: list[Slice]) -> None:
+    value = encode(slices)
+    found = decode(value)
+    in_order = sorted(slices, key=lambda each: each.at)
+    assert len(value) <= windows.MOST_BYTES and found is not None
+    assert found == in_order[len(in_order) - len(found):]
+    assert len(found) == len(slices) or len(value) > windows.MOST_BYTES - 5000
+
+
+def test_the_oldest_go_where_there_are_too_many_buckets() -> None:
+    slices = [Slice(10.0 * at, 10.0, dict.fromkeys(range(241), 1_000_000)) for at in range(36)]
+    found = decode(encode(slices))
+    assert found and 15 < len(found) < 36 and found[-1].at == 350.0
+
+
+@pytest.mark.parametrize("value", [
+    b"", b"null", b"[]", b"{}", b'{"slices": 1}', b"\xff", b"[" * 100_000,
+    *(json.dumps({"slices": [{"at": 10.0, "seconds": 10.0, **changes}]}).encode() for changes in (
+        {"at": 11.0}, {"at": -10.0}, {"seconds": 9.0}, {"begun": -1}, {"begun": 1 << 60}, {"times": {"x": 1}},
+        {"times": {"241": 1}}, {"times": {"-1": 1}}, {"times": {"1": -1}}, {"busy_s": -1.0}, {"busy_s": 1e300})),
+])
+def test_a_hostile_value_is_no_data(value: bytes) -> None:
+    assert decode(value) is None
+
+
+def test_nodes_are_added_slot_by_slot() -> None:
+    lines = [line(1_700_000_000 + n / 10, 0.01 * (1 + n % 7)) for n in range(1, 400)]
+    whole = sliced(counted(*lines)["books"])
+    parts: list[Any] = [sliced(counted(*lines[n::3])["books"]) for n in range(3)]
+    added = traffic.add(each for part in parts for each in part)
+    one = traffic.add(whole)
+    assert (added.times, added.begun, added.seconds) == (one.times, one.begun, one.seconds)
+    assert added.busy_s == pytest.approx(one.busy_s, abs=0.1)
