@@ -256,8 +256,11 @@ def test_each_record_is_stored_by_the_names_of_its_fields(tmp_path: Path) -> Non
     assert written["peers"] == [{"address": "10.0.0.1", "port": 80, "weight": 1},
                                 {"address": "10.0.0.2", "port": 80, "weight": 3}]
     assert written["places"] == [
-        {"mode": "reload", "host": "", "path": "/books", "match": "prefix", "aliases": []}, None]
+        {"mode": "reload", "host": "", "path": "/books", "match": "prefix", "aliases": [], "ignored": None}, None]
     assert route_store.published(str(tmp_path), "books") == now
+    del written["places"][0]["ignored"]  # as an earlier version has stored it
+    assert route_store.from_table(written) == now
+    place = place._replace(ignored=("/health",))
     refused = now._replace(refusal=peers.Refusal(place, "x", 1, 2.0))
     route_store.write_published(str(tmp_path), "books", refused)
     assert route_store.published(str(tmp_path), "books") == refused

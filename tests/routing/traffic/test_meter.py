@@ -39,6 +39,7 @@ _USERS = """
     location = /static { internal; return 200 "static"; }
     location = /outside { error_page 404 = /books/ok; proxy_pass http://127.0.0.1:PORT/books/missing;
                           proxy_intercept_errors on; }
+    location = /audited { auth_request /books/ok; proxy_pass http://127.0.0.1:PORT/books/ok; }
     location = /"""
 
 
@@ -213,6 +214,21 @@ def test_once_nothing_is_measured_nothing_is_there_for_it(settings: Settings, ng
     assert "lictor_measured" not in text_of(f"{nginx.conf_dir}/locations/books.conf")
     assert nginx.get("/books/ok")[0] == 200
     assert nginx_socket.ask(nginx.conf_dir, "GET", "/traffic", timeout_s=2)[0] == 404
+
+
+@pytest.mark.parametrize(("mode", "way"), WAYS[:2])
+def test_requests_in_progress_are_seen_and_a_reload_loses_nothing(settings: Settings, nginx: Nginx, peer: Peer) -> None:
+    assert nginx.get("/audited")[1] == "ok"  # a subrequest is none of a client's
+    asking = threading.Thread(target=nginx.get, args=["/books/held"])
+    asking.start()
+    wait_total(settings, begun=1)
+    put(settings, "plain", peer.port, path="/other")
+    assert publish.publish(settings) == ["plain"]
+    assert nginx.get("/books/ok")[0] == 200
+    wait_total(settings, begun=2, a=1)
+    peer.free.set()
+    asking.join()
+    wait_total(settings, begun=2, a=2)
 
 
 @pytest.mark.parametrize(("mode", "way"), WAYS[:3])

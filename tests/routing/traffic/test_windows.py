@@ -1,6 +1,7 @@
 """Counts become slices: aligned, whole, bounded, and nothing is lost or counted twice."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -157,6 +158,19 @@ def test_the_oldest_go_where_there_are_too_many_buckets() -> None:
 ])
 def test_a_hostile_value_is_no_data(value: bytes) -> None:
     assert decode(value) is None
+
+
+@given(st.lists(st.tuples(st.integers(1, 20_000), st.integers(0, 9)), min_size=20, max_size=400),
+       st.sampled_from([0.5, 0.95, 0.99]))
+def test_percentiles_of_nodes_with_uneven_shares_are_those_of_all_requests(requests: list[tuple[int, int]],
+                                                                           share: float) -> None:
+    """Nodes have 70, 20 and 10 of 100 requests; each value is told and read again."""
+    nodes: list[list[str]] = [[], [], []]
+    for took_ms, at in requests:
+        nodes[(at > 6) + (at > 8)].append(line(1_700_000_035.0, took_ms / 1000))
+    slices = [each for lines in nodes for each in decode(encode(sliced(counted(*lines).get("books", {})))) or []]
+    exact_s = sorted(took_ms for took_ms, _ in requests)[math.ceil(share * len(requests) - 1e-9) - 1] / 1000
+    assert traffic.percentile(traffic.add(slices).times, share) == pytest.approx(exact_s, rel=0.05)
 
 
 def test_nodes_are_added_slot_by_slot() -> None:
