@@ -31,13 +31,16 @@ from lictor.routing.traffic.answers import ANSWER, CUT, ERROR, OWN, UNANSWERED, 
     (Request(200, True, "504 : 200", "60.000 : 0.001", "0.001 : 0.000"), Outcome(ERROR, 60.0)),  # an error page
     (Request(200, True, "502, 200 : 200", "0.000, 0.300 : 5.000", "-, 0.000 : 0.001"), Outcome(ANSWER, 0.3, 1)),
     (Request(200, True, "502", "0.000", "-"), Outcome(UNANSWERED)),  # error_page 502 =200
+    (Request(200, True, "500 : 502, 200", "9.000 : 0.000, 0.300", "0.000 : -, 0.000", 1), Outcome(ANSWER, 0.3, 1)),
+    (Request(503, True, "500", "9.000", "0.000", 1), Outcome(UNANSWERED)),  # the service has no peer
 ])
 def test_each_kind_of_answer_counts_as_what_it_is(request_: Request, outcome: Outcome) -> None:
     assert judge(request_) == outcome
 
 
-@given(st.integers(100, 599), st.booleans(), st.text(max_size=20), st.text(max_size=20), st.text(max_size=20))
+@given(st.integers(100, 599), st.booleans(), st.text(max_size=20), st.text(max_size=20), st.text(max_size=20),
+       st.integers(0, 3))
 def test_whatever_stands_there_it_is_one_of_the_kinds(status: int, is_complete: bool, upstream_status: str, took: str,
-                                                      connect: str) -> None:
-    outcome = judge(Request(status, is_complete, upstream_status, took, connect))
+                                                      connect: str, earlier: int) -> None:
+    outcome = judge(Request(status, is_complete, upstream_status, took, connect, earlier))
     assert outcome.kind in answers.KINDS and outcome.time_s >= 0 and outcome.retries >= 0

@@ -37,7 +37,7 @@ _USERS = """
     proxy_intercept_errors off;
     location = /sorry { proxy_pass http://127.0.0.1:PORT/books/ok; }
     location = /static { internal; return 200 "static"; }
-    location = /outside { error_page 404 = /books/ok; proxy_pass http://127.0.0.1:PORT/books/missing;
+    location = /outside { error_page 500 = /books/ok; proxy_pass http://127.0.0.1:PORT/books/fails;
                           proxy_intercept_errors on; }
     location = /audited { auth_request /books/ok; proxy_pass http://127.0.0.1:PORT/books/ok; }
     location = /"""

@@ -18,7 +18,7 @@ SLOTS = [1_700_000_000 + at for at in range(0, 60, 10)]
 
 
 def line(ended_at: float, took_s: float = 0.1, *, name: str = "books", status: int = 200, upstream: str = "") -> str:
-    return f"{ended_at:.3f}|{name}|{status}|OK|{took_s:.3f}|{upstream or f'{status}|{took_s:.3f}|0.001'}"
+    return f"{ended_at:.3f}|{name}|{status}|OK|{took_s:.3f}|{upstream or f'{status}|{took_s:.3f}|0.001'}|"
 
 
 def counted(*lines: str) -> counts.Counts:
@@ -41,9 +41,9 @@ def test_a_line_is_counted_in_the_slot_in_which_it_ended_and_begins_where_it_beg
 
 
 @pytest.mark.parametrize("text", [
-    "", "|||||||", "x|books|200|OK|0.100|200|0.100|0.001", "1700000000.000|../x|200|OK|0.100|200|0.100|0.001",
-    "1700000000.000|books|2000|OK|0.100|200|0.100|0.001", "1700000000.000|books|200|OK|-0.100|200|0.100|0.001",
-    "1700000000.000|books|200|OK|nan|200|0.100|0.001", "1700000000.000|books|200|OK|0.100|200|0.100|0.001|more",
+    "", "||||||||", "x|books|200|OK|0.100|200|0.100|0.001|", "1700000000.000|../x|200|OK|0.100|200|0.100|0.001|",
+    "1700000000.000|books|2000|OK|0.100|200|0.100|0.001|", "1700000000.000|books|200|OK|-0.100|200|0.100|0.001|",
+    "1700000000.000|books|200|OK|nan|200|0.100|0.001|", "1700000000.000|books|200|OK|0.100|200|0.100|0.001||more",
 ])
 def test_a_damaged_line_is_left_out(text: str) -> None:
     assert counted(text) == {}

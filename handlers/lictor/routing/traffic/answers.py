@@ -25,6 +25,7 @@ class Request(NamedTuple):
     upstream_status: str
     response_time: str
     connect_time: str
+    earlier: int = 0  # locations that asked somebody before the service's own did
 
 
 class Outcome(NamedTuple):
@@ -36,12 +37,12 @@ class Outcome(NamedTuple):
 
 
 def judge(request: Request) -> Outcome:
-    """Judge a request by the location that it came to first: where nginx redirected it then is another service's."""
-    times = _tries(request.response_time)
+    """Judge a request by the service's own location: where nginx redirected it then is another one's."""
+    times = _tries(request.response_time, request.earlier)
     if not times:
         kind = CUT if request.status == _CLIENT_LEFT else UNANSWERED if request.status >= _ERRORS else OWN
         return Outcome(kind)
-    statuses, last = _tries(request.upstream_status), times[-1]
+    statuses, last = _tries(request.upstream_status, request.earlier), times[-1]
     status = int(statuses[-1]) if statuses and statuses[-1].isdecimal() else request.status
     return Outcome(_kind(request, status), _seconds(last) or 0.0, len(times) - 1)
 
@@ -53,14 +54,15 @@ def _kind(request: Request, status: int) -> str:
     if status == _SWITCHED:
         return UPGRADE
     if status >= _ERRORS:
-        connects = _tries(request.connect_time)
+        connects = _tries(request.connect_time, request.earlier)
         return ERROR if connects and _seconds(connects[-1]) is not None else UNANSWERED
     return ANSWER if request.is_complete else CUT
 
 
-def _tries(text: str) -> list[str]:
-    first = text.partition(" : ")[0]
-    return [] if first in ("", "-") else first.split(", ")
+def _tries(text: str, earlier: int) -> list[str]:
+    """List the values of the tries in the service's own location."""
+    own, = text.split(" : ")[earlier:earlier + 1] or [""]
+    return [] if own in ("", "-") else own.split(", ")
 
 
 def _seconds(text: str) -> float | None:

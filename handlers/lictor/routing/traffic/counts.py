@@ -15,7 +15,7 @@ from lictor.routing.traffic import answers
 SLOT_S = 10
 BEGUN, LATE, RETRIES = "begun", "late", "retries"
 LOG_FORMAT = "$msec|$lictor_measured|$status|$request_completion|$request_time|$upstream_status|" \
-             "$upstream_response_time|$upstream_connect_time"
+             "$upstream_response_time|$upstream_connect_time|$lictor_earlier"
 _FIELDS = LOG_FORMAT.count("|") + 1
 _LONGEST_S = 1e6
 _OUTCOME = re.compile(rf"(-?)([{answers.KINDS}])([0-9]{{1,3}})", re.ASCII)
@@ -61,11 +61,12 @@ def count_lines(lines: Iterable[str], found: Counts) -> None:
         fields = line.split("|")
         if len(fields) != _FIELDS or not model.is_name(fields[1]):
             continue
-        msec, name, status, completion, took, *upstream = fields
+        msec, name, status, completion, took, *upstream, earlier = fields
         if not (_NUMBER.fullmatch(msec) and _NUMBER.fullmatch(took) and _STATUS.fullmatch(status)):
             continue
         ended_at, took_s = float(msec), min(float(took), _LONGEST_S)
-        request = answers.Request(int(status), completion == "OK", *upstream)
+        request = answers.Request(int(status), completion == "OK", *upstream,
+                                  earlier=earlier.count(" : ") + 1 if earlier not in ("", "-") else 0)
         _count(found.setdefault(name, {}), ended_at, max(ended_at - took_s, 0.0), answers.judge(request))
 
 
