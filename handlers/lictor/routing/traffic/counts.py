@@ -61,12 +61,13 @@ def count_lines(lines: Iterable[str], found: Counts) -> None:
         fields = line.split("|")
         if len(fields) != _FIELDS or not model.is_name(fields[1]):
             continue
-        msec, name, status, completion, took, *upstream, earlier = fields
+        msec, name, status, completion, took, upstream_status, response_time, connect_time, earlier = fields
         if not (_NUMBER.fullmatch(msec) and _NUMBER.fullmatch(took) and _STATUS.fullmatch(status)):
             continue
         ended_at, took_s = float(msec), min(float(took), _LONGEST_S)
-        request = answers.Request(int(status), completion == "OK", *upstream,
-                                  earlier=earlier.count(" : ") + 1 if earlier not in ("", "-") else 0)
+        locations = earlier.count(" : ") + 1 if earlier not in ("", "-") else 0
+        request = answers.Request(int(status), completion == "OK", upstream_status, response_time, connect_time,
+                                  locations)
         _count(found.setdefault(name, {}), ended_at, max(ended_at - took_s, 0.0), answers.judge(request))
 
 
