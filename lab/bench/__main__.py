@@ -7,6 +7,7 @@ throughput  wrk through each proxy and through a plain nginx with keepalive: req
 churn       50 changes a second under full load, in live mode
 resident    memory of `lictor serve`, and what an unchanged event costs there
 events      what an event costs the script door
+measuring   throughput with the counting of requests and without, in both modes; only when it is named
 sweep       what an idle sweep of 300 containers costs; only when it is named, as it takes root and a Docker engine
 
 Everyone is on one agent and has the same instances; rounds alternate. With 1,000 services only as many at a time as the
@@ -30,6 +31,7 @@ from typing import Any
 from lab.bench import events, field, latency, limits, load, plan, processes, report, resident, storm, sweeps, throughput
 
 _PARTS = ("latency", "storm", "throughput", "churn", "resident", "events")
+_NAMED_PARTS = ("measuring", "sweep")
 _EVENT_RUNS, _SWEEP_RUNS = 30, 5
 
 
@@ -87,6 +89,7 @@ def _to_measure(folder: str, arguments: argparse.Namespace, present: Sequence[fi
     wholes: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "storm": lambda: storm.measure(folder, present, chosen, orphans),
         "throughput": lambda: throughput.measure(folder, without_scripts, chosen, orphans),
+        "measuring": lambda: throughput.measure(os.path.join(folder, "m"), field.measured(), chosen, orphans),
         "churn": lambda: throughput.churn(folder, _live(present), chosen, orphans),
         "resident": lambda: resident.measure(folder, chosen, orphans),
         "events": lambda: events.measure(os.path.join(folder, "e"), arguments.rounds or _EVENT_RUNS),
@@ -106,7 +109,7 @@ def _lacks(part: str, present: Sequence[field.Entry]) -> str:
         return "there is no live mode to measure"
     if part == "resident" and resident.VARIANT.missing():
         return "there is no http door to measure"
-    return load.missing() if part in ("throughput", "churn") else ""
+    return load.missing() if part in ("throughput", "measuring", "churn") else ""
 
 
 def _live(present: Sequence[field.Entry]) -> list[field.Entry]:
@@ -116,7 +119,8 @@ def _live(present: Sequence[field.Entry]) -> list[field.Entry]:
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     options = argparse.ArgumentParser(prog="scripts/bench", description=__doc__,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("part", nargs="*", metavar="PART", help=f"all but sweep: {' '.join(_PARTS)}")
+    options.add_argument("part", nargs="*", metavar="PART",
+                         help=f"all but {' and '.join(_NAMED_PARTS)}: {' '.join(_PARTS)}")
     options.add_argument("--quick", action="store_true", help="few rounds of small sizes, in about two minutes")
     options.add_argument("--json", metavar="FILE", help="write the figures there too")
     options.add_argument("--only", action="append", metavar="TEXT", help="those contenders whose name has this in it; "
@@ -125,9 +129,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
                                                                                     "instances; may be given again")
     options.add_argument("--rounds", type=int, metavar="N", help="of latency, events and sweeps")
     arguments = options.parse_args(argv)
-    unknown = set(arguments.part) - {*_PARTS, "sweep"}
+    unknown = set(arguments.part) - {*_PARTS, *_NAMED_PARTS}
     if unknown:
-        options.error(f"there is no part {' '.join(sorted(unknown))}; there are {' '.join(_PARTS)} sweep")
+        options.error(f"there is no part {' '.join(sorted(unknown))}; there are {' '.join([*_PARTS, *_NAMED_PARTS])}")
     arguments.part = arguments.part or _PARTS
     return arguments
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lictor.spec.settings import MODES
+
 from lab.bench import events, sweeps
 
 Row = Mapping[str, Any]
@@ -33,7 +35,7 @@ def judge(parts: Parts) -> list[Verdict]:
     """One verdict a limit, of those parts only that were measured."""
     of_part: dict[str, Callable[[Parts], Iterator[Verdict]]] = {
         "latency": _latency, "storm": _storm, "throughput": _throughput, "churn": _churn, "resident": _resident,
-        "events": _events, "sweep": _sweep}
+        "events": _events, "measuring": _measuring, "sweep": _sweep}
     return [verdict for part, found in of_part.items() if part in parts for verdict in found(parts)]
 
 
@@ -74,6 +76,14 @@ def _storm(parts: Parts) -> Iterator[Verdict]:
                   _ratio(_value(rows, "cpu_s", contender=name), _value(rows, "cpu_s", contender=_peer(rows))),
                   at_most=1.5)
     yield Verdict("storm, http live: reloads", _value(rows, "reloads", contender="lictor http live"), at_most=0)
+
+
+def _measuring(parts: Parts) -> Iterator[Verdict]:
+    for mode in MODES:
+        plain, measured = (_value(parts["measuring"], "requests_per_s", contender=f"lictor script {mode}{each}")
+                           for each in ("", " measured"))
+        yield Verdict(f"{mode}: throughput with requests counted, of that without", _ratio(measured, plain),
+                      at_least=0.98)
 
 
 def _throughput(parts: Parts) -> Iterator[Verdict]:

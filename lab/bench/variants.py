@@ -11,7 +11,7 @@ from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, script
 from lictor.events import http_door as door
 from lictor.planner import desired, service_state
-from lictor.routing import follow, nginx
+from lictor.routing import conf_files, follow, nginx
 from lictor.spec.settings import DOORS, MODES, load_settings
 
 from lab.bench import processes
@@ -30,14 +30,15 @@ _AS_ITS_UNIT = {"MALLOC_ARENA_MAX": "1"}
 
 
 class Variant(NamedTuple):
-    """lictor with one of its doors, in one of nginx's modes."""
+    """lictor with one of its doors, in one of nginx's modes; its nginx may count the requests."""
 
     door: str
     mode: str
+    is_measured: bool = False
 
     @property
     def name(self) -> str:
-        return f"lictor {self.door} {self.mode}"
+        return f"lictor {self.door} {self.mode}{' measured' * self.is_measured}"
 
     def missing(self) -> str:
         """Why this lictor can't be run so; "" when it can."""
@@ -75,10 +76,12 @@ class Lictor:
         self.front.start()
         for name in services:
             files.write_json(os.path.join(self.state_dir, "routes", f"{name}.json"),
-                             _route(name, self.world.consul.node))
+                             {**_route(name, self.world.consul.node), "measure": self.variant.is_measured})
         with open(os.path.join(self.folder, "start.log"), "w", encoding="utf-8") as file, \
                 contextlib.redirect_stderr(file):
             follow.refresh(settings, services, Client.connect(environ=self.world.consul.environ))
+        counts = os.path.join(self.front.nginx.conf_dir, conf_files.COUNTS)
+        assert os.path.exists(counts) == self.variant.is_measured, f"{counts} says whether requests are counted"
         if self.variant.door == "http":
             self.serve = self.world.run([*process.handler_argv("lictor-serve"), "--config", self.settings_path],
                                         f"{os.path.basename(self.folder)}-serve", _AS_ITS_UNIT)

@@ -72,6 +72,13 @@ def test_limits_of_a_storm(row: dict[str, Any], expected: list[bool | None]) -> 
     assert [each.holds for each in verdicts] == [*expected, None, None]
 
 
+@pytest.mark.parametrize(("measured", "expected"), [(98.0, True), (97.9, False), (None, None)])
+def test_limits_of_measuring(measured: float | None, expected: bool | None) -> None:
+    rows = [{"contender": f"lictor script reload{each}", "requests_per_s": rate}
+            for each, rate in (("", 100.0), (" measured", measured)) if rate]
+    assert [each.holds for each in limits.judge({"measuring": rows})] == [expected, None]
+
+
 def test_figures_never_seen_are_counted_and_do_not_count_as_quick() -> None:
     assert latency.summary({"file_ms": [3.0, None, 1.0, 2.0]}) == {
         "file_ms": 2.0, "file_p95_ms": 3.0, "file_ms_not_seen": 1}
