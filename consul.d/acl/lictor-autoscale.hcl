@@ -9,6 +9,9 @@ key_prefix "lictor/" {
 key_prefix "lictor/autoscale/" {
   policy = "write"
 }
+key_prefix "lictor/traffic/" {
+  policy = "write"
+}
 key_prefix "lictor/history/" {
   policy = "write"
 }

@@ -122,11 +122,14 @@ def route(desired: Desired, node: str) -> dict[str, Any] | None:
     """Make routes/NAME.json for lictor-route; None if nginx has no part in the service."""
     if desired.spec is None or desired.spec.route is None:
         return None
+    scaled, check = desired.spec.autoscale, desired.spec.check
     return {
         **msgspec.structs.asdict(desired.spec.route),
         "name": desired.name, "service": desired.catalog_name, "traffic": desired.spec.traffic, "node": node,
         "empty_ok": desired.replicas == 0, "removed": desired.removed, "needs_consent": False,
         "acts": desired.spec.engine != "none" and desired.spec.node in ("", node),
+        "measure": scaled is not None,
+        "ignore": sorted({*scaled.ignore, *([check.http] if check and check.http else [])}) if scaled else [],
     }
 
 

@@ -22,10 +22,10 @@ from lictor.reconcile import history, observe, responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore
 from lictor.routing import announce
+from lictor.routing.traffic import meter
 from lictor.spec.keys import known_below
 from lictor.spec.service_spec import Spec, parse_replicas
 
-TRAFFIC = "lictor/traffic/"  # and then SERVICE/NODE
 KIND = "autoscale"  # of a wish's record
 _LONGEST_WINDOW_BYTES = 64 * 1024
 
@@ -70,7 +70,7 @@ def read_windows(context: Context, name: str, now: float) -> Combined:
 
     A node that is gone counts as long as its last slice is fresh: it has served its share until then.
     """
-    served, prefix = f"{announce.PREFIX}{name}/", f"{TRAFFIC}{name}/"
+    served, prefix = f"{announce.PREFIX}{name}/", f"{meter.PREFIX}{name}/"
     routing = [key.removeprefix(served) for key in context.client.keys(served)]
     if not routing:
         return Combined([], [])
