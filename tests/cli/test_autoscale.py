@@ -105,12 +105,16 @@ def test_windows_are_recorded_until_it_is_interrupted(consul: Consul, tmp_path: 
     recorder.mkdir()
     path = tmp_path / "traffic.jsonl"
     recording = Command(consul, recorder)
+
+    def is_recorded() -> bool:
+        node.counts(ago_s=-10)
+        return path.exists()
+
     process = recording.begin("autoscale", "books", "--record", str(path))
     try:
-        node.counts(ago_s=-10)
-        wait_for(path.exists, "a slice is recorded", 20)
+        wait_for(is_recorded, "a slice is recorded", 60, every_s=1)
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()
