@@ -19,6 +19,7 @@ def test_there_are_twenty_shapes_of_different_names() -> None:
 @pytest.mark.parametrize(("name", "moves", "least", "most", "late_s"), [
     ("steady", 0, 2, 2, 0),
     ("step up x4 and back", 4, 1, 4, 60),
+    ("noise", 2, 2, 4, 40),
     ("no traffic", 1, 1, 2, 0),
     ("a slow database", 2, 2, 8, 400),  # two steps, then hands off
     ("errors only", 0, 2, 2, 0),
