@@ -62,6 +62,13 @@ def test_it_says_what_it_sees_in_one_line() -> None:
                                                                                    "requests/s, 1 instance, 4.0 in")
 
 
+def test_slots_that_are_told_some_seconds_later_are_not_less_load() -> None:
+    for late_s in (1, 7, 15, 29):
+        assert decided(slices(slow=0.2, until=NOW - late_s), proven()).wish == 3
+        found = decided(slices(rate=120.0, until=NOW - late_s), proven(), replicas=4)
+        assert found.wish == 3 and found.memory.peaks == [(NOW, 120.0)]
+
+
 @pytest.mark.parametrize("why", [{"quiet": "a release is under way"}, {"manual": "a person wrote the count 2"}])
 def test_while_something_else_decides_it_waits_and_says_for_what(why: dict[str, Any]) -> None:
     given = decided(slices(slow=0.5), **why)

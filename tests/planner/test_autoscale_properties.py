@@ -76,8 +76,9 @@ def test_from_any_observation_whatever(seen: Seen, rules: Rules, memory: Memory)
     assert made.wish >= seen.replicas - 1  # down one at a time
     assert made.wish <= rules.most if made.wish > seen.replicas else made.wish >= rules.least
     assert not seen.quiet and not seen.silent and not seen.manual
-    last = [each for each in seen.slices if NOW - 60 <= each.at <= NOW]
-    newest = traffic.add(each for each in last if each.at >= NOW - 20)
+    last = [each for each in seen.slices if each.at <= NOW]
+    end = max(each.at + each.seconds for each in last)
+    newest = traffic.add(each for each in last if each.at >= end - 20)
     assert any(each.at + each.seconds > NOW - 30 for each in seen.slices if each.at <= NOW)
     assert newest.failed < 0.1 * (newest.failed + newest.answers) or newest.failed + newest.answers < traffic.FEWEST
     if made.wish < seen.replicas:

@@ -41,19 +41,20 @@ class Windows(NamedTuple):
 
 
 def look(seen: Seen, rules: Rules) -> Windows:
-    """Divide the recent traffic into windows."""
-    whole = _since(seen, seen.now - rules.window_s)
-    settled = traffic.add(_since(seen, max(seen.settled_at, seen.now - rules.window_s)))
-    newest = traffic.add(_since(seen, seen.now - SHORT_S))
+    """Divide the recent traffic into windows, which end with the newest slot: nodes tell it some seconds later."""
+    end = max((each.at + each.seconds for each in seen.slices if each.at <= seen.now), default=seen.now)
+    whole = _since(seen, end - rules.window_s)
+    settled = traffic.add(_since(seen, max(seen.settled_at, end - rules.window_s)))
+    newest = traffic.add(_since(seen, end - SHORT_S))
     total = traffic.add(whole)
     return Windows(
-        total, settled, traffic.add(_since(seen, max(seen.settled_at, seen.now - SHORT_S))), _breach(seen, rules),
+        total, settled, traffic.add(_since(seen, max(seen.settled_at, end - SHORT_S))), _breach(seen, rules, end),
         traffic.percentile(total.times, rules.share), traffic.percentile(settled.times, rules.share),
         newest.rate, max((each.rate for each in whole), default=0.0), whole[-1].rate if whole else 0.0,
         whole[-1].in_progress if whole else 0.0,
         _backlog(_since(seen, seen.settled_at)[-2:]),
         max(part.error_share if part.failed + part.answers >= traffic.FEWEST else 0.0 for part in (total, newest)),
-        not any(each.at + each.seconds > seen.now - STALE_S for each in whole))
+        not whole or end <= seen.now - STALE_S)
 
 
 def _since(seen: Seen, at: float) -> list[Slice]:
@@ -64,11 +65,11 @@ def _backlog(last: Sequence[Slice]) -> float:
     return last[1].in_progress / last[0].in_progress if len(last) == 2 and last[0].in_progress > 0 else 0.0
 
 
-def _breach(seen: Seen, rules: Rules) -> Slice | None:
+def _breach(seen: Seen, rules: Rules, end: float) -> Slice | None:
     """Find the shortest window that breaks the target. A longer one does not if its newest part is well again."""
     is_well = False
     for seconds in (SHORT_S / 2, SHORT_S, rules.window_s):
-        part = traffic.add(_since(seen, max(seen.settled_at, seen.now - seconds)))
+        part = traffic.add(_since(seen, max(seen.settled_at, end - seconds)))
         expected = part.answers * (1 - rules.share)
         slow = traffic.count_slower(part.times, rules.target_s)
         if part.answers < traffic.FEWEST:
