@@ -26,16 +26,18 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 class Slice(msgspec.Struct, frozen=True):
     """What was counted in some seconds. The spec's check path and ignored paths are left out."""
 
-    at: float  # when it began, in epoch seconds
-    seconds: float
-    times: dict[int, int] = {}  # answers of instances below 500, by bucket of their response time
-    errors: int = 0  # answers of 500 and more, and those that did not come in time (504)
-    unanswered: int = 0  # no instance could be asked: it says nothing of a response time
-    cut: int = 0  # the client went away before the answer: its time is too short
-    begun: int = 0  # requests that came
-    busy_s: float = 0.0  # seconds that all requests were in progress, together
-    retries: int = 0  # tries that failed before another instance was asked
-    upgrades: int = 0  # websockets that ended: they are neither begun nor answered here
+    at: Annotated[float, Meta(ge=0, le=1e11)]  # when it began, in epoch seconds
+    seconds: Annotated[float, Meta(gt=0, le=300)]
+    times: dict[Annotated[int, Meta(ge=0, le=LAST_BUCKET)], Count] = {}  # answers below 500, by their response time
+    errors: Count = 0  # answers of 500 and more, and those that did not come in time (504)
+    unanswered: Count = 0  # no instance could be asked: it says nothing of a response time
+    cut: Count = 0  # the client went away before the answer: its time is too short
+    begun: Count = 0  # requests that came
+    busy_s: Seconds = 0.0  # seconds that all requests were in progress, together
+    connect_s: Seconds = 0.0  # seconds of connecting to instances, together; 0.0: they were not counted
+    instances: dict[str, tuple[Count, Seconds]] = {}  # answers, and their seconds, of each; may be left out
+    retries: Count = 0  # tries that failed before another instance was asked
+    upgrades: Count = 0  # websockets that ended: they are neither begun nor answered here
 
     @property
     def answers(self) -> int:
@@ -112,6 +114,49 @@ def add(slices: Iterable[Slice]) -> Slice:
             before = instances.get(name, (0, 0.0))
             instances[name] = (before[0] + count, before[1] + took_s)
     lengths = {each.at: each.seconds for each in found}
-    return Slice(min(lengths, default=0.0), sum(lengths.values()), times, *(
-        sum(getattr(each, name) for each in found) for name in (
-            "errors", "unanswered", "cut", "begun", "busy_s", "retries", "upgrades")))
+    sums = {name: sum(getattr(each, name) for each in found)
+            for name in ("errors", "unanswered", "cut", "begun", "busy_s", "connect_s", "retries", "upgrades")}
+    return Slice(min(lengths, default=0.0), sum(lengths.values()), times, instances=instances, **sums)
+
+
+def combine(by_node: Mapping[str, Sequence[Slice]], now: float, expected: Collection[str] = ()) -> Combined:
+    """Add the nodes' slices, slot by slot, and name the silent nodes.
+
+    A node is silent if it is `expected` (its nginx routes, and Consul calls it alive) or has counted requests lately,
+    and has no fresh slice. A slot that a counting node has not written yet is left out: it would look like less load.
+    """
+    placed = {node: {_slot(each): each for each in slices if each.at <= now} for node, slices in by_node.items()}
+    first = {node: min(slots) for node, slots in placed.items() if _is_fresh(slots.values(), now)}
+    silent = {node for node in {*expected, *_lately_busy(placed, now)} if node not in first}
+    whole = [slot for slot in sorted({slot for slots in placed.values() for slot in slots})
+             if all(slot in placed[node] or slot < since for node, since in first.items())]
+    return Combined([_add_slot(placed.values(), slot) for slot in whole], sorted(silent))
+
+
+def _is_fresh(slices: Iterable[Slice], now: float) -> bool:
+    return any(each.at + each.seconds > now - SILENT_S for each in slices)
+
+
+def _lately_busy(placed: Mapping[str, Mapping[int, Slice]], now: float) -> list[str]:
+    return [node for node, slots in placed.items()
+            if any(each.begun and each.at > now - _REMEMBERED_S for each in slots.values())]
+
+
+def _add_slot(nodes: Iterable[Mapping[int, Slice]], slot: int) -> Slice:
+    return add(replace(slots[slot], at=slot * SLICE_S) for slots in nodes if slot in slots)
+
+
+def _slot(each: Slice) -> int:
+    return round(each.at / SLICE_S)
+
+
+def decode(text: bytes | None) -> list[Slice]:
+    """Decode what a node has written, newest last; what cannot be read, or is no slice, counts as not written."""
+    try:
+        return sorted(msgspec.json.decode(text or b"{}", type=_Written).slices, key=lambda each: each.at)
+    except (ValueError, RecursionError):
+        return []
+
+
+class _Written(msgspec.Struct):
+    slices: Annotated[list[Slice], Meta(max_length=60)] = []
