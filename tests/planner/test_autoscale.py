@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from lictor.planner.autoscale import capacity
+from lictor.planner.autoscale import capacity, chance, traffic
 from lictor.planner.autoscale.capacity import Capacity, Load
 from lictor.planner.autoscale.decide import Memory, Rules, Step
 from lictor.planner.autoscale.seen import rules_of
@@ -14,6 +14,7 @@ from lictor.spec.service_spec import parse_spec
 
 from support.traffic_table import KNOWN, NOW, RULES, decided, known, slices
 
+BROKEN = chance.sample(traffic.add(slices(slow=0.5, seconds=20)), 0.25)  # at a step up
 BEHIND = [replace(each, begun=10 * each.begun) for each in slices(slow=0.2)]  # far more come than are answered
 
 
@@ -153,7 +154,7 @@ def test_a_short_disturbance_at_a_load_that_is_known_to_be_good_teaches_nothing(
 
 
 def test_an_instance_that_bears_less_than_before_is_learned_if_another_one_mends_it() -> None:
-    step = Step(NOW - 60, 2, 3, 1.0, 40.0, Load(20.0, 9.0), is_explained=False)
+    step = Step(NOW - 60, 2, 3, 1.0, 40.0, Load(20.0, 9.0), is_explained=False, sample=BROKEN)
     learned = decided(slices(), known(Capacity("1", Load(40.0, 9.0)), steps=[step]), replicas=3,
                       settled_at=NOW - 40).memory.capacity
     assert learned.held.rate == pytest.approx(40 / 3) and learned.broke.rate == 20.0
@@ -189,7 +190,7 @@ def test_without_any_request_it_goes_down_only_if_it_was_counted() -> None:
     (60.0, 0.5, 6),  # more answers
 ])
 def test_after_two_steps_that_help_nothing_it_keeps_its_hands_off(rate: float, slow: float, wish: int | None) -> None:
-    steps = [Step(NOW - 200, 2, 3, 1.0, 40.0), Step(NOW - 100, 3, 4, 1.0, 40.0)]
+    steps = [Step(NOW - 200, 2, 3, 1.0, 40.0, sample=BROKEN), Step(NOW - 100, 3, 4, 1.0, 40.0, sample=BROKEN)]
     found = [replace(each, connect_s=0.4, instances={"a": (100, 60.0), "b": (300, 150.0)})
              for each in slices(rate=rate, slow=slow)]
     given = decided(found, known(Capacity("1"), steps=steps), replicas=4)
@@ -200,7 +201,7 @@ def test_after_two_steps_that_help_nothing_it_keeps_its_hands_off(rate: float, s
             "from 40 to 40/s (errors 0.0%, connecting takes 1 ms, instances take 500 ms to 600 ms on average). "
             "Look at what the instances wait for.")
         assert given.memory.capacity.broke_at == 0.0  # load was not why
-        assert decided(slices(), given.memory, replicas=4).memory.steps == []  # it is well again
+        assert decided(slices(), given.memory, replicas=4, settled_at=NOW - 60).memory.steps == []  # it is well again
 
 
 @pytest.mark.parametrize("count", [1, 2])

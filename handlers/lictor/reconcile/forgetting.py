@@ -8,6 +8,7 @@ from lictor import errors, model
 from lictor.adapters import files, log
 from lictor.adapters.consul import lock
 from lictor.planner import service_state
+from lictor.planner.autoscale import kept as keeping
 from lictor.reconcile import history
 from lictor.reconcile.context import Context
 from lictor.routing import announce
@@ -86,5 +87,6 @@ def _forget(context: Context, name: str, tombstone: Key | None) -> None:
         client.delete(f"{context.settings.prefix}{name}/removed", cas=tombstone.modify_index)
     for prefix in (announce.PREFIX, meter.PREFIX, history.KEY_PREFIX):
         client.delete(f"{prefix}{name}/", recurse=True)
-    client.delete(f"{lock.LOCKS}{name}")
+    for key in (f"{lock.LOCKS}{name}", f"{keeping.KEY_PREFIX}{name}"):
+        client.delete(key)
     log.event("forget", service=name, outcome="done", reason="it was removed more than 30 days ago")

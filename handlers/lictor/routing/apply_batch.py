@@ -102,7 +102,12 @@ class Batch:
         changes = {name: change for name, change in changes.items() if self._begin(name, change.target)}
         new = [name for name, change in changes.items() if change.files.is_new_to_nginx(self.conf_dir)]
         try:
-            nginx.swap(self.conf_dir, conf_files.merged(self.conf_dir, [change.files for change in changes.values()]))
+            merged = conf_files.merged(self.conf_dir, [change.files for change in changes.values()])
+            if merged.get(conf_files.LOG):
+                from lictor.routing.traffic import access_log  # with msgspec, and a log is rarely needed
+
+                access_log.make(self.conf_dir)
+            nginx.swap(self.conf_dir, merged)
         except OSError as error:  # of one of the files, which is no file, say
             self._take_back(changes)
             return self._serve_less(changes, new, errors.Refused(f"its files cannot be written: {error}"),

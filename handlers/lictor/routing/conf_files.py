@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SERVER = "servers/-default.conf"  # before every host's, none of which begins with -
 COUNTS = "traffic/http.conf"  # counts the requests of measured services
+LOG = "traffic/log.conf"  # has nginx write them down instead, where it has no Lua module
 _STAGED = "run/peers"  # below conf_dir
 Measured = tuple[tuple[str, tuple[str, ...]], ...]  # services with the paths that they ignore
 

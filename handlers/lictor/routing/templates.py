@@ -27,7 +27,7 @@ _SERVERS = {False: "include {{ peers_file }};",
             True: 'server 127.0.0.1:9; balancer_by_lua_block { lictor.balance("{{ name }}"); }'}
 
 
-_LOG_PATH, _DUMP_PATH = "traffic/log.conf", "traffic/socket.conf"  # the first is included by conf_files.COUNTS
+_DUMP_PATH = "traffic/socket.conf"
 _DUMP = conf_text.MARK + ".\nlocation = /traffic { content_by_lua_block { package.loaded.lictor_traffic.dump(); } }\n"
 _LOG = conf_text.MARK + """, for servers with an access_log of their own.
 access_log {conf_dir}/traffic/access.log lictor_traffic buffer=64k flush=1s if=$lictor_counts;
@@ -73,12 +73,12 @@ class Templates:
         conf_dir; None: the file has to go."""
         sound = tuple((name, paths) for name, paths in measured if model.is_name(name) and all(map(is_path, paths)))
         if not sound:
-            return dict.fromkeys((conf_files.COUNTS, _LOG_PATH, _DUMP_PATH))
+            return dict.fromkeys((conf_files.COUNTS, conf_files.LOG, _DUMP_PATH))
         if self._counting[0] != (conf_dir, sound):  # it is the same for each of the services
             self._counting = (conf_dir, sound), self.text("traffic.conf.j2", conf_dir=conf_dir, measured=sound,
                                                           log_format=LOG_FORMAT)
-        return {_LOG_PATH: None if self.lua else _LOG.format(conf_dir=conf_dir), conf_files.COUNTS: self._counting[1],
-                _DUMP_PATH: _DUMP if self.lua else None}
+        return {conf_files.LOG: None if self.lua else _LOG.format(conf_dir=conf_dir),
+                conf_files.COUNTS: self._counting[1], _DUMP_PATH: _DUMP if self.lua else None}
 
     def upstream(self, name: str, conf_dir: str) -> str:
         """Render upstreams/lictor_NAME.conf; raises Refused if it has other servers than the file of its peers."""

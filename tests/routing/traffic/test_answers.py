@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lictor.routing.traffic import answers
-from lictor.routing.traffic.answers import ANSWER, CUT, ERROR, OWN, UNANSWERED, UPGRADE, Outcome, Request, judge
+from lictor.routing.traffic.answers import ANSWER, CUT, ERROR, LEFT, OWN, UNANSWERED, UPGRADE, Outcome, Request, judge
 
 
 @pytest.mark.parametrize(("request_", "outcome"), [
@@ -22,7 +22,7 @@ from lictor.routing.traffic.answers import ANSWER, CUT, ERROR, OWN, UNANSWERED, 
     (Request(500, True, "", "", ""), Outcome(UNANSWERED)),
     (Request(200, True, "502, 200", "2.001, 0.100", "-, 0.001"), Outcome(ANSWER, 0.1, 1)),
     (Request(504, True, "502, 504", "0.000, 60.000", "-, 0.001"), Outcome(ERROR, 60.0, 1)),
-    (Request(499, False, "-", "0.700", "0.001"), Outcome(CUT, 0.7)),
+    (Request(499, False, "-", "0.700", "0.001"), Outcome(LEFT, 0.7)),  # before anything of the answer came
     (Request(499, False, "-", "-", "-"), Outcome(CUT)),
     (Request(200, False, "200", "0.700", "0.001"), Outcome(CUT, 0.7)),  # cut after the head
     (Request(101, True, "101", "3600.000", "0.001"), Outcome(UPGRADE, 3600.0)),

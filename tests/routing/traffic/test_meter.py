@@ -3,7 +3,9 @@
 import http.client
 import json
 import os
+import signal
 import socket
+import stat
 import threading
 import time
 from collections import Counter
@@ -32,6 +34,7 @@ from support.routed import nginx_of
 
 WAYS = [("reload", "lua"), ("live", "lua"), ("reload", "log"), ("live", "log")]
 in_each_way = pytest.mark.parametrize(("mode", "way"), WAYS, ids=["-".join(each) for each in WAYS])
+SLOW_S = 1.5
 _USERS = """
     error_page 504 =200 /sorry;
     proxy_intercept_errors off;
@@ -55,6 +58,7 @@ class Peer(ThreadingHTTPServer):
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 what = self.path.rpartition("/")[2]
+                length = 4 << 20 if what == "large" else 2
                 peer.asked[what] += 1
                 if what == "held":
                     peer.free.wait(30)
@@ -67,10 +71,10 @@ class Peer(ThreadingHTTPServer):
                     self.send_header("Upgrade", "websocket")
                     self.send_header("Connection", "upgrade")
                 else:
-                    self.send_header("Content-Length", "2")
+                    self.send_header("Content-Length", str(length))
                 self.end_headers()
                 if what != "socket":
-                    self.wfile.write(b"ok")
+                    self.wfile.write(b"x" * length if what == "large" else b"ok")
 
             do_POST = do_GET
 
@@ -146,6 +150,11 @@ def leave(nginx: Nginx, path: str, peer: Peer) -> None:
         wait_for(lambda: peer.asked[what] > before, "the instance has the request")
 
 
+def be_slow() -> None:
+    until = time.monotonic() + SLOW_S
+    wait_for(lambda: time.monotonic() > until, "the client is slow")
+
+
 def upgrade(nginx: Nginx, path: str) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=10)
     connection.request("GET", path, headers={"Upgrade": "websocket", "Connection": "upgrade"})
@@ -162,18 +171,18 @@ def test_each_kind_of_answer_is_counted_as_what_it_is(settings: Settings, nginx:
     assert nginx.get("/outside")[1] == "ok"  # and comes from elsewhere: one more that began, and its own time
     wait_total(settings, begun=6, a=4, e=2)
     leave(nginx, "/books/held", peer)
-    wait_total(settings, begun=7, a=4, e=2, c=1)
+    wait_total(settings, begun=7, a=4, e=2, l=1)
     assert upgrade(nginx, "/books/socket") == 101
-    wait_total(settings, begun=7, a=4, e=2, c=1, w=1)
+    wait_total(settings, begun=7, a=4, e=2, l=1, w=1)
     assert upgrade(nginx, "/books/ok") == 200  # it did not become a websocket
-    wait_total(settings, begun=8, a=5, e=2, c=1, w=1)
+    wait_total(settings, begun=8, a=5, e=2, l=1, w=1)
     assert nginx.get("/books/held") == (200, "ok")  # the user's error page answers for a 504
-    wait_total(settings, begun=9, a=5, e=3, c=1, w=1)
+    wait_total(settings, begun=9, a=5, e=3, l=1, w=1)
     connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=10)
     connection.request("POST", "/books/ok", b"more than nine")
     assert connection.getresponse().status == 413
     assert nginx.get("/books/ok")[0] == 200
-    wait_total(settings, begun=10, a=6, e=3, c=1, w=1)  # what nginx itself refused is not there
+    wait_total(settings, begun=10, a=6, e=3, l=1, w=1)  # what nginx itself refused is not there
 
 
 @in_each_way
@@ -278,6 +287,72 @@ def test_a_log_that_is_too_long_is_no_data_until_now(settings: Settings, nginx: 
     now = time.time()
     found = access_log.read(nginx.conf_dir, settings.state_dir, now)
     assert found == (now, {})
+
+
+@pytest.mark.parametrize(("mode", "way"), [("reload", "log")])
+def test_the_log_is_the_agents_users_also_after_the_users_logs_were_rotated(settings: Settings, nginx: Nginx,
+                                                                            peer: Peer, tmp_path: Path) -> None:
+    """nginx's master is root, and the agent is not. Upon USR1, nginx gives all logs to its workers' user."""
+    path, folder = access_log.path(nginx.conf_dir), f"{nginx.conf_dir}/traffic"
+    put(settings, "books", peer.port)
+    assert publish.publish(settings) == ["books"]
+    os.remove(path)
+    os.chown(folder, 1234, 5678)
+    put(settings, "books", peer.port, measure=True, ignore=[])
+    assert publish.publish(settings) == ["books"]
+    nginx.get("/books/ok")
+    wait_total(settings, begun=1, a=1)
+    assert (os.stat(path).st_uid, os.stat(path).st_gid) == (1234, 5678)
+    nginx.send(signal.SIGUSR1)
+    nginx.get("/books/ok")
+    wait_total(settings, begun=2, a=2)
+    assert os.stat(path).st_uid == 0 and os.stat(path).st_gid == 5678 and stat.S_IMODE(os.stat(path).st_mode) == 0o664
+
+
+@pytest.mark.parametrize(("mode", "way"), [("reload", "lua"), ("live", "lua"), ("reload", "log")])
+def test_after_the_clock_was_set_back_it_counts_on(settings: Settings, nginx: Nginx) -> None:
+    """Since when nginx counts is then to come: that would be no data for as long as the clock was set by."""
+    now = time.time()
+    assert meter.count(nginx_of(settings), settings.state_dir, now)
+    ahead = now + 7200
+    noted = Path(settings.state_dir, "traffic/:log.json")
+    if noted.exists():
+        noted.write_text(json.dumps({**json.loads(noted.read_text()), "since": ahead}))
+    else:
+        files.write_atomic(f"{nginx.conf_dir}/locations/set.conf", "location = /set { content_by_lua_block { "
+                           f'ngx.shared.lictor_traffic:set("since", {ahead}) ngx.print("set") }} }}')
+        nginx.send(signal.SIGHUP)
+        wait_for(lambda: nginx.get("/set")[1] == "set", "the clock is set back")
+    for _ in range(2):
+        found = meter.count(nginx_of(settings), settings.state_dir, time.time())
+        assert found and found[0] <= time.time()
+    later = meter.count(nginx_of(settings), settings.state_dir, time.time() + 60)
+    assert later and later[0] == found[0]  # it is not now at each look
+
+
+@pytest.mark.parametrize(("mode", "way"), [("reload", "lua"), ("live", "lua"), ("reload", "log")])
+def test_a_slow_client_is_no_slow_instance(settings: Settings, nginx: Nginx) -> None:
+    """One sends its body slowly, and another one is slow to read 4 MB."""
+    with socket.create_connection(("127.0.0.1", nginx.port)) as client:
+        client.sendall(b"POST /books/ok HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\na")
+        be_slow()
+        client.sendall(b"b")
+        while client.recv(4096):
+            pass
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", nginx.port))
+        client.sendall(b"GET /books/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        client.recv(1)
+        be_slow()
+        while client.recv(1 << 20):
+            pass
+    wait_total(settings, begun=2, a=2)
+    found = meter.count(nginx_of(settings), settings.state_dir, time.time())
+    assert found
+    buckets = [result[2] for counted in found[1]["books"].values() for what in counted if (
+        result := counts.outcome(what))]
+    assert max(buckets) < traffic.bucket(SLOW_S)
 
 
 @pytest.mark.parametrize(("mode", "way"), [("reload", "lua")])

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from lictor.planner.autoscale import capacity, learning, traffic, windows, words
+from lictor.planner.autoscale import capacity, chance, learning, traffic, windows, words
 from lictor.planner.autoscale import memory as memories
 from lictor.planner.autoscale.capacity import Load
 from lictor.planner.autoscale.memory import Memory, Step
@@ -45,7 +45,9 @@ def decide(seen: Seen, rules: Rules, memory: Memory) -> Decision:
     view = windows.look(seen, rules)
     text = words.describe(view, seen, rules)
     is_above = bool(view.breach) or view.took_s is not None and view.took_s > rules.target_s
-    status = "warning" if is_above else "passing"
+    status = "warning" if is_above or view.late_waiting else "passing"
+    if seen.replicas < 1:  # then all answers are errors, as they have to be
+        return Decision(None, "passing", "No move: no instance is desired.", replace(memory, unproven_at=seen.now))
     if unknown := _unknown(seen, view):
         memory = replace(memory, unproven_at=seen.now)
         return Decision(None, "warning", unknown if view.is_stale else f"{text}. {unknown}", memory)
@@ -54,16 +56,24 @@ def decide(seen: Seen, rules: Rules, memory: Memory) -> Decision:
         memory = replace(memory, unproven_at=seen.now)
         return Decision(None, "critical", f"{text}. {view.error_share:.0%} of the answers are errors. No move: more "
                                           "instances do not mend errors.", memory)
-    if seen.quiet or seen.replicas < 1:
-        return Decision(None, status, f"{text}. No move: {seen.quiet or 'no instance is desired'}.", memory)
+    if seen.quiet:
+        return Decision(None, status, f"{text}. No move: {seen.quiet}.", memory)
     memory = learning.learn(seen, rules, memory, view)
     if seen.manual:
         return Decision(None, status, f"{text}. No move: {seen.manual}.", memory)
     if view.breach:
         return _answer_breach(seen, rules, memory, view, view.breach, text)
     if view.whole.begun and view.took_s is None:
-        return Decision(None, "passing", f"{text}. No move: that is too little to decide on.", memory)
-    return _answer_load(seen, rules, memory, view, text)._replace(status=status)
+        return Decision(None, status, f"{text}. No move: {_too_little(view)}.", memory)
+    decision = _answer_load(seen, rules, memory, view, text)._replace(status=status)
+    if is_above and decision.wish is None:
+        return decision._replace(reason=f"{text}. No move: {words.describe_no_breach(view, rules)}.")
+    return decision
+
+
+def _too_little(view: Windows) -> str:
+    return (f"{view.late_waiting} requests wait for longer than the target, and too few were answered to decide on"
+            if view.late_waiting else "that is too little to decide on")
 
 
 def _unknown(seen: Seen, view: Windows) -> str:
@@ -92,7 +102,7 @@ def _answer_breach(seen: Seen, rules: Rules, memory: Memory, view: Windows, brea
         return Decision(None, "warning", f"{text}. No move: the count has doubled within a minute.", memory)
     load = learning.broken_load(seen, memory, view, breach)
     step = Step(seen.now, seen.replicas, wish, took_s, breach.answers / breach.seconds, load,
-                capacity.explains(memory.capacity, load))
+                capacity.explains(memory.capacity, load), chance.sample(breach, rules.target_s))
     memory = replace(memory, steps=[*memory.steps, step])
     return Decision(wish, "warning", f"{text}; wants {wish}", memory)
 

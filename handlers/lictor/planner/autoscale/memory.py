@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from lictor.planner.autoscale import capacity
 from lictor.planner.autoscale.capacity import Amount, Capacity, Load
+from lictor.planner.autoscale.chance import Sample
 from lictor.planner.autoscale.seen import Rules, Seen
 
 UP_WITHIN_S = 60.0  # in which the count at most doubles
@@ -27,6 +28,7 @@ class Step(msgspec.Struct, frozen=True):
     rate: Amount  # answers a second
     load: Load = Load()  # of one instance
     is_explained: bool = True  # by the load
+    sample: Sample = Sample()  # of the breach
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -40,18 +42,20 @@ class Memory(msgspec.Struct, frozen=True):
     decided_at: Amount = 0.0
     counts: Annotated[list[tuple[Amount, Instances]], Meta(max_length=_MOST_PEAKS)] = []  # those of the last minute,
     # each with when it last was desired
+    target: str = ""  # for which all this was learned; "": that is not known
 
 
 def advance(memory: Memory, seen: Seen, rules: Rules) -> Memory:
     """Bring the memory to now, and forget what is old. A time to come is of a clock that was set, and counts as now."""
     now = seen.now
-    known = capacity.of_release(memory.capacity, seen.release, now)
-    is_new = known.release != memory.capacity.release
+    is_other_target = memory.target not in ("", rules.target)  # its loads say nothing of this one
+    known = Capacity(seen.release) if is_other_target else capacity.of_release(memory.capacity, seen.release, now)
+    is_new = is_other_target or known.release != memory.capacity.release
     is_gap = not 0 <= now - memory.decided_at <= _GAP_S
     counts = [(min(at, now), count) for at, count in memory.counts
               if count != seen.replicas and now - at < UP_WITHIN_S]
     return replace(
-        memory, capacity=known, steps=[] if is_new else memory.steps, decided_at=now,
+        memory, capacity=known, target=rules.target, steps=[] if is_new else memory.steps, decided_at=now,
         peaks=[(min(at, now), rate) for at, rate in memory.peaks if now - at <= rules.down_after_s],
         unproven_at=now if is_new or is_gap else min(memory.unproven_at, now),
         counts=[*counts, (now, seen.replicas)][-_MOST_PEAKS:])

@@ -21,6 +21,10 @@ class Rules(NamedTuple):
     def percentile(self) -> str:
         return f"p{self.share * 100:g}"
 
+    @property
+    def target(self) -> str:
+        return f"{self.percentile} {self.target_s:g}"
+
 
 class Seen(NamedTuple):
     """What was observed; `slices` are those of all nodes, added slot by slot, of the last minutes."""

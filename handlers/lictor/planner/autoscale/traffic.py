@@ -12,7 +12,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 LEAST_S = 0.001
-_GROWTH = 1.05  # of a bucket's width: a percentile is wrong by half of that at most
+GROWTH = 1.05  # of a bucket's width: a percentile is wrong by half of that at most
 LAST_BUCKET = 240  # of 2 min and more
 FEWEST = 20  # fewer answers are no percentile
 SLICE_S = 10.0
@@ -20,6 +20,7 @@ SILENT_S = 30.0  # a node that has not counted for so long is silent
 _REMEMBERED_S = 120.0  # so long the silence of a node is doubted of which nothing else is known
 
 Count = Annotated[int, Meta(ge=0, le=10**9)]
+Bucket = Annotated[int, Meta(ge=0, le=LAST_BUCKET)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 
@@ -28,7 +29,7 @@ class Slice(msgspec.Struct, frozen=True):
 
     at: Annotated[float, Meta(ge=0, le=1e11)]  # when it began, in epoch seconds
     seconds: Annotated[float, Meta(gt=0, le=300)]
-    times: dict[Annotated[int, Meta(ge=0, le=LAST_BUCKET)], Count] = {}  # answers below 500, by their response time
+    times: dict[Bucket, Count] = {}  # answers below 500, by their response time
     errors: Count = 0  # answers of 500 and more, and those that did not come in time (504)
     unanswered: Count = 0  # no instance could be asked: it says nothing of a response time
     cut: Count = 0  # the client went away before the answer: its time is too short
@@ -38,6 +39,7 @@ class Slice(msgspec.Struct, frozen=True):
     instances: dict[str, tuple[Count, Seconds]] = {}  # answers, and their seconds, of each; may be left out
     retries: Count = 0  # tries that failed before another instance was asked
     upgrades: Count = 0  # websockets that ended: they are neither begun nor answered here
+    left: dict[Bucket, Count] = {}  # those of the cut ones of which nothing had come yet, by how long they had waited
 
     @property
     def answers(self) -> int:
@@ -77,12 +79,12 @@ def bucket(seconds: float) -> int:
     """Find the bucket of a response time; bucket n ends at 1 ms * 1.05^n."""
     if seconds <= LEAST_S:
         return 0
-    return min(math.ceil(math.log(seconds / LEAST_S, _GROWTH) - 1e-9), LAST_BUCKET)
+    return min(math.ceil(math.log(seconds / LEAST_S, GROWTH) - 1e-9), LAST_BUCKET)
 
 
 def middle_s(number: int) -> float:
     """Give the response time that stands for a bucket."""
-    return LEAST_S * _GROWTH ** (number - 0.5) if number else LEAST_S
+    return LEAST_S * GROWTH ** (number - 0.5) if number else LEAST_S
 
 
 def percentile(times: Mapping[int, int], share: float) -> float | None:
@@ -97,6 +99,16 @@ def percentile(times: Mapping[int, int], share: float) -> float | None:
     return middle_s(LAST_BUCKET)
 
 
+def with_left(part: Slice, target_s: float) -> Slice:
+    """Count the clients that went away after the target was over as late answers: their answers would have been."""
+    last = bucket(target_s)
+    late = {number: count for number, count in part.left.items() if number > last}
+    if not late:
+        return part
+    times = {number: part.times.get(number, 0) + late.get(number, 0) for number in part.times.keys() | late.keys()}
+    return replace(part, times=times, cut=max(part.cut - sum(late.values()), 0), left={})
+
+
 def count_slower(times: Mapping[int, int], than_s: float) -> int:
     last = bucket(than_s)
     return sum(count for number, count in times.items() if number > last)
@@ -106,17 +118,19 @@ def add(slices: Iterable[Slice]) -> Slice:
     """Add slices that follow one another, of one node or of several whose slices begin together."""
     found = list(slices)
     times: dict[int, int] = {}
+    left: dict[int, int] = {}
     instances: dict[str, tuple[int, float]] = {}
     for each in found:
-        for number, count in each.times.items():
-            times[number] = times.get(number, 0) + count
+        for counted, added in ((each.times, times), (each.left, left)):
+            for number, count in counted.items():
+                added[number] = added.get(number, 0) + count
         for name, (count, took_s) in each.instances.items():
             before = instances.get(name, (0, 0.0))
             instances[name] = (before[0] + count, before[1] + took_s)
     lengths = {each.at: each.seconds for each in found}
     sums = {name: sum(getattr(each, name) for each in found)
             for name in ("errors", "unanswered", "cut", "begun", "busy_s", "connect_s", "retries", "upgrades")}
-    return Slice(min(lengths, default=0.0), sum(lengths.values()), times, instances=instances, **sums)
+    return Slice(min(lengths, default=0.0), sum(lengths.values()), times, instances=instances, left=left, **sums)
 
 
 def combine(by_node: Mapping[str, Sequence[Slice]], now: float, expected: Collection[str] = ()) -> Combined:

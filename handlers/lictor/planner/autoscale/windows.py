@@ -1,17 +1,15 @@
 """Windows of the recent traffic, and the breach of the target in them: so much is slow that it is no chance. Pure."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lictor.planner.autoscale import traffic
+from lictor.planner.autoscale import chance, traffic
 from lictor.planner.autoscale.capacity import Load
 from lictor.planner.autoscale.seen import Rules, Seen
 from lictor.planner.autoscale.traffic import Slice
 
 SHRINKS = 0.9  # a backlog that is less after 10 s is worked off,
 SHRINKS_FAST = 0.75  # or will soon be gone
-SURE = 2.33  # standard deviations: one in a hundred, by chance
 SHORT_S = 20.0
 STALE_S = 30.0
 
@@ -31,6 +29,7 @@ class Windows(NamedTuple):
     waiting: float  # requests in progress in it
     backlog: float  # requests in progress in the newest slot, as a share of those in the one before; 0.0: unknown
     error_share: float  # the highest of the whole window and its newest 20 s
+    late_waiting: int  # if too few were answered: how many requests wait for longer than the target. 0: no matter
     is_stale: bool  # nothing was counted lately
 
     @property
@@ -42,19 +41,22 @@ class Windows(NamedTuple):
 
 def look(seen: Seen, rules: Rules) -> Windows:
     """Divide the recent traffic into windows, which end with the newest slot: nodes tell it some seconds later."""
+    seen = seen._replace(slices=[traffic.with_left(each, rules.target_s) for each in seen.slices])
     end = max((each.at + each.seconds for each in seen.slices if each.at <= seen.now), default=seen.now)
     whole = _since(seen, end - rules.window_s)
     settled = traffic.add(_since(seen, max(seen.settled_at, end - rules.window_s)))
     newest = traffic.add(_since(seen, end - SHORT_S))
     total = traffic.add(whole)
+    took_s = traffic.percentile(total.times, rules.share)
+    late_waiting = round(newest.in_progress - newest.rate * rules.target_s) if took_s is None else 0
     return Windows(
         total, settled, traffic.add(_since(seen, max(seen.settled_at, end - SHORT_S))), _breach(seen, rules, end),
-        traffic.percentile(total.times, rules.share), traffic.percentile(settled.times, rules.share),
+        took_s, traffic.percentile(settled.times, rules.share),
         newest.rate, max((each.rate for each in whole), default=0.0), whole[-1].rate if whole else 0.0,
         whole[-1].in_progress if whole else 0.0,
         _backlog(_since(seen, seen.settled_at)[-2:]),
         max(part.error_share if part.failed + part.answers >= traffic.FEWEST else 0.0 for part in (total, newest)),
-        not whole or end <= seen.now - STALE_S)
+        late_waiting if late_waiting >= traffic.FEWEST else 0, not whole or end <= seen.now - STALE_S)
 
 
 def _since(seen: Seen, at: float) -> list[Slice]:
@@ -70,11 +72,10 @@ def _breach(seen: Seen, rules: Rules, end: float) -> Slice | None:
     is_well = False
     for seconds in (SHORT_S / 2, SHORT_S, rules.window_s):
         part = traffic.add(_since(seen, max(seen.settled_at, end - seconds)))
-        expected = part.answers * (1 - rules.share)
         slow = traffic.count_slower(part.times, rules.target_s)
         if part.answers < traffic.FEWEST:
             continue
-        if slow > expected + SURE * math.sqrt(expected * rules.share) and not is_well:
+        if not is_well and chance.are_too_many(slow, part.answers, rules.share):
             return part
-        is_well = slow <= expected
+        is_well = slow <= part.answers * (1 - rules.share)
     return None

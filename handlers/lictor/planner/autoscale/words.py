@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from lictor.planner.autoscale import traffic
 from lictor.planner.autoscale.capacity import Capacity
 from lictor.planner.autoscale.memory import Step
 from lictor.planner.autoscale.seen import Rules, Seen
@@ -13,8 +14,21 @@ def describe(view: Windows, seen: Seen, rules: Rules) -> str:
     """Describe the traffic of the window, as Consul's check shows it."""
     took = f"{rules.percentile} unknown, as {view.whole.answers} answers are too few" if view.took_s is None else (
         f"{rules.percentile} {milliseconds(view.took_s)} of {milliseconds(rules.target_s)}")
+    failed = f", {view.whole.failed} errors" if view.whole.failed else ""
     return (f"{took} over {view.whole.seconds:.0f} s; {number(view.whole.rate)} requests/s, "
-            f"{instances(seen.replicas)}, {view.whole.in_progress:.1f} in progress")
+            f"{instances(seen.replicas)}, {view.whole.in_progress:.1f} in progress{failed}")
+
+
+def describe_no_breach(view: Windows, rules: Rules) -> str:
+    """Say why the percentile of the whole window is above the target, and nothing is done about it."""
+    if view.settled.answers < traffic.FEWEST:
+        return "as many instances have given too few answers yet"
+    if view.settled_took_s is not None and view.settled_took_s <= rules.target_s:
+        return "since as many instances serve, it is within the target"
+    newest_s = traffic.percentile(view.short.times, rules.share)
+    if newest_s is not None and newest_s <= rules.target_s:
+        return "the newest answers are within the target"
+    return "so few answers are late that it may be chance"
 
 
 def describe_useless(steps: Sequence[Step], breach: Slice, took_s: float, rules: Rules) -> str:

@@ -4,6 +4,7 @@ nginx appends to it, so that it may be cut in place. A signal to open it anew wo
 nginx's workers may not be allowed to open it by themselves. Lines between the last reading and the cut are lost.
 """
 
+import contextlib
 import os
 from typing import Any
 
@@ -23,6 +24,19 @@ def path(conf_dir: str) -> str:
     return os.path.join(conf_dir, _LOG)
 
 
+def make(conf_dir: str) -> None:
+    """Make the log before nginx does, as whose master it would be root's, and not to be emptied by the agent's user.
+
+    When the user's logs are rotated, nginx gives it to its workers' user. Its group stays, so that may write it.
+    """
+    with contextlib.suppress(OSError):  # whoever reads it says so
+        descriptor = files.open_own(path(conf_dir), os.O_WRONLY, 0o664)
+        try:
+            os.fchmod(descriptor, 0o664)  # whatever the umask is
+        finally:
+            os.close(descriptor)
+
+
 def read(conf_dir: str, state_dir: str, now: float) -> tuple[float, Counts] | None:
     """Return since when requests are counted without a gap, and their counts; None if there is no log."""
     known = _read_state(state_dir)
@@ -35,6 +49,7 @@ def read(conf_dir: str, state_dir: str, now: float) -> tuple[float, Counts] | No
         size, inode = about.st_size, about.st_ino
         is_same = known is not None and known["inode"] == inode and known["offset"] <= size
         since, offset, found = (known["since"], known["offset"], known["counts"]) if known and is_same else (now, 0, {})
+        since = min(since, now)  # the clock may have been set back
         if size - offset > _MOST_READ_BYTES:
             offset, since, found = size - _MOST_READ_BYTES, now, {}
         file.seek(offset)

@@ -10,9 +10,10 @@ ANSWER = "a"  # an instance answered, below 500
 ERROR = "e"  # an instance failed: 500 and more, an answer that breaks off before its head, or none in time (504)
 UNANSWERED = "u"  # no instance could be asked
 CUT = "c"  # the client went away, or the answer broke off: its time is too short
+LEFT = "l"  # the client went away before anything of an answer came: it has waited so long
 UPGRADE = "w"  # a websocket has ended: its time is that of a conversation
 OWN = "o"  # nginx answered by itself, as it does to a body that is too large
-KINDS = ANSWER + ERROR + UNANSWERED + CUT + UPGRADE + OWN
+KINDS = ANSWER + ERROR + UNANSWERED + CUT + LEFT + UPGRADE + OWN
 _CLIENT_LEFT, _SWITCHED, _ERRORS = 499, 101, 500
 
 
@@ -50,7 +51,7 @@ def judge(request: Request) -> Outcome:
 def _kind(request: Request, status: int) -> str:
     """Decide on the kind by the status of the last instance that was asked."""
     if request.status == _CLIENT_LEFT:
-        return CUT
+        return LEFT
     if status == _SWITCHED:
         return UPGRADE
     if status >= _ERRORS:

@@ -6,14 +6,15 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from lictor.planner.autoscale.traffic import Slice, middle_s
+from lictor.planner.autoscale.traffic import LAST_BUCKET, Slice, middle_s
 from lictor.routing.traffic import answers, counts
 from lictor.routing.traffic.counts import SLOT_S, Slots
 
 KEPT_S = 360.0
 READ_S = 60.0  # so far back counts are read again: what began then may end only now
 MOST_BYTES = 64 * 1024
-_FIELDS = {answers.ERROR: "errors", answers.UNANSWERED: "unanswered", answers.CUT: "cut", answers.UPGRADE: "upgrades"}
+_FIELDS = {answers.ERROR: "errors", answers.UNANSWERED: "unanswered", answers.CUT: "cut", answers.LEFT: "cut",
+           answers.UPGRADE: "upgrades"}
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -69,13 +70,16 @@ def decode(value: bytes) -> list[Slice] | None:
 
 def is_sound(each: Slice) -> bool:
     """Decide whether a slice can be one of a node's: whole slots, and no number that nobody could have counted."""
-    numbers = [*each.times.values(), each.errors, each.unanswered, each.cut, each.begun, each.retries, each.upgrades]
+    numbers = [*each.times.values(), *each.left.values(), each.errors, each.unanswered, each.cut, each.begun,
+               each.retries, each.upgrades]
     return (0 <= each.at < 1e12 and each.at % SLOT_S == 0 and each.seconds == SLOT_S and 0 <= each.busy_s < 1e12
-            and all(0 <= number < 1 << 53 for number in numbers) and all(0 <= key <= 240 for key in each.times))
+            and all(0 <= number < 1 << 53 for number in numbers)
+            and all(0 <= key <= LAST_BUCKET for key in (*each.times, *each.left)))
 
 
 def _slice(at: int, counted: Mapping[str, int]) -> Slice:
     times: dict[int, int] = {}
+    left: dict[int, int] = {}
     numbers: dict[str, Any] = {"retries": counted.get(counts.RETRIES, 0)}
     own = 0
     for what, number in counted.items():
@@ -84,10 +88,13 @@ def _slice(at: int, counted: Mapping[str, int]) -> Slice:
                 times[bucket] = times.get(bucket, 0) + number
             case (is_earlier, answers.OWN, _):
                 own += 0 if is_earlier else number
-            case (_, kind, _):
+            case (_, kind, bucket):
+                if kind == answers.LEFT:
+                    left[bucket] = left.get(bucket, 0) + number
                 numbers[_FIELDS[kind]] = numbers.get(_FIELDS[kind], 0) + number
     begun = max(counted.get(counts.BEGUN, 0) - own, 0)  # what nginx answers by itself is no load of an instance
-    return Slice(float(at), float(SLOT_S), dict(sorted(times.items())), begun=begun, **numbers)
+    return Slice(float(at), float(SLOT_S), dict(sorted(times.items())), begun=begun, left=dict(sorted(left.items())),
+                 **numbers)
 
 
 def _busy(slots: Slots, now: float) -> dict[int, float]:
