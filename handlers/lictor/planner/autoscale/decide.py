@@ -44,18 +44,15 @@ def decide(seen: Seen, rules: Rules, memory: Memory) -> Decision:
     memory = memories.advance(memory, seen, rules)
     view = windows.look(seen, rules)
     text = words.describe(view, seen, rules)
-    is_above = bool(view.breach) or view.took_s is not None and view.took_s > rules.target_s
-    status = "warning" if is_above or view.late_waiting else "passing"
-    if seen.replicas < 1:  # then all answers are errors, as they have to be
-        return Decision(None, "passing", "No move: no instance is desired.", replace(memory, unproven_at=seen.now))
-    if unknown := _unknown(seen, view):
-        memory = replace(memory, unproven_at=seen.now)
-        return Decision(None, "warning", unknown if view.is_stale else f"{text}. {unknown}", memory)
+    if nothing := _see_nothing(seen, view, text, memory):
+        return nothing
     memory = memories.note_peak(memory, seen.now, view.rate)
     if view.error_share >= MOST_ERRORS:
         memory = replace(memory, unproven_at=seen.now)
         return Decision(None, "critical", f"{text}. {view.error_share:.0%} of the answers are errors. No move: more "
                                           "instances do not mend errors.", memory)
+    is_above = view.took_s is not None and view.took_s > rules.target_s
+    status = "warning" if is_above or view.breach or view.late_waiting else "passing"
     if seen.quiet:
         return Decision(None, status, f"{text}. No move: {seen.quiet}.", memory)
     memory = learning.learn(seen, rules, memory, view)
@@ -69,6 +66,16 @@ def decide(seen: Seen, rules: Rules, memory: Memory) -> Decision:
     if is_above and decision.wish is None:
         return decision._replace(reason=f"{text}. No move: {words.describe_no_breach(view, rules)}.")
     return decision
+
+
+def _see_nothing(seen: Seen, view: Windows, text: str, memory: Memory) -> Decision | None:
+    """Decide where there is nothing to judge by; None: there is."""
+    memory = replace(memory, unproven_at=seen.now)
+    if seen.replicas < 1:  # then all answers are errors, as they have to be
+        return Decision(None, "passing", "No move: no instance is desired.", memory)
+    if unknown := _unknown(seen, view):
+        return Decision(None, "warning", unknown if view.is_stale else f"{text}. {unknown}", memory)
+    return None
 
 
 def _too_little(view: Windows) -> str:
