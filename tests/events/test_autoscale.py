@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from lictor import errors
 from lictor.adapters.consul import lock
 from lictor.events import autoscale, autoscale_round, keys_watch, script
 from lictor.events.autoscale_round import Line
 from lictor.planner.autoscale.decide import Decision
 from lictor.reconcile import history
 from lictor.reconcile.autoscale import look
+from lictor.routing.traffic import meter
 
 from lab.consul import Consul
 from support.autoscaled import SPEC, Node, window
@@ -31,7 +33,7 @@ def node(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nod
 
 
 def act(node: Node, *names: str) -> list[Line]:
-    return autoscale_round.run(node.context, names or ("books",))
+    return autoscale_round.run(node.context, names or ("books",), time.monotonic() + 60)
 
 
 def call_of(node: Node) -> script.Call:
@@ -137,12 +139,83 @@ def test_a_write_that_comes_in_between_wins(node: Node, monkeypatch: pytest.Monk
     assert node.count() == "5" and node.kept().manual_index
 
 
+@pytest.mark.parametrize(("replicas", "own", "persons", "count"), [
+    ({"initial": 1, "min": 1, "max": 3}, "5", False, "3"),  # max was lowered
+    ({"initial": 2, "min": 2, "max": 9}, "1", False, "2"),  # min was raised
+    ({"initial": 1, "min": 1, "max": 3}, "5", True, "5"),  # a person's is refused, and stays refused
+    ({"initial": 0, "min": 0, "max": 0}, "5", False, "5"),  # it never takes the last instance
+])
+def test_its_own_count_follows_other_bounds(node: Node, replicas: dict[str, int], own: str, persons: bool,
+                                            count: str) -> None:
+    """Such a count is refused: without that, nothing would be scaled until a person wrote another one."""
+    node.run(2, replicas=replicas)
+    node.counts(slow=0.0)
+    node.consul.put("services/books/replicas", own)
+    index = node.context.client.get("services/books/replicas")
+    assert index
+    if not persons:
+        node.keeps("books", replace(node.kept(), own_index=index.modify_index))
+    [line] = act(node)
+    assert node.count() == count
+    assert (f"its own count {own} is outside of" in line.text) is (count != own)
+    act(node)
+    assert not node.kept().manual_index or persons
+
+
+def test_with_its_memory_lost_a_count_outside_of_the_bounds_is_its_own_by_a_record(node: Node) -> None:
+    node.run(2)
+    node.counts()
+    act(node)
+    node.consul.request("DELETE", "/v1/kv/lictor/autoscale/books")
+    node.consul.put("services/books/spec", json.dumps({**SPEC, "replicas": {"initial": 1, "min": 1, "max": 2}}))
+    act(node)
+    assert node.count() == "2"
+
+
+def test_a_record_that_cannot_be_completed_hides_no_count_that_was_written(node: Node,
+                                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose_the_lock(*_: object) -> None:
+        raise errors.Conflict("the lock is lost")
+
+    monkeypatch.setattr(history, "finish", lose_the_lock)
+    node.run(2)
+    node.counts()
+    [line] = act(node)
+    assert node.count() == "3" and line.text.endswith("wants 3")
+
+
+def test_a_service_that_no_nginx_serves_is_told_so(node: Node) -> None:
+    node.run(2)
+    node.consul.request("DELETE", "/v1/kv/lictor/nodes/books?recurse")
+    [line] = act(node)
+    assert (line.status, line.text) == ("warning", "no data: no nginx serves it. The count stays.")
+
+
+def test_a_node_that_tells_nothing_is_named(node: Node) -> None:
+    node.run(2)
+    node.counts(ago_s=60)
+    [line] = act(node)
+    assert line.text == "no data: node-1 has told no counts of its nginx for 30 s. The count stays."
+
+
+def test_an_nginx_that_does_not_answer_is_told_by_this_check_too(node: Node, capsys: pytest.CaptureFixture[str],
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise errors.Unavailable("nginx does not answer on /run/x")
+
+    monkeypatch.setattr(meter, "tell", fail)
+    node.run(2)
+    node.counts(slow=0.0)
+    assert autoscale_round.answer(call_of(node)) == 1
+    assert "nginx here: its counts are not told. nginx does not answer on /run/x" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("hostile", [
     "", "[]", "{", '{"slices": 3}', '{"slices": [{"at": "noon", "seconds": 10}]}', "[" * 100_000,
     '{"slices": [{"at": 1e999, "seconds": 10}]}', "x" * 70_000,
     window().replace('"seconds": 10.0', '"seconds": -1'), window().replace('"begun": 400', '"begun": 1e30'),
     window().replace('"begun": 400', '"begun": -4'), window().replace('{"slices"', '{"slices": [], "x"'),
-])
+], ids=map(str, range(12)))  # a window says when it was made, and each worker makes its own
 def test_what_no_nginx_can_have_counted_is_doubted(node: Node, hostile: str) -> None:
     node.run(2)
     node.consul.put("lictor/traffic/books/node-1", hostile)
@@ -218,6 +291,21 @@ def test_without_consul_it_is_unknown_and_no_alarm(node: Node, monkeypatch: pyte
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
     assert autoscale_round.answer(call_of(node)) == 1
     assert capsys.readouterr().out.startswith("unknown: ")
+
+
+def test_without_a_leader_each_service_is_unknown(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def have_no_leader(*_: object) -> None:
+        raise errors.Unavailable("500 No cluster leader")
+
+    node.run(2)
+    monkeypatch.setattr(type(node.context.client), "tree", have_no_leader)
+    assert act(node) == [Line("books", "warning", "unknown: 500 No cluster leader")]
+
+
+def test_a_round_that_takes_long_leaves_the_rest_to_the_next_one(node: Node) -> None:
+    node.run(2)
+    [line] = autoscale_round.run(node.context, ["books"], time.monotonic() - 1)
+    assert line.status == "warning" and line.text.startswith("not looked at: ") and node.count() is None
 
 
 def test_its_first_stage_needs_the_standard_library_only() -> None:

@@ -58,19 +58,23 @@ class Node:
         spec = {**SPEC, **changes}
         name = spec["name"]
         self.consul.put(f"services/{name}/spec", json.dumps(spec))
-        release = desired.desired(name, {"spec": json.dumps(spec).encode()}, State()).release
-        started = time.time() - 5000
         for number in range(1, serving + 1):
-            container_id = f"{name}{number}"
-            self.engine.there.append(model.Container(container_id, f"{name}-{number}", name, number, "", spec["image"],
-                                                     release, "running", started, started, None))
-            self.consul.register({"Name": name, "ID": container_id, "Port": 8000 + number, "Address": "127.0.0.1",
-                                  "Meta": {model.META_CONTAINER: container_id, model.META_ENGINE: "docker"}})
+            self.serve(number, spec)
         self.routes(name, "node-1")
         self.keeps(name, Kept(replicas=serving, settled_at=time.time() - 1000, node="node-1"))
 
+    def serve(self, number: int, spec: dict[str, Any] = SPEC) -> None:
+        """Have one more instance serve."""
+        name, started = spec["name"], time.time() - 5000
+        release = desired.desired(name, {"spec": json.dumps(spec).encode()}, State()).release
+        container_id = f"{name}{number}"
+        self.engine.there.append(model.Container(container_id, f"{name}-{number}", name, number, "", spec["image"],
+                                                 release, "running", started, started, None))
+        self.consul.register({"Name": name, "ID": container_id, "Port": 8000 + number, "Address": "127.0.0.1",
+                              "Meta": {model.META_CONTAINER: container_id, model.META_ENGINE: "docker"}})
+
     def routes(self, name: str, node: str) -> None:
-        self.consul.put(f"lictor/nodes/{name}/{node}", json.dumps({"instances": []}))
+        self.consul.put(f"lictor/nodes/{name}/{node}", json.dumps({"instances": [[node, f"{name}1"]]}))
 
     def keeps(self, name: str, kept: Kept) -> None:
         self.consul.put(f"{keeping.KEY_PREFIX}{name}", keeping.encode(kept))

@@ -10,13 +10,14 @@ import msgspec
 
 from lictor import errors
 from lictor.adapters.text import one_line, printable
-from lictor.cli import status_report
+from lictor.cli import autoscale_report, status_report
 from lictor.cli.session import Session
 from lictor.planner.autoscale import backtest
 from lictor.planner.autoscale.capacity import Load
 from lictor.planner.autoscale.kept import Kept
 from lictor.planner.autoscale.seen import Rules
 from lictor.planner.autoscale.traffic import SLICE_S, Slice
+from lictor.planner.autoscale.words import minutes
 from lictor.planner.desired import Desired
 from lictor.reconcile import responsibility
 from lictor.reconcile.autoscale import look
@@ -77,6 +78,8 @@ def read(context: Context, name: str) -> dict[str, Any]:
     """Read what is known: decided (the last decision), rules, memory, wishes; and now, if this node acts."""
     desired = look.read_desired(context, name)
     rules = _require_rules(name, desired)
+    if desired.removed:
+        raise errors.Refused(f"{name}: is removed, so that nothing is decided on its count")
     kept, _ = look.read_kept(context, name)
     now = None
     if responsibility.acts_here(context, desired):
@@ -89,6 +92,8 @@ def read(context: Context, name: str) -> dict[str, Any]:
 
 def _require_rules(name: str, desired: Desired) -> Rules:
     rules = look.read_rules(desired.spec)
+    if rules is None and desired.spec is None and not desired.table:
+        raise errors.Refused(f"there is no service {name[:100]!r}, or its spec is refused; `lictor status` lists them")
     if rules is None:
         raise errors.Refused(f"{name[:100]}: has no autoscale in its spec, such as autoscale: {{p95: 250ms}}; "
                              "`lictor status` lists the services")
@@ -98,11 +103,12 @@ def _require_rules(name: str, desired: Desired) -> Rules:
 def _describe(known: dict[str, Any]) -> list[str]:
     kept, rules = msgspec.convert(known["memory"], Kept, strict=False), Rules(**known["rules"])
     now, last = known["now"], known["decided"]
-    age_s = max(time.time() - last["at"], 0.0)
-    decided = f"{last['node']} decided last, {age_s:.0f} s ago" if last["node"] else "no node has decided yet"
-    said = now or last
+    age_s, silence = max(time.time() - last["at"], 0.0), autoscale_report.describe_silence(kept)
+    decided = f"{last['node']} decided last, {minutes(age_s)} ago" if last["node"] else "no node has decided yet"
+    said = now["reason"] if now else f"unknown. The last word was: {last['reason']}" if silence else last["reason"]
     return [
-        f"{known['service']}: {one_line(said['reason']) or 'nothing is known yet'}",
+        f"{known['service']}: {one_line(said)}",
+        *([f"  nobody decides: {silence}"] if silence else []),
         f"  target: p{rules.share * 100:g} within {rules.target_s * 1000:.0f} ms, {rules.least} to {rules.most} "
         f"instances; down after {rules.down_after_s / 60:g} min",
         f"  held: {_load(kept.capacity.held)}",

@@ -14,6 +14,7 @@ from lictor.adapters.consul import transactions
 from lictor.adapters.consul.answers import Entry
 from lictor.adapters.consul.client import Client
 from lictor.planner import breaker, next_state
+from lictor.planner.autoscale.words import describe_hold
 from lictor.planner.desired import Desired, catalog_names, describe_kept_count, desired, read_text
 from lictor.planner.service_state import State
 from lictor.reconcile import observe, responsibility
@@ -170,7 +171,7 @@ def scale(client: Client, prefix: str, name: str, count: str) -> str:
     require_actor(client, service)
     wait_ahead = _wait_ahead(client, service)  # read before: who is told of a failure after +1 would add another one
     client.put(key, str(target), cas=(entry.modify_index if entry else 0) if is_relative else None)
-    return f"{target} desired{wait_ahead}"
+    return f"{target} desired{wait_ahead or describe_hold(spec)}"
 
 
 def remove(client: Client, prefix: str, name: str) -> str:

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters.text import one_line, printable
+from lictor.cli import autoscale_report
 from lictor.cli.release_progress import find_failure, find_obstacle
+from lictor.events import agent_config
 from lictor.planner import backoff
 from lictor.planner.actions import KINDS_OF_ACTS, describe
 from lictor.planner.desired import Desired, specs_of
@@ -51,6 +53,7 @@ class _Facts(NamedTuple):
     nginx_nodes: list[str]
     no_answer: str  # that no node answers which may act for it; usually ""
     why_nobody: str  # why no node acts for it; "": one does, or may
+    scaling: str  # what the autoscaler has to tell; usually ""
 
 
 def read_status(context: Context) -> list[Status]:
@@ -64,6 +67,7 @@ def read_status(context: Context) -> list[Status]:
     lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
     acts = actors.read(client)
     specs = specs_of(grouped)
+    scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
 
     def read_row(name: str) -> Status | None:
         state = states.get(name, Stored()).state
@@ -76,7 +80,7 @@ def read_status(context: Context) -> list[Status]:
         no_answer = responsibility.describe_no_answer(service, lictor_nodes, acts, alive)
         receiving = [group[0] for group in groups if all(map(_may_receive, group))]
         return _status(_Facts(service, state, instances, receiving, {each.image for each in instances} - {""},
-                              nginx_nodes.get(name, []), no_answer, why_nobody))
+                              nginx_nodes.get(name, []), no_answer, why_nobody, scaling.get(name, "")))
 
     rows = []
     for name in names:
@@ -127,7 +131,8 @@ def _summary(facts: _Facts) -> str:
     obstacle = _obstacle(facts, spec)
     if obstacle or spec.engine == "none":
         return obstacle or ("only routed" if facts.receiving else "only routed: no instance passes") + _evidence(facts)
-    return _release(facts, spec, time.time()) or _deviation(facts, spec) or "as desired"
+    return _release(facts, spec, time.time()) or _deviation(facts, spec) or (
+        facts.scaling if spec.autoscale else "") or "as desired"
 
 
 def _obstacle(facts: _Facts, spec: Spec) -> str:
@@ -192,7 +197,7 @@ def _withheld(instances: list[model.Instance]) -> str:
 def read_troubles(context: Context, rows: list[Status]) -> dict[str, list[str]]:
     """Read what the checks of lictor say on its nodes beyond the rows: the nodes, by what they say.
 
-    A warning about a service is left out: its row says the same, as it is now.
+    A warning about a service is left out, and all of the autoscaler's: its row says the same, as it is now.
     """
     shown = {f"{row.name}: {problem}" for row in rows for problem in row.problems}
     of_services = tuple(f"{row.name}: " for row in rows)
@@ -205,7 +210,9 @@ def read_troubles(context: Context, rows: list[Status]) -> dict[str, list[str]]:
         for check in entry["Checks"]:
             lines = check["Output"].splitlines() if check["ServiceID"] and check["Status"] != "passing" else []
             for line in lines[:_SHOWN_LINES]:
-                if line not in shown and (check["Status"] == "critical" or not line.startswith(of_services)):
+                is_of_service = line.startswith(of_services) and (
+                    check["Status"] != "critical" or check["CheckID"] == agent_config.AUTOSCALE_CHECK_ID)
+                if line not in shown and not is_of_service:
                     troubles.setdefault(one_line(line), []).append(entry["Node"]["Node"])
     return troubles
 
@@ -225,18 +232,7 @@ def decide_now(context: Context, name: str) -> list[dict[str, Any]]:
         return [{"service": name, "kind": "nobody" if why_nobody else "none", "container": "",
                  "reason": why_nobody or _who_acts(desired.spec, context.node)}]
     return [*({"service": name, "kind": action.kind, "container": action.container, "reason": action.reason}
-              for action in reading.actions), *_decide_on_count(context, desired)]
-
-
-def _decide_on_count(context: Context, service: Desired) -> list[dict[str, Any]]:
-    """Decide what the autoscaler would wish; [] if it is content, or has no say."""
-    if not service.spec or not service.spec.autoscale:
-        return []
-    from lictor.reconcile.autoscale import look
-
-    decision = look.look(context, service.name).decision
-    return [] if decision.wish is None and decision.status == "passing" else [
-        {"service": service.name, "kind": look.KIND, "container": "", "reason": decision.reason}]
+              for action in reading.actions), *autoscale_report.decide_now(context, desired)]
 
 
 def _who_acts(spec: Spec, node: str) -> str:
@@ -260,7 +256,7 @@ def read_story(context: Context, name: str) -> dict[str, Any]:
 
 
 def needs_work(actions: list[dict[str, Any]]) -> bool:
-    return any(action["kind"] in (*KINDS_OF_ACTS, "nobody") for action in actions)
+    return any(action["kind"] in (*KINDS_OF_ACTS, "nobody") or action.get("wish") for action in actions)
 
 
 def describe_action(head: str, action: dict[str, Any]) -> str:

@@ -4,11 +4,11 @@ import contextlib
 import io
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from lictor import errors
+from lictor import errors, model
 from lictor.adapters import log
 from lictor.adapters.consul import lock
 from lictor.adapters.consul.client import Client
@@ -26,7 +26,9 @@ from lictor.spec.keys import services_of
 STATUSES = ("passing", "warning", "critical")  # by exit code
 _SERVICES_AT_ONCE = 4
 _TIMEOUT_S = 2.0  # of each answer of Consul
-_ROUND_S = 6.0  # Consul ends the check after 10 s
+_ROUND_S = 5.0  # Consul ends the check after 10 s
+UNKNOWN = "unknown"  # the line of a round that could not begin
+HERE = "nginx here"  # the line of this node's own trouble; no service has a blank in its name
 _LATELY_S = 5.0  # a decision of another node is so young that this one need not decide too
 _LONGEST_LINE = 500
 _LONGEST_OUTPUT = 3500  # Consul keeps 4 kB, the last ones
@@ -52,20 +54,20 @@ def answer(call: script.Call) -> int:
 
 
 def _answer(call: script.Call) -> tuple[str, int]:
-    names = autoscale.read_names(call.settings.state_dir)
+    names, until_s = autoscale.read_names(call.settings.state_dir), time.monotonic() + _ROUND_S
     try:
         client = Client.connect(token_file=call.token_file, timeout_s=_TIMEOUT_S)
         context = Context(call.settings, client, client.agent().name)
-        _tell_traffic(context)
-        lines = run(context, _read_names(context) if names is None else names)
+        troubles = [*_tell_traffic(context)]
+        lines = [*troubles, *run(context, _read_names(context) if names is None else names, until_s)]
     except errors.LictorError as error:
-        return f"unknown: {one_line(str(error))}", STATUSES.index("warning")
+        return f"{UNKNOWN}: {one_line(str(error))}", STATUSES.index("warning")
     return describe(lines), max((STATUSES.index(each.status) for each in lines), default=0)
 
 
-def run(context: Context, names: Iterable[str]) -> list[Line]:
-    """Decide for each service that is this node's, and carry it out; each one's failure is its own."""
-    until_s = time.monotonic() + _ROUND_S
+def run(context: Context, names: Iterable[str], until_s: float) -> list[Line]:
+    """Decide for each service that is this node's, and carry it out; each one's failure is its own. What is not begun
+    until then, by the monotonic clock, is left to the next round."""
     with ThreadPoolExecutor(max_workers=_SERVICES_AT_ONCE) as pool:
         found = pool.map(lambda name: _contained(context, name, until_s), names)
     return [each for each in found if each]
@@ -88,12 +90,20 @@ def describe(lines: Iterable[Line]) -> str:
     return "\n".join([*shown, *([f"and {more}"] if more else [])])
 
 
-def _tell_traffic(context: Context) -> None:
-    """Tell what this node's nginx counted, so that no round waits for the next sweep; a failure is told by that."""
+def is_answer(output: str) -> bool:
+    """Decide whether an output of the check is a round's, and the node had no trouble of its own."""
+    names = [line.partition(": ")[0] for line in output.splitlines() if ": " in line]
+    is_round = bool(names) or output.startswith(autoscale.NOBODY)
+    return is_round and all(model.is_name(name) and name != UNKNOWN for name in names)
+
+
+def _tell_traffic(context: Context) -> Iterator[Line]:
+    """Tell what this node's nginx counted, so that no round waits for the next sweep; yields the line of a failure."""
     try:
         meter.tell(context.client, context.settings, context.node, time.time())
     except (errors.LictorError, OSError) as error:
         log.event("traffic", outcome="failed", reason=error)
+        yield Line(HERE, "warning", f"its counts are not told. {error}")
 
 
 def _read_names(context: Context) -> list[str]:
@@ -103,11 +113,13 @@ def _read_names(context: Context) -> list[str]:
 
 def _contained(context: Context, name: str, until_s: float) -> Line | None:
     if time.monotonic() > until_s:
-        return Line(name, "warning", f"not looked at: the others took {_ROUND_S:g} s. The next round may")
+        return Line(name, "warning", f"not looked at: the round has taken {_ROUND_S:g} s. The next one may")
     try:
         return _decide(context, name)
     except errors.Conflict as error:
         return Line(name, "warning", f"not decided: {error}")
+    except errors.Unavailable as error:
+        return Line(name, "warning", f"unknown: {error}")
     except Exception as error:  # a value that no rule foresees is the trouble of its own service
         log.event(look.KIND, service=name, outcome="failed", reason=f"{error!r:.300}")
         return Line(name, "warning", observe.explain_broken(error))

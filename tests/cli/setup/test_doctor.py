@@ -10,7 +10,7 @@ from lictor import errors
 from lictor.adapters import heartbeat, process
 from lictor.cli.setup import detect, doctor
 from lictor.cli.setup.findings import Finding
-from lictor.events import agent_config
+from lictor.events import agent_config, autoscale, autoscale_round
 from lictor.routing import nginx as lictor_nginx
 from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Notify, Settings, Watch, parse_settings
@@ -78,9 +78,9 @@ def test_an_agent_that_may_open_too_little_loses_events(tmp_path: Path) -> None:
 def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings: Settings, docker: Docker,
                                                                    tmp_path: Path,
                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
-    """The timer's program is one that answers at once; everything else is what lictor writes."""
+    """The checks' programs are ones that answer at once; everything else is what lictor writes."""
     consul = Consul(str(tmp_path / "consul"))
-    static = agent_config.static(settings, [], lambda name: ["/bin/echo", name])
+    static = agent_config.static(settings, [], lambda name: ["/bin/echo", autoscale.NOBODY])
     for check in agent_config.checks(static):
         check["interval"] = "1s"
     for file_name, table in {
@@ -97,7 +97,7 @@ def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings: Set
         findings = doctor.examine(settings)
         assert [*bad(findings)] == ["ACLs"] and "Any local user is root here" in bad(findings)["ACLs"]
         assert {each.name for each in findings} >= {"Consul", "timer", "connections", "may lock", "nginx generation",
-                                                    "Docker", "registrar", "conf_dir"}
+                                                    "autoscaler", "Docker", "registrar", "conf_dir"}
         assert state_of(consul) == before
     finally:
         consul.stop()
@@ -172,8 +172,22 @@ def test_an_agent_as_debian_starts_it_lacks_flags_and_the_timer(settings: Settin
         assert "enable_local_script_checks is off" in found["script checks"]
         assert "is 200; the watches and others need 1208" in found["connections"]
         assert "no check lictor-reconcile" in found["timer"]
+        assert "no check lictor-autoscale" in found["autoscaler"]
     finally:
         consul.stop()
+
+
+@pytest.mark.parametrize(("output", "is_answer"), [
+    ("no service has autoscale\n", True), ("no service has autoscale for which this node acts", True),
+    ("books: p95 100 ms of 250 ms", True), ("books: Scaling does not help: 2 steps\nand 3 passing", True),
+    ("books: unknown: GET /v1/kv: 500", True),
+    ("unknown: GET /v1/agent/self: refused", False), ("Timed out (10s) running check", False),
+    ("books: p95 1 ms\nnginx here: its counts are not told. nginx does not answer", False),
+    ("fork/exec /opt/lictor/bin/python3: no such file or directory", False),
+    ("Traceback (most recent call last):\nImportError: no module", False),
+])
+def test_what_is_no_answer_of_the_autoscaler_is_a_fault_of_the_node(output: str, is_answer: bool) -> None:
+    assert autoscale_round.is_answer(output) is is_answer
 
 
 def test_each_missing_right_of_a_token_is_named(settings: Settings, tmp_path: Path,

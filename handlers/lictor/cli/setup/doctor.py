@@ -16,7 +16,7 @@ from lictor.adapters.consul.client import Client
 from lictor.cli import status_report
 from lictor.cli.setup import detect, nginx_tests
 from lictor.cli.setup.findings import Finding, Probe, Untested
-from lictor.events import agent_config, http_door, script, timer
+from lictor.events import agent_config, autoscale_round, http_door, script, timer
 from lictor.reconcile.context import Context
 from lictor.spec import delegation_settings
 from lictor.spec.settings import Notify, Settings
@@ -137,6 +137,8 @@ def _consul(settings: Settings, client: Client) -> Iterator[Probe]:
     yield Probe("descriptors", lambda: check_descriptors(settings, detect.read_agents_descriptors("/")), restart)
     yield Probe("timer", lambda: _timer(settings, client),
                 f"{restart}; with ACLs its default token needs the policy agent", "Consul")
+    yield Probe("autoscaler", lambda: _autoscaler(client), f"{restart}; `lictor-autoscale` run by hand says more",
+                "Consul")
     yield Probe("services", lambda: _services(settings, client), "apply them with the name of a node that is "
                 "there, or have a node act for their engine", "Consul")
     rights: dict[str, Callable[[], object]] = {
@@ -222,6 +224,20 @@ def _timer(settings: Settings, client: Client) -> str:
     if not output:
         raise Untested("the agent has not run it yet")
     if check["Status"] != "passing" and not _sweeps(settings):
+        raise errors.Refused(f"{check['Status']}: {output}")
+    return output
+
+
+def _autoscaler(client: Client) -> str:
+    """Test that the autoscaler runs. Slow answers are no fault of the node."""
+    check = client.local_checks().get(agent_config.AUTOSCALE_CHECK_ID)
+    if check is None:
+        raise errors.Refused(f"the agent has no check {agent_config.AUTOSCALE_CHECK_ID}: it has not loaded this "
+                             f"version's {agent_config.STATIC_FILE}, and no count follows response times")
+    output = "; ".join(check["Output"].split("\n")).strip("; ")
+    if not output:
+        raise Untested("the agent has not run it yet")
+    if not autoscale_round.is_answer(check["Output"]):
         raise errors.Refused(f"{check['Status']}: {output}")
     return output
 

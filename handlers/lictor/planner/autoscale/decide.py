@@ -74,7 +74,8 @@ def _see_nothing(seen: Seen, view: Windows, text: str, memory: Memory) -> Decisi
     if seen.replicas < 1:  # then all answers are errors, as they have to be
         return Decision(None, "passing", "No move: no instance is desired.", memory)
     if unknown := _unknown(seen, view):
-        return Decision(None, "warning", unknown if view.is_stale else f"{text}. {unknown}", memory)
+        is_all = view.is_stale or not seen.is_routed  # nothing else is known
+        return Decision(None, "warning", unknown if is_all else f"{text}. {unknown}", memory)
     return None
 
 
@@ -85,12 +86,14 @@ def _too_little(view: Windows) -> str:
 
 def _unknown(seen: Seen, view: Windows) -> str:
     """Say why the load is not known."""
+    named = ", ".join(seen.silent[:3]) + (", ..." if len(seen.silent) > 3 else "")
+    if not seen.is_routed:
+        return "no data: no nginx serves it. The count stays."
     if view.is_stale:
-        return f"no data: no nginx has counted requests for {windows.STALE_S:.0f} s. The count stays."
-    if seen.silent:
-        named = ", ".join(seen.silent[:3]) + (", ..." if len(seen.silent) > 3 else "")
-        return f"In doubt: the nginx of {named} counts no requests. No move: its share of the load is unknown."
-    return ""
+        return (f"no data: {named or 'no node'} has told {'no ' if named else ''}counts of its nginx for "
+                f"{windows.STALE_S:.0f} s. The count stays.")
+    return f"In doubt: the nginx of {named} counts no requests. No move: its share of the load is unknown." if (
+        named) else ""
 
 
 def _answer_breach(seen: Seen, rules: Rules, memory: Memory, view: Windows, breach: Slice, text: str) -> Decision:

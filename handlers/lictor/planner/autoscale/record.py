@@ -25,6 +25,7 @@ class _Seen(msgspec.Struct):
     quiet: str = ""
     silent: list[str] = []
     manual: str = ""
+    is_routed: bool = True
 
 
 class _Recorded(msgspec.Struct):

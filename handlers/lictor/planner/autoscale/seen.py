@@ -37,6 +37,7 @@ class Seen(NamedTuple):
     quiet: str = ""  # why no count is to be changed now: a release, a start, a drain, a doubt
     silent: Sequence[str] = ()  # nodes that should count and do not: their share of the load is unknown
     manual: str = ""  # why the count holds although nothing moves: a person wrote it, which can be learned from
+    is_routed: bool = True  # some nginx serves the service
 
 
 def rules_of(spec: Spec) -> Rules | None:

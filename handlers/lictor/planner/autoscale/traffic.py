@@ -73,6 +73,7 @@ class Combined(NamedTuple):
 
     slices: list[Slice]
     silent: list[str]
+    is_routed: bool = True  # some nginx serves the service
 
 
 def bucket(seconds: float) -> int:

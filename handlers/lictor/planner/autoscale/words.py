@@ -8,6 +8,7 @@ from lictor.planner.autoscale.memory import Step
 from lictor.planner.autoscale.seen import Rules, Seen
 from lictor.planner.autoscale.traffic import Slice
 from lictor.planner.autoscale.windows import Windows
+from lictor.spec.service_spec import Spec
 
 
 def describe(view: Windows, seen: Seen, rules: Rules) -> str:
@@ -52,6 +53,12 @@ def describe_capacity(known: Capacity) -> str:
     held = f"held at {number(known.held.rate)} {unit}" if known.held.rate else "is not known to have held"
     broke = f"broke at {number(known.broke.rate)} {unit}" if known.broke_at else "has not broken in the last day"
     return f"the target {held}, and {broke}"
+
+
+def describe_hold(spec: Spec) -> str:
+    """Say, behind a count that a person wrote, that the autoscaler will write another one; usually ""."""
+    return "" if spec.autoscale is None else (
+        f"; autoscale leaves that alone for {minutes(float(spec.autoscale.hold_after_manual))}")
 
 
 def instances(count: int) -> str:

@@ -73,7 +73,7 @@ def read_windows(context: Context, name: str, now: float) -> Combined:
     served, prefix = f"{announce.PREFIX}{name}/", f"{meter.PREFIX}{name}/"
     routing = [key.removeprefix(served) for key in context.client.keys(served)]
     if not routing:
-        return Combined([], [])
+        return Combined([], [], is_routed=False)
     tree, alive = context.client.tree(prefix, {prefix + node for node in routing}.__contains__), (
         context.client.alive_nodes())
     windows = {node: _decode(context, node, tree[prefix + node].value) for node in routing if prefix + node in tree}
@@ -105,15 +105,17 @@ def look(context: Context, name: str) -> Look:
         raise errors.Refused(f"{name}: its spec has no autoscale, such as autoscale: {{p95: 250ms}}")
     _require_unchanged(desired, count)
     now, count_index = observation.now, count.modify_index if count else 0
-    is_own = bool(count_index and not kept_index and _is_wish(context, name, desired.replicas))
+    is_own = bool(count and not kept_index and _is_wish(context, name, read_text(count.value)))
     kept = keeping.claim(kept, kept_index, count_index, now, is_known_as_own=is_own)
     kept = keeping.settle(kept, desired.replicas, quiet.count_serving(observation), quiet.last_passed_at(observation),
                           now)
     found, memory = read_windows(context, name, now), keeping.memory_of(kept)
     seen = Seen(now, desired.replicas, _release(observation), found.slices, kept.settled_at or now,
                 quiet=quiet.find_obstacle(observation, has_count=count is not None), silent=found.silent,
-                manual=_describe_manual(observation, kept))
+                manual=_describe_manual(observation, kept), is_routed=found.is_routed)
     decision = decide(seen, rules, memory)
+    if count and not kept.manual_index and not desired.why_held:
+        decision = _bring_within_bounds(decision, desired, read_text(count.value))
     kept = keeping.with_memory(kept, decision.memory)
     return Look(name, decision, seen, rules, memory, _signed(context, kept, decision, now), kept_index, count_index)
 
@@ -124,6 +126,16 @@ def _describe_manual(observation: Observation, kept: Kept) -> str:
     held_s = keeping.held_s(kept, asked.hold_after_manual if asked else 0.0, observation.now)
     return (f"a person wrote the count {observation.desired.replicas}, which holds for {minutes(held_s)} more"
             if held_s else "")
+
+
+def _bring_within_bounds(decision: Decision, desired: Desired, text: str) -> Decision:
+    """Replace the autoscaler's own count if `min` or `max` of the spec have changed since: nobody else would."""
+    if desired.replicas_given or desired.spec is None or not text.isdecimal():
+        return decision
+    bounds = desired.spec.replicas
+    wish = max(bounds.min, min(bounds.max, int(text[:9])))
+    return decision if wish < 1 else decision._replace(wish=wish, reason=(
+        f"its own count {text[:9]} is outside of {bounds.min} to {bounds.max} now; wants {wish}"))
 
 
 def _release(observation: Observation) -> str:
@@ -141,10 +153,10 @@ def _require_unchanged(desired: Desired, count: Entry | None) -> None:
     raise errors.Conflict(f"{desired.name}: its count changes just now")
 
 
-def _is_wish(context: Context, name: str, count: int) -> bool:
+def _is_wish(context: Context, name: str, count: str) -> bool:
     """Tell by the history whether the autoscaler was the last to write a count, if what it kept is lost."""
     done = [each for each in read_wishes(context, name) if each["outcome"] == "done"]
-    return bool(done) and done[-1].get("to") == count
+    return bool(done) and str(done[-1].get("to")) == count
 
 
 def read_wishes(context: Context, name: str) -> list[dict[str, Any]]:

@@ -49,7 +49,10 @@ def _write(context: Context, writer: Writer, look: Look, wish: int) -> None:
         ms = round((time.monotonic() - began) * 1000)
         log.event(KIND, service=look.name, outcome=outcome, detail=detail or None, ms=ms, reason=look.decision.reason,
                   **{"from": before, "to": wish})
-        history.finish(writer, begun, {"outcome": outcome, "ms": ms, "detail": detail[:1000]})
+        try:
+            history.finish(writer, begun, {"outcome": outcome, "ms": ms, "detail": detail[:1000]})
+        except errors.LictorError as error:  # the lock was lost, say: whether the count was written stands already
+            log.event(KIND, service=look.name, outcome="not recorded", reason=error)
 
 
 def _describe(look: Look) -> str:
