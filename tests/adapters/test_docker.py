@@ -1,14 +1,21 @@
 """What the engine adapter promises beyond what the engines' own tests show."""
 
 import http.server
+import os
 import socket
+import socketserver
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lictor import errors
+from lictor.adapters import docker_engine as engine_module
 from lictor.adapters.docker import Client, connect
 
 from lab.daemon import wait_for
@@ -68,7 +75,10 @@ def test_a_signal_reaches_the_first_process_and_absence_is_none(docker: Docker) 
 
 
 @pytest.mark.parametrize(("environ", "reason"), [
-    ({"DOCKER_HOST": "unix:///nowhere.sock"}, "No such file"),
+    ({"DOCKER_HOST": "unix:///nowhere.sock"}, "docker: connect: .*No such file"),
+    ({"DOCKER_HOST": "unix:///nowhere.sock", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"},
+     "DOCKER_CERT_PATH"),
+    ({"DOCKER_HOST": "unix://nowhere.sock"}, "docker: connect: "),
     ({"DOCKER_HOST": "tcp://127.0.0.1:9"}, "refused"),
     ({"DOCKER_HOST": "gopher://x"}, "gopher"),
     ({"DOCKER_HOST": "tcp://127.0.0.1:9", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"},
@@ -106,13 +116,20 @@ class Trickle(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def trickling(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Trickle) as server:
-        server.daemon_threads = True
-        server.block_on_close = False
+@pytest.fixture(params=["unix", "tcp"])
+def trickling(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """On a unix socket the engine is read directly, on another by the SDK."""
+    server: socketserver.ThreadingUnixStreamServer | http.server.ThreadingHTTPServer
+    if request.param == "unix":
+        url = f"unix://{tmp_path}/docker.sock"
+        server = socketserver.ThreadingUnixStreamServer(f"{tmp_path}/docker.sock", Trickle)
+    else:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Trickle)
+        url = f"tcp://127.0.0.1:{server.server_port}"
+    server.daemon_threads, server.block_on_close = True, False
+    with server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield {"DOCKER_HOST": f"tcp://127.0.0.1:{server.server_port}"}
+        yield {"DOCKER_HOST": url}
         server.shutdown()
 
 
@@ -121,17 +138,76 @@ def trickling(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     lambda client: client.engine_id(), lambda client: client.running(), lambda client: client.labelled("x"),
     lambda client: client.inspect("x"), lambda client: client.create("x", {}), lambda client: client.start("x"),
     lambda client: client.remove("x"), lambda client: client.logs("x", lines=1),
-    lambda client: client.ensure_image("x:1", timeout_s=0.5),
-], ids=["info", "running", "labelled", "inspect", "create", "start", "remove", "logs", "image"])
+    lambda client: client.ensure_image("x:1", timeout_s=0.5), lambda client: client.image_config("x:1"),
+    lambda client: client.volume_device("x"), lambda client: client.require_networks(["x"]),
+], ids=["info", "running", "labelled", "inspect", "create", "start", "remove", "logs", "image", "config", "volume",
+        "network"])
 def test_a_call_has_a_deadline_even_if_the_engine_goes_on_answering(
         trickling: dict[str, str], call: Callable[[Client], object]) -> None:
     client = connect(trickling, timeout_s=1)
-    with pytest.raises(errors.Unavailable, match="not done within 1 s"):
+    with pytest.raises(errors.Unavailable, match="^docker: .*: (?:not done|no answer) within 1 s") as raised:
         call(client)
+    assert not isinstance(raised.value, errors.Overlong)  # which would ask for fewer objects
 
 
 @pytest.mark.daemons
 def test_a_connection_has_one_too(trickling: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trickle, "slow_version", True)
-    with pytest.raises(errors.Unavailable, match="connect: not done within 1 s"):
+    with pytest.raises(errors.Unavailable, match="connect: (?:not done|no answer) within 1 s"):
         connect(trickling, timeout_s=1)
+
+
+_READ = """
+import sys
+from lictor.adapters import docker, docker_swarm
+client = docker.connect()
+client.engine_id(), client.running(), client.labelled("a=b"), client.inspect("one"), client.inspect("no such one?")
+client.image_config("books-service:1.0"), client.ensure_image("books-service:1.0", timeout_s=9)
+client.require_networks(["bridge"])
+assert not client.volume_device("none") and not client.volume_device("../networks")
+swarm = docker_swarm.connect()
+swarm.is_manager(), swarm.is_member()
+assert not {"docker", "requests", "urllib3"} & sys.modules.keys(), "the SDK was loaded"
+"""
+
+
+def test_an_engine_on_a_unix_socket_is_read_without_the_sdk(docker: Docker) -> None:
+    docker.docker("run", "-d", "--name", "one", "books-service:1.0")
+    subprocess.run([sys.executable, "-c", _READ], env={**os.environ, **docker.environ}, check=True)
+
+
+@pytest.mark.parametrize("call", [
+    lambda client: client.engine_id(), lambda client: names(client.running()),
+    lambda client: names(client.labelled("a")), lambda client: names(client.labelled("a=b")),
+    lambda client: names(client.labelled("")),
+    lambda client: client.inspect("one"), lambda client: client.inspect("nobody"),
+    lambda client: client.image_config("books-service:1.0"), lambda client: client.image_config("nothing:1"),
+    lambda client: client.volume_device("data"), lambda client: client.volume_device("nothing"),
+    lambda client: client.require_networks(["bridge", "host"]), lambda client: client.require_networks(["brid"]),
+], ids=["info", "running", "labelled", "with a value", "no label", "inspect", "nobody", "image", "no image", "volume",
+        "no volume", "network", "no network"])
+def test_the_sdk_tells_the_same(scene: Docker, call: Callable[[Client], object],
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    direct = outcome(call, scene)
+    monkeypatch.setattr(engine_module, "_socket_path", lambda _: "")
+    assert outcome(call, scene) == direct
+
+
+@pytest.fixture(scope="module")
+def scene(docker_engine: Docker) -> Iterator[Docker]:
+    docker_engine.docker("run", "-d", "--name", "one", "-l", "a=b", "-v", "data:/data", "books-service:1.0")
+    docker_engine.docker("create", "--name", "two", "-l", "a=c", "books-service:1.0")
+    yield docker_engine
+    docker_engine.clear()
+    docker_engine.docker("volume", "rm", "data")
+
+
+def names(listed: list[dict[str, Any]]) -> list[str]:
+    return [name for each in listed for name in each["Names"]]
+
+
+def outcome(call: Callable[[Client], object], docker: Docker) -> object:
+    try:
+        return call(connect(docker.environ))
+    except errors.LictorError as error:
+        return type(error), str(error)

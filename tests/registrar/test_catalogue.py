@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lictor.adapters import docker, http
+from lictor.adapters import http
 from lictor.adapters.consul.client import Client
 from lictor.registrar import diff
 from lictor.registrar.catalogue import Catalogue
@@ -49,8 +49,9 @@ def test_what_others_registered_with_the_agent_keeps_no_container_from_it(
         "Meta": {**ours, "lictor-container": f"id-{name}"}}, None)], []) for name in ("books", "taken")]
     registrar = Catalogue(client, keep_failed=False, token="")
     rules = diff.Rules("E1")
+    engine: Any = None  # it is not asked
     for _ in range(2):  # the second time nothing is left to do
-        registered, refusals = registrar.repair(views, docker.Client(None), rules, thoroughly=False)
+        registered, refusals = registrar.repair(views, engine, rules, thoroughly=False)
         said = sorted((refusal.container, refusal.reason.partition(":")[0]) for refusal in refusals)
         assert (registered, said) == (1, [("taken", "its id is registered by somebody else"),
                                           ("this node", "too long"), ("this node", "too long")])

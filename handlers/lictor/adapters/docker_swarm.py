@@ -1,21 +1,18 @@
 """Swarm mode of the Docker engine: services and tasks, plain dicts as the Engine API writes them."""
 
-import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import docker.errors
-
 from lictor import errors
-from lictor.adapters.docker import connect_api, require_networks, translate_errors
+from lictor.adapters.docker_engine import Engine
 
 _OUT_OF_DATE = "update out of sequence"  # the status alone does not tell
 
 
 def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> "Client":
     """Connect to the engine of this node, which knows the Swarm if it is a manager."""
-    return Client(connect_api(environ, timeout_s=timeout_s))
+    return Client(Engine(environ, timeout_s=timeout_s))
 
 
 class Client:
@@ -26,57 +23,52 @@ class Client:
     command go along.
     """
 
-    def __init__(self, api: Any) -> None:
-        self._api = api  # a docker.APIClient
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def is_manager(self) -> bool:
-        with translate_errors("info"):
-            return bool(self._api.info()["Swarm"]["ControlAvailable"])
+        return bool(self._engine.read("info", "info")["Swarm"]["ControlAvailable"])
 
     def is_member(self) -> bool:
-        with translate_errors("info"):
-            return bool(self._api.info()["Swarm"]["LocalNodeState"] == "active")
+        return bool(self._engine.read("info", "info")["Swarm"]["LocalNodeState"] == "active")
 
     def services(self, label: str) -> list[dict[str, Any]]:
         """List the services with a label: `key` or `key=value`."""
-        with translate_errors("list services"):
-            found: list[dict[str, Any]] = self._api.services(filters={"label": label})
-            return found
+        found: list[dict[str, Any]] = self._engine.read("list services", "services", label=[label])
+        return found
 
     def tasks(self, label: str) -> list[dict[str, Any]]:
         """List the tasks of the services with a label; also the last few that ended, each with its error."""
-        with translate_errors("list tasks"):
-            found: list[dict[str, Any]] = self._api.tasks(filters={"label": label})
-            return found
+        found: list[dict[str, Any]] = self._engine.read("list tasks", "tasks", label=[label])
+        return found
 
     def service(self, name: str) -> dict[str, Any] | None:
         """Find the service of exactly this name. An inspection would also find a service whose id begins like that."""
-        with translate_errors(f"look for service {name}"):
-            found: list[dict[str, Any]] = self._api.services(filters={"name": name})
-            return next((service for service in found if service["Spec"]["Name"] == name), None)
+        found: list[dict[str, Any]] = self._engine.read(f"look for service {name}", "services", name=[name])
+        return next((service for service in found if service["Spec"]["Name"] == name), None)
 
     def require_networks(self, names: Iterable[str]) -> None:
-        require_networks(self._api, names)
+        self._engine.require_networks(names)
 
     def create(self, definition: Mapping[str, Any]) -> None:
-        with translate_errors(f"create service {definition['Name']}"):
-            self._api.create_service(**_arguments(definition))
+        with self._engine.sdk(f"create service {definition['Name']}") as sdk:
+            sdk.create_service(**_arguments(definition))
 
     def update(self, service: str, definition: Mapping[str, Any], *, version: int) -> None:
         """Update a service; Conflict if its `Version.Index` is not `version` any more."""
-        with translate_errors(f"update service {definition['Name']}"):
-            try:
-                self._api.update_service(service, version, **_arguments(definition))
-            except docker.errors.APIError as error:
-                if _OUT_OF_DATE not in str(error.explanation):
-                    raise
-                raise errors.Conflict(f"docker: update service {definition['Name']}: another writer changed it first"
-                                      ) from error
+        what = f"update service {definition['Name']}"
+        try:
+            with self._engine.sdk(what) as sdk:
+                sdk.update_service(service, version, **_arguments(definition))
+        except errors.LictorError as error:
+            if _OUT_OF_DATE not in str(error):
+                raise
+            raise errors.Conflict(f"docker: {what}: another writer changed it first") from error
 
     def remove(self, service: str) -> None:
         """Remove a service; an absent service is no error."""
-        with translate_errors(f"remove service {service}"), contextlib.suppress(docker.errors.NotFound):
-            self._api.remove_service(service)
+        with self._engine.sdk(f"remove service {service}", harmless=(404,)) as sdk:
+            sdk.remove_service(service)
 
 
 def _arguments(definition: Mapping[str, Any]) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def validate(settings: Nginx, path: str) -> list[str]:
     """Have nginx parse a whole configuration, as main_conf; raises Refused with its reason. Returns its warnings."""
     argv = [settings.binary, "-t", "-q", "-c", path]
     if settings.container:
-        from lictor.adapters import docker  # the Docker SDK takes longer to load than a publication takes
+        from lictor.adapters import docker  # few nginx are in a container
 
         code, output = docker.connect().execute(settings.container, argv, timeout_s=_TEST_TIMEOUT_S)
         if code:

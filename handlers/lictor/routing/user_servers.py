@@ -127,7 +127,7 @@ def _published(settings: Nginx) -> set[Listener]:
     """List where the container of nginx is reached on this node."""
     if not settings.container:
         return set()
-    from lictor.adapters import docker  # the Docker SDK takes longer to load than the rest of an event takes
+    from lictor.adapters import docker  # few nginx are in a container
 
     try:
         ports = (docker.connect().inspect(settings.container) or {})["NetworkSettings"]["Ports"] or {}
