@@ -31,7 +31,7 @@ class Client:
     network namespace `netns`, and ask `address`.
     """
 
-    def __init__(self, port: int, path: str, *, fresh: int = 2, pause_s: float = 0.05, tag: str = "",
+    def __init__(self, port: int, path: str, *, fresh: int = 2, pause_s: float = 0.1, tag: str = "",
                  service: str = "", address: str = "127.0.0.1", netns: str = "") -> None:
         self.port, self.path, self.pause_s, self.tag, self.service = port, path, pause_s, tag, service
         self.address, self.netns = address, netns

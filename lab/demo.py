@@ -87,7 +87,7 @@ def _act(node: Node, timeline: Timeline) -> dict[str, Any]:
     with timeline.step("lictor apply: the first instance is served"):
         node.apply(image=_IMAGE)
         node.wait_served(f"{_SERVICE}-1", timeout_s=_STEP_LIMIT_S)
-    with Client(node.nginx.port, "/api/v1/books") as client:
+    with Client(node.nginx.port, "/api/v1/books", pause_s=0.05) as client:
         stage = _Stage(node, client, timeline)
         wait_for(lambda: client.last_answer, "the clients get answers", _STEP_LIMIT_S)
         stage.scale(3)

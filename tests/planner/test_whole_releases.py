@@ -9,9 +9,10 @@ import pytest
 from lictor.planner import plan, self_preservation
 from lictor.planner.service_state import State
 
+from support.examples import at_least
 from support.release_world import IMAGES, World
 
-SEEDS = range(300)
+SEEDS = range(at_least(150))
 BUSY_S = 120
 QUIET_S = 400
 

@@ -7,10 +7,11 @@ import pytest
 
 from lictor.planner.service_state import State
 
+from support.examples import at_least
 from support.scheduled_engine import Playbook, Told
 from support.scheduled_world import IMAGES, CountedWorld
 
-SEEDS = range(300)
+SEEDS = range(at_least(150))
 BUSY_S = 120
 DEADLINE_S = 15
 REST_S = 150  # after all is well again: a deadline, a back-off of what failed until then, and the way back

@@ -14,7 +14,7 @@ from lictor.planner.service_state import State
 from lictor.spec import service_spec, settings
 from lictor.spec.quantities import Duration
 
-from support.scene import NOW, SPEC
+from support.scene import NOW, SPEC, read_once
 
 NO_ANSWER = errors.Unavailable("no answer")
 
@@ -166,7 +166,7 @@ class World:
         return seen
 
     def observed(self, *, certain: bool) -> Observation:
-        wanted = desired.desired("books", self.keys, self.state)
+        wanted = read_once(self.keys, self.state)
         containers = tuple(model.Container(
             box.id, box.name, "books", box.number, box.color, box.image, box.release, box.status, box.started_at,
             box.started_at, None if box.status == "running" else 1) for box in self.boxes)

@@ -16,7 +16,7 @@ from lictor.spec import service_spec, settings
 from lictor.spec.quantities import Duration
 
 from support.release_world import NO_ANSWER, Killed, switched
-from support.scene import NOW
+from support.scene import NOW, read_once
 from support.scheduled_engine import Playbook, Swarm, Told
 
 IMAGES = ("good", "good", "good", "dies", "never", "smokes", "refused")  # how books:KIND-N behaves
@@ -119,7 +119,7 @@ class CountedWorld:
             self.note("killed")
 
     def observed(self, *, certain: bool, teller: bool = True) -> Observation:
-        wanted = desired.desired("books", self.keys, self.state)
+        wanted = read_once(self.keys, self.state)
         instances = tuple(model.Instance(
             each.node, f"s-{each.id}", model.catalog_name("books", each.color), "10.0.0.1", 32000,
             "passing" if each.passes(self.now) else "critical", not self.engine.is_down(each), None, each.id)

@@ -172,7 +172,7 @@ def _members(observation: Observation, containers: list[Container]) -> list[Memb
     for container in sorted(containers, key=lambda container: (container.number, container.id)):
         heeded = [each for each in registered.get(container.id, ())
                   if not each.is_udp or _speaks_udp(container, observation)]
-        instance = min(heeded, key=_worst_registration_first, default=None)
+        instance = min(heeded, key=_worst_registration_first) if heeded[1:] else next(iter(heeded), None)
         condition, until = _condition(container, instance, observation)
         found.append(Member(container, instance, condition, until, container.id in passed_once,
                             container.id in reserved, observation.unregistered.get(container.name, ""),
