@@ -8,7 +8,7 @@ import pytest
 from lictor import errors
 from lictor.planner.autoscale import backtest, traffic
 from lictor.planner.autoscale.backtest import Recorded
-from lictor.planner.autoscale.decide import Rules
+from lictor.planner.autoscale.decide import Decision, Memory, Rules, Seen
 from lictor.planner.autoscale.traffic import Slice
 
 
@@ -44,6 +44,18 @@ def test_a_load_that_was_never_recorded_is_told() -> None:
     found = backtest.run(DAY, Rules(0.25, most=2)).summary
     assert (found.unknown_share, found.late_share) == (0.25, 0.25) and (found.least, found.most) == (2, 2)
     assert "For 25.0% of the time an instance would have had more load" in backtest.describe(found, Rules(0.25))
+
+
+def test_a_release_is_judged_by_its_own_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Seen] = []
+
+    def decide(seen: Seen, _: Rules, memory: Memory) -> Decision:
+        found.append(seen)
+        return Decision(None, "passing", "", memory)
+
+    monkeypatch.setattr(backtest, "decide", decide)
+    backtest.run([served(number, 40.0, 2, "1" if number < 5 else "2") for number in range(9)], Rules(0.25))
+    assert [each.settled_at for each in found] == [0.0] * 5 + [60.0] * 4
 
 
 def test_it_is_said_in_a_sentence() -> None:

@@ -59,6 +59,18 @@ def test_settled_is_since_as_many_serve(kept: Kept, serving: int, passed_at: flo
     assert (found.replicas, found.settled_at) == (2, settled_at)
 
 
+@pytest.mark.parametrize(("known", "is_mixed", "settled_at"), [
+    ("", False, NOW - 500),  # nothing was learned of any
+    ("1", False, NOW - 500),
+    ("2", False, NOW),  # what it answered says nothing of this one
+    ("1", True, 0.0),
+    ("2", True, 0.0),
+])
+def test_a_release_is_settled_once_it_alone_answers(known: str, is_mixed: bool, settled_at: float) -> None:
+    kept = Kept(Capacity(known), replicas=2, settled_at=NOW - 500)
+    assert keeping.settle(kept, 2, 2, NOW - 900, NOW, release="1", is_mixed=is_mixed).settled_at == settled_at
+
+
 def test_times_of_another_clock_are_moved_to_this_one() -> None:
     kept = Kept(Capacity("1", Load(20.0), Load(30.0), NOW - 100), node="other", at=NOW - 10, counts=[(NOW - 10, 2)],
                 manual_index=7, manual_since=NOW - 100)
@@ -103,10 +115,14 @@ def test_it_is_read_as_it_was_written_and_as_the_memory_alone() -> None:
     (("passing", "passing"), {"state": {"doubt": "x"}}, "doubt: x"),
     (("passing", "passing"), {"state": {"breaker": Breaker(NOW, "x")}}, "the breaker is open"),
     (("passing", "passing"), {"state": {"rollout": Rollout("2", NOW)}}, "a release is under way"),
+    (("passing", "passing"), {"behind": (("node-2", True),)}, "the nginx of node-2 may still ask the release before"),
+    (("passing", "passing"), {"behind": (("node-2", False),)}, ""),  # it asks nobody
 ])
 def test_the_count_is_left_alone_while_something_else_moves_it(conditions: tuple[str, ...], fields: dict[str, Any],
                                                                says: str) -> None:
-    assert quiet.find_obstacle(scene(2, *conditions, **fields), has_count=True) == says
+    observation = scene(2, *conditions, **fields)
+    assert quiet.find_obstacle(observation, has_count=True) == says
+    assert quiet.is_mixed(observation) == ("release" in says)
 
 
 def test_a_count_that_is_refused_or_none_is_left_alone() -> None:

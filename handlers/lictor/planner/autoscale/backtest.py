@@ -82,7 +82,10 @@ def run(recorded: Sequence[Recorded], rules: Rules) -> Backtest:
     window: list[Slice] = []
     counts: list[tuple[float, int]] = []
     late = unknown = judged = 0
+    release = recorded[0].release
     for each in recorded:
+        if each.release != release:  # what it answered in this slice, nobody can tell from the other one's
+            release, settled_at = each.release, max(settled_at, each.slice.at + each.slice.seconds)
         if each.slice.at >= settled_at:
             serving = count
         part, is_known = _as_served_by(each, serving, curve, rules.target_s)

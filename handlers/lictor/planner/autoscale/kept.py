@@ -76,10 +76,16 @@ def held_s(kept: Kept, hold_after_manual_s: float, now: float) -> float:
     return max(kept.manual_since + hold_after_manual_s - now, 0.0) if kept.manual_index else 0.0
 
 
-def settle(kept: Kept, replicas: int, serving: int, passed_at: float, now: float) -> Kept:
-    """Note since when as many instances serve as desired; if nothing was kept, since the last of them passed."""
-    if serving != replicas:
+def settle(kept: Kept, replicas: int, serving: int, passed_at: float, now: float, *, release: str = "",
+           is_mixed: bool = False) -> Kept:
+    """Note since when as many instances serve as desired; if nothing was kept, since the last of them passed.
+
+    What instances of another release have answered says nothing of these. `is_mixed`: some may answer still.
+    """
+    if serving != replicas or is_mixed:
         since = 0.0
+    elif kept.capacity.release not in ("", release):  # a release that came and was over between two looks, perhaps
+        since = now
     elif kept.replicas == replicas and kept.settled_at:
         since = kept.settled_at
     else:

@@ -21,6 +21,11 @@ def last_passed_at(observation: Observation) -> float:
                default=0.0)
 
 
+def is_mixed(observation: Observation) -> bool:
+    """Tell whether instances of two releases may answer."""
+    return bool(observation.rollout or observation.nodes_behind)
+
+
 def find_obstacle(observation: Observation, *, has_count: bool) -> str:
     """Say why the count is not to be changed now; usually "". `has_count`: its key is there, be it refused."""
     desired, state = observation.desired, observation.state
@@ -34,6 +39,8 @@ def find_obstacle(observation: Observation, *, has_count: bool) -> str:
         return "the breaker is open"
     if observation.rollout:
         return "a release is under way"
+    if observation.nodes_behind:
+        return f"the nginx of {', '.join(observation.nodes_behind)} may still ask the release before"
     if state.trust.doubt:
         return f"doubt: {state.trust.doubt}"
     return _find_movement(observation)

@@ -1,6 +1,7 @@
 """The autoscaler's look at one service: what was counted and what else moves, and the decision that follows."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from lictor.planner.autoscale.traffic import Combined, Slice
 from lictor.planner.autoscale.words import minutes
 from lictor.planner.desired import Desired, read_text
 from lictor.planner.observation import Observation
+from lictor.planner.service_state import State
 from lictor.reconcile import history, observe, responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore
@@ -43,6 +45,13 @@ class Look(NamedTuple):
     count_index: int  # that of the count's key
 
 
+class Routing(NamedTuple):
+    """The nodes whose nginx serves a service, by service, and all nodes that answer."""
+
+    nodes: Mapping[str, list[str]]
+    alive: frozenset[str]
+
+
 def read_rules(spec: Spec | None) -> Rules | None:
     """Read `autoscale` of a spec; None: it has none."""
     return rules_of(spec) if spec else None
@@ -59,26 +68,40 @@ def read_desired(context: Context, name: str) -> Desired:
 
 def read_kept(context: Context, name: str) -> tuple[Kept, int]:
     """Read what is kept of a service, its times by this node's clock, and the index of its key."""
-    entry = context.client.get(keeping.KEY_PREFIX + name)
+    return parse_kept(context, context.client.get(keeping.KEY_PREFIX + name))
+
+
+def parse_kept(context: Context, entry: Entry | None) -> tuple[Kept, int]:
+    """Parse the key of what is kept, as `read_kept` gives it."""
     kept = keeping.decode(entry.value) if entry else Kept()
     kept = keeping.by_clock(kept, context.clocks.offset_s(kept.node), clock.read(context.settings.state_dir))
     return kept, entry.modify_index if entry else 0
 
 
-def read_windows(context: Context, name: str, now: float) -> Combined:
+def read_routing(context: Context, name: str = "") -> Routing:
+    """Read which nodes' nginx serves a service, or each of them."""
+    nodes: dict[str, list[str]] = {}
+    for key in context.client.keys(f"{announce.PREFIX}{name}/" if name else announce.PREFIX):
+        service, _, node = key.removeprefix(announce.PREFIX).partition("/")
+        nodes.setdefault(service, []).append(node)
+    return Routing(nodes, context.client.alive_nodes())
+
+
+def read_windows(context: Context, name: str, now: float, routing: Routing | None = None) -> Combined:
     """Read what the nodes have counted whose nginx serves the service.
 
     A node that is gone counts as long as its last slice is fresh: it has served its share until then.
     """
-    served, prefix = f"{announce.PREFIX}{name}/", f"{meter.PREFIX}{name}/"
-    routing = [key.removeprefix(served) for key in context.client.keys(served)]
-    if not routing:
+    found = routing or read_routing(context, name)
+    routing_nodes, prefix = found.nodes.get(name, []), f"{meter.PREFIX}{name}/"
+    if not routing_nodes:
         return Combined([], [], is_routed=False)
-    tree, alive = context.client.tree(prefix, {prefix + node for node in routing}.__contains__), (
-        context.client.alive_nodes())
-    windows = {node: _decode(context, node, tree[prefix + node].value) for node in routing if prefix + node in tree}
-    return traffic.combine({node: slices for node, slices in windows.items() if node in alive or any(
-        each.at + each.seconds > now - traffic.SILENT_S for each in slices)}, now, alive.intersection(routing))
+    tree = context.client.tree(prefix, {prefix + node for node in routing_nodes}.__contains__)
+    windows = {node: _decode(context, node, tree[prefix + node].value)
+               for node in routing_nodes if prefix + node in tree}
+    return traffic.combine({node: slices for node, slices in windows.items() if node in found.alive or any(
+        each.at + each.seconds > now - traffic.SILENT_S for each in slices)}, now,
+        found.alive.intersection(routing_nodes))
 
 
 def _decode(context: Context, node: str, text: bytes) -> list[Slice]:
@@ -100,17 +123,24 @@ def look(context: Context, name: str) -> Look:
     count = context.client.get(f"{context.settings.prefix}{name}/replicas")
     kept, kept_index = read_kept(context, name)
     observation = observe.one(context, name, {}).observation
+    _require_unchanged(observation.desired, count)
+    return decide_on(context, observation, count, kept, kept_index)
+
+
+def decide_on(context: Context, observation: Observation, count: Entry | None, kept: Kept, kept_index: int,
+              routing: Routing | None = None) -> Look:
+    """Decide on an observation, the key of its count, and what is kept; reads what the nodes have counted."""
     desired, rules = observation.desired, read_rules(observation.desired.spec)
     if rules is None:
-        raise errors.Refused(f"{name}: its spec has no autoscale, such as autoscale: {{p95: 250ms}}")
-    _require_unchanged(desired, count)
-    now, count_index = observation.now, count.modify_index if count else 0
+        raise errors.Refused(f"{desired.name}: its spec has no autoscale, such as autoscale: {{p95: 250ms}}")
+    name, now, count_index = desired.name, observation.now, count.modify_index if count else 0
+    release = live_release(observation.state, desired)
     is_own = bool(count and not kept_index and _is_wish(context, name, read_text(count.value)))
     kept = keeping.claim(kept, kept_index, count_index, now, is_known_as_own=is_own)
     kept = keeping.settle(kept, desired.replicas, quiet.count_serving(observation), quiet.last_passed_at(observation),
-                          now)
-    found, memory = read_windows(context, name, now), keeping.memory_of(kept)
-    seen = Seen(now, desired.replicas, _release(observation), found.slices, kept.settled_at or now,
+                          now, release=release, is_mixed=quiet.is_mixed(observation))
+    found, memory = read_windows(context, name, now, routing), keeping.memory_of(kept)
+    seen = Seen(now, desired.replicas, release, found.slices, kept.settled_at or now,
                 quiet=quiet.find_obstacle(observation, has_count=count is not None), silent=found.silent,
                 manual=_describe_manual(observation, kept), is_routed=found.is_routed)
     decision = decide(seen, rules, memory)
@@ -138,8 +168,9 @@ def _bring_within_bounds(decision: Decision, desired: Desired, text: str) -> Dec
         f"its own count {text[:9]} is outside of {bounds.min} to {bounds.max} now; wants {wish}"))
 
 
-def _release(observation: Observation) -> str:
-    return observation.state.release.live_release or observation.desired.release
+def live_release(state: State, desired: Desired) -> str:
+    """Name the release that serves: one that has failed is desired still."""
+    return state.release.live_release or desired.release
 
 
 def _require_unchanged(desired: Desired, count: Entry | None) -> None:
