@@ -172,6 +172,7 @@ def test_windows_are_recorded_until_it_is_interrupted(consul: Consul, tmp_path: 
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node(consul, tmp_path / "state", monkeypatch)
     node.run(2)
+    node.consul.put("lictor/state/books", json.dumps({"release": {"live_release": "one"}}))  # another one has failed
     recorder = tmp_path / "recorder"
     recorder.mkdir()
     path = tmp_path / "traffic.jsonl"
@@ -190,7 +191,7 @@ def test_windows_are_recorded_until_it_is_interrupted(consul: Consul, tmp_path: 
         process.kill()
         process.communicate()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert {(each["service"], each["replicas"]) for each in lines} == {("books", 2)}
+    assert {(each["service"], each["replicas"], each["release"]) for each in lines} == {("books", 2, "one")}
     assert len({each["slice"]["at"] for each in lines}) == len(lines) and lines[0]["slice"]["begun"] == 400
     done = recording("autoscale", "books", "--backtest", str(path), "--p95", "2s")
     assert done.stdout.startswith("books: with p95 2000 ms it would have taken 2 instances, 0 moves"), done.stderr

@@ -2,11 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +39,8 @@ REQUESTS = {
     "write lictor's": ("PUT", "/v1/kv/lictor/history/books/2", "{}"),
     "write other keys": ("PUT", "/v1/kv/other", "1"),
     "read instances": ("GET", "/v1/health/service/books", ""),
+    "tell what was counted": ("PUT", "/v1/kv/lictor/traffic/books/node-1", "{}"),
+    "remember loads": ("PUT", "/v1/kv/lictor/autoscale/books", "{}"),
     "close a breaker": ("PUT", "/v1/kv/lictor/state/books", "{}"),
     "give back the budget": ("PUT", "/v1/kv/lictor/budget", "[]"),
     "register": ("PUT", "/v1/agent/service/register", '{"Name": "books"}'),
@@ -49,11 +55,11 @@ ALLOWED = {
     "agent": {"read desired", "read instances", "register lictor"},
     "lictor": {"read desired", "write desired", "read lictor's", "close a breaker", "give back the budget",
                "read instances", "read agent"},
-    "lictor-autoscale": {"read desired", "write desired", "read lictor's", "write lictor's", "read instances",
-                         "read agent", "lock"},
+    "lictor-autoscale": {"read desired", "write desired", "read lictor's", "write lictor's", "tell what was counted",
+                         "remember loads", "read instances", "read agent", "lock"},
     "lictor-heal": set(),
-    "lictor-reconcile": {"read desired", "write desired", "read lictor's", "write lictor's", "close a breaker",
-                         "give back the budget", "read instances",
+    "lictor-reconcile": {"read desired", "write desired", "read lictor's", "write lictor's", "tell what was counted",
+                         "remember loads", "close a breaker", "give back the budget", "read instances",
                          "register", "register lictor", "put into maintenance", "read agent", "reload agent", "lock"},
     "lictor-route": {"read instances"},
     "lictor-scale": {"read desired", "read instances", "read agent", "reload agent"},
@@ -154,7 +160,7 @@ def guarded(docker: Docker, tmp_path: Path) -> Iterator[Node]:
         node.nginx.start(30)
         node.consul.start(env=node.environ)
         wait_for(lambda: node.consul.request("GET", "/v1/acl/policies"), "ACLs are up")
-        for name in ("agent", "lictor-registrar"):
+        for name in ("agent", "lictor", "lictor-autoscale", "lictor-heal", "lictor-registrar"):
             node.consul.request("PUT", "/v1/acl/policy", {"Name": name, "Rules": POLICIES[name].read_text()})
         default = {"acl": {"tokens": {"default": make_token(node, "agent")["SecretID"]}}}
         (Path(node.consul.config_dir) / "tokens.json").write_text(json.dumps(default))
@@ -214,3 +220,72 @@ def test_a_token_is_replaced_under_requests(guarded: Node, tmp_path: Path) -> No
         wait_for(lambda: check_status(node) == "passing", "all is as desired")
         assert "alive" in heartbeat.examine(state_dir) and not heartbeat.read_dead(state_dir)
     assert visitor.requests > 100 and not visitor.failures
+
+
+def test_counts_follow_response_times_by_the_policies_alone(guarded: Node, tmp_path: Path) -> None:
+    """The check has a token of its own policy, a person that of `lictor`, and the other handlers share one."""
+    node, person, own = guarded, tmp_path / "person", tmp_path / "own"
+    for path, policy in ((tmp_path / "token", "lictor-registrar"), (person, "lictor"), (own, "lictor-autoscale")):
+        path.write_text(make_token(node, policy)["SecretID"])
+    give_token_to_autoscaler(node, str(own))
+    node.consul.reload()
+    node.start_registrar()
+
+    def lictor(*words: str) -> str:
+        done = node.run("--token-file", str(person), *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    spec = tmp_path / "books-service.json"
+    spec.write_text(json.dumps({**BOOKS, "node": "node-1", "autoscale": {"p95": "1ms"}}))
+    lictor("apply", str(spec))
+    node.wait_served("books-service-1")
+    path = tmp_path / "traffic.jsonl"
+    with Visitor(node.nginx.port, "/api/v1/books") as visitor, recording(node, str(person), path):
+        wait_for(lambda: node.consul.get("services/books-service/replicas"), "a count is wished", 60)
+        wait_for(lambda: len(node.served()) > 1, "another instance serves", 60)
+        wait_for(lambda: path.exists() and path.read_text().endswith("\n"), "a slice is recorded", 60)
+    recorded = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(each["service"] == "books-service" and each["slice"]["begun"] for each in recorded)
+    assert visitor.requests > 100 and not visitor.failures
+    assert lictor("autoscale", "books-service").startswith("books-service: p95 ")
+    [wish] = [each for each in json.loads(lictor("why", "books-service", "--json"))["history"]
+              if each["kind"] == "autoscale"][:1]
+    assert (wish["from"], wish["outcome"]) == (1, "done")
+    for key in ("lictor/autoscale/books-service", "lictor/traffic/books-service/node-1"):
+        assert node.consul.get(key), key
+    assert "403" not in autoscaler(node)["Output"] and "denied" not in autoscaler(node)["Output"]
+
+    own.write_text(make_token(node, "lictor-heal")["SecretID"])  # which allows nothing
+    wait_for(lambda: (found := autoscaler(node))["Status"] == "warning" and "ermission denied" in found["Output"],
+             "the check says that it may not look")
+
+
+def give_token_to_autoscaler(node: Node, token_file: str) -> None:
+    """Have the agent start it each second, with another token than the other handlers have."""
+    path = Path(node.consul.config_dir) / agent_config.STATIC_FILE
+    settings = json.loads(path.read_text())
+    check = agent_config.checks(settings)[1]
+    check["args"][check["args"].index("--token-file") + 1] = token_file
+    check["interval"] = "1s"
+    path.write_text(agent_config.text(settings))
+
+
+@contextmanager
+def recording(node: Node, token_file: str, path: Path) -> Iterator[None]:
+    """Have traffic recorded, as a person would."""
+    words = ["--token-file", token_file, "autoscale", "books-service", "--record", str(path)]
+    process = subprocess.Popen([os.path.join(sys.prefix, "bin", "lictor"), *words], stderr=subprocess.PIPE,
+                               env={**os.environ, **node.environ})
+    try:
+        yield
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def autoscaler(node: Node) -> dict[str, Any]:
+    found = node.consul.request("GET", "/v1/agent/checks").get("lictor-autoscale")
+    return dict(found or {"Status": "", "Output": ""})

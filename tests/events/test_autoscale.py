@@ -14,12 +14,13 @@ import pytest
 from msgspec.structs import replace
 
 from lictor import errors
-from lictor.adapters.consul import lock
+from lictor.adapters.consul import lock, transactions
 from lictor.events import autoscale, autoscale_round, keys_watch, script
 from lictor.events.autoscale_round import Line
+from lictor.planner.autoscale.capacity import Capacity, Load
 from lictor.planner.autoscale.decide import Decision
 from lictor.reconcile import history
-from lictor.reconcile.autoscale import look
+from lictor.reconcile.autoscale import look, overview
 from lictor.routing.traffic import meter
 
 from lab.consul import Consul
@@ -293,19 +294,16 @@ def test_without_consul_it_is_unknown_and_no_alarm(node: Node, monkeypatch: pyte
     assert capsys.readouterr().out.startswith("unknown: ")
 
 
-def test_without_a_leader_each_service_is_unknown(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_leader_all_of_them_are_unknown(node: Node, monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
     def have_no_leader(*_: object) -> None:
         raise errors.Unavailable("500 No cluster leader")
 
     node.run(2)
+    autoscale.note_names(node.context.settings.state_dir, {"books": b'{"autoscale": {}}'})
     monkeypatch.setattr(type(node.context.client), "tree", have_no_leader)
-    assert act(node) == [Line("books", "warning", "unknown: 500 No cluster leader")]
-
-
-def test_a_round_that_takes_long_leaves_the_rest_to_the_next_one(node: Node) -> None:
-    node.run(2)
-    [line] = autoscale_round.run(node.context, ["books"], time.monotonic() - 1)
-    assert line.status == "warning" and line.text.startswith("not looked at: ") and node.count() is None
+    assert autoscale_round.answer(call_of(node)) == 1
+    assert capsys.readouterr().out == "unknown: 500 No cluster leader\n"
 
 
 def test_its_first_stage_needs_the_standard_library_only() -> None:
@@ -332,10 +330,92 @@ def test_for_a_scheduler_the_holder_of_the_lock_decides(node: Node, monkeypatch:
 
 
 def test_the_output_has_the_worst_first_and_fits_into_what_consul_keeps() -> None:
-    lines = [Line(f"s{number:03}", "passing", "p95 100 ms of 250 ms" + "." * 60) for number in range(200)]
+    lines = [Line(f"s{number:03}", "passing", f"p95 {number} ms of 250 ms" + "." * 60) for number in range(200)]
     worse = [Line("zoo", "critical", "Scaling does not help"), Line("y", "warning", "x")]
     text = autoscale_round.describe([*lines, *worse])
     assert text.splitlines()[:2] == ["zoo: Scaling does not help", "y: x"] and len(text.encode()) < 4000
     assert text.splitlines()[-1].startswith("and ") and text.endswith(" passing")
     assert autoscale_round.describe([]) == "no service has autoscale for which this node acts"
     assert len(autoscale_round.describe([Line("x", "warning", "\n\x1b" + "a" * 9999)])) <= 500
+
+
+def test_many_services_are_read_at_once_and_each_one_has_its_own_outcome(node: Node) -> None:
+    for number in range(12):
+        node.run(2, name=f"s{number}", route={"path": f"/s{number}"})
+        node.counts(f"s{number}", slow=0.5 if number in (3, 5, 7) else 0.0)
+    node.engine.broken.add("s5")  # where it is looked at again, before its wish
+    node.consul.put("services/s7/replicas", "2")
+    node.consul.put("lictor/autoscale/s9", b"\xff" * 1000)
+    node.consul.put("services/s11/spec", "{")
+    lines = {each.name: each for each in act(node, *(f"s{number}" for number in range(12)))}
+    assert node.count("s3") == "3" and lines["s3"].text.endswith("wants 3")
+    assert node.count("s5") is None and "s5 is broken" in lines["s5"].text and lines["s5"].status == "warning"
+    assert node.count("s7") == "2" and "a person wrote the count 2" in lines["s7"].text
+    assert lines["s9"].status == "passing" and "s11" not in lines  # it never had a sound spec: another check says so
+    for name in ("s0", "s8", "s10"):
+        assert node.kept(name).capacity.held.rate > 0 and node.kept(name).node == "node-1"
+
+
+def test_what_there_was_no_time_for_is_told_by_name_and_comes_first_then(node: Node) -> None:
+    names = [f"s{number:02}" for number in range(50)]
+    for number, name in enumerate(names):
+        node.run(1, name=name, route={"path": f"/{name}"})
+        node.counts(name, slow=0.0)
+        node.keeps(name, replace(node.kept(name), at=time.time() - number))
+    lines = autoscale_round.run(node.context, names, time.monotonic() - 1)
+    assert {each.status for each in lines} == {"warning"} and [each.name for each in lines] == [*reversed(names)]
+    text = autoscale_round.describe([*lines, Line("zoo", "critical", "max is 9"), Line("well", "passing", "p95 1 ms")])
+    assert text.splitlines()[0] == "zoo: max is 9" and text.splitlines()[-1] == "well: p95 1 ms"
+    assert text.splitlines()[1].startswith("s00, s01, s02, ") and " more: not looked at: " in text
+    node.keeps("s20", replace(node.kept("s20"), at=time.time() - 500))
+    assert overview.read(node.context, names).turns[0] == "s20"
+
+
+@pytest.mark.parametrize(("names", "shown"), [
+    (["a"], "a: x"), (["a", "b"], "a, b: x"),
+    ([f"service-{number:02}" for number in range(99)], "and 83 more: x"),
+])
+def test_services_of_which_the_same_is_said_share_a_line(names: list[str], shown: str) -> None:
+    [line] = autoscale_round.describe(Line(name, "warning", "x") for name in names).splitlines()
+    assert line.endswith(shown) and autoscale_round.is_answer(line)
+
+
+@pytest.mark.parametrize(("failure", "status", "says"), [
+    (errors.Conflict("x"), "passing", ". Not written: another write came first"),
+    (errors.Refused("403"), "warning", ". Not remembered: 403"),
+])
+def test_what_is_not_remembered_is_told(node: Node, monkeypatch: pytest.MonkeyPatch, failure: errors.LictorError,
+                                        status: str, says: str) -> None:
+    for name in ("rooms", "books"):
+        node.run(2, name=name, route={"path": f"/{name}"})
+        node.counts(name, slow=0.0)
+    commit = node.context.client.commit
+
+    def fail(operations: list[transactions.Operation]) -> None:
+        if any("books" in each["KV"]["Key"] for each in operations):
+            raise failure
+        commit(operations)
+
+    monkeypatch.setattr(node.context.client, "commit", fail)
+    lines = {each.name: each for each in act(node, "books", "rooms")}
+    assert lines["books"].status == status and lines["books"].text.endswith(says)
+    assert lines["rooms"].status == "passing" and "Not" not in lines["rooms"].text and node.kept("rooms").at
+
+
+def test_if_no_key_can_be_seen_it_is_unknown_and_not_well(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    autoscale.note_names(node.context.settings.state_dir, {"books": b'{"autoscale": {}}'})
+    assert autoscale_round.answer(call_of(node)) == 1
+    assert capsys.readouterr().out.startswith("unknown: no key below services/ can be seen, though services are known")
+
+
+@pytest.mark.parametrize("slow", [0.0, 0.5])
+def test_what_another_release_answered_teaches_nothing(node: Node, slow: float) -> None:
+    """A release may come and be over between two looks, so that none of them sees it."""
+    node.run(2)
+    node.counts(slow=slow)
+    before = replace(node.kept(), capacity=Capacity("another", Load(7.0, 7.0)))
+    node.keeps("books", before)
+    act(node)
+    known = node.kept().capacity
+    assert known.release not in ("", "another") and known == Capacity(known.release) and node.count() is None
+    assert node.kept().settled_at > before.settled_at

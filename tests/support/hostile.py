@@ -97,7 +97,7 @@ class FakeConsul(Client):
     def alive_nodes(self) -> frozenset[str]:
         return frozenset([NODE])
 
-    def everything(self, needed: Iterable[str]) -> Catalogue:
+    def everything(self, needed: Iterable[str], *, in_bulk: bool = True) -> Catalogue:
         found: dict[str, list[dict[str, Any]]] = {}
         for entry in self.entries:
             found.setdefault(entry["Service"]["Service"], []).append(entry)

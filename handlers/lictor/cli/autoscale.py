@@ -22,6 +22,7 @@ from lictor.planner.desired import Desired
 from lictor.reconcile import responsibility
 from lictor.reconcile.autoscale import look
 from lictor.reconcile.context import Context
+from lictor.reconcile.state_store import StateStore
 from lictor.spec.check import SHARES
 from lictor.spec.quantities import parse_duration
 
@@ -142,15 +143,16 @@ def _record(context: Context, name: str, path: str) -> None:
 def _lines(context: Context, name: str, after: float) -> list[tuple[str, float]]:
     try:
         desired = look.read_desired(context, name)
+        release = look.live_release(StateStore(context.client).read(name).state, desired)
         slices = look.read_windows(context, name, time.time()).slices
     except errors.Unavailable as error:  # the next try may get it
         click.echo(f"lictor: {one_line(str(error))}", err=True)
         return []
-    return [(_line(desired, each), each.at) for each in slices if each.at > after]
+    return [(_line(desired, release, each), each.at) for each in slices if each.at > after]
 
 
-def _line(desired: Desired, each: Slice) -> str:
-    line = backtest.Recorded(each, desired.replicas, desired.release)
+def _line(desired: Desired, release: str, each: Slice) -> str:
+    line = backtest.Recorded(each, desired.replicas, release)
     return json.dumps({"service": desired.name, **msgspec.to_builtins(line, str_keys=True)}) + "\n"
 
 

@@ -1,6 +1,6 @@
 """The observation of one service, or of all services in a handful of requests, with the plan that follows from it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lictor import errors, model
@@ -52,16 +52,16 @@ def settled(context: Context, name: str, idle_reads: Mapping[str, int]) -> Readi
     return reading
 
 
-def everything(context: Context, catalogue: Catalogue,
-               keys: Mapping[str, bytes]) -> tuple[dict[str, Reading], dict[str, str]]:
-    """Observe all services, given the catalogue and the keys; the second value says which cannot be.
+def everything(context: Context, catalogue: Catalogue, keys: Mapping[str, bytes],
+               only: Collection[str] | None = None) -> tuple[dict[str, Reading], dict[str, str]]:
+    """Observe all services, or `only` some, given the catalogue and the keys; the second value says which cannot be.
 
     A service without any key is among them as long as its state is there. Before an act, its service is observed
     again, under its lock. A value that no rule foresees, and an overlong answer, is the trouble of its own service.
     """
     grouped, _ = group_by_service(keys, context.settings.prefix)
     reader, readings, broken, specs = FleetReader(context), {}, {}, specs_of(grouped)
-    for name in names(grouped, reader.states):
+    for name in names(grouped, reader.states) if only is None else sorted(only):
         stored = reader.states.get(name, Stored())
         try:
             service = responsibility.read_desired(context, name, grouped.get(name, {}), stored.state, specs)

@@ -255,6 +255,11 @@ def test_windows_of_whole_slots_are_told_while_a_service_is_measured(settings: S
     wait_for(lambda: told().answers > 5, "a slot is over", 40)
     entry = client.get(key)
     assert entry and len(entry.value) <= windows.MOST_BYTES
+    now = time.time()
+    for _ in range(2):
+        meter.tell(client, settings, "node-1", now)
+        before, entry = entry, client.get(key)
+    assert entry and entry == before  # what is told already is not written again
     slices = json.loads(entry.value)["slices"]
     assert all(each["at"] % 10 == 0 and each["seconds"] == 10 for each in slices)
     assert [entry for entry in client.keys(meter.PREFIX) if entry != key] == []  # plain costs nothing

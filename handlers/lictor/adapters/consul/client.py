@@ -115,17 +115,18 @@ class Client:
         wait = f"{int(wait_s * 1000)}ms"
         return self._rows(f"/v1/health/service/{service}", _INSTANCE, ("index", str(index)), ("wait", wait))
 
-    def everything(self, needed: Iterable[str]) -> Catalogue:
+    def everything(self, needed: Iterable[str], *, in_bulk: bool = True) -> Catalogue:
         """List all instances by catalogue name, shaped as by `health`; Unavailable if the token may not read them.
 
-        If all of them are too long an answer, the `needed` names are asked for one by one: others can register as much
-        as they like, and a name of which that is too long keeps no other from being read.
+        If all of them are too long an answer, or not `in_bulk`, the `needed` names are asked for one by one: others can
+        register as much as they like, and a name of which that is too long keeps no other from being read.
         """
-        try:
-            return Catalogue(self._in_bulk(), {})
-        except errors.Overlong as error:
-            self.read_in_parts.add(f"instances of all services: {error}")
-            found = Catalogue({SERVERS: self.health(SERVERS)}, {})
+        if in_bulk:
+            try:
+                return Catalogue(self._in_bulk(), {})
+            except errors.Overlong as error:
+                self.read_in_parts.add(f"instances of all services: {error}")
+        found = Catalogue({SERVERS: self.health(SERVERS)}, {})
         for name in needed:
             try:
                 found.entries[name] = self.health(name)

@@ -1,18 +1,44 @@
 """The autoscaler's act: the wish becomes the desired count by compare-and-set, with its record before and after."""
 
 import time
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from lictor import errors
 from lictor.adapters import log
 from lictor.adapters.consul import transactions
+from lictor.adapters.consul.client import Client
 from lictor.adapters.consul.lock import Writer
 from lictor.planner.autoscale import kept as keeping
 from lictor.planner.autoscale import record
 from lictor.reconcile import history
 from lictor.reconcile.autoscale.look import KIND, Look
 from lictor.reconcile.context import Context
+from lictor.routing import announce
+
+CAME_BETWEEN = ". Not written: another write came first"
+
+
+def remember(context: Context, looks: Iterable[Look]) -> dict[str, errors.LictorError]:
+    """Write what is remembered of services without a wish, many keys at once; returns the failures by service."""
+    found = {f"{keeping.KEY_PREFIX}{each.name}": each for each in looks}
+    failures = dict[str, errors.LictorError]()
+    for batch in announce.batches({key: keeping.encode(each.kept) for key, each in found.items()}):
+        failures |= _remember(context.client, batch, {key: each.kept_index for key, each in found.items()})
+    return failures
+
+
+def _remember(client: Client, batch: Sequence[tuple[str, bytes]],
+              indexes: Mapping[str, int]) -> dict[str, errors.LictorError]:
+    """Write a batch; if one of its keys cannot be written, the others are written by themselves."""
+    try:
+        client.commit([transactions.cas(key, value, indexes[key]) for key, value in batch])
+    except errors.LictorError as error:
+        if len(batch) > 1 and isinstance(error, errors.Refused | errors.Conflict):
+            return {name: failure for each in batch for name, failure in _remember(client, [each], indexes).items()}
+        return {key.removeprefix(keeping.KEY_PREFIX): error for key, _ in batch}
+    return {}
 
 
 def carry_out(context: Context, writer: Writer, look: Look) -> str:
@@ -25,7 +51,7 @@ def carry_out(context: Context, writer: Writer, look: Look) -> str:
             writer.put(key, keeping.encode(look.kept), look.kept_index)
     except errors.Conflict as error:  # a person or another node was first: the next round decides upon that
         log.event(KIND, service=look.name, outcome="again", reason=error)
-        return ". Not written: another write came first"
+        return CAME_BETWEEN
     return ""
 
 

@@ -74,7 +74,7 @@ def _measured(state_dir: str) -> Iterator[str]:
 
 
 def _advance(nginx: Nginx, state_dir: str, measured: Iterable[str], now: float) -> dict[str, bytes]:
-    """Keep what was counted since; returns the values of the keys, by service."""
+    """Keep what was counted since; returns the values of the keys that change, by service."""
     found = count(nginx, state_dir, now)
     if not found:
         return {}
@@ -82,7 +82,10 @@ def _advance(nginx: Nginx, state_dir: str, measured: Iterable[str], now: float) 
     values = {}
     for name in sorted(measured):
         try:
-            kept = windows.advance(_read_kept(state_dir, name), by_name.get(name, {}), since, until)
+            before = _read_kept(state_dir, name)
+            kept = windows.advance(before, by_name.get(name, {}), since, until)
+            if kept == before:  # told by another sweep or round in this slot
+                continue
             files.write_atomic(_kept_path(state_dir, name), msgspec.json.encode(kept).decode(), mode=0o600,
                                durable=False)
             values[name] = windows.encode(kept.slices)
