@@ -123,7 +123,7 @@ def test_watches_and_the_timer_work_with_the_agents_token(tokens: tuple[Consul, 
     argv = ["/bin/sh", "-c", f'cat > "{tmp_path}/$0.tmp" && mv "{tmp_path}/$0.tmp" "{tmp_path}/$0"']
     settings = agent_config.static(Settings(), [], lambda name: [*argv, name])
     for check in agent_config.checks(settings):
-        check["interval"] = "1s"
+        check["interval"] = "3s"
     (Path(consul.config_dir) / agent_config.STATIC_FILE).write_text(agent_config.text(settings))
     default = {"acl": {"tokens": {"default": secrets["agent"]}}}
     (Path(consul.config_dir) / "tokens.json").write_text(json.dumps(default))
@@ -242,8 +242,8 @@ def test_counts_follow_response_times_by_the_policies_alone(guarded: Node, tmp_p
     node.wait_served("books-service-1")
     path = tmp_path / "traffic.jsonl"
     with Visitor(node.nginx.port, "/api/v1/books") as visitor, recording(node, str(person), path):
-        wait_for(lambda: node.consul.get("services/books-service/replicas"), "a count is wished", 60)
-        wait_for(lambda: len(node.served()) > 1, "another instance serves", 60)
+        wait_for(lambda: has_wish(node), "a count is wished", 120)
+        wait_for(lambda: len(node.served()) > 1, "another instance serves", 120)
         wait_for(lambda: path.exists() and path.read_text().endswith("\n"), "a slice is recorded", 60)
     recorded = [json.loads(line) for line in path.read_text().splitlines()]
     assert all(each["service"] == "books-service" and each["slice"]["begun"] for each in recorded)
@@ -262,12 +262,12 @@ def test_counts_follow_response_times_by_the_policies_alone(guarded: Node, tmp_p
 
 
 def give_token_to_autoscaler(node: Node, token_file: str) -> None:
-    """Have the agent start it each second, with another token than the other handlers have."""
+    """Have the agent start it every 3 s, with another token than the other handlers have."""
     path = Path(node.consul.config_dir) / agent_config.STATIC_FILE
     settings = json.loads(path.read_text())
     check = agent_config.checks(settings)[1]
     check["args"][check["args"].index("--token-file") + 1] = token_file
-    check["interval"] = "1s"
+    check["interval"] = "3s"
     path.write_text(agent_config.text(settings))
 
 
@@ -284,6 +284,12 @@ def recording(node: Node, token_file: str, path: Path) -> Iterator[None]:
     finally:
         process.kill()
         process.communicate()
+
+
+def has_wish(node: Node) -> bool:
+    found = node.consul.get("services/books-service/replicas")
+    assert found, autoscaler(node)["Output"]
+    return True
 
 
 def autoscaler(node: Node) -> dict[str, Any]:
