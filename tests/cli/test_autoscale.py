@@ -51,7 +51,7 @@ def test_it_tells_what_it_knows_and_would_do(node: Node) -> None:
 
     decide(node)
     lines = lictor("autoscale", "books").stdout.splitlines()
-    assert lines[3].startswith("  broke: at 20.0 requests/s") and "node-1 decided last, 0 s ago" in lines[4]
+    assert lines[3].startswith("  broke: at 20.0 requests/s") and "node-1 decided last, " in lines[4]
     assert lines[5] == "  wishes: 1 on record" and "autoscale: p95 " in lines[6] and "wants 3 -> done in" in lines[6]
 
 
