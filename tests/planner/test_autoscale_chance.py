@@ -7,8 +7,9 @@ import random
 import pytest
 
 from lictor.planner.autoscale import chance, traffic
+from lictor.planner.autoscale.capacity import Capacity
 from lictor.planner.autoscale.chance import Sample
-from lictor.planner.autoscale.decide import Memory, Rules, Seen, decide
+from lictor.planner.autoscale.decide import Memory, Rules, Seen, Step, decide
 from lictor.planner.autoscale.traffic import Slice
 
 from support.traffic_table import NOW, RULES, decided, known, slices
@@ -109,14 +110,25 @@ def test_while_the_percentile_is_above_the_target_nothing_is_proven() -> None:
 
 
 @pytest.mark.parametrize(("found", "settled_s", "says"), [
-    (slices(slow=0.5, seconds=50, until=NOW - 10) + slices(seconds=10), 10, "since as many instances serve, it is"),
+    (slices(slow=0.5, seconds=50, until=NOW - 10) + slices(seconds=10), 10, "since 2 instances serve, it is within"),
     (slices(slow=0.5, seconds=40, until=NOW - 20) + slices(seconds=20), 1000, "the newest answers are within"),
-    (slices(slow=0.5, rate=1.0), 15, "have given too few answers yet"),
+    (slices(slow=0.5, rate=1.0), 15, "since 2 instances serve, too few answers came"),
+    (slices(slow=0.5, seconds=40, until=NOW - 20) + slices(rate=0.0, seconds=20), 1000, "far fewer requests come"),
 ])
 def test_a_window_that_is_above_the_target_and_no_breach_is_explained(found: list[Slice], settled_s: float,
                                                                       says: str) -> None:
     made = decided(found, settled_at=NOW - settled_s)
     assert (made.wish, made.status) == (None, "warning") and says in made.reason
+
+
+def test_two_steps_are_two_although_the_load_went_and_came_between_them() -> None:
+    """Seen on a real node: the second step's window held a pause, so that the load after it seemed to have grown."""
+    before, after = slices(slow=0.2, rate=9.5, seconds=20), slices(slow=0.2, rate=1.3, seconds=50)
+    steps = [Step(NOW - 200, 1, 2, 2.0, 9.5, sample=chance.sample(traffic.add(before), 0.25)),
+             Step(NOW - 60, 2, 3, 2.0, 1.4, sample=chance.sample(traffic.add(after), 0.25))]
+    made = decided(slices(slow=0.2, rate=7.5, seconds=30), known(Capacity("1"), steps=steps), replicas=3,
+                   settled_at=NOW - 40)
+    assert (made.wish, made.status) == (None, "critical") and "Scaling does not help" in made.reason
 
 
 @pytest.mark.parametrize(("left", "wish", "status"), [

@@ -64,7 +64,7 @@ def decide(seen: Seen, rules: Rules, memory: Memory) -> Decision:
         return Decision(None, status, f"{text}. No move: {_too_little(view)}.", memory)
     decision = _answer_load(seen, rules, memory, view, text)._replace(status=status)
     if is_above and decision.wish is None:
-        return decision._replace(reason=f"{text}. No move: {words.describe_no_breach(view, rules)}.")
+        return decision._replace(reason=f"{text}. No move: {words.describe_no_breach(view, seen, rules)}.")
     return decision
 
 
@@ -90,8 +90,9 @@ def _unknown(seen: Seen, view: Windows) -> str:
     if not seen.is_routed:
         return "no data: no nginx serves it. The count stays."
     if view.is_stale:
-        return (f"no data: {named or 'no node'} has told {'no ' if named else ''}counts of its nginx for "
-                f"{windows.STALE_S:.0f} s. The count stays.")
+        since = f"for {windows.STALE_S:.0f} s" if seen.slices else "yet"
+        return f"no data: {f'{named} has told no' if named else 'no node has told'} counts of its nginx {since}. " \
+               "The count stays."
     return f"In doubt: the nginx of {named} counts no requests. No move: its share of the load is unknown." if (
         named) else ""
 

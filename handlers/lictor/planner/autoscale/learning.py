@@ -67,16 +67,17 @@ def _have_helped(seen: Seen, rules: Rules, steps: Sequence[Step], part: Slice) -
     """Decide whether steps up have made the answers faster by a tenth, or brought half of the answers that so many
     more instances may bring."""
     after = chance.sample(part, rules.target_s)
-    return SHORT_S <= seen.now - seen.settled_at <= _JUDGED_S and any(
-        chance.are_faster(after, step.sample) or chance.is_more(
-            after.answers, after.seconds, step.sample.answers, step.sample.seconds,
-            1 + (seen.replicas / max(step.before, 1) - 1) / 2) for step in steps)
+    if not steps or not SHORT_S <= seen.now - seen.settled_at <= _JUDGED_S:
+        return False
+    return any(chance.are_faster(after, step.sample) for step in steps) or all(
+        chance.is_more(after.answers, after.seconds, step.sample.answers, step.sample.seconds,
+                       1 + (seen.replicas / max(step.before, 1) - 1) / 2) for step in steps)
 
 
 def _has_grown(steps: Sequence[Step], part: Slice) -> bool:
-    """Decide whether far more requests come than at the last step up."""
-    before = steps[-1].sample if steps else chance.Sample()
-    return chance.is_more(part.begun, part.seconds, before.begun, before.seconds, _GROWN)
+    """Decide whether far more requests come than at each of the steps up."""
+    return bool(steps) and all(chance.is_more(part.begun, part.seconds, step.sample.begun, step.sample.seconds, _GROWN)
+                               for step in steps)
 
 
 def _learn_held(seen: Seen, rules: Rules, memory: Memory, part: Slice) -> Memory:

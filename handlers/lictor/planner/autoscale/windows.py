@@ -12,6 +12,7 @@ SHRINKS = 0.9  # a backlog that is less after 10 s is worked off,
 SHRINKS_FAST = 0.75  # or will soon be gone
 SHORT_S = 20.0
 STALE_S = 30.0
+_OVER = 0.5  # of the requests
 
 
 class Windows(NamedTuple):
@@ -31,6 +32,11 @@ class Windows(NamedTuple):
     error_share: float  # the highest of the whole window and its newest 20 s
     late_waiting: int  # if too few were answered: how many requests wait for longer than the target. 0: no matter
     is_stale: bool  # nothing was counted lately
+
+    @property
+    def is_over(self) -> bool:
+        """Whether far fewer requests come than in the whole window."""
+        return self.rate < self.whole.rate * _OVER
 
     @property
     def load(self) -> Load:
@@ -68,12 +74,15 @@ def _backlog(last: Sequence[Slice]) -> float:
 
 
 def _breach(seen: Seen, rules: Rules, end: float) -> Slice | None:
-    """Find the shortest window that breaks the target. A longer one does not if its newest part is well again."""
-    is_well = False
+    """Find the shortest window that breaks the target. A longer one does not if its newest part is well again, or if
+    far fewer requests come than it had: more instances would come too late."""
+    is_well, newest_rate = False, traffic.add(_since(seen, end - SHORT_S)).rate
     for seconds in (SHORT_S / 2, SHORT_S, rules.window_s):
         part = traffic.add(_since(seen, max(seen.settled_at, end - seconds)))
         slow = traffic.count_slower(part.times, rules.target_s)
         if part.answers < traffic.FEWEST:
+            continue
+        if part.rate * _OVER > newest_rate:
             continue
         if not is_well and chance.are_too_many(slow, part.answers, rules.share):
             return part

@@ -20,12 +20,14 @@ def describe(view: Windows, seen: Seen, rules: Rules) -> str:
             f"{instances(seen.replicas)}, {view.whole.in_progress:.1f} in progress{failed}")
 
 
-def describe_no_breach(view: Windows, rules: Rules) -> str:
+def describe_no_breach(view: Windows, seen: Seen, rules: Rules) -> str:
     """Say why the percentile of the whole window is above the target, and nothing is done about it."""
     if view.settled.answers < traffic.FEWEST:
-        return "as many instances have given too few answers yet"
+        return f"since {instances(seen.replicas)} serve{'s' * (seen.replicas == 1)}, too few answers came"
     if view.settled_took_s is not None and view.settled_took_s <= rules.target_s:
-        return "since as many instances serve, it is within the target"
+        return f"since {instances(seen.replicas)} serve{'s' * (seen.replicas == 1)}, it is within the target"
+    if view.is_over:
+        return "far fewer requests come than before"
     newest_s = traffic.percentile(view.short.times, rules.share)
     if newest_s is not None and newest_s <= rules.target_s:
         return "the newest answers are within the target"
