@@ -25,7 +25,11 @@ class Ours:
 
 
 class Hpa:
-    """Kubernetes' HorizontalPodAutoscaler v2 with its defaults, on the percentile of the last minute."""
+    """Kubernetes' HorizontalPodAutoscaler v2 with its defaults, on the percentile of the last minute.
+
+    As its controller does: what the formula gives is kept for 300 s, going down takes the highest of that, and then the
+    speed is bounded: twice as many, or four more, within 15 s.
+    """
 
     def __init__(self, shape: Shape) -> None:
         self.shape, self.wishes, self.counts = shape, list[tuple[float, int]](), list[tuple[float, int]]()
@@ -38,10 +42,11 @@ class Hpa:
             return count
         ratio = took_s / self.shape.target_s
         wish = count if abs(ratio - 1) <= 0.1 else max(1, math.ceil(count * ratio))
-        before = min(each for _, each in self.counts)
-        wish = min(wish, max(2 * before, before + 4))
         self.wishes = [each for each in self.wishes if now - each[0] <= 300] + [(now, wish)]
-        return wish if wish > count else min(count, max(each for _, each in self.wishes))
+        if wish < count:
+            return min(count, max(each for _, each in self.wishes))
+        before = min(each for _, each in self.counts)
+        return max(count, min(wish, max(2 * before, before + 4)))
 
 
 class Thresholds:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from lictor import errors
 from lictor.adapters.consul import lock, transactions
 from lictor.events import autoscale, autoscale_round, keys_watch, script
-from lictor.events.autoscale_round import Line
+from lictor.events.autoscale_round import Line, rest_s
 from lictor.planner.autoscale.capacity import Capacity, Load
 from lictor.planner.autoscale.decide import Decision
 from lictor.reconcile import history
@@ -30,7 +30,22 @@ from support.paths import HANDLERS
 
 @pytest.fixture
 def node(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    monkeypatch.setattr(autoscale_round, "rest_s", lambda *_: 0.0)
     return Node(consul, tmp_path / "state", monkeypatch)
+
+
+@pytest.mark.parametrize(("now", "after_s", "expected"), [
+    (1000.0, 0.0, 0.0),  # the slot has ended: its counts are there
+    (1000.0, 0.1, 0.1),  # nginx still counts in it, as its clock of milliseconds may be behind
+    (1000.2, 1.0, 0.8),  # the other nodes are telling theirs
+    (1001.5, 1.6, 0.1),  # the log is behind
+    (1003.0, 0.1, 0.0),  # late: at once
+    (1007.5, 0.1, 0.0),  # the end is not near
+    (1007.7, 0.1, 2.4),
+    (1009.9, 0.1, 0.2),
+])
+def test_a_round_waits_for_the_end_of_a_slot_that_is_near(now: float, after_s: float, expected: float) -> None:
+    assert rest_s(now, after_s) == pytest.approx(expected)
 
 
 def act(node: Node, *names: str) -> list[Line]:

@@ -27,6 +27,9 @@ BEHIND = [replace(each, begun=10 * each.begun) for each in slices(slow=0.2)]  # 
     (slices(slow=0.2, rate=250.0), 5, known(Capacity("1", Load(40.0, 30.0))), 8),  # load / (0.8 * known-good)
     (slices(slow=0.2, rate=200.0), 4, known(Capacity("1", Load(20.0, 30.0))), 6),  # they answer more than known-good
     (BEHIND, 2, known(), 4),  # at most 100 % a minute
+    (BEHIND, 1, known(), 3),  # or two more
+    (BEHIND, 2, known(counts=[(NOW - 50, 1)]), 3),
+    (BEHIND, 3, known(counts=[(NOW - 50, 1)]), None),
     (BEHIND, 4, known(counts=[(NOW - 50, 3)]), 6),
     (BEHIND, 6, known(counts=[(NOW - 50, 3)]), None),
     (BEHIND, 6, known(counts=[(NOW - 70, 3)]), 10),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.autoscale.__main__ import Totals, total, worse
+from lab.autoscale.__main__ import Totals, better, mean, total
 from lab.autoscale.planners import Hpa, Ours
 from lab.autoscale.shapes import SHAPES
 from lab.autoscale.simulator import Outcome, Shape, run
@@ -38,6 +38,18 @@ def test_the_same_seed_gives_the_same_outcome() -> None:
     assert run(given, Hpa(given)) == run(given, Hpa(given))
 
 
-def test_a_total_in_which_another_one_is_better_is_told() -> None:
-    found = total([[Outcome(1, 10.0, 5, []), Outcome(2, 9.0, 5, [])]] * 2)
-    assert found == [Totals(2, 20.0, 10), Totals(4, 18.0, 10)] and worse(found) == ["instance min"]
+def test_the_outcomes_of_each_planner_are_added() -> None:
+    found = [[Outcome(1, 10.0, 5, []), Outcome(2, 9.0, 5, [])]] * 2
+    assert total(found) == [Totals(2, 20.0, 10), Totals(4, 18.0, 10)]
+    assert mean(found, 2) == [Totals(1, 10.0, 5), Totals(2, 9.0, 5)]
+
+
+@pytest.mark.parametrize(("others", "expected"), [
+    ([Totals(2, 20, 10), Totals(3, 30, 20)], []),  # equal, and worse
+    ([Totals(4, 18, 10), Totals(3, 30, 20)], [("HPA", "instance min", False)]),
+    ([Totals(4, 21, 10), Totals(3, 18, 20)], [("thresholds", "instance min", True)]),  # cheaper, as it is late
+    ([Totals(1, 21, 9), Totals(3, 20, 20)], [("HPA", "moves", False), ("HPA", "late s", False)]),
+])
+def test_a_total_in_which_another_one_is_better_is_told(others: list[Totals],
+                                                        expected: list[tuple[str, str, bool]]) -> None:
+    assert better([Totals(2, 20, 10), *others]) == expected

@@ -36,7 +36,7 @@ def static(settings: Settings, options: list[str], argv_of: ArgvOf, secret: str 
     """
     scaling = {"id": AUTOSCALE_CHECK_ID, "name": "response times are within their targets",
                "args": [*argv_of("lictor-autoscale"), "--state-dir", settings.state_dir, *options],
-               "interval": "10s", "timeout": "10s", "status": "warning"}
+               "interval": "8s", "timeout": "15s", "status": "warning"}  # 10 s with its wait for the end of a slot
     check = {"id": CHECK_ID, "name": "services are as desired", "args": [*argv_of("lictor-reconcile"), *options],
              "interval": "15s", "timeout": "10s", "status": "warning"}
     return {

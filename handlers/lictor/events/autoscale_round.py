@@ -24,12 +24,16 @@ from lictor.reconcile.autoscale.look import Look
 from lictor.reconcile.autoscale.overview import Overview
 from lictor.reconcile.context import Context
 from lictor.routing.traffic import meter
+from lictor.routing.traffic.counts import SLOT_S
 from lictor.spec.keys import services_of
 
 STATUSES = ("passing", "warning", "critical")  # by exit code
 _SERVICES_AT_ONCE = 4
 _TIMEOUT_S = 2.0  # of each answer of Consul
-_ROUND_S = 5.0  # Consul ends the check after 10 s
+_ROUND_S = 6.0  # Consul ends the check after 15 s
+_NEAR_S = 2.5  # so long a round waits for the end of a slot, and so for the newest counts
+_OVER_S = 0.1  # after it, nginx counts no more in the slot
+_TOLD_S = 1.0  # after it, the other nodes have told theirs too
 UNKNOWN = "unknown"  # the line of a round that could not begin
 HERE = "nginx here"  # the line of this node's own trouble; no service has a blank in its name
 _LATELY_S = 5.0  # a decision of another node is so young that this one need not decide too
@@ -59,6 +63,7 @@ def answer(call: script.Call) -> int:
 
     Consul shows stderr too, so that lines of the log go to its file only.
     """
+    time.sleep(rest_s(time.time(), _OVER_S + meter.behind_s(call.settings)))
     with contextlib.redirect_stderr(io.StringIO()):
         text, status = _answer(call, time.monotonic() + _ROUND_S)
     print(text)
@@ -70,7 +75,9 @@ def _answer(call: script.Call, until_s: float) -> tuple[str, int]:
     try:
         client = Client.connect(token_file=call.token_file, timeout_s=_TIMEOUT_S)
         context = Context(call.settings, client, client.agent().name)
-        lines = [*_tell_traffic(context), *run(context, _read_names(context) if names is None else names, until_s)]
+        troubles = [*_tell_traffic(context)]
+        time.sleep(rest_s(time.time(), _TOLD_S))
+        lines = [*troubles, *run(context, _read_names(context) if names is None else names, until_s)]
     except errors.LictorError as error:
         return f"{UNKNOWN}: {one_line(str(error))}", STATUSES.index("warning")
     return describe(lines), max((STATUSES.index(each.status) for each in lines), default=0)
@@ -85,6 +92,16 @@ def run(context: Context, names: Collection[str], until_s: float) -> list[Line]:
     unwritten = wish.remember(context, [turn.look for turn in turns if turn.look])
     return [*(Line(name, "warning", why) for name, why in found.broken.items()),
             *(_with_failure(turn.line, unwritten) for turn in turns)]
+
+
+def rest_s(now: float, after_s: float) -> float:
+    """Give the time until so long after the end of a slot; 0.0 if that is not near.
+
+    A round that ends just before a slot does would know of a step up ten seconds later. The agent begins the next
+    round some seconds after the end of this one, so that once in step with the slots it stays so.
+    """
+    left_s = (after_s - now) % SLOT_S
+    return left_s if left_s <= _NEAR_S else 0.0
 
 
 def describe(lines: Iterable[Line]) -> str:

@@ -26,6 +26,7 @@ MOST_ERRORS = 0.1
 _NEAR = 0.9  # of the load that broke the target
 _SETTLED_S = 30.0
 _ANSWERS_MORE = 1.1  # than come
+_ALWAYS_MORE = 2  # instances within a minute, though that be more than twice as many
 _WORKED_OFF_S = 30.0  # so soon a backlog is to be gone
 
 
@@ -110,7 +111,7 @@ def _answer_breach(seen: Seen, rules: Rules, memory: Memory, view: Windows, brea
         return Decision(None, "critical", f"{text}. No move: max is {rules.most}.", memory)
     wish = _at_most(_count_for_breach(seen, memory, view, breach), seen, rules, memory)
     if wish <= seen.replicas:
-        return Decision(None, "warning", f"{text}. No move: the count has doubled within a minute.", memory)
+        return Decision(None, "warning", f"{text}. No move: more may not be added within a minute.", memory)
     load = learning.broken_load(seen, memory, view, breach)
     step = Step(seen.now, seen.replicas, wish, took_s, breach.answers / breach.seconds, load,
                 capacity.explains(memory.capacity, load), chance.sample(breach, rules.target_s))
@@ -141,8 +142,10 @@ def _is_draining(memory: Memory, view: Windows, breach: Slice, replicas: int) ->
 
 
 def _at_most(wish: int, seen: Seen, rules: Rules, memory: Memory) -> int:
-    """Keep a wish within max, and within twice the count of a minute ago."""
-    return min(wish, max(2 * max(1, min(count for _, count in memory.counts)), seen.replicas), rules.most)
+    """Keep a wish within max, and within twice the count of a minute ago. One instance may become three: a load that
+    needs three would leave two with a backlog that grows for all of that minute."""
+    before = max(1, min(count for _, count in memory.counts))
+    return min(wish, max(2 * before, before + _ALWAYS_MORE, seen.replicas), rules.most)
 
 
 def _answer_load(seen: Seen, rules: Rules, memory: Memory, view: Windows, text: str) -> Decision:

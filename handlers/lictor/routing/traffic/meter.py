@@ -66,6 +66,11 @@ def count(nginx: Nginx, state_dir: str, now: float) -> tuple[float, Counts, floa
     return (*logged, now - access_log.BEHIND_S) if logged else None
 
 
+def behind_s(settings: Settings) -> float:
+    """Give the time after which nginx has told a request that ended: its log is written some time later."""
+    return access_log.BEHIND_S if settings.nginx and os.path.exists(access_log.path(settings.nginx.conf_dir)) else 0.0
+
+
 def _measured(state_dir: str) -> Iterator[str]:
     for name in route_store.names(state_dir):
         route = route_store.route(state_dir, name)
