@@ -10,7 +10,7 @@ With --real it is a load test of lictor's alone, on the real Consul, nginx and D
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from typing import NamedTuple
@@ -84,16 +84,21 @@ def main(argv: list[str] | None = None) -> int:
     cases = list(product(seeds, names))
     with ProcessPoolExecutor(given.processes) as pool:
         outcomes = dict(zip(cases, pool.map(measure, cases), strict=True))
-    print(_line("", list(PLANNERS)) + "\n" + _line("", ["moves  inst. min   late s"] * len(PLANNERS)))
-    for name in names:
-        print(_line(name, list(map(_cells, mean([outcomes[seed, name] for seed in seeds], len(seeds))))))
-    for seed in seeds:
-        print(_line(f"all, seed {seed}", list(map(_cells, total([outcomes[seed, name] for name in names])))))
     totals = mean(list(outcomes.values()), len(seeds))
-    print(_line("all", list(map(_cells, totals))))
     lost = better(totals)
-    print("\n".join(_describe(totals, *each) for each in lost) or "lictor is best or equal in each total")
+    print("\n".join([*_tabulate(names, seeds, outcomes), _line("all", totals),
+                     *([_describe(totals, *each) for each in lost] or ["lictor is best or equal in each total"])]))
     return 0 if all(is_late for _, _, is_late in lost) else 1
+
+
+def _tabulate(names: Sequence[str], seeds: Sequence[int],
+              outcomes: Mapping[tuple[int, str], Sequence[Outcome]]) -> Iterator[str]:
+    yield f"{'':32}" + "".join(f"{name:>28}" for name in PLANNERS)
+    yield f"{'':32}" + f"{'moves  inst. min   late s':>28}" * len(PLANNERS)
+    for name in names:
+        yield _line(name, mean([outcomes[seed, name] for seed in seeds], len(seeds)))
+    for seed in seeds:
+        yield _line(f"all, seed {seed}", total([outcomes[seed, name] for name in names]))
 
 
 def _arguments(words: list[str]) -> argparse.Namespace:
@@ -116,12 +121,8 @@ def _describe(totals: Sequence[Totals], name: str, measure: str, is_late: bool) 
     return f"{text}. It is late for {other[_LATE]:.0f} s, and not {ours[_LATE]:.0f} s" if is_late else text
 
 
-def _line(name: str, cells: list[str]) -> str:
-    return f"{name:32}" + "".join(f"{cell:>28}" for cell in cells)
-
-
-def _cells(of: Totals) -> str:
-    return f"{of.moves:5.0f} {of.instance_min:10.0f} {of.late_s:8.0f}"
+def _line(name: str, totals: Sequence[Totals]) -> str:
+    return f"{name:32}" + "".join(f"{each.moves:10.0f} {each.instance_min:8.0f} {each.late_s:8.0f}" for each in totals)
 
 
 if __name__ == "__main__":

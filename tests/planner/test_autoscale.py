@@ -156,6 +156,22 @@ def test_a_short_disturbance_at_a_load_that_is_known_to_be_good_teaches_nothing(
     assert later.capacity == bears and later.steps == []
 
 
+@pytest.mark.parametrize(("rates", "broke"), [
+    ((80.0,), 0.0),  # it rose within the slot, to nobody knows what
+    ((80.0, 160.0), 0.0),  # so it did
+    ((80.0, 160.0, 160.0), 80.0),
+    ((160.0, 160.0), 80.0),
+    ((44.0,), 22.0),  # a wave, or chance
+])
+def test_a_slot_in_which_the_load_rose_does_not_tell_what_broke_the_target(rates: tuple[float, ...],
+                                                                           broke: float) -> None:
+    found = slices(seconds=300 - 10 * len(rates), until=NOW - 10 * len(rates))
+    for number, rate in enumerate(rates):
+        found += slices(rate=rate, slow=0.5, seconds=10, until=NOW - 10 * (len(rates) - 1 - number))
+    given = decided(found, known(Capacity("1", Load(15.0, 9.0))))
+    assert given.wish and given.memory.capacity.broke.rate == broke
+
+
 def test_an_instance_that_bears_less_than_before_is_learned_if_another_one_mends_it() -> None:
     step = Step(NOW - 60, 2, 3, 1.0, 40.0, Load(20.0, 9.0), is_explained=False, sample=BROKEN)
     learned = decided(slices(), known(Capacity("1", Load(40.0, 9.0)), steps=[step]), replicas=3,

@@ -55,7 +55,8 @@ def is_useless(seen: Seen, memory: Memory) -> bool:
 
 def _learn_breach(seen: Seen, rules: Rules, memory: Memory, view: Windows, breach: Slice) -> Memory:
     load, known = broken_load(seen, memory, view, breach), memory.capacity
-    if capacity.explains(known, load) and not 0 < view.backlog < SHRINKS:  # else the instances bear the load of now
+    bears_it = 0 < view.backlog < SHRINKS
+    if capacity.explains(known, load) and not bears_it and not view.is_rising:  # else it broke at what is still to come
         known = capacity.learn_broke(known, load, seen.now)
     is_over = _have_helped(seen, rules, memory.steps, breach) or _has_grown(memory.steps, view.whole)
     memory = replace(memory, capacity=known, steps=[] if is_over else memory.steps, unproven_at=seen.now)

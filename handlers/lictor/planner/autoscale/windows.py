@@ -10,6 +10,7 @@ from lictor.planner.autoscale.traffic import Slice
 
 SHRINKS = 0.9  # a backlog that is less after 10 s is worked off,
 SHRINKS_FAST = 0.75  # or will soon be gone
+_RISES = 1.25  # times as many requests
 SHORT_S = 20.0
 STALE_S = 30.0
 _OVER = 0.5  # of the requests
@@ -32,6 +33,7 @@ class Windows(NamedTuple):
     error_share: float  # the highest of the whole window and its newest 20 s
     late_waiting: int  # if too few were answered: how many requests wait for longer than the target. 0: no matter
     is_stale: bool  # nothing was counted lately
+    is_rising: bool  # far more came in the newest slot than in the one before: a part of it may have had less load
 
     @property
     def is_over(self) -> bool:
@@ -62,7 +64,8 @@ def look(seen: Seen, rules: Rules) -> Windows:
         whole[-1].in_progress if whole else 0.0,
         _backlog(_since(seen, seen.settled_at)[-2:]),
         max(part.error_share if part.failed + part.answers >= traffic.FEWEST else 0.0 for part in (total, newest)),
-        late_waiting if late_waiting >= traffic.FEWEST else 0, not whole or end <= seen.now - STALE_S)
+        late_waiting if late_waiting >= traffic.FEWEST else 0, not whole or end <= seen.now - STALE_S,
+        _is_rising(whole[-2:]))
 
 
 def _since(seen: Seen, at: float) -> list[Slice]:
@@ -71,6 +74,10 @@ def _since(seen: Seen, at: float) -> list[Slice]:
 
 def _backlog(last: Sequence[Slice]) -> float:
     return last[1].in_progress / last[0].in_progress if len(last) == 2 and last[0].in_progress > 0 else 0.0
+
+
+def _is_rising(last: Sequence[Slice]) -> bool:
+    return len(last) == 2 and chance.is_more(last[1].begun, last[1].seconds, last[0].begun, last[0].seconds, _RISES)
 
 
 def _breach(seen: Seen, rules: Rules, end: float) -> Slice | None:
