@@ -32,6 +32,7 @@ _DUMP = conf_text.MARK + ".\nlocation = /traffic { content_by_lua_block { packag
 _LOG = conf_text.MARK + """, for servers with an access_log of their own.
 access_log {conf_dir}/traffic/access.log lictor_traffic buffer=64k flush=1s if=$lictor_counts;
 """
+_LEAST_MIB, _SERVICES_A_MIB = 4, 12  # a service has nine slots at a time, and the fullest one takes 8 KiB
 _HAS_IPV6 = os.path.exists("/proc/net/if_inet6")  # else nginx could not start where it has to listen on it
 
 
@@ -76,7 +77,7 @@ class Templates:
             return dict.fromkeys((conf_files.COUNTS, conf_files.LOG, _DUMP_PATH))
         if self._counting[0] != (conf_dir, sound):  # it is the same for each of the services
             self._counting = (conf_dir, sound), self.text("traffic.conf.j2", conf_dir=conf_dir, measured=sound,
-                                                          log_format=LOG_FORMAT)
+                                                          log_format=LOG_FORMAT, dictionary_mib=_mib_for(len(sound)))
         return {conf_files.LOG: None if self.lua else _LOG.format(conf_dir=conf_dir),
                 conf_files.COUNTS: self._counting[1], _DUMP_PATH: _DUMP if self.lua else None}
 
@@ -155,6 +156,11 @@ def templates(folder: str, *, live: bool, trusted_proxies: tuple[str, ...] = (),
               lua_modules: tuple[str, ...] | None = None) -> Templates:
     """Return the Templates of the last call unless a file has come or gone since; an edited one is read again."""
     return _templates(folder, live, trusted_proxies, lua_modules, files.modified_ns(folder))
+
+
+def _mib_for(services: int) -> int:
+    """Size nginx's dictionary of counts. It grows by doubling, as one of another size begins empty."""
+    return max(_LEAST_MIB, 1 << (-(-services // _SERVICES_A_MIB) - 1).bit_length())
 
 
 def _blocks(text: str, template: str, *, only: Iterable[str]) -> list[tuple[list[str], list[list[str]]]]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from lictor import errors
 from lictor.adapters import files
 from lictor.adapters.consul.client import Client as ConsulClient
 from lictor.events import script
@@ -40,10 +41,12 @@ _USERS = """
     proxy_intercept_errors off;
     location = /sorry { proxy_pass http://127.0.0.1:PORT/books/ok; }
     location = /static { internal; return 200 "static"; }
+    UNTOLD
     location = /outside { error_page 500 = /books/ok; proxy_pass http://127.0.0.1:PORT/books/fails;
                           proxy_intercept_errors on; }
     location = /audited { auth_request /books/ok; proxy_pass http://127.0.0.1:PORT/books/ok; }
     location = /"""
+_UNTOLD = 'location = /untold { log_by_lua_block { users = true } return 200 "static"; }'
 
 
 class Peer(ThreadingHTTPServer):
@@ -65,8 +68,8 @@ class Peer(ThreadingHTTPServer):
                 if what == "breaks":
                     return
                 self.send_response({"missing": 404, "fails": 500, "socket": 101}.get(what, 200))
-                if what == "accel":
-                    self.send_header("X-Accel-Redirect", "/static")
+                if what in ("accel", "untold"):
+                    self.send_header("X-Accel-Redirect", "/static" if what == "accel" else "/untold")
                 if what == "socket":
                     self.send_header("Upgrade", "websocket")
                     self.send_header("Connection", "upgrade")
@@ -96,17 +99,24 @@ def peer() -> Iterator[Peer]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, nginx: Nginx, mode: str, way: str, peer: Peer) -> Settings:
+def read_timeout_s() -> int:
+    return 60
+
+
+@pytest.fixture
+def settings(tmp_path: Path, nginx: Nginx, mode: str, way: str, peer: Peer, read_timeout_s: int) -> Settings:
     """nginx is started; books is measured but for its health, plain is not."""
     for folder in script.FOLDERS:
         os.makedirs(tmp_path / "state" / folder)
     lictor_nginx.prepare(nginx.conf_dir, templates.Templates(live=mode == "live"))
-    text = text_of(nginx.main_conf).replace("\n        location = /", _USERS.replace("PORT", f"{peer.port}"), 1)
+    users = _USERS.replace("PORT", f"{peer.port}").replace("UNTOLD", _UNTOLD if way == "lua" else "")
+    text = text_of(nginx.main_conf).replace("\n        location = /", users, 1)
     if way == "log" and mode == "live":
         text = text.replace("http {", "http { init_worker_by_lua_block { users = true }")
     elif way == "log":
         text = text.replace("include /etc/nginx/modules-enabled/*.conf;", "")
-    files.write_atomic(nginx.main_conf, text.replace("http {", "http { proxy_read_timeout 2s; client_max_body_size 9;"))
+    files.write_atomic(nginx.main_conf, text.replace(
+        "http {", f"http {{ proxy_read_timeout {read_timeout_s}s; client_max_body_size 9;"))
     nginx.start()
     made = Settings(state_dir=str(tmp_path / "state"), nginx=NginxSettings(
         mode=mode, conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
@@ -126,14 +136,13 @@ def put(settings: Settings, name: str, *ports: int, **route: Any) -> None:
 
 
 def total(settings: Settings, name: str = "books") -> Counter[str]:
-    """Everything counted of a service, by kind, and what is not by kind."""
+    """Everything counted of a service, whatever its time was, and not how long it took altogether."""
     found = meter.count(nginx_of(settings), settings.state_dir, time.time())
     kinds = Counter[str]()
-    for counted in (found[1] if found else {}).get(name, {}).values():
+    for counted in (found.by_name if found else {}).get(name, {}).values():
         for what, number in counted.items():
-            result = counts.outcome(what)
-            kinds[result[1] if result else what] += number
-    del kinds[counts.LATE]
+            kinds[what.rstrip("0123456789")] += number
+    del kinds[counts.BUSY]
     return kinds
 
 
@@ -155,6 +164,17 @@ def be_slow() -> None:
     wait_for(lambda: time.monotonic() > until, "the client is slow")
 
 
+def refused(nginx: Nginx, path: str) -> None:
+    """Ask, and get no answer."""
+    with pytest.raises((OSError, http.client.HTTPException)):
+        nginx.get(path)
+
+
+def workers(nginx: Nginx) -> list[int]:
+    with open(f"/proc/{nginx.pid}/task/{nginx.pid}/children", encoding="ascii") as file:
+        return [int(each) for each in file.read().split()]
+
+
 def upgrade(nginx: Nginx, path: str) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=10)
     connection.request("GET", path, headers={"Upgrade": "websocket", "Connection": "upgrade"})
@@ -163,6 +183,7 @@ def upgrade(nginx: Nginx, path: str) -> int:
     return status
 
 
+@pytest.mark.parametrize("read_timeout_s", [2])
 @in_each_way
 def test_each_kind_of_answer_is_counted_as_what_it_is(settings: Settings, nginx: Nginx, peer: Peer) -> None:
     assert [nginx.get(f"/books/{each}")[0] for each in ("ok", "missing", "fails", "breaks")] == [200, 404, 500, 502]
@@ -230,14 +251,55 @@ def test_requests_in_progress_are_seen_and_a_reload_loses_nothing(settings: Sett
     assert nginx.get("/audited")[1] == "ok"  # a subrequest is none of a client's
     asking = threading.Thread(target=nginx.get, args=["/books/held"])
     asking.start()
-    wait_total(settings, begun=1)
+    wait_total(settings, begun=1, open=1)
     put(settings, "plain", peer.port, path="/other")
     assert publish.publish(settings) == ["plain"]
     assert nginx.get("/books/ok")[0] == 200
-    wait_total(settings, begun=2, a=1)
+    wait_total(settings, begun=2, a=1, open=1)  # the old worker tells it
     peer.free.set()
     asking.join()
     wait_total(settings, begun=2, a=2)
+
+
+@pytest.mark.parametrize(("mode", "way"), WAYS[:2])
+def test_what_was_in_progress_in_a_worker_that_dies_is_so_no_more(settings: Settings, nginx: Nginx, peer: Peer) -> None:
+    asking = [threading.Thread(target=refused, args=[nginx, "/books/held"]) for _ in range(6)]
+    for each in asking:
+        each.start()
+    wait_total(settings, begun=6, open=6)
+    for pid in workers(nginx):
+        os.kill(pid, signal.SIGKILL)
+    for each in asking:
+        each.join()
+    wait_total(settings, begun=6)
+    wait_for(nginx.is_up, "nginx has new workers")
+    assert nginx.get("/books/ok")[0] == 200
+    wait_total(settings, begun=7, a=1)
+
+
+@pytest.mark.parametrize(("mode", "way"), WAYS[:2])
+def test_counting_begins_anew_with_nginx(settings: Settings, nginx: Nginx, peer: Peer) -> None:
+    assert nginx.get("/books/ok")[0] == 200
+    wait_total(settings, begun=1, a=1)
+    began = time.time()
+    nginx.stop()
+    nginx.start()
+    found = meter.count(nginx_of(settings), settings.state_dir, time.time())
+    assert found and began <= found.since <= found.until and found.by_name == {}
+    assert nginx.get("/books/ok")[0] == 200
+    wait_total(settings, begun=1, a=1)
+
+
+@pytest.mark.parametrize(("mode", "way"), WAYS[:2])
+def test_a_request_that_ends_untold_does_not_stay_in_progress(settings: Settings, nginx: Nginx, peer: Peer) -> None:
+    """The user's own log_by_lua takes the place of lictor's. nginx uses the memory of such a request again."""
+    for _ in range(50):
+        assert nginx.get("/books/untold")[0] == 200
+    wait_for(lambda: total(settings)["begun"] == 50, "all are counted")
+    assert total(settings)["open"] < 10
+    assert [nginx.get("/books/ok")[0] for _ in range(20)] == [200] * 20
+    wait_for(lambda: total(settings)["a"] == 20, "the others are counted")
+    assert total(settings)["begun"] == 70
 
 
 @pytest.mark.parametrize(("mode", "way"), WAYS[:3])
@@ -325,13 +387,13 @@ def test_after_the_clock_was_set_back_it_counts_on(settings: Settings, nginx: Ng
         noted.write_text(json.dumps({**json.loads(noted.read_text()), "since": ahead}))
     else:
         files.write_atomic(f"{nginx.conf_dir}/locations/set.conf", "location = /set { content_by_lua_block { "
-                           f'ngx.shared.lictor_traffic:set("since", {ahead}) ngx.print("set") }} }}')
+                           f'ngx.shared.lictor_traffic:set(":since", {ahead}) ngx.print("set") }} }}')
         nginx.send(signal.SIGHUP)
         wait_for(lambda: nginx.get("/set")[1] == "set", "the clock is set back")
     first = meter.count(nginx_of(settings), settings.state_dir, time.time())
     later = meter.count(nginx_of(settings), settings.state_dir, time.time() + 60)
-    assert first and later and first[0] <= time.time()
-    assert later[0] == first[0]  # it is not now at each look
+    assert first and later and first.since <= time.time()
+    assert later.since == first.since  # it is not now at each look
 
 
 @pytest.mark.parametrize(("mode", "way"), [("reload", "lua"), ("live", "lua"), ("reload", "log")])
@@ -354,37 +416,85 @@ def test_a_slow_client_is_no_slow_instance(settings: Settings, nginx: Nginx) -> 
     wait_total(settings, begun=2, a=2)
     found = meter.count(nginx_of(settings), settings.state_dir, time.time())
     assert found
-    buckets = [result[2] for counted in found[1]["books"].values() for what in counted if (
-        result := counts.outcome(what))]
+    buckets = [each for counted in found.by_name["books"].values() for each in counts.by_bucket(counted, "a")]
     assert max(buckets) < traffic.bucket(SLOW_S)
 
 
-@pytest.mark.parametrize(("mode", "way"), [("reload", "lua")])
-def test_the_dictionary_is_bounded_with_a_thousand_services(settings: Settings, nginx: Nginx, peer: Peer) -> None:
-    """Each has fifty outcomes in each of eight slots, through nginx's own dictionary: the newest counts stay."""
-    code = """location = /fill { content_by_lua_block {
-        local dict, slot = ngx.shared.lictor_traffic, math.floor(ngx.now() / 10) * 10
-        for back = 70, 0, -10 do
-            for service = 1, 1000 do
-                for outcome = 1, 50 do
-                    dict:incr("service-" .. service .. " " .. (slot - back) .. " a" .. outcome, 1, 0, 75)
-                end
-            end
+_FILL = """location /fill { content_by_lua_block {
+    local dict, now, failed = ngx.shared.lictor_traffic, ngx.now(), 0
+    local slot, parts = math.floor(now / 10) * 10, {}
+    for bucket = 0, ngx.var.arg_buckets or 240 do
+        parts[#parts + 1] = "a" .. bucket .. " 1234567 l" .. bucket .. " 1234567"
+    end
+    local text = table.concat(parts, " ")
+    for service = 1, tonumber(ngx.var.arg_services) do
+        for back = 0, 80, 10 do
+            local name = ("service-%04d-%s"):format(service, ("x"):rep(48))
+            failed = failed + (dict:safe_set(name .. " " .. slot - back, text, 75) and 0 or 1)
         end
-        dict:incr("newest " .. slot .. " a7", 1, 0, 75)
-        ngx.print(dict:capacity(), " ", dict:capacity() - dict:free_space(), " ", slot)
-    } }"""
-    path = f"{nginx.conf_dir}/locations/fill.conf"
-    files.write_atomic(path, code)
-    put(settings, "books", peer.port, measure=True, ignore=[])
-    publish.publish(settings)
-    status, text = nginx.get("/fill")
+    end
+    for _, length in ipairs(ngx.var.arg_exhaust and {1800, 900, 400, 150, 50, 20, 1} or {}) do
+        local number, is_set = 0, true
+        while is_set do
+            number, is_set = number + 1, dict:safe_set("filler" .. length .. " " .. number, ("x"):rep(length), 75)
+        end
+    end
+    ngx.print(failed, " ", dict:capacity(), " ", dict:free_space())
+} }"""
+
+
+def fill(nginx: Nginx, services: int, more: str = "") -> tuple[int, int, int]:
+    """Have nginx's dictionary hold the fullest slots that there can be, of as many services: how many it could not
+    take, its size, and what is free."""
+    status, text = nginx.get(f"/fill?services={services}{more}")
     assert status == 200, text
-    capacity, used, slot = map(int, text.split())
-    assert used <= capacity == 16 << 20
+    failed, capacity, free = map(int, text.split())
+    return failed, capacity, free
+
+
+@pytest.mark.parametrize(("mode", "way"), WAYS[:2])
+def test_the_dictionary_has_room_for_the_fullest_slots_of_a_thousand_services(settings: Settings, nginx: Nginx) -> None:
+    files.write_atomic(f"{nginx.conf_dir}/locations/fill.conf", _FILL)
+    counting = f"{nginx.conf_dir}/{conf_files.COUNTS}"
+    made = templates.Templates(live=settings.nginx is not None and settings.nginx.mode == "live", lua_modules=())
+    names = [f"service-{number:04}" for number in range(999)]
+    text = made.traffic(nginx.conf_dir, tuple((name, ()) for name in ["books", *names]))[conf_files.COUNTS]
+    assert text
+    files.write_atomic(counting, text)
+    nginx.send(signal.SIGHUP)
+    wait_for(lambda: fill(nginx, 0)[1] == 128 << 20, "nginx has a dictionary for a thousand services")
+    failed, _, free = fill(nginx, 999)
+    assert failed == 0 and free > 1 << 20
+    assert fill(nginx, 999, "&buckets=30")[0] == 0  # as many as a service may well have
+    assert nginx.get("/books/ok")[0] == 200
+    wait_for(lambda: total(settings)["a"] == 1, "a request is counted")
     found = meter.count(nginx_of(settings), settings.state_dir, time.time())
-    assert found and found[1]["newest"] == {slot: {"a7": 1}}
-    assert len({name for name in found[1] if name.startswith("service-")}) == 1000
+    assert found and found.lost_at == 0.0 and len(found.by_name) == 1000
+
+
+@pytest.mark.parametrize(("mode", "way"), WAYS[:2])
+def test_counts_that_are_lost_are_no_data(settings: Settings, nginx: Nginx, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dictionary that cannot take them is filled on purpose: nothing before is told as counted."""
+    files.write_atomic(f"{nginx.conf_dir}/locations/fill.conf", _FILL)
+    nginx.send(signal.SIGHUP)
+    wait_for(lambda: fill(nginx, 0)[1] == 4 << 20, "nginx has the location")
+    assert nginx.get("/books/ok")[0] == 200
+    wait_total(settings, begun=1, a=1)
+    failed, _, _ = fill(nginx, 200, "&exhaust=1")
+    assert failed > 0
+    began = time.time()
+
+    def lost_at() -> float:
+        assert nginx.get("/plain/ok")[0] == nginx.get("/books/missing")[0] - 204 == 200
+        found = meter.count(nginx_of(settings), settings.state_dir, time.time())
+        return found.lost_at if found and found.since == found.lost_at else 0.0
+
+    wait_for(lambda: lost_at() >= began - 1, "nginx says that it lost counts")
+    found = meter.count(nginx_of(settings), settings.state_dir, time.time())
+    assert found and windows.slices(found.by_name.get("books", {}), found.since, found.until) == []
+    with pytest.raises(errors.Unavailable):
+        meter.tell(ConsulClient.connect(environ={"CONSUL_HTTP_ADDR": "127.0.0.1:9"}), settings, "node-1", time.time())
+    assert "lost counts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("paths", [["/a b"], ["/a;"], ['/a"'], ["a"], ["/a}"]])

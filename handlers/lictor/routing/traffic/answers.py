@@ -13,6 +13,7 @@ CUT = "c"  # the client went away, or the answer broke off: its time is too shor
 LEFT = "l"  # the client went away before anything of an answer came: it has waited so long
 UPGRADE = "w"  # a websocket has ended: its time is that of a conversation
 OWN = "o"  # nginx answered by itself, as it does to a body that is too large
+TIMED = ANSWER + LEFT  # they are counted by their time
 KINDS = ANSWER + ERROR + UNANSWERED + CUT + LEFT + UPGRADE + OWN
 _CLIENT_LEFT, _SWITCHED, _ERRORS = 499, 101, 500
 

@@ -1,26 +1,30 @@
 """Counts of requests by service, slot of ten seconds and outcome: from nginx's shared dictionary, or its log. Pure.
 
-An outcome is a letter and the bucket of a time, as `a57`; with a minus before it, the request began in an earlier slot.
-`begun` counts requests in the slot in which they began, `late` those of them that ended in a later one, and `retries`
-the tries that failed before an answer.
+An answer is counted by the bucket of its time, as `a57`, and so is a client that left. What else a request became is
+counted by its letter. `begun` counts requests in the slot in which they began, and `retries` the tries that failed
+before an answer. `busy` is how many milliseconds of the slot ended requests were in progress, and `open` how many that
+began in it still are.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from lictor import model
 from lictor.planner.autoscale.traffic import LAST_BUCKET, bucket
 from lictor.routing.traffic import answers
 
 SLOT_S = 10
-BEGUN, LATE, RETRIES = "begun", "late", "retries"
+BEGUN, RETRIES, BUSY, OPEN = "begun", "retries", "busy", "open"
 LOG_FORMAT = "$msec|$lictor_measured|$status|$request_completion|$request_time|$upstream_status|" \
              "$upstream_response_time|$upstream_connect_time|$lictor_earlier"
 _FIELDS = LOG_FORMAT.count("|") + 1
 _LONGEST_S = 1e6
-_OUTCOME = re.compile(rf"(-?)([{answers.KINDS}])([0-9]{{1,3}})", re.ASCII)
-_LINE = re.compile(r"(\S{1,63}) ([0-9]{1,12}) ([a-z0-9-]{1,10}) ([0-9]{1,15})", re.ASCII)
-_SINCE = re.compile(r"since ([0-9]{1,12}(?:\.[0-9]{1,9})?)", re.ASCII)
+_SPREAD_S = 90.0  # further back no slot is read
+_TIMED = re.compile(rf"([{answers.TIMED}])([0-9]{{1,3}})", re.ASCII)
+_LINE = re.compile(r"(\S{1,63}) ([0-9]{1,12})((?: [a-z0-9]{1,10} [0-9]{1,15}){1,500})", re.ASCII)
+_TIME = r"([0-9]{1,12}\.[0-9]{1,9})"
+_SINCE = re.compile(rf"since {_TIME} {_TIME} {_TIME}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,12}\.[0-9]{3}", re.ASCII)
 _STATUS = re.compile(r"[0-9]{3}", re.ASCII)
 
@@ -32,17 +36,26 @@ def slot_of(at: float) -> int:
     return int(at // SLOT_S) * SLOT_S
 
 
-def outcome(what: str) -> tuple[bool, str, int] | None:
-    """Read an outcome: whether the request began earlier, its kind, its bucket. None if it is none."""
-    match = _OUTCOME.fullmatch(what)
-    if not match or int(match[3]) > LAST_BUCKET:
-        return None
-    return bool(match[1]), match[2], int(match[3])
+class Counted(NamedTuple):
+    """What was counted, without a gap, from `since` on up to `until`. `lost_at`: when counts were lost, as there was no
+    room for them; 0.0: never."""
+
+    since: float
+    until: float
+    by_name: Counts
+    lost_at: float = 0.0
 
 
-def read_dump(text: str) -> tuple[float, Counts] | None:
-    """Read what nginx gives of its dictionary, and since when it counts; None if it does not say that. A line that is
-    no count is left out."""
+def by_bucket(counted: Mapping[str, int], kind: str) -> dict[int, int]:
+    """List how many of a kind there are by the bucket of their time. What is no count of these is left out."""
+    found = {int(match[2]): number for what, number in counted.items()
+             if (match := _TIMED.fullmatch(what)) and match[1] == kind and int(match[2]) <= LAST_BUCKET}
+    return dict(sorted(found.items()))
+
+
+def read_dump(text: str) -> Counted | None:
+    """Read what nginx gives of its dictionary; None if it does not say since when it counts. A line that is no count is
+    left out. Several workers may each tell what is in progress there."""
     head, _, rest = text.partition("\n")
     since = _SINCE.fullmatch(head)
     if not since:
@@ -51,8 +64,10 @@ def read_dump(text: str) -> tuple[float, Counts] | None:
     for line in rest.splitlines():
         match = _LINE.fullmatch(line)
         if match and model.is_name(match[1]) and int(match[2]) % SLOT_S == 0:
-            found.setdefault(match[1], {}).setdefault(int(match[2]), {})[match[3]] = int(match[4])
-    return float(since[1]), found
+            counted, words = found.setdefault(match[1], {}).setdefault(int(match[2]), {}), match[3].split()
+            for what, number in zip(words[::2], words[1::2], strict=True):
+                counted[what] = counted.get(what, 0) + int(number)
+    return Counted(float(since[1]), float(since[2]), found, float(since[3]))
 
 
 def count_lines(lines: Iterable[str], found: Counts) -> None:
@@ -72,16 +87,32 @@ def count_lines(lines: Iterable[str], found: Counts) -> None:
 
 
 def _count(slots: Slots, ended_at: float, began_at: float, result: answers.Outcome) -> None:
-    """Count one request. A websocket began nothing that an instance had to answer in time."""
-    ended, began = slot_of(ended_at), slot_of(began_at)
-    is_upgrade = result.kind == answers.UPGRADE
-    is_earlier = began != ended and not is_upgrade
-    what = f"{'-' if is_earlier else ''}{result.kind}{bucket(result.time_s)}"
-    for slot, each, number in ((ended, what, 1), (began, BEGUN, int(not is_upgrade)), (began, LATE, int(is_earlier)),
-                               (ended, RETRIES, result.retries)):
-        if number:
-            counted = slots.setdefault(slot, {})
-            counted[each] = counted.get(each, 0) + number
+    """Count one request. A websocket began nothing that an instance had to answer in time, and what nginx answers by
+    itself is no load of an instance."""
+    if result.kind == answers.OWN:
+        return
+    ended = slot_of(ended_at)
+    _add(slots, ended, f"{result.kind}{bucket(result.time_s)}" if result.kind in answers.TIMED else result.kind, 1)
+    _add(slots, ended, RETRIES, result.retries)
+    if result.kind != answers.UPGRADE:
+        _add(slots, slot_of(began_at), BEGUN, 1)
+        for slot, part_s in spread(max(ended_at - result.time_s, ended_at - _SPREAD_S), ended_at):
+            _add(slots, slot, BUSY, round(part_s * 1000))
+
+
+def _add(slots: Slots, slot: int, what: str, number: int) -> None:
+    if number:
+        counted = slots.setdefault(slot, {})
+        counted[what] = counted.get(what, 0) + number
+
+
+def spread(begin: float, end: float) -> Iterator[tuple[int, float]]:
+    """Yield the slots between two times, each with its seconds."""
+    while begin < end:
+        slot = slot_of(begin)
+        part = min(end, slot + SLOT_S)
+        yield slot, part - begin
+        begin = part
 
 
 def drop_before(found: Counts, at: float) -> Counts:

@@ -15,13 +15,14 @@ from lictor.adapters.consul.client import Client
 from lictor.planner.autoscale.traffic import Slice
 from lictor.routing import announce, nginx_socket, route_store
 from lictor.routing.traffic import access_log, counts, windows
-from lictor.routing.traffic.counts import Counts
+from lictor.routing.traffic.counts import Counted
 from lictor.routing.traffic.windows import Kept
 from lictor.spec.settings import Nginx, Settings
 
 PREFIX = "lictor/traffic/"  # and then SERVICE/NODE
 _FOLDER = "traffic"  # in the state folder
 _TIMEOUT_S = 2.0
+_LOST_FOR_S = 60.0  # so long it is told
 _OK, _UNKNOWN = 200, 404
 
 
@@ -52,18 +53,18 @@ def read(client: Client, name: str) -> dict[str, list[Slice]]:
             if (found := windows.decode(entry.value)) is not None}
 
 
-def count(nginx: Nginx, state_dir: str, now: float) -> tuple[float, Counts, float] | None:
-    """Ask nginx, or read its log: since when it counts, what it has counted, and up to when. None: it counts nothing
-    yet. Raises Unavailable if nginx does not answer."""
+def count(nginx: Nginx, state_dir: str, now: float) -> Counted | None:
+    """Ask nginx, or read its log, for what it has counted; None if it counts nothing yet. Raises Unavailable if nginx
+    does not answer."""
     try:
         status, text = nginx_socket.ask(nginx.conf_dir, "GET", "/traffic", timeout_s=_TIMEOUT_S)
     except OSError as error:
         raise errors.Unavailable(f"nginx does not answer on {nginx_socket.path(nginx.conf_dir)}: {error}") from error
     if status == _OK:
         found = counts.read_dump(text)
-        return (*found, now) if found else None
+        return found._replace(until=min(found.until, now)) if found else None
     logged = access_log.read(nginx.conf_dir, state_dir, now) if status == _UNKNOWN else None
-    return (*logged, now - access_log.BEHIND_S) if logged else None
+    return Counted(logged[0], now - access_log.BEHIND_S, logged[1]) if logged else None
 
 
 def behind_s(settings: Settings) -> float:
@@ -83,12 +84,14 @@ def _advance(nginx: Nginx, state_dir: str, measured: Iterable[str], now: float) 
     found = count(nginx, state_dir, now)
     if not found:
         return {}
-    since, by_name, until = found
+    if found.lost_at > now - _LOST_FOR_S:
+        log.event("traffic", outcome="failed", reason="nginx lost counts of requests: its dictionary lictor_traffic is "
+                                                      "full. What it counted before is not used")
     values = {}
     for name in sorted(measured):
         try:
-            before = _read_kept(state_dir, name)
-            kept = windows.advance(before, by_name.get(name, {}), since, until)
+            before, slots = _read_kept(state_dir, name), found.by_name.get(name, {})
+            kept = windows.advance(before, slots, found.since, found.until)
             if kept == before:  # told by another sweep or round in this slot
                 continue
             files.write_atomic(_kept_path(state_dir, name), msgspec.json.encode(kept).decode(), mode=0o600,

@@ -6,15 +6,15 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from lictor.planner.autoscale.traffic import LAST_BUCKET, Slice, middle_s
+from lictor.planner.autoscale.traffic import LAST_BUCKET, Slice
 from lictor.routing.traffic import answers, counts
 from lictor.routing.traffic.counts import SLOT_S, Slots
 
 KEPT_S = 360.0
 READ_S = 60.0  # so far back counts are read again: what began then may end only now
 MOST_BYTES = 64 * 1024
-_FIELDS = {answers.ERROR: "errors", answers.UNANSWERED: "unanswered", answers.CUT: "cut", answers.LEFT: "cut",
-           answers.UPGRADE: "upgrades"}
+_FIELDS = {answers.ERROR: "errors", answers.UNANSWERED: "unanswered", answers.CUT: "cut", answers.UPGRADE: "upgrades",
+           counts.BEGUN: "begun", counts.RETRIES: "retries"}
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -78,44 +78,17 @@ def is_sound(each: Slice) -> bool:
 
 
 def _slice(at: int, counted: Mapping[str, int]) -> Slice:
-    times: dict[int, int] = {}
-    left: dict[int, int] = {}
-    numbers: dict[str, Any] = {"retries": counted.get(counts.RETRIES, 0)}
-    own = 0
-    for what, number in counted.items():
-        match counts.outcome(what):
-            case (_, answers.ANSWER, bucket):
-                times[bucket] = times.get(bucket, 0) + number
-            case (is_earlier, answers.OWN, _):
-                own += 0 if is_earlier else number
-            case (_, kind, bucket):
-                if kind == answers.LEFT:
-                    left[bucket] = left.get(bucket, 0) + number
-                numbers[_FIELDS[kind]] = numbers.get(_FIELDS[kind], 0) + number
-    begun = max(counted.get(counts.BEGUN, 0) - own, 0)  # what nginx answers by itself is no load of an instance
-    return Slice(float(at), float(SLOT_S), dict(sorted(times.items())), begun=begun, left=dict(sorted(left.items())),
-                 **numbers)
+    numbers: dict[str, Any] = {field: counted.get(what, 0) for what, field in _FIELDS.items()}
+    times, left = (counts.by_bucket(counted, kind) for kind in (answers.ANSWER, answers.LEFT))
+    numbers["cut"] += sum(left.values())
+    return Slice(float(at), float(SLOT_S), times, left=left, **numbers)
 
 
 def _busy(slots: Slots, now: float) -> dict[int, float]:
-    """Spread the time in progress over slots. A request is taken to begin, or to end, in the middle of its slot."""
-    found: dict[int, float] = {}
-    for slot, counted in slots.items():
-        middle = slot + SLOT_S / 2
-        open_ = counted.get(counts.BEGUN, 0) - counted.get(counts.LATE, 0)
-        for what, number in counted.items():
-            result = counts.outcome(what)
-            if result and result[1] != answers.UPGRADE:
-                is_earlier, _, bucket = result
-                open_ -= 0 if is_earlier else number
-                _spread(found, middle - middle_s(bucket) if bucket else middle, middle, number)
-        _spread(found, middle, now, max(open_, 0))
+    """Add up the time in progress, by slot. A request that has not ended is taken to begin in the middle of a slot."""
+    found = {slot: counted.get(counts.BUSY, 0) / 1000 for slot, counted in slots.items()}
+    for began, counted in slots.items():
+        began_at = max(began + SLOT_S / 2, now - READ_S - SLOT_S)
+        for slot, part_s in counts.spread(began_at, now) if counted.get(counts.OPEN) else ():
+            found[slot] = found.get(slot, 0.0) + counted[counts.OPEN] * part_s
     return found
-
-
-def _spread(found: dict[int, float], begin: float, end: float, number: int) -> None:
-    while number and begin < end:
-        slot = counts.slot_of(begin)
-        part = min(end, slot + SLOT_S)
-        found[slot] = found.get(slot, 0.0) + number * (part - begin)
-        begin = part
