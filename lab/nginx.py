@@ -8,8 +8,9 @@ from lictor.adapters import files
 from lab.daemon import Daemon, free_ports, wait_for
 from lab.http import ask
 
+MODULES = "include /etc/nginx/modules-enabled/*.conf;"
 _MAIN_CONF = """
-include /etc/nginx/modules-enabled/*.conf;
+{modules}
 user root;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log notice;
@@ -49,7 +50,8 @@ class Nginx:
         self.url = f"http://{address}:{self.port}"
         for each in (self.conf_dir, os.path.join(folder, "tmp")):
             os.makedirs(each, exist_ok=True)
-        text = _MAIN_CONF.format(folder=folder, conf_dir=self.conf_dir, listen=f"{address}:{self.port}")
+        text = _MAIN_CONF.format(folder=folder, conf_dir=self.conf_dir, listen=f"{address}:{self.port}",
+                                 modules=MODULES)
         files.write_atomic(self.main_conf, text)
         self.daemon: Daemon | None = None
 

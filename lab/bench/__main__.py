@@ -7,7 +7,7 @@ throughput  wrk through each proxy and through a plain nginx with keepalive: req
 churn       50 changes a second under full load, in live mode
 resident    memory of `lictor serve`, and what an unchanged event costs there
 events      what an event costs the script door
-measuring   throughput with the counting of requests and without, in both modes; only when it is named
+measuring   what counting requests costs, of a measured service and of one beside it, in each way; only when it is named
 sweep       what an idle sweep of 300 containers costs; only when it is named, as it takes root and a Docker engine
 
 Everyone is on one agent and has the same instances; rounds alternate. With 1,000 services only as many at a time as the
@@ -28,7 +28,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from lab.bench import events, field, latency, limits, load, plan, processes, report, resident, storm, sweeps, throughput
+from lab.bench import (
+    events,
+    field,
+    latency,
+    limits,
+    load,
+    measuring,
+    plan,
+    processes,
+    report,
+    resident,
+    storm,
+    sweeps,
+    throughput,
+)
 
 _PARTS = ("latency", "storm", "throughput", "churn", "resident", "events")
 _NAMED_PARTS = ("measuring", "sweep")
@@ -89,7 +103,7 @@ def _to_measure(folder: str, arguments: argparse.Namespace, present: Sequence[fi
     wholes: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "storm": lambda: storm.measure(folder, present, chosen, orphans),
         "throughput": lambda: throughput.measure(folder, without_scripts, chosen, orphans),
-        "measuring": lambda: throughput.measure(os.path.join(folder, "m"), field.measured(), chosen, orphans),
+        "measuring": lambda: measuring.measure(folder, arguments.rounds or chosen.pairs, orphans),
         "churn": lambda: throughput.churn(folder, _live(present), chosen, orphans),
         "resident": lambda: resident.measure(folder, chosen, orphans),
         "events": lambda: events.measure(os.path.join(folder, "e"), arguments.rounds or _EVENT_RUNS),
@@ -127,7 +141,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
                                                                          "may be given again")
     options.add_argument("--size", action="append", type=_size, metavar="SxI", help="latency with so many services and "
                                                                                     "instances; may be given again")
-    options.add_argument("--rounds", type=int, metavar="N", help="of latency, events and sweeps")
+    options.add_argument("--rounds", type=int, metavar="N", help="of latency, events, measuring and sweeps")
     arguments = options.parse_args(argv)
     unknown = set(arguments.part) - {*_PARTS, *_NAMED_PARTS}
     if unknown:

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from lictor.spec.settings import MODES
-
 from lab.bench.contender import Contender
 from lab.bench.peers import ConsulTemplate, ConsulTemplateDouble, Script, Traefik
 from lab.bench.variants import VARIANTS, Lictor, Variant
@@ -32,12 +30,6 @@ def everybody() -> list[Entry]:
         Entry(ConsulTemplateDouble.name, ConsulTemplateDouble.missing(), ConsulTemplateDouble),
         Entry(Traefik.name, Traefik.missing(), Traefik, acts_on_all=True),
     ]
-
-
-def measured() -> list[Entry]:
-    """Each of nginx's modes, without and with counting of requests."""
-    variants = [Variant("script", mode, is_measured) for mode in MODES for is_measured in (False, True)]
-    return [Entry(each.name, each.missing(), _lictor(each)) for each in variants]
 
 
 def present(only: Sequence[str] = ()) -> list[Entry]:

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lictor.spec.settings import MODES
-
-from lab.bench import events, sweeps
+from lab.bench import events, measuring, sweeps
 
 Row = Mapping[str, Any]
 Parts = Mapping[str, Sequence[Row]]
@@ -79,11 +77,11 @@ def _storm(parts: Parts) -> Iterator[Verdict]:
 
 
 def _measuring(parts: Parts) -> Iterator[Verdict]:
-    for mode in MODES:
-        plain, measured = (_value(parts["measuring"], "requests_per_s", contender=f"lictor script {mode}{each}")
-                           for each in ("", " measured"))
-        yield Verdict(f"{mode}: throughput with requests counted, of that without", _ratio(measured, plain),
-                      at_least=0.98)
+    """Judge the ways by Lua. The figures of the log are only told."""
+    for way in (each for each in measuring.WAYS if each.has_lua):
+        for what, least in ((measuring.MEASURED, 0.98), (measuring.BESIDE, 0.99)):
+            yield Verdict(f"{way.name}: throughput of a service {what}, of that without counting",
+                          _value(parts["measuring"], "throughput", way=way.name, service=what), at_least=least)
 
 
 def _throughput(parts: Parts) -> Iterator[Verdict]:

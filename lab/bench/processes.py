@@ -48,6 +48,15 @@ def tree_s(pid: int, *, itself: bool = True) -> float:
     return ended + (own if itself else 0) + sum(tree_s(each) for each in children(pid))
 
 
+def running_s(pid: int) -> float:
+    """CPU seconds of a process of one thread, to the microsecond; 0.0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+            return int(file.read().split()[0]) / 1e9
+    except OSError:
+        return 0.0
+
+
 def resident_mb(pid: int) -> float:
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmRSS:"))

@@ -19,6 +19,7 @@ from lab.bench.contender import Front
 from lab.bench.probe import listens
 from lab.bench.world import World
 from lab.daemon import Daemon, free_ports, wait_for
+from lab.nginx import MODULES
 from lab.node import settings_text
 
 _HTTP = """
@@ -30,15 +31,16 @@ _AS_ITS_UNIT = {"MALLOC_ARENA_MAX": "1"}
 
 
 class Variant(NamedTuple):
-    """lictor with one of its doors, in one of nginx's modes; its nginx may count the requests."""
+    """lictor with one of its doors, in one of nginx's modes; its nginx may count the requests of a service."""
 
     door: str
     mode: str
-    is_measured: bool = False
+    measured: str = ""
+    has_lua: bool = True
 
     @property
     def name(self) -> str:
-        return f"lictor {self.door} {self.mode}{' measured' * self.is_measured}"
+        return f"lictor {self.door} {self.mode}{' measured' if self.measured else ''}"
 
     def missing(self) -> str:
         """Why this lictor can't be run so; "" when it can."""
@@ -57,6 +59,9 @@ class Lictor:
     def __init__(self, variant: Variant, world: World, folder: str) -> None:
         self.name, self.variant, self.world, self.folder = variant.name, variant, world, folder
         self.front = Front(world, os.path.join(folder, "nginx"))
+        if not variant.has_lua:
+            main_conf = self.front.nginx.main_conf
+            files.write_atomic(main_conf, (files.read(main_conf) or "").replace(MODULES, ""))
         self.port = self.front.nginx.port
         self.state_dir = os.path.join(folder, "state")
         self.settings_path = os.path.join(folder, "lictor.toml")
@@ -76,12 +81,13 @@ class Lictor:
         self.front.start()
         for name in services:
             files.write_json(os.path.join(self.state_dir, "routes", f"{name}.json"),
-                             {**_route(name, self.world.consul.node), "measure": self.variant.is_measured})
+                             {**_route(name, self.world.consul.node), "measure": name == self.variant.measured,
+                              "ignore": [f"/{name}/health"]})
         with open(os.path.join(self.folder, "start.log"), "w", encoding="utf-8") as file, \
                 contextlib.redirect_stderr(file):
             follow.refresh(settings, services, Client.connect(environ=self.world.consul.environ))
         counts = os.path.join(self.front.nginx.conf_dir, conf_files.COUNTS)
-        assert os.path.exists(counts) == self.variant.is_measured, f"{counts} says whether requests are counted"
+        assert os.path.exists(counts) == bool(self.variant.measured), f"{counts} says whether requests are counted"
         if self.variant.door == "http":
             self.serve = self.world.run([*process.handler_argv("lictor-serve"), "--config", self.settings_path],
                                         f"{os.path.basename(self.folder)}-serve", _AS_ITS_UNIT)

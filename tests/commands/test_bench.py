@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from lab.bench import __main__ as bench
-from lab.bench import events, latency, limits, load, storm, template_double
+from lab.bench import events, latency, limits, load, measuring, storm, template_double
 from lab.bench.peers import TEMPLATE
 from support import leaving
 from support.paths import REPOSITORY
@@ -72,11 +72,13 @@ def test_limits_of_a_storm(row: dict[str, Any], expected: list[bool | None]) -> 
     assert [each.holds for each in verdicts] == [*expected, None, None]
 
 
-@pytest.mark.parametrize(("measured", "expected"), [(98.0, True), (97.9, False), (None, None)])
-def test_limits_of_measuring(measured: float | None, expected: bool | None) -> None:
-    rows = [{"contender": f"lictor script reload{each}", "requests_per_s": rate}
-            for each, rate in (("", 100.0), (" measured", measured)) if rate]
-    assert [each.holds for each in limits.judge({"measuring": rows})] == [expected, None]
+@pytest.mark.parametrize(("way", "measured", "beside", "expected"), [
+    ("reload", 0.98, 0.99, [True, True, None, None]), ("live", 0.979, 0.989, [None, None, False, False]),
+    ("log", 0.5, 0.5, [None] * 4)])
+def test_limits_of_measuring(way: str, measured: float, beside: float, expected: list[bool | None]) -> None:
+    rows = [{"way": way, "service": service, "throughput": ratio}
+            for service, ratio in ((measuring.MEASURED, measured), (measuring.BESIDE, beside))]
+    assert [each.holds for each in limits.judge({"measuring": rows})] == expected
 
 
 def test_figures_never_seen_are_counted_and_do_not_count_as_quick() -> None:
