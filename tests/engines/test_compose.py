@@ -1,5 +1,6 @@
 """The compose engine against the real Docker and the real Compose, with the article series' file as it was."""
 
+import functools
 import os
 import re
 import shutil
@@ -49,11 +50,17 @@ FORMATS = {"version 1": SERVICES, "services": "services:\n" + "\n".join(f"  {lin
 
 def compose(*words: str) -> list[str]:
     """As the user calls it."""
+    return [*program(), *words]
+
+
+@functools.cache
+def program() -> list[str]:
     found = [argv for argv in (["docker", "compose"], ["docker-compose"])
              if subprocess.run([*argv, "version", "--short"], capture_output=True).returncode == 0]
-    return [*found[-1], *words]
+    return found[-1]
 
 
+@functools.cache
 def reads_version_1() -> bool:
     program = shutil.which("docker-compose")
     return bool(program) and subprocess.run(
@@ -258,7 +265,7 @@ def test_what_cannot_start_leaves_nothing_behind_and_says_why(modern: Project, d
     "labels: {a: '${DB_URL}b'}", "<<: *common"])
 def test_a_variable_that_is_not_set_is_refused_before_anything_is_made(
         modern: Project, docker: Docker, place: str) -> None:
-    first = modern.up("db")
+    first = docker.docker("run", "-d", "books-service:1.0")
     modern.file.write_text("version: '3.4'\nx-common: &common {environment: {A: '${DB_URL}'}}\n"
                            "services:\n  blue:\n    image: books-service\n    " + place)
     with pytest.raises(errors.Refused, match=rf"the variable DB_URL of {modern.file} is not set, .* in service blue"):

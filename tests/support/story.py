@@ -1,14 +1,15 @@
 """One node on which the handbook's pages are told, command by command: real Consul, nginx, a Swarm of one, lictor."""
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Container
 from pathlib import Path
 
+from lab.daemon import wait_for
 from lab.node import QUICK, Node
 from lab.swarm import Swarm
 from support import pages
@@ -67,12 +68,16 @@ class Story:
 
     def run(self, step: pages.Step) -> str:
         """Run the command of a step, more than once if it only asks; return what it printed last."""
-        deadline = time.monotonic() + (_PATIENCE_S if _ASKS.match(step.command) else 0)
-        while True:
+        printed = ""
+
+        def is_shown() -> bool:
+            nonlocal printed
             printed = self.output(step.command)
-            if pages.matches(step.shown, printed) or time.monotonic() >= deadline:
-                return printed
-            time.sleep(0.2)
+            return pages.matches(step.shown, printed)
+
+        with contextlib.suppress(AssertionError):  # the caller says what was printed instead
+            wait_for(is_shown, step.command, _PATIENCE_S if _ASKS.match(step.command) else 0, every_s=0.2)
+        return printed
 
     def output(self, command: str) -> str:
         """Return stdout and stderr as one, and what the exit code is if it is not 0."""
