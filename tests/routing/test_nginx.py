@@ -19,6 +19,7 @@ from lictor.events import script, survey
 from lictor.model import Clock
 from lictor.routing import follow, peers, publish, route_store, templates, user_servers
 from lictor.routing import nginx as lictor_nginx
+from lictor.routing.nginx_processes import Processes
 from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Settings
 
@@ -301,15 +302,15 @@ def test_what_nginx_refused_is_told_again_once_its_operator_has_mended_it(settin
     monkeypatch.setattr(os, "geteuid", lambda: user)
     good, hup, left = text_of(nginx.main_conf), lictor_nginx._hup, refusals
 
-    def hup_while_it_is_broken(*arguments: Any) -> dict[int, int]:
+    def hup_while_it_is_broken(*arguments: Any) -> Processes:
         nonlocal left
         files.write_atomic(nginx.main_conf, f"{good}{'no_such_directive on;' * (left > 0)}")
         refused, left = text_of(f"{nginx.folder}/error.log").count("[emerg]"), left - 1
-        workers = hup(*arguments)
+        before = hup(*arguments)
         if left >= 0:
             wait_for(lambda: text_of(f"{nginx.folder}/error.log").count("[emerg]") > refused, "nginx refuses it")
             files.write_atomic(nginx.main_conf, good)
-        return workers
+        return before
 
     monkeypatch.setattr(lictor_nginx, "_hup", hup_while_it_is_broken)
     put(settings, "books")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lictor import errors
 from lictor.adapters import log
-from lictor.routing import conf_files, nginx, route_store, user_servers
+from lictor.routing import conf_files, nginx, route_store
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
 
@@ -69,6 +69,8 @@ class Batch:
 
     @functools.cached_property
     def _lua_modules(self) -> tuple[str, ...] | None:
+        from lictor.routing import user_servers  # which other peers do without
+
         return user_servers.lua_modules(self.nginx_settings)
 
     def check(self, changes: dict[str, Change], mode: str) -> dict[str, Change]:
@@ -113,7 +115,8 @@ class Batch:
             return self._serve_less(changes, new, errors.Refused(f"its files cannot be written: {error}"),
                                     is_to_blame=True)
         try:
-            self._require_names(changes[name].files for name in new)
+            if new:
+                self._require_names(changes[name].files for name in new)
             generation = nginx.reload(self.nginx_settings)
         except errors.Unavailable as error:
             if new and not self._is_accepted(if_unknown=False):  # nginx is not there, and might not start with them
@@ -135,6 +138,8 @@ class Batch:
 
     def _require_names(self, some: Iterable[conf_files.ConfFiles]) -> None:
         """Raise Refused if nginx, which swallows that, would give other servers the names of new ones."""
+        from lictor.routing import user_servers  # as above
+
         if nginx.can_validate_main_conf(self.nginx_settings):
             user_servers.require_names(self.nginx_settings, {
                 name for files in some for server in user_servers.of_text(files.server) for name in server.names})

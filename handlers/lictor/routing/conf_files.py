@@ -13,7 +13,6 @@ from lictor import errors
 from lictor.adapters import files
 from lictor.routing import conf_text
 from lictor.routing.peers import Peer
-from lictor.spec.locations import locations
 
 if TYPE_CHECKING:
     from lictor.routing.templates import Templates
@@ -115,6 +114,8 @@ def _is_written(conf_dir: str, path: str, text: str | None) -> bool:
 
 def _sharing(routes: Routes, route: dict[str, Any]) -> list[str]:
     """List the services with a location that this route has too."""
+    from lictor.spec.locations import locations  # with its patterns, which other peers do without
+
     own = set(locations(route["path"], route["match"]))
     return sorted(name for name in routes.by_place[route["host"], route["path"].rstrip("/")]
                   if not own.isdisjoint(locations(routes.by_name[name]["path"], routes.by_name[name]["match"])))

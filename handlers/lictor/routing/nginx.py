@@ -7,7 +7,6 @@ comes with a new generation number, which nginx itself answers on a unix socket 
 import contextlib
 import os
 import re
-import signal
 import socket
 import time
 from collections.abc import Mapping
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from lictor import errors, model
 from lictor.adapters import files, process
-from lictor.routing import nginx_socket
+from lictor.routing import nginx_processes, nginx_socket
+from lictor.routing.nginx_processes import Processes
 from lictor.spec.settings import LEAST_RELOAD_INTERVAL_S, Nginx
 
 if TYPE_CHECKING:
@@ -27,12 +27,10 @@ _FOLDERS = ("traffic", "peers", "upstreams", "locations", "servers", "live", RUN
 _GENERATION, _BEFORE = "generation.conf", f"{RUN}/before.json"
 _RELOADED = f"{RUN}/reloaded"  # its time is that of the last HUP
 _LONGEST_SOCKET_PATH = 107
-_WORKER = rb"worker process\0*$"  # a worker that goes is titled "worker process is shutting down"
 _TEST_TIMEOUT_S = 30.0
 _CONFIRM_TIMEOUT_S = 10.0  # a reload of thousands of upstreams takes three
 _LEAST_CONNECTIONS = 8
 _ASK_WHY_AFTER_S = 1.0
-_RETIRE_TIMEOUT_S = 1.0
 _STARTING_S = 5.0  # a socket this young may not be listened on yet
 
 
@@ -111,9 +109,9 @@ def reload(settings: Nginx) -> int:
         return generation
     time.sleep(turn_in_s(settings))
     with ExitStack() as held:
-        old_workers = _hup(settings, held)
-        _confirm(settings, generation, held, connections=max(_LEAST_CONNECTIONS, 2 * len(old_workers)))
-        _retire(old_workers)
+        before = _hup(settings, held)
+        _confirm(settings, generation, before, held)
+        before.retire()
     return generation
 
 
@@ -178,75 +176,33 @@ def _said(output: str, level: str) -> list[str]:
     return re.findall(rf"\[{level}\] (?:\d+#\d+: )?(.*)", output)
 
 
-def _hup(settings: Nginx, held: ExitStack) -> dict[int, int]:
-    """Signal nginx; returns the workers that it had, as pid -> pidfd, which `held` will close."""
+def _hup(settings: Nginx, held: ExitStack) -> Processes:
+    """Signal nginx; returns the processes that it had. `held` will close what is open of them."""
     files.touch(os.path.join(settings.conf_dir, _RELOADED), time.time_ns())
-    return _hup_container(settings.container) if settings.container else _hup_host(settings.pid_file, held)
+    return _hup_container(settings.container) if settings.container else nginx_processes.hup(settings.pid_file, held)
 
 
-def _hup_container(container: str) -> dict[int, int]:
+def _hup_container(container: str) -> Processes:
     from lictor.adapters import docker  # as above
 
     client = docker.connect()
     if not ((client.inspect(container) or {}).get("State") or {}).get("Running"):
         raise errors.Unavailable(f"nginx's container {container} is not running")
     client.kill(container, "HUP")
-    return {}  # the workers are in another pid namespace
+    return Processes()  # they are in another pid namespace
 
 
-def _hup_host(pid_file: str, held: ExitStack) -> dict[int, int]:
-    text = (files.read(pid_file) or "").strip()
-    master = _hold(int(text), held) if text.isdigit() else None
-    if master is None or not _is_titled(int(text), b"master process"):
-        raise errors.Unavailable(f"nginx is not running: {pid_file} names no nginx master process")
-    children = [int(each) for each in (files.read(f"/proc/{text}/task/{text}/children") or "").split()]
-    workers = {pid: pidfd for pid in children if (pidfd := _hold(pid, held)) is not None and _is_titled(pid, _WORKER)}
-    try:
-        signal.pidfd_send_signal(master, signal.SIGHUP)
-    except PermissionError as error:
-        raise errors.Unavailable(f"nginx (pid {text}) may not be signalled by user id {os.geteuid()}; run lictor-route "
-                                 "as root or as the user of nginx's master process") from error
-    except ProcessLookupError as error:
-        raise errors.Unavailable(f"nginx (pid {text}) has just ended") from error
-    return workers
-
-
-def _hold(pid: int, held: ExitStack) -> int | None:
-    """Open a pidfd, which can't come to mean another process; None if there is no such process."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except (OSError, OverflowError):
-        return None
-    held.callback(os.close, descriptor)
-    return descriptor
-
-
-def _is_titled(pid: int, title: bytes) -> bool:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return bool(re.match(rb"[a-z]+: " + title, file.read()))
-    except OSError:
-        return False
-
-
-def _retire(workers: dict[int, int]) -> None:
-    """Return when the old workers accept nothing more: at once by a QUIT of ours, or when nginx itself has sent it."""
-    deadline = time.monotonic() + (_RETIRE_TIMEOUT_S if workers else LEAST_RELOAD_INTERVAL_S)
-    for pidfd in workers.values():
-        with contextlib.suppress(OSError):  # the worker is gone already
-            signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
-    while time.monotonic() < deadline and (not workers or any(_is_titled(pid, _WORKER) for pid in workers)):
-        time.sleep(0.001)
-
-
-def _confirm(settings: Nginx, generation: int, held: ExitStack, *, connections: int) -> None:
+def _confirm(settings: Nginx, generation: int, before: Processes, held: ExitStack) -> None:
     """Wait until nginx answers the generation. If it would accept by now what it has not, it is told again: its
-    operator has mended it meanwhile. `connections`: more than there are old workers, which answer while idle."""
+    operator has mended it meanwhile."""
+    connections = max(_LEAST_CONNECTIONS, 2 * len(before.workers))  # these answer too, each on one while it is idle
+
     def is_served() -> bool:
         return generation in nginx_socket.generations(settings.conf_dir, connections=connections)
 
     began, may_ask = time.monotonic(), can_validate_main_conf(settings)
     patience_s = _ASK_WHY_AFTER_S if may_ask else _CONFIRM_TIMEOUT_S / 2
+    before.await_start(timeout_s=patience_s)
     while not is_served():
         waited_s = time.monotonic() - began
         if waited_s > _CONFIRM_TIMEOUT_S:

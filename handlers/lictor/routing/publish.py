@@ -11,11 +11,10 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from lictor import errors
 from lictor.adapters import files, log
-from lictor.routing import conf_files, live_peers, nginx, refusal_backoff, route_store, user_servers
+from lictor.routing import conf_files, live_peers, nginx, refusal_backoff, route_store
 from lictor.routing.apply_batch import Batch, Change
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
@@ -115,6 +114,8 @@ def _changes(batch: Batch, names: list[str], suspects: set[str]) -> dict[str, Ch
 
 
 def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
+    from lictor.routing import user_servers  # which other peers do without
+
     templates = batch.templates(batch.mode)
     shared = templates.shared(batch.conf_dir).items()  # of other settings, mode or version than lictor init knew
     missing = {path: text for path, text in shared if files.read(os.path.join(batch.conf_dir, path)) != text}
@@ -125,7 +126,7 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
         published = batch.published[name]
         try:
             found = conf_files.desired(batch.conf_dir, templates, routes, name, published.peers)
-            _require_no_clash(users, batch.routes[name], found)
+            user_servers.require_no_clash(users, batch.routes[name], found.server)
         except (errors.Refused, OSError, ValueError) as error:
             log.event("publish", service=name, outcome="refused", reason=error)
             batch.invalid[name] = str(error)
@@ -135,14 +136,6 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
                 or not found.is_in_place(batch.conf_dir)):
             changes[name] = _change(batch, name, found)
     return changes
-
-
-def _require_no_clash(users: list[user_servers.Server], route: dict[str, Any], found: conf_files.ConfFiles) -> None:
-    """Raise Refused if the user's own configuration answers what the route asks for, of which nginx says nothing."""
-    own = user_servers.of_text(found.server)
-    why = "" if route["removed"] else user_servers.explain_clash(users, route, own)
-    if why:
-        raise errors.Refused(f"{why}, and not by this service; take that away, or have another route")
 
 
 def _change(batch: Batch, name: str, found: conf_files.ConfFiles) -> Change:

@@ -1,7 +1,6 @@
 """Back-off of refused files: they are tried again when anything has changed that may be to blame, else minutes later. A
 try reloads nginx, and keeps every other service waiting until nginx refuses."""
 
-import glob
 import os
 import re
 import time
@@ -20,6 +19,8 @@ _INCLUDE = re.compile(r"\binclude\s+([^;{}]+);")
 def circumstances(settings: Settings, nginx_settings: Nginx) -> str:
     """Return what tells the user's main configuration, what it includes itself, and the user's templates from other
     ones. Not by their content: a handler that may not read them has most need to know."""
+    import glob  # which a publication that meets no refusal does without
+
     patterns = [os.path.join(os.path.dirname(nginx_settings.main_conf), each)
                 for each in _INCLUDE.findall(_readable(nginx_settings.main_conf))]
     patterns += [os.path.join(settings.templates_dir, "*")] if settings.templates_dir else []

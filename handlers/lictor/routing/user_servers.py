@@ -79,6 +79,14 @@ def of_text(text: str) -> list[Server]:
     return [_server(each) for each in conf_parser.directives(text)]
 
 
+def require_no_clash(users: Iterable[Server], route: Mapping[str, Any], server: str) -> None:
+    """Raise Refused if the user's own configuration answers what the route asks for, of which nginx says nothing.
+    `server`: the rendered server of the route's host."""
+    why = "" if route["removed"] else explain_clash(users, route, of_text(server))
+    if why:
+        raise errors.Refused(f"{why}, and not by this service; take that away, or have another route")
+
+
 def explain_clash(users: Iterable[Server], route: Mapping[str, Any], own: Iterable[Server]) -> str:
     """Say which of the user's servers or locations answers what this route asks for; "" if none does. `own`: the
     servers of the route's host."""

@@ -1,0 +1,90 @@
+"""The processes of an nginx on this host: its master takes a signal, reads its files, and starts new workers."""
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from lictor import errors
+from lictor.adapters import files
+from lictor.spec.settings import LEAST_RELOAD_INTERVAL_S
+
+_WORKER = rb"worker process\0*$"  # a worker that goes is titled "worker process is shutting down"
+_RETIRE_TIMEOUT_S = 1.0
+_LOOK_EVERY_S = 0.001
+
+
+class Processes(NamedTuple):
+    """The processes of nginx when it was signalled; none are known of another pid namespace."""
+
+    master: int = 0
+    children: frozenset[int] = frozenset()
+    workers: Mapping[int, int] = {}  # those that took requests: pid -> pidfd
+
+    def await_start(self, *, timeout_s: float) -> None:
+        """Wait until nginx has started another process, which it does once it has read its files. To ask the old
+        workers before for the generation of these would only take the processor from it."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            children = _children(self.master)
+            if not children or not children <= self.children:
+                return
+            time.sleep(_LOOK_EVERY_S)
+
+    def retire(self) -> None:
+        """Return when the workers accept nothing more: at once by a QUIT of ours, or when nginx itself has sent it."""
+        deadline = time.monotonic() + (_RETIRE_TIMEOUT_S if self.workers else LEAST_RELOAD_INTERVAL_S)
+        for pidfd in self.workers.values():
+            with contextlib.suppress(OSError):  # the worker is gone already
+                signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
+        while time.monotonic() < deadline and (
+                not self.workers or any(_is_titled(pid, _WORKER) for pid in self.workers)):
+            time.sleep(_LOOK_EVERY_S)
+
+
+def hup(pid_file: str, held: ExitStack) -> Processes:
+    """Have nginx read its files again; returns the processes that it had. `held` will close the pidfds."""
+    text = (files.read(pid_file) or "").strip()
+    master = _hold(int(text), held) if text.isdigit() else None
+    if master is None or not _is_titled(int(text), b"master process"):
+        raise errors.Unavailable(f"nginx is not running: {pid_file} names no nginx master process")
+    children = _children(int(text))
+    workers = {pid: pidfd for pid in children if (pidfd := _hold(pid, held)) is not None and _is_titled(pid, _WORKER)}
+    try:
+        signal.pidfd_send_signal(master, signal.SIGHUP)
+    except PermissionError as error:
+        raise errors.Unavailable(f"nginx (pid {text}) may not be signalled by user id {os.geteuid()}; run lictor-route "
+                                 "as root or as the user of nginx's master process") from error
+    except ProcessLookupError as error:
+        raise errors.Unavailable(f"nginx (pid {text}) has just ended") from error
+    return Processes(int(text), children, workers)
+
+
+def _children(pid: int) -> frozenset[int]:
+    """List the processes that a process has started; none if that cannot be read."""
+    try:
+        return frozenset(map(int, (files.read(f"/proc/{pid}/task/{pid}/children") or "").split()))
+    except OSError:  # it has just ended
+        return frozenset()
+
+
+def _hold(pid: int, held: ExitStack) -> int | None:
+    """Open a pidfd, which can't come to mean another process; None if there is no such process."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (OSError, OverflowError):
+        return None
+    held.callback(os.close, descriptor)
+    return descriptor
+
+
+def _is_titled(pid: int, title: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return bool(re.match(rb"[a-z]+: " + title, file.read()))
+    except OSError:
+        return False
