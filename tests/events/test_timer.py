@@ -95,11 +95,12 @@ def test_a_whole_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 ])
 def test_what_starts_often_needs_the_standard_library_only(event: str) -> None:
     """Consul starts these for each change and every 15 s on every node; consul and docker alone would cost 350 ms."""
-    code = f"import sys; from lictor.events import script, {event}; script.load_settings({{}}); print(*sys.modules)"
+    code = (f"import sys; from lictor.events import script, {event}; script.make_parser(''); "
+            "script.load_settings({}); print(*sys.modules)")
     loaded = subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(HANDLERS)!r}); {code}"],
                             capture_output=True, text=True, check=True).stdout.split()
     assert not {"click", "consul", "docker", "glob", "jinja2", "lictor.routing.user_servers", "msgspec", "requests",
-                "rich", "tempfile", "tenacity", "typing_extensions", "urllib3", "yaml"} & set(loaded)
+                "rich", "shutil", "tempfile", "tenacity", "typing_extensions", "urllib3", "yaml"} & set(loaded)
 
 
 def test_a_node_without_docker_only_routes_what_runs_on_a_swarm(

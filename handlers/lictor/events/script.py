@@ -1,6 +1,7 @@
 """The common part of the handler scripts: their options, the state folder, and errors that become exit codes."""
 
 import argparse
+import functools
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from lictor.spec.settings import DEFAULT_PATH, Settings, load_settings
 
 FOLDERS = ("routes", "peers", "traffic", "locks")
 _MOST_NAMES = 500  # in one argv
+_HELP_WIDTH = 78  # as on a terminal with 80 columns
 
 
 class Call(NamedTuple):
@@ -65,8 +67,10 @@ def inherited(settings: Settings, token_file: str | None) -> list[str]:
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """Make an argument parser with the options that every handler has."""
-    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Make an argument parser with the options that every handler has. If no width were given, argparse would load
+    shutil with all that compresses archives, for each event."""
+    formatter = functools.partial(argparse.RawDescriptionHelpFormatter, width=_HELP_WIDTH)
+    options = argparse.ArgumentParser(description=description, formatter_class=formatter)
     options.add_argument("--config", metavar="FILE", help=f"settings; else $LICTOR_CONFIG, else {DEFAULT_PATH}")
     options.add_argument("--token-file", metavar="FILE", help="holds the Consul token; else $CONSUL_HTTP_TOKEN[_FILE]")
     return options

@@ -5,6 +5,7 @@ is imported where it is used.
 """
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
@@ -105,10 +106,11 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
         if route is None:
             log.event("route", service=name, outcome="ignored", reason="lictor-scale has not written its route yet")
             return False
-        now = clock.read(state_dir)  # once: a clock that is set meanwhile ends no hold
+        now_s = time.time()
         if published and published.empty_since:
-            published = published._replace(empty_since=now.since(published.empty_since))
-        decision = _decide(state_dir, name, route, published, instances, index, connect, now.now)
+            now = clock.read(state_dir)  # once: a clock that is set meanwhile ends no hold
+            now_s, published = now.now, published._replace(empty_since=now.since(published.empty_since))
+        decision = _decide(state_dir, name, route, published, instances, index, connect, now_s)
         if published is None or decision.kind == "publish":
             log.event("route", service=name, outcome="publish", peers=len(decision.peers), reason=decision.reason)
             published = (published or PublishedRoute((), ()))._replace(
@@ -118,7 +120,7 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
         elif decision.kind == "hold":
             if published.empty_since is None:
                 log.event("route", service=name, outcome="hold", peers=len(published.peers), reason=decision.reason)
-            empty_since = published.empty_since or now.now
+            empty_since = published.empty_since or now_s
             route_store.note(state_dir, name, published._replace(empty_since=empty_since), index)
         else:
             route_store.note_unchanged(state_dir, name, published, decision, index)

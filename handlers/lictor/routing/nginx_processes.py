@@ -16,6 +16,7 @@ from lictor.spec.settings import LEAST_RELOAD_INTERVAL_S
 _WORKER = rb"worker process\0*$"  # a worker that goes is titled "worker process is shutting down"
 _RETIRE_TIMEOUT_S = 1.0
 _LOOK_EVERY_S = 0.001
+_LONGEST_LIST_BYTES = 1 << 16
 
 
 class Processes(NamedTuple):
@@ -26,14 +27,15 @@ class Processes(NamedTuple):
     workers: Mapping[int, int] = {}  # those that took requests: pid -> pidfd
 
     def await_start(self, *, timeout_s: float) -> None:
-        """Wait until nginx has started another process, which it does once it has read its files. To ask the old
-        workers before for the generation of these would only take the processor from it."""
+        """Wait until nginx has read its files and a new worker takes requests, which it is titled for then. To ask the
+        old workers before for the generation of these files would only take the processor from nginx."""
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            children = _children(self.master)
-            if not children or not children <= self.children:
-                return
-            time.sleep(_LOOK_EVERY_S)
+        with contextlib.suppress(OSError), open(_children_path(self.master), "rb", buffering=0) as file:
+            while time.monotonic() < deadline:
+                children = _pids(os.pread(file.fileno(), _LONGEST_LIST_BYTES, 0))
+                if not children or any(_is_titled(pid, _WORKER) for pid in children - self.children):
+                    return
+                time.sleep(_LOOK_EVERY_S)
 
     def retire(self) -> None:
         """Return when the workers accept nothing more: at once by a QUIT of ours, or when nginx itself has sent it."""
@@ -67,9 +69,18 @@ def hup(pid_file: str, held: ExitStack) -> Processes:
 def _children(pid: int) -> frozenset[int]:
     """List the processes that a process has started; none if that cannot be read."""
     try:
-        return frozenset(map(int, (files.read(f"/proc/{pid}/task/{pid}/children") or "").split()))
+        with open(_children_path(pid), "rb") as file:
+            return _pids(file.read())
     except OSError:  # it has just ended
         return frozenset()
+
+
+def _children_path(pid: int) -> str:
+    return f"/proc/{pid}/task/{pid}/children"
+
+
+def _pids(text: bytes) -> frozenset[int]:
+    return frozenset(map(int, text.split()))
 
 
 def _hold(pid: int, held: ExitStack) -> int | None:
