@@ -1,11 +1,12 @@
 """Publications to a real nginx, from what is written into the state folder."""
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -263,6 +264,52 @@ def test_what_a_killed_one_has_swapped_in_is_taken_back_when_nginx_refuses_it(se
 
 def killed(_: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("pid_file", ["nginx.pid", "none"])
+def test_the_names_of_other_files_survive_a_power_cut_before_they_are_confirmed_or_left(
+        settings: Settings, nginx: Nginx, monkeypatch: pytest.MonkeyPatch, pid_file: str,
+) -> None:
+    put(settings, "books", 8001)
+    publish.publish(settings)
+    synced: list[str] = []
+    sync, confirm, settle = files.sync, lictor_nginx._confirm, lictor_nginx.settle
+
+    def note_sync(paths: Iterable[str]) -> None:
+        synced.extend(paths := list(paths))
+        sync(paths)
+
+    def require_synced(*arguments: Any) -> None:
+        assert f"{nginx.conf_dir}/peers" in synced
+        (confirm if len(arguments) > 1 else settle)(*arguments)
+
+    monkeypatch.setattr(files, "sync", note_sync)
+    monkeypatch.setattr(lictor_nginx, "_confirm", require_synced)
+    change_peers(settings, "books", 8002)
+    lictor_nginx.take_back(nginx.conf_dir)
+    monkeypatch.setattr(lictor_nginx, "take_back", lambda _: None)
+    monkeypatch.setattr(lictor_nginx, "settle", require_synced)
+    assert publish.publish(with_nginx(settings, pid_file=f"{nginx.folder}/{pid_file}")) == (
+        ["books"] if pid_file == "nginx.pid" else [])
+
+
+def test_a_folder_that_cannot_be_made_durable_is_a_refusal_and_taken_back(settings: Settings, nginx: Nginx,
+                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    put(settings, "books", 8001)
+    publish.publish(settings)
+    before, sync = text_of(f"{nginx.conf_dir}/peers/books.conf"), files.sync
+
+    def fail(paths: Iterable[str]) -> None:
+        if f"{nginx.conf_dir}/peers" in paths:
+            monkeypatch.setattr(files, "sync", sync)
+            raise OSError(errno.EIO, "Input/output error")
+        sync(paths)
+
+    monkeypatch.setattr(files, "sync", fail)
+    change_peers(settings, "books", 8002)
+    assert publish.publish(settings) == [] and not is_confirmed(settings, "books")
+    assert text_of(f"{nginx.conf_dir}/peers/books.conf") == before
+    assert publish.publish(settings) == ["books"]
 
 
 @pytest.mark.parametrize("user", [0, 1000])

@@ -115,6 +115,28 @@ def test_only_a_trusted_proxy_is_believed_what_it_says_of_a_request(settings: Se
         key: SAID[given] for given in SAID if (key := given.lower().replace("_", "-")) in same}
     assert "proxy" not in got and got["x-real-ip"] == "127.0.0.1"
     assert ask("127.0.0.1", nginx.port, "/books", X_Forwarded_Proto="gopher")[1]["x-forwarded-proto"] == "http"
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=10)
+    connection.putrequest("GET", "/books")
+    for address in ("6.6.6.6", "7.7.7.7, 8.8.8.8"):
+        connection.putheader("X-Forwarded-For", address)
+    connection.endheaders()
+    assert json.loads(connection.getresponse().read())["x-forwarded-for"] == "6.6.6.6, 7.7.7.7, 8.8.8.8, 127.0.0.1"
+    connection.close()
+    assert "x-forwarded-host" not in ask("127.0.0.1", nginx.port, "/books")[1]
+
+
+@in_both_modes
+def test_no_proxy_is_trusted_any_more_though_a_service_keeps_its_files_of_before(settings: Settings, nginx: Nginx,
+                                                                                 echo: int) -> None:
+    for name in ("books", "shelves"):
+        put(settings, name, echo, path=f"/{name}")
+    assert publish.publish(with_nginx(settings, trusted_proxies=("127.0.0.0/8",))) == ["books", "shelves"]
+    put(settings, "books", echo, path="/nginx-is-up", match="exact")  # the user's server has that
+    assert publish.publish(settings, ["books", "shelves"]) == ["shelves"]
+    for name, proto in (("books", None), ("shelves", "http")):
+        status, got = ask("127.0.0.1", nginx.port, f"/{name}", **SAID)
+        assert (status, got["x-forwarded-for"], got.get("x-forwarded-proto"), "x-forwarded-host" in got) == (
+            200, "127.0.0.1", proto, False)
 
 
 @in_both_modes

@@ -26,11 +26,12 @@ def write_atomic(path: str, text: str, *, mode: int = 0o644, durable: bool = Tru
     return True
 
 
-def write_all(texts: Mapping[str, str], *, mode: int = 0o644, durable: bool = True) -> None:
+def write_all(texts: Mapping[str, str], *, mode: int = 0o644, durable: bool = True, with_folders: bool = True) -> None:
     """Replace each path's content, in this order, by temporary files beside them.
 
     `durable` also survives a power cut: a file gets its name once it is on the disk. All are written before the first
-    is waited for, so that many files take little longer than one.
+    is waited for, so that many files take little longer than one. Without `with_folders` a power cut may leave the old
+    content until the caller has called `sync` for the folders.
     """
     temporaries = {path: os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
                    for path in texts}
@@ -48,7 +49,7 @@ def write_all(texts: Mapping[str, str], *, mode: int = 0o644, durable: bool = Tr
         for temporary in temporaries.values():
             remove(temporary)
         raise
-    if durable:
+    if durable and with_folders:
         sync({os.path.dirname(path) for path in texts})
 
 

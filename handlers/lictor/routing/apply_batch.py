@@ -110,11 +110,6 @@ class Batch:
 
                 access_log.make(self.conf_dir)
             nginx.swap(self.conf_dir, merged)
-        except OSError as error:  # of one of the files, which is no file, say
-            self._take_back(changes)
-            return self._serve_less(changes, new, errors.Refused(f"its files cannot be written: {error}"),
-                                    is_to_blame=True)
-        try:
             if new:
                 self._require_names(changes[name].files for name in new)
             generation = nginx.reload(self.nginx_settings)
@@ -125,6 +120,10 @@ class Batch:
                 nginx.settle(self.conf_dir)
             log.event("publish", service=listed, outcome="waits", reason=error)
             return []
+        except OSError as error:  # of one of the files, which is no file, say
+            self._take_back(changes)
+            return self._serve_less(changes, new, errors.Refused(f"its files cannot be written: {error}"),
+                                    is_to_blame=True)
         except errors.Refused as error:
             self._take_back(changes)
             return self._serve_less(changes, new, error, is_to_blame=is_to_blame)

@@ -76,6 +76,8 @@ def check(settings: Nginx, text: str, staged: Mapping[str, str] | None = None) -
 def swap(conf_dir: str, texts: Mapping[str, str | None]) -> None:
     """Write the files (None: remove it), which are paths below conf_dir. The texts that they replace stay known, to
     other handlers too, until settle() or take_back(): nginx itself could not start with what it refuses.
+
+    reload() makes their names survive a power cut, while nginx reads them.
     """
     before = {path: text for path in texts if (text := files.read(os.path.join(conf_dir, path))) != texts[path]}
     if before:
@@ -93,6 +95,7 @@ def take_back(conf_dir: str) -> None:
     before = files.read_json(os.path.join(conf_dir, _BEFORE))
     if isinstance(before, dict):
         _replace(conf_dir, before)
+        _sync_swapped(conf_dir)
     settle(conf_dir)
 
 
@@ -105,11 +108,15 @@ def reload(settings: Nginx) -> int:
     generation = _stamped(settings.conf_dir)
     if answered(settings.conf_dir) == generation:
         # Whoever sent the HUP was killed, and nginx may yet have to retire old workers.
+        _sync_swapped(settings.conf_dir)
         time.sleep(LEAST_RELOAD_INTERVAL_S)
         return generation
     time.sleep(turn_in_s(settings))
     with ExitStack() as held:
-        before = _hup(settings, held)
+        try:
+            before = _hup(settings, held)
+        finally:
+            _sync_swapped(settings.conf_dir)
         _confirm(settings, generation, before, held)
         before.retire()
     return generation
@@ -241,10 +248,18 @@ def _replace(conf_dir: str, texts: Mapping[str, str | None]) -> None:
     new = {os.path.join(conf_dir, path): text for path in in_order if (text := texts[path]) is not None}
     for path in new:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-    files.write_all(new)
-    gone = [path for each in reversed(in_order) if texts[each] is None and files.remove(path := f"{conf_dir}/{each}")]
-    files.sync({os.path.dirname(path) for path in gone})
+    files.write_all(new, with_folders=False)
+    for each in reversed(in_order):
+        if texts[each] is None:
+            files.remove(os.path.join(conf_dir, each))
     _stamp(conf_dir)
+
+
+def _sync_swapped(conf_dir: str) -> None:
+    """Make the names of the files that were swapped, or taken back, survive a power cut."""
+    swapped = files.read_json(os.path.join(conf_dir, _BEFORE))
+    if isinstance(swapped, dict):
+        files.sync({os.path.dirname(os.path.join(conf_dir, path)) for path in swapped})
 
 
 def _rank(path: str) -> int:
