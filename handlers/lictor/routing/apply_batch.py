@@ -110,8 +110,7 @@ class Batch:
 
                 access_log.make(self.conf_dir)
             nginx.swap(self.conf_dir, merged)
-            if new:
-                self._require_names(changes[name].files for name in new)
+            self._require_names([changes[name].files for name in new])
             generation = nginx.reload(self.nginx_settings)
         except errors.Unavailable as error:
             if new and not self._is_accepted(if_unknown=False):  # nginx is not there, and might not start with them
@@ -135,11 +134,11 @@ class Batch:
                   ms=round(1000 * (time.monotonic() - began)))
         return list(changes)
 
-    def _require_names(self, some: Iterable[conf_files.ConfFiles]) -> None:
+    def _require_names(self, some: list[conf_files.ConfFiles]) -> None:
         """Raise Refused if nginx, which swallows that, would give other servers the names of new ones."""
-        from lictor.routing import user_servers  # as above
+        if some and nginx.can_validate_main_conf(self.nginx_settings):
+            from lictor.routing import user_servers  # as above
 
-        if nginx.can_validate_main_conf(self.nginx_settings):
             user_servers.require_names(self.nginx_settings, {
                 name for files in some for server in user_servers.of_text(files.server) for name in server.names})
 
