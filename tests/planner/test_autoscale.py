@@ -172,14 +172,18 @@ def test_a_slot_in_which_the_load_rose_does_not_tell_what_broke_the_target(rates
     assert given.wish and given.memory.capacity.broke.rate == broke
 
 
-def test_an_instance_that_bears_less_than_before_is_learned_if_another_one_mends_it() -> None:
+def test_an_instance_that_bears_less_than_before_is_learned_if_another_one_mends_it_twice() -> None:
+    """A backup that slows all down for a minute, once an hour, is mended by nobody: it would drive the count to max."""
     step = Step(NOW - 60, 2, 3, 1.0, 40.0, Load(20.0, 9.0), is_explained=False, sample=BROKEN)
-    learned = decided(slices(), known(Capacity("1", Load(40.0, 9.0)), steps=[step]), replicas=3,
-                      settled_at=NOW - 40).memory.capacity
+    bears = Capacity("1", Load(40.0, 9.0))
+    for before in (0.0, NOW - 3600):
+        once = decided(slices(), known(bears, steps=[step], mended_at=before), replicas=3, settled_at=NOW - 40).memory
+        assert (once.capacity, once.mended_at) == (bears, NOW)
+    twice = known(bears, steps=[step], mended_at=NOW - 600)
+    learned = decided(slices(), twice, replicas=3, settled_at=NOW - 40).memory.capacity
     assert learned.held.rate == pytest.approx(40 / 3) and learned.broke.rate == 20.0
-    gone = decided(slices(rate=20.0), known(Capacity("1", Load(40.0, 9.0)), steps=[step]), replicas=3,
-                   settled_at=NOW - 40).memory.capacity  # the load itself is gone
-    assert gone == Capacity("1", Load(40.0, 9.0))
+    gone = decided(slices(rate=20.0), twice, replicas=3, settled_at=NOW - 40).memory.capacity  # as the load itself is
+    assert gone == bears
 
 
 @pytest.mark.parametrize(("begun", "busy_s", "held", "shrinks"), [

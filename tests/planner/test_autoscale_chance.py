@@ -159,6 +159,28 @@ def test_errors_are_counted_in_words_where_they_are_too_few_for_a_share() -> Non
                                    "in progress, 12 errors. No move: that is too little to decide on.")
 
 
+def test_errors_do_not_hide_what_else_is_the_matter() -> None:
+    assert decided(slices(errors=0.5), quiet="books-1 is paused").reason.endswith(
+        "50% of the answers are errors. No move: books-1 is paused, and more instances do not mend errors.")
+
+
+@pytest.mark.parametrize(("every_s", "for_s"), [(3600, 60), (3600, 120), (7200, 30)])
+def test_a_disturbance_that_passes_by_itself_does_not_drive_the_count_to_max(every_s: int, for_s: int) -> None:
+    dice, rules = random.Random(3), Rules(0.25, least=1, most=20)
+    now, count, settled_at, memory, found, counts = NOW, 2, NOW - 100, Memory(), list[Slice](), list[int]()
+    for number in range(8 * 360):
+        came = round(dice.gauss(400, 20))
+        late = came // 2 if number * 10 % every_s >= every_s - for_s else 0
+        found = [*found[-35:], Slice(now, 10.0, {95: came - late, 142: late}, begun=came, busy_s=0.1 * came + late)]
+        now += 10
+        made = decide(Seen(now, count, "1", found, settled_at, "x starts" if settled_at > now else ""), rules, memory)
+        memory = made.memory
+        if made.wish is not None:
+            settled_at, count = now + (START_S if made.wish > count else 0), made.wish
+        counts.append(count)
+    assert max(counts) <= 6
+
+
 def test_where_no_instance_is_desired_errors_are_no_alarm() -> None:
     made = decided(slices(errors=1.0), replicas=0, quiet="no instance is desired")
     assert (made.wish, made.status, made.reason) == (None, "passing", "No move: no instance is desired.")

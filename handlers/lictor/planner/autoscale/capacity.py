@@ -4,7 +4,7 @@ Load is requests a second, and requests in progress, of one instance. Response t
 ratio to the target does not tell how many instances are needed, as it grows slowly first and then steeply.
 
 The highest load at which the target held only rises, but for one case: the target broke below it, and more instances
-mended that. A disturbance that load does not explain teaches nothing.
+mended that, twice within a while. A disturbance that load does not explain teaches nothing, as it may pass by itself.
 """
 
 import math

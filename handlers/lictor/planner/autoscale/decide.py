@@ -50,8 +50,8 @@ def decide(seen: Seen, rules: Rules, memory: Memory) -> Decision:
     memory = memories.note_peak(memory, seen.now, view.rate)
     if view.error_share >= MOST_ERRORS:
         memory = replace(memory, unproven_at=seen.now)
-        return Decision(None, "critical", f"{text}. {view.error_share:.0%} of the answers are errors. No move: more "
-                                          "instances do not mend errors.", memory)
+        return Decision(None, "critical", f"{text}. {view.error_share:.0%} of the answers are errors. No move: "
+                        f"{seen.quiet and f'{seen.quiet}, and '}more instances do not mend errors.", memory)
     is_above = view.took_s is not None and view.took_s > rules.target_s
     status = "warning" if is_above or view.breach or view.late_waiting else "passing"
     if seen.quiet:

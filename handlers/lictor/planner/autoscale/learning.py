@@ -23,6 +23,7 @@ _ON_PROBATION_S = 3600.0
 _GROWN = 1.25  # so many more requests are another load
 _HELD_FOR_S = 30.0
 _AT_ONCE_S = 60.0  # after a step: what it mended is well by then
+_AGAIN_S = 1800.0  # what passes by itself, such as a backup, does not come again so soon after one fewer was tried
 _MOST_CUT = 0.1
 
 
@@ -87,5 +88,7 @@ def _learn_held(seen: Seen, rules: Rules, memory: Memory, part: Slice) -> Memory
     have_helped = _have_helped(seen, rules, memory.steps, part)
     if step and have_helped and not step.is_explained and seen.now - seen.settled_at <= _AT_ONCE_S and (
             load.rate < step.load.rate and part.rate >= _HELPS * step.load.rate * step.before):
-        known = capacity.learn_less(known, step.load, load, seen.now)
+        if 0 < seen.now - memory.mended_at <= rules.down_after_s + _AGAIN_S:
+            known = capacity.learn_less(known, step.load, load, seen.now)
+        memory = replace(memory, mended_at=seen.now)
     return replace(memory, steps=[] if have_helped else memory.steps, capacity=capacity.learn_held(known, load))

@@ -42,6 +42,7 @@ class Memory(msgspec.Struct, frozen=True):
     decided_at: Amount = 0.0
     counts: Annotated[list[tuple[Amount, Instances]], Meta(max_length=_MOST_PEAKS)] = []  # those of the last minute,
     # each with when it last was desired
+    mended_at: Amount = 0.0  # when more instances last seemed to mend what the load does not explain
     target: str = ""  # for which all this was learned; "": that is not known
 
 
@@ -57,6 +58,7 @@ def advance(memory: Memory, seen: Seen, rules: Rules) -> Memory:
     return replace(
         memory, capacity=known, target=rules.target, steps=[] if is_new else memory.steps, decided_at=now,
         peaks=[(min(at, now), rate) for at, rate in memory.peaks if now - at <= rules.down_after_s],
+        mended_at=0.0 if is_new else min(memory.mended_at, now),
         unproven_at=now if is_new or is_gap else min(memory.unproven_at, now),
         counts=[*counts, (now, seen.replicas)][-_MOST_PEAKS:])
 
@@ -71,7 +73,7 @@ def moved(memory: Memory, by_s: float) -> Memory:
     known, at = memory.capacity, memory.capacity.broke_at
     return replace(
         memory, capacity=replace(known, broke_at=_moved(at, by_s)), unproven_at=_moved(memory.unproven_at, by_s),
-        decided_at=_moved(memory.decided_at, by_s),
+        decided_at=_moved(memory.decided_at, by_s), mended_at=_moved(memory.mended_at, by_s),
         steps=[replace(step, at=_moved(step.at, by_s)) for step in memory.steps],
         peaks=[(_moved(at, by_s), rate) for at, rate in memory.peaks],
         counts=[(_moved(at, by_s), count) for at, count in memory.counts])
