@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lictor import errors
+from lictor.adapters.consul.client import Client
 from lictor.planner.autoscale import traffic
 from lictor.planner.autoscale.traffic import Slice
-from lictor.routing.traffic import counts, windows
+from lictor.routing.traffic import counts, meter, windows
 from lictor.routing.traffic.windows import Kept, advance, decode, encode
 
 NOW = 1_700_000_060.0
@@ -181,6 +183,28 @@ def test_percentiles_of_nodes_with_uneven_shares_are_those_of_all_requests(reque
     slices = [each for lines in nodes for each in decode(encode(sliced(counted(*lines).get("books", {})))) or []]
     exact_s = sorted(took_ms for took_ms, _ in requests)[math.ceil(share * len(requests) - 1e-9) - 1] / 1000
     assert traffic.percentile(traffic.add(slices).times, share) == pytest.approx(exact_s, rel=0.05)
+
+
+@pytest.mark.parametrize(("failure", "tries"), [
+    (errors.Unavailable("no leader"), 1), (errors.Refused("permission denied"), 204)])  # 4 transactions, then each key
+def test_a_consul_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch, failure: errors.LictorError,
+                                                     tries: int) -> None:
+    """Two hundred services are several transactions, and the check has ten seconds."""
+    asked = list[str]()
+
+    def fail(what: str) -> Any:
+        def ask(*_: Any) -> None:
+            asked.append(what)
+            raise failure
+        return ask
+
+    client = Client.connect(environ={})
+    for name in ("commit", "put", "delete"):
+        monkeypatch.setattr(client, name, fail(name))
+    values = {f"s{number}": b"x" * 2500 for number in range(200)}
+    assert {*meter._tell(client, "node-1", values)} == {failure} and len(asked) == tries
+    asked.clear()
+    assert [*meter._forget(client, "/nowhere", "node-1", ["a", "b"])] == [failure] * (1 if tries == 1 else 2)
 
 
 def test_nodes_are_added_slot_by_slot() -> None:

@@ -103,7 +103,8 @@ def _advance(nginx: Nginx, state_dir: str, measured: Iterable[str], now: float) 
 
 
 def _tell(client: Client, node: str, values: dict[str, bytes]) -> Iterator[errors.LictorError]:
-    """Write the keys; yields what failed. A batch that is refused is written key by key."""
+    """Write the keys; yields what failed. A batch that is refused is written key by key. If Consul does not answer,
+    that is the end: each further try would take its time too, and the autoscaler's check has ten seconds."""
     texts = {f"{PREFIX}{name}/{node}": value for name, value in values.items()}
     for batch in announce.batches(texts):
         try:
@@ -113,12 +114,14 @@ def _tell(client: Client, node: str, values: dict[str, bytes]) -> Iterator[error
         except errors.LictorError as error:
             if isinstance(error, errors.Unavailable):
                 yield error
-                continue
+                return
         for key, value in batch:
             try:
                 client.put(key, value)
             except errors.LictorError as error:
                 yield error
+                if isinstance(error, errors.Unavailable):
+                    return
 
 
 def _forget(client: Client, state_dir: str, node: str, names: Iterable[str]) -> Iterator[errors.LictorError]:
@@ -128,6 +131,8 @@ def _forget(client: Client, state_dir: str, node: str, names: Iterable[str]) -> 
             files.remove(_kept_path(state_dir, name))
         except errors.LictorError as error:
             yield error
+            if isinstance(error, errors.Unavailable):
+                return
 
 
 def _read_kept(state_dir: str, name: str) -> Kept | None:
