@@ -102,10 +102,12 @@ def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: lis
         return errors.Unavailable.exit_code
 
 
-def read_payload() -> str:
-    """Read what the watch wrote to stdin; raises Refused on a terminal, and TooLong."""
-    if sys.stdin.isatty():
-        raise errors.Refused("stdin is a terminal; a Consul watch pipes its payload in")
-    text = sys.stdin.buffer.read(payload.LONGEST_BYTES + 1)
+def read_payload(text: bytes | None = None) -> str:
+    """Decode what a first stage has read, or else read what the watch wrote to stdin; raises Refused on a terminal, and
+    TooLong."""
+    if text is None:
+        if sys.stdin.isatty():
+            raise errors.Refused("stdin is a terminal; a Consul watch pipes its payload in")
+        text = sys.stdin.buffer.read(payload.LONGEST_BYTES + 1)
     payload.require_length(len(text))
     return text.decode("utf-8", "replace")
