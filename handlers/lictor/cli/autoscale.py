@@ -15,7 +15,7 @@ from lictor.cli.session import Session
 from lictor.planner.autoscale import backtest
 from lictor.planner.autoscale.capacity import Load
 from lictor.planner.autoscale.kept import Kept
-from lictor.planner.autoscale.seen import Rules
+from lictor.planner.autoscale.seen import Rules, rules_of
 from lictor.planner.autoscale.traffic import SLICE_S, Slice
 from lictor.planner.desired import Desired
 from lictor.reconcile import responsibility
@@ -88,7 +88,7 @@ def read(context: Context, name: str) -> dict[str, Any]:
 
 
 def _require_rules(name: str, desired: Desired) -> Rules:
-    rules = look.read_rules(desired.spec)
+    rules = rules_of(desired.spec)
     if rules is None:
         raise errors.Refused(f"{name[:100]}: has no autoscale in its spec, such as autoscale: {{p95: 250ms}}; "
                              "`lictor status` lists the services")

@@ -16,6 +16,7 @@ from lictor.adapters.consul.lock import PlainWriter, Writer
 from lictor.adapters.text import one_line
 from lictor.engines.registry import SCHEDULERS
 from lictor.events import autoscale, keys_watch, script
+from lictor.planner.autoscale.seen import rules_of
 from lictor.planner.desired import Desired
 from lictor.reconcile import observe, responsibility
 from lictor.reconcile.autoscale import look, wish
@@ -116,7 +117,7 @@ def _contained(context: Context, name: str, until_s: float) -> Line | None:
 def _decide(context: Context, name: str) -> Line | None:
     """Decide for one service; None: it has no `autoscale`, or another node acts."""
     desired = look.read_desired(context, name)
-    if desired.removed or look.read_rules(desired.spec) is None or not responsibility.acts_here(context, desired):
+    if desired.removed or rules_of(desired.spec) is None or not responsibility.acts_here(context, desired):
         return None
     if not _is_shared(desired):
         return _act(context, name, PlainWriter(context.client))

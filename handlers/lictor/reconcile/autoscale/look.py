@@ -24,7 +24,7 @@ from lictor.reconcile.state_store import StateStore
 from lictor.routing import announce
 from lictor.routing.traffic import meter
 from lictor.spec.keys import known_below
-from lictor.spec.service_spec import Spec, parse_replicas
+from lictor.spec.service_spec import parse_replicas
 
 KIND = "autoscale"  # of a wish's record
 _LONGEST_WINDOW_BYTES = 64 * 1024
@@ -41,11 +41,6 @@ class Look(NamedTuple):
     kept: Kept  # as it is to be written, with the memory after it
     kept_index: int  # ModifyIndex of its key, for compare-and-set
     count_index: int  # that of the count's key
-
-
-def read_rules(spec: Spec | None) -> Rules | None:
-    """Read `autoscale` of a spec; None: it has none."""
-    return rules_of(spec) if spec else None
 
 
 def read_desired(context: Context, name: str) -> Desired:
@@ -77,8 +72,8 @@ def read_windows(context: Context, name: str, now: float) -> Combined:
     tree, alive = context.client.tree(prefix, {prefix + node for node in routing}.__contains__), (
         context.client.alive_nodes())
     windows = {node: _decode(context, node, tree[prefix + node].value) for node in routing if prefix + node in tree}
-    return traffic.combine({node: slices for node, slices in windows.items() if node in alive or any(
-        each.at + each.seconds > now - traffic.SILENT_S for each in slices)}, now, alive.intersection(routing))
+    counting = {node: slices for node, slices in windows.items() if node in alive or traffic.is_fresh(slices, now)}
+    return traffic.combine(counting, now, alive.intersection(routing))
 
 
 def _decode(context: Context, node: str, text: bytes) -> list[Slice]:
@@ -100,7 +95,7 @@ def look(context: Context, name: str) -> Look:
     count = context.client.get(f"{context.settings.prefix}{name}/replicas")
     kept, kept_index = read_kept(context, name)
     observation = observe.one(context, name, {}).observation
-    desired, rules = observation.desired, read_rules(observation.desired.spec)
+    desired, rules = observation.desired, rules_of(observation.desired.spec)
     if rules is None:
         raise errors.Refused(f"{name}: its spec has no autoscale, such as autoscale: {{p95: 250ms}}")
     _require_unchanged(desired, count)
