@@ -15,7 +15,7 @@ from lictor.cli.session import Session
 from lictor.planner.autoscale import backtest
 from lictor.planner.autoscale.capacity import Load
 from lictor.planner.autoscale.kept import Kept
-from lictor.planner.autoscale.seen import Rules
+from lictor.planner.autoscale.seen import Rules, rules_of
 from lictor.planner.autoscale.traffic import SLICE_S, Slice
 from lictor.planner.autoscale.words import minutes
 from lictor.planner.desired import Desired
@@ -92,7 +92,7 @@ def read(context: Context, name: str) -> dict[str, Any]:
 
 
 def _require_rules(name: str, desired: Desired) -> Rules:
-    rules = look.read_rules(desired.spec)
+    rules = rules_of(desired.spec)
     if rules is None and desired.spec is None and not desired.table:
         raise errors.Refused(f"there is no service {name[:100]!r}, or its spec is refused; `lictor status` lists them")
     if rules is None:

@@ -85,8 +85,7 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
                 newest, changed = max(newest, _newest(keys)), _changed(settings, cache, keys)
             refused, confirmed = _reroute(settings, client, keys, changed, cache.refused)
             changed |= confirmed  # a handler of such a service may have found its work done by this process
-        autoscale.note_names(settings.state_dir, {
-            name: own["spec"] for name, own in _grouped(keys, settings.prefix)[0].items() if "spec" in own})
+        autoscale.note_names(settings.state_dir, specs_of(_grouped(keys, settings.prefix)[0]))
         write_cache(settings, replace(cache, consul_index=newest, versions=versions(keys, settings.prefix),
                                       refused=refused, allowed=settings.allow.services))
     return changed

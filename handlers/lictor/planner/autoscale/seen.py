@@ -40,8 +40,10 @@ class Seen(NamedTuple):
     is_routed: bool = True  # some nginx serves the service
 
 
-def rules_of(spec: Spec) -> Rules | None:
+def rules_of(spec: Spec | None) -> Rules | None:
     """Take the rules from a spec; None: it asks for none. The autoscaler itself never takes the last instance."""
+    if spec is None or spec.autoscale is None:
+        return None
     given, replicas = spec.autoscale, spec.replicas
     return Rules(given.target_s, given.share, float(given.down_after), max(1, replicas.min), max(1, replicas.max),
-                 float(given.window)) if given else None
+                 float(given.window))

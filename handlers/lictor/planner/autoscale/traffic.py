@@ -141,14 +141,15 @@ def combine(by_node: Mapping[str, Sequence[Slice]], now: float, expected: Collec
     and has no fresh slice. A slot that a counting node has not written yet is left out: it would look like less load.
     """
     placed = {node: {_slot(each): each for each in slices if each.at <= now} for node, slices in by_node.items()}
-    first = {node: min(slots) for node, slots in placed.items() if _is_fresh(slots.values(), now)}
+    first = {node: min(slots) for node, slots in placed.items() if is_fresh(slots.values(), now)}
     silent = {node for node in {*expected, *_lately_busy(placed, now)} if node not in first}
     whole = [slot for slot in sorted({slot for slots in placed.values() for slot in slots})
              if all(slot in placed[node] or slot < since for node, since in first.items())]
     return Combined([_add_slot(placed.values(), slot) for slot in whole], sorted(silent))
 
 
-def _is_fresh(slices: Iterable[Slice], now: float) -> bool:
+def is_fresh(slices: Iterable[Slice], now: float) -> bool:
+    """Tell whether a node with these slices still counts."""
     return any(each.at + each.seconds > now - SILENT_S for each in slices)
 
 

@@ -26,7 +26,7 @@ from lictor.reconcile.state_store import StateStore
 from lictor.routing import announce
 from lictor.routing.traffic import meter
 from lictor.spec.keys import known_below
-from lictor.spec.service_spec import Spec, parse_replicas
+from lictor.spec.service_spec import parse_replicas
 
 KIND = "autoscale"  # of a wish's record
 _LONGEST_WINDOW_BYTES = 64 * 1024
@@ -50,11 +50,6 @@ class Routing(NamedTuple):
 
     nodes: Mapping[str, list[str]]
     alive: frozenset[str]
-
-
-def read_rules(spec: Spec | None) -> Rules | None:
-    """Read `autoscale` of a spec; None: it has none."""
-    return rules_of(spec) if spec else None
 
 
 def read_desired(context: Context, name: str) -> Desired:
@@ -99,9 +94,9 @@ def read_windows(context: Context, name: str, now: float, routing: Routing | Non
     tree = context.client.tree(prefix, {prefix + node for node in routing_nodes}.__contains__)
     windows = {node: _decode(context, node, tree[prefix + node].value)
                for node in routing_nodes if prefix + node in tree}
-    return traffic.combine({node: slices for node, slices in windows.items() if node in found.alive or any(
-        each.at + each.seconds > now - traffic.SILENT_S for each in slices)}, now,
-        found.alive.intersection(routing_nodes))
+    counting = {node: slices for node, slices in windows.items()
+                if node in found.alive or traffic.is_fresh(slices, now)}
+    return traffic.combine(counting, now, found.alive.intersection(routing_nodes))
 
 
 def _decode(context: Context, node: str, text: bytes) -> list[Slice]:
@@ -130,7 +125,7 @@ def look(context: Context, name: str) -> Look:
 def decide_on(context: Context, observation: Observation, count: Entry | None, kept: Kept, kept_index: int,
               routing: Routing | None = None) -> Look:
     """Decide on an observation, the key of its count, and what is kept; reads what the nodes have counted."""
-    desired, rules = observation.desired, read_rules(observation.desired.spec)
+    desired, rules = observation.desired, rules_of(observation.desired.spec)
     if rules is None:
         raise errors.Refused(f"{desired.name}: its spec has no autoscale, such as autoscale: {{p95: 250ms}}")
     name, now, count_index = desired.name, observation.now, count.modify_index if count else 0
