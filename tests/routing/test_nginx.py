@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -475,6 +476,26 @@ def let_time_pass(settings: Settings, nginx: Nginx) -> None:
 
 def turn_the_clock_back(settings: Settings, nginx: Nginx) -> None:
     refuse_until(settings, time.time() + 86400)
+
+
+def test_files_change_only_when_nginx_is_not_reading_them_for_somebody_else(settings: Settings, nginx: Nginx) -> None:
+    """It has read its locations when it comes to a pipe, and would answer a generation that came after them."""
+    put(settings, "books", path="/books")
+    assert publish.publish(settings) == ["books"]
+    pipe, moved = f"{nginx.folder}/pipe.conf", f"{nginx.folder}/moved.conf"
+    os.mkfifo(pipe)
+    snippet = f"include {nginx.conf_dir}/lictor.conf"
+    files.write_atomic(nginx.main_conf, text_of(nginx.main_conf).replace(snippet, f"include {pipe}; {snippet}"))
+    nginx.send(signal.SIGHUP)
+    wait_for(lambda: text_of(f"/proc/{nginx.pid}/wchan") == "wait_for_partner", "nginx waits at the pipe")
+    os.rename(pipe, moved)
+    files.write_atomic(pipe, "")
+    go_on = threading.Timer(0.3, lambda: os.close(os.open(moved, os.O_WRONLY)))
+    go_on.start()
+    put_route(settings, "books", path="/moved")
+    assert publish.publish(settings) == ["books"]
+    go_on.join()
+    assert (nginx.get("/books")[0], nginx.get("/moved")[0]) == (404, 503)
 
 
 @pytest.mark.parametrize("user", [0, 1000])

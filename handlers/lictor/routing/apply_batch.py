@@ -109,6 +109,7 @@ class Batch:
                 from lictor.routing.traffic import access_log  # with msgspec, and a log is rarely needed
 
                 access_log.make(self.conf_dir)
+            nginx.await_idle(self.nginx_settings)
             nginx.swap(self.conf_dir, merged)
             self._require_names([changes[name].files for name in new])
             generation = nginx.reload(self.nginx_settings)

@@ -73,6 +73,12 @@ def check(settings: Nginx, text: str, staged: Mapping[str, str] | None = None) -
             files.remove(each)
 
 
+def await_idle(settings: Nginx) -> None:
+    """Wait until nginx reads no files, as far as its processes can be seen. Not only lictor tells it to."""
+    if not settings.container:
+        nginx_processes.await_idle(settings.pid_file, timeout_s=_CONFIRM_TIMEOUT_S)
+
+
 def swap(conf_dir: str, texts: Mapping[str, str | None]) -> None:
     """Write the files (None: remove it), which are paths below conf_dir. The texts that they replace stay known, to
     other handlers too, until settle() or take_back(): nginx itself could not start with what it refuses.

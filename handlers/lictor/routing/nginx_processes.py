@@ -17,6 +17,8 @@ _WORKER = rb"worker process\0*$"  # a worker that goes is titled "worker process
 _RETIRE_TIMEOUT_S = 1.0
 _LOOK_EVERY_S = 0.001
 _LONGEST_LIST_BYTES = 1 << 16
+_SIGHUP = 1 << (signal.SIGHUP - 1)
+_MASK = re.compile(rb"^(?:SigPnd|ShdPnd|SigBlk):\t([0-9a-f]+)$", re.MULTILINE)  # of signals, in /proc/PID/status
 
 
 class Processes(NamedTuple):
@@ -64,6 +66,26 @@ def hup(pid_file: str, held: ExitStack) -> Processes:
     except ProcessLookupError as error:
         raise errors.Unavailable(f"nginx (pid {text}) has just ended") from error
     return Processes(int(text), children, workers)
+
+
+def await_idle(pid_file: str, *, timeout_s: float) -> None:
+    """Wait until nginx has read its files as often as it was told to. If they changed while it reads, it would serve
+    some of before and some of now, and might answer the new generation.
+
+    Its master lets a HUP in only while it waits for signals; one that comes while it reads stays pending.
+    """
+    text = (files.read(pid_file) or "").strip()
+    deadline = time.monotonic() + timeout_s
+    while text.isdigit() and _is_told(int(text)) and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _is_told(master: int) -> bool:
+    try:
+        with open(f"/proc/{master}/status", "rb") as file:
+            return any(int(mask, 16) & _SIGHUP for mask in _MASK.findall(file.read()))
+    except OSError:  # it has ended
+        return False
 
 
 def _children(pid: int) -> frozenset[int]:
