@@ -5,7 +5,7 @@ import os
 from lictor.adapters import files
 from lictor.events import timer
 from lictor.planner.autoscale import traffic
-from lictor.routing.traffic import meter, windows
+from lictor.routing.traffic import meter
 
 from lab.node import Node
 from support.modes import in_both_modes
@@ -24,8 +24,7 @@ def test_a_sweep_tells_the_traffic_of_a_measured_service(node: Node) -> None:
         node.served(5)
         assert node.handler("lictor-reconcile", "--sweep").returncode == 0
         value = node.consul.get(f"{meter.PREFIX}{NAME}/{node.consul.node}")
-        slices = windows.decode(value.encode()) if value else None
-        return traffic.add(slices or []).answers
+        return traffic.add(traffic.decode((value or "").encode())).answers
 
     node.wait_for(answers, "a slot with answers is told", 60)
     summary = timer.read(node.settings)

@@ -169,9 +169,10 @@ def _slot(each: Slice) -> int:
 def decode(text: bytes | None) -> list[Slice]:
     """Decode what a node has written, newest last; what cannot be read, or is no slice, counts as not written."""
     try:
-        return sorted(msgspec.json.decode(text or b"{}", type=_Written).slices, key=lambda each: each.at)
+        found = msgspec.json.decode(text or b"{}", type=_Written).slices
     except (ValueError, RecursionError):
         return []
+    return sorted(found, key=lambda each: each.at) if all(each.seconds == SLICE_S for each in found) else []
 
 
 class _Written(msgspec.Struct):

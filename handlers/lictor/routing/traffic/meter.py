@@ -12,7 +12,6 @@ from lictor import errors, model
 from lictor.adapters import files, log
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
-from lictor.planner.autoscale.traffic import Slice
 from lictor.routing import announce, nginx_socket, route_store
 from lictor.routing.traffic import access_log, counts, windows
 from lictor.routing.traffic.counts import Counted
@@ -44,13 +43,6 @@ def tell(client: Client, settings: Settings, node: str, now: float) -> None:
             access_log.forget(state_dir)
     if failures:
         raise failures[0]
-
-
-def read(client: Client, name: str) -> dict[str, list[Slice]]:
-    """Read the slices of a service, by routing node; a node's that cannot be read are left out."""
-    prefix = f"{PREFIX}{name}/"
-    return {key.removeprefix(prefix): found for key, entry in client.tree(prefix).items()
-            if (found := windows.decode(entry.value)) is not None}
 
 
 def count(nginx: Nginx, state_dir: str, now: float) -> Counted | None:
@@ -137,10 +129,9 @@ def _forget(client: Client, state_dir: str, node: str, names: Iterable[str]) -> 
 
 def _read_kept(state_dir: str, name: str) -> Kept | None:
     try:
-        kept = msgspec.json.decode(files.read(_kept_path(state_dir, name)) or "null", type=Kept)
+        return msgspec.json.decode(files.read(_kept_path(state_dir, name)) or "null", type=Kept)
     except (msgspec.DecodeError, RecursionError):
         return None
-    return kept if all(map(windows.is_sound, kept.slices)) else None
 
 
 def _kept_path(state_dir: str, name: str) -> str:

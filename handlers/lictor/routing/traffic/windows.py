@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from lictor.planner.autoscale.traffic import LAST_BUCKET, Slice
+from lictor.planner.autoscale.traffic import Slice
 from lictor.routing.traffic import answers, counts
 from lictor.routing.traffic.counts import SLOT_S, Slots
 
@@ -15,12 +15,6 @@ READ_S = 60.0  # so far back counts are read again: what began then may end only
 MOST_BYTES = 64 * 1024
 _FIELDS = {answers.ERROR: "errors", answers.UNANSWERED: "unanswered", answers.CUT: "cut", answers.UPGRADE: "upgrades",
            counts.BEGUN: "begun", counts.RETRIES: "retries"}
-
-
-class Window(msgspec.Struct, frozen=True):
-    """The value of lictor/traffic/NAME/NODE."""
-
-    slices: list[Slice]
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -48,8 +42,8 @@ def slices(slots: Slots, since: float, now: float) -> list[Slice]:
 
 
 def encode(found: Iterable[Slice]) -> bytes:
-    """Encode the value of the key; the oldest slices are left out if it would be too long."""
-    texts, total = list[bytes](), len(msgspec.json.encode(Window([])))
+    """Encode the value of lictor/traffic/NAME/NODE; the oldest slices are left out if it would be too long."""
+    texts, total = list[bytes](), len(b'{"slices":[]}')
     for each in sorted(found, key=lambda each: each.at, reverse=True):
         text = msgspec.json.encode(each)
         total += len(text) + 1
@@ -57,24 +51,6 @@ def encode(found: Iterable[Slice]) -> bytes:
             break
         texts.append(text)
     return b'{"slices":[' + b",".join(reversed(texts)) + b"]}"
-
-
-def decode(value: bytes) -> list[Slice] | None:
-    """Read lictor/traffic/NAME/NODE; None for anything that lictor did not write."""
-    try:
-        found = msgspec.json.decode(value, type=Window).slices
-    except (msgspec.DecodeError, RecursionError):  # a ValidationError is one too
-        return None
-    return found if len(value) <= MOST_BYTES and all(map(is_sound, found)) else None
-
-
-def is_sound(each: Slice) -> bool:
-    """Decide whether a slice can be one of a node's: whole slots, and no number that nobody could have counted."""
-    numbers = [*each.times.values(), *each.left.values(), each.errors, each.unanswered, each.cut, each.begun,
-               each.retries, each.upgrades]
-    return (0 <= each.at < 1e12 and each.at % SLOT_S == 0 and each.seconds == SLOT_S and 0 <= each.busy_s < 1e12
-            and all(0 <= number < 1 << 53 for number in numbers)
-            and all(0 <= key <= LAST_BUCKET for key in (*each.times, *each.left)))
 
 
 def _slice(at: int, counted: Mapping[str, int]) -> Slice:
