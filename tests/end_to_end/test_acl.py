@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.node import BOOKS, Node
+from support.command import begin
 from support.paths import REPOSITORY
 
 pytestmark = pytest.mark.daemons
@@ -275,8 +275,7 @@ def give_token_to_autoscaler(node: Node, token_file: str) -> None:
 def recording(node: Node, token_file: str, path: Path) -> Iterator[None]:
     """Have traffic recorded, as a person would."""
     words = ["--token-file", token_file, "autoscale", "books-service", "--record", str(path)]
-    process = subprocess.Popen([os.path.join(sys.prefix, "bin", "lictor"), *words], stderr=subprocess.PIPE,
-                               env={**os.environ, **node.environ})
+    process = begin(words, {**os.environ, **node.environ})
     try:
         yield
         process.send_signal(signal.SIGINT)

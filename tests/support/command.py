@@ -5,11 +5,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lab import forked
 from lab.consul import Consul
+
+
+def begin(words: Sequence[str], environ: Mapping[str, str], *, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """Run `lictor` beside the test. It heeds SIGINT, though a shell in the background may have us ignore it."""
+    heeding = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen([f"{sys.prefix}/bin/lictor", *words], stdout=stdout, stderr=subprocess.PIPE, text=True,
+                                env=environ, stdin=subprocess.DEVNULL)
+    finally:
+        signal.signal(signal.SIGINT, heeding)
 
 
 class Command:
@@ -27,14 +38,8 @@ class Command:
         return forked.lictor(words, environ=self.environ, given=given)
 
     def begin(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-        """Run it beside the test. It heeds SIGINT, though a shell in the background may have us ignore it."""
-        heeding = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            argv = [f"{sys.prefix}/bin/lictor", *words]
-            return subprocess.Popen(argv, stdout=stdout, stderr=subprocess.PIPE, text=True, env=self.environ,
-                                    stdin=subprocess.DEVNULL)
-        finally:
-            signal.signal(signal.SIGINT, heeding)
+        """Run it beside the test."""
+        return begin(words, self.environ, stdout=stdout)
 
     def file(self, name: str, content: object) -> str:
         path = self.folder / name
