@@ -33,6 +33,17 @@ def test_it_moves_no_more_than_the_load_needs(name: str, moves: int, least: int,
     assert least <= min(outcome.counts) <= max(outcome.counts) <= most and outcome.late_s <= late_s
 
 
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_what_held_before_a_step_up_is_enough_after_it(seed: int) -> None:
+    """A load of 40 % of what one instance can answer, four times as much for ten minutes, and the same again."""
+    given = Shape("x4", lambda now: 32.0 if 180 <= now < 870 else 8.0, service_s=0.2, first=1, target_s=0.6)
+    planner = Ours(given)
+    outcome = run(given, planner, seed)
+    steady, down = outcome.counts[27:86], outcome.counts[87:147]
+    assert max(outcome.counts) <= 3 and len({*steady}) == 1, planner.reasons
+    assert down[-1] == 1 and outcome.moves <= 4, planner.reasons
+
+
 def test_the_same_seed_gives_the_same_outcome() -> None:
     given = shape("steady")._replace(seconds=300)
     assert run(given, Hpa(given)) == run(given, Hpa(given))

@@ -47,7 +47,7 @@ def decide(seen: Seen, rules: Rules, memory: Memory) -> Decision:
     text = words.describe(view, seen, rules)
     if nothing := _see_nothing(seen, view, text, memory):
         return nothing
-    memory = memories.note_peak(memory, seen.now, view.rate)
+    memory = memories.note_peak(memory, seen.now, view.whole.rate)  # a load that held is one of as long a window too
     if view.error_share >= MOST_ERRORS:
         memory = replace(memory, unproven_at=seen.now)
         return Decision(None, "critical", f"{text}. {view.error_share:.0%} of the answers are errors. No move: "
