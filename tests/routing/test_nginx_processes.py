@@ -47,13 +47,14 @@ def test_no_worker_is_asked_for_a_generation_before_nginx_has_read_its_files(run
     assert new_when_asked and all(new_when_asked)
 
 
-def test_workers_are_retired_when_they_take_no_requests_any_more(running: Nginx) -> None:
+def test_workers_have_quit_when_they_take_no_requests_any_more(running: Nginx) -> None:
     with ExitStack() as held:
         before = nginx_processes.hup(running.pid_file, held)
         assert before.master == running.pid and before.children == {*before.workers}
-        before.await_start(timeout_s=20)
+        assert before.await_start(timeout_s=20)
         assert children(running) - before.children
-        before.retire()
+        before.quit()
+        before.await_quit()
         assert not any(nginx_processes._is_titled(pid, nginx_processes._WORKER) for pid in before.workers)
     assert running.is_up()
 
@@ -63,17 +64,18 @@ def test_an_nginx_that_swallows_the_signal_is_waited_for_no_longer_than_was_aske
     with ExitStack() as held:
         before = nginx_processes.hup(running.pid_file, held)
         wait_for(lambda: "[emerg]" in text_of(f"{running.folder}/error.log"), "nginx refuses it")
-        before.await_start(timeout_s=0.05)
+        assert not before.await_start(timeout_s=0.05)
         assert children(running) == before.children
 
 
 def test_processes_that_are_not_to_be_seen_are_not_waited_for(running: Nginx) -> None:
-    nginx_processes.Processes().await_start(timeout_s=3600)  # a container's
+    assert not nginx_processes.Processes().await_start(timeout_s=3600)  # a container's
     with ExitStack() as held:
         before = nginx_processes.hup(running.pid_file, held)
         running.stop()
-        before.await_start(timeout_s=3600)  # its master has ended
-        before.retire()
+        assert not before.await_start(timeout_s=3600)  # its master has ended
+        before.quit()
+        before.await_quit()
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "999999999", "99999999999999999999", "own"])

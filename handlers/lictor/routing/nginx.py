@@ -124,7 +124,8 @@ def reload(settings: Nginx) -> int:
         finally:
             _sync_swapped(settings.conf_dir)
         _confirm(settings, generation, before, held)
-        before.retire()
+        before.quit()
+        before.await_quit()
     return generation
 
 
@@ -215,7 +216,8 @@ def _confirm(settings: Nginx, generation: int, before: Processes, held: ExitStac
 
     began, may_ask = time.monotonic(), can_validate_main_conf(settings)
     patience_s = _ASK_WHY_AFTER_S if may_ask else _CONFIRM_TIMEOUT_S / 2
-    before.await_start(timeout_s=patience_s)
+    if before.await_start(timeout_s=patience_s):
+        before.quit()  # they would take most of the questions
     while not is_served():
         waited_s = time.monotonic() - began
         if waited_s > _CONFIRM_TIMEOUT_S:

@@ -14,7 +14,7 @@ from lictor.adapters import files
 from lictor.spec.settings import LEAST_RELOAD_INTERVAL_S
 
 _WORKER = rb"worker process\0*$"  # a worker that goes is titled "worker process is shutting down"
-_RETIRE_TIMEOUT_S = 1.0
+_QUIT_TIMEOUT_S = 1.0
 _LOOK_EVERY_S = 0.001
 _LONGEST_LIST_BYTES = 1 << 16
 _SIGHUP = 1 << (signal.SIGHUP - 1)
@@ -28,23 +28,29 @@ class Processes(NamedTuple):
     children: frozenset[int] = frozenset()
     workers: Mapping[int, int] = {}  # those that took requests: pid -> pidfd
 
-    def await_start(self, *, timeout_s: float) -> None:
-        """Wait until nginx has read its files and a new worker takes requests, which it is titled for then. To ask the
-        old workers before for the generation of these files would only take the processor from nginx."""
+    def await_start(self, *, timeout_s: float) -> bool:
+        """Wait until nginx has accepted its files: then it starts workers. Returns whether one takes requests, which it
+        is titled for; False also if none can be seen."""
         deadline = time.monotonic() + timeout_s
         with contextlib.suppress(OSError), open(_children_path(self.master), "rb", buffering=0) as file:
             while time.monotonic() < deadline:
                 children = _pids(os.pread(file.fileno(), _LONGEST_LIST_BYTES, 0))
-                if not children or any(_is_titled(pid, _WORKER) for pid in children - self.children):
-                    return
+                if not children:
+                    return False
+                if any(_is_titled(pid, _WORKER) for pid in children - self.children):
+                    return True
                 time.sleep(_LOOK_EVERY_S)
+        return False
 
-    def retire(self) -> None:
-        """Return when the workers accept nothing more: at once by a QUIT of ours, or when nginx itself has sent it."""
-        deadline = time.monotonic() + (_RETIRE_TIMEOUT_S if self.workers else LEAST_RELOAD_INTERVAL_S)
+    def quit(self) -> None:
+        """Have the workers accept nothing more. nginx does so too, a tenth of a second after it has started others."""
         for pidfd in self.workers.values():
             with contextlib.suppress(OSError):  # the worker is gone already
                 signal.pidfd_send_signal(pidfd, signal.SIGQUIT)
+
+    def await_quit(self) -> None:
+        """Return when the workers accept nothing more; where none are known, when nginx itself has told them."""
+        deadline = time.monotonic() + (_QUIT_TIMEOUT_S if self.workers else LEAST_RELOAD_INTERVAL_S)
         while time.monotonic() < deadline and (
                 not self.workers or any(_is_titled(pid, _WORKER) for pid in self.workers)):
             time.sleep(_LOOK_EVERY_S)
