@@ -1,4 +1,8 @@
-"""Cost of counting requests: pairs of runs through two nginx of one configuration, of which one counts."""
+"""Cost of counting requests: pairs of runs through two nginx of one configuration, of which one counts.
+
+Throughput is that of one run after the other. nginx's CPU is that of two at once, as then both meet the same machine:
+what else runs there changes the one by more than counting does, from one second to the next.
+"""
 
 import os
 from collections.abc import Sequence
@@ -39,15 +43,22 @@ class Run(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two runs, one after the other."""
+    """A run of each."""
 
     plain: Run
     counting: Run
 
 
+class Pairs(NamedTuple):
+    """Pairs of runs one after the other, and at once."""
+
+    in_turn: list[Pair]
+    at_once: list[Pair]
+
+
 def measure(folder: str, rounds: int, orphans: processes.Orphans) -> list[dict[str, Any]]:
     """Rows of way and service: medians of the pairs' ratios, with their quartiles."""
-    print(f"measuring: {', '.join(each.name for each in WAYS)}; {rounds} rounds of {2 * len(_SERVICES)} runs of "
+    print(f"measuring: {', '.join(each.name for each in WAYS)}; {rounds} rounds of {3 * len(_SERVICES)} runs of "
           f"{_RUN_S} s each ...", flush=True)
     ways = [way for way in WAYS if not way.variant().missing()]
     with World(os.path.join(folder, "m"), orphans, addresses=_INSTANCES) as world:
@@ -56,11 +67,15 @@ def measure(folder: str, rounds: int, orphans: processes.Orphans) -> list[dict[s
         made = {(way, counted): _contender(way, counted, world)
                 for way in ways for counted in ("", _SERVICES[MEASURED])}
         start(world, {each: list(_SERVICES.values()) for each in made.values()})
-        pairs: dict[tuple[Way, str], list[Pair]] = {(way, what): [] for way in ways for what in _SERVICES}
+        pairs = {(way, what): Pairs([], []) for way in ways for what in _SERVICES}
         for turn in range(-1, rounds):
             for (way, what), found in pairs.items():
-                pair = _pair(made[way, ""], made[way, _SERVICES[MEASURED]], _SERVICES[what], is_swapped=turn % 2 == 1)
-                found += [pair] * (turn >= 0)  # the first one warms up
+                both = made[way, ""], made[way, _SERVICES[MEASURED]]
+                in_turn = _in_turn(*both, _SERVICES[what], is_swapped=turn % 2 == 1)
+                at_once = _runs(both, _SERVICES[what])
+                if turn >= 0:  # the first one warms up
+                    found.in_turn.append(in_turn)
+                    found.at_once.append(Pair(*at_once))
     return [{"way": way.name, "service": what, **_row(found)} for (way, what), found in pairs.items()]
 
 
@@ -68,30 +83,34 @@ def _contender(way: Way, counted: str, world: World) -> Lictor:
     return Lictor(way.variant(counted), world, os.path.join(world.folder, f"c-{way.name}-{counted}"))
 
 
-def _pair(plain: Lictor, counting: Lictor, service: str, *, is_swapped: bool) -> Pair:
-    """Run both, in turns the one and the other first."""
-    if is_swapped:
-        second = _run(counting, service)
-        return Pair(_run(plain, service), second)
-    return Pair(_run(plain, service), _run(counting, service))
+def _in_turn(plain: Lictor, counting: Lictor, service: str, *, is_swapped: bool) -> Pair:
+    """Run the one and then the other, in turns the one and the other first."""
+    runs = [run for each in ((counting, plain) if is_swapped else (plain, counting)) for run in _runs([each], service)]
+    return Pair(*(runs[::-1] if is_swapped else runs))
 
 
-def _run(contender: Lictor, service: str) -> Run:
+def _runs(contenders: Sequence[Lictor], service: str) -> list[Run]:
+    """Run them at once."""
+    before_s = [_spent_s(each) for each in contenders]
+    running = [load.start(f"http://127.0.0.1:{each.port}/{service}", _RUN_S) for each in contenders]
+    loads = [load.result(each, _RUN_S) for each in running]
+    return [Run(found.requests_per_s, (_spent_s(each) - before) / (found.requests_per_s * _RUN_S) * 1e6, found.failed)
+            for each, before, found in zip(contenders, before_s, loads, strict=True)]
+
+
+def _spent_s(contender: Lictor) -> float:
+    """CPU seconds of nginx's workers."""
     assert contender.front.daemon
-    workers = processes.children(contender.front.daemon.pid)
-    before_s = sum(map(processes.running_s, workers))
-    found = load.result(load.start(f"http://127.0.0.1:{contender.port}/{service}", _RUN_S), _RUN_S)
-    spent_s = sum(map(processes.running_s, workers)) - before_s
-    return Run(found.requests_per_s, spent_s / (found.requests_per_s * _RUN_S) * 1e6, found.failed)
+    return sum(map(processes.running_s, processes.children(contender.front.daemon.pid)))
 
 
-def _row(pairs: Sequence[Pair]) -> dict[str, Any]:
+def _row(pairs: Pairs) -> dict[str, Any]:
     return {
-        **_ratios("throughput", [each.counting.requests_per_s / each.plain.requests_per_s for each in pairs]),
-        **_ratios("cpu", [each.counting.cpu_us / each.plain.cpu_us for each in pairs]),
-        "requests_per_s": median(each.plain.requests_per_s for each in pairs),
-        "cpu_us": median(each.plain.cpu_us for each in pairs),
-        "failed": sum(run.failed for pair in pairs for run in pair)}
+        **_ratios("throughput", [each.counting.requests_per_s / each.plain.requests_per_s for each in pairs.in_turn]),
+        **_ratios("cpu", [each.counting.cpu_us / each.plain.cpu_us for each in pairs.at_once]),
+        "requests_per_s": median(each.plain.requests_per_s for each in pairs.in_turn),
+        "cpu_us": median(each.plain.cpu_us for each in pairs.at_once),
+        "failed": sum(run.failed for some in pairs for pair in some for run in pair)}
 
 
 def _ratios(name: str, ratios: Sequence[float]) -> dict[str, Any]:
