@@ -48,6 +48,7 @@ def test_no_worker_is_asked_for_a_generation_before_nginx_has_read_its_files(run
 
 
 def test_workers_have_quit_when_they_take_no_requests_any_more(running: Nginx) -> None:
+    nginx_processes.await_idle(running.pid_file, timeout_s=20)
     with ExitStack() as held:
         before = nginx_processes.hup(running.pid_file, held)
         assert before.master == running.pid and before.children == {*before.workers}

@@ -13,6 +13,7 @@ from lictor import errors
 from lictor.adapters import files
 from lictor.spec.settings import LEAST_RELOAD_INTERVAL_S
 
+_MASTER = rb"master process"
 _WORKER = rb"worker process\0*$"  # a worker that goes is titled "worker process is shutting down"
 _QUIT_TIMEOUT_S = 1.0
 _LOOK_EVERY_S = 0.001
@@ -60,7 +61,7 @@ def hup(pid_file: str, held: ExitStack) -> Processes:
     """Have nginx read its files again; returns the processes that it had. `held` will close the pidfds."""
     text = (files.read(pid_file) or "").strip()
     master = _hold(int(text), held) if text.isdigit() else None
-    if master is None or not _is_titled(int(text), b"master process"):
+    if master is None or not _is_titled(int(text), _MASTER):
         raise errors.Unavailable(f"nginx is not running: {pid_file} names no nginx master process")
     children = _children(int(text))
     workers = {pid: pidfd for pid in children if (pidfd := _hold(pid, held)) is not None and _is_titled(pid, _WORKER)}
@@ -75,23 +76,25 @@ def hup(pid_file: str, held: ExitStack) -> Processes:
 
 
 def await_idle(pid_file: str, *, timeout_s: float) -> None:
-    """Wait until nginx has read its files as often as it was told to. If they changed while it reads, it would serve
-    some of before and some of now, and might answer the new generation.
+    """Wait until nginx has read its files as often as it was told to, and its workers have begun. If files changed
+    while it reads them, it would serve some of before and some of now, and might answer the new generation.
 
     Its master lets a HUP in only while it waits for signals; one that comes while it reads stays pending.
     """
     text = (files.read(pid_file) or "").strip()
     deadline = time.monotonic() + timeout_s
-    while text.isdigit() and _is_told(int(text)) and time.monotonic() < deadline:
+    while text.isdigit() and _is_at_work(int(text)) and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _is_told(master: int) -> bool:
+def _is_at_work(master: int) -> bool:
     try:
         with open(f"/proc/{master}/status", "rb") as file:
-            return any(int(mask, 16) & _SIGHUP for mask in _MASK.findall(file.read()))
+            if any(int(mask, 16) & _SIGHUP for mask in _MASK.findall(file.read())):
+                return True
     except OSError:  # it has ended
         return False
+    return any(_is_titled(pid, _MASTER) for pid in _children(master))  # those that have no title of their own yet
 
 
 def _children(pid: int) -> frozenset[int]:
