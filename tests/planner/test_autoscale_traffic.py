@@ -68,8 +68,8 @@ def test_what_a_node_has_written_is_read() -> None:
 
 
 @pytest.mark.parametrize("changes", [
-    {"at": -1}, {"at": 1e300}, {"at": "70"}, {"at": None}, {"seconds": 0}, {"seconds": -10}, {"seconds": 9.0},
-    {"seconds": 1e9},
+    {"at": -1}, {"at": 71}, {"at": 1e300}, {"at": "70"}, {"at": None}, {"seconds": 0}, {"seconds": -10},
+    {"seconds": 9.0}, {"seconds": 1e9},
     {"times": {"-1": 1}}, {"times": {"241": 1}}, {"times": {"x": 1}}, {"times": {"1": -1}}, {"times": {"1": 10**30}},
     {"times": [1]}, {"errors": -1}, {"errors": 1.5}, {"begun": True}, {"busy_s": -0.1}, {"busy_s": 1e300},
     {"instances": {"a": [1]}}, {"instances": {"a": [-1, 0]}}])

@@ -311,8 +311,8 @@ def test_windows_of_whole_slots_are_told_while_a_service_is_measured(settings: S
     def told() -> traffic.Slice:
         nginx.get("/books/ok")
         meter.tell(client, settings, "node-1", time.time())
-        told = client.get(key)
-        return traffic.add(traffic.decode(told.value if told else None))
+        found = client.get(key)
+        return traffic.add(traffic.decode(found.value if found else None))
 
     assert told().answers == 0  # no slot is over
     wait_for(lambda: told().answers > 5, "a slot is over", 40)

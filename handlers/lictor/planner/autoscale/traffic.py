@@ -172,7 +172,12 @@ def decode(text: bytes | None) -> list[Slice]:
         found = msgspec.json.decode(text or b"{}", type=_Written).slices
     except (ValueError, RecursionError):
         return []
-    return sorted(found, key=lambda each: each.at) if all(each.seconds == SLICE_S for each in found) else []
+    return sorted(found, key=lambda each: each.at) if all(map(is_slot, found)) else []
+
+
+def is_slot(each: Slice) -> bool:
+    """Tell whether a slice is one whole slot of a node's clock, as nodes count them."""
+    return each.seconds == SLICE_S and each.at % SLICE_S == 0
 
 
 class _Written(msgspec.Struct):

@@ -12,6 +12,7 @@ from lictor import errors, model
 from lictor.adapters import files, log
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
+from lictor.planner.autoscale.traffic import is_slot
 from lictor.routing import announce, nginx_socket, route_store
 from lictor.routing.traffic import access_log, counts, windows
 from lictor.routing.traffic.counts import Counted
@@ -129,9 +130,10 @@ def _forget(client: Client, state_dir: str, node: str, names: Iterable[str]) -> 
 
 def _read_kept(state_dir: str, name: str) -> Kept | None:
     try:
-        return msgspec.json.decode(files.read(_kept_path(state_dir, name)) or "null", type=Kept)
+        kept = msgspec.json.decode(files.read(_kept_path(state_dir, name)) or "null", type=Kept)
     except (msgspec.DecodeError, RecursionError):
         return None
+    return kept if all(map(is_slot, kept.slices)) else None
 
 
 def _kept_path(state_dir: str, name: str) -> str:
