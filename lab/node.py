@@ -1,5 +1,6 @@
 """One whole node as a user would have it: Consul's agent, nginx, Docker, lictor's registrar and watches."""
 
+import contextlib
 import json
 import os
 import signal
@@ -106,11 +107,18 @@ class Node:
     def stop(self) -> None:
         """Kill Consul first, as it starts the handlers; then what they started and is still at work; then the rest."""
         self.consul.stop(signal.SIGKILL)
-        for pid in self.handler_pids():
-            subprocess.run(["kill", "-KILL", str(pid)], capture_output=True)
+        wait_for(lambda: not self._kill_handlers(), "no handler is left")
         if self.registrar:
             self.registrar.stop()
         self.nginx.stop()
+
+    def _kill_handlers(self) -> list[int]:
+        """Kill the handlers of now; returns them. One may have started another meanwhile."""
+        found = self.handler_pids()
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return found
 
     def handler_pids(self) -> list[int]:
         """Find processes with this node's settings in their environment, but for this one and the node's daemons."""

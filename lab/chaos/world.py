@@ -6,7 +6,6 @@ Everything lives below one folder and in one throw-away Docker engine; `close` t
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -59,7 +58,7 @@ class World:
         self.node = Node(self.path("node"), self.docker, join=self.server.serf_port, internal=True,
                          settings=heal, token_file=self.token_file, environ=clock,
                          config={"acl": {**_ACL, "tokens": {"default": TOKEN, "agent": MASTER}}})
-        self.closing.callback(self._stop_node)
+        self.closing.callback(self.node.stop)
         self.events = Events(self.docker.url)
         self.clients: dict[str, Client] = {}
         self.deeds: list[Deed] = []
@@ -140,15 +139,6 @@ class World:
             "replicas": {"initial": WANTED, "min": 1, "max": 6}, "drain": f"{DRAIN_S}s",
         })
         self.node.consul.request("PUT", f"/v1/kv/services/{service}/replicas", str(WANTED), token=MASTER)
-
-    def _stop_node(self) -> None:
-        self.node.stop()
-        deadline = time.monotonic() + 10
-        while (left := self.node.handler_pids()) and time.monotonic() < deadline:  # one may have started another
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
 
     def ask_agent(self, path: str) -> Any:
         """Ask the node's agent, whatever our token is worth there; raises OSError."""

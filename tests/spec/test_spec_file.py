@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.cli import service_keys
+from lictor.cli import apply
 from lictor.spec import service_spec, spec_file
 
 LEAST = "name: books\nimage: books:1\nport: 8080\n"
@@ -178,7 +178,7 @@ def test_what_is_checked_is_what_is_read_from_consul() -> None:
 def test_a_file_needs_no_name_of_its_own_when_it_is_given_one(tmp_path: Path) -> None:
     path = tmp_path / "books.yaml"
     path.write_text("image: books:1\n")
-    assert service_keys.read([str(path)], name="acme")[0][1]["name"] == "acme"
+    assert apply.read([str(path)], name="acme")[0][1]["name"] == "acme"
 
 
 @pytest.mark.parametrize("text", ["env_file: books.env", "volumes: ['./data:/data']"])

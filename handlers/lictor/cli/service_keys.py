@@ -1,34 +1,25 @@
-"""Writing what people want of a service into KV: specs, counts, holds, tombstones. What would be refused later is
-refused here, before anything is written."""
+"""Writing what people want of a service that is there into KV: counts, holds, tombstones. What would be refused later
+is refused here, before anything is written."""
 
-import json
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import retry
-from lictor.adapters.consul import transactions
 from lictor.adapters.consul.answers import Entry
 from lictor.adapters.consul.client import Client
 from lictor.planner import breaker, next_state
 from lictor.planner.autoscale.words import describe_hold
-from lictor.planner.desired import Desired, catalog_names, describe_kept_count, desired, read_text
+from lictor.planner.desired import Desired, desired
 from lictor.planner.service_state import State
 from lictor.reconcile import observe, responsibility
-from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore
-from lictor.spec import limits, service_spec, spec_file
-from lictor.spec.keys import group_by_service, known_below
-from lictor.spec.locations import claims, describe_claim
+from lictor.spec import service_spec
+from lictor.spec.keys import known_below
 from lictor.spec.service_spec import Spec
 
 _PATIENCE_S = 5.0
-
-Table = dict[str, Any]  # a spec as it stands in its file or key
-
 
 class Existing(NamedTuple):
     """A service: its keys by their whole names, what they come to, and the state that lictor keeps."""
@@ -39,86 +30,7 @@ class Existing(NamedTuple):
     state_index: int  # for compare-and-set
 
 
-class _Change(NamedTuple):
-    spec: Spec
-    old: Spec | None  # the one that is there
-    table: Table
-
-
-def read(paths: list[str], *, name: str | None = None, host: str | None = None) -> list[tuple[str, Table]]:
-    """Read and validate spec files; returns path and table of each, as the user wrote it.
-
-    `name` and `host` stand in for those in the file: the same spec, for another customer.
-    """
-    tables = []
-    for path in paths:
-        try:
-            with open(path, encoding="utf-8") as file:
-                table = spec_file.read(file.read(), path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise errors.Refused(f"{path}: {error}") from error
-        table = _renamed(table, name, host, path)
-        tables.append((path, spec_file.convert(table, path)))
-    return tables
-
-
-def _renamed(table: Table, name: str | None, host: str | None, path: str) -> Table:
-    changes: Table = {} if name is None else {"name": name}
-    if host is not None:
-        route = table.get("route")
-        if not isinstance(route, dict):
-            raise errors.Refused(f"{path}: route is missing; a host ({host[:100]!r}) needs one, as route: {{path: /}}")
-        changes["route"] = {**route, "host": host}
-    return {**table, **changes}
-
-
-def apply(context: Context, tables: list[tuple[str, Table]]) -> Iterator[str]:
-    """Write validated specs, each in one transaction with the keys that go with it; yields a line for people of each.
-
-    All specs are compared with each other, and with those in KV, before the first is written. What the settings of this
-    node do not allow is only told: another node may act, or they may change.
-    """
-    client, prefix = context.client, context.settings.prefix
-    entries, nodes = client.tree(prefix, known_below(prefix)), client.nodes()
-    values = {key: entry.value for key, entry in entries.items()}
-    changes: list[_Change] = []
-    for path, table in tables:
-        change = _change(client, entries, prefix, service_spec.parse_spec(table, path), table)
-        if any(change.spec.name == other.spec.name for other in changes):
-            raise errors.Refused(f"{path}: name is {change.spec.name!r}, as in another of these files")
-        _refuse_moves(change, path, nodes)
-        _refuse_conflicts(change.spec, values, prefix, path)
-        text = json.dumps(change.table)
-        limits.refuse_long(text, path)
-        values[f"{prefix}{change.spec.name}/spec"] = text.encode()
-        changes.append(change)
-    for change in changes:
-        own = f"{prefix}{change.spec.name}/"
-        client.commit(_operations(change, entries, own))
-        image = read_text(values.get(f"{own}image", b""))
-        is_other = change.old and change.old.image == change.spec.image and image not in ("", change.spec.image)
-        wins = f"; the key {own}image wins: {image}" if is_other else ""
-        but = "".join(f"; but refused: {text}" for text in responsibility.list_refusals(context, change.spec))
-        now = read_service(client, prefix, change.spec.name)
-        yield _applied(change) + wins + describe_kept_count(change.old, now.desired) + _outlook(client, now) + but
-
-
-def _change(client: Client, entries: dict[str, Entry], prefix: str, spec: Spec, table: Table) -> _Change:
-    """Complete a spec by the node that runs the service: if it names none, the present one, or else this node."""
-    key = f"{prefix}{spec.name}/spec"
-    old = _parsed(entries[key].value) if key in entries else None
-    if spec.engine in service_spec.ON_ONE_NODE and not spec.node:
-        node = old.node if old and old.node else client.agent().name
-        return _Change(msgspec.structs.replace(spec, node=node), old, {**table, "node": node})
-    return _Change(spec, old, table)
-
-
-def _applied(change: _Change) -> str:
-    node = f" on {change.spec.node}" if change.spec.node else ""
-    return f"{change.spec.name}: applied{node}; {'updated' if change.old else 'new'}"
-
-
-def _outlook(client: Client, service: Existing) -> str:
+def describe_outlook(client: Client, service: Existing) -> str:
     """Say, behind what was written, why nothing comes of it for now; usually ""."""
     why_nobody = responsibility.read_nobody(client, service.desired, _instances(client, service))
     return f"; but {why_nobody}" if why_nobody else _wait_ahead(client, service)
@@ -140,17 +52,6 @@ def require_actor(client: Client, service: Existing) -> None:
 
 def _instances(client: Client, service: Existing) -> list[model.Instance]:
     return observe.instances(entry for name in service.desired.catalog_names for entry in client.health(name))
-
-
-def _operations(change: _Change, entries: dict[str, Entry], own: str) -> list[transactions.Operation]:
-    spec, old = change.spec, change.old
-    index = entries[f"{own}spec"].modify_index if f"{own}spec" in entries else 0
-    operations = [transactions.cas(f"{own}spec", json.dumps(change.table), index)]
-    if spec.image and (f"{own}image" not in entries or old and old.image != spec.image):
-        operations.append(transactions.set_key(f"{own}image", spec.image))
-    if f"{own}removed" in entries:
-        operations.append(transactions.delete_key(f"{own}removed"))
-    return operations
 
 
 def scale(client: Client, prefix: str, name: str, count: str) -> str:
@@ -263,37 +164,3 @@ def find_moves(old: Spec, new: Spec) -> Iterator[tuple[str, str, str]]:
                                ("release.strategy", old.release.strategy, new.release.strategy)):
         if before != after:
             yield key, before, after
-
-
-def _refuse_moves(change: _Change, path: str, nodes: frozenset[str]) -> None:
-    """Refuse a move, unless it is that of a service whose node Consul does not know: its name may have changed."""
-    if change.old and change.old.engine != "none":
-        for key, before, after in find_moves(change.old, change.spec):
-            if key != "node" or not nodes or before in nodes:
-                lost = (f". If {before} is lost for good, `consul force-leave -prune {before}` first, and apply this "
-                        "again" if key == "node" else "")
-                raise errors.Refused(f"{path}: {key} was {before!r} and is {after!r}; remove the service, wait until "
-                                     f"its containers are gone, then apply it again{lost}")
-
-
-def _refuse_conflicts(spec: Spec, values: dict[str, bytes], prefix: str, path: str) -> None:
-    names = set(catalog_names(spec))
-    for other_name, keys in group_by_service(values, prefix)[0].items():
-        other = _parsed(keys.get("spec", b""))
-        if other is None or other_name == spec.name or "removed" in keys:
-            continue
-        if spec.route and other.route:
-            taken = dict(claims(other_name, msgspec.structs.asdict(other.route)))
-            for (host, location), owner in claims(spec.name, msgspec.structs.asdict(spec.route)):
-                if taken.get((host, location), owner) != owner:
-                    raise errors.Refused(f"{path}: {describe_claim(host, location, taken[host, location])}")
-        if names & set(catalog_names(other)):
-            raise errors.Refused(f"{path}: name is {spec.name!r}, which Consul cannot tell from {other_name!r} "
-                                 "with its colour behind")
-
-
-def _parsed(text: bytes) -> Spec | None:
-    try:
-        return service_spec.parse_spec(json.loads(text), "")
-    except (ValueError, RecursionError, errors.Refused):
-        return None

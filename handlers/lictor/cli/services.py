@@ -2,6 +2,7 @@
 
 import click
 
+from lictor.cli import apply as specs
 from lictor.cli import service_keys
 from lictor.cli.session import Session
 
@@ -28,8 +29,8 @@ def apply(session: Session, files: tuple[str, ...], name: str | None, host: str 
         raise click.UsageError("--host goes with --as")
     if host == "":
         raise click.UsageError("--host is empty; without it the route keeps its own host")
-    tables = service_keys.read([_STDIN if path == "-" else path for path in files], name=name, host=host)
-    for line in service_keys.apply(session.context, tables):
+    tables = specs.read([_STDIN if path == "-" else path for path in files], name=name, host=host)
+    for line in specs.apply(session.context, tables):
         click.echo(line)
 
 
