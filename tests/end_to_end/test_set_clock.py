@@ -70,6 +70,7 @@ def set_clock(node: Node, shift: Path, by_s: int) -> None:
 def test_a_drain_and_a_held_upstream_last_as_long_as_ever(node: Node, shift: Path, by_s: int) -> None:
     node.apply(replicas={"initial": 2, "min": 1, "max": 5}, drain="10m")
     node.wait_served(f"{NAME}-1", f"{NAME}-2")
+    started = len(node.log())  # a sweep that finds the new agent's catalogue empty fails, and says so
     port = node.docker.docker("port", f"{NAME}-2", "8080").strip().rpartition(":")[2]
     with socket.create_connection(("127.0.0.1", int(port))):  # a client that takes its time
         assert node.run("scale", NAME, "1").returncode == 0
@@ -89,4 +90,4 @@ def test_a_drain_and_a_held_upstream_last_as_long_as_ever(node: Node, shift: Pat
     node.start_registrar()
     node.wait_served(f"{NAME}-1")
     assert [each for each in node.docker.containers() if each.startswith(NAME)] == [f"{NAME}-1"]
-    assert "breaker" not in node.log() and "outcome=failed" not in node.log()
+    assert "breaker" not in node.log() and "outcome=failed" not in node.log()[started:]
