@@ -13,8 +13,8 @@ from lictor.adapters import clock, process
 from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, keys_watch, script, survey
 from lictor.routing import nginx
+from lictor.routing.key_cache import Key
 from lictor.spec.allow import Allow
-from lictor.spec.key_cache import Key
 from lictor.spec.keys import known_services
 from lictor.spec.settings import load_settings
 

@@ -8,8 +8,8 @@ import pytest
 from lictor import errors, model
 from lictor.planner import desired, service_state
 from lictor.planner.service_state import State
+from lictor.routing.key_cache import Key, versions
 from lictor.spec import service_spec
-from lictor.spec.key_cache import Key, versions
 from lictor.spec.keys import changed_services, describe_unknown, group_by_service
 
 from support.scene import state_of

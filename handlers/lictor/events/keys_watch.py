@@ -19,8 +19,8 @@ from lictor.planner.desired import desired, route, specs_of
 from lictor.planner.service_state import State
 from lictor.routing import route_store
 from lictor.routing.follow import refresh
+from lictor.routing.key_cache import Key, KeyCache, read_cache, versions, write_cache
 from lictor.spec.allow import refusals
-from lictor.spec.key_cache import Key, KeyCache, read_cache, versions, write_cache
 from lictor.spec.keys import changed_services, describe_unknown, group_by_service, known_below, services_of
 from lictor.spec.locations import claims, describe_claim
 from lictor.spec.settings import Settings

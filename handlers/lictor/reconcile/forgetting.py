@@ -12,8 +12,8 @@ from lictor.planner.autoscale import kept as keeping
 from lictor.reconcile import history
 from lictor.reconcile.context import Context
 from lictor.routing import announce
+from lictor.routing.key_cache import Key
 from lictor.routing.traffic import meter
-from lictor.spec.key_cache import Key
 
 _KEPT_S = 30 * 86_400.0
 _EVERY_S = 86_400.0  # to list the whole history costs too much for each sweep

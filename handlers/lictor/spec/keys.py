@@ -11,7 +11,7 @@ from lictor import model
 from lictor.adapters import files
 from lictor.spec.settings import Settings
 
-CACHE = "keys.json"  # this node's notes of them, in the state folder; `key_cache` reads and writes it
+CACHE = "keys.json"  # this node's notes of them, in the state folder; `routing.key_cache` reads and writes it
 NAMES = ("spec", "replicas", "image", "color", "hold", "removed")
 _SHOWN_KEYS = 3
 
