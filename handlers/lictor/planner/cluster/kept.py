@@ -1,0 +1,56 @@
+"""The content of the key lictor/cluster/NAME: what is known of a set beside what can be seen now. Pure.
+
+It is written before an act is carried out. If it is lost, a set that can be seen is learned again, and none is made:
+a set is only made of a member whose start on an empty volume stands here.
+"""
+
+import msgspec
+from msgspec.structs import replace
+
+from lictor.planner.backoff import BACK_OFF_MAX_S, BACK_OFF_S, FORGET_FAILURES_S
+from lictor.planner.service_state import Moment
+
+KEY_PREFIX = "lictor/cluster/"
+_MOST_PROVEN = 3
+
+
+class Tries(msgspec.Struct, frozen=True):
+    """The acts of one kind on one member that were begun in a row."""
+
+    count: int
+    last_at: Moment
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is kept of one set."""
+
+    set_id: str = ""  # "": none is known to exist
+    founder: str = ""  # the incarnation of the member that a set was, or is to be, made of; "": none
+    joining: int = 0  # the number that was given to a newcomer; 0: none
+    seated: tuple[int, ...] = ()  # the numbers in the last committed configuration
+    term: int = 0  # of the last committed configuration
+    version: int = 0
+    proven: tuple[str, ...] = ()  # releases of which a member was healthy, the last one last
+    ill_since: dict[str, Moment] = {}  # by name: ill or lost members
+    headless_since: Moment = 0.0  # since when nobody's word counts; 0.0: somebody's does
+    tries: dict[str, Tries] = {}  # by kind and name of the act
+
+
+def note_try(kept: Kept, what: str, now: float) -> Kept:
+    before = kept.tries.get(what)
+    return replace(kept, tries={**kept.tries, what: Tries(before.count + 1 if before else 1, now)})
+
+
+def retry_at(kept: Kept, what: str) -> float:
+    """Tell when an act may be tried again: 10 s after the first try, then after twice as long, up to 5 min."""
+    tries = kept.tries.get(what)
+    return tries.last_at + min(BACK_OFF_S * 2.0 ** min(tries.count - 1, 30), BACK_OFF_MAX_S) if tries else 0.0
+
+
+def prove(proven: tuple[str, ...], releases: set[str]) -> tuple[str, ...]:
+    """Put releases that are healthy now behind the others."""
+    return (*(each for each in proven if each not in releases), *sorted(releases))[-_MOST_PROVEN:]
+
+
+def is_fresh(tries: Tries, now: float) -> bool:
+    return now - tries.last_at < FORGET_FAILURES_S + BACK_OFF_MAX_S
