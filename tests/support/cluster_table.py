@@ -3,8 +3,8 @@
 A line is the number, what the member says of itself (primary, secondary, starting, removed, new, or silent), and
 what else is to be known: spare (it has no vote), out (the configuration does not name it), stopped, missing (it has no
 container), hidden (its node cannot be seen), wiped (its volume is empty), gone (it has none), unseen (the primary does
-not see it), seen (the primary does), old (its configuration is older), behind=N, term=N, set=NAME, release=R, registered,
-draining.
+not see it), seen (the primary does), old (its configuration is older), behind=N, term=N, set=NAME, release=R, age=N (of
+its container, in seconds), registered, draining.
 """
 
 from typing import Any
@@ -60,7 +60,8 @@ class _Row:
         is_draining = "draining" in self.flags
         release, age_s = self.values.get("release", "1"), float(self.values.get("age", 1000))
         return Slot(self.number, f"db-{self.number}", self.address, "" if has_none else f"c{self.number}", status,
-                    "" if has_none else release, NOW - age_s, volume, is_draining or "registered" in self.flags, NOW - 5 if is_draining else 0.0)
+                    "" if has_none else release, NOW - age_s, volume,
+                    is_draining or "registered" in self.flags, NOW - 5 if is_draining else 0.0)
 
     def report(self, configuration: Configuration, peers: dict[str, bool]) -> Report:
         if self.role == "new":

@@ -33,9 +33,9 @@ def _is_member(slot: Slot, case: Case) -> bool:
 def grow(case: Case) -> Action | None:
     """Bring a newcomer to its seat, one at a time."""
     view, late = case.view, case.catching_up
-    if late and late.slot.number == case.kept.joining and late.slot.is_free:
-        return Start(late.name, f"joining: {late.name} is a member without a vote, and has not been started yet. It is "
-                                "started on an empty volume.", late.slot.number, case.seen.release, True)
+    if late and late.slot.has_never_run:
+        return Start(late.name, f"joining: {late.name} is a member without a vote, and has no data yet. It is started "
+                                "on an empty volume.", late.slot.number, case.seen.release, True)
     if len(case.staying) >= case.size or len(view.members) > case.size:
         return None
     if late:

@@ -56,7 +56,7 @@ class Slot(msgspec.Struct, frozen=True):
     number: int
     name: str
     address: str  # stable, as a configuration has to name it
-    container_id: str = ""  # "": there is no container
+    container_id: str = ""  # "": there is no container, or it is not known
     status: str = ""  # Docker's; "unknown": its node cannot be seen
     release: str = ""
     started_at: float = 0.0
