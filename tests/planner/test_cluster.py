@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from lictor.planner.cluster.actions import GiveVote, Leave, Restart, TakeVote
+from lictor.planner.cluster.case import Case
 from lictor.planner.cluster.decide import decide
 from lictor.planner.cluster.kept import Kept, Tries
+from lictor.planner.cluster.view import look
 
 from support.cluster_table import BLANK, KNOWN, NOW, decided, seen, shown
 
@@ -66,6 +69,7 @@ def test_growth_of_a_kind_whose_members_are_added_first(lines: tuple[str, ...], 
     ((*THREE, "4 secondary spare"), 3, "leave 4"),
     (THREE, 2, "leave 3"),
     (("1 primary", "2 secondary"), 2, "takevote 2"),
+    (("1 secondary", "2 primary"), 2, "takevote 1"),
     (("1 primary", "2 secondary spare"), 2, "nothing"),
     (("1 primary", "2 secondary"), 1, "leave 2"),
     ((*THREE, "4 starting spare"), 3, "leave 4"),  # the wish was lowered while it copied
@@ -125,6 +129,7 @@ def test_a_spare_takes_the_place_of_a_lost_voter_at_once() -> None:
     (("1 primary release=0", "2 secondary release=0", "3 secondary"), 3, "restart 2"),
     (("1 primary release=0", "2 secondary", "3 secondary"), 3, "stepdown 1"),
     (("1 secondary release=0", "2 primary", "3 secondary"), 3, "restart 1"),
+    (("1 secondary release=0", "2 secondary release=0", "3 primary release=0"), 3, "restart 2"),
     (("1 primary release=0", "2 secondary spare release=0"), 2, "restart 2"),  # a spare first
     (("1 primary release=0",), 1, "restart 1"),  # nobody else is there
     (("1 primary release=0", "2 secondary"), 2, "takevote 2"),  # first it is as it is to be
@@ -187,6 +192,7 @@ def test_the_one_that_makes_the_set_is_written_down_first_and_tried_again_only_a
     (("1 primary", "2 silent", "3 silent"), {}, "1 of 3 voters are healthy"),
     (("1 primary", "2 secondary unseen", "3 secondary unseen"), {}, "1 of 3 voters are healthy"),  # of a minority
     (("1 primary", "2 secondary term=2", "3 secondary term=2"), {}, "1 of 3 voters are healthy"),  # it is voted out
+    (("1 primary term=2", "2 secondary", "3 secondary"), {}, "1 of 3 voters are healthy"),  # who has elected it?
     (("1 primary old", "2 secondary", "3 secondary"), {}, "db-1 says that it is primary, and db-2 has a newer"),
     (("1 primary spare", "2 secondary", "3 secondary"), {}, "has no vote in its own configuration"),
     (("1 primary behind=1", "2 secondary", "3 secondary"), {"is_committed": False}, "changing: version 5"),
@@ -268,6 +274,32 @@ def test_an_act_that_has_no_effect_is_tried_again_later_and_later() -> None:
             kept = replace(KNOWN, tries={"start db-3": Tries(count, NOW - age_s)})
             assert shown(decided(*lines, kept=kept)) == does
     assert decided(*THREE, kept=replace(KNOWN, tries={"start db-3": Tries(3, NOW - 901)})).kept.tries == {}
+
+
+@pytest.mark.parametrize(("lines", "act", "is_kept"), [
+    (("1 primary", "2 secondary", "3 silent"), Leave, False),
+    (("1 primary", "2 secondary", "3 silent"), TakeVote, False),
+    (("1 primary", "2 secondary", "3 silent"), Restart, False),
+    (THREE, Leave, True), (THREE, TakeVote, True), (THREE, Restart, True), (THREE, GiveVote, True),
+    (("1 primary", "2 secondary"), Restart, False), (("2 primary",), Restart, True),
+    (("1 primary", "2 starting spare"), GiveVote, False), (("1 primary", "2 secondary spare"), GiveVote, True),
+    (("1 primary", "2 secondary spare"), Restart, True), (("1 primary", "2 secondary spare"), Leave, True),
+])
+def test_whatever_step_asks_for_it_no_act_gives_up_the_majority(lines: tuple[str, ...], act: Any,
+                                                                is_kept: bool) -> None:
+    """All of them are about the second member."""
+    found = seen(*lines)
+    case = Case(found, KNOWN, look(found, KNOWN), 3)
+    planned = act("db-2", "", 2, "2") if act is Restart else act("db-2", "", 2, "a2", case.view.configuration)
+    assert case.keeps_majority(planned) is is_kept
+
+
+def test_what_no_primary_has_committed_teaches_nothing() -> None:
+    assert decided("1 secondary", "2 secondary", "3 silent", kept=LONG_ILL).kept.ill_since == {}
+    made = decided(*THREE, "4 secondary spare", is_committed=False, version=6)
+    assert (made.kept.version, made.kept.seated) == (5, (1, 2, 3))
+    made = decided(*THREE, "4 secondary spare", version=6, size=4)
+    assert (made.kept.version, made.kept.seated) == (6, (1, 2, 3, 4))
 
 
 def test_a_reason_says_state_cause_and_consequence() -> None:

@@ -49,7 +49,8 @@ def _disturbed(random: Random) -> tuple[Seen, Kept]:
         usual = "primary" if each == primary else "secondary"
         role = random.choice(ROLES) if random.random() < odd else usual
         flags = [flag for flag in FLAGS if random.random() < odd / 2]
-        lines.append(" ".join([str(each), role, *flags]))
+        is_last = each == primary and random.random() < 0.2
+        lines.append(" ".join([str(each), role, *flags, *(["release=0"] if is_last else [])]))
     found = seen(*lines, size=random.randrange(7), kind=random.choice([*KINDS]), is_committed=random.random() < 0.95,
                  certain=random.random() < 0.9, held="x" * (random.random() < 0.05),
                  doubt="x" * (random.random() < 0.05), traces=("x",) * (random.random() < 0.1),
@@ -119,7 +120,7 @@ class Facts:
         report = self.reports.get(slot.name) if slot else None
         return bool(report) and report is not None and (
             report is primary or report.role == "secondary" and primary.peers.get(seat.address) is not False) and (
-            report.set_id == primary.set_id and report.term <= primary.term
+            report.set_id == primary.set_id and report.term == primary.term
             and report.configuration.seats == primary.configuration.seats
             and report.configuration.version == primary.configuration.version
             and report.behind <= self.seen.traits.most_behind)

@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
+from lictor.planner.cluster.actions import Act, GiveVote, Leave, Restart, TakeVote
 from lictor.planner.cluster.kept import Kept
 from lictor.planner.cluster.observation import Seen, Slot
+from lictor.planner.cluster.quorum import has_majority
 from lictor.planner.cluster.view import Member, View
 
 REPLACE_AFTER_S = 300.0  # a copy of the data costs more than to wait for a host's restart
@@ -42,6 +44,22 @@ class Case(NamedTuple):
             return True
         since = self.kept.ill_since.get(member.name, 0.0)
         return bool(since) and self.seen.clock.now - since >= REPLACE_AFTER_S
+
+    def keeps_majority(self, act: Act) -> bool:
+        """Tell whether a majority of the voters is healthy once the act is done; only a single voter restarts without.
+        """
+        voters = {seat.address for seat in self.view.configuration.seats if seat.votes}
+        healthy = {member.seat.address for member in self.view.members if member.is_healthy}
+        match act:
+            case GiveVote(address=address):
+                voters |= {address}
+            case Leave(address=address) | TakeVote(address=address):
+                voters -= {address}
+            case Restart(number=number) if voters not in ({self.slot(number).address}, set()):
+                healthy -= {self.slot(number).address}
+            case _:
+                return True
+        return has_majority(len(healthy & voters), len(voters))
 
     def release_for(self, slot: Slot) -> str:
         """Choose what a stopped member is started as: as it was, if that has ever been healthy; a release that a person

@@ -57,6 +57,8 @@ def _permit(act: Act, case: Case) -> Decision:
     elif seen.clock.now < (until := memory.retry_at(kept, what)):
         stop = Wait(act.container, f"backing off: {what} was tried {kept.tries[what].count} times. {would}",
                     until=until)
+    elif not case.keeps_majority(act):
+        stop = Hold(act.container, f"on hold: no majority of the voters would be healthy then. {would}")
     elif not seen.certain:
         stop = Confirm(act.container, f"unconfirmed: a consistent reading has to show it too. {would}")
     if stop:

@@ -25,9 +25,7 @@ def _is_member(slot: Slot, case: Case) -> bool:
     kept, member = case.kept, next((member for member in case.view.members if member.slot == slot), None)
     if case.view.primary or case.view.exists and not kept.seated:
         return member is not None and member.condition != "lost"
-    if slot.number == kept.joining:
-        return bool(kept.founder)
-    return slot.number in kept.seated or not kept.seated and bool(slot.container_id)
+    return slot.number in (kept.joining, *kept.seated) or not kept.seated and bool(slot.container_id)
 
 
 def grow(case: Case) -> Action | None:
@@ -78,7 +76,7 @@ def give_vote(case: Case) -> GiveVote | None:
     missing = voters_of(case.size, traits) - sum(member.votes for member in case.staying)
     ready = [member for member in case.staying if member.is_healthy and not member.votes]
     makes_even = view.voters % 2 == 1 and missing >= 2 and len(ready) < 2
-    if missing <= 0 or not ready or makes_even and traits.has_spares or not view.bears_vote(ready[0]):
+    if missing <= 0 or not ready or makes_even and traits.has_spares:
         return None
     return GiveVote(ready[0].name, f"caught up: {ready[0].name} has the data, and {voters_of(case.size, traits)} "
                                    "voters are desired. It gets its vote.", ready[0].slot.number, ready[0].seat.address,

@@ -1,6 +1,6 @@
 """Fewer members: a vote is taken back, a member leaves the configuration, and then its instance ends. Pure."""
 
-from lictor.planner.actions import Hold, Wait
+from lictor.planner.actions import Wait
 from lictor.planner.cluster import words
 from lictor.planner.cluster.actions import Action, Drain, Leave, Stop, TakeVote
 from lictor.planner.cluster.case import Case
@@ -39,8 +39,6 @@ def take_vote(case: Case) -> TakeVote | None:
     if not traits.has_spares or len(view.members) > case.size or view.voters <= voters_of(case.size, traits):
         return None
     member = min(voters, key=_worst_first)
-    if not view.bears_leave(member):
-        return None
     return TakeVote(member.name, f"even: {view.voters} voters bear no more failures than {view.voters - 1}. "
                                  f"{member.name} stays as a spare without a vote.", member.slot.number,
                     member.seat.address, view.configuration)
@@ -55,9 +53,6 @@ def shrink(case: Case) -> Action | None:
     member = min(others, key=lambda member: (not case.is_gone(member), *_worst_first(member)))
     if late and case.is_gone(member):
         return Wait(late.name, f"joining: {late.evidence}. {member.name} leaves when {late.name} has caught up.")
-    if not view.bears_leave(member):
-        return Hold(member.name, f"on hold: {view.healthy_voters} of {view.voters} voters are healthy. {member.name} "
-                                 "stays a member, as the others would have no majority without it.")
     state = f"{member.condition}: {member.evidence}" if not member.is_healthy else (
         f"shrinking: {words.members(len(view.members))}, and {case.size} desired")
     return Leave(member.name, f"{state}. {member.name} leaves the configuration; its container runs on until that is "

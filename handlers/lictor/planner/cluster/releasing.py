@@ -1,6 +1,5 @@
 """A release of a set with state: members restart one at a time, on their volumes; the primary is the last. Pure."""
 
-from lictor.planner.actions import Hold
 from lictor.planner.cluster.actions import Action, Restart, StepDown
 from lictor.planner.cluster.case import Case
 from lictor.planner.cluster.view import Member
@@ -11,7 +10,7 @@ def mend(case: Case) -> Restart | None:
     for member in case.view.members:
         slot = member.slot
         if (member.condition == "ill" and slot.container_id and slot.status != "unknown" and slot.volume == "used"
-                and slot.release != case.seen.release and case.view.bears_restart(member)):
+                and slot.release != case.seen.release):
             return Restart(member.name, f"ill: {member.evidence}, and another release is desired. {member.name} is "
                                         "made anew on its volume.", slot.number, case.seen.release)
     return None
@@ -25,9 +24,6 @@ def release(case: Case) -> Action | None:
         return None
     member = min(outdated, key=lambda member: (member.name == view.primary, member.votes, -member.slot.number))
     left = f"{len(outdated)} of {len(view.members)} members are of another release"
-    if not view.bears_restart(member):
-        return Hold(member.name, f"on hold: {left}. {member.name} is not restarted, as the others have no majority "
-                                 "without it.")
     if member.name == view.primary and (heirs := _heirs(case, member)):
         return StepDown(member.name, f"releasing: the primary is the last of the old release. It hands over to "
                                      f"{' or '.join(heirs)}, and is restarted then.", member.slot.number)

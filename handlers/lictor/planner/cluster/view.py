@@ -1,7 +1,7 @@
 """The view of a set: whose word counts, what configuration is in force, and how each member is. Pure.
 
 A primary's word counts if no member has a newer configuration, and a majority of the voters is healthy by their own
-word and by the primary's. As none of these knows a later term, no other primary can have a majority. A member is one of
+word and by the primary's. As these know its term and no later one, no other primary has a majority. A member is one of
 
 - healthy: it says so, has the configuration in force, has caught up, and the primary sees it;
 - behind: it answers, and is on its way: it starts, copies data, or has an older configuration;
@@ -60,24 +60,6 @@ class View(NamedTuple):
     @property
     def healthy_voters(self) -> int:
         return sum(member.votes and member.is_healthy for member in self.members)
-
-    def bears_leave(self, member: Member) -> bool:
-        """Tell whether this configuration and the one without the member both have a majority of healthy voters."""
-        healthy = self.healthy_voters - (member.votes and member.is_healthy)
-        return self._has_majority and has_majority(healthy, self.voters - member.votes)
-
-    def bears_vote(self, member: Member) -> bool:
-        return self._has_majority and member.is_healthy and has_majority(self.healthy_voters + 1, self.voters + 1)
-
-    def bears_restart(self, member: Member) -> bool:
-        """Tell whether a majority stays while the member is away. A single voter cannot be spared from itself."""
-        if self.voters == 1 and member.votes:
-            return True
-        return has_majority(self.healthy_voters - (member.votes and member.is_healthy), self.voters)
-
-    @property
-    def _has_majority(self) -> bool:
-        return has_majority(self.healthy_voters, self.voters)
 
 
 def look(seen: Seen, kept: Kept) -> View:
@@ -171,6 +153,8 @@ def _answering(slot: Slot, report: Report, is_seen: bool | None, configuration: 
         return "doubtful", f"it says that it is {report.role}"
     if primary and report.term > seen.reports[primary].term:
         return "doubtful", f"it knows of an election later than the primary's, in term {report.term}"
+    if primary and report.term < seen.reports[primary].term:
+        return "behind", f"it knows of no election later than that of term {report.term}"
     if is_seen is False:
         return "doubtful", f"it says that it is {report.role}, and the primary does not see it"
     if report.role not in (PRIMARY, SECONDARY):
