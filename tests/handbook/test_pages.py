@@ -24,6 +24,7 @@ from lictor.routing.templates import Templates
 from lictor.spec import (
     allow,
     check,
+    cluster,
     compose_project,
     placement,
     quantities,
@@ -168,10 +169,12 @@ TABLES: dict[str, Any] = {
     "## All keys": service_spec.Spec, "## route": route.Route, "## replicas": service_spec.Replicas,
     "## check": check.Check, "## release": service_spec.Release, "## heal": service_spec.Heal,
     "## resources": service_spec.Resources, "## logging": service_spec.Logging,
-    "## autoscale": check.Autoscale, "## placement": placement.Placement, "## project": compose_project.Project}
+    "## autoscale": check.Autoscale, "## cluster": cluster.Cluster, "## placement": placement.Placement,
+    "## project": compose_project.Project}
 PARENTS: dict[str, dict[str, Any]] = {
     "route": {"path": "/", "host": "books.example.com"}, "check": {"tcp": True}, "project": {"folder": "/srv"},
-    "autoscale": {"p95": "250ms"}}
+    "autoscale": {"p95": "250ms"}, "cluster": {"kind": "mongodb", "name": "rs0"}}
+OF_A_SET = {"volumes": ["data:/data/db"], "replicas": {"min": 1}}
 
 
 @pytest.mark.parametrize(("heading", "struct"), TABLES.items())
@@ -202,7 +205,7 @@ def test_examples_of_spec_are_taken(heading: str) -> None:
             rival = {"http": "tcp", "p50": "p95", "p99": "p95"}.get(key)
             table[parent] = {name: value for name, value in whole.items() if name != rival}
         engine = {"placement": "swarm", "project": "compose"}.get(key if parent == "All keys" else parent)
-        table = {**table, **({"engine": engine} if engine else {})}
+        table = {**table, **({"engine": engine} if engine else {}), **(OF_A_SET if "cluster" in table else {})}
         spec_file.convert(spec_file.read(json.dumps(table), "docs/spec.md"), f"docs/spec.md {key}")
 
 

@@ -8,6 +8,7 @@ import pytest
 from lictor import errors, model
 from lictor.planner import desired, service_state
 from lictor.planner.service_state import State
+from lictor.reconcile.container_spec import parse_env_file
 from lictor.routing.key_cache import Key, versions
 from lictor.spec import service_spec
 from lictor.spec.keys import changed_services, describe_unknown, group_by_service
@@ -209,7 +210,7 @@ def test_memory_is_written_as_in_compose(text: object, size: int) -> None:
     ("PATH\nA=1\n", {"A": "1"}),  # to empty PATH would leave the image without its programs
 ])
 def test_env_files_are_read_as_docker_reads_them(text: str, table: dict[str, str]) -> None:
-    assert service_spec.parse_env_file(text) == table
+    assert parse_env_file(text) == table
 
 
 @pytest.mark.parametrize("text", [

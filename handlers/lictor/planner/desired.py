@@ -211,7 +211,15 @@ def _problem(spec: service_spec.Spec, name: str, last_good: LastGood) -> str:
     if last_good.spec and before in service_spec.STRATEGIES and before != spec.release.strategy:
         return (f"release.strategy was {before!r} and is {spec.release.strategy!r}; remove the service, wait until its "
                 "containers are gone, then apply it again")
+    cluster = msgspec.to_builtins(spec.cluster)
+    if last_good.spec and last_good.spec.get("cluster") != cluster:
+        return (f"cluster was {_show_cluster(last_good.spec.get('cluster'))} and is {_show_cluster(cluster)}; a set "
+                "keeps its kind and name, and its disks: remove the service, and apply another one")
     return ""
+
+
+def _show_cluster(given: Any) -> str:
+    return f"{given['kind']} {given['name']}" if isinstance(given, dict) else "not given"
 
 
 def _look_alike(spec: service_spec.Spec, specs: Mapping[str, bytes]) -> str:

@@ -9,6 +9,7 @@ from lictor import errors
 from lictor.adapters import files, text
 from lictor.planner import desired
 from lictor.spec import allow, service_spec
+from lictor.spec.quantities import strip
 from lictor.spec.settings import Settings
 
 _ENV_FILE_LIMIT_BYTES = 64 * 1024
@@ -28,8 +29,20 @@ def bounded(spec: service_spec.Spec, settings: Settings) -> service_spec.Spec:
         allow.require(msgspec.structs.replace(spec, env_file=real_path), bound, where)  # what was opened
         if "\0" in content:
             raise errors.Refused(f"{spec.name}: env_file {path} holds a zero byte; it must be a text")
-        table |= service_spec.parse_env_file(content)
+        table |= parse_env_file(content)
     return desired.with_environment(spec, {**table, **spec.environment_table})
+
+
+def parse_env_file(text: str) -> dict[str, str]:
+    """Parse Docker's env-file format: NAME=value lines; empty lines and # comments are passed over. A line may begin
+    with `export`, and NAME have blanks around it, as Compose reads it.
+
+    A NAME alone is passed over too, as Docker does if its caller has no such variable: to refuse it would leave a
+    running service without a replacement.
+    """
+    lines = [strip(line) for line in text.split("\n")]
+    pairs = [line.partition("=")[::2] for line in lines if "=" in line and not line.startswith("#")]
+    return {words[-1]: value for name, value in pairs if (words := name.split()) and words[:-1] in ([], ["export"])}
 
 
 @contextlib.contextmanager

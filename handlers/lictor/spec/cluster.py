@@ -1,12 +1,17 @@
 """The key `cluster` of a spec: the kind of set that the instances form, and what such a set can bear. Pure."""
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from lictor.spec.plain_tables import require_one_of
 
+if TYPE_CHECKING:
+    from lictor.spec.service_spec import Spec
+
+DATA = "data"  # the volume in a spec that stands for a member's own
+_DATA = re.compile(rf"{DATA}:/[^:]+(?::(?:rw|z|Z|nocopy)(?:,(?:rw|z|Z|nocopy))*)?")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 
 
@@ -48,3 +53,42 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def traits(self) -> Traits:
         return KINDS[self.kind]
+
+
+def check_cluster(spec: "Spec") -> None:
+    """Raise ValueError for what a set cannot be made of."""
+    if spec.cluster is None:
+        return
+    traits, least, most = spec.cluster.traits, spec.replicas.min, spec.replicas.max
+    problems = {
+        f"cluster is for engine docker, as a member comes back to its own volume and address; with {spec.engine} an "
+        "instance has neither": spec.engine != "docker",
+        f"release.strategy is {spec.release.strategy!r}; with cluster it must be rolling, as two sets beside each "
+        "other are two databases": spec.release.strategy != "rolling",
+        "cluster needs a port: which one do members and clients reach a member by?": spec.port is None,
+        f"replicas.min is {least}; with cluster it must be at least 1, as no set can be left by its last member":
+            least < 1,
+        f"replicas.max is {most}; a set of {spec.cluster.kind} has at most {traits.members} members":
+            most > traits.members,
+        "autoscale is for services without cluster, as more members answer no more writes": spec.autoscale is not None}
+    for problem, is_so in problems.items():
+        if is_so:
+            raise ValueError(problem)
+    _check_volumes(spec.volumes)
+
+
+def volume_of(service: str, number: int) -> str:
+    """Name the volume of one member, which lictor makes and never removes."""
+    return f"{service}-{number}-{DATA}"
+
+
+def _check_volumes(volumes: list[str]) -> None:
+    """Raise ValueError unless each member has a disk of its own, and writes to no other one."""
+    own = [volume for volume in volumes if _DATA.fullmatch(volume)]
+    if len(own) != 1:
+        raise ValueError(f"volumes holds {', '.join(own)[:100] or 'no volume of the member'}; with cluster it must "
+                         f"hold {DATA}:/PATH once, which stands for each member's own volume")
+    for volume in volumes:
+        if volume not in own and "ro" not in volume.split(":")[-1].split(","):
+            raise ValueError(f"volumes holds {volume[:100]!r}; with cluster only {DATA}:/PATH may be written, as all "
+                             "members have the others in common: add :ro")

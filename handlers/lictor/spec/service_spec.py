@@ -10,6 +10,7 @@ import msgspec
 from lictor import model
 from lictor.spec import validation_errors
 from lictor.spec.check import Autoscale, Check, check_autoscale
+from lictor.spec.cluster import Cluster, check_cluster
 from lictor.spec.compose_project import Project, check_project
 from lictor.spec.locations import is_path
 from lictor.spec.placement import Placement, require_possible
@@ -133,12 +134,14 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain: Duration = Duration(30)
     traffic: str = "healthy"
     autoscale: Autoscale | None = None
+    cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
         _check_names(self)
         _check_release(self)
         _check_texts(self)
         _check_placement(self)
+        check_cluster(self)
 
     @property
     def container_port(self) -> Port | None:
@@ -271,18 +274,6 @@ def parse_port(value: int | str) -> Port:
     if match["ip"] and any(int(part) > 255 for part in match["ip"].split(".")):
         raise ValueError(f"port is {value!r}; {match['ip']} is no IPv4 address")
     return Port(int(match["port"]), match["protocol"] or "tcp", match["ip"] or "")
-
-
-def parse_env_file(text: str) -> dict[str, str]:
-    """Parse Docker's env-file format: NAME=value lines; empty lines and # comments are passed over. A line may begin
-    with `export`, and NAME have blanks around it, as Compose reads it.
-
-    A NAME alone is passed over too, as Docker does if its caller has no such variable: to refuse it would leave a
-    running service without a replacement.
-    """
-    lines = [strip(line) for line in text.split("\n")]
-    pairs = [line.partition("=")[::2] for line in lines if "=" in line and not line.startswith("#")]
-    return {words[-1]: value for name, value in pairs if (words := name.split()) and words[:-1] in ([], ["export"])}
 
 
 def _require_image(text: str) -> None:

@@ -1,0 +1,84 @@
+"""The key `cluster` of a spec: what a set can be made of, and what is refused, in which words."""
+
+import json
+from typing import Any
+
+import pytest
+
+from lictor import errors
+from lictor.planner import plan
+from lictor.planner.desired import desired
+from lictor.planner.observation import Observation
+from lictor.planner.service_state import LastGood, State
+from lictor.spec import spec_file
+from lictor.spec.cluster import KINDS, volume_of
+
+BASE = ("name: books-db\nimage: mongo:7\nnode: n\nport: 27017\nvolumes: [data:/data/db]\n"
+        "replicas: {initial: 3, min: 1, max: 5}\ncluster: {kind: mongodb, name: rs0}\n")
+
+
+def table(**changes: Any) -> dict[str, Any]:
+    read = spec_file.read(BASE, "/srv/db.yaml")
+    return spec_file.convert({key: value for key, value in (read | changes).items() if value is not None}, "db.yaml")
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"cluster": {"kind": "etcd", "name": "e"}}, {"volumes": ["data:/data/db:rw,Z"]},
+    {"volumes": ["data:/data/db", "/etc/mongo/key:/key:ro"]}, {"release": {"strategy": "rolling"}},
+    {"replicas": {"initial": "1", "min": "1", "max": "50"}}])
+def test_a_set_is_taken(changes: dict[str, Any]) -> None:
+    assert table(**changes)["cluster"]["kind"] in KINDS
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    ({"cluster": {}}, "cluster.kind is missing; it must be a string"),
+    ({"cluster": "mongodb"}, "cluster is 'mongodb'; it must be a table with the keys kind, name"),
+    ({"cluster": {"kind": "mongodb"}}, "cluster.name is missing"),
+    ({"cluster": {"kind": "mongo", "name": "a"}}, "cluster.kind is 'mongo'; this version knows mongodb, etcd"),
+    ({"cluster": {"kind": "etcd", "name": "a", "size": "3"}}, "unknown key cluster.size; known are kind, name"),
+    ({"cluster": {"kind": "etcd", "name": "a b"}}, "cluster.name is 'a b'; it must be 1 to 63 of A-Z a-z 0-9 _ . -"),
+    ({"cluster": {"kind": "etcd", "name": ""}}, "cluster.name is ''; it must be 1 to 63"),
+    ({"cluster": {"kind": "etcd", "name": "a/b?x"}}, "cluster.name is 'a/b?x'; it must be 1 to 63"),
+    ({"release": {"strategy": "blue-green"}}, "release.strategy is 'blue-green'; with cluster it must be rolling"),
+    ({"port": None}, "cluster needs a port"),
+    ({"replicas": None}, "replicas.min is 0; with cluster it must be at least 1"),
+    ({"replicas": {"min": "1", "max": "51"}}, "replicas.max is 51; a set of mongodb has at most 50 members"),
+    ({"cluster": {"kind": "etcd", "name": "a"}, "replicas": {"min": "1", "max": "9"}}, "has at most 7 members"),
+    ({"engine": "swarm", "node": None}, "cluster is for engine docker, as a member comes back to its own volume and "
+     "address; with swarm an instance has neither"),
+    ({"engine": "none", "node": None}, "cluster is for engine docker"),
+    ({"route": {"path": "/db"}, "autoscale": {"p95": "1s"}}, "autoscale is for services without cluster"),
+    ({"volumes": None}, "volumes holds no volume of the member; with cluster it must hold data:/PATH once"),
+    ({"volumes": ["db:/data/db"]}, "volumes holds no volume of the member"),
+    ({"volumes": ["data:/data/db:ro"]}, "volumes holds no volume of the member"),
+    ({"volumes": ["data:/a", "data:/b"]}, "volumes holds data:/a, data:/b; with cluster it must hold data:/PATH once"),
+    ({"volumes": ["data:/a", "/srv/db:/b"]}, "volumes holds '/srv/db:/b'; with cluster only data:/PATH may be written"),
+    ({"volumes": ["data:/a", "other:/b:rw"]}, "volumes holds 'other:/b:rw'; with cluster only data:/PATH may be"),
+])
+def test_what_a_set_cannot_be_made_of_is_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(errors.Refused) as refused:
+        table(**changes)
+    assert says in str(refused.value) and str(refused.value).startswith("db.yaml: ") and len(str(refused.value)) < 300
+
+
+def test_each_member_has_a_volume_of_its_own() -> None:
+    assert [volume_of("books-db", number) for number in (1, 2)] == ["books-db-1-data", "books-db-2-data"]
+
+
+@pytest.mark.parametrize(("before", "after", "says"), [
+    ({}, {"cluster": {"kind": "mongodb", "name": "rs1"}}, "cluster was mongodb rs0 and is mongodb rs1"),
+    ({}, {"cluster": {"kind": "etcd", "name": "rs0"}}, "cluster was mongodb rs0 and is etcd rs0"),
+    ({}, {"cluster": None}, "cluster was mongodb rs0 and is not given"),
+    ({"cluster": None}, {}, "cluster was not given and is mongodb rs0"),
+    ({}, {"image": "mongo:8"}, ""),
+])
+def test_a_set_keeps_its_kind_and_name(before: dict[str, Any], after: dict[str, Any], says: str) -> None:
+    state = State(last_good=LastGood(spec=table(**before)))
+    problems = desired("books-db", {"spec": json.dumps(table(**after)).encode()}, state).problems
+    assert [problem.partition(": ")[2].partition(";")[0] for problem in problems] == ([says] if says else [])
+
+
+def test_no_instance_of_a_set_is_started_as_if_it_had_no_state() -> None:
+    service = desired("books-db", {"spec": json.dumps(table()).encode()}, State())
+    [action] = plan.plan(Observation(1_000_000.0, service, certain=True))
+    assert action.kind == "hold" and "Nothing is started or ended" in action.reason
