@@ -113,6 +113,19 @@ def test_one_is_lost(lines: tuple[str, ...], kept: Kept, does: str) -> None:
     assert shown(decided(*lines, kept=kept)) == does
 
 
+@pytest.mark.parametrize(("lines", "kept", "does"), [
+    (("1 primary", "2 secondary", "3 silent"), KNOWN, "wait 3"),
+    (("1 primary", "2 secondary", "3 silent"), LONG_ILL, "leave 3"),
+    (("1 primary", "2 secondary"), KNOWN, "add 3"),
+    (("1 primary", "2 secondary", "3 silent wiped stopped"), replace(KNOWN, proven=()), "leave 3"),
+    (("1 primary", "2 secondary", "3 starting spare", "4 silent"), replace(LONG_ILL, ill_since={
+        "db-4": NOW - 300}), "wait 3"),
+])
+def test_one_is_lost_of_a_kind_that_takes_no_newcomer_until_it_has_left(lines: tuple[str, ...], kept: Kept,
+                                                                        does: str) -> None:
+    assert shown(decided(*lines, kept=kept, kind="etcd")) == does
+
+
 def test_a_spare_takes_the_place_of_a_lost_voter_at_once() -> None:
     lines = ["1 primary", "2 secondary", "3 silent", "4 secondary spare"]
     assert shown(decided(*lines, size=4, kept=LONG_ILL)) == "givevote 4"

@@ -7,6 +7,7 @@ primary, one vote at a time, upon a committed configuration [replSetReconfig]; a
 primary's heartbeat, and copies the data [Replica Set Data Synchronization]; what only a minority had is rolled back.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -219,7 +220,8 @@ class World:
         self.kept = made.kept
         self.reasons.append(made.reason)
         if isinstance(made.action, Act) and not crashes:
-            self.carry_out(made.action)
+            with contextlib.suppress(Refused):  # it is decided anew
+                self.carry_out(made.action)
         return made
 
     def carry_out(self, act: Act) -> None:
@@ -293,6 +295,9 @@ class World:
             raise Refused("the configuration is another one by now, or not committed")
         seats = {seat.address: seat for seat in act.basis.seats}
         match act:
+            case actions.Add() if not self.traits.grows_first and (
+                    len(self._voters_with(primary)) < self.voters(primary)):
+                raise Refused("unhealthy cluster")  # as etcd says while a voter is away
             case actions.Add():
                 assert act.address not in seats
                 seats[act.address] = Seat(act.address, votes=False)

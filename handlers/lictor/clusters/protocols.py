@@ -13,10 +13,10 @@ class Kind(Protocol):
     Conflict: it is not the primary, or its configuration is not `basis` any more; nothing was changed. No call forces.
     """
 
-    def ask(self, member: str) -> Report:
+    def ask(self, member: str, address: str) -> Report:
         """Ask one member for its own word."""
 
-    def environment(self, name: str, address: str, configuration: Configuration | None) -> dict[str, str]:
+    def environment(self, name: str, member: str, address: str, configuration: Configuration | None) -> dict[str, str]:
         """Make the environment that a member's container starts with; without a configuration, that of the first."""
 
     def initiate(self, member: str, set_name: str, address: str) -> None:

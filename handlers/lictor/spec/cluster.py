@@ -22,6 +22,7 @@ class Traits(NamedTuple):
     members: int  # at most
     has_spares: bool  # a member without a vote is of use, and a vote can be taken back
     is_added_first: bool  # a newcomer has to be a member before it starts; the first one makes the set by starting
+    grows_first: bool  # a newcomer is taken while a voter is gone; else the one that is gone has to leave before
     most_behind: float  # that a healthy member may be
     lag_unit: str
     recovery: str  # {survivors}: each of them as `survivor`, which may have {index}, {address} and {name}
@@ -29,10 +30,10 @@ class Traits(NamedTuple):
 
 
 KINDS = {
-    "mongodb": Traits(7, 50, True, False, 10.0, "s", (
+    "mongodb": Traits(7, 50, True, False, True, 10.0, "s", (
         "back up one of them, connect to it with mongosh, and enter: cfg = rs.conf(); printjson(cfg); "
         "cfg.members = [{survivors}]; rs.reconfig(cfg, {{force : true}})"), "cfg.members[{index}]"),
-    "etcd": Traits(7, 7, False, True, 1000.0, "entries", (
+    "etcd": Traits(7, 7, False, True, False, 1000.0, "entries", (
         "copy the volume of {survivors} first; then start the one with the most entries once with "
         "`etcd --force-new-cluster`, and give the others empty volumes"), "{name}"),
 }

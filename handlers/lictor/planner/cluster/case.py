@@ -24,6 +24,10 @@ class Case(NamedTuple):
         return [member for member in self.view.members if not self.is_gone(member)]
 
     @property
+    def gone(self) -> list[Member]:
+        return [member for member in self.view.members if self.is_gone(member)]
+
+    @property
     def catching_up(self) -> Member | None:
         """The newcomer that has a seat, has not caught up, and may still do so."""
         return next((member for member in self.staying if not member.votes and not member.is_healthy), None)

@@ -36,14 +36,15 @@ def grow(case: Case) -> Action | None:
                                 "on an empty volume.", late.slot.number, case.seen.release, True)
     if len(case.staying) >= case.size or len(view.members) > case.size:
         return None
+    if case.gone and case.seen.release not in case.kept.proven:
+        return Hold(case.gone[0].name, f"on hold: {words.describe_unwell(case.gone)}, and no member of the desired "
+                                       "release has been healthy yet. None is replaced by one of that release.")
+    if case.gone and not case.seen.traits.grows_first:
+        return None
     if late:
         return Wait(late.name, f"joining: {late.evidence}. The next step comes when {late.name} has caught up.")
-    gone = [member for member in view.members if case.is_gone(member)]
-    why = (f"replacing: {words.describe_unwell(gone)}" if gone else
+    why = (f"replacing: {words.describe_unwell(case.gone)}" if case.gone else
            f"growing: {words.members(len(view.members))} of {case.size}")
-    if gone and case.seen.release not in case.kept.proven:
-        return Hold(gone[0].name, f"on hold: {words.describe_unwell(gone)}, and no member of the desired release has "
-                                  "been healthy yet. None is replaced by one of that release.")
     return _bring_up(case, why)
 
 

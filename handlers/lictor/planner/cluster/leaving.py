@@ -45,9 +45,10 @@ def take_vote(case: Case) -> TakeVote | None:
 
 
 def shrink(case: Case) -> Action | None:
-    """Have a member leave that is more than desired: the worst one, then a spare, then the newest; not the primary."""
+    """Have a member leave that is more than desired: the worst one, then a spare, then the newest; not the primary. One
+    that is gone leaves before it is replaced, if its kind takes no newcomer otherwise."""
     view, late = case.view, case.catching_up
-    if len(view.members) <= case.size:
+    if len(view.members) <= case.size and (not case.gone or case.seen.traits.grows_first):
         return None
     others = [member for member in view.members if member.name != view.primary]
     member = min(others, key=lambda member: (not case.is_gone(member), *_worst_first(member)))

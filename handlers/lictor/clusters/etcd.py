@@ -1,0 +1,180 @@
+"""The kind `etcd`, by the JSON gateway of etcd 3.4 and newer, and by the list that each member gives its peers.
+
+A newcomer is added as a learner before it starts: it needs the list of all members. etcd takes one learner at a time,
+and promotes it once it is in sync. It has no version of a configuration, but applies one change at a time, committed.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from lictor import errors
+from lictor.adapters import http
+from lictor.planner.cluster.observation import PRIMARY, SECONDARY, Configuration, Report, Seat
+
+_TIMEOUT_S = 5.0
+_NOT_FOUND, _EXISTS, _NOT_NOW = 5, 6, (4, 8, 9, 10, 14)  # gRPC's codes
+T = TypeVar("T")
+
+
+class _Header(msgspec.Struct):
+    cluster_id: str
+    member_id: str
+
+
+class _Status(msgspec.Struct):
+    """The status of a member; the keys are etcd's own, without those that are zero."""
+
+    header: _Header
+    raftTerm: int
+    raftIndex: int = 0
+    raftAppliedIndex: int = 0
+    leader: str = ""
+
+
+class _Member(msgspec.Struct):
+    """A member, as clients are told (by `ID`), and peers (by `id`)."""
+
+    peerURLs: list[str]
+    clientURLs: list[str] = []
+    ID: str = ""
+    id: int = 0
+    isLearner: bool = False
+
+
+class _List(msgspec.Struct):
+    members: list[_Member] = []
+
+
+class _Failure(msgspec.Struct):
+    error: str = ""
+    code: int = 0
+
+
+def ask(member: str, address: str) -> Report:
+    status, members = _status(member), _members(address)
+    leader = next((each for each in members if _id(each) == status.leader), None)
+    role = PRIMARY if leader and status.leader == status.header.member_id else SECONDARY
+    return Report(role, status.header.cluster_id, status.raftTerm, Configuration(_seats(members)),
+                  0.0 if role == PRIMARY else _behind(status, leader))
+
+
+def environment(name: str, member: str, address: str, configuration: Configuration | None) -> dict[str, str]:
+    others = [seat.address for seat in configuration.seats if seat.address != address] if configuration else []
+    peers = {name: address, **{f"other-{number}": each for number, each in enumerate(others, start=1)}}
+    return {
+        "ETCD_NAME": name,
+        "ETCD_LISTEN_CLIENT_URLS": f"http://0.0.0.0:{member.rpartition(':')[2]}",
+        "ETCD_ADVERTISE_CLIENT_URLS": f"http://{member}",
+        "ETCD_LISTEN_PEER_URLS": f"http://0.0.0.0:{address.rpartition(':')[2]}",
+        "ETCD_INITIAL_ADVERTISE_PEER_URLS": f"http://{address}",
+        "ETCD_INITIAL_CLUSTER": ",".join(f"{peer}=http://{each}" for peer, each in peers.items()),
+        "ETCD_INITIAL_CLUSTER_STATE": "existing" if configuration else "new",
+    }
+
+
+def initiate(member: str, set_name: str, address: str) -> None:
+    """Do nothing: a first member that is started alone has made its set."""
+
+
+def add(primary: str, address: str, basis: Configuration) -> None:
+    _require(primary, basis)
+    _post(primary, "cluster/member/add", {"peerURLs": [f"http://{address}"], "isLearner": True})
+
+
+def give_vote(primary: str, address: str, basis: Configuration) -> None:
+    _require(primary, basis)
+    _post(primary, "cluster/member/promote", {"ID": _id_of(address, basis)})
+
+
+def take_vote(primary: str, address: str, basis: Configuration) -> None:
+    raise errors.Refused(f"etcd: {address} keeps its vote; etcd takes none back, it only removes members")
+
+
+def remove(primary: str, address: str, basis: Configuration) -> None:
+    _require(primary, basis)
+    _post(primary, "cluster/member/remove", {"ID": _id_of(address, basis)})
+
+
+def step_down(primary: str, basis: Configuration) -> None:
+    status = _require(primary, basis)
+    failure: errors.LictorError = errors.Unavailable("etcd: there is no other voter to hand over to")
+    for seat in basis.seats:
+        if not seat.votes or seat.id == status.header.member_id:
+            continue
+        try:
+            _post(primary, "maintenance/transfer-leadership", {"targetID": seat.id})
+            return
+        except errors.Unavailable as error:  # that one may be away
+            failure = error
+    raise failure
+
+
+def _status(member: str) -> _Status:
+    return _decode(_post(member, "maintenance/status", {}), _Status)
+
+
+def _require(primary: str, basis: Configuration) -> _Status:
+    """Raise Conflict unless the member leads, and has exactly the members that were decided upon."""
+    status = _status(primary)
+    if status.leader != status.header.member_id:
+        raise errors.Conflict(f"etcd: {primary} is not the leader any more")
+    listed = _decode(_post(primary, "cluster/member/list", {}), _List)
+    if _seats(listed.members) != basis.seats:
+        raise errors.Conflict(f"etcd: {primary} has other members than decided upon")
+    return status
+
+
+def _members(address: str) -> list[_Member]:
+    """Read the list that a member gives its peers: by its own word, and also while it has no vote or no majority."""
+    answer = http.exchange("GET", f"http://{address}/members", headers={}, body=None, timeout_s=_TIMEOUT_S)
+    http.refuse_failure(answer)
+    return _decode(answer.body, list[_Member])
+
+
+def _seats(members: Sequence[_Member]) -> tuple[Seat, ...]:
+    seats = (Seat("".join(each.peerURLs[:1]).partition("://")[2], not each.isLearner, _id(each)) for each in members)
+    return tuple(sorted(seats, key=lambda seat: (len(seat.id), seat.id)))
+
+
+def _id(member: _Member) -> str:
+    return member.ID or str(member.id)
+
+
+def _behind(status: _Status, leader: _Member | None) -> float:
+    """Count the entries that the leader has committed and this member has not applied; infinite: it cannot be known."""
+    for url in leader.clientURLs if leader else ():
+        try:
+            return max(0.0, float(_status(url.partition("://")[2]).raftIndex - status.raftAppliedIndex))
+        except errors.LictorError:
+            continue
+    return float("inf")
+
+
+def _id_of(address: str, basis: Configuration) -> str:
+    return next((seat.id for seat in basis.seats if seat.address == address), "")
+
+
+def _post(member: str, call: str, request: dict[str, Any]) -> bytes:
+    answer = http.exchange("POST", f"http://{member}/v3/{call}", headers={"Content-Type": "application/json"},
+                           body=msgspec.json.encode(request), timeout_s=_TIMEOUT_S)
+    if 200 <= answer.status < 300:
+        return answer.body
+    try:
+        failure = msgspec.json.decode(answer.body, type=_Failure)
+    except ValueError:
+        http.refuse_failure(answer)
+        raise
+    text = f"etcd: {member} does not do {call}: {failure.error:.200}"
+    if failure.code in (_NOT_FOUND, _EXISTS):
+        raise errors.Conflict(text)
+    is_for_now = failure.code in _NOT_NOW or answer.status >= 500
+    raise errors.Unavailable(text) if is_for_now else errors.Refused(text)
+
+
+def _decode(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind, strict=False)  # the gateway writes long numbers as texts
+    except (ValueError, RecursionError) as error:
+        raise errors.Unavailable(f"etcd: an answer that cannot be read: {error!s:.200}") from error

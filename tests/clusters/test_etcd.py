@@ -1,0 +1,167 @@
+"""The kind etcd, and the planner with it, on real members under a client that writes."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from lictor import errors
+from lictor.clusters import etcd, registry
+from lictor.clusters.protocols import Kind
+from lictor.planner.cluster.observation import Configuration, Seat
+
+from lab.daemon import free_ports, wait_for
+from lab.etcd import EtcdSet, Writer
+
+pytestmark = pytest.mark.daemons
+KIND: Kind = etcd
+
+
+@pytest.fixture
+def members(tmp_path: Path) -> Iterator[EtcdSet]:
+    found = EtcdSet(str(tmp_path))
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture
+def writer(members: EtcdSet) -> Iterator[Writer]:
+    members.settle()
+    found = Writer(members)
+    found.start()
+    try:
+        yield found
+    finally:
+        found.finish()
+
+
+def test_it_is_found_by_its_name() -> None:
+    assert registry.kind("etcd") is KIND and registry.kind("mongodb") is None
+
+
+def test_each_call_on_real_members(members: EtcdSet) -> None:
+    """A member says who it is; one is added, promoted, made the leader, and removed, each upon what was decided on."""
+    members.settle()
+    client, first = members.clients[1], etcd.ask(members.clients[1], members.peers[1])
+    assert (first.role, first.behind, [seat.votes for seat in first.configuration.seats]) == ("primary", 0.0, [True])
+    etcd.add(client, members.peers[2], first.configuration)
+    second = etcd.ask(client, members.peers[1])
+    assert {seat.address: seat.votes for seat in second.configuration.seats} == {
+        members.peers[1]: True, members.peers[2]: False}
+    with pytest.raises(errors.Conflict, match="other members than decided upon"):
+        etcd.add(client, members.peers[3], first.configuration)
+    with pytest.raises(errors.Unavailable, match="too many learner members"):
+        etcd.add(client, members.peers[3], second.configuration)
+    with pytest.raises(errors.Unavailable, match="in sync with leader"):
+        etcd.give_vote(client, members.peers[2], second.configuration)
+    with pytest.raises(errors.Unavailable, match="no other voter"):
+        etcd.step_down(client, second.configuration)
+    with pytest.raises(errors.Refused, match="etcd takes none back"):
+        etcd.take_vote(client, members.peers[2], second.configuration)
+    members.size = 3
+    members.settle()
+    third = etcd.ask(client, members.peers[1])
+    assert third.set_id == first.set_id and all(seat.votes for seat in third.configuration.seats)
+    etcd.step_down(client, third.configuration)
+    wait_for(lambda: members.leader() not in (0, 1), "another member leads")
+    with pytest.raises(errors.Conflict, match="is not the leader any more"):
+        etcd.remove(client, members.peers[2], third.configuration)
+    leader = members.clients[members.leader()]
+    wait_for(lambda: _removes(leader, members.peers[1], third.configuration), "etcd finds its members connected")
+    wait_for(lambda: not members.daemons[1].running, "a removed member ends by itself")
+
+
+def _removes(leader: str, address: str, basis: Configuration) -> bool:
+    try:
+        etcd.remove(leader, address, basis)
+    except errors.Unavailable:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("every", [0, 2])
+def test_up_and_down_under_a_client_nothing_acknowledged_is_lost(members: EtcdSet, writer: Writer, every: int) -> None:
+    """Also if lictor is killed each other time between what it writes down and what it does."""
+    looks = itertools.count()
+    for size in (3, 5, 3, 1) if every == 0 else (3, 1):
+        members.size = size
+        members.settle(timeout_s=200, crashes=lambda: every > 0 and next(looks) % every == 0)
+        assert members.members().keys() == members.daemons.keys() and len(members.daemons) == size
+    writer.finish()
+    assert len(writer.acknowledged) > 50 and writer.missing() == set()
+
+
+@pytest.mark.parametrize("role", ["leader", "follower"])
+@pytest.mark.parametrize("harm", ["kill", "wipe"])
+def test_a_member_that_is_killed_comes_back_and_a_wiped_one_is_replaced(members: EtcdSet, writer: Writer, role: str,
+                                                                        harm: str) -> None:
+    members.size = 3
+    members.settle()
+    leader = members.leader()
+    number = leader if role == "leader" else next(each for each in members.daemons if each != leader)
+    members.done.clear()
+    getattr(members, harm)(number)
+    members.settle()
+    assert all(members.members().values()) and len(members.members()) == 3
+    if harm == "kill":
+        assert members.done == [f"start {number}"]
+    else:
+        left = members.done.index(f"leave {number}")  # etcd takes no newcomer while a voter is away
+        assert not {f"start {number}", f"givevote {number}"} & {*members.done[:left]}
+    writer.finish()
+    assert writer.missing() == set()
+
+
+def test_a_release_restarts_the_leader_last(members: EtcdSet, writer: Writer) -> None:
+    members.size = 3
+    members.settle()
+    leader, members.release = members.leader(), "2"
+    members.done.clear()
+    members.settle()
+    restarts = [each for each in members.done if each.startswith("restart")]
+    assert len(restarts) == 3 and restarts[-1] == f"restart {leader}" and f"stepdown {leader}" in members.done
+    writer.finish()
+    assert writer.missing() == set()
+
+
+def test_a_member_that_is_stopped_gives_no_answer() -> None:
+    [port, peer] = free_ports(2)
+    with pytest.raises(errors.Unavailable):
+        etcd.ask(f"127.0.0.1:{port}", f"127.0.0.1:{peer}")
+
+
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize("body", [
+    "", "null", "[]", "{}", '{"header": 1}', '{"header": {"cluster_id": "1", "member_id": "2"}, "raftTerm": "many"}',
+    "[" * 5000, '[{"id": 1}]', '{"error": "x", "code": []}'])
+def test_an_answer_that_is_no_etcds_is_none(status: int, body: str) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(errors.Unavailable):
+            etcd.ask(address, address)
+        server.shutdown()
+
+
+def test_a_member_starts_with_the_list_of_all() -> None:
+    def of(configuration: Configuration | None) -> list[str]:
+        made = etcd.environment("db-2", "10.0.0.2:2379", "10.0.0.2:2380", configuration)
+        return [made["ETCD_INITIAL_CLUSTER"], made["ETCD_INITIAL_CLUSTER_STATE"], made["ETCD_ADVERTISE_CLIENT_URLS"]]
+
+    assert of(None) == ["db-2=http://10.0.0.2:2380", "new", "http://10.0.0.2:2379"]
+    assert of(Configuration((Seat("10.0.0.1:2380"), Seat("10.0.0.2:2380", False)))) == [
+        "db-2=http://10.0.0.2:2380,other-1=http://10.0.0.1:2380", "existing", "http://10.0.0.2:2379"]
