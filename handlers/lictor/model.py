@@ -29,6 +29,7 @@ LABEL_NUMBER = "lictor.number"
 LABEL_COLOR = "lictor.color"
 LABEL_RELEASE = "lictor.release"
 LABEL_GATE = "lictor.gate"  # registered in maintenance, with this reason, until it is let in
+LABEL_MEMBER = "lictor.member"  # of a set with state: its kind, where it answers clients, and its configured address
 JOINING = "lictor: joins when its smoke path answers"
 PAUSED = "lictor: its container is paused"
 LABEL_TASK = "com.docker.swarm.task.id"  # Swarm puts these on the containers of its tasks

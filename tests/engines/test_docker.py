@@ -163,7 +163,7 @@ def test_labels_tell_the_registrar_and_a_user_cannot_change_that(check: Any, lab
     assert engine.definition(spec, "books-blue-3", number=3, color="blue", release="r1")["Labels"] == {
         "lictor.service": "books", "lictor.number": "3", "lictor.color": "blue", "lictor.release": "r1",
         "lictor.engine": "docker", "lictor.container": "books-blue-3", "lictor.gate": "", "team": "",
-        "lictor.registers": " ".join(sorted(registered_as)), **registered_as}
+        "lictor.member": "", "lictor.registers": " ".join(sorted(registered_as)), **registered_as}
 
 
 def test_what_cannot_start_leaves_nothing_behind_and_says_docker_s_reason(docker: Docker) -> None:
@@ -239,9 +239,10 @@ def lying_image(docker: Docker) -> Iterator[str]:
     copied = start(7, "green")
     says = {"com.docker.compose.project": "shop", "com.docker.compose.service": "books",
             "com.docker.compose.container-number": "1", "com.docker.swarm.task.id": "t", "lictor.gate": "x",
-            "com.docker.swarm.task.name": "books.1.t", "SERVICE_8080_ID": "db", "SERVICE_8080_id": "db",
+            "lictor.member": "etcd 127.0.0.1:1 127.0.0.1:1", "com.docker.swarm.task.name": "books.1.t",
+            "SERVICE_8080_ID": "db", "SERVICE_8080_id": "db",
             "SERVICE_IGNORE": "1", "SERVICE_9999_NAME": "payments", "SERVICE_8080_CHECK_TTL": "1h"}
-    docker.docker("commit", *(f"--change=LABEL {key}={value}" for key, value in says.items()),
+    docker.docker("commit", *(f'--change=LABEL {key}="{value}"' for key, value in says.items()),
                   "--change=EXPOSE 9999", "--change=ENV SERVICE_ID=db", copied.name, "lying:1")
     docker.clear()
     yield "lying:1"

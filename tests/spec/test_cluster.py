@@ -10,7 +10,7 @@ from lictor.planner import plan
 from lictor.planner.desired import desired
 from lictor.planner.observation import Observation
 from lictor.planner.service_state import LastGood, State
-from lictor.spec import spec_file
+from lictor.spec import cluster, service_spec, spec_file
 from lictor.spec.cluster import KINDS, volume_of
 
 BASE = ("name: books-db\nimage: mongo:7\nnode: n\nport: 27017\nvolumes: [data:/data/db]\n"
@@ -41,6 +41,7 @@ def test_a_set_is_taken(changes: dict[str, Any]) -> None:
     ({"cluster": {"kind": "etcd", "name": "a/b?x"}}, "cluster.name is 'a/b?x'; it must be 1 to 63"),
     ({"release": {"strategy": "blue-green"}}, "release.strategy is 'blue-green'; with cluster it must be rolling"),
     ({"port": None}, "cluster needs a port"),
+    ({"port": "27017/udp"}, "port is '27017/udp'; with cluster it must be one of TCP"),
     ({"replicas": None}, "replicas.min is 0; with cluster it must be at least 1"),
     ({"replicas": {"min": "1", "max": "51"}}, "replicas.max is 51; a set of mongodb has at most 50 members"),
     ({"cluster": {"kind": "etcd", "name": "a"}, "replicas": {"min": "1", "max": "9"}}, "has at most 7 members"),
@@ -81,4 +82,41 @@ def test_a_set_keeps_its_kind_and_name(before: dict[str, Any], after: dict[str, 
 def test_no_instance_of_a_set_is_started_as_if_it_had_no_state() -> None:
     service = desired("books-db", {"spec": json.dumps(table()).encode()}, State())
     [action] = plan.plan(Observation(1_000_000.0, service, certain=True))
-    assert action.kind == "hold" and "Nothing is started or ended" in action.reason
+    assert action.kind == "hold" and "it is a set with state" in action.reason
+
+
+@pytest.mark.parametrize(("kind", "port", "number", "place"), [
+    ("mongodb", 27017, 1, ("10.0.0.9:27017", "10.0.0.9:27017", {27017: 27017})),
+    ("mongodb", "10.0.0.5::27017", 3, ("10.0.0.5:27019", "10.0.0.5:27019", {27017: 27019})),
+    ("etcd", 2379, 1, ("10.0.0.9:2379", "10.0.0.9:2380", {2379: 2379, 2380: 2380})),
+    ("etcd", "10.0.0.5::2379", 3, ("10.0.0.5:2383", "10.0.0.5:2384", {2383: 2383, 2384: 2384})),
+    ("mongodb", 65535, 1, ("10.0.0.9:65535", "10.0.0.9:65535", {65535: 65535})),
+    ("mongodb", 65535, 2, None),
+    ("etcd", 65535, 1, None),
+])
+def test_each_member_has_an_address_and_ports_of_its_own(kind: str, port: Any, number: int, place: Any) -> None:
+    spec = service_spec.parse_spec(table(cluster={"kind": kind, "name": "a"}, port=port), "test")
+    found = cluster.place_of(spec, number, "10.0.0.9")
+    assert (found and found[2:]) == place
+
+
+def test_the_spec_of_a_member_has_its_volume_and_its_port() -> None:
+    spec = service_spec.parse_spec(table(cluster={"kind": "etcd", "name": "a"}, port="10.0.0.5::2379",
+                                         volumes=["data:/data:rw", "keys:/keys:ro"]), "test")
+    place = cluster.place_of(spec, 2, "10.0.0.9")
+    assert place
+    member = cluster.spec_of(spec, place)
+    assert (member.volumes, member.port) == (["books-db-2-data:/data:rw", "keys:/keys:ro"], "10.0.0.5::2381")
+
+
+def test_volumes_are_of_a_member_by_their_whole_names() -> None:
+    volumes = ["db-1-data", "db-10-data", "db-0-data", "db-02-data", "my-db-2-data", "db-3-data-old", "db-x-data",
+               "db-123456-data", "db-1-7-data"]
+    assert cluster.numbers_of("db", volumes) == [1, 10]
+
+
+@pytest.mark.parametrize(("kind", "given", "counts"), [("etcd", "4", 3), ("etcd", "5", 5), ("mongodb", "4", 4)])
+def test_a_count_is_what_is_of_use(kind: str, given: str, counts: int) -> None:
+    spec = json.dumps(table(cluster={"kind": kind, "name": "a"})).encode()
+    service = desired("books-db", {"spec": spec, "replicas": given.encode()}, State())
+    assert service.replicas == counts and ("are of use" in service.why_replicas) == (int(given) != counts)

@@ -89,6 +89,13 @@ class Client:
         is_hosts = found["Driver"] == "local" and (is_bound or options.get("type") not in _NOT_OF_THE_HOST)
         return str(options.get("device", "")) if is_hosts else ""
 
+    def volumes(self, part: str) -> dict[str, str]:
+        """List the volumes whose names have this part, each with its folder on this host; "": it has none, or the
+        engine may be another host's."""
+        listed = self._engine.read("list volumes", "volumes", name=[part])["Volumes"] or ()
+        return {each["Name"]: each["Mountpoint"] if self._engine.is_here and each["Driver"] == "local" else ""
+                for each in listed}
+
     def require_networks(self, names: Iterable[str]) -> None:
         self._engine.require_networks(names)
 

@@ -40,6 +40,11 @@ class Engine:
             with self.sdk("connect"):
                 pass
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this host, as its socket is here."""
+        return self._endpoint is not None
+
     def read(self, what: str, *path: str, every: bool = False, **filters: Iterable[str]) -> Any:
         """Read what is at a path; Refused if there is nothing. Of a list, `every` has what does not run, too."""
         query = {"all": "1"} if every else {}

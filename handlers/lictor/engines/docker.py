@@ -8,6 +8,7 @@ from lictor import errors, model
 from lictor.adapters import docker
 from lictor.engines import labels, own_containers
 from lictor.spec import service_spec
+from lictor.spec.cluster import Place
 
 FENCED = False  # a container belongs to its node, where a lock between processes is enough
 
@@ -24,7 +25,9 @@ def containers(service: str | None = None) -> list[model.Container]:
     return own_containers.containers(service, made_by="docker")
 
 
-def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gated: bool = False) -> model.Container:
+def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gated: bool = False,
+          place: Place | None = None) -> model.Container:
+    """Make and start an instance, as `ContainerEngine.start`; a member of a set with state has a place."""
     client = docker.connect()
     name = f"{model.catalog_name(spec.name, color)}-{number}"
     kept = client.inspect(name)
@@ -34,7 +37,7 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
     client.require_networks(spec.networks)
     client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S)
     container_id = _create(client, name, definition(
-        spec, name, number=number, color=color, release=release, gated=gated))
+        spec, name, number=number, color=color, release=release, gated=gated, place=place))
     try:
         for network in spec.networks[1:]:
             client.connect_network(container_id, network)
@@ -47,11 +50,10 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
 
 
 def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, release: str,
-               gated: bool = False) -> dict[str, Any]:
+               gated: bool = False, place: Place | None = None) -> dict[str, Any]:
     """Make the body of the Engine API's `POST /containers/create`."""
     volumes = [volume for volume in spec.volumes if ":" not in volume]
-    port = spec.container_port
-    key = f"{port.number}/{port.protocol}" if port else ""
+    bindings = _bindings(spec.container_port, place)
     return {
         "Image": spec.image,
         "Hostname": name[:63],
@@ -60,12 +62,12 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
         "Cmd": spec.command_words or None,
         "Entrypoint": spec.entrypoint_words or None,
         "Labels": labels.of_container(
-            spec, name=name, number=number, color=color, release=release, gated=gated),
+            spec, name=name, number=number, color=color, release=release, gated=gated, place=place),
         "Volumes": {volume: {} for volume in volumes},
         "StopTimeout": math.ceil(spec.stop_grace_period),
-        "ExposedPorts": {key: {}} if port else {},
+        "ExposedPorts": dict.fromkeys(bindings, {}),
         "HostConfig": {
-            "PortBindings": {key: [{"HostIp": port.publish_address, "HostPort": ""}]} if port else {},
+            "PortBindings": bindings,
             "Binds": [volume for volume in spec.volumes if volume not in volumes],
             "NetworkMode": spec.networks[0] if spec.networks else "default",
             "RestartPolicy": {"Name": "no"},
@@ -78,6 +80,15 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
             "Memory": int(spec.resources.memory),
         },
     }
+
+
+def _bindings(port: service_spec.Port | None, place: Place | None) -> dict[str, list[dict[str, str]]]:
+    """Publish the port at one that Docker chooses; those of a member at its own."""
+    if port is None:
+        return {}
+    ports = {each: str(outside) for each, outside in place.published.items()} if place else {port.number: ""}
+    return {f"{each}/{port.protocol}": [{"HostIp": port.publish_address, "HostPort": outside}]
+            for each, outside in ports.items()}
 
 
 def _create(client: docker.Client, name: str, desired: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from lictor import model
 from lictor.spec import service_spec
+from lictor.spec.cluster import Place
 
 _COMPOSE = "com.docker.compose"  # Compose puts the labels project, service and container-number on what it makes
 # Labels that decide what a container is registered as; the spec says that, so a user's labels may not.
@@ -24,17 +25,19 @@ def identify(service: str, *, engine: str, color: str, release: str) -> dict[str
 
 
 def of_container(spec: service_spec.Spec, *, name: str, number: int, color: str, release: str, gated: bool,
-                 users: Mapping[str, str] | None = None) -> dict[str, str]:
+                 users: Mapping[str, str] | None = None, place: Place | None = None) -> dict[str, str]:
     """Make the labels of a single container; if `gated`, the registrar withholds its traffic.
 
     `name` is the container's; "" if Compose gives it one. `users` are the labels of `of_file`, in the spec's place.
+    A member of a set with state has a `place`, where the registrar asks it for its role.
     """
-    return describe(spec, color=color, release=release, users=users) | {
-        model.LABEL_CONTAINER: name, model.LABEL_NUMBER: str(number), model.LABEL_GATE: "smoke" if gated else ""}
+    return describe(spec, color=color, release=release, users=users, place=place) | {
+        model.LABEL_CONTAINER: name, model.LABEL_NUMBER: str(number), model.LABEL_GATE: "smoke" if gated else "",
+        model.LABEL_MEMBER: f"{place.kind} {place.member} {place.address}" if place else ""}
 
 
 def describe(spec: service_spec.Spec, *, color: str, release: str,
-             users: Mapping[str, str] | None = None) -> dict[str, str]:
+             users: Mapping[str, str] | None = None, place: Place | None = None) -> dict[str, str]:
     """Make all labels but those of a single container: the user's, lictor's and the registrar's."""
     labels = {key: value for key, value in spec.label_table.items() if not _REGISTERED_AS.fullmatch(key)}
     labels |= users or {}
@@ -47,6 +50,8 @@ def describe(spec: service_spec.Spec, *, color: str, release: str,
         labels |= {f"{prefix}_HTTP": check.http} if check.http else {f"{prefix}_TCP": "true"}
         labels |= {f"{prefix}_INTERVAL": f"{round(check.interval * 1000)}ms",
                    f"{prefix}_TIMEOUT": f"{round(check.timeout * 1000)}ms"}
+    if place and spec.container_port:
+        labels |= {f"SERVICE_{each}_IGNORE": "true" for each in place.published if each != spec.container_port.number}
     registers = sorted(key for key in labels if _SERVICE_KEY.fullmatch(key))
     return {**labels, model.LABEL_REGISTERS: " ".join(registers), model.LABEL_GATE: ""}
 

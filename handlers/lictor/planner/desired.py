@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lictor import errors, model
+from lictor.planner.cluster.quorum import members_of
 from lictor.planner.service_state import LastGood, State
 from lictor.spec import limits, placement, service_spec
 from lictor.spec.quantities import strip
@@ -39,6 +40,11 @@ class Desired(NamedTuple):
     release: str = ""  # what a container's label lictor.release has to say
     color_key: str = ""  # what the key says, which only lictor writes; "": there is none
     replicas_given: bool = False  # the count stands in its key, and is valid
+
+    @property
+    def has_set(self) -> bool:
+        """Whether its instances are the members of a set with state; if it is removed, they end as all others do."""
+        return self.spec is not None and self.spec.cluster is not None and not self.removed
 
     @property
     def catalog_name(self) -> str:
@@ -79,6 +85,8 @@ def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "s
         table = {**table, "image": image}
         spec = msgspec.structs.replace(spec, image=image)
     replicas, why, is_given = _replicas(keys, last_good, spec, problems, f"{prefix}{name}/replicas")
+    if spec.cluster and (useful := members_of(replicas, spec.cluster.traits)) != replicas:
+        replicas, why = useful, f"{why}, and {useful} are of use in a set of {spec.cluster.kind}"
     color_key = read_text(keys.get("color", b""))[:40]
     color = _color(spec, color_key, state, problems, f"{prefix}{name}/color")
     return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems), fingerprint(spec),

@@ -54,6 +54,19 @@ def advance(observation: Observation) -> State:
     return after.with_state(notified=Notified(found, list(after.desired.problems), pending)).state
 
 
+def advance_set(observation: Observation, is_released: bool | None) -> State:
+    """Advance the state of a set with state, whose members and releases `planner.cluster` decides on. If all members
+    are of the desired release, that is live."""
+    state, desired = observation.state, observation.desired
+    assert desired.spec and desired.table
+    live = state.release
+    if is_released and live.live_release != desired.release:
+        live = replace(live, live=desired.table, live_release=desired.release, live_is_proven=True,
+                       previous=live.live, previous_release=live.live_release, switched_at=observation.now)
+    return replace(state, last_good=LastGood(desired.table, desired.replicas, desired.spec.image), release=live,
+                   notified=Notified([], list(desired.problems), []))
+
+
 def switched(observation: Observation) -> State:
     """Make the desired release the live one, in the other colour; to be written with the colour's key."""
     return replace(observation.state, release=_take_over(observation, observation.desired.other_color))
@@ -110,6 +123,8 @@ def afresh(state: State) -> State:
 
 def causes(observation: Observation) -> dict[str, str]:
     """List the causes of notifications, each as long as it lasts: its name, and the matter."""
+    if observation.desired.has_set:
+        return {}
     state, found = observation.state, {}
     if state.release.failed:
         image = state.release.failed.image or "its spec"

@@ -30,9 +30,8 @@ def plan(observation: Observation) -> tuple[Action, ...]:
     desired = observation.desired
     if desired.spec is None and not desired.removed:
         return (Hold("", f"on hold: {'; '.join(desired.problems) or 'there is no spec'}."),)
-    if desired.spec and desired.spec.cluster and not desired.removed:
-        return (Hold("", "on hold: it is a set with state, and this version does not carry out yet what is decided "
-                         "about one. Nothing is started or ended."),)
+    if desired.has_set:
+        return (Hold("", "on hold: it is a set with state, whose members planner.cluster decides on."),)
     if not desired.why_held:
         return tuple(_spare(action) for action in (*_decide(observation), *_warn_of_foreign(observation)))
     decided = [_held(action, desired.why_held) for action in _decide(observation._replace(certain=True))]

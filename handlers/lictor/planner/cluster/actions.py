@@ -3,6 +3,8 @@
 A reason says "STATE: CAUSE. CONSEQUENCE.". No action forces a configuration, and none removes a volume.
 """
 
+from typing import get_args
+
 import msgspec
 
 from lictor.planner.actions import Confirm, Hold, Wait
@@ -74,4 +76,5 @@ class Leave(_Change, frozen=True):
 
 Change = Add | GiveVote | TakeVote | Leave
 Act = Start | Restart | Drain | Stop | Initiate | StepDown | Change
+KINDS_OF_ACTS = tuple(act.__name__.lower() for act in get_args(Act))
 Action = Act | Hold | Wait | Confirm

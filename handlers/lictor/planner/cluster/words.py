@@ -16,6 +16,15 @@ def describe(view: View, seen: Seen) -> str:
     return f"{text} {describe_others(view)}" if view.others else text
 
 
+def describe_members(view: View) -> str:
+    """Describe each member in one line for people."""
+    if not view.members:
+        return "No member says that it belongs to a set"
+    told = [f"{member.name} {member.condition}{'' if member.votes else ' without a vote'}: {member.evidence}"
+            for member in view.members]
+    return f"{view.primary or 'nobody'} is primary in term {view.term}. Members: {'; '.join(told)}"
+
+
 def describe_others(view: View) -> str:
     """Describe instances of the service that hold the data of another set."""
     return (f"{' and '.join(view.others)} {'says' if len(view.others) == 1 else 'say'} that it belongs to another set, "
