@@ -147,6 +147,8 @@ def _clean(settings: Settings) -> None:
 def _needs_work(reading: Reading) -> bool:
     """Decide whether a reconcile is due, be it only to keep a new state and to notify people of it."""
     observation = reading.observation
+    if reading.look and not reading.look.is_learned:
+        return True
     is_finished = observation.desired.removed and not observation.containers and scheduled.is_over(observation)
     return is_finished or observation.state != reading.stored.state or bool(observation.state.notified.pending) or any(
         not isinstance(action, Hold | Warn) for action in reading.actions)

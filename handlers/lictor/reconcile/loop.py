@@ -108,6 +108,10 @@ def _observed(context: Context, name: str, idle_reads: Mapping[str, int]) -> Rea
 
 
 def _needs_fence(reading: Reading) -> bool:
+    if reading.look:
+        from lictor.reconcile.cluster import step  # few nodes have a set with state
+
+        return step.needs_lock(reading.look)
     spec, is_scheduled = reading.observation.desired.spec, reading.observation.scheduler is not None
     return spec is not None and (is_scheduled or CONTAINER_ENGINES[spec.engine].FENCED) and _has_acts(reading)
 
@@ -129,6 +133,11 @@ def _step(context: Context, reading: Reading, writer: Writer, is_first: bool) ->
         return False
     if observation.state != reading.stored.state:
         StateStore(context.client, writer, context.clocks).write(name, observation.state, reading.stored.modify_index)
+    if reading.look:
+        from lictor.reconcile.cluster import step
+
+        _notify(context, reading, {}, writer)
+        return step.take(context, observation, reading.look, writer)
     words = {cause: _last_words(observation, cause)
              for cause in _due(reading, is_first)}
     try:

@@ -1,7 +1,7 @@
 """The observation of one service, or of all services in a handful of requests, with the plan that follows from it."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import clock
@@ -17,13 +17,18 @@ from lictor.reconcile.fleet_reader import FleetReader
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.spec.keys import group_by_service, known_below
 
+if TYPE_CHECKING:
+    from lictor.planner.cluster.actions import Act as ActOnSet
+    from lictor.reconcile.cluster.look import Look
+
 
 class Reading(NamedTuple):
     """An observation with the new state in it, the stored state that it rests on, and the plan."""
 
     observation: Observation
     stored: Stored
-    actions: tuple[Action, ...]
+    actions: "tuple[Action | ActOnSet, ...]"
+    look: "Look | None" = None  # at the set with state that its instances form, if this node acts for it
 
 
 def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: bool = False) -> Reading:
@@ -116,13 +121,27 @@ def _require_by_name(context: Context, prefix: str, keys: Mapping[str, bytes]) -
 
 def _reading(reader: FleetReader, service: Desired, stored: Stored, registered: list[model.Instance],
              idle_reads: Mapping[str, int], *, certain: bool) -> Reading:
-    observation = reader.with_observer(_observed(reader, service, stored, registered, certain=certain))
+    observation = _observed(reader, service, stored, registered, certain=certain)
+    if service.has_set:
+        return _look_at_set(reader, observation, stored)
+    observation = reader.with_observer(observation)
     observation = _with_traffic(reader, observation, idle_reads)
     if certain and service.spec and service.spec.release.smoke and stored.state.release.rollout:
         smoke = smoke_test.run(service.spec, release.new_members(observation), observation)
         observation = observation._replace(smoke=smoke)
     state, actions = next_state.step(observation)
     return Reading(observation._replace(state=state), stored, actions)
+
+
+def _look_at_set(reader: FleetReader, observation: Observation, stored: Stored) -> Reading:
+    """Decide on a set with state; on a node that does not act for it, nothing."""
+    from lictor.reconcile.cluster import look  # few nodes have any
+
+    found = (look.look(reader.context, observation)
+             if responsibility.acts_here(reader.context, observation.desired) else None)
+    observation = observation._replace(state=next_state.advance_set(observation, found and found.released))
+    action = found and found.decision.action
+    return Reading(observation, stored, (action,) if action else (), found)
 
 
 def _observed(reader: FleetReader, service: Desired, stored: Stored, registered: list[model.Instance], *,

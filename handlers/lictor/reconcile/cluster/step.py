@@ -1,0 +1,39 @@
+"""One step with a set: keep what was learned, then carry out the one act that was decided, under the service's lock.
+
+What is kept stands in Consul before the act begins. If another process has the lock, or has written since, nothing is
+done: the lock in Consul counts here, as a set that two processes change at once can lose its majority.
+"""
+
+from lictor import errors
+from lictor.adapters import log
+from lictor.adapters.consul.lock import Writer
+from lictor.planner.cluster.actions import Act
+from lictor.planner.observation import Observation
+from lictor.reconcile.cluster import record
+from lictor.reconcile.cluster.act import Executor
+from lictor.reconcile.cluster.look import Look
+from lictor.reconcile.context import Context
+
+
+def needs_lock(look: Look) -> bool:
+    """Tell whether there is anything to write or to do."""
+    return isinstance(look.decision.action, Act) or not look.is_learned
+
+
+def take(context: Context, observation: Observation, look: Look, writer: Writer) -> bool:
+    """Take the step; returns whether there was an act. One that fails is decided upon anew, after its back-off."""
+    name, act = observation.desired.name, look.decision.action
+    if not look.stored.trouble:
+        releases = {slot.release for slot in look.seen.slots if slot.release}
+        following = record.advanced(look.stored.record, look.decision.kept, observation.desired, releases)
+        if following != look.stored.record:
+            record.write(writer, name, following, look.stored.modify_index)
+    if not isinstance(act, Act):
+        return False
+    try:
+        Executor(context, observation, look, writer).carry_out(act)
+    except errors.Conflict:
+        raise
+    except errors.LictorError as error:
+        log.event("reconcile", service=name, outcome="again", reason=error)
+    return True
