@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from lictor.adapters import docker
-from lictor.registrar import ports, registration, swarm_stop
+from lictor.registrar import ports, registration, roles, swarm_stop
 from lictor.registrar.registration import Options, Registration
+from lictor.registrar.roles import Member
 
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
@@ -19,6 +20,7 @@ class View(NamedTuple):
     registrations: list[Registration]
     refused: list[str]
     stop_signals: frozenset[int] = frozenset()  # by which Swarm ends it; none if it is no task of Swarm's
+    member: Member | None = None  # of a set with state
 
     @property
     def is_ailing(self) -> bool:
@@ -39,10 +41,20 @@ def inspect(engine: docker.Client, container_id: str, listed: str, options: Opti
             container, options, joined=_joined(engine, container),
             image=engine.image_config(container["Image"]) if options.ignore_image else None)
         return View(listed, container["Name"].removeprefix("/"), state["StartedAt"], registrations, refused,
-                    swarm_stop.stop_signals(container))
+                    swarm_stop.stop_signals(container), roles.member_of(container))
     except _UNREADABLE as error:
         return View(listed, container_id[:12], "", [], [f"not registered: what Docker shows of it is no container's: "
                                                         f"{error!r:.200}"])
+
+
+def with_role(view: View, role: str) -> View:
+    """Put the tag of its role ("": it is unknown) on a member's registrations, in the place of a user's such tag."""
+    if view.member is None:
+        return view
+    tags = [[tag for tag in each.definition["Tags"] if tag not in roles.TAGS] for each in view.registrations]
+    return view._replace(registrations=[
+        each._replace(definition={**each.definition, "Tags": [*own, *([role] if role else [])]})
+        for each, own in zip(view.registrations, tags, strict=True)])
 
 
 def has_failed(engine: docker.Client, container_id: str) -> bool:

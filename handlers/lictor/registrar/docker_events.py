@@ -13,7 +13,7 @@ DOCKER_TIMEOUT_S = 10
 
 
 class Message(NamedTuple):
-    """An event of Docker (`kind` is its action), or of the registrar itself: listening, deaf or stop."""
+    """An event of Docker (`kind` is its action), or the registrar's own: listening, deaf, role or stop."""
 
     kind: str
     container_id: str = ""

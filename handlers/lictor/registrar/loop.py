@@ -19,6 +19,7 @@ from lictor.events import script
 from lictor.registrar import container_views, diff, options, registration, swarm_stop
 from lictor.registrar.catalogue import Catalogue
 from lictor.registrar.docker_events import DOCKER_TIMEOUT_S, Inbox, Message, listen, receive
+from lictor.registrar.roles import Roles
 
 _LOCK = ":registrar.lock"  # no service's name has a colon
 _LONGEST_INTERVAL_S = 10.0  # a comparison also writes the heartbeat, and repeats HEALTHCHECKs
@@ -72,6 +73,7 @@ class Registrar:
         self.engine: docker.Client | None = None
         self.inbox: Inbox = queue.SimpleQueue()
         self.views: dict[str, container_views.View] = {}
+        self.roles = Roles(lambda: self.inbox.put(Message("role")))
         self.refusals: set[Refusal] = set()  # of the last round; only new ones are logged
         self.uninspected: dict[str, Refusal] = {}  # by id: running containers of which Docker does not tell
         self.dead: set[str] = set()  # ids of containers that do not run, and whose registrations are still there
@@ -183,7 +185,11 @@ class Registrar:
         """Make the agent's registrations those of the views."""
         untold = self.uninspected.keys()
         self.dead = self.catalogue.containers - self.views.keys() - untold  # until they are ended
-        registered, refusals = self.catalogue.repair(self.views.values(), engine, self.rules._replace(untold=untold),
+        self.roles.follow({container_id: view.member for container_id, view in self.views.items() if view.member})
+        tags = self.roles.tags()
+        views = [container_views.with_role(view, tags.get(container_id, ""))
+                 for container_id, view in self.views.items()]
+        registered, refusals = self.catalogue.repair(views, engine, self.rules._replace(untold=untold),
                                                      thoroughly=thoroughly)
         refusals |= set(self.uninspected.values())
         for refusal in sorted(refusals - self.refusals):
