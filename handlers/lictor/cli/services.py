@@ -38,8 +38,18 @@ def apply(session: Session, files: tuple[str, ...], name: str | None, host: str 
 @click.argument("name")
 @click.pass_obj
 def remove(session: Session, name: str) -> None:
-    """Drain and remove all containers of a service, and its route. A new `apply` brings it back."""
-    click.echo(f"{name}: {service_keys.remove(session.client, session.settings.prefix, name)}")
+    """Drain and remove all containers of a service, and its route. A new `apply` brings it back.
+
+    The volumes of a set with state stay; what is printed names them, and says how to delete them.
+    """
+    from lictor.cli import cluster_report
+
+    context = session.context
+    click.echo(f"{name}: {service_keys.remove(context.client, session.settings.prefix, name)}")
+    rest = cluster_report.describe_rest(context, service_keys.read_service(
+        context.client, session.settings.prefix, name))
+    if rest:
+        click.echo(rest)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

@@ -16,10 +16,17 @@ from lictor.planner import replay
 
 
 @click.command()
+@click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 @click.pass_obj
-def status(session: Session, as_json: bool) -> None:
-    """Show all services. PASSING is how many pass their checks, of how many are desired."""
+def status(session: Session, name: str | None, as_json: bool) -> None:
+    """Show all services, or one. PASSING is how many pass their checks, of how many are desired.
+
+    Of one with state, each member is shown with its role, vote, lag and term.
+    """
+    if name:
+        _show_one(session, name, as_json=as_json)
+        return
     rows = status_report.read_status(session.context)
     if as_json:
         click.echo(json.dumps([row._asdict() for row in rows], indent=2))
@@ -37,6 +44,25 @@ def status(session: Session, as_json: bool) -> None:
         click.echo(f"{', '.join(nodes)}: {text}")
     for line in _read_registrar(session.settings.state_dir):
         click.echo(f"registrar: {one_line(line)}")
+
+
+def _show_one(session: Session, name: str, *, as_json: bool) -> None:
+    from lictor.cli import cluster_report, tables
+
+    row = next((row for row in status_report.read_status(session.context) if row.name == name), None)
+    if row is None:
+        raise _no_service(name)
+    members = cluster_report.read(session.context, name)
+    if as_json:
+        told = {"cluster": {**members._asdict(), "members": [each._asdict() for each in members.members]}
+                } if members else {}
+        click.echo(json.dumps([{**row._asdict(), **told}], indent=2))
+        return
+    tables.print_statuses([row])
+    for problem in row.problems:
+        click.echo(f"refused: {one_line(problem)}")
+    if members:
+        tables.print_members(members)
 
 
 def _read_registrar(state_dir: str) -> list[str]:

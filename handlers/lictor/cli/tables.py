@@ -13,6 +13,7 @@ from rich.text import Text
 from lictor.adapters.text import one_line
 
 if TYPE_CHECKING:
+    from lictor.cli.cluster_report import SetReport
     from lictor.cli.release_progress import Progress, Request
     from lictor.cli.status_report import Status
 
@@ -38,6 +39,20 @@ def print_statuses(rows: "list[Status]") -> None:
         table.add_row(row.name, f"{row.passing}/{row.desired}", row.image, *([row.color or "-"] if has_colors else []),
                       row.node or row.engine, row.route, ", ".join(row.served_by) or "-", Text(one_line(row.says)))
     _OUT.print(table)
+
+
+def print_members(found: "SetReport") -> None:
+    """Print a line for each member of a set with state, and what its last change was."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("MEMBER", "ROLE", "VOTE", "BEHIND", "TERM", "ADDRESS", "STATE"):
+        table.add_column(heading, no_wrap=heading == "MEMBER")
+    for member in found.members:
+        table.add_row(member.name, member.role or "-", "yes" if member.votes else "no", member.behind or "-",
+                      str(member.term), member.address, Text(one_line(member.state)))
+    if found.members:
+        _OUT.print(table)
+        _OUT.print(Text(f"term {found.term}; last change: {found.last_change or 'none is recorded'}"))
+    _OUT.print(Text(one_line(found.says)))
 
 
 def can_be_redrawn() -> bool:
