@@ -51,6 +51,13 @@ wait $server
 """
 
 
+_ETCD_DOCKERFILE = """FROM scratch
+COPY . /
+ENV PATH=/usr/bin ETCD_DATA_DIR=/data VERSION={version}
+CMD ["etcd"]
+"""
+
+
 class Engine:
     """One that runs: `environ` makes docker's command and library speak to it. Temporary files are below `scratch`."""
 
@@ -79,6 +86,19 @@ class Engine:
             for name, text in {"Dockerfile": dockerfile, "serve": _SERVE}.items():
                 with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
                     file.write(text)
+            self.docker("build", "-q", "-t", tag, folder)
+        self.built.append(tag)
+        return tag
+
+    def build_etcd(self, tag: str = "etcd:1", version: str = "1") -> str:
+        """Build an image from scratch with Debian's etcd and the libraries that it needs; returns its tag."""
+        listed = subprocess.run(["ldd", "/usr/bin/etcd"], capture_output=True, text=True, check=True).stdout.split()
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            for path in ["/usr/bin/etcd", *(word for word in listed if word.startswith("/"))]:
+                os.makedirs(folder + os.path.dirname(path), exist_ok=True)
+                shutil.copy(path, folder + path)
+            with open(os.path.join(folder, "Dockerfile"), "w", encoding="utf-8") as file:
+                file.write(_ETCD_DOCKERFILE.format(version=version))
             self.docker("build", "-q", "-t", tag, folder)
         self.built.append(tag)
         return tag
@@ -155,6 +175,13 @@ class Docker(Engine):
         subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
         subprocess.run(["ip", "addr", "add", f"{own[1]}/20", "dev", self.bridge], check=True)
         subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
+
+    @property
+    def gateway(self) -> str:
+        """The address of the bridge: where containers reach this host, and it them by what they publish there."""
+        listed = subprocess.run(["ip", "-o", "-4", "addr", "show", "dev", self.bridge], capture_output=True, text=True,
+                                check=True).stdout
+        return listed.split()[3].partition("/")[0]
 
     def clear(self) -> None:
         """Remove every container of our own engine; of another one only those made from our images."""

@@ -1,13 +1,9 @@
 """A real set of etcd on loopback: its members are processes, their volumes folders, and lictor's planner manages it."""
 
-import base64
-import http.client
 import itertools
-import json
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable
 
@@ -22,7 +18,6 @@ from lictor.planner.cluster.observation import Configuration, Report, Seen, Slot
 from lictor.spec.cluster import KINDS
 
 from lab.daemon import Daemon, free_ports
-from lab.http import ask
 
 MOST = 9
 
@@ -75,6 +70,9 @@ class EtcdSet:
         report = self._ask(self.leader())
         numbers = {address: number for number, address in self.peers.items()}
         return {numbers[seat.address]: seat.votes for seat in report.configuration.seats} if report else {}
+
+    def addresses(self) -> list[str]:
+        return [self.clients[number] for number in list(self.daemons)]
 
     def kill(self, number: int) -> None:
         self.daemons[number].stop(signal.SIGKILL)
@@ -139,47 +137,3 @@ class EtcdSet:
         argv = ["etcd", "--data-dir", self.volume(number)]
         self.daemons[number] = Daemon(argv, f"{self.folder}/db-{number}.log", env)
         self.started[number] = (f"c{next(self.numbers)}", release, time.time())
-
-
-class Writer(threading.Thread):
-    """A client that writes keys one after the other, and remembers which were acknowledged."""
-
-    def __init__(self, members: EtcdSet, every_s: float = 0.02) -> None:
-        super().__init__(name="writer", daemon=True)
-        self.members, self.every_s, self.acknowledged = members, every_s, list[str]()
-        self.longest_pause_s, self.is_over = 0.0, threading.Event()
-
-    def run(self) -> None:
-        acknowledged_at = time.monotonic()
-        for number in itertools.count():
-            if self.is_over.wait(self.every_s):
-                return
-            key = f"key-{number:06}"
-            for member in list(self.members.daemons):
-                if self._put(self.members.clients[member], key):
-                    now = time.monotonic()
-                    self.longest_pause_s, acknowledged_at = max(self.longest_pause_s, now - acknowledged_at), now
-                    self.acknowledged.append(key)
-                    break
-
-    def finish(self) -> None:
-        self.is_over.set()
-        self.join(30)
-
-    def missing(self) -> set[str]:
-        """List the acknowledged keys that the set does not have any more."""
-        asked = {"key": _encode("key-"), "range_end": _encode("key."), "keys_only": True}
-        _, body = ask(self.members.clients[self.members.leader()], "POST", "/v3/kv/range",
-                      body=json.dumps(asked).encode())
-        return {*self.acknowledged} - {base64.b64decode(each["key"]).decode() for each in json.loads(body)["kvs"]}
-
-    def _put(self, client: str, key: str) -> bool:
-        try:
-            body = json.dumps({"key": _encode(key), "value": _encode("x")}).encode()
-            return ask(client, "POST", "/v3/kv/put", body=body, timeout_s=1)[0] == 200
-        except (OSError, http.client.HTTPException):
-            return False
-
-
-def _encode(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()

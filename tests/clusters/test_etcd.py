@@ -14,7 +14,8 @@ from lictor.clusters.protocols import Kind
 from lictor.planner.cluster.observation import Configuration, Seat
 
 from lab.daemon import free_ports, wait_for
-from lab.etcd import EtcdSet, Writer
+from lab.etcd import EtcdSet
+from lab.etcd_writer import Writer
 
 pytestmark = pytest.mark.daemons
 KIND: Kind = etcd
@@ -32,7 +33,7 @@ def members(tmp_path: Path) -> Iterator[EtcdSet]:
 @pytest.fixture
 def writer(members: EtcdSet) -> Iterator[Writer]:
     members.settle()
-    found = Writer(members)
+    found = Writer(members.addresses)
     found.start()
     try:
         yield found
