@@ -83,14 +83,25 @@ def test_a_killed_member_comes_back_and_one_without_its_disk_is_replaced(db: Etc
 def test_a_release_restarts_the_primary_last(db: EtcdService, writer: Writer) -> None:
     grow(db, 3)
     leader, before, term = db.leader(), len(db.done()), max(each.term for each in db.reports().values())
-    db.deploy("etcd:2")
-    wait_for(lambda: sum("restart" in each for each in db.done()[before:]) == 3, "each member is restarted", 120)
+    done = db.node.run("deploy", db.name, "etcd:2", "--wait", "--timeout", "3m", timeout_s=200)
+    assert done.returncode == 0, done.stdout + done.stderr
     db.settle(3)
     restarts = [each for each in db.done()[before:] if each.startswith("restart")]
     assert restarts[-1] == f"restart {leader}" and len({*restarts}) == 3
     assert f"stepdown {leader}" in db.done()[before:]
     assert max(each.term for each in db.reports().values()) <= term + 2  # at most one election more than needed
     assert "etcd:2" in db.node.run("status").stdout
+    assert_nothing_lost(db, writer)
+
+
+def test_a_release_without_an_image_ends_no_member(db: EtcdService, writer: Writer) -> None:
+    grow(db, 3)
+    before, containers = db.done(), db.docker.docker("ps", "-q", "--no-trunc").split()
+    db.deploy("etcd:none")
+    wait_for(lambda: "failed" in [each["outcome"] for each in db.history() if each["kind"] == "restart"], "it fails")
+    assert db.done() == before and sorted(db.docker.docker("ps", "-q", "--no-trunc").split()) == sorted(containers)
+    db.deploy("etcd:1")
+    db.settle(3)
     assert_nothing_lost(db, writer)
 
 

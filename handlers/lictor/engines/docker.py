@@ -34,8 +34,7 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
     if kept and _is_kept(kept, name, release):
         client.start(kept["Id"])
         return own_containers.read_started(client, kept["Id"])
-    client.require_networks(spec.networks)
-    client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S)
+    _require(client, spec)
     container_id = _create(client, name, definition(
         spec, name, number=number, color=color, release=release, gated=gated, place=place))
     try:
@@ -47,6 +46,16 @@ def start(spec: service_spec.Spec, *, number: int, color: str, release: str, gat
             client.remove(container_id)
         raise
     return own_containers.read_started(client, container_id)
+
+
+def prepare(spec: service_spec.Spec) -> None:
+    """Have an image here before what is made of another one ends; raises what `start` would."""
+    _require(docker.connect(), spec)
+
+
+def _require(client: docker.Client, spec: service_spec.Spec) -> None:
+    client.require_networks(spec.networks)
+    client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S)
 
 
 def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, release: str,

@@ -87,6 +87,9 @@ class Executor:
         member = container_spec.bounded(spec_of(spec, place), self._context.settings)
         own = self._kind.environment(self._name_of(number), place.member, place.address, configuration)
         member = with_environment(member, {**member.environment_table, **own})
+        with container_spec.secrets_hidden(member):
+            docker.prepare(member)  # a pull may take minutes, or fail: the member that it is for runs on meanwhile
+        self._writer.check()
         self._require_unchanged(number, is_blank, ends=ends)
         before = self._look.containers.get(number)
         if before:
