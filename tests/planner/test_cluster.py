@@ -104,7 +104,9 @@ def test_shrinking(lines: tuple[str, ...], size: int, does: str) -> None:
     (("1 primary", "2 secondary", "3 silent wiped stopped"), KNOWN, "start 4"),  # it may not vote on what it forgot
     (("1 primary", "2 secondary", "3 silent gone"), KNOWN, "start 4"),
     (("1 primary", "2 secondary", "3 new"), KNOWN, "start 4"),
-    (("1 primary", "2 secondary", "3 primary set=B"), KNOWN, "start 4"),
+    (("1 primary", "2 secondary", "3 primary set=B"), KNOWN, "leave 3"),  # MongoDB takes no other change before
+    (("1 primary", "2 secondary", "3 primary set=B", "4 secondary spare"), KNOWN, "leave 3"),
+    (("1 primary", "2 secondary", "3 secondary", "4 secondary set=B spare"), KNOWN, "leave 4"),
     (("1 primary", "2 secondary", "3 silent", "4 silent spare"), replace(LONG_ILL, ill_since={
         "db-3": NOW - 300, "db-4": NOW - 300}), "leave 4"),  # the one in its place has failed too
     (("1 primary", "2 secondary release=0", "3 silent release=0"), replace(LONG_ILL, proven=("0",)), "restart 3"),

@@ -120,5 +120,5 @@ def _wait_for_unwell(case: Case) -> Wait | None:
 
 STEPS: tuple[Callable[[Case], Action | None], ...] = (
     _require_members, _heed_contradiction, growing.start_stopped, founding.found, _wait_for_majority, _settle,
-    releasing.mend, leaving.retire, growing.give_vote, leaving.take_vote, growing.grow, leaving.shrink,
+    releasing.mend, leaving.retire, leaving.expel, growing.give_vote, leaving.take_vote, growing.grow, leaving.shrink,
     _wait_for_unwell, releasing.release)

@@ -32,6 +32,15 @@ def retire(case: Case) -> Action | None:
     return None
 
 
+def expel(case: Case) -> Leave | None:
+    """Have a voter leave whose instance belongs to another set by now, before anything else is changed: MongoDB takes
+    no configuration in which such a one votes."""
+    member = next((each for each in case.view.members if each.votes and each.name in case.view.others), None)
+    return Leave(member.name, f"{member.condition}: {member.evidence}. {member.name} leaves the configuration; its "
+                              "container is left alone.", member.slot.number, member.seat.address,
+                 case.view.configuration) if member else None
+
+
 def take_vote(case: Case) -> TakeVote | None:
     """Take a vote back that makes the number of voters even."""
     view, traits = case.view, case.seen.traits
