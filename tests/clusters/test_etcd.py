@@ -42,7 +42,7 @@ def writer(members: EtcdSet) -> Iterator[Writer]:
 
 
 def test_it_is_found_by_its_name() -> None:
-    assert registry.kind("etcd") is KIND and registry.kind("mongodb") is None
+    assert registry.kind("etcd") is KIND and registry.kind("another") is None
 
 
 def test_each_call_on_real_members(members: EtcdSet) -> None:
