@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -145,6 +145,25 @@ def node(docker: Docker, tmp_path: Path, mode: str) -> Iterator[Any]:
         yield whole.start()
     finally:
         whole.stop()
+
+
+@pytest.fixture
+def make_set() -> Iterator[Callable[..., Any]]:
+    """Make a set of the double of MongoDB; one that is given a size is managed until it is as desired."""
+    from lab.mongodb.managed import MongoSet
+    made: list[MongoSet] = []
+
+    def make(size: int = 0, **options: Any) -> MongoSet:
+        made.append(MongoSet(size or 1, **options))
+        if size:
+            made[-1].settle()
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for each in made:
+            each.stop()
 
 
 def _with_books(engine: E) -> Iterator[E]:

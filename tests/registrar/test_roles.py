@@ -41,6 +41,27 @@ def test_a_member_is_asked_where_its_label_says() -> None:
     assert roles.member_of(container()) == Member("db", "etcd", "10.0.0.5:2381", "10.0.0.5:2382")
 
 
+def test_a_member_is_asked_as_the_user_of_its_container_which_is_never_shown() -> None:
+    found = container()
+    found["Config"]["Env"] = ["MONGO_INITDB_ROOT_USERNAME=root", "MONGO_INITDB_ROOT_PASSWORD=a=b", "EMPTY"]
+    member = roles.member_of(found)
+    assert member and member.environment == {
+        "MONGO_INITDB_ROOT_USERNAME": "root", "MONGO_INITDB_ROOT_PASSWORD": "a=b", "EMPTY": ""}
+    assert "a=b" not in f"{member} {member!r} {[member]}"
+
+
+def test_a_kind_that_cannot_be_loaded_is_told_and_asks_nobody(monkeypatch: pytest.MonkeyPatch,
+                                                              capsys: pytest.CaptureFixture[str]) -> None:
+    def kind(name: str, environment: object) -> None:
+        raise errors.Refused("pymongo is not installed")
+
+    monkeypatch.setattr(registry, "kind", kind)
+    followed = Roles(lambda: None)
+    followed.follow({"c1": Member("db", "mongodb", "10.0.0.5:27017", "10.0.0.5:27017")})
+    wait_for(lambda: "pymongo is not installed" in capsys.readouterr().err, "it is told")
+    assert followed.tags() == {}
+
+
 @pytest.mark.parametrize("found", [
     container(""), container("etcd"), container("etcd 10.0.0.5:2381"), container("a b c d"),
     container("etcd 10.0.0.5:22 10.0.0.5:22"), container("etcd 10.0.0.5 10.0.0.5"),
@@ -77,7 +98,7 @@ class FakeKind:
 
 def test_each_change_is_told_once_and_a_member_that_left_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     kind, changes = FakeKind(), threading.Semaphore(0)
-    monkeypatch.setattr(registry, "kind", lambda name: kind)
+    monkeypatch.setattr(registry, "kind", lambda name, environment: kind)
     monkeypatch.setattr(roles, "_EVERY_S", 0.01)
     followed = Roles(changes.release)
     followed.follow({"c1": Member("db", "etcd", "10.0.0.5:2379", "10.0.0.5:2380")})

@@ -23,6 +23,13 @@ def bounded(spec: service_spec.Spec, settings: Settings) -> service_spec.Spec:
         from lictor.engines import own_containers  # late: with Docker's SDK, which few others here need
 
         allow.require(spec, bound, where, own_containers.devices(names))
+    return desired.with_environment(spec, read_environment(spec, settings))
+
+
+def read_environment(spec: service_spec.Spec, settings: Settings) -> dict[str, str]:
+    """Read a spec's environment with its env files, if this node allows what it asks for."""
+    bound, where = settings.allow, settings.where
+    allow.require(spec, bound, where)
     table: dict[str, str] = {}
     for path in spec.env_files:
         content, real_path = files.read_regular(path, f"{spec.name}: env_file", limit_bytes=_ENV_FILE_LIMIT_BYTES)
@@ -30,7 +37,7 @@ def bounded(spec: service_spec.Spec, settings: Settings) -> service_spec.Spec:
         if "\0" in content:
             raise errors.Refused(f"{spec.name}: env_file {path} holds a zero byte; it must be a text")
         table |= parse_env_file(content)
-    return desired.with_environment(spec, {**table, **spec.environment_table})
+    return {**table, **spec.environment_table}
 
 
 def parse_env_file(text: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from lictor import errors, model
+from lictor.adapters import log
 from lictor.clusters import registry
 from lictor.clusters.protocols import Kind
 from lictor.engines.labels import maker
@@ -18,6 +19,13 @@ _EVERY_S = 1.0
 _PATIENCE = 3  # so many answers in a row may be missing before a role is unknown
 
 
+class Environment(dict[str, str]):
+    """A container's environment, in which a kind finds the user to log in as. It is never shown."""
+
+    def __repr__(self) -> str:
+        return "Environment"
+
+
 class Member(NamedTuple):
     """A member as its container's label describes it."""
 
@@ -25,6 +33,7 @@ class Member(NamedTuple):
     kind: str
     client_address: str
     address: str  # in the set's configuration
+    environment: Environment = Environment()
 
 
 def member_of(container: Mapping[str, Any]) -> Member | None:
@@ -40,7 +49,9 @@ def member_of(container: Mapping[str, Any]) -> Member | None:
             bindings = (container["NetworkSettings"].get("Ports") or {}).values()
             published = {binding["HostPort"] for each in bindings for binding in each or ()}
             is_own = {each.rpartition(":")[2] for each in (client_address, address)} <= published
-            return Member(labels[model.LABEL_SERVICE], kind, client_address, address) if is_own else None
+            variables = [each.partition("=")[::2] for each in container["Config"].get("Env") or ()]
+            return Member(labels[model.LABEL_SERVICE], kind, client_address, address, Environment(
+                variables)) if is_own else None
     return None
 
 
@@ -70,7 +81,7 @@ class Roles:
                      for container_id, report in list(self._reports.items()) if container_id in self._members})
 
     def _ask(self, container_id: str, member: Member, end: threading.Event) -> None:
-        kind, missing = registry.kind(member.kind), 0
+        kind, missing = _kind(member), 0
         while kind and not end.is_set():
             before, found = self._reports.get(container_id), _report(kind, member)
             missing = 0 if found else missing + 1
@@ -99,6 +110,14 @@ def tags(reports: Mapping[str, tuple[str, Report]]) -> dict[str, str]:
     return {container_id: report.role for container_id, (service, report) in reports.items()
             if report.role == SECONDARY or report.role == PRIMARY and report.term == latest[service]
             and leading.count(service) == 1}
+
+
+def _kind(member: Member) -> Kind | None:
+    try:
+        return registry.kind(member.kind, member.environment)
+    except errors.Refused as error:
+        log.event("role", service=member.service, outcome="refused", reason=error)
+        return None
 
 
 def _report(kind: Kind, member: Member) -> Report | None:

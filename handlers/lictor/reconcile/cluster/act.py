@@ -9,7 +9,6 @@ import time
 from lictor import errors
 from lictor.adapters import log
 from lictor.adapters.consul.lock import Writer
-from lictor.clusters import registry
 from lictor.clusters.protocols import Kind
 from lictor.engines import docker, member_volumes
 from lictor.planner.cluster import actions, words
@@ -71,10 +70,8 @@ class Executor:
 
     @property
     def _kind(self) -> Kind:
-        cluster = self._observation.spec.cluster
-        kind = registry.kind(cluster.kind) if cluster else None
-        assert kind
-        return kind
+        assert self._look.kind
+        return self._look.kind
 
     def _member(self, number: int) -> str:
         return self._look.places[number].member

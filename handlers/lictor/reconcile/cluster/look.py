@@ -16,6 +16,7 @@ from lictor.planner.cluster.decide import Decision, decide
 from lictor.planner.cluster.observation import Report, Seen, Slot
 from lictor.planner.cluster.view import View
 from lictor.planner.observation import Observation, drain_mark
+from lictor.reconcile import container_spec
 from lictor.reconcile.cluster import record
 from lictor.reconcile.cluster.record import Stored
 from lictor.reconcile.context import Context
@@ -27,13 +28,14 @@ _ASKED_AT_ONCE = 8
 
 
 class Look(NamedTuple):
-    """What was seen, what is kept, and what follows. `places` and `containers` are by number."""
+    """What was seen, what is kept, and what follows. `places` and `containers` are by number; `kind` has asked."""
 
     seen: Seen
     stored: Stored
     decision: Decision
     places: Mapping[int, Place]
     containers: Mapping[int, model.Container]
+    kind: Kind | None
 
     @property
     def view(self) -> View:
@@ -56,7 +58,9 @@ def look(context: Context, observation: Observation) -> Look:
     desired, spec = observation.desired, observation.spec
     assert spec.cluster
     stored = record.read(context.client, desired.name, consistent=observation.certain)
-    kind, kept = registry.kind(spec.cluster.kind), stored.record.kept
+    # If the user whom the environment names cannot be read, nothing is decided: all members would look lost.
+    environment = container_spec.read_environment(spec, context.settings)
+    kind, kept = registry.kind(spec.cluster.kind, environment), stored.record.kept
     containers = {each.number: each for each in docker.containers(desired.name)}
     volumes = member_volumes.read(desired.name, containers.values())
     host = spec.container_port and spec.container_port.publish_address or context.client.agent().address
@@ -71,7 +75,7 @@ def look(context: Context, observation: Observation) -> Look:
         _ask(kind, slots, places) if kind else {}, certain=observation.certain, held=desired.why_held, doubt=doubt,
         traces=tuple(f"{each.service_id} on {each.node} is registered" for each in observation.foreign),
         start_up_s=spec.check and spec.check.start or _START_UP_S, drain_s=spec.drain)
-    return Look(seen, stored, decide(seen, kept), places, containers)
+    return Look(seen, stored, decide(seen, kept), places, containers, kind)
 
 
 def _places(spec: Spec, known: Iterable[int], size: int, host: str) -> dict[int, Place]:
@@ -96,17 +100,22 @@ def _slot(place: Place, number: int, container: model.Container | None, volume: 
 
 
 def _ask(kind: Kind, slots: Iterable[Slot], places: Mapping[int, Place]) -> dict[str, Report]:
-    """Ask the members that run, side by side: one that hangs is waited for once."""
-    def ask(slot: Slot) -> Report | None:
+    """Ask the members that run, side by side: one that hangs is waited for once. Raises what they refuse if none
+    answers: then lictor's own user is the matter."""
+    def ask(slot: Slot) -> Report | errors.LictorError:
         try:
             return kind.ask(places[slot.number].member, slot.address)
-        except errors.LictorError:
-            return None
+        except errors.LictorError as error:
+            return error
 
     running = [slot for slot in slots if slot.status == "running"]
     with ThreadPoolExecutor(max_workers=_ASKED_AT_ONCE) as pool:
-        reports = pool.map(ask, running)
-        return {slot.name: report for slot, report in zip(running, reports, strict=True) if report}
+        answers = list(pool.map(ask, running))
+    reports = {slot.name: answer for slot, answer in zip(running, answers, strict=True) if isinstance(answer, Report)}
+    refusals = [answer for answer in answers if isinstance(answer, errors.Refused)]
+    if refusals and not reports:
+        raise refusals[0]
+    return reports
 
 
 def _explain_unspoken(kind: Kind | None, name: str, stored: Stored) -> str:
