@@ -24,9 +24,9 @@ Handler = Callable[[str, Document], Document]  # of a database and a command
 class Listener:
     """Answers on one port until it is closed; then it refuses connections, as a member does that has ended."""
 
-    def __init__(self, port: int, connect: Callable[[], Handler]) -> None:
+    def __init__(self, port: int, connect: Callable[[], Handler], *, host: str = "127.0.0.1") -> None:
         self._connect, self._open, self._is_closed = connect, set[socket.socket](), False
-        self._socket = socket.create_server(("127.0.0.1", port), reuse_port=False)
+        self._socket = socket.create_server((host, port))
         threading.Thread(target=self._accept, name=f"mongod:{port}", daemon=True).start()
 
     def close(self) -> None:
