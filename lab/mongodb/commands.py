@@ -77,7 +77,7 @@ class Session:
             "ismaster" if is_legacy else "isWritablePrimary": server.is_writable(now),
             "secondary": server.state == SECONDARY, "helloOk": True, "minWireVersion": 0, "maxWireVersion": 21,
             "maxBsonObjectSize": 16 * 2**20, "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000,
-            "localTime": _date(now), "readOnly": False}
+            "localTime": _date(now), "logicalSessionTimeoutMinutes": 30, "readOnly": False}
         if "saslSupportedMechs" in command and command["saslSupportedMechs"].partition(".")[2] in server.users:
             found["saslSupportedMechs"] = [scram.MECHANISM]
         if not server.set_name:

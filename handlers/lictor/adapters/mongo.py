@@ -59,13 +59,14 @@ def session(server: str, login: Login | None, timeout_s: float) -> Iterator[Run]
 
 
 def _connect(server: str, login: Login | None, timeout_s: float) -> "pymongo.MongoClient[dict[str, Any]]":
-    host, _, port = server.rpartition(":")
+    host, port = server.rpartition(":")[0].strip("[]"), int(server.rpartition(":")[2])
     # A server that is not there is told at once; pymongo would try again until the time is over.
-    socket.create_connection((host.strip("[]"), int(port)), min(_CONNECT_S, timeout_s)).close()
+    socket.create_connection((host, port), min(_CONNECT_S, timeout_s)).close()
     return pymongo.MongoClient(
-        host, int(port), directConnection=True, maxPoolSize=1, appname="lictor", retryReads=False, retryWrites=False,
-        serverMonitoringMode="poll", serverSelectionTimeoutMS=round(timeout_s * 1000),
-        connectTimeoutMS=round(_CONNECT_S * 1000), **_credentials(login))
+        f"[{host}]" if ":" in host else host, port, directConnection=True, maxPoolSize=1, appname="lictor",
+        retryReads=False, retryWrites=False, serverMonitoringMode="poll",
+        serverSelectionTimeoutMS=round(timeout_s * 1000), connectTimeoutMS=round(_CONNECT_S * 1000),
+        **_credentials(login))
 
 
 def _credentials(login: Login | None) -> dict[str, Any]:
@@ -90,6 +91,6 @@ def _failure(server: str, login: Login | None, error: Exception, details: Any, c
 
 
 def _said(error: Exception, login: Login | None) -> str:
-    """Take the first part of what was said, without pymongo's dump of the answer, and without our password."""
-    words = text.hide(str(error).partition(", full error:")[0], [login.password] if login else [])
-    return text.one_line(words)[:_LONGEST_ERROR]
+    """Take the first part of what was said, without pymongo's dumps of answer and topology, and our password."""
+    words = str(error).partition(", full error:")[0].partition(", Timeout:")[0]
+    return text.one_line(text.hide(words, [login.password] if login else []))[:_LONGEST_ERROR]
