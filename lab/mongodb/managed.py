@@ -24,11 +24,11 @@ from lab.mongodb.network import Network
 from lab.mongodb.server import Disk, Entry, Server
 from lab.mongodb.wire import Listener
 
-MOST, TICK_S, NAME = 16, 5, "rs0"
+MOST, TICK_S, NAME = 40, 5, "rs0"
 
 
 class MongoSet:
-    """Up to sixteen members. `size` and `release` are what is desired of the set; `kept` is lictor's memory of it.
+    """A set of members. `size` and `release` are what is desired of the set; `kept` is lictor's memory of it.
 
     With `key` the members need a login. With `user` lictor has one; `has_image_user` says that the image makes that
     user on each empty volume, as the official one does. At each so many acts lictor is killed once it has written down

@@ -4,6 +4,7 @@ The tests that are named after a place cite a public report of what went wrong t
 """
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from lictor.planner.cluster.observation import Report
 
 from lab.mongodb import rules
 from lab.mongodb.managed import MongoSet
+from support.examples import at_least
 
 Make = Callable[..., MongoSet]
 WALK = [1, 3, 5, 3, 1]
@@ -318,3 +320,55 @@ def test_with_key_file_and_first_user_up_and_down(make_set: Make, options: dict[
         assert_well(members, size)
     kept = msgspec.json.encode([members.kept, members.reasons, members.done, repr(members.acts)]).decode()
     assert USER[1] not in kept and KEY not in kept
+
+
+@pytest.mark.parametrize("seed", range(at_least(8)))
+def test_random_faults(make_set: Make, seed: int) -> None:
+    """A minority at a time is harmed; the wish, the release and lictor's own memory change meanwhile."""
+    members, random = make_set(3, crashes_at_each=seed % 3 and 5), Random(seed)
+    for _ in range(12):
+        _harm(members, random)
+        for _ in range(random.randrange(1, 16)):
+            members.watch(1)
+            terms = [each.disk.term for each in members.network.primaries()]
+            assert len({*terms}) == len(terms), "two primaries of one term"
+    members.network.sides, members.hidden, members.size = {}, set(), 3
+    for each in members.servers.values():
+        each.speed = 1000
+    members.settle(ticks=400)
+    assert len(members.seats()) == 3 and members.missing() == set()
+    assert "initiate" not in str(members.done[2:])
+
+
+def _harm(members: MongoSet, random: Random) -> None:
+    members.network.sides, members.hidden = {}, set()
+    members.size = random.choice([1, 2, 3, 4, 5, members.size, members.size])
+    seated = members.seats() if members.primary() else {}
+    logs = [members.disks[number].log for number in seated if members.servers[number].is_running]
+    is_well = all(seated.values()) and len(logs) == len(seated) > 2 and all(log == logs[0] for log in logs)
+    one = random.choice([*seated]) if is_well else 0
+    match random.choice(["kill", "wipe", "cut", "hide", "slow", "release", "old disk", "forget"]):
+        case "kill" if one:
+            members.kill(one)
+        case "wipe" if one:
+            members.wipe(one)
+        case "old disk" if one:
+            old = members.disks[one].copy()
+            members.watch(5)
+            seated = members.seats() if members.primary() else {}
+            others = [members.disks[number].log for number in seated if number != one]
+            if one in seated and members.servers[one].is_running and all(log == others[0] for log in others):
+                members.kill(one)
+                members.disks[one] = old
+        case "cut" if one:
+            members.cut(one)
+            members.hidden = {one} if random.random() < 0.5 else set()
+        case "hide" if one:
+            members.hidden = {one}
+        case "slow":
+            for each in members.servers.values():
+                each.speed = random.choice([1, 2, 5, 1000])
+        case "release":
+            members.release = str(random.randrange(3))
+        case "forget" if one:
+            members.kept = Kept()
