@@ -35,11 +35,11 @@ class EtcdSet:
         self.numbers = itertools.count(1)
         self.done: list[str] = []
 
-    def manage(self, *, crashes: bool = False) -> Decision:
-        """Look, decide, and carry out; with `crashes` lictor is killed once it has written down what it will do."""
+    def manage(self, *, crashes: Callable[[], bool] = lambda: False) -> Decision:
+        """Look, decide, and carry out; if it `crashes` lictor is killed once it has written down what it will do."""
         made = decide(self.look(), self.kept)
         self.kept = made.kept
-        if isinstance(made.action, Act) and not crashes:
+        if isinstance(made.action, Act) and not crashes():
             try:
                 self._carry_out(made.action)
                 self.done.append(f"{made.action.kind} {made.action.number}")
@@ -50,7 +50,7 @@ class EtcdSet:
     def settle(self, *, timeout_s: float = 90.0, crashes: Callable[[], bool] = lambda: False) -> None:
         """Manage it until there is nothing to do."""
         deadline = time.monotonic() + timeout_s
-        while (made := self.manage(crashes=crashes())).action is not None:
+        while (made := self.manage(crashes=crashes)).action is not None:
             assert time.monotonic() < deadline, (made.reason, self.done)
             time.sleep(0.2)
 

@@ -13,6 +13,8 @@ from lictor import errors
 from lictor.adapters import http
 from lictor.planner.cluster.observation import PRIMARY, SECONDARY, Configuration, Report, Seat
 
+COPYING = "copying"  # the role of a learner that etcd would not promote yet
+_IN_SYNC = 0.9  # of the leader's entries, as etcd asks of a learner
 _TIMEOUT_S = 5.0
 _NOT_FOUND, _EXISTS, _NOT_NOW = 5, 6, (4, 8, 9, 10, 14)  # gRPC's codes
 T = TypeVar("T")
@@ -55,9 +57,15 @@ class _Failure(msgspec.Struct):
 def ask(member: str, address: str) -> Report:
     status, members = _status(member), _members(address)
     leader = next((each for each in members if _id(each) == status.leader), None)
-    role = PRIMARY if leader and status.leader == status.header.member_id else SECONDARY
-    return Report(role, status.header.cluster_id, status.raftTerm, Configuration(_seats(members)),
-                  0.0 if role == PRIMARY else _behind(status, leader))
+    own = next((each for each in members if _id(each) == status.header.member_id), None)
+    if own and leader is own:
+        role, behind = PRIMARY, 0.0
+    else:
+        index = _index(leader)
+        behind = max(0.0, index - status.raftAppliedIndex)
+        is_copying = own is not None and own.isLearner and status.raftAppliedIndex < _IN_SYNC * index
+        role = COPYING if is_copying else SECONDARY
+    return Report(role, status.header.cluster_id, status.raftTerm, Configuration(_seats(members)), behind)
 
 
 def environment(name: str, member: str, address: str, configuration: Configuration | None) -> dict[str, str]:
@@ -142,11 +150,11 @@ def _id(member: _Member) -> str:
     return member.ID or str(member.id)
 
 
-def _behind(status: _Status, leader: _Member | None) -> float:
-    """Count the entries that the leader has committed and this member has not applied; infinite: it cannot be known."""
+def _index(leader: _Member | None) -> float:
+    """Count the entries that the leader has committed; infinite: it cannot be known."""
     for url in leader.clientURLs if leader else ():
         try:
-            return max(0.0, float(_status(url.partition("://")[2]).raftIndex - status.raftAppliedIndex))
+            return float(_status(url.partition("://")[2]).raftIndex)
         except errors.LictorError:
             continue
     return float("inf")
