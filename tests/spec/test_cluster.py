@@ -41,6 +41,8 @@ def test_a_set_is_taken(changes: dict[str, Any]) -> None:
     ({"cluster": {"kind": "etcd", "name": "a/b?x"}}, "cluster.name is 'a/b?x'; it must be 1 to 63"),
     ({"release": {"strategy": "blue-green"}}, "release.strategy is 'blue-green'; with cluster it must be rolling"),
     ({"port": None}, "cluster needs a port"),
+    ({"port": 443}, "port is 443; with cluster it must be 1024 or more, as the node itself has it then"),
+    ({"port": "10.0.0.5::22"}, "port is '10.0.0.5::22'; with cluster it must be 1024 or more"),
     ({"port": "27017/udp"}, "port is '27017/udp'; with cluster it must be one of TCP"),
     ({"replicas": None}, "replicas.min is 0; with cluster it must be at least 1"),
     ({"replicas": {"min": "1", "max": "51"}}, "replicas.max is 51; a set of mongodb has at most 50 members"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 DATA = "data"  # the volume in a spec that stands for a member's own
 _DATA = re.compile(rf"{DATA}:/[^:]+(?::(?:rw|z|Z|nocopy)(?:,(?:rw|z|Z|nocopy))*)?")
 _VOLUME = re.compile(rf"(?P<service>.+)-(?P<number>[1-9][0-9]{{0,4}})-{DATA}", re.ASCII)
-_HIGHEST_PORT = 65535
+_LOWEST_PORT, _HIGHEST_PORT = 1024, 65535  # those below are the system's own services'
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 
 
@@ -73,6 +73,8 @@ def check_cluster(spec: "Spec") -> None:
         "cluster needs a port: which one do members and clients reach a member by?": spec.port is None,
         f"port is {spec.port!r}; with cluster it must be one of TCP":
             spec.container_port is not None and spec.container_port.protocol != "tcp",
+        f"port is {spec.port!r}; with cluster it must be {_LOWEST_PORT} or more, as the node itself has it then":
+            spec.container_port is not None and spec.container_port.number < _LOWEST_PORT,
         f"replicas.min is {least}; with cluster it must be at least 1, as no set can be left by its last member":
             least < 1,
         f"replicas.max is {most}; a set of {spec.cluster.kind} has at most {traits.members} members":
