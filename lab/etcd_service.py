@@ -33,12 +33,17 @@ class EtcdService:
         self.node.write_and_apply({**self.spec, **changes})
 
     def scale(self, size: int) -> None:
-        done = self.node.run("scale", self.name, str(size))
-        assert done.returncode == 0, done.stderr
+        self._do("scale", self.name, str(size))
 
     def deploy(self, image: str) -> None:
         subprocess.run(["consul", "kv", "put", f"services/{self.name}/image", image], check=True, capture_output=True,
                        env={**os.environ, **self.node.environ})
+
+    def hold(self, why: str) -> None:
+        self._do("hold", self.name, why)
+
+    def resume(self) -> None:
+        self._do("resume", self.name)
 
     def settle(self, size: int, *, timeout_s: float = 180) -> None:
         """Wait until the set has its size, all members vote and run, and nothing is to be done."""
@@ -130,6 +135,10 @@ class EtcdService:
         """Name the instances that Consul lists under a tag, as its DNS does."""
         entries = self.node.consul.request("GET", f"/v1/health/service/{self.name}?tag={tag}")
         return sorted(each["Service"]["ID"].split(":")[1] for each in entries)
+
+    def _do(self, *words: str) -> None:
+        done = self.node.run(*words)
+        assert done.returncode == 0, done.stderr
 
     def _running(self) -> list[int]:
         names = self.docker.containers(f"label=lictor.service={self.name}", "status=running")

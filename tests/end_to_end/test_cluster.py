@@ -94,6 +94,22 @@ def test_a_release_restarts_the_primary_last(db: EtcdService, writer: Writer) ->
     assert_nothing_lost(db, writer)
 
 
+def test_a_lost_majority_is_told_to_people_and_left_alone(db: EtcdService, writer: Writer) -> None:
+    grow(db, 3)
+    lost = sorted({1, 2, 3} - {db.leader()})
+    writer.wait_for_more()
+    db.hold("two disks are lost")
+    for number in lost:
+        db.wipe(number)
+    db.resume()
+    before = db.done()
+    wait_for(lambda: [each for each in db.history() if each["kind"] == "set needs a person"], "a record", 120)
+    [told] = [each for each in db.history() if each["kind"] == "set needs a person"]
+    assert "majority lost: 1 of 3 voters answer" in told["reason"] and "--force-new-cluster" in told["reason"]
+    assert db.done() == before
+    assert "majority lost" in db.node.run("status", db.name).stdout
+
+
 def test_a_release_without_an_image_ends_no_member(db: EtcdService, writer: Writer) -> None:
     grow(db, 3)
     before, containers = db.done(), db.docker.docker("ps", "-q", "--no-trunc").split()

@@ -144,6 +144,17 @@ def test_killed_at_each_step_it_goes_on_where_it_was(db: EtcdService) -> None:
     assert db.volumes() == {f"{db.name}-{number}-data" for number in (1, 2, 3)}
 
 
+def test_while_another_holds_the_lock_nothing_is_done(db: EtcdService) -> None:
+    db.apply()
+    consul, lock = db.node.consul, f"/v1/kv/lictor/locks/{db.name}"
+    session = consul.request("PUT", "/v1/session/create", {"Name": "another", "Behavior": "delete"})["ID"]
+    assert consul.request("PUT", f"{lock}?acquire={session}", "another")
+    assert db.reconcile() == 0
+    assert (db.containers(), db.volumes()) == (set(), set())
+    assert consul.request("PUT", f"{lock}?release={session}")
+    assert db.reconcile() == 0 and db.is_settled(1)
+
+
 def test_two_managers_at_once_do_one_thing_at_a_time(db: EtcdService) -> None:
     """Each has a state folder of its own, so that only the lock in Consul is between them."""
     path = os.path.join(db.node.folder, "other.toml")

@@ -1,13 +1,15 @@
 """What is remembered from one observation to the next, as tables."""
 
+import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lictor import errors
 from lictor.planner import desired, next_state, plan, service_state
 from lictor.planner.observation import Observation, Observer
-from lictor.planner.service_state import Breaker, Failures, State
+from lictor.planner.service_state import Breaker, Failures, Release, State
 
 from support.scene import NOW, SPEC, scene, state_of
 
@@ -151,6 +153,28 @@ def test_the_breaker_closes_after_ten_minutes_of_being_well() -> None:
 ])
 def test_people_are_told_of_each_cause_as_long_as_it_lasts(seen: Observation, causes: list[str]) -> None:
     assert next_state.advance(seen).notified.causes == causes
+
+
+def scene_of_set(**changes: Any) -> Observation:
+    spec = {"name": "db", "image": "etcd:1", "node": "n", "port": 2379, "volumes": ["data:/data"],
+            "replicas": {"min": 1, "max": 5}, "cluster": {"kind": "etcd", "name": "db"}}
+    return Observation(NOW, desired.desired("db", {"spec": json.dumps(spec).encode()}, State()), **changes)
+
+
+def test_people_are_told_once_what_only_they_can_end_of_a_set() -> None:
+    troubled = scene_of_set(set_trouble="majority lost: 1 of 3 voters answer.")
+    told = next_state.advance_set(troubled, None).notified
+    assert (told.causes, told.pending) == (["set needs a person"], ["set needs a person"])
+    sent = troubled.with_state(notified=replace(told, pending=[]))
+    assert next_state.advance_set(sent, None).notified.pending == []
+    assert next_state.advance_set(sent._replace(set_trouble=""), None).notified.causes == []
+
+
+def test_a_release_of_a_set_is_live_when_all_members_are_of_it() -> None:
+    seen = scene_of_set(state=State(release=Release(live={"a": 1}, live_release="r1")))
+    assert next_state.advance_set(seen, False).release.live_release == "r1"
+    live = next_state.advance_set(seen, True).release
+    assert (live.live_release, live.previous_release, live.previous) == (seen.desired.release, "r1", {"a": 1})
 
 
 @pytest.mark.parametrize("text", [

@@ -11,7 +11,6 @@ from lictor.cli.release_progress import find_failure, find_obstacle
 from lictor.events import agent_config
 from lictor.planner import backoff
 from lictor.planner.actions import KINDS_OF_ACTS, describe
-from lictor.planner.cluster import words
 from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
 from lictor.planner.desired import Desired, specs_of
 from lictor.planner.observation import drain_mark
@@ -251,8 +250,7 @@ def read_story(context: Context, name: str) -> dict[str, Any]:
     """Read a service's story: its records, oldest first (history), its present observation in words (seen), and the
     actions decided on it (now)."""
     reading = observe.one(context, name, {})
-    summary = words.describe_members(reading.look.view) if reading.look else act.describe(
-        reading.observation) if responsibility.acts_here(context, reading.observation.desired) else (
+    summary = act.describe_reading(reading) if responsibility.acts_here(context, reading.observation.desired) else (
         f"from {context.node}, {len(reading.observation.instances)} registered instances")
     return {"service": name, "history": history.read(context.client, name), "seen": summary,
             "now": decide_now(context, name)}

@@ -16,6 +16,7 @@ from lictor.spec import service_spec
 HELD = "held"  # the causes that operators are notified of
 BREAKER = "breaker"
 RELEASE_FAILED = "release failed"
+SET_TROUBLE = "set needs a person"
 
 
 def step(observation: Observation) -> tuple[State, tuple[Action, ...]]:
@@ -49,9 +50,7 @@ def advance(observation: Observation) -> State:
     if after.scheduler and not after.scheduler.takes_orders:  # a Swarm's worker does not see how far a release is
         after = _with_healing(after.with_state(release=stored.release), failures=stored.healing.failures,
                               surplus_since=stored.healing.surplus_since)
-    found, before = sorted(causes(after)), stored.notified
-    pending = [cause for cause in found if cause in before.pending or cause not in before.causes]
-    return after.with_state(notified=Notified(found, list(after.desired.problems), pending)).state
+    return after.with_state(notified=_notified(after, stored)).state
 
 
 def advance_set(observation: Observation, is_released: bool | None) -> State:
@@ -64,7 +63,7 @@ def advance_set(observation: Observation, is_released: bool | None) -> State:
         live = replace(live, live=desired.table, live_release=desired.release, live_is_proven=True,
                        previous=live.live, previous_release=live.live_release, switched_at=observation.now)
     return replace(state, last_good=LastGood(desired.table, desired.replicas, desired.spec.image), release=live,
-                   notified=Notified([], list(desired.problems), []))
+                   notified=_notified(observation, state))
 
 
 def switched(observation: Observation) -> State:
@@ -124,7 +123,7 @@ def afresh(state: State) -> State:
 def causes(observation: Observation) -> dict[str, str]:
     """List the causes of notifications, each as long as it lasts: its name, and the matter."""
     if observation.desired.has_set:
-        return {}
+        return {SET_TROUBLE: observation.set_trouble} if observation.set_trouble else {}
     state, found = observation.state, {}
     if state.release.failed:
         image = state.release.failed.image or "its spec"
@@ -132,6 +131,12 @@ def causes(observation: Observation) -> dict[str, str]:
     if state.breaker:
         found[BREAKER] = f"the breaker is open: {state.breaker.why}. No running instance is replaced."
     return {**found, **_held_causes(observation), **_given_up_causes(observation)}
+
+
+def _notified(observation: Observation, stored: State) -> Notified:
+    found, before = sorted(causes(observation)), stored.notified
+    pending = [cause for cause in found if cause in before.pending or cause not in before.causes]
+    return Notified(found, list(observation.desired.problems), pending)
 
 
 def _held_causes(observation: Observation) -> dict[str, str]:

@@ -11,11 +11,13 @@ from lictor.adapters.consul.lock import Writer
 from lictor.engines.protocols import ContainerEngine, Order, TaskEnder
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
 from lictor.planner import actions, breaker, desired, drain, next_state, service_state
+from lictor.planner.cluster import words
 from lictor.planner.members import Member, candidates, members, registrations
 from lictor.planner.observation import Observation, Reservation, drain_mark, drain_text
 from lictor.planner.service_state import LastOrder
 from lictor.reconcile import container_spec, history
 from lictor.reconcile.context import Context
+from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore
 from lictor.spec import allow, service_spec
 
@@ -263,6 +265,11 @@ def describe(observation: Observation) -> str:
                   for member in (*members(observation), *candidates(observation))]
     return (f"{observation.desired.why_replicas or 'no instance is desired'}. "
             f"Instances: {', '.join(conditions) or 'none'}")
+
+
+def describe_reading(reading: Reading) -> str:
+    """Sum a reading up in one line for people, be it of a set with state."""
+    return words.describe_members(reading.look.view) if reading.look else describe(reading.observation)
 
 
 def live_spec(observation: Observation) -> service_spec.Spec:

@@ -136,7 +136,7 @@ def _step(context: Context, reading: Reading, writer: Writer, is_first: bool) ->
     if reading.look:
         from lictor.reconcile.cluster import step
 
-        _notify(context, reading, {}, writer)
+        _notify(context, reading, dict.fromkeys(_due(reading, is_first), ""), writer)
         return step.take(context, observation, reading.look, writer)
     words = {cause: _last_words(observation, cause)
              for cause in _due(reading, is_first)}
@@ -190,7 +190,7 @@ def _notify(context: Context, reading: Reading, words: Mapping[str, str], writer
     for problem in set(observation.state.notified.refused) - set(before.notified.refused):
         history.note(context.client, name, {"kind": "refused", "node": context.node, "reason": problem})
     for cause, text in next_state.causes(observation).items():
-        record = {"kind": cause, "node": context.node, "reason": text, "seen": act.describe(observation),
+        record = {"kind": cause, "node": context.node, "reason": text, "seen": act.describe_reading(reading),
                   "detail": words.get(cause, "")}
         if cause not in before.notified.causes:
             history.note(context.client, name, record, observation=observation)

@@ -139,6 +139,7 @@ def _look_at_set(reader: FleetReader, observation: Observation, stored: Stored) 
 
     found = (look.look(reader.context, observation)
              if responsibility.acts_here(reader.context, observation.desired) else None)
+    observation = observation._replace(set_trouble=found.trouble if found else "")
     observation = observation._replace(state=next_state.advance_set(observation, found and found.released))
     action = found and found.decision.action
     return Reading(observation, stored, (action,) if action else (), found)

@@ -11,6 +11,7 @@ from lictor import errors, model
 from lictor.clusters import registry
 from lictor.clusters.protocols import Kind
 from lictor.engines import docker, member_volumes
+from lictor.planner.actions import Hold
 from lictor.planner.cluster import view
 from lictor.planner.cluster.decide import Decision, decide
 from lictor.planner.cluster.observation import Report, Seen, Slot
@@ -46,6 +47,14 @@ class Look(NamedTuple):
         """Whether all members are healthy, and of the desired release."""
         members = self.view.members
         return bool(members) and all(each.is_healthy and each.slot.release == self.seen.release for each in members)
+
+    @property
+    def trouble(self) -> str:
+        """What keeps hands off the set until a person ends it; "": nothing does, or a person wants that."""
+        is_held = isinstance(self.decision.action, Hold) and not self.seen.held
+        view = self.view
+        is_grave = view.contradiction or view.strangers or view.exists and not view.primary
+        return self.decision.reason if is_held and is_grave else ""
 
     @property
     def is_learned(self) -> bool:
