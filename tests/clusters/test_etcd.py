@@ -1,6 +1,5 @@
-"""The kind etcd, and the planner with it, on real members under a client that writes."""
+"""The kind etcd, on real members; what the planner makes of it is shown end to end."""
 
-import itertools
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,7 +14,6 @@ from lictor.planner.cluster.observation import Configuration, Seat
 
 from lab.daemon import free_ports, wait_for
 from lab.etcd import EtcdSet
-from lab.etcd_writer import Writer
 
 pytestmark = pytest.mark.daemons
 KIND: Kind = etcd
@@ -28,17 +26,6 @@ def members(tmp_path: Path) -> Iterator[EtcdSet]:
         yield found
     finally:
         found.stop()
-
-
-@pytest.fixture
-def writer(members: EtcdSet) -> Iterator[Writer]:
-    members.settle()
-    found = Writer(members.addresses)
-    found.start()
-    try:
-        yield found
-    finally:
-        found.finish()
 
 
 def test_it_is_found_by_its_name() -> None:
@@ -85,51 +72,6 @@ def _removes(leader: str, address: str, basis: Configuration) -> bool:
     except errors.Unavailable:
         return False
     return True
-
-
-@pytest.mark.parametrize("every", [0, 2])
-def test_up_and_down_under_a_client_nothing_acknowledged_is_lost(members: EtcdSet, writer: Writer, every: int) -> None:
-    """Also if lictor is killed each other time between what it writes down and what it does."""
-    acts = itertools.count()
-    for size in (3, 5, 3, 1) if every == 0 else (3, 1):
-        members.size = size
-        members.settle(timeout_s=200, crashes=lambda: every > 0 and next(acts) % every == 0)
-        assert members.members().keys() == members.daemons.keys() and len(members.daemons) == size
-    writer.finish()
-    assert len(writer.acknowledged) > 50 and writer.missing() == set()
-
-
-@pytest.mark.parametrize("role", ["leader", "follower"])
-@pytest.mark.parametrize("harm", ["kill", "wipe"])
-def test_a_member_that_is_killed_comes_back_and_a_wiped_one_is_replaced(members: EtcdSet, writer: Writer, role: str,
-                                                                        harm: str) -> None:
-    members.size = 3
-    members.settle()
-    leader = members.leader()
-    number = leader if role == "leader" else next(each for each in members.daemons if each != leader)
-    members.done.clear()
-    getattr(members, harm)(number)
-    members.settle()
-    assert all(members.members().values()) and len(members.members()) == 3
-    if harm == "kill":
-        assert members.done == [f"start {number}"]
-    else:
-        left = members.done.index(f"leave {number}")  # etcd takes no newcomer while a voter is away
-        assert not {f"start {number}", f"givevote {number}"} & {*members.done[:left]}
-    writer.finish()
-    assert writer.missing() == set()
-
-
-def test_a_release_restarts_the_leader_last(members: EtcdSet, writer: Writer) -> None:
-    members.size = 3
-    members.settle()
-    leader, members.release = members.leader(), "2"
-    members.done.clear()
-    members.settle()
-    restarts = [each for each in members.done if each.startswith("restart")]
-    assert len(restarts) == 3 and restarts[-1] == f"restart {leader}" and f"stepdown {leader}" in members.done
-    writer.finish()
-    assert writer.missing() == set()
 
 
 def test_a_member_that_is_stopped_gives_no_answer() -> None:
