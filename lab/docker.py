@@ -190,6 +190,13 @@ class Docker(Engine):
         if ids:
             self.docker("rm", "-f", "-v", *ids, timeout_s=60 + len(ids))
 
+    def clear_volumes(self) -> None:
+        """Remove every container and volume of our own engine; of another one no volume."""
+        self.clear()
+        volumes = [] if self.external else self.docker("volume", "ls", "-q").split()
+        if volumes:
+            self.docker("volume", "rm", "-f", *volumes)
+
     def stop(self) -> None:
         """Remove the containers, stop the engine, and take down all that it made."""
         try:

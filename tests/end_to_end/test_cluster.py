@@ -28,6 +28,7 @@ def db(images: None, docker: Docker, tmp_path: Path) -> Iterator[EtcdService]:
         yield EtcdService(node.start(), docker)
     finally:
         node.stop()
+        docker.clear_volumes()
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ def db(images: None, docker: Docker, tmp_path: Path) -> Iterator[EtcdService]:
         yield EtcdService(node.start(), docker)
     finally:
         node.stop()
+        docker.clear_volumes()
 
 
 def reconcile_killed(db: EtcdService, moments: list[tuple[str, str]]) -> list[str] | None:

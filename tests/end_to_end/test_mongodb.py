@@ -26,6 +26,7 @@ def db(docker: Docker, tmp_path: Path) -> Iterator[MongoService]:
             service.mongods.stop()
     finally:
         node.stop()
+        docker.clear_volumes()
 
 
 def test_a_set_is_made_grows_loses_a_disk_and_shrinks_and_nobody_is_told_the_password(db: MongoService) -> None:
