@@ -72,3 +72,25 @@ def test_keys_that_never_rest_end_it(context: Context, monkeypatch: pytest.Monke
     before_the_first_write(monkeypatch, lambda client: client.put(f"{OWN}spec", str(next(numbers))), times=1000)
     with pytest.raises(errors.Conflict, match="services/books/spec"):
         written(context)
+
+
+def test_a_set_that_an_environment_names_and_that_is_none_is_told(context: Context) -> None:
+    """Also one that is no set, or was removed; not one that is applied together with it."""
+    table = {**BOOKS, "environment": {"DB": "{seeds:db}"}}
+    db = {"name": "db", "image": "etcd:1", "port": 2379, "volumes": ["data:/data"], "replicas": {"min": 1, "max": 5},
+          "cluster": {"kind": "etcd", "name": "db"}}
+    told = "; but its instances wait: there is no service db with `cluster`"
+
+    def lines(*tables: dict[str, object]) -> list[str]:
+        return [*apply.apply(context, [(f"{each['name']}.yaml", each) for each in tables])]
+
+    assert told in written(context, **table)
+    [line] = lines({**table, "environment": ["DB={seeds:db}{seeds:cache}"]})
+    assert "there is no service cache and no service db with `cluster`" in line
+    for order in ((table, db), (db, table)):
+        assert told not in "".join(lines(*order)) and told not in written(context, **table)
+        context.client.put("services/db/removed", "")
+        assert told in written(context, **table)
+    context.client.delete("services/db/", recurse=True)
+    lines({**BOOKS, "name": "db"})
+    assert told in written(context, **table)

@@ -65,6 +65,8 @@ def test_outcome(given: Snapshot, kind: str | None, why: str) -> None:
     (snapshot(doubt="most are critical"), "on hold: most are critical"),
     (snapshot(breaker=Breaker(1.0, "3 were replaced")), "the breaker is open: 3 were replaced"),
     (snapshot(rollout=Rollout(OLD, 1.0)), "waiting: another release has to end first"),
+    (snapshot(rollout=Rollout(NEW, 1.0))._replace(awaited="db has no member yet"), "waiting: db has no member yet"),
+    (snapshot(rollout=Rollout(NEW, 1.0, most=1))._replace(awaited="db has no member yet"), "0 of 1 new instances pass"),
     (snapshot([entry("books", "books:2"), entry("books", "books:1", number=2)], rollout=Rollout(NEW, 1.0)),
      "1 of 1 new instances pass"),
     (snapshot(rollout=Rollout(NEW, 1.0, 2.0)), "all new instances pass, and have to for 3 s"),

@@ -32,6 +32,15 @@ def test_it_is_found_by_its_name() -> None:
     assert registry.kind("etcd") is KIND and registry.kind("another") is None
 
 
+def refusal(member: str) -> str:
+    """What a member answers a client that reads; "": it lets it."""
+    try:
+        etcd._post(member, "kv/range", {"key": "YQ=="})
+    except errors.Unavailable as error:
+        return str(error)
+    return ""
+
+
 def test_each_call_on_real_members(members: EtcdSet) -> None:
     """A member says who it is; one is added, promoted, made the leader, and removed, each upon what was decided on."""
     members.settle()
@@ -52,6 +61,8 @@ def test_each_call_on_real_members(members: EtcdSet) -> None:
     with pytest.raises(errors.Refused, match="etcd takes none back"):
         etcd.take_vote(client, members.peers[2], second.configuration)
     members.size = 3
+    wait_for(lambda: members.manage() and "start 2" in members.done, "the learner runs")
+    wait_for(lambda: "not supported for learner" in refusal(members.clients[2]), "it refuses its clients")
     members.settle()
     third = etcd.ask(client, members.peers[1])
     promotions = [each for each in members.done if "givevote" in each]

@@ -56,7 +56,7 @@ STATE = json.loads(service_state.encode(state_of(
     last_orders={"": service_state.LastOrder(1, "r", 1.0)}, by_node={NODE: 1.0})))
 UNFORESEEN = re.compile("Traceback|FrameSummary|unreadable: |its route stays as it is: |unexpected: ")  # but contained
 OTHER_KEYS = ("lictor/budget", "lictor/locks/evil", "lictor/history/evil/0000000000000001",
-              f"lictor/nodes/evil/{NODE}",
+              f"lictor/nodes/evil/{NODE}", "lictor/seeds/db",
               "lictor/state/good-twin", "lictor/state/UP PER", "lictor/nodes/evil", "services/evil/instances",
               "services/", "services//spec", "services/UP PER/spec", "services/evil/spec/more",
               "services/evil-blue/spec")

@@ -207,6 +207,15 @@ def never_silent_about_what_is_not_as_desired(f: Facts) -> None:
         assert len(f.running) == f.target and not f.ill
 
 
+def never_a_start_nor_room_for_one_without_a_set_that_it_names(f: Facts) -> None:
+    """If nothing can be started, nothing goes for its sake; all else goes on."""
+    releases = {f.seen.desired.release, f.seen.state.release.live_release, *(each.release for each in f.own)}
+    acts = [each for each in plan.plan(f.seen._replace(awaited=dict.fromkeys(releases, "db has no member yet")))
+            if isinstance(each, Act)]
+    assert not [each for each in acts if isinstance(each, Start) or replaced_by(each)]
+    assert [each for each in acts if each not in f.acts] == []
+
+
 def never_undone_without_state_cause_and_consequence(f: Facts) -> None:
     for each in f.actions:
         if not isinstance(each, Act):
@@ -265,11 +274,13 @@ RULES = (
     never_below_the_least_nor_the_last, never_above_the_most, never_past_the_budget, never_on_what_cannot_be_believed,
     never_many_at_once_by_judgement, never_one_that_nothing_speaks_against, never_what_runs_without_a_drain,
     never_two_acts_on_one_nor_on_others, never_on_a_paused_container, never_silent_about_what_is_not_as_desired,
+    never_a_start_nor_room_for_one_without_a_set_that_it_names,
     never_undone_without_state_cause_and_consequence, remembering_twice_changes_nothing,
     the_order_of_what_is_read_does_not_matter, a_memory_settles, a_record_decides_the_same)
 
 # These decide several times upon each observation: every n-th has to do. Every one has been decided upon once already.
-SLOW_RULES: dict[Callable[[Facts], None], int] = {a_memory_settles: 4, a_record_decides_the_same: 4}
+SLOW_RULES: dict[Callable[[Facts], None], int] = {
+    a_memory_settles: 4, a_record_decides_the_same: 4, never_a_start_nor_room_for_one_without_a_set_that_it_names: 4}
 
 
 def stood(f: Facts) -> bool:

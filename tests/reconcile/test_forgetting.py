@@ -29,6 +29,7 @@ def put_service(consul: Consul, name: str, *keys: str, days: float, state: bool 
     consul.put(f"lictor/history/{name}/{int((NOW - days * DAY_S - 9) * 1e6):016d}", "{}")
     consul.put(f"lictor/history/{name}/{int((NOW - days * DAY_S) * 1e6):016d}", "{}")
     consul.put(f"lictor/nodes/{name}/node-1", "[]")
+    consul.put(f"lictor/seeds/{name}", "10.0.0.5:1")
     for key in keys:
         consul.put(f"services/{name}/{key}", "")
     if state:
@@ -52,6 +53,8 @@ def test_only_services_that_were_removed_long_ago_are_forgotten(consul: Consul, 
     assert look(context) == {"recent", "again", "foreign", "held", "damaged"}
     left = set(context.client.keys("lictor/nodes/")) | set(context.client.keys("services/"))
     assert not {key for key in left if "/old/" in key or "/vanished/" in key}
+    assert context.client.keys("lictor/seeds/") == [f"lictor/seeds/{name}" for name in (
+        "again", "foreign", "held", "recent")]
     assert context.client.keys("services/recent/") == ["services/recent/removed"]
 
 

@@ -76,8 +76,9 @@ def test_a_service_without_a_port_is_brought_up_and_down(context: Context, engin
     assert engine.containers("status=running") == ["books-1", "books-2"]
     context.client.put("services/books/removed", "")
     context.client.put("services/books/instances", "2")  # another program's
+    context.client.put("lictor/seeds/books", "10.0.0.5:1")
     loop.converge(context, "books")
-    assert engine.containers() == []
+    assert engine.containers() == [] and context.client.get("lictor/seeds/books") is None
     assert context.client.tree("services/books/").keys() == {"services/books/removed", "services/books/instances"}
     assert context.client.get("lictor/state/books") is None
 

@@ -27,10 +27,10 @@ GOOD: dict[str, Any] = {"name": "good", "image": "good:1", "port": 8080, "node":
                         "replicas": {"min": 1, "max": 5}}
 EVIL: dict[str, Any] = {
     **GOOD, "name": "evil", "image": "evil:1", "route": {"path": "/evil", "host": ""}, "check": {"http": "/health"},
-    "environment": {"A": "b"}, "command": ["x"], "volumes": ["/data"], "labels": {"a": "b"}, "drain": "30s",
-    "release": {"strategy": "rolling", "deadline": "60s"}, "heal": {"grace": "10s", "budget": 3, "per": "10m"},
-    "resources": {"cpus": 0.5, "memory": "128m"}, "logging": {"driver": "json-file", "options": {}},
-    "traffic": "any"}
+    "environment": {"A": "b", "DB": "{seeds:db}"}, "command": ["x"], "volumes": ["/data"], "labels": {"a": "b"},
+    "drain": "30s", "release": {"strategy": "rolling", "deadline": "60s"},
+    "heal": {"grace": "10s", "budget": 3, "per": "10m"}, "resources": {"cpus": 0.5, "memory": "128m"},
+    "logging": {"driver": "json-file", "options": {}}, "traffic": "any"}
 TIME = "2026-01-01T00:00:00.123456789Z"
 TEXTS = (
     "", " ", "\n", "\x00", "é", "\U0001f600", "-1", "0", "1", "9" * 40, "9" * 400, "9" * 5000, "NaN", "Infinity",
@@ -267,6 +267,7 @@ class World:
         self.settings = load_settings({"LICTOR_CONFIG": path})
         self.consul.set("services/good/spec", json.dumps(GOOD).encode())
         self.consul.set("services/good/replicas", b"2")
+        self.consul.set("lictor/seeds/db", b"10.0.0.5:27017")
         self.docker.add("id-good-1", "good-1", {
             model.LABEL_SERVICE: "good", model.LABEL_NUMBER: "1", model.LABEL_RELEASE: self.release(),
             "SERVICE_NAME": "good", "lictor.container": "good-1", "lictor.engine": "docker"})

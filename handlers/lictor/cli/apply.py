@@ -1,7 +1,7 @@
 """Writing specs into KV. What would be refused later is refused here, before anything is written."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,12 +12,13 @@ from lictor.adapters.consul import transactions
 from lictor.adapters.consul.answers import Entry
 from lictor.adapters.consul.client import Client
 from lictor.cli import service_keys
-from lictor.planner.desired import catalog_names, describe_kept_count, read_text
+from lictor.planner.desired import catalog_names, describe_kept_count, read_text, specs_of
 from lictor.reconcile import responsibility
 from lictor.reconcile.context import Context
 from lictor.spec import limits, service_spec, spec_file
 from lictor.spec.keys import group_by_service, known_below
 from lictor.spec.locations import claims, describe_claim
+from lictor.spec.placeholders import find_sets
 from lictor.spec.service_spec import Spec
 
 _PATIENCE_S = 5.0
@@ -79,10 +80,11 @@ def apply(context: Context, tables: list[tuple[str, Table]]) -> Iterator[str]:
         text = json.dumps({**table, "node": spec.node} if spec.node else table)
         limits.refuse_long(text, path)
         values[f"{prefix}{spec.name}/spec"] = text.encode()
+        values.pop(f"{prefix}{spec.name}/removed", None)
         changes.append(_Change(path, spec, text))
     for change in changes:
         old = _write(client, change, entries, prefix)
-        yield f"{change.spec.name}: applied{_describe(context, change.spec, old)}"
+        yield f"{change.spec.name}: applied{_describe(context, change.spec, old)}{_await(change.spec, values, prefix)}"
 
 
 def _write(client: Client, change: _Change, entries: dict[str, Entry], prefix: str) -> Spec | None:
@@ -116,6 +118,14 @@ def _describe(context: Context, spec: Spec, old: Spec | None) -> str:
         service_keys.describe_outlook(context.client, now),
         *(f"; but refused: {text}" for text in responsibility.list_refusals(context, spec)),
     ])
+
+
+def _await(spec: Spec, values: Mapping[str, bytes], prefix: str) -> str:
+    """Say, behind what was written, that a set which the environment names is none; usually ""."""
+    specs = specs_of(group_by_service(values, prefix)[0])
+    others = {name: _parsed(specs.get(name, b"")) for name in sorted(find_sets(spec.environment))}
+    lacking = " and no service ".join(name for name, other in others.items() if not (other and other.cluster))
+    return f"; but its instances wait: there is no service {lacking} with `cluster`" if lacking else ""
 
 
 def _complete(client: Client, spec: Spec, old: Spec | None) -> Spec:

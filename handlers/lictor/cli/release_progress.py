@@ -34,6 +34,7 @@ class Snapshot(NamedTuple):
     desired: Desired
     state: State
     entries: list[dict[str, Any]]
+    awaited: str = ""  # why no instance can start: a set that its environment names is not there
 
 
 class NewInstance(NamedTuple):
@@ -117,6 +118,8 @@ def describe_stage(request: Request, snapshot: Snapshot) -> str:
         return find_obstacle(state) or backoff.trouble(state) or f"waiting: {spec.node or 'a node'} has to begin"
     if rollout.release != request.release:
         return "waiting: another release has to end first"
+    if snapshot.awaited and rollout.most < desired.replicas:
+        return f"waiting: {snapshot.awaited}"
     if rollout.passing_since:
         return f"all new instances pass, and have to for {spec.release.healthy_for:g} s" + (
             f". Then {spec.release.smoke} has to answer" if spec.release.smoke else "")

@@ -19,6 +19,7 @@ from lictor.cli.service_keys import Existing
 from lictor.planner import service_state
 from lictor.planner.desired import MADE_FROM, Desired, desired, fingerprint, route
 from lictor.reconcile import history, observe
+from lictor.reconcile.cluster import seeds
 from lictor.reconcile.state_store import StateStore
 from lictor.routing import announce, peers
 from lictor.spec import service_spec
@@ -161,7 +162,7 @@ def _timeout_s(service: Desired) -> float:
 def _look(client: Client, prefix: str, request: Request) -> Progress:
     service = service_keys.read_service(client, prefix, request.name)
     entries = [entry for name in service.desired.catalog_names for entry in client.health(name)]
-    snapshot = Snapshot(service.desired, service.state, entries)
+    snapshot = Snapshot(service.desired, service.state, entries, seeds.read_wait(client, service.desired.spec))
     outcome = release_progress.decide_outcome(request, snapshot)
     if outcome and outcome.kind == "done":
         outcome = _done(client, request, snapshot)

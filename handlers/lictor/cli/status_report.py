@@ -16,6 +16,7 @@ from lictor.planner.desired import Desired, specs_of
 from lictor.planner.observation import drain_mark
 from lictor.planner.service_state import State
 from lictor.reconcile import act, actors, history, observe, responsibility
+from lictor.reconcile.cluster import seeds
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce
@@ -55,6 +56,7 @@ class _Facts(NamedTuple):
     no_answer: str  # that no node answers which may act for it; usually ""
     why_nobody: str  # why no node acts for it; "": one does, or may
     scaling: str  # what the autoscaler has to tell; usually ""
+    awaited: str  # why no instance can start: a set that its environment names is not there; usually ""
 
 
 def read_status(context: Context) -> list[Status]:
@@ -69,6 +71,7 @@ def read_status(context: Context) -> list[Status]:
     acts = actors.read(client)
     specs = specs_of(grouped)
     scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
+    lists = seeds.read_all(client) if any(b"{seeds:" in text for text in specs.values()) else {}
 
     def read_row(name: str) -> Status | None:
         state = states.get(name, Stored()).state
@@ -81,7 +84,8 @@ def read_status(context: Context) -> list[Status]:
         no_answer = responsibility.describe_no_answer(service, lictor_nodes, acts, alive)
         receiving = [group[0] for group in groups if all(map(_may_receive, group))]
         return _status(_Facts(service, state, instances, receiving, {each.image for each in instances} - {""},
-                              nginx_nodes.get(name, []), no_answer, why_nobody, scaling.get(name, "")))
+                              nginx_nodes.get(name, []), no_answer, why_nobody, scaling.get(name, ""),
+                              seeds.explain_wait(service.spec and service.spec.environment, lists)))
 
     rows = []
     for name in names:
@@ -152,7 +156,8 @@ def _release(facts: _Facts, spec: Spec, now_s: float) -> str:
         return f"release of {spec.image} failed: {failure}"
     if rollout is None or rollout.release != release:
         return ""
-    return f"releasing {spec.image} for {max(now_s - rollout.began_at, 0):.0f} s{_evidence(facts)}"
+    waits = f". It waits: {facts.awaited}" if facts.awaited and rollout.most < facts.desired.replicas else ""
+    return f"releasing {spec.image} for {max(now_s - rollout.began_at, 0):.0f} s{waits or _evidence(facts)}"
 
 
 def _deviation(facts: _Facts, spec: Spec) -> str:
@@ -165,7 +170,8 @@ def _deviation(facts: _Facts, spec: Spec) -> str:
     if facts.images - {spec.image}:
         return f"converging: {', '.join(sorted(facts.images))} runs, {spec.image} is desired"
     if not len(facts.receiving) == desired.replicas == len(facts.instances):
-        return backoff.trouble(facts.state) or _withheld(facts.instances) or (
+        waits = f"waiting: {facts.awaited}" if facts.awaited and len(facts.instances) < desired.replicas else ""
+        return waits or backoff.trouble(facts.state) or _withheld(facts.instances) or (
             f"converging: {desired.why_replicas}{_evidence(facts)}")
     if spec.route and facts.receiving and not facts.nginx_nodes:
         return "no nginx serves it"

@@ -121,7 +121,7 @@ class Hold(_Undone, frozen=True):
 class Wait(_Undone, frozen=True):
     """Not done yet."""
 
-    until: float = 0.0  # when time alone changes the decision; 0.0: it may change at any moment
+    until: float = 0.0  # when time alone changes the decision; 0.0: it may change at any moment; infinite: never
 
 
 class Confirm(_Undone, frozen=True):

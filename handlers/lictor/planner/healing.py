@@ -80,7 +80,7 @@ def let_replaced_go(leaving: Departures, observation: Observation) -> list[Actio
         return []
     is_full = len(leaving.replaced) + len(staying) >= observation.spec.replicas.max
     makes_room = (is_full and all(member.condition == "unhealthy" for member in staying)
-                  and not breaker.obstacle(observation))
+                  and not breaker.obstacle(observation) and not _awaited(observation))
     serves_on = makes_room or any(member.condition == "healthy" for member in staying)
     return [_let_go(member, serves_on, observation) for member in leaving.replaced]
 
@@ -113,11 +113,18 @@ def advance(observation: Observation, *, begins_anew: bool, has_surplus: bool) -
         surplus_since=observation.since(healing.surplus_since or now) if has_surplus else 0.0)
 
 
+def _awaited(observation: Observation) -> str:
+    """Say for which set another instance would have to wait; "": it could start at once."""
+    return observation.awaited.get(release.target_release(observation), "")
+
+
 def _replace_in_place(unhealthy: Member, running: list[Member], observation: Observation) -> Action:
     why, least, most = reason(unhealthy, observation), observation.spec.replicas.min, observation.spec.replicas.max
     replacement = Replace(unhealthy, why)
     if any(member.condition in ("draining", "leaving") for member in running):
         return actions.wait(replacement, "no room", f"replicas.max is {most}, so another has to be gone first")
+    if awaited := _awaited(observation):
+        return actions.hold(replacement, awaited)
     passing = sum(member.condition == "healthy" for member in running)
     if passing - 1 >= least:
         return Drain(unhealthy, f"in place, as replicas.max is {most}: {why}", replaces=unhealthy.container.id)

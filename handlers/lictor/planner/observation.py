@@ -66,6 +66,7 @@ class Observation(NamedTuple):
     unregistered: Mapping[str, str] = {}  # container -> why this node's registrar has not registered it as it is to be
     scheduler: SchedulerView | None = None  # None: lictor itself starts and ends each instance
     set_trouble: str = ""  # of a set with state: what only a person can end
+    awaited: Mapping[str, str] = {}  # release -> why none of it can start: a set that its environment names lacks
     clock_set_at: float = 0.0  # when the observing node's clock was last set, and by how many seconds; 0.0: unknown
     clock_set_by: float = 0.0
 

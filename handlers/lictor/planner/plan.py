@@ -4,6 +4,8 @@ It decides one step at a time from the state of things alone, never from what an
 comes next, after a crash as well, goes on from where the world is.
 """
 
+import math
+
 from lictor.planner import actions, backoff, blue_green, drain, healing, members, release, rolling, scheduled
 from lictor.planner.actions import (
     Act,
@@ -15,6 +17,7 @@ from lictor.planner.actions import (
     Hold,
     Obstacle,
     Remove,
+    Start,
     Stop,
     Undrain,
     Wait,
@@ -33,9 +36,10 @@ def plan(observation: Observation) -> tuple[Action, ...]:
     if desired.has_set:
         return (Hold("", "on hold: it is a set with state, whose members planner.cluster decides on."),)
     if not desired.why_held:
-        return tuple(_spare(action) for action in (*_decide(observation), *_warn_of_foreign(observation)))
-    decided = [_held(action, desired.why_held) for action in _decide(observation._replace(certain=True))]
-    return (*decided, *_warn_of_foreign(observation))
+        decided = _await_sets(_decide(observation), observation)
+        return tuple(_spare(action) for action in (*decided, *_warn_of_foreign(observation)))
+    held = [_held(action, desired.why_held) for action in _decide(observation._replace(certain=True))]
+    return (*held, *_warn_of_foreign(observation))
 
 
 def due(observation: Observation) -> Member | None:
@@ -55,6 +59,15 @@ def _spare(action: Action) -> Action:
     """Hold what would end a container that is to be left alone, whichever rule asks for that."""
     why = members.untouchable(action.member) if isinstance(action, Drain | Stop | Remove | End) else ""
     return actions.hold(action, why) if isinstance(action, Act) and why else action
+
+
+def _await_sets(decided: list[Action], observation: Observation) -> list[Action]:
+    """Have starts wait whose environment names a set without a member, whichever rule asks for them; the first one
+    stands for all."""
+    waiting = [each for each in decided if isinstance(each, Start) and observation.awaited.get(each.release)]
+    return [actions.wait(each, "waiting", observation.awaited[each.release], math.inf)
+            if isinstance(each, Start) and each in waiting else each
+            for each in decided if each not in waiting[1:]]
 
 
 def _held(action: Action, why: str) -> Hold:
@@ -93,8 +106,9 @@ def _keep_up(everyone: list[Member], observation: Observation) -> list[Action]:
     # On the way back an unhealthy instance of the live release is replaced as at any time; what holds that does not
     # keep the failed release from being taken away.
     unhealthy = healing.due(observation)
-    healed = healing.replace(unhealthy, everyone, observation) if unhealthy else []
-    is_held = all(isinstance(action, Hold) for action in healed)
+    healed = _await_sets(healing.replace(unhealthy, everyone, observation) if unhealthy else [], observation)
+    is_held = all(isinstance(action, Hold) or isinstance(action, Wait) and action.until == math.inf
+                  for action in healed)
     return [*healed, *rolling.decide(observation)] if is_held else healed
 
 

@@ -205,7 +205,7 @@ def _continue(rollout: Rollout, observation: Observation) -> Rollout:
 
 def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
     now, order = observation.now, observation.state.release.last_orders.get(observation.desired.release_color)
-    if _waits_for_drains(rollout.release, observation) or _is_kept_from_passing(rollout.release, observation):
+    if _waits_for_drains(rollout.release, observation) or _is_kept_away(rollout.release, count, observation):
         return 0.0
     if not rollout.moved_at or count > rollout.most:
         return now
@@ -213,10 +213,10 @@ def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
     return max(observation.since(rollout.moved_at), order.at if order and is_ordered else 0.0)
 
 
-def _is_kept_from_passing(release: str, observation: Observation) -> bool:
-    """Tell whether people keep a new instance from passing: that is not held against the release."""
-    return any(member.release == release and member.condition in ("paused", "maintenance")
-               for member in _around(observation))
+def _is_kept_away(release: str, count: int, observation: Observation) -> bool:
+    """Tell whether people, or a set without a member, keep a new instance away: that does not count as its failure."""
+    return count < observation.target and release in observation.awaited or any(
+        member.release == release and member.condition in ("paused", "maintenance") for member in _around(observation))
 
 
 def _waits_for_drains(release: str, observation: Observation) -> bool:

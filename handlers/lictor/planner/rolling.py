@@ -85,6 +85,8 @@ def _start_next(worst: Member, everyone: list[Member], observation: Observation)
                                 release=release.target_release(observation))]
     passing = sum(member.condition == "healthy" for member in everyone)
     step = leave(worst, f"{why}: in place, as replicas.max is {most}")
+    if awaited := observation.awaited.get(release.target_release(observation)):  # nothing could be started in its place
+        return [hold(step, awaited)]
     if worst.condition != "healthy" or passing - 1 >= least:
         return [release.gate(step, observation)]
     return [hold(step, f"replicas.max is {most}, so none can be started beside it; to go in place, {least + 1} would "

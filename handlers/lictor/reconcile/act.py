@@ -16,6 +16,7 @@ from lictor.planner.members import Member, candidates, members, registrations
 from lictor.planner.observation import Observation, Reservation, drain_mark, drain_text
 from lictor.planner.service_state import LastOrder
 from lictor.reconcile import container_spec, history
+from lictor.reconcile.cluster import seeds
 from lictor.reconcile.context import Context
 from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore
@@ -104,8 +105,9 @@ class Executor:
     def _start(self, action: actions.Start) -> str:
         spec, rollout = self._spec_of(action.release), self._observation.state.release.rollout
         gated = bool(spec.release.smoke and not action.color and rollout and action.release == rollout.release)
+        filled = seeds.fill(self._client, spec)
         try:
-            bounded = container_spec.bounded(spec, self._settings)
+            bounded = container_spec.bounded(filled, self._settings)
             with container_spec.secrets_hidden(bounded):
                 container = CONTAINER_ENGINES[spec.engine].start(
                     bounded, number=action.number, color=action.color, release=desired.fingerprint(spec), gated=gated)

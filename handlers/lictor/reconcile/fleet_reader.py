@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lictor import errors, model
@@ -14,9 +14,11 @@ from lictor.planner.members import Member, registrations
 from lictor.planner.observation import Observation, Observer, Reservation, SchedulerView
 from lictor.planner.service_state import State
 from lictor.reconcile import observer_health, responsibility, scheduler_view
+from lictor.reconcile.cluster import seeds
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce, live_peers
+from lictor.spec.placeholders import find_sets
 
 
 class FleetReader:
@@ -68,6 +70,16 @@ class FleetReader:
             with contextlib.suppress(errors.LictorError):  # most of them are other nodes'
                 self._containers[name] = TASK_ENDERS[name].containers(self._service)
         return {each.id: each for each in self._containers.get(name, ())}
+
+    def awaited(self, service: Desired, state: State) -> dict[str, str]:
+        """Say by release why none of it can be started here: its environment names a set that has no member."""
+        if service.spec is None or not responsibility.places_here(self.context, service):
+            return {}
+        live, before = state.release.live or {}, state.release.previous or {}
+        environments = {state.release.previous_release: before.get("environment"),
+                        state.release.live_release: live.get("environment"), service.release: service.spec.environment}
+        return {release: why for release, environment in environments.items()
+                if find_sets(environment) and (why := seeds.explain_wait(environment, self._seeds))}
 
     def with_evidence(self, instances: list[model.Instance]) -> list[model.Instance]:
         """Add what the failing checks of this node printed last: the catalogue learns of it minutes later, if their
@@ -143,6 +155,10 @@ class FleetReader:
             for check in self.context.client.local_checks().values():
                 checks.setdefault(str(check.get("ServiceID")), []).append(check)
         return checks
+
+    @functools.cached_property
+    def _seeds(self) -> Mapping[str, bytes]:
+        return seeds.read_all(self.context.client)
 
     @functools.cached_property
     def _agent_age_s(self) -> float | None:

@@ -9,6 +9,7 @@ from lictor.adapters import files, log
 from lictor.adapters.consul import lock
 from lictor.planner import service_state
 from lictor.planner.autoscale import kept as keeping
+from lictor.planner.cluster import seeds
 from lictor.reconcile import history
 from lictor.reconcile.context import Context
 from lictor.routing import announce
@@ -87,6 +88,6 @@ def _forget(context: Context, name: str, tombstone: Key | None) -> None:
         client.delete(f"{context.settings.prefix}{name}/removed", cas=tombstone.modify_index)
     for prefix in (announce.PREFIX, meter.PREFIX, history.KEY_PREFIX):
         client.delete(f"{prefix}{name}/", recurse=True)
-    for key in (f"{lock.LOCKS}{name}", f"{keeping.KEY_PREFIX}{name}"):
+    for key in (f"{lock.LOCKS}{name}", f"{keeping.KEY_PREFIX}{name}", f"{seeds.KEY_PREFIX}{name}"):
         client.delete(key)
     log.event("forget", service=name, outcome="done", reason="it was removed more than 30 days ago")

@@ -16,6 +16,7 @@ from lictor.planner import next_state, plan, scheduled, service_state
 from lictor.planner.actions import Act, Start, Wait
 from lictor.planner.observation import Observation
 from lictor.reconcile import act, history, notify, observe, observer_health, process_lock, responsibility
+from lictor.reconcile.cluster import seeds
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore
@@ -222,7 +223,8 @@ def _forget(context: Context, name: str) -> None:
     if keys:
         context.client.commit([transactions.cas(f"{own}removed", tombstone.value, tombstone.modify_index),
                                *(transactions.delete_cas(key, entry.modify_index) for key, entry in keys.items())])
-    if context.client.get(f"{service_state.KEY_PREFIX}{name}"):
+    seeds.forget(context.client, name)
+    if context.client.get(f"{service_state.KEY_PREFIX}{name}"):  # the last to go: until then this is tried again
         context.client.delete(f"{service_state.KEY_PREFIX}{name}")
         history.note(context.client, name, {"kind": "removed", "node": context.node,
                                             "reason": "lictor remove", "seen": "no container is left"})

@@ -166,6 +166,7 @@ def _observed(reader: FleetReader, service: Desired, stored: Stored, registered:
                        unregistered={each.name: reader.unregistered[each.name] for each in containers
                                      if each.name in reader.unregistered},
                        state=stored.state, certain=certain, rules=reader.context.settings.heal, scheduler=scheduler,
+                       awaited=reader.awaited(service, stored.state),
                        clock_set_at=at.set_at, clock_set_by=at.set_by)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lictor import errors
-from lictor.spec import service_spec
+from lictor.spec import placeholders, service_spec
 from lictor.spec.quantities import Duration, Memory, parse_duration
 
 MOST_BUDGET = 1000
@@ -21,6 +21,7 @@ _DURATIONS = {
     "autoscale.window": ("20s", "5m"),  # a node's slices are of the last 6 min
     "autoscale.down_after": ("1m", "1h"), "autoscale.hold_after_manual": ("0s", "24h")}
 _ANY_DURATION = ("0s", "8760h")
+_MOST_SEEDS = 16
 _LEAST_CPUS = 0.01  # Docker gives no container less,
 _LEAST_MEMORY_M, _MOST_MEMORY_G = 4, 65536  # nor less than this; and no machine has more
 _MODES = "ro|rw|z|Z|nocopy|r?(?:shared|slave|private)|consistent|cached|delegated"
@@ -49,6 +50,7 @@ def require_workable(spec: service_spec.Spec) -> None:
         if not os.path.isabs(path):
             raise ValueError(f"env_file holds {path[:100]!r}; it must be a file's whole path")
     _refuse_impossible(spec)
+    _refuse_unfilled(spec)
 
 
 def require_volume(text: str) -> None:
@@ -87,3 +89,18 @@ def _refuse_impossible(spec: service_spec.Spec) -> None:
     for problem, is_so in problems.items():
         if is_so:
             raise ValueError(problem)
+
+
+def _refuse_unfilled(spec: service_spec.Spec) -> None:
+    """Refuse seed lists where nobody fills them in, and so many of them that an environment would be too long."""
+    sets = [(key, name) for key, value in spec.environment_table.items() for name in placeholders.list_sets(value)]
+    if not sets:
+        return
+    key, name = sets[0]
+    if spec.engine != "docker" or spec.cluster:
+        given = "with cluster" if spec.cluster else f"with engine {spec.engine}"
+        raise ValueError(f"environment.{key[:100]} holds {{seeds:{name}}}, and {given} nothing fills that in; it is "
+                         "for engine docker, without cluster")
+    if len(sets) > _MOST_SEEDS:
+        raise ValueError(f"environment holds {len(sets)} seed lists, such as {{seeds:{name}}}; it may hold "
+                         f"{_MOST_SEEDS}")

@@ -1,15 +1,17 @@
 """Templates with {name}, {replicas}, {image} and {color}, for engines that hand the work to another program. Pure.
 
-A literal brace is written twice.
+A literal brace is written twice there. The values of an environment may hold {seeds:NAME}, the seed list of a set with
+state; any other brace in them is left alone, as JSON has them too.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from lictor import errors
+from lictor import errors, model
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_SEEDS = re.compile(r"\{seeds:([^{}]*)\}")
 
 
 class Values(NamedTuple):
@@ -56,3 +58,23 @@ def require(texts: Iterable[str], values: Values, key: str, *, release: bool = F
     if values.color and "color" not in placeholders:
         raise errors.Refused(f"{values.name}: {key} does not hold {{color}}; it must for a blue-green release, as the "
                              "live colour would be changed too")
+
+
+def find_sets(environment: object) -> set[str]:
+    """Name the sets whose seed lists the values of an environment hold. It may be a stored one, and damaged."""
+    values = environment.values() if isinstance(environment, dict) else [
+        str(each).partition("=")[2] for each in environment] if isinstance(environment, list) else []
+    return {name for value in values if isinstance(value, str) for name in list_sets(value)}
+
+
+def list_sets(value: str) -> list[str]:
+    """List the sets whose seed lists one value holds."""
+    return [name for name in _SEEDS.findall(value) if model.is_name(name)]
+
+
+def fill_sets(environment: Mapping[str, str], seeds: Mapping[str, str]) -> dict[str, str]:
+    """Replace each {seeds:NAME} by that set's list; `seeds` has all that `find_sets` names."""
+    def part(match: re.Match[str]) -> str:
+        return seeds[match[1]] if model.is_name(match[1]) else match[0]
+
+    return {key: _SEEDS.sub(part, value) for key, value in environment.items()}

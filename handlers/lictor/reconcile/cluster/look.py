@@ -15,10 +15,11 @@ from lictor.planner.actions import Hold
 from lictor.planner.cluster import view
 from lictor.planner.cluster.decide import Decision, decide
 from lictor.planner.cluster.observation import Report, Seen, Slot
+from lictor.planner.cluster.seeds import list_seeds
 from lictor.planner.cluster.view import View
 from lictor.planner.observation import Observation, drain_mark
 from lictor.reconcile import container_spec
-from lictor.reconcile.cluster import record
+from lictor.reconcile.cluster import record, seeds
 from lictor.reconcile.cluster.record import Stored
 from lictor.reconcile.context import Context
 from lictor.spec.cluster import Place, place_of
@@ -37,6 +38,7 @@ class Look(NamedTuple):
     places: Mapping[int, Place]
     containers: Mapping[int, model.Container]
     kind: Kind | None
+    seeds: seeds.Told
 
     @property
     def view(self) -> View:
@@ -58,8 +60,8 @@ class Look(NamedTuple):
 
     @property
     def is_learned(self) -> bool:
-        """Whether nothing is to be kept beyond what is."""
-        return self.stored.record.kept == self.decision.kept
+        """Whether nothing is to be kept or told beyond what is."""
+        return self.stored.record.kept == self.decision.kept and self.seeds.is_current
 
 
 def look(context: Context, observation: Observation) -> Look:
@@ -84,7 +86,9 @@ def look(context: Context, observation: Observation) -> Look:
         _ask(kind, slots, places) if kind else {}, certain=observation.certain, held=desired.why_held, doubt=doubt,
         traces=tuple(f"{each.service_id} on {each.node} is registered" for each in observation.foreign),
         start_up_s=spec.check and spec.check.start or _START_UP_S, drain_s=spec.drain)
-    return Look(seen, stored, decide(seen, kept), places, containers, kind)
+    due = list_seeds(view.look(seen, kept), seen.traits, {number: place.member for number, place in places.items()})
+    return Look(seen, stored, decide(seen, kept), places, containers, kind,
+                seeds.look(context.client, desired.name, due))
 
 
 def _places(spec: Spec, known: Iterable[int], size: int, host: str) -> dict[int, Place]:

@@ -1,4 +1,4 @@
-"""One step with a set: keep what was learned, then carry out the one act that was decided, under the service's lock.
+"""One step with a set: keep what was learned, tell clients where it is, then carry out the one act that was decided.
 
 What is kept stands in Consul before the act begins. If another process has the lock, or has written since, nothing is
 done: the lock in Consul counts here, as a set that two processes change at once can lose its majority.
@@ -9,7 +9,7 @@ from lictor.adapters import log
 from lictor.adapters.consul.lock import Writer
 from lictor.planner.cluster.actions import Act
 from lictor.planner.observation import Observation
-from lictor.reconcile.cluster import record
+from lictor.reconcile.cluster import record, seeds
 from lictor.reconcile.cluster.act import Executor
 from lictor.reconcile.cluster.look import Look
 from lictor.reconcile.context import Context
@@ -28,6 +28,7 @@ def take(context: Context, observation: Observation, look: Look, writer: Writer)
         following = record.advanced(look.stored.record, look.decision.kept, observation.desired, releases)
         if following != look.stored.record:
             record.write(writer, name, following, look.stored.modify_index)
+    seeds.tell(writer, name, look.seeds)
     if not isinstance(act, Act):
         return False
     try:
