@@ -20,10 +20,10 @@ _MOST = 20  # numbers that are looked at
 
 
 class EtcdService:
-    """The service has a name of its own, as its volumes stay."""
+    """Without a `name` the service has one of its own, as its volumes stay."""
 
-    def __init__(self, node: Node, docker: Docker) -> None:
-        self.node, self.docker, self.name = node, docker, f"db{next(_NAMES)}"
+    def __init__(self, node: Node, docker: Docker, name: str = "") -> None:
+        self.node, self.docker, self.name = node, docker, name or f"db{next(_NAMES)}"
         self.spec: dict[str, Any] = {
             "name": self.name, "image": "etcd:1", "port": f"{docker.gateway}::{_PORT}", "volumes": ["data:/data"],
             "replicas": {"initial": 1, "min": 1, "max": 5}, "cluster": {"kind": "etcd", "name": self.name},
@@ -102,6 +102,10 @@ class EtcdService:
 
     def address(self, number: int, *, peer: bool = False) -> str:
         return f"{self.docker.gateway}:{_PORT + 2 * (number - 1) + peer}"
+
+    def seeds(self) -> str:
+        """Read where clients are told to find the set; "": nowhere."""
+        return self.node.consul.get(f"lictor/seeds/{self.name}") or ""
 
     def containers(self) -> set[str]:
         return set(self.docker.containers(f"label=lictor.service={self.name}"))

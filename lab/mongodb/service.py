@@ -9,6 +9,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from lictor import errors
 from lictor.clusters.mongodb import PASSWORD, USER, Members
@@ -95,20 +96,21 @@ class Mongods:
 
 
 class MongoService(EtcdService):
-    """The service, with a key file and a first user. What people do to it is as with etcd."""
+    """The service of a spec, with a key file and a first user, and the double in MongoDB's place. What people do to it
+    is as with etcd."""
 
-    def __init__(self, node: Node, docker: Docker, folder: str) -> None:
-        super().__init__(node, docker)
+    def __init__(self, node: Node, docker: Docker, folder: str, spec: dict[str, Any]) -> None:
+        super().__init__(node, docker, spec["name"])
         self.user = ("root", "correct horse battery staple")
         self.env_file = os.path.join(folder, "db.env")
         with open(self.env_file, "w", encoding="utf-8") as file:
             file.write(f"{USER}={self.user[0]}\n{PASSWORD}={self.user[1]}\n")
         with open(node.settings_path, "a", encoding="utf-8") as file:
             file.write(f'\n[allow]\nenv_files = ["{self.env_file}"]\n')
-        self.spec |= {
-            "image": "books-service:1.0", "port": f"{docker.gateway}::{PORT}", "env_file": self.env_file,
-            "entrypoint": ["/bin/busybox", "sleep"], "command": ["1000000"], "stop_grace_period": "1s",
-            "cluster": {"kind": "mongodb", "name": NAME}, "check": {"tcp": True, "interval": "1s", "timeout": "3s"}}
+        self.spec = {
+            **spec, "image": "books-service:1.0", "port": f"{docker.gateway}::{PORT}", "env_file": self.env_file,
+            "entrypoint": ["/bin/busybox", "sleep"], "command": ["1000000"], "volumes": ["data:/data/db"],
+            "check": {"tcp": True, "interval": "1s", "timeout": "3s"}, "drain": "2s", "stop_grace_period": "1s"}
         self.mongods = Mongods(docker, self.name, "a key file's content", self.user)
         self.kind = Members({USER: self.user[0], PASSWORD: self.user[1]})
 

@@ -1,15 +1,18 @@
 """A set of etcd on the real programs, under a client that writes: nothing acknowledged is lost, whatever happens."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from lab.daemon import wait_for
+from lab.daemon import Daemon, free_ports, wait_for
 from lab.docker import Docker
 from lab.etcd_service import EtcdService
 from lab.etcd_writer import Writer
+from lab.http import ask
 from lab.node import Node
+from support import names
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -21,11 +24,11 @@ def images(docker_engine: Docker) -> None:
 
 
 @pytest.fixture
-def db(images: None, docker: Docker, tmp_path: Path) -> Iterator[EtcdService]:
+def db(request: pytest.FixtureRequest, images: None, docker: Docker, tmp_path: Path) -> Iterator[EtcdService]:
     (tmp_path / "node").mkdir()
-    node = Node(str(tmp_path / "node"), docker, keep_data=True, timer="3s")
+    node = Node(str(tmp_path / "node"), docker, keep_data=True, timer="3s", config=names.CONFIG)
     try:
-        yield EtcdService(node.start(), docker)
+        yield EtcdService(node.start(), docker, getattr(request, "param", ""))
     finally:
         node.stop()
         docker.clear_volumes()
@@ -56,9 +59,11 @@ def assert_nothing_lost(db: EtcdService, writer: Writer) -> None:
 
 
 def test_up_and_down(db: EtcdService, writer: Writer) -> None:
-    """Every member comes on a volume of its own, which stays when the member has left."""
+    """Every member comes on a volume of its own, which stays when the member has left. Clients are told of each."""
     for size in (3, 5, 3, 1):
         grow(db, size)
+        members = ",".join(db.address(number) for number in sorted(db.members()))
+        wait_for(lambda: db.seeds() == members, "clients are told of the members")  # noqa: B023 - within the loop
         writer.wait_for_more()
     assert_nothing_lost(db, writer)
     assert db.volumes() == {f"{db.name}-{number}-data" for number in range(1, 6)}
@@ -142,13 +147,34 @@ def is_tagged(db: EtcdService) -> bool:
     return db.tagged("primary") == [f"{db.name}-{leader}"] and db.tagged("secondary") == others
 
 
-def test_the_tags_in_consul_follow_the_roles(db: EtcdService, writer: Writer) -> None:
+@contextmanager
+def gateway(folder: Path) -> Iterator[str]:
+    """Run etcd's gateway, whose settings name no member; it asks port 53 of what stands in resolv.conf."""
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    argv = ["etcd", "gateway", "start", "--discovery-srv", "service.consul", "--insecure-discovery", "--listen-addr",
+            address]
+    own = f"mount --bind {folder}/resolv.conf /etc/resolv.conf && exec {' '.join(argv)}"
+    daemon = Daemon(["unshare", "--mount", "/bin/sh", "-c", own], str(folder / "gateway.log"))
+    try:
+        yield address
+    finally:
+        daemon.stop()
+
+
+@pytest.mark.parametrize("db", ["etcd-client"], indirect=True)
+def test_the_names_in_consul_follow_the_roles(db: EtcdService, writer: Writer, tmp_path: Path) -> None:
     grow(db, 3)
     leader = db.leader()
     wait_for(lambda: is_tagged(db), "tags", 20)
+    assert names.places("primary.etcd-client.service.consul") == [db.address(leader)]
+    assert names.places("etcd-client.service.consul") == sorted(map(db.address, db.members()))
+    with gateway(tmp_path) as address:  # etcd's own resolver of SRV records
+        wait_for(lambda: ask(address, "GET", "/health") == (200, '{"health":"true"}'), "a member answers behind it")
     db.kill(leader)
     wait_for(lambda: db.leader() not in (0, leader), "another member leads")
     wait_for(lambda: db.tagged("primary") == [f"{db.name}-{db.leader()}"], "the tag follows")
+    assert names.places("primary.etcd-client.service.consul") == [db.address(db.leader())]
     db.settle(3)
     wait_for(lambda: is_tagged(db), "the tags of all", 20)
     assert_nothing_lost(db, writer)
@@ -162,6 +188,7 @@ def test_what_is_removed_leaves_its_volumes_and_comes_back_with_them(db: EtcdSer
     wait_for(lambda: db.containers() == set(), "its containers are gone", 60)
     assert db.volumes() == {f"{db.name}-1-data"}
     wait_for(lambda: db.name not in db.node.run("status").stdout, "it is removed", 60)
+    assert db.seeds() == ""
     db.apply()
     db.settle(1)
     assert writer.missing() == set()

@@ -1,25 +1,36 @@
-"""A set of the double of MongoDB that lictor runs, with a key file and a user: a member answers in each container."""
+"""The example with a database of three, on the real programs; in MongoDB's place a double answers in each container."""
 
 import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pymongo
 import pytest
+
+from lictor.spec import spec_file
 
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.mongodb.service import MongoService
 from lab.node import Node
+from support import names
+from support.paths import REPOSITORY
 
 pytestmark = pytest.mark.timeout(600)
+
+DB, BOOKS = REPOSITORY / "examples/mongodb.yaml", REPOSITORY / "examples/books-with-database.yaml"
+INSTANCES = ("books-service-1", "books-service-2")
 
 
 @pytest.fixture
 def db(docker: Docker, tmp_path: Path) -> Iterator[MongoService]:
     (tmp_path / "node").mkdir()
-    node = Node(str(tmp_path / "node"), docker, keep_data=True, timer="3s")
+    node = Node(str(tmp_path / "node"), docker, keep_data=True, timer="3s", config=names.CONFIG)
     try:
-        service = MongoService(node.start(), docker, str(tmp_path))
+        spec = spec_file.convert(spec_file.read(DB.read_text(), str(DB)), str(DB))
+        service = MongoService(node.start(), docker, str(tmp_path), spec)
         try:
             yield service
         finally:
@@ -29,14 +40,57 @@ def db(docker: Docker, tmp_path: Path) -> Iterator[MongoService]:
         docker.clear_volumes()
 
 
-def test_a_set_is_made_grows_loses_a_disk_and_shrinks_and_nobody_is_told_the_password(db: MongoService) -> None:
-    db.apply()
-    db.settle(1)
-    db.scale(3)
-    db.settle(3)
-    assert db.done() == ["start 1", "initiate 1", "start 2", "add 2", "start 3", "add 3", "givevote 2", "givevote 3"]
+def connect(db: MongoService, hosts: str, *, scheme: str = "mongodb", options: str = "") -> "pymongo.MongoClient[Any]":
+    return pymongo.MongoClient(f"{scheme}://{hosts}/?replicaSet=rs0&authSource=admin{options}", username=db.user[0],
+                               password=db.user[1], serverSelectionTimeoutMS=30_000)
+
+
+def write(client: "pymongo.MongoClient[Any]", value: int) -> None:
+    with client:
+        assert client.books.sold.insert_one({"value": value}).acknowledged
+
+
+def made(db: MongoService) -> dict[str, str]:
+    """The ids of the books service's containers."""
+    return {name: db.docker.docker("inspect", "--format", "{{.Id}}", name) for name in INSTANCES}
+
+
+def require_waiting(db: MongoService) -> None:
+    """Apply the books service before its database: it waits, says so, and fails nothing."""
+    done = db.node.run("apply", str(BOOKS))
+    assert "; but its instances wait: there is no service books-db with `cluster`" in done.stdout, done
+    wait_for(lambda: " waiting: books-db has no member yet" in db.node.run("status").stdout, "status says it")
+    wait = "wait books-service-1: waiting: books-db has no member yet. Would start books-service-1 ("
+    assert f"books-service: {wait}" in db.node.run("plan", "books-service").stdout
+    told = db.node.run("why", "books-service").stdout
+    assert wait in told and "failed" not in told and not db.docker.containers()
+
+
+def require_clients(db: MongoService) -> None:
+    """Drivers write by the seeds of the environment, and by Consul's names."""
+    members = [db.address(number) for number in (1, 2, 3)]
+    wait_for(lambda: db.seeds() == ",".join(members), "clients are told of all members")
     wait_for(lambda: db.tagged("primary") == [f"{db.name}-1"] and db.tagged("secondary") == [
         f"{db.name}-2", f"{db.name}-3"], "tags", 20)
+    listed = json.loads(db.docker.docker("inspect", "--format", "{{json .Config.Env}}", INSTANCES[0]))
+    [seeds] = [each.partition("=")[2] for each in listed if each.startswith("DB_SEEDS=")]
+    assert seeds and set(seeds.split(",")) <= set(members)
+    write(connect(db, seeds), 1)
+    assert names.places(f"primary.{db.name}.service.consul") == members[:1]
+    assert names.places(f"{db.name}.service.consul") == members
+    with names.in_use():
+        write(connect(db, "service.dc1.consul", scheme="mongodb+srv",
+                      options=f"&srvServiceName={db.name}&tls=false"), 2)
+
+
+def test_a_set_is_made_grows_loses_a_disk_and_shrinks_and_nobody_is_told_the_password(db: MongoService) -> None:
+    require_waiting(db)
+    db.apply()
+    db.settle(3)
+    assert db.done() == ["start 1", "initiate 1", "start 2", "add 2", "start 3", "add 3", "givevote 2", "givevote 3"]
+    db.node.wait_served(*INSTANCES)
+    books = made(db)
+    require_clients(db)
     number, before = db.follower(), len(db.done())
     db.wipe(number)
     wait_for(lambda: len(db.done()) > before, "lictor acts", 60)
@@ -47,7 +101,11 @@ def test_a_set_is_made_grows_loses_a_disk_and_shrinks_and_nobody_is_told_the_pas
     assert f"{db.name}-1" in shown and "primary" in shown
     db.scale(1)
     db.settle(1)
+    wait_for(lambda: db.seeds() == db.address(1), "clients are told of the one member")
     assert len(db.set_ids()) == 1 and db.mongods.network.elections == 1
+    assert made(db) == books and db.node.served() == set(INSTANCES)  # other members are no release
+    with connect(db, db.seeds()) as client:
+        assert sorted(each["value"] for each in client.books.sold.find()) == [1, 2]
     keys = {each["Key"]: base64.b64decode(each["Value"] or "").decode()
             for each in db.node.consul.request("GET", "/v1/kv/?recurse=true")}
     assert f"lictor/cluster/{db.name}" in keys
