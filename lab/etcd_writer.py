@@ -1,17 +1,26 @@
 """A client that writes keys to a set of etcd, and remembers which were acknowledged."""
 
-import base64
-import http.client
 import itertools
-import json
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
+from lab import etcd_gateway
 from lab.daemon import wait_for
-from lab.http import ask
 
 _PAUSE_S = 0.25  # a longer time without an acknowledgement is one in which writes stop
+_PREFIX = "key-"
+
+
+class Write(NamedTuple):
+    """A write that was acknowledged, in which revision, and in which term of the member that did so."""
+
+    key: str
+    began: float  # seconds since the epoch
+    ended: float
+    revision: int
+    term: int
 
 
 class Writer(threading.Thread):
@@ -19,9 +28,13 @@ class Writer(threading.Thread):
 
     def __init__(self, addresses: Callable[[], list[str]], every_s: float = 0.02) -> None:
         super().__init__(name="writer", daemon=True)
-        self.addresses, self.every_s, self.acknowledged = addresses, every_s, list[str]()
+        self.addresses, self.every_s, self.writes = addresses, every_s, list[Write]()
         self.pauses_s: list[float] = []
         self.is_over = threading.Event()
+
+    @property
+    def acknowledged(self) -> list[str]:
+        return [write.key for write in self.writes]
 
     def run(self) -> None:
         due_at = acknowledged_at = time.monotonic()
@@ -29,13 +42,12 @@ class Writer(threading.Thread):
             due_at = max(due_at + self.every_s, time.monotonic() - 1)
             if self.is_over.wait(max(due_at - time.monotonic(), 0)):
                 return
-            key = f"key-{number:06}"
+            key = f"{_PREFIX}{number:06}"
             if any(self._put(address, key) for address in self.addresses()):
                 now = time.monotonic()
                 if now - acknowledged_at > _PAUSE_S:
                     self.pauses_s.append(now - acknowledged_at)
                 acknowledged_at = now
-                self.acknowledged.append(key)
 
     def finish(self) -> None:
         self.is_over.set()
@@ -43,26 +55,29 @@ class Writer(threading.Thread):
 
     def wait_for_more(self, count: int = 20) -> None:
         """Wait until so many more keys are acknowledged."""
-        before = len(self.acknowledged)
-        wait_for(lambda: len(self.acknowledged) >= before + count, f"{count} more writes are acknowledged", 60)
+        before = len(self.writes)
+        wait_for(lambda: len(self.writes) >= before + count, f"{count} more writes are acknowledged", 60)
 
     def missing(self) -> set[str]:
-        """List the acknowledged keys that the set does not have any more; it is asked with its quorum."""
-        asked = {"key": _encode("key-"), "range_end": _encode("key."), "keys_only": True}
+        """List the acknowledged keys that the set does not have any more, or with another value; it is asked with its
+        quorum."""
         for address in self.addresses():
-            status, body = ask(address, "POST", "/v3/kv/range", body=json.dumps(asked).encode(), timeout_s=30)
-            if status == 200:
-                found = {base64.b64decode(each["key"]).decode() for each in json.loads(body).get("kvs", ())}
-                return {*self.acknowledged} - found
+            try:
+                found = etcd_gateway.read_all(address, _PREFIX)
+            except OSError:
+                continue
+            return {key for key in self.acknowledged if found.get(key) != value_of(key)}
         raise AssertionError("no member answers")
 
     def _put(self, address: str, key: str) -> bool:
+        began = time.time()
         try:
-            body = json.dumps({"key": _encode(key), "value": _encode("x")}).encode()
-            return ask(address, "POST", "/v3/kv/put", body=body, timeout_s=1)[0] == 200
-        except (OSError, http.client.HTTPException):
+            answer = etcd_gateway.put(address, key, value_of(key))
+        except OSError:
             return False
+        self.writes.append(Write(key, began, time.time(), answer.revision, answer.term))
+        return True
 
 
-def _encode(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+def value_of(key: str) -> str:
+    return f"value of {key}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from lab.chaos.doing import Doing, NotDone, Victim, choose
+from lab.chaos.machine import Machine
 from lab.chaos.timeline import Deed
 from lab.chaos.world import IMAGE, IMPOSTORS, World
 from lab.daemon import wait_for
@@ -16,7 +17,7 @@ _FREE_S = 20.0  # how long to wait until Docker need not stay
 
 
 @contextmanager
-def deed(world: World, kind: str, victim: Victim) -> Iterator[None]:
+def deed(world: Machine, kind: str, victim: Victim) -> Iterator[None]:
     """Whatever comes of it, that we did it is on record."""
     began = time.time()
     try:
@@ -25,7 +26,7 @@ def deed(world: World, kind: str, victim: Victim) -> Iterator[None]:
         world.deeds.append(Deed(kind, victim.id, victim.service, began, time.time()))
 
 
-def _is_running(world: World, container: str) -> bool:
+def is_running(world: Machine, container: str) -> bool:
     return container in {each["id"] for each in world.containers()}
 
 
@@ -34,7 +35,7 @@ def kill_container(world: World, chance: random.Random) -> Iterator[Doing]:
     victim = choose(world, chance)
     with deed(world, "killed", victim):
         world.docker.docker("kill", victim.id)
-    wait_for(lambda: not _is_running(world, victim.id), f"{victim.name} is dead")
+    wait_for(lambda: not is_running(world, victim.id), f"{victim.name} is dead")
     yield Doing(victim.name, "SIGKILL, it is dead", victim=victim.id, began=victim.at)
 
 
@@ -45,7 +46,7 @@ def stop_container(world: World, chance: random.Random) -> Iterator[Doing]:
     world.docker.docker("exec", victim.id, "busybox", "touch", "/graceful")
     with deed(world, "stopped", victim):
         world.docker.docker("stop", "-t", "5", victim.id)
-    wait_for(lambda: not _is_running(world, victim.id), f"{victim.name} has stopped")
+    wait_for(lambda: not is_running(world, victim.id), f"{victim.name} has stopped")
     yield Doing(victim.name, "docker stop, it has ended", victim=victim.id, began=victim.at)
 
 
@@ -71,13 +72,13 @@ def _pause(world: World, chance: random.Random, hold_s: float) -> Iterator[Doing
                 world.docker.docker("pause", victim.id)
                 yield Doing(victim.name, f"for {hold_s:.1f} s", hold_s, began=victim.at)
             finally:
-                _unpause(world, victim)
+                unpause(world, victim)
                 world.hurt.discard(victim.id)
     finally:
         world.docker_stays.release()
 
 
-def _unpause(world: World, victim: Victim) -> None:
+def unpause(world: Machine, victim: Victim) -> None:
     """Unpause a container, unless it was removed meanwhile."""
     def goes_on() -> bool:
         subprocess.run(["docker", "unpause", victim.id], capture_output=True, timeout=20,

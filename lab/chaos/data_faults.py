@@ -8,7 +8,8 @@ from typing import Any
 
 from lab.chaos.container_faults import deed
 from lab.chaos.doing import Doing, choose
-from lab.chaos.world import COMING_UP_S, SERVICES, World
+from lab.chaos.machine import COMING_UP_S
+from lab.chaos.world import SERVICES, World
 from lab.daemon import wait_for
 
 _NODE = "evil"

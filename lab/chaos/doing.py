@@ -5,11 +5,13 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from lab.chaos.machine import Machine
 from lab.chaos.world import SERVICES, World
 
 _CHOOSE_S = 15.0
+M = TypeVar("M", bound=Machine)
 
 
 class NotDone(Exception):
@@ -37,7 +39,7 @@ class Victim(NamedTuple):
 
 # Done when the context is entered, which yields what was done; undone when it is left, however that happens. One that
 # cannot be done raises NotDone, or what the tools raise.
-Fault = Callable[[World, random.Random], AbstractContextManager[Doing]]
+Fault = Callable[[M, random.Random], AbstractContextManager[Doing]]
 
 
 def choose(world: World, chance: random.Random, *, first: bool = False) -> Victim:

@@ -4,14 +4,15 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Generic
 
 from lab.chaos import container_faults, data_faults, process_faults, token_faults
-from lab.chaos.doing import Fault, NotDone
+from lab.chaos.doing import Fault, M, NotDone
 from lab.chaos.timeline import Done
 from lab.chaos.world import World
 
-FAULTS: dict[str, Fault] = {
+FAULTS: dict[str, Fault[World]] = {
     "container killed": container_faults.kill_container,
     "container stopped": container_faults.stop_container,
     "container paused": container_faults.pause_briefly,
@@ -36,11 +37,11 @@ _LIMIT_S = 300.0  # for one fault and its undoing, each wait in which has a limi
 _ERRORS = (NotDone, OSError, ValueError, AssertionError, subprocess.SubprocessError)
 
 
-class Mischief:
+class Mischief(Generic[M]):
     """Faults under way, each in a thread of its own, at most one of a kind. `records` holds those that are over."""
 
-    def __init__(self, world: World, say: Callable[[str], None]) -> None:
-        self.world, self.say = world, say
+    def __init__(self, world: M, say: Callable[[str], None], faults: Mapping[str, Fault[M]]) -> None:
+        self.world, self.say, self.faults = world, say, faults
         self.records: list[Done] = []
         self.failures: list[str] = []  # what could not be undone
         self._threads: dict[str, threading.Thread] = {}
@@ -66,7 +67,7 @@ class Mischief:
     def _carry_out(self, kind: str, chance: random.Random) -> None:
         began, doing = time.time(), None
         try:
-            with FAULTS[kind](self.world, chance) as doing:
+            with self.faults[kind](self.world, chance) as doing:
                 self.say(f"{kind}: {doing.target}, {doing.detail}")
                 self.world.ending.wait(doing.hold_s)
         except _ERRORS as error:

@@ -15,8 +15,9 @@ from lictor.routing import nginx_socket
 
 from lab.chaos.container_faults import deed
 from lab.chaos.doing import Doing, NotDone, choose
+from lab.chaos.machine import COMING_UP_S, Machine
 from lab.chaos.timeline import Outage
-from lab.chaos.world import COMING_UP_S, World
+from lab.chaos.world import World
 from lab.daemon import wait_for
 
 _FREE_S = 20.0  # how long to wait until Docker need not stay
@@ -31,6 +32,13 @@ def kill_handler(world: World, chance: random.Random) -> Iterator[Doing]:
         with deed(world, "killed", victim):
             world.docker.docker("kill", victim.id)
     began = time.time()
+    pid, name = kill_next_handler(world, chance)
+    yield Doing(name, f"kill -9 of pid {pid}" + (f", after that of {victim.name}" if victim else ""),
+                victim=victim.id if victim else "", began=victim.at if victim else began)
+
+
+def kill_next_handler(world: Machine, chance: random.Random) -> tuple[int, str]:
+    """Kill the next handler that runs, and return its pid and name; where in its work it is hit is left to chance."""
     deadline = time.monotonic() + _HANDLER_S
     longest_s = 0.8
     while time.monotonic() < deadline and not world.ending.is_set():
@@ -38,11 +46,9 @@ def kill_handler(world: World, chance: random.Random) -> Iterator[Doing]:
         if handlers:
             pid = chance.choice(handlers)
             name = _handler(pid)
-            time.sleep(chance.uniform(0, longest_s))  # where in its work it is hit is left to chance
+            time.sleep(chance.uniform(0, longest_s))
             if name and _kill(pid):
-                yield Doing(name, f"kill -9 of pid {pid}" + (f", after that of {victim.name}" if victim else ""),
-                            victim=victim.id if victim else "", began=victim.at if victim else began)
-                return
+                return pid, name
             longest_s /= 2  # most end soon
         time.sleep(0.05)
     raise NotDone(f"no handler was caught at work within {_HANDLER_S:g} s")
@@ -77,7 +83,7 @@ def _kill(pid: int) -> bool:
 
 
 @contextmanager
-def restart_agent(world: World, chance: random.Random) -> Iterator[Doing]:
+def restart_agent(world: Machine, chance: random.Random) -> Iterator[Doing]:
     consul = world.node.consul
     number = chance.choice((signal.SIGTERM, signal.SIGKILL))
     before = consul.daemon
@@ -93,7 +99,7 @@ def restart_agent(world: World, chance: random.Random) -> Iterator[Doing]:
 
 
 @contextmanager
-def freeze_server(world: World, chance: random.Random) -> Iterator[Doing]:
+def freeze_server(world: Machine, chance: random.Random) -> Iterator[Doing]:
     daemon = world.server.daemon
     assert daemon
     try:
@@ -112,7 +118,7 @@ def _state(pid: int) -> str:
 
 
 @contextmanager
-def restart_docker(world: World, chance: random.Random) -> Iterator[Doing]:
+def restart_docker(world: Machine, chance: random.Random) -> Iterator[Doing]:
     """Kill dockerd; its containers live on."""
     if not world.docker_stays.acquire(timeout=_FREE_S):
         raise NotDone("a container is paused")
@@ -134,7 +140,7 @@ def restart_docker(world: World, chance: random.Random) -> Iterator[Doing]:
         world.docker_stays.release()
 
 
-def _end_containerd(world: World) -> None:
+def _end_containerd(world: Machine) -> None:
     """Wait for the old containerd: a dockerd that starts while it is dying takes it for alive, and gives up."""
     path = os.path.join(world.docker.run_dir, "exec", "containerd", "containerd.pid")
     if not os.path.exists(path):

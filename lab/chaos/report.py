@@ -5,16 +5,18 @@ import os
 import shutil
 import time
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from lab.chaos import evidence, verdict
 from lab.chaos.faults import FAULTS, Mischief
+from lab.chaos.machine import Machine
 from lab.chaos.timeline import Access, Done, Failed
 from lab.chaos.watch import Watch
 from lab.chaos.world import SERVICES, WANTED, World
 
 
-def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, seed: int) -> dict[str, Any]:
+def judge(world: World, mischief: Mischief[Any], watching: Watch, end: list[str], *, seed: int) -> dict[str, Any]:
     """Judge a run: all that is to be told. `violations` is empty if lictor held."""
     events, deeds = list(world.events.events), list(world.deeds)
     log = list(evidence.accesses(os.path.join(world.node.nginx.folder, "access.log")))
@@ -26,13 +28,10 @@ def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, 
     unexplained = [each for each in failed if why[each] == verdict.UNEXPLAINED]
     repaired = verdict.repairs(mischief.records, watching.samples)
     return {
-        "seed": seed,
-        "faults": {kind: _counted(mischief, kind) for kind in FAULTS},
-        "not_done": [f"{each.kind}: {each.detail}" for each in mischief.records if not each.done],
+        **summary(mischief, FAULTS, seed=seed),
         "requests": sum(each.requests for each in world.clients.values()),
         "resets_of_reused_connections": sum(each.resets_of_reused for each in world.clients.values()),
         "failed_requests": {reason or "unexplained": count for reason, count in Counter(why.values()).items()},
-        "story": [{**each._asdict(), "seconds": round(each.ended - each.began, 1)} for each in mischief.records],
         "repairs": [_repair(seconds, fault, mischief) for seconds, fault in repaired],
         "violations": [
             *end, *mischief.failures,
@@ -45,7 +44,17 @@ def judge(world: World, mischief: Mischief, watching: Watch, end: list[str], *, 
     }
 
 
-def _repair(seconds: float, fault: Done, mischief: Mischief) -> dict[str, Any]:
+def summary(mischief: Mischief[Any], kinds: Iterable[str], *, seed: int) -> dict[str, Any]:
+    """Sum up the faults, of these kinds, and tell their story."""
+    return {
+        "seed": seed,
+        "faults": {kind: _counted(mischief, kind) for kind in kinds},
+        "not_done": [f"{each.kind}: {each.detail}" for each in mischief.records if not each.done],
+        "story": [{**each._asdict(), "seconds": round(each.ended - each.began, 1)} for each in mischief.records],
+    }
+
+
+def _repair(seconds: float, fault: Done, mischief: Mischief[Any]) -> dict[str, Any]:
     meanwhile = [each for each in mischief.records if each.done and fault.began < each.began < fault.began + seconds]
     return {"seconds": round(seconds, 1), "fault": fault.kind, "target": fault.target,
             "other_faults_meanwhile": len(meanwhile)}
@@ -67,15 +76,25 @@ def _failed(world: World) -> list[Failed]:
             for service, client in world.clients.items() for each in client.failures]
 
 
-def _counted(mischief: Mischief, kind: str) -> dict[str, int]:
+def _counted(mischief: Mischief[Any], kind: str) -> dict[str, int]:
     mine = [each.done for each in mischief.records if each.kind == kind]
     return {"done": sum(mine), "not_done": len(mine) - sum(mine)}
 
 
-def tell(found: dict[str, Any]) -> None:
+def tell_faults(found: dict[str, Any]) -> None:
     print("\nfaults                  done  not done")
     for kind, counted in found["faults"].items():
         print(f"  {kind:<20} {counted['done']:>5}  {counted['not_done']:>8}")
+
+
+def tell_violations(found: dict[str, Any]) -> None:
+    print(f"\n{len(found['violations'])} violations" + ("" if found["violations"] else ": all is well"))
+    for each in found["violations"]:
+        print(f"  {each}")
+
+
+def tell(found: dict[str, Any]) -> None:
+    tell_faults(found)
     failed = found["failed_requests"]
     print(f"\n{found['requests']} requests, {sum(failed.values())} failed")
     for reason, count in failed.items():
@@ -87,13 +106,19 @@ def tell(found: dict[str, Any]) -> None:
         for longest in repairs[:1]:
             print(f"longest time to repair{what}: {longest['seconds']:.1f} s, {longest['fault']}: {longest['target']}"
                   f"; {longest['other_faults_meanwhile']} others meanwhile" * (not what))
-    print(f"\n{len(found['violations'])} violations" + ("" if found["violations"] else ": all is well"))
-    for each in found["violations"]:
-        print(f"  {each}")
+    tell_violations(found)
 
 
 def keep(world: World, found: dict[str, Any], folder: str) -> None:
     """Everything that may tell why: the programs' logs, lictor's state, and what we wrote down."""
+    keep_logs(world, found, folder, {
+        "deeds": world.deeds, "nginx_away": world.nginx_away, "nginx_refusing": world.nginx_refusing,
+        "docker_away": world.docker_away, "events": world.events.events, "addresses": world.events.addresses,
+        "failures": {service: each.failures for service, each in world.clients.items()}}, SERVICES.values())
+
+
+def keep_logs(world: Machine, found: dict[str, Any], folder: str, written: dict[str, Any],
+              services: Iterable[str]) -> None:
     os.makedirs(folder, exist_ok=True)
     for name in ("node", "server", "dockerd.log"):
         source = os.path.join(world.folder, name)
@@ -101,14 +126,10 @@ def keep(world: World, found: dict[str, Any], folder: str) -> None:
             shutil.copytree(source, os.path.join(folder, name), dirs_exist_ok=True, ignore=_not_kept)
         elif os.path.exists(source):
             shutil.copy(source, folder)
-    written = {"found": found, "deeds": world.deeds, "nginx_away": world.nginx_away,
-               "nginx_refusing": world.nginx_refusing, "docker_away": world.docker_away,
-               "events": world.events.events, "addresses": world.events.addresses,
-               "failures": {service: each.failures for service, each in world.clients.items()}}
     with open(os.path.join(folder, "timeline.json"), "w", encoding="utf-8") as file:
-        json.dump(written, file, indent=1)
+        json.dump({"found": found, **written}, file, indent=1)
     with open(os.path.join(folder, "why.txt"), "w", encoding="utf-8") as file:
-        for service in SERVICES.values():
+        for service in services:
             file.write(f"== {service}\n{world.node.run('why', service).stdout}\n")
     print(f"\nlogs and records are in {folder}")
 

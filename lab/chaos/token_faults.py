@@ -9,7 +9,8 @@ from lictor.adapters import files
 
 from lab.chaos.container_faults import deed
 from lab.chaos.doing import Doing, NotDone, choose
-from lab.chaos.world import COMING_UP_S, World
+from lab.chaos.machine import COMING_UP_S
+from lab.chaos.world import World
 from lab.daemon import wait_for
 
 _FREE_S = 20.0

@@ -1,10 +1,5 @@
-"""The world that a chaos run hurts: a Consul server, a node that is its client, Docker, three services, their clients.
+"""The world that a chaos run hurts: a machine with three services and their clients."""
 
-Everything lives below one folder and in one throw-away Docker engine; `close` takes all of it down again.
-"""
-
-import contextlib
-import json
 import os
 import subprocess
 import threading
@@ -14,12 +9,12 @@ from typing import Any
 
 from lictor.adapters import files
 
-from lab.chaos.evidence import Events, is_ours
-from lab.chaos.timeline import Deed, Outage
+from lab.chaos.evidence import Events
+from lab.chaos.machine import COMING_UP_S, Machine, bring_loopback_up
+from lab.chaos.timeline import Outage
 from lab.client import Client
 from lab.consul import Consul
 from lab.daemon import wait_for
-from lab.docker import Docker
 from lab.node import BOOKS, Node
 
 SERVICES = {"/api/v1/books": "books-service", "/api/v1/authors": "authors-service", "/api/v1/orders": "orders-service"}
@@ -29,7 +24,6 @@ SERVICE_BUDGET = {"grace": "2s", "budget": 50, "per": "10m"}
 FLEET_BUDGET = {"budget": 200, "per": "10m"}
 MASTER = "5e6c0f0e-0000-4000-8000-000000000002"
 TOKEN = "5e6c0f0e-0000-4000-8000-000000000003"  # the agent's default
-COMING_UP_S = 120.0  # on a loaded machine
 IMAGE = "lictor-chaos:1.0"
 IMPOSTORS = "impostors"  # the network of those
 
@@ -40,14 +34,13 @@ _ACL: dict[str, Any] = {"enabled": True, "default_policy": "deny", "token_ttl": 
                         "enable_key_list_policy": True}
 
 
-class World:
-    """`deeds`, `nginx_away`, `nginx_refusing` and `docker_away` are what the verdict has to know of what we did."""
+class World(Machine):
+    """`nginx_away` and `nginx_refusing` are what the verdict has to know of what we did, too."""
+
+    token = MASTER
 
     def __init__(self, folder: str) -> None:
-        self.folder = folder
-        self.closing = contextlib.ExitStack()
-        self.docker = Docker(folder)
-        self.closing.callback(self.docker.stop)
+        super().__init__(folder)
         self.server = Consul(self.path("server"), node="server", token=MASTER,
                              config={"acl": {**_ACL, "tokens": {"master": MASTER, "agent": MASTER}}})
         self.closing.callback(self.server.stop)
@@ -61,26 +54,14 @@ class World:
         self.closing.callback(self.node.stop)
         self.events = Events(self.docker.url)
         self.clients: dict[str, Client] = {}
-        self.deeds: list[Deed] = []
         self.nginx_away: list[Outage] = []
         self.nginx_refusing: list[Outage] = []
-        self.docker_away: list[Outage] = []
-        self.choosing = threading.Lock()
-        self.hurt: set[str] = set()  # ids of the containers that we hurt, and that have not recovered
         self.impostors: list[str] = []  # ids of containers of nobody's, which nobody may end
-        self.docker_stays = threading.Lock()  # held by whoever could not undo its fault without Docker
         self.tokens_stay = threading.Lock()
-        self.ending = threading.Event()  # faults end early, and undo what they did
         self.tokens: list[dict[str, Any]] = []  # the agent's default, and the handlers'
 
-    def path(self, *names: str) -> str:
-        """Return a path below the folder, and make its last folder."""
-        path = os.path.join(self.folder, *names)
-        os.makedirs(path, exist_ok=True)
-        return path
-
     def start(self) -> None:
-        _bring_loopback_up()
+        bring_loopback_up()
         self.docker.start(wait=False)
         self.server.start(wait=False)
         self.docker.wait_ready(COMING_UP_S)
@@ -99,11 +80,6 @@ class World:
                 f"{service}-{number}" for number in range(1, WANTED + 1)}, f"nginx serves {service}", COMING_UP_S)
             client = Client(self.node.nginx.port, path, pause_s=0.05, tag=service, service=service)
             self.clients[service] = self.closing.enter_context(client)
-
-    def close(self) -> None:
-        """Take everything down, whatever of it stands."""
-        self.ending.set()
-        self.closing.close()
 
     def _make_tokens(self) -> None:
         wait_for(lambda: self.server.request("GET", "/v1/acl/policies"), "the server's ACLs are up", COMING_UP_S)
@@ -140,18 +116,6 @@ class World:
         })
         self.node.consul.request("PUT", f"/v1/kv/services/{service}/replicas", str(WANTED), token=MASTER)
 
-    def ask_agent(self, path: str) -> Any:
-        """Ask the node's agent, whatever our token is worth there; raises OSError."""
-        return self.node.consul.request("GET", path, token=MASTER, timeout_s=3)
-
-    def containers(self) -> list[dict[str, str]]:
-        """Lictor's containers that run, the paused ones too: id, name, service, number, status. An impostor is none."""
-        words = ["ps", "--no-trunc", "--filter", "label=lictor.service", "--format",
-                 '{"id":"{{.ID}}","name":"{{.Names}}","service":"{{.Label "lictor.service"}}",'
-                 '"number":"{{.Label "lictor.number"}}","status":"{{.State}}"}']
-        listed = [json.loads(line) for line in self.docker.docker(*words, timeout_s=10).splitlines()]
-        return [each for each in listed if is_ours(each["name"], each["service"])]
-
     def passing(self, service: str) -> set[str]:
         """List the ids of the node's containers that pass in the catalogue; of other instances, the service IDs."""
         found = self.ask_agent(f"/v1/health/service/{service}?passing") or []
@@ -161,8 +125,3 @@ class World:
     def answering(self, service: str, within_s: float = 2.0) -> set[str]:
         """Name the instances (NAME/BOOT) that the clients got answers of."""
         return self.clients[service].answered_since(time.monotonic() - within_s)
-
-
-def _bring_loopback_up() -> None:
-    """In a network namespace of its own it is down at first."""
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)

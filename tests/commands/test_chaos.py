@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from lab.chaos import evidence, faults, verdict
-from lab.chaos.__main__ import schedule, settle
+from lab.chaos.course import schedule, settle
 from lab.chaos.doing import Doing
 from lab.chaos.faults import FAULTS
 from lab.chaos.timeline import Access, Address, Deed, Done, Event, Failed, Outage, Sample, Standing
@@ -299,7 +299,7 @@ def test_who_was_started_while_nobody_heard_of_it_is_found(docker: Docker) -> No
 
 def test_a_seed_decides_what_happens_and_every_fault_comes_before_any_comes_again() -> None:
     first, again, other = [
-        [item for item, _ in zip(schedule(random.Random(seed)), range(2 * len(FAULTS)), strict=False)]
+        [item for item, _ in zip(schedule(random.Random(seed), FAULTS), range(2 * len(FAULTS)), strict=False)]
         for seed in (1, 1, 2)
     ]
     assert first == again != other
@@ -312,7 +312,7 @@ class Faulty:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.undone = threading.Event()
         world: Any = types.SimpleNamespace(ending=threading.Event())
-        self.mischief = faults.Mischief(world, lambda text: None)
+        self.mischief: faults.Mischief[Any] = faults.Mischief(world, lambda text: None, faults.FAULTS)
         for kind in ("lasts", "refuses", "stays"):
             monkeypatch.setitem(faults.FAULTS, kind, getattr(self, kind))
 

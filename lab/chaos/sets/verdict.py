@@ -1,0 +1,190 @@
+"""The verdict on a set under chaos. Pure: from what was written down to violations, each with its evidence.
+
+It goes by etcd's, Docker's and the clients' words. Nothing that lictor says of itself counts, but at the very end.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+from lab.chaos.sets.timeline import End, Read, Round, Seat, Word
+from lab.etcd_writer import Write
+
+_DECISION_S = 5.0  # from what a decision rests on to its being carried out, on a loaded machine
+_LONGEST_GAP_S = 15.0  # in what we saw
+
+
+def leading(seen: Round) -> Word | None:
+    """Find the leader of a round, whose list of members is in force."""
+    return max((word for word in seen.words if word.leads), key=lambda word: word.term, default=None)
+
+
+def following(seen: Round) -> set[str]:
+    """List the ids of the members that are healthy: they know the leader, in its term."""
+    leader = leading(seen)
+    return {word.member_id for word in seen.words
+            if leader and (word.leader, word.term) == (leader.member_id, leader.term)}
+
+
+def voters(word: Word) -> set[str]:
+    return {seat.id for seat in word.seats if seat.votes}
+
+
+def primaries(rounds: Sequence[Round]) -> list[str]:
+    """List two members that lead, or take writes as leaders, where there may be one; and two sets."""
+    words = [word for each in rounds for word in each.words]
+    violations = []
+    sets = sorted({word.set_id for word in words})
+    if len(sets) > 1:
+        violations.append(f"there were {len(sets)} sets: {', '.join(sets)}")
+    by_term: dict[int, set[str]] = defaultdict(set)
+    for word in words:
+        if word.leader == word.member_id:
+            by_term[word.term].add(f"member {word.number} ({word.member_id})")
+    violations += [f"in term {term} there were {len(found)} leaders: {', '.join(sorted(found))}"
+                   for term, found in sorted(by_term.items()) if len(found) > 1]
+    acknowledged = sorted((word for word in words if word.leads), key=lambda word: word.began)
+    for old in acknowledged:
+        new = next((word for word in acknowledged if word.term > old.term and word.ended < old.began), None)
+        if new:
+            violations.append(f"two primaries took writes: member {old.number} in term {old.term} at {old.began:.3f}, "
+                              f"after member {new.number} had done so in term {new.term} at {new.ended:.3f}")
+            break
+    return violations
+
+
+def probes(rounds: Iterable[Round]) -> list[Write]:
+    """List the acknowledged writes of our own rounds."""
+    return [Write(f"probe of member {word.number}", word.began, word.ended, word.acknowledged, word.term)
+            for each in rounds for word in each.words if word.acknowledged]
+
+
+def history(writes: Sequence[Write], reads: Sequence[Read]) -> list[str]:
+    """List acknowledged writes that are not in one line, and reads that did not see what was acknowledged before."""
+    violations = []
+    by_revision: dict[int, list[Write]] = defaultdict(list)
+    for write in writes:
+        by_revision[write.revision].append(write)
+    for revision, found in sorted(by_revision.items()):
+        if len(found) > 1:
+            violations.append(f"revision {revision} was acknowledged for {len(found)} writes: "
+                              f"{' and '.join(write.key for write in found)}. There are two histories")
+    ended = sorted(writes, key=lambda write: write.ended)
+    for late, before in _with_latest(ended, sorted(writes, key=lambda write: write.began)):
+        if before.revision >= late.revision:
+            violations.append(f"{late.key} was sent at {late.began:.3f} and got revision {late.revision}, after "
+                              f"{before.key} had been acknowledged with revision {before.revision}")
+    for read, before in _with_latest(ended, sorted(reads, key=lambda read: read.began)):
+        if before.revision > read.revision:
+            violations.append(f"a read of {read.key} at {read.began:.3f} saw revision {read.revision}, after "
+                              f"{before.key} had been acknowledged with revision {before.revision}")
+    violations += [f"a read at {read.began:.3f} did not find {read.key}, which had been acknowledged" for read in reads
+                   if not read.is_there]
+    return violations
+
+
+def _with_latest(ended: Sequence[Write], asked: Sequence[Write] | Sequence[Read]) -> list[tuple[Write | Read, Write]]:
+    """Pair each with the write of the highest revision that was acknowledged before it was sent."""
+    found: list[tuple[Write | Read, Write]] = []
+    latest, position = None, 0
+    for each in asked:
+        while position < len(ended) and ended[position].ended < each.began:
+            if latest is None or ended[position].revision > latest.revision:
+                latest = ended[position]
+            position += 1
+        if latest:
+            found.append((each, latest))
+    return found
+
+
+def changes(rounds: Sequence[Round]) -> list[str]:
+    """List changes of the voters after which those that were healthy just before would have been no majority."""
+    violations = []
+    for before, after, was, now in _successive(rounds):
+        if voters(was) == voters(now):
+            continue
+        possible = [each for each in rounds if before.at - _DECISION_S <= each.at < after.at]
+        most = max(len(following(each) & voters(now)) for each in possible)
+        if most <= len(voters(now)) // 2:
+            violations.append(f"the voters changed from {_numbers(was)} to {_numbers(now)} between {before.at:.3f} and "
+                              f"{after.at:.3f}, and at most {most} of the latter were healthy before")
+    return violations
+
+
+def _successive(rounds: Sequence[Round]) -> list[tuple[Round, Round, Word, Word]]:
+    """Pair each list of members in force with the next one."""
+    known = [(each, word) for each in rounds if (word := leading(each))]
+    return [(before, after, was, now) for (before, was), (after, now) in pairwise(known)]
+
+
+def _numbers(word: Word) -> list[int]:
+    return sorted(seat.number for seat in word.seats if seat.votes)
+
+
+def memberships(rounds: Sequence[Round]) -> int:
+    """Count the changes of members and votes."""
+    return sum(len({*was.seats} ^ {*now.seats}) > 0 for _, _, was, now in _successive(rounds))
+
+
+def seat_at(rounds: Sequence[Round], number: int, at: float) -> Seat | None:
+    """Find the seat that a member had all the time from the list in force before to the one after; else None."""
+    known = [(each, word) for each in rounds if (word := leading(each))]
+    before = next((word for each, word in reversed(known) if each.ended <= at), None)
+    after = next((word for each, word in known if each.at >= at), before)
+    kept = {seat.id for seat in after.seats} if after else set()
+    return next((seat for seat in (before.seats if before else ()) if seat.number == number and seat.id in kept), None)
+
+
+def gives_up_majority(rounds: Sequence[Round], seat: Seat, at: float) -> str:
+    """Say why a member may not be restarted at this moment; "": the others are a majority, or it is the only voter."""
+    possible = [each for each in rounds if at - _DECISION_S <= each.at <= at and leading(each)]
+    if not possible:
+        return f"there was no leader in the {_DECISION_S:g} s before"
+    for each in possible:
+        word = leading(each)
+        assert word
+        others = following(each) & voters(word) - {seat.id}
+        if len(others) > len(voters(word)) // 2 or voters(word) == {seat.id}:
+            return ""
+    return "no majority of the voters was healthy without it"
+
+
+def volumes(rounds: Sequence[Round], deleted: Iterable[str]) -> list[str]:
+    """List volumes that have gone, or lost what was in them, though we did not delete them."""
+    first: dict[str, tuple[str, float]] = {}
+    last: Mapping[str, str] = {}
+    for each in rounds:
+        if each.volumes is not None:
+            last = each.volumes
+            for name, mark in each.volumes.items():
+                first.setdefault(mark, (name, each.at))
+    left = {mark: where for mark, where in first.items() if mark not in {*last.values(), *deleted}}
+    return [f"the volume {name} was first seen at {at:.3f}, has gone or was emptied, and we did not do that"
+            for mark, (name, at) in sorted(left.items()) if mark]
+
+
+def gaps(rounds: Sequence[Round]) -> list[str]:
+    """List times that nobody has seen, about which nothing can be said."""
+    violations = [f"nothing was seen from {before.at:.3f} to {after.at:.3f}" for before, after in pairwise(rounds)
+                  if after.at - before.at > _LONGEST_GAP_S]
+    return violations if any(map(leading, rounds)) else [*violations, "no leader was ever seen"]
+
+
+def standing(end: End) -> list[str]:
+    """Name what is not as it must be at the end."""
+    violations = []
+    if len(end.seats) != end.size or not all(seat.votes for seat in end.seats):
+        violations.append(f"the set has the members {[(seat.number, seat.votes) for seat in end.seats]}, and "
+                          f"{end.size} voters are desired")
+    if sorted(end.running) != sorted(end.names):
+        violations.append(f"{', '.join(sorted(end.running))} run, and the members are {', '.join(sorted(end.names))}")
+    if end.primaries != [end.leader]:
+        violations.append(f"the leader is {end.leader}, and Consul's tag says {', '.join(end.primaries) or 'none'}")
+    violations += [f"a member has the image {image}, and {end.image} is desired" for image in sorted({*end.images})
+                   if image != end.image]
+    violations += [f"{each} is left" for each in (*end.locks, *end.sessions)]
+    if end.plan:
+        violations.append(f"lictor plan finds something to do: {end.plan}")
+    if end.says != "as desired":
+        violations.append(f"lictor status says: {end.says}")
+    return violations
