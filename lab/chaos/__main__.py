@@ -48,7 +48,7 @@ faults: the leader or a follower is killed; a member is frozen, paused, or cut o
 container is removed, or its container and its volume; a majority is frozen for 8 to 20 s; a handler is killed at work;
 another manager with a state folder of its own works at the same set; the agent and Docker are killed and started again;
 Consul's server is frozen; the key of the size says 1, 3 or 5; the image is another. A member is only hurt if a majority
-is healthy without it, but for the frozen majority and an only member, which come back. A disk is only lost if those
+is healthy without it, but for the frozen majority and sets of one or two, which come back. A disk is only lost if those
 that are left can make up for it.
 
 what must hold, by etcd's, Docker's and the clients' own words, asked twice a second from inside each member's network:

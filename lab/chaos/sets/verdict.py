@@ -43,14 +43,17 @@ def primaries(rounds: Sequence[Round]) -> list[str]:
             by_term[word.term].add(f"member {word.number} ({word.member_id})")
     violations += [f"in term {term} there were {len(found)} leaders: {', '.join(sorted(found))}"
                    for term, found in sorted(by_term.items()) if len(found) > 1]
-    acknowledged = sorted((word for word in words if word.leads), key=lambda word: word.began)
-    for old in acknowledged:
-        new = next((word for word in acknowledged if word.term > old.term and word.ended < old.began), None)
+    return [*violations, *_late_writes([word for word in words if word.leads])]
+
+
+def _late_writes(led: Sequence[Word]) -> list[str]:
+    """Name the first write that a leader took after one of a later term had taken one."""
+    for old in sorted(led, key=lambda word: word.began):
+        new = next((word for word in led if word.term > old.term and word.ended < old.began), None)
         if new:
-            violations.append(f"two primaries took writes: member {old.number} in term {old.term} at {old.began:.3f}, "
-                              f"after member {new.number} had done so in term {new.term} at {new.ended:.3f}")
-            break
-    return violations
+            return [f"two primaries took writes: member {old.number} in term {old.term} at {old.began:.3f}, after "
+                    f"member {new.number} had done so in term {new.term} at {new.ended:.3f}"]
+    return []
 
 
 def probes(rounds: Iterable[Round]) -> list[Write]:
@@ -61,26 +64,23 @@ def probes(rounds: Iterable[Round]) -> list[Write]:
 
 def history(writes: Sequence[Write], reads: Sequence[Read]) -> list[str]:
     """List acknowledged writes that are not in one line, and reads that did not see what was acknowledged before."""
-    violations = []
-    by_revision: dict[int, list[Write]] = defaultdict(list)
+    by_revision: dict[int, list[str]] = defaultdict(list)
     for write in writes:
-        by_revision[write.revision].append(write)
-    for revision, found in sorted(by_revision.items()):
-        if len(found) > 1:
-            violations.append(f"revision {revision} was acknowledged for {len(found)} writes: "
-                              f"{' and '.join(write.key for write in found)}. There are two histories")
+        by_revision[write.revision].append(write.key)
     ended = sorted(writes, key=lambda write: write.ended)
-    for late, before in _with_latest(ended, sorted(writes, key=lambda write: write.began)):
-        if before.revision >= late.revision:
-            violations.append(f"{late.key} was sent at {late.began:.3f} and got revision {late.revision}, after "
-                              f"{before.key} had been acknowledged with revision {before.revision}")
-    for read, before in _with_latest(ended, sorted(reads, key=lambda read: read.began)):
-        if before.revision > read.revision:
-            violations.append(f"a read of {read.key} at {read.began:.3f} saw revision {read.revision}, after "
-                              f"{before.key} had been acknowledged with revision {before.revision}")
-    violations += [f"a read at {read.began:.3f} did not find {read.key}, which had been acknowledged" for read in reads
-                   if not read.is_there]
-    return violations
+    return [
+        *(f"revision {revision} was acknowledged for {' and '.join(keys)}: there are two histories"
+          for revision, keys in sorted(by_revision.items()) if len(keys) > 1),
+        *(f"{late.key} was sent at {late.began:.3f} and got revision {late.revision}, after {before.key} had been "
+          f"acknowledged with revision {before.revision}"
+          for late, before in _with_latest(ended, sorted(writes, key=lambda write: write.began))
+          if before.revision >= late.revision),
+        *(f"a read of {read.key} at {read.began:.3f} saw revision {read.revision}, after {before.key} had been "
+          f"acknowledged with revision {before.revision}"
+          for read, before in _with_latest(ended, sorted(reads, key=lambda read: read.began))
+          if before.revision > read.revision),
+        *(f"a read at {read.began:.3f} did not find {read.key}, which had been acknowledged" for read in reads
+          if not read.is_there)]
 
 
 def _with_latest(ended: Sequence[Write], asked: Sequence[Write] | Sequence[Read]) -> list[tuple[Write | Read, Write]]:
@@ -130,9 +130,11 @@ def seat_at(rounds: Sequence[Round], number: int, at: float) -> Seat | None:
     """Find the seat that a member had all the time from the list in force before to the one after; else None."""
     known = [(each, word) for each in rounds if (word := leading(each))]
     before = next((word for each, word in reversed(known) if each.ended <= at), None)
+    if before is None:
+        return None
     after = next((word for each, word in known if each.at >= at), before)
-    kept = {seat.id for seat in after.seats} if after else set()
-    return next((seat for seat in (before.seats if before else ()) if seat.number == number and seat.id in kept), None)
+    kept = {seat.id for seat in after.seats}
+    return next((seat for seat in before.seats if seat.number == number and seat.id in kept), None)
 
 
 def gives_up_majority(rounds: Sequence[Round], seat: Seat, at: float) -> str:

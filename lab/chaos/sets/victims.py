@@ -1,5 +1,5 @@
-"""Whom a fault of a set may hurt: without it, and without whoever is hurt already, a majority of the voters is healthy.
-"""
+"""Whom a fault of a set may hurt: without it, and without whoever is hurt already, a majority of the voters is healthy;
+or there are at most two voters, of which no majority can be without one, and it comes back with its data."""
 
 import random
 import time
@@ -9,12 +9,13 @@ from lab.chaos.sets.timeline import Word
 from lab.chaos.sets.verdict import following, leading, voters
 from lab.chaos.sets.world import World
 
-_CHOOSE_S = 15.0
+_CHOOSE_S = 30.0
+_FEW = 2  # voters
 LEADER, FOLLOWER, ANY = "leader", "follower", "member"
 
 
 def choose(world: World, chance: random.Random, role: str = ANY, *, comes_back: bool = True) -> Victim:
-    """Choose a member of this role, which counts as hurt from now on. The only voter is hurt if it `comes_back`."""
+    """Choose a member of this role, which counts as hurt from now on. One of few is hurt if it `comes_back`."""
     deadline = time.monotonic() + _CHOOSE_S
     while True:
         with world.choosing:
@@ -54,7 +55,7 @@ def _possible(world: World, role: str, comes_back: bool) -> list[Word]:
     found = []
     for word in well:
         others = {other.member_id for other in well if other is not word} & voting
-        is_spared = len(others) > len(voting) // 2 or comes_back and voting == {word.member_id}
+        is_spared = len(others) > len(voting) // 2 or comes_back and len(voting) <= _FEW
         has_role = role == ANY or (word.member_id == leader.member_id) == (role == LEADER)
         if is_spared and has_role:
             found.append(word)
