@@ -56,6 +56,9 @@ def judge(world: World, mischief: Mischief[World], watching: Watch, end: list[st
         "reads": len(world.reader.reads),
         "lost": len(missing),
         "longest_pause_s": round(max(world.writer.pauses_s, default=0.0), 1),
+        "pauses": verdict.pauses(world.writer.writes),
+        "rounds": len(rounds),
+        "rounds_with_a_leader": sum(verdict.leading(each) is not None for each in rounds),
         "elections": max(terms, default=0) - min(terms, default=0),
         "changes_of_members": verdict.memberships(rounds),
         "volumes_deleted_by_us": len(world.deleted),
@@ -74,6 +77,7 @@ def tell(found: dict[str, Any]) -> None:
     report.tell_faults(found)
     print(f"\n{found['writes_acknowledged']} writes acknowledged, {found['lost']} lost; {found['probes_acknowledged']} "
           f"writes through each member by itself; {found['reads']} reads\n"
+          f"{found['rounds']} looks at the members, at {found['rounds_with_a_leader']} of which there was a leader\n"
           f"longest time without an acknowledgement: {found['longest_pause_s']} s\n"
           f"{found['elections']} elections, {found['changes_of_members']} changes of members, "
           f"{found['volumes_deleted_by_us']} volumes deleted by us\n")

@@ -12,6 +12,7 @@ from lab.etcd_writer import Write
 
 _DECISION_S = 5.0  # from what a decision rests on to its being carried out, on a loaded machine
 _LONGEST_GAP_S = 15.0  # in what we saw
+_PAUSE_S = 5.0
 
 
 def leading(seen: Round) -> Word | None:
@@ -81,6 +82,12 @@ def history(writes: Sequence[Write], reads: Sequence[Read]) -> list[str]:
           if before.revision > read.revision),
         *(f"a read at {read.began:.3f} did not find {read.key}, which had been acknowledged" for read in reads
           if not read.is_there)]
+
+
+def pauses(writes: Sequence[Write]) -> list[tuple[float, float]]:
+    """List since when, and for how many seconds, no write of a client was acknowledged, if that was long."""
+    return [(before.ended, round(after.ended - before.ended, 1)) for before, after in pairwise(writes)
+            if after.ended - before.ended > _PAUSE_S]
 
 
 def _with_latest(ended: Sequence[Write], asked: Sequence[Write] | Sequence[Read]) -> list[tuple[Write | Read, Write]]:
