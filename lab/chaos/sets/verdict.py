@@ -70,18 +70,24 @@ def history(writes: Sequence[Write], reads: Sequence[Read]) -> list[str]:
         by_revision[write.revision].append(write.key)
     ended = sorted(writes, key=lambda write: write.ended)
     return [
-        *(f"revision {revision} was acknowledged for {' and '.join(keys)}: there are two histories"
-          for revision, keys in sorted(by_revision.items()) if len(keys) > 1),
-        *(f"{late.key} was sent at {late.began:.3f} and got revision {late.revision}, after {before.key} had been "
-          f"acknowledged with revision {before.revision}"
-          for late, before in _with_latest(ended, sorted(writes, key=lambda write: write.began))
-          if before.revision >= late.revision),
-        *(f"a read of {read.key} at {read.began:.3f} saw revision {read.revision}, after {before.key} had been "
-          f"acknowledged with revision {before.revision}"
-          for read, before in _with_latest(ended, sorted(reads, key=lambda read: read.began))
-          if before.revision > read.revision),
-        *(f"a read at {read.began:.3f} did not find {read.key}, which had been acknowledged" for read in reads
-          if not read.is_there)]
+        *_first(f"revision {revision} was acknowledged for {' and '.join(keys)}: there are two histories"
+                for revision, keys in sorted(by_revision.items()) if len(keys) > 1),
+        *_first(f"{late.key} was sent at {late.began:.3f} and got revision {late.revision}, after {before.key} had "
+                f"been acknowledged with revision {before.revision}"
+                for late, before in _with_latest(ended, sorted(writes, key=lambda write: write.began))
+                if before.revision >= late.revision),
+        *_first(f"a read of {read.key} at {read.began:.3f} saw revision {read.revision}, after {before.key} had been "
+                f"acknowledged with revision {before.revision}"
+                for read, before in _with_latest(ended, sorted(reads, key=lambda read: read.began))
+                if before.revision > read.revision),
+        *_first(f"a read at {read.began:.3f} did not find {read.key}, which had been acknowledged" for read in reads
+                if not read.is_there)]
+
+
+def _first(found: Iterable[str]) -> list[str]:
+    """Tell the first of many alike."""
+    alike = list(found)
+    return [f"{alike[0]}; {len(alike)} like that in all"] if alike else []
 
 
 def pauses(writes: Sequence[Write]) -> list[tuple[float, float]]:

@@ -1,11 +1,12 @@
 """Whom a fault of a set may hurt: without it, and without whoever is hurt already, a majority of the voters is healthy;
-or there are at most two voters, of which no majority can be without one, and it comes back with its data."""
+or the voters are at most two, all well, and it comes back with its data."""
 
 import random
 import time
+from collections.abc import Sequence, Set
 
 from lab.chaos.doing import NotDone, Victim
-from lab.chaos.sets.timeline import Word
+from lab.chaos.sets.timeline import Round, Word
 from lab.chaos.sets.verdict import following, leading, voters
 from lab.chaos.sets.world import World
 
@@ -19,7 +20,9 @@ def choose(world: World, chance: random.Random, role: str = ANY, *, comes_back: 
     deadline = time.monotonic() + _CHOOSE_S
     while True:
         with world.choosing:
-            possible = _possible(world, role, comes_back)
+            seen = world.last_round()
+            leader = leading(seen) if seen else None
+            possible = _possible(world, seen, leader, role, comes_back) if seen and leader else []
             if possible:
                 return hurt(world, chance.choice(possible))
         if time.monotonic() > deadline or world.ending.wait(0.5):
@@ -45,18 +48,15 @@ def hurt(world: World, word: Word) -> Victim:
     return Victim(word.container, f"{world.db.name}-{word.number}", world.db.name, time.time())
 
 
-def _possible(world: World, role: str, comes_back: bool) -> list[Word]:
-    seen = world.last_round()
-    leader = leading(seen) if seen else None
-    if not seen or not leader:
-        return []
+def _possible(world: World, seen: Round, leader: Word, role: str, comes_back: bool) -> list[Word]:
     well = [word for word in seen.words if word.container not in world.hurt and word.member_id in following(seen)]
     voting = voters(leader)
-    found = []
-    for word in well:
-        others = {other.member_id for other in well if other is not word} & voting
-        is_spared = len(others) > len(voting) // 2 or comes_back and len(voting) <= _FEW
-        has_role = role == ANY or (word.member_id == leader.member_id) == (role == LEADER)
-        if is_spared and has_role:
-            found.append(word)
-    return sorted(found)
+    are_few = comes_back and len(voting) <= _FEW and {word.member_id for word in well} >= voting
+    spared = [word for word in well if are_few or _is_majority_without(word, well, voting)]
+    return sorted(word for word in spared
+                  if role == ANY or (word.member_id == leader.member_id) == (role == LEADER))
+
+
+def _is_majority_without(word: Word, well: Sequence[Word], voting: Set[str]) -> bool:
+    others = {other.member_id for other in well if other is not word} & voting
+    return len(others) > len(voting) // 2
