@@ -9,7 +9,7 @@ from lab.chaos import verdict
 from lab.chaos.faults import Mischief
 from lab.chaos.timeline import Sample
 
-_BETWEEN_S = (2.0, 6.0)
+BETWEEN_S = (2.0, 6.0)
 _SETTLE_S = 420.0
 
 
@@ -23,11 +23,11 @@ class Watching(Protocol):
 
 
 def run(mischief: Mischief[Any], watching: Watching, judge: Callable[[], list[str]], say: Callable[[str], None], *,
-        minutes: float, seed: int) -> list[str]:
+        minutes: float, seed: int, between_s: tuple[float, float] = BETWEEN_S) -> list[str]:
     """Hurt, and settle; returns what is not as it must be at the end."""
     ending_at = time.monotonic() + 60 * minutes
     try:
-        for kind, chance, pause_s in schedule(random.Random(seed), mischief.faults):
+        for kind, chance, pause_s in schedule(random.Random(seed), mischief.faults, between_s):
             if time.monotonic() > ending_at:
                 break
             mischief.begin(kind, chance)
@@ -41,11 +41,12 @@ def run(mischief: Mischief[Any], watching: Watching, judge: Callable[[], list[st
     return end
 
 
-def schedule(chance: random.Random, kinds: Collection[str]) -> Iterator[tuple[str, int, float]]:
+def schedule(chance: random.Random, kinds: Collection[str],
+             between_s: tuple[float, float] = BETWEEN_S) -> Iterator[tuple[str, int, float]]:
     """Kind, seed, and the pause after it; without an end."""
     while True:
         for kind in chance.sample(sorted(kinds), len(kinds)):
-            yield kind, chance.randrange(2**32), chance.uniform(*_BETWEEN_S)
+            yield kind, chance.randrange(2**32), chance.uniform(*between_s)
 
 
 def settle(judge: Callable[[], list[str]], mischief: Mischief[Any], watching: Watching, deadline: float) -> list[str]:

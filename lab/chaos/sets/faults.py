@@ -18,6 +18,7 @@ from lab.daemon import Daemon
 from lab.node import MODE, QUICK, settings_text
 
 _FREE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def release(world: World, chance: random.Random) -> Iterator[Doing]:
 @contextmanager
 def run_two_managers(world: World, chance: random.Random) -> Iterator[Doing]:
     """Have another one manage the set too, over and over: it has a state folder of its own, so that only the lock in
-    Consul is between them. In the end it is killed at whatever it does."""
+    Consul is between them. It may end what it has begun."""
     node, hold_s, path = world.node, chance.uniform(10, 20), world.folder_of("other.toml")
     files.write_atomic(path, settings_text(world.folder_of("other"), node.nginx, MODE, node.watch_dir) + QUICK)
     environ, log_path = {**node.environ, "LICTOR_CONFIG": path}, world.folder_of("other.log")
@@ -64,8 +65,9 @@ def run_two_managers(world: World, chance: random.Random) -> Iterator[Doing]:
     while time.monotonic() < until and not world.ending.is_set():
         other = Daemon(argv, log_path, environ)
         runs += 1
-        while other.running and time.monotonic() < until and not world.ending.wait(0.05):
-            pass
+        deadline = time.monotonic() + _PATIENCE_S
+        while other.running and time.monotonic() < deadline:
+            time.sleep(0.05)
         other.stop(signal.SIGKILL)
     yield Doing("another manager", f"it ran {runs} times in {hold_s:.1f} s")
 
