@@ -16,7 +16,7 @@ from lictor import errors
 from lictor.adapters import clock, files, heartbeat
 from lictor.adapters.consul import transport
 from lictor.adapters.consul.client import Client
-from lictor.cli import status_report
+from lictor.cli import status_report, story
 from lictor.cli.setup import doctor, nginx_tests
 from lictor.cli.setup.findings import Probe
 from lictor.events import script, survey, timer
@@ -175,7 +175,7 @@ def test_what_is_damaged_or_refused_stops_no_sweep(consul: Consul, call: script.
         "twin: services/twin/spec: route is /books, which is that of books; two services cannot have the same", 2)
     context = Context(call.settings, Client.connect(), "node-1")
     assert [(row.name, row.served_by) for row in status_report.read_status(context)] == [("books", []), ("twin", [])]
-    assert "damaged" in status_report.describe_record(status_report.read_story(context, "books")["history"][0])
+    assert "damaged" in status_report.describe_record(story.read(context, "books")["history"][0])
 
 
 def test_what_no_rule_foresees_is_one_service_s_problem(consul: Consul, call: script.Call,

@@ -296,7 +296,7 @@ def test_a_state_that_was_tampered_with_starts_nothing_that_the_node_does_not_al
     context.client.put("lictor/state/books", service_state.encode(replace(stored, release=release)))
     engine.docker("rm", "-f", "books-1")
     with pytest.raises(errors.Refused, match=r"books: (volumes|networks|env_file) is .* of \[allow\] in"):
-        act.Executor(context, observe.one(context, "books", {}).observation, PlainWriter(context.client)).carry_out(
+        act.Executor(context, observe.one(context, "books", {}), PlainWriter(context.client)).carry_out(
             actions.Start("books-1", "it is gone", 1, "", release.live_release))
     assert engine.containers() == []
     assert any(problem.startswith("the live spec: ")
@@ -307,10 +307,10 @@ def test_a_state_that_was_tampered_with_starts_nothing_that_the_node_does_not_al
 def test_a_state_s_previous_spec_is_the_service_s_own_or_none(
         context: Context, engine: Docker, changes: dict[str, Any]) -> None:
     put(context, replicas={"initial": 1})
-    seen = observe.one(context, "books", {}).observation
+    reading = observe.one(context, "books", {})
     previous = {**SPEC, "command": ["/bin/busybox", "false"], **changes}
-    release = replace(seen.state.release, previous=previous, previous_release="r0")
-    act.Executor(context, seen._replace(state=replace(seen.state, release=release)),
+    release = replace(reading.observation.state.release, previous=previous, previous_release="r0")
+    act.Executor(context, reading._replace(observation=reading.observation.with_state(release=release)),
                  PlainWriter(context.client)).carry_out(actions.Start("books-1", "it is gone", 1, "", "r0"))
     assert engine.containers("status=running") == ["books-1"]
 

@@ -12,7 +12,8 @@ from lictor.spec import settings
 VERBS = {
     "services": ("apply", "remove", "scale", "hold", "resume"),
     "releases": ("deploy", "rollback"),
-    "status": ("status", "plan", "why", "replay"),
+    "status": ("status", "plan"),
+    "story": ("why", "replay"),
     "autoscale": ("autoscale",),
     "node": ("init", "doctor", "watches", "serve"),
 }

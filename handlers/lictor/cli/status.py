@@ -1,8 +1,7 @@
-"""The verbs that show: status, plan, why, replay."""
+"""The verbs that show how it is: status, plan."""
 
 import json
 import sys
-from typing import Any
 
 import click
 
@@ -12,7 +11,6 @@ from lictor.adapters.text import one_line
 from lictor.cli import status_report
 from lictor.cli.session import Session
 from lictor.cli.status_report import UNKNOWN
-from lictor.planner import replay
 
 
 @click.command()
@@ -95,53 +93,6 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
         lines = [status_report.describe_action(action["service"], action) for action in actions]
         click.echo("\n".join(lines or ["nothing to do"]))
     sys.exit(3 if needs_work else 0)
-
-
-@click.command()
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="For programs: the records, and what is decided now.")
-@click.pass_obj
-def why(session: Session, name: str, as_json: bool) -> None:
-    """Tell a service's story.
-
-    It holds what was observed, decided and done, and what is deliberately not done now.
-    """
-    context = session.context
-    story = status_report.read_story(context, name)
-    if not story["history"] and name not in [row.name for row in status_report.read_status(context)]:
-        raise _no_service(name)
-    if as_json:
-        click.echo(json.dumps(story, indent=2))
-        return
-    for record in story["history"]:
-        click.echo(status_report.describe_record(record))
-    click.echo(one_line(f"now: {story['seen']}"))
-    actions = [status_report.describe_action("now", action) for action in story["now"]]
-    click.echo("\n".join(actions or ["now: nothing to do"]))
-
-
-@click.command("replay")
-@click.argument("file", type=click.File(encoding="utf-8"), metavar="FILE|-")
-@click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
-def replay_(file: Any, as_json: bool) -> None:
-    """Decide again upon recorded observations.
-
-    Prints the recorded decision and this version's. FILE holds what `lictor why NAME --json` printed, or one record of
-    it. Nothing is carried out, and neither Consul nor Docker is asked. Values of environment variables are not in the
-    records.
-    """
-    try:
-        text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.Refused(f"{file.name}: {error}") from error
-    replayed = replay.replay(text, file.name)
-    if as_json:
-        click.echo(json.dumps([each._asdict() for each in replayed], indent=2))
-        return
-    for each in replayed:
-        click.echo(f"{status_report.format_time(each.at)}  {each.service}")
-        click.echo("\n".join([*([f"    then: {each.then}"] if each.then else []),
-                              *(f"    now:  {line}" for line in each.now or ["nothing to do"])]))
 
 
 def _no_service(name: str) -> errors.Refused:

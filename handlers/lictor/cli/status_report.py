@@ -1,4 +1,4 @@
-"""The state of services, what a reconcile would do with them now, and their story: what status, plan and why show."""
+"""The state of services, and what a reconcile would do with them now: what status, plan and why show."""
 
 import time
 from collections.abc import Container
@@ -15,7 +15,7 @@ from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
 from lictor.planner.desired import Desired, specs_of
 from lictor.planner.observation import drain_mark
 from lictor.planner.service_state import State
-from lictor.reconcile import act, actors, history, observe, responsibility
+from lictor.reconcile import actors, observe, responsibility
 from lictor.reconcile.cluster import seeds
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
@@ -250,16 +250,6 @@ def _who_acts(spec: Spec, node: str) -> str:
     if spec.engine in DELEGATED:
         return f"a node with [{spec.engine}] in its settings acts for it, and this one, {node}, has none"
     return f"the nodes of the Swarm act for it, and {node} is none of them"
-
-
-def read_story(context: Context, name: str) -> dict[str, Any]:
-    """Read a service's story: its records, oldest first (history), its present observation in words (seen), and the
-    actions decided on it (now)."""
-    reading = observe.one(context, name, {})
-    summary = act.describe_reading(reading) if responsibility.acts_here(context, reading.observation.desired) else (
-        f"from {context.node}, {len(reading.observation.instances)} registered instances")
-    return {"service": name, "history": history.read(context.client, name), "seen": summary,
-            "now": decide_now(context, name)}
 
 
 def needs_work(actions: list[dict[str, Any]]) -> bool:

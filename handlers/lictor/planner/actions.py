@@ -133,6 +133,7 @@ class Warn(_Undone, frozen=True):
 
 
 Action = Act | Hold | Wait | Confirm | Warn
+KINDS = (*KINDS_OF_ACTS, *(each.__name__.lower() for each in (Hold, Wait, Confirm, Warn)))
 
 
 class Obstacle(NamedTuple):

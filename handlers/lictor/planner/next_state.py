@@ -17,6 +17,7 @@ HELD = "held"  # the causes that operators are notified of
 BREAKER = "breaker"
 RELEASE_FAILED = "release failed"
 SET_TROUBLE = "set needs a person"
+OVER = "this is over"  # the matter of a cause that has ended
 
 
 def step(observation: Observation) -> tuple[State, tuple[Action, ...]]:

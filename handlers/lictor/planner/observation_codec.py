@@ -16,6 +16,7 @@ from lictor.spec import service_spec, settings
 
 T = TypeVar("T")
 
+_STATE = "state_before"  # earlier versions recorded the one after it, as "state"
 _LEFT_OUT = "(left out)"
 _UNPACKED_AT_MOST_BYTES = 4_000_000
 
@@ -23,12 +24,12 @@ _UNPACKED_AT_MOST_BYTES = 4_000_000
 def export(observation: Observation) -> dict[str, Any]:
     """Make JSON types, without values that may be secrets: records are shown and sent around."""
     table: dict[str, Any] = _plain(observation)
-    desired, state = table["desired"], table["state"]
+    desired, state = table["desired"], table.pop("state")
     return {
         **table,
         "desired": {**desired, "spec": None, "table": _discreet(desired["table"])},
         "serving": sorted(table["serving"]),
-        "state": {**state, "last_good": {**state["last_good"], "spec": _discreet(state["last_good"]["spec"])},
+        _STATE: {**state, "last_good": {**state["last_good"], "spec": _discreet(state["last_good"]["spec"])},
                   "release": {**state["release"], "live": _discreet(state["release"]["live"]),
                               "previous": _discreet(state["release"]["previous"])}}}
 
@@ -37,7 +38,9 @@ def load(table: object) -> Observation:
     """Load what `export` gave; raises Refused for anything else."""
     try:
         fields: dict[str, Any] = msgspec.convert(table, dict[str, Any])
-        desired, scheduler = fields["desired"], fields.get("scheduler")
+        if "state" in fields and _STATE not in fields:
+            raise errors.Refused("an earlier version recorded it, with the state after the decision alone")
+        desired, scheduler, state = fields["desired"], fields.get("scheduler"), fields.pop(_STATE)
         spec = service_spec.parse_spec(desired["table"], "spec") if desired["table"] else None
         return _record(Observation, {
             **fields,
@@ -46,7 +49,7 @@ def load(table: object) -> Observation:
             "instances": tuple(_record(model.Instance, entry) for entry in fields["instances"]),
             "foreign": tuple(_record(model.Instance, entry) for entry in fields.get("foreign", ())),
             "serving": frozenset((str(node), str(service_id)) for node, service_id in fields["serving"]),
-            "state": msgspec.convert(fields["state"], State),
+            "state": msgspec.convert(state, State),
             "observer": _record(Observer, fields["observer"]),
             "reservations": tuple(msgspec.convert(entry, Reservation) for entry in fields["reservations"]),
             "rules": _record(settings.Heal, fields["rules"]),

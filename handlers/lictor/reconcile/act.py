@@ -32,9 +32,10 @@ class Executor:
     nothing is recorded any more.
     """
 
-    def __init__(self, context: Context, observation: Observation, writer: Writer) -> None:
+    def __init__(self, context: Context, reading: Reading, writer: Writer) -> None:
         self._client, self._settings, self._node = context.client, context.settings, context.node
-        self._observation, self._name, self._writer = observation, observation.desired.name, writer
+        self._observation, self._recorded, self._writer = reading.observation, reading.recorded, writer
+        self._name = reading.observation.desired.name
         self._clocks = context.clocks
         self._states = StateStore(context.client, writer, self._clocks)
 
@@ -43,7 +44,7 @@ class Executor:
         began, replaced = time.monotonic(), actions.replaced_by(action)
         if replaced:
             self._reserve(replaced)
-        begun = history.begin(self._client, self._writer, self._observation, {
+        begun = history.begin(self._client, self._writer, self._recorded, {
             "node": self._node, "kind": action.kind, "container": action.container, "reason": action.reason,
             "seen": describe(self._observation)})
         outcome, detail = "failed", "the process broke off"

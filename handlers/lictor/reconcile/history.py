@@ -14,6 +14,7 @@ KEY_PREFIX = "lictor/history/"
 _KEPT = 100
 _DIGITS = 16  # of an id
 _LONGEST_BYTES = 16_000
+_LONGEST_TEXT = 1000  # of a record that would be longer
 
 
 class Begun(NamedTuple):
@@ -24,7 +25,7 @@ class Begun(NamedTuple):
 
 
 def begin(client: Client, writer: Writer, observation: Observation, record: dict[str, Any]) -> Begun:
-    """Write an intent, and the observation behind it, before the act."""
+    """Write an intent, and the observation behind it, with the state before it, before the act."""
     packed = observation_codec.pack(observation)
     return intend(client, writer, observation.desired.name, {**record, "observation": packed})
 
@@ -97,12 +98,14 @@ def _parsed(value: bytes) -> dict[str, Any]:
 
 
 def _text(record: dict[str, Any]) -> str:
-    """Encode a record; if it is too long, texts are cut, then the observation is left out."""
+    """Encode a record; if it is too long, texts are cut, then the observation is left out. `is_cut` tells replays."""
     text = json.dumps(record)
     if len(text) > _LONGEST_BYTES:
-        record = {key: value[:1000] if isinstance(value, str) and key != "observation" else value
-                  for key, value in record.items()}
+        short = {key: value[:_LONGEST_TEXT] if isinstance(value, str) and key != "observation" else value
+                 for key, value in record.items()}
+        is_cut = {"is_cut": True} if short.get("reason") != record.get("reason") else {}
+        record = {**short, **is_cut}
         text = json.dumps(record)
     if len(text) > _LONGEST_BYTES:
-        text = json.dumps({key: value for key, value in record.items() if key != "observation"})
+        text = json.dumps({**{key: value for key, value in record.items() if key != "observation"}, "is_cut": True})
     return text

@@ -149,7 +149,7 @@ def _step(context: Context, reading: Reading, writer: Writer, is_first: bool) ->
 
 
 def _act(context: Context, reading: Reading, writer: Writer) -> None:
-    executor = act.Executor(context, reading.observation, writer)
+    executor = act.Executor(context, reading, writer)
     failure: errors.LictorError | None = None
     actions = [action for action in reading.actions if isinstance(action, Act)]
     for action in actions:
@@ -194,7 +194,7 @@ def _notify(context: Context, reading: Reading, words: Mapping[str, str], writer
         record = {"kind": cause, "node": context.node, "reason": text, "seen": act.describe_reading(reading),
                   "detail": words.get(cause, "")}
         if cause not in before.notified.causes:
-            history.note(context.client, name, record, observation=observation)
+            history.note(context.client, name, record, observation=reading.recorded)
         if cause in words and notify.send(context.settings, {
                 "service": name, "at": round(observation.now, 3), **record}):
             sent.append(cause)
@@ -204,8 +204,8 @@ def _notify(context: Context, reading: Reading, words: Mapping[str, str], writer
         pending = [cause for cause in state.notified.pending if cause not in sent]
         states.write(name, replace(state, notified=replace(state.notified, pending=pending)), index)
     for cause in set(before.notified.causes) - set(observation.state.notified.causes):
-        history.note(context.client, name, {"kind": cause, "node": context.node, "reason": "this is over"},
-                     observation=observation)
+        history.note(context.client, name, {"kind": cause, "node": context.node, "reason": next_state.OVER},
+                     observation=reading.recorded)
 
 
 def _forget(context: Context, name: str) -> None:

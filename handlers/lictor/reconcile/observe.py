@@ -30,6 +30,11 @@ class Reading(NamedTuple):
     actions: "tuple[Action | ActOnSet, ...]"
     look: "Look | None" = None  # at the set with state that its instances form, if this node acts for it
 
+    @property
+    def recorded(self) -> Observation:
+        """The observation with the state before it: all that the new state and the plan rest on."""
+        return self.observation._replace(state=self.stored.state)
+
 
 def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: bool = False) -> Reading:
     """Observe one service afresh. `idle_reads` are those of the reading before, by container id.

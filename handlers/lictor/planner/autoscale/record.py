@@ -32,6 +32,7 @@ class _Recorded(msgspec.Struct):
     seen: _Seen
     rules: dict[str, float]
     memory: Memory
+    is_cut: bool = False  # some of what it was decided upon had no room
 
 
 def pack(seen: Seen, rules: Rules, memory: Memory) -> dict[str, Any]:
@@ -41,18 +42,23 @@ def pack(seen: Seen, rules: Rules, memory: Memory) -> dict[str, Any]:
     recorded = _Recorded(_Seen(**fields), rules._asdict(), memory)
     while len(msgspec.json.encode(recorded)) > _LONGEST_BYTES and len(recorded.seen.slices) > _SHORTEST:
         recorded.seen.slices.pop(0)
+        recorded.is_cut = True
     if len(msgspec.json.encode(recorded)) > _LONGEST_BYTES:
         recorded.memory = replace(memory, peaks=memory.peaks[:20], counts=memory.counts[-6:])
+        recorded.is_cut = True
     return dict(msgspec.to_builtins(recorded, str_keys=True))
 
 
-def decide_again(packed: object) -> tuple[float, Decision]:
-    """Decide upon a record by this version; returns its time too. Raises Refused if the record is damaged."""
+def decide_again(packed: object) -> tuple[float, Decision, bool]:
+    """Decide upon a record by this version; returns its time too, and whether it holds all that was decided upon.
+
+    Raises Refused if the record is damaged.
+    """
     try:
         found = msgspec.convert(packed, _Recorded, strict=False)
         rules = Rules(**{name: kind(found.rules[name]) for name, kind in _RULES.items() if name in found.rules})
         fields = {name: getattr(found.seen, name) for name in _Seen.__struct_fields__}
-        return found.seen.now, decide(Seen(**fields), rules, found.memory)
+        return found.seen.now, decide(Seen(**fields), rules, found.memory), not found.is_cut
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise errors.Refused(f"autoscale cannot be read: {error!s:.200}") from error
 
