@@ -199,7 +199,7 @@ def test_a_service_that_nobody_has_heard_of_is_refused_everywhere(lictor: Comman
 def test_help_names_every_command_and_each_has_help_of_its_own(lictor: Command) -> None:
     text = lictor("--help").stdout
     for word in ("init", "apply", "remove", "scale", "deploy", "rollback", "hold", "resume", "status", "plan", "why",
-                 "doctor", "watches"):
+                 "logs", "exec", "replay", "doctor", "watches"):
         assert f"\n  {word} " in text
         assert lictor(word, "--help").returncode == 0
 

@@ -13,12 +13,13 @@ from lab import forked
 from lab.consul import Consul
 
 
-def begin(words: Sequence[str], environ: Mapping[str, str], *, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+def begin(words: Sequence[str], environ: Mapping[str, str], *, stdin: int = subprocess.DEVNULL,
+          stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
     """Run `lictor` beside the test. It heeds SIGINT, though a shell in the background may have us ignore it."""
     heeding = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen([f"{sys.prefix}/bin/lictor", *words], stdout=stdout, stderr=subprocess.PIPE, text=True,
-                                env=environ, stdin=subprocess.DEVNULL)
+                                env=environ, stdin=stdin)
     finally:
         signal.signal(signal.SIGINT, heeding)
 
@@ -37,9 +38,10 @@ class Command:
         """`given` is what it may read on stdin."""
         return forked.lictor(words, environ=self.environ, given=given)
 
-    def begin(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    def begin(self, *words: str, stdin: int = subprocess.DEVNULL,
+              stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """Run it beside the test."""
-        return begin(words, self.environ, stdout=stdout)
+        return begin(words, self.environ, stdin=stdin, stdout=stdout)
 
     def file(self, name: str, content: object) -> str:
         path = self.folder / name

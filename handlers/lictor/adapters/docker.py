@@ -3,12 +3,13 @@
 import contextlib
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lictor.adapters import log
-from lictor.adapters.docker_engine import Engine
+from lictor.adapters.docker_engine import DEFAULT_SOCKET, Engine
 
 _FRAME_HEADER_BYTES = 8
 _STOP_S = 30  # beside the grace
@@ -19,6 +20,11 @@ _NOT_OF_THE_HOST = ("tmpfs", "nfs", "nfs4", "cifs")  # types of mounts of the dr
 def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = 30) -> "Client":
     """Connect to the engine that DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH name, as `docker` does."""
     return Client(Engine(environ, timeout_s=timeout_s))
+
+
+def host(environ: Mapping[str, str] = os.environ) -> str:
+    """Name the engine that `connect` asks, for the command `docker`: that may have a context of its own."""
+    return environ.get("DOCKER_HOST", "").strip() or f"unix://{DEFAULT_SOCKET}"
 
 
 class Client:
@@ -126,6 +132,19 @@ class Client:
         """Return the last lines of stdout and stderr together."""
         with self._engine.sdk(f"logs of {container}") as sdk:
             return str(sdk.logs(container, tail=lines), "utf-8", "replace")
+
+    def stream_logs(self, container: str, *, tail: int | None, since: float = 0.0,
+                    follow: bool = False) -> Iterator[bytes]:
+        """Read what a container printed, stdout and stderr together, in pieces: the last lines, or all (None).
+
+        If `follow`, it waits without limit until the container ends, so it belongs into a thread, with a client of its
+        own.
+        """
+        with self._engine.sdk(f"logs of {container}") as sdk:
+            pieces = sdk.logs(container, stream=True, follow=follow, tail="all" if tail is None else tail,
+                              since=since or None)
+            with contextlib.suppress(struct.error):  # the engine went away within a frame
+                yield from pieces
 
     def execute(self, container: str, argv: list[str], *, timeout_s: float) -> tuple[int, str]:
         """Run a program in a container; returns its exit code, and stdout and stderr together."""

@@ -15,7 +15,8 @@ from typing import Any
 from lictor import errors
 from lictor.adapters import http
 
-_DEFAULT_SOCKET = "/var/run/docker.sock"
+DEFAULT_SOCKET = "/var/run/docker.sock"
+_NOT_IMPLEMENTED = 501  # such as reading the log of a driver that keeps none
 _NOTHING = (301, 404)  # 301: with such a name it would be another path
 # Docker has status 500 for most that fails in a start: the words must tell.
 _REFUSED_START = re.compile(r"unable to find (?:user|group) |failed to initialize logging driver: "
@@ -102,7 +103,7 @@ class Engine:
 
 def failure(what: str, status: int, reason: str) -> errors.LictorError:
     """Make the error of an answer that is no success."""
-    is_refused = 300 <= status < 500 or _REFUSED_START.search(reason)
+    is_refused = 300 <= status < 500 or status == _NOT_IMPLEMENTED or _REFUSED_START.search(reason)
     kind = errors.Conflict if status == 409 else errors.Refused if is_refused else errors.Unavailable
     return kind(f"docker: {what}: {reason}")
 
@@ -123,5 +124,5 @@ def _parse(what: str, status: int, body: bytes) -> Any:
 def _socket_path(environ: Mapping[str, str]) -> str:
     """Find the engine's unix socket; "" if it is elsewhere, or if there are certificates to look after."""
     host, *tls = (environ.get(key, "").strip() for key in ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"))
-    scheme, _, path = (host or f"unix://{_DEFAULT_SOCKET}").partition("://")
+    scheme, _, path = (host or f"unix://{DEFAULT_SOCKET}").partition("://")
     return path if scheme == "unix" and os.path.isabs(path) and not any(tls) else ""

@@ -15,6 +15,7 @@ VERBS = {
     "status": ("status", "plan"),
     "story": ("why", "replay"),
     "autoscale": ("autoscale",),
+    "instances.verbs": ("logs", "exec"),
     "node": ("init", "doctor", "watches", "serve"),
 }
 
@@ -52,6 +53,7 @@ def main(ctx: click.Context, config_path: str | None, token_file: str | None) ->
       lictor scale books-service 3     or: consul kv put services/books-service/replicas 3
       lictor deploy books-service books-service:2.0 --wait
       lictor status                    how all services are; lictor why books-service tells its story
+      lictor logs books-service -f     what its containers on this node print
 
     Exit codes: 0 done or nothing to do, 1 refused or failed for good, 2 usage, 3 `plan` has something to do,
     75 try again later, 130 interrupted, 141 the reader of the output has gone.

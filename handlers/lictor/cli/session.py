@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lictor.reconcile.context import Context
 
 _PIPE_CLOSED = 128 + signal.SIGPIPE
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclasses.dataclass
@@ -66,6 +67,8 @@ def explained() -> Iterator[None]:
     except BrokenPipeError:  # the reader has seen enough: no failure of the command
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python writes at its end
         sys.exit(_PIPE_CLOSED)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     except (errors.LictorError, OSError) as error:  # OSError: no rights on this node's files, or no room
         click.echo(f"lictor: {one_line(str(error))}", err=True)
         sys.exit(error.exit_code if isinstance(error, errors.LictorError) else errors.Unavailable.exit_code)

@@ -77,6 +77,12 @@ def logs(container: model.Container, *, lines: int) -> str:
     return docker.connect().logs(container.id, lines=lines)
 
 
+def ended_at(container: model.Container) -> float:
+    """Read when its run before this one ended; 0.0: there was none."""
+    found = docker.connect().inspect(container.id)
+    return _epoch(found["State"]["FinishedAt"]) if found else 0.0
+
+
 def count_connections(table: str, ports: set[int]) -> int:
     """Count established connections to local `ports` in the text of /proc/PID/net/tcp or tcp6, without loopback's."""
     count = 0
