@@ -2,11 +2,14 @@
 
 import importlib
 import os
+from typing import Any
 
 import click
 
 import lictor
 from lictor.cli.session import Explained, Session
+from lictor.cli.shell import hints
+from lictor.cli.shell.completion import ServiceName
 from lictor.spec import settings
 
 VERBS = {
@@ -30,9 +33,23 @@ class Verbs(Explained):
         for name, verbs in VERBS.items():
             if cmd_name in verbs:
                 module = importlib.import_module(f"lictor.cli.{name}")
-                return next(each for each in vars(module).values()
-                            if isinstance(each, click.Command) and each.name == cmd_name)
+                return _completing(next(each for each in vars(module).values()
+                                        if isinstance(each, click.Command) and each.name == cmd_name))
         return None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        word = args[0]
+        if not ctx.resilient_parsing and not word.startswith("-") and self.get_command(ctx, word) is None:
+            raise click.UsageError(hints.explain(word, self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+
+def _completing(verb: click.Command) -> click.Command:
+    """Let shells complete the verb's NAME."""
+    for parameter in verb.params:
+        if isinstance(parameter, click.Argument) and parameter.name == "name":
+            parameter.type = ServiceName()
+    return verb
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
