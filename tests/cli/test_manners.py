@@ -1,13 +1,9 @@
 """The command `lictor` where things are not as they should be: bad input, a narrow terminal, no rights, no reader."""
 
 import errno
-import fcntl
 import json
 import os
-import pty
 import shutil
-import struct
-import termios
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +25,6 @@ BOOKS = {"name": "books-service", "image": "registry.example.com/team/books-serv
 @pytest.fixture
 def lictor(consul: Consul, tmp_path: Path) -> Command:
     return Command(consul, tmp_path)
-
-
-def test_a_narrow_terminal_shows_what_matters(lictor: Command) -> None:
-    lictor("apply", lictor.file("books.json", BOOKS))
-    lictor("hold", "books-service", "until Monday")
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    running = lictor.begin("status", stdout=theirs)
-    os.close(theirs)
-    text = b""
-    try:
-        while more := os.read(ours, 65536):
-            text += more
-    except OSError:  # so Linux says that nobody writes there any more
-        pass
-    finally:
-        os.close(ours)
-    assert running.wait(timeout=60) == 0
-    heads, first = text.decode().splitlines()[:2]
-    assert "PASSING" in heads and "STATE" in heads and first.startswith("books-service  0/1 ") and "on hold:" in first
 
 
 def test_nothing_moves_the_cursor_of_a_terminal(lictor: Command) -> None:

@@ -118,10 +118,10 @@ def _watch(session: Session, request: Request, timeout_s: float, as_json: bool) 
 def _display(request: Request, timeout_s: float, as_json: bool) -> Iterator[Callable[[Progress, bool], None]]:
     """Yield what shows one look at the release: each look on a terminal, and only news on a pipe."""
     if not as_json:
-        from lictor.cli import tables
+        from lictor.cli import release_view
 
-        if tables.can_be_redrawn():
-            with tables.redrawn(request, timeout_s) as redraw:
+        if release_view.can_be_redrawn():
+            with release_view.redrawn(request, timeout_s) as redraw:
                 yield lambda progress, _: redraw(progress)
             return
 

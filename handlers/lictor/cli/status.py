@@ -8,7 +8,7 @@ import click
 from lictor import errors
 from lictor.adapters import heartbeat
 from lictor.adapters.text import one_line
-from lictor.cli import status_report
+from lictor.cli import status_report, tables
 from lictor.cli.session import Session
 from lictor.cli.status_report import UNKNOWN
 
@@ -30,8 +30,6 @@ def status(session: Session, name: str | None, as_json: bool) -> None:
         click.echo(json.dumps([row._asdict() for row in rows], indent=2))
         return
     if rows:
-        from lictor.cli import tables
-
         tables.print_statuses([row for row in rows if row.name != UNKNOWN])
         for row in rows:
             for problem in row.problems:
@@ -45,7 +43,7 @@ def status(session: Session, name: str | None, as_json: bool) -> None:
 
 
 def _show_one(session: Session, name: str, *, as_json: bool) -> None:
-    from lictor.cli import cluster_report, tables
+    from lictor.cli import cluster_report
 
     row = next((row for row in status_report.read_status(session.context) if row.name == name), None)
     if row is None:

@@ -1,76 +1,101 @@
-"""Tables on a terminal, drawn by rich. Imported where one is drawn, as rich takes as long to load as a verb takes."""
+"""Tables of plain text. In a pipe a row is one line, however long. On a terminal what has no room stands below its row.
+"""
 
-import contextlib
+import os
 import sys
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from lictor.adapters.text import one_line
 
 if TYPE_CHECKING:
     from lictor.cli.cluster_report import SetReport
-    from lictor.cli.release_progress import Progress, Request
     from lictor.cli.status_report import Status
 
-
-class _Terminal(Console):
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # rich would call it a failure
-
-
-# A pipe has no width of its own, and stdout may be closed.
-_OUT = _Terminal(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 240)
+_GAP = "  "
+_NARROWEST = 20  # that a sentence is wrapped to
+_USUAL_WIDTH = 80  # of a terminal that does not know its own, such as a serial line
 
 
 def print_statuses(rows: "list[Status]") -> None:
     """Print a line for each service."""
-    table = Table(box=None, pad_edge=False)
     has_colors = any(row.color for row in rows)
-    for heading in ("SERVICE", "PASSING", "IMAGE", *(["COLOR"] if has_colors else []), "NODE", "ROUTE", "NGINX ON",
-                    "STATE"):
-        table.add_column(heading, no_wrap=heading in ("SERVICE", "PASSING"))  # the others wrap on a narrow terminal
-    for row in rows:
-        table.add_row(row.name, f"{row.passing}/{row.desired}", row.image, *([row.color or "-"] if has_colors else []),
-                      row.node or row.engine, row.route, ", ".join(row.served_by) or "-", Text(one_line(row.says)))
-    _OUT.print(table)
+    print_table(
+        ["SERVICE", "PASSING", "IMAGE", *(["COLOR"] if has_colors else []), "NODE", "ROUTE", "NGINX ON", "STATE"],
+        [[row.name, f"{row.passing}/{row.desired}", row.image, *([row.color or "-"] if has_colors else []),
+          row.node or row.engine, row.route, ", ".join(row.served_by) or "-", row.says] for row in rows])
 
 
 def print_members(found: "SetReport") -> None:
     """Print a line for each member of a set with state, and what its last change was."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("MEMBER", "ROLE", "VOTE", "BEHIND", "TERM", "ADDRESS", "STATE"):
-        table.add_column(heading, no_wrap=heading == "MEMBER")
-    for member in found.members:
-        table.add_row(member.name, member.role or "-", "yes" if member.votes else "no", member.behind or "-",
-                      str(member.term), member.address, Text(one_line(member.state)))
     if found.members:
-        _OUT.print(table)
-        _OUT.print(Text(f"term {found.term}; last change: {found.last_change or 'none is recorded'}"))
-    _OUT.print(Text(one_line(found.says)))
+        print_table(
+            ["MEMBER", "ROLE", "VOTE", "BEHIND", "TERM", "ADDRESS", "STATE"],
+            [[member.name, member.role or "-", "yes" if member.votes else "no", member.behind or "-", str(member.term),
+              member.address, member.state] for member in found.members])
+        _print(one_line(f"term {found.term}; last change: {found.last_change or 'none is recorded'}"))
+    _print(one_line(found.says))
 
 
-def can_be_redrawn() -> bool:
-    """Decide whether stdout is a terminal on which lines can be written again."""
-    return _OUT.is_terminal and not _OUT.is_dumb_terminal
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below their headings; the last column is a sentence."""
+    is_terminal = sys.stdout and sys.stdout.isatty()  # it may be closed
+    width = os.get_terminal_size(sys.stdout.fileno()).columns or _USUAL_WIDTH if is_terminal else None
+    for line in lay_out(headings, [[one_line(cell) for cell in row] for row in rows], width):
+        _print(line)
 
 
-@contextlib.contextmanager
-def redrawn(request: "Request", timeout_s: float) -> Iterator[Callable[["Progress"], None]]:
-    """Yield what draws a look at the release in the place of the last one."""
-    with Live(console=_OUT, auto_refresh=False, transient=True) as live:
-        yield lambda progress: live.update(_view(request, progress, timeout_s), refresh=True)
+def lay_out(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Lay out the lines. Columns that have no room in `width` (None: there is no limit) stand below each row with their
+    headings, and the last one, which is a sentence, below the rows in which it has none."""
+    widths = [max(map(len, cells)) for cells in zip(headings, *rows, strict=True)]
+    *columns, last = range(len(headings))
+    inline = _choose_inline(widths, columns, width)
+    if width is None:
+        return [_join(row, inline, widths, row[last]) for row in (headings, *rows)]
+    below = [column for column in columns if column not in inline]
+    room = 0 if below else width - sum(widths[column] + len(_GAP) for column in inline)
+    has_sentences = any(len(row[last]) <= room for row in rows) and len(headings[last]) <= room
+    lines = [_join(headings, inline, widths, headings[last] if has_sentences else "")]
+    for row in rows:
+        is_inline = len(row[last]) <= room
+        lines += [_join(row, inline, widths, row[last] if is_inline else ""),
+                  *_fold([(headings[each], row[each]) for each in below], width),
+                  *_wrap("" if is_inline else row[last], width)]
+    return lines
 
 
-def _view(request: "Request", progress: "Progress", timeout_s: float) -> Group:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for each in progress.new_instances:
-        table.add_row(Text(f"  {each.service_id}"), Text(each.node),
-                      Text(each.described, style="green" if each.passes else "yellow"))
-    return Group(Text(f"{request.image}: {one_line(progress.stage)}"), table,
-                 Text(f"{progress.elapsed_s:.0f} s of at most {timeout_s:g} s", style="dim"))
+def _wrap(sentence: str, width: int) -> list[str]:
+    return textwrap.wrap(sentence, max(width, _NARROWEST), initial_indent=_GAP, subsequent_indent=_GAP,
+                         break_long_words=False, break_on_hyphens=False)
+
+
+def _print(line: str) -> None:
+    """Print a line in the terminal's own encoding, which click replaces where it is too small."""
+    print(line, flush=True)
+
+
+def _choose_inline(widths: Sequence[int], columns: Sequence[int], width: int | None) -> list[int]:
+    """Choose the columns that have room beside each other, from left to right; the first always has."""
+    inline, used = [columns[0]], widths[columns[0]]
+    for column in columns[1:]:
+        if width is None or used + len(_GAP) + widths[column] <= width:
+            inline.append(column)
+            used += len(_GAP) + widths[column]
+    return inline
+
+
+def _join(cells: Sequence[str], inline: Sequence[int], widths: Sequence[int], last: str) -> str:
+    return _GAP.join([*(f"{cells[column]:<{widths[column]}}" for column in inline), last]).rstrip()
+
+
+def _fold(pairs: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Put as many pairs of heading and value into a line as it has room for."""
+    lines: list[str] = []
+    for pair in (f"{heading} {value}" for heading, value in pairs if value):
+        if lines and len(lines[-1]) + len(_GAP) + len(pair) <= width:
+            lines[-1] += _GAP + pair
+        else:
+            lines.append(_GAP + pair)
+    return lines

@@ -104,6 +104,6 @@ def _print(line: _Line | _Failure, width: int) -> None:
         click.echo(f"lictor: {line.container}: {one_line(str(line.error))}", err=True)
         return
     text = line.text.decode("utf-8", "replace")
-    is_terminal = sys.stdout.isatty()  # a pipe gets what the container has printed
+    is_terminal = sys.stdout and sys.stdout.isatty()  # a pipe gets what the container has printed
     click.echo(f"{line.container:<{width}} | {printable(click.unstyle(text)) if is_terminal else text}",
                color=not is_terminal)

@@ -53,7 +53,7 @@ def exec_(session: Session, name: str, command: tuple[str, ...]) -> None:
     program = shutil.which(_DOCKER)
     if program is None:
         raise errors.Refused(f"exec needs the command `{_DOCKER}`, which is not installed here, or not in PATH")
-    terminal = ["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []
+    terminal = ["-t"] if all(each and each.isatty() for each in (sys.stdin, sys.stdout)) else []
     # The id is no option whatever the container's name is, and behind it all words are the program's.
     os.execve(program, [_DOCKER, "exec", "-i", *terminal, container.id, *words],
               {**os.environ, "DOCKER_HOST": docker.host()})
