@@ -69,6 +69,8 @@ def test_outcome(given: Snapshot, kind: str | None, why: str) -> None:
     (snapshot(rollout=Rollout(NEW, 1.0, most=1))._replace(awaited="db has no member yet"), "0 of 1 new instances pass"),
     (snapshot([entry("books", "books:2"), entry("books", "books:1", number=2)], rollout=Rollout(NEW, 1.0)),
      "1 of 1 new instances pass"),
+    (snapshot(rollout=Rollout(NEW, 1.0, trouble="no such image")),
+     "0 of 1 new instances pass. failing: no such image"),
     (snapshot(rollout=Rollout(NEW, 1.0, 2.0)), "all new instances pass, and have to for 3 s"),
     (snapshot(now=wanted("books:2", BLUE_GREEN), rollout=Rollout(NEW, 1.0, 2.0)),
      "all new instances pass, and have to for 3 s. Then /books has to answer"),

@@ -15,6 +15,7 @@ from lictor.adapters import files, http
 from lictor.adapters.consul import parts, payload
 from lictor.adapters.consul.client import Client
 from lictor.cli import service_keys, status_report
+from lictor.cli.page import troubles
 from lictor.events import checks_watch, keys_watch, script, service_watch_fast, survey, timer
 from lictor.reconcile import observe
 from lictor.reconcile.context import Context
@@ -104,8 +105,8 @@ def test_a_flood_is_the_trouble_of_what_it_is_about(
     assert rows["carts"] == calm["carts"]
     assert told == "books" or rows["books"] == calm["books"]
     assert told != "books" or rows["books"].says == "unreadable"
-    assert status_report.read_troubles(context, list(rows.values())).keys() <= {
-        each for each in status_report.read_troubles(context, []) if "is unknown: " in each}
+    assert troubles.read(context, list(rows.values())).keys() <= {
+        each for each in troubles.read(context, []) if "is unknown: " in each}
     service_keys.read_service(context.client, "services/", "books")
     assert observe.one(context, "carts", {}).observation.desired.problems == ()
     assert (Path(call.settings.state_dir) / "keys.json").stat().st_size < 10_000

@@ -17,15 +17,18 @@ from lictor.adapters import clock, files, heartbeat
 from lictor.adapters.consul import transport
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report, story
+from lictor.cli.page import troubles
 from lictor.cli.setup import doctor, nginx_tests
 from lictor.cli.setup.findings import Probe
 from lictor.events import script, survey, timer
 from lictor.model import JOINING, PAUSED, Clock
 from lictor.planner import service_state
 from lictor.planner.observation import drain_text
-from lictor.reconcile import history, observe, responsibility
+from lictor.reconcile import conditions, history, observe, responsibility
+from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
+from lictor.routing.condition import Condition
 from lictor.spec import settings
 from lictor.spec.delegation_settings import Command
 
@@ -63,6 +66,8 @@ def put(consul: Consul, name: str, **changes: Any) -> None:
     (timer.Summary(90.0, "", 7, [], ["bad"], ["books: start"], []), "bad", 2),
     (timer.Summary(90.0, "Consul has no leader", 0, [], [], [], []),
      "unknown: no sweep has ended for 10 s, as the last one failed: Consul has no leader", 1),
+    (timer.Summary(90.0, "no Docker", 0, [], ["nginx is away"], [], ["no registrar"]),
+     "nginx is away\nunknown: no sweep has ended for 10 s, as the last one failed: no Docker\nno registrar", 2),
     (timer.Summary(10.0, "Consul has no leader", 0, [], [], [], []),
      "unknown: no sweep has ended for 90 s, as the last one failed: Consul has no leader", 2),
     (timer.Summary(10.0, "", 7, [], [], [], []),
@@ -220,6 +225,46 @@ def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, cal
         "other": "on hold: node node-2 does not answer"}
 
 
+@pytest.mark.parametrize("told", ["", "{", "[]", '{"silence": 1}', '{"silence": "", "refused": [], "lines": []}'])
+def test_a_damaged_condition_is_none(consul: Consul, call: script.Call, told: str) -> None:
+    consul.put(f"{conditions.PREFIX}node-1", told)
+    assert conditions.read(Context(call.settings, Client.connect(), "node-1"), frozenset({"node-1"})) == {}
+
+
+@pytest.mark.parametrize(("told", "says"), [
+    (Told(), []),
+    (Told(Condition("nginx does not answer")), ["node-1: nginx does not answer"]),
+    (Told(Condition("nginx is away", {"books": "route\x1b refused"})), ["node-1: route? refused"]),
+    (Told(Condition("", {}, {"books": "not confirmed"})), []),  # which a moment later it may be
+    (Told(Condition("", {"carts": "its route is refused"})), []),
+])
+def test_each_node_s_condition_is_told(consul: Consul, call: script.Call, told: Told, says: list[str]) -> None:
+    context = Context(call.settings, Client.connect(), "node-1")
+    conditions.tell(context, told)
+    conditions.tell(context._replace(node="elsewhere"), Told(Condition("nginx does not answer")))
+    found = conditions.read(context, frozenset({"node-1", "elsewhere"}))
+    assert conditions.describe(found, "books", frozenset({"node-1"})) == says
+    index = consul.request("GET", f"/v1/kv/{conditions.PREFIX}node-1")[0]["ModifyIndex"]
+    conditions.tell(context, told)
+    assert consul.request("GET", f"/v1/kv/{conditions.PREFIX}node-1")[0]["ModifyIndex"] == index
+    assert conditions.read(context, frozenset({"node-2"})) == {}
+
+
+def test_words_of_another_node_s_check_are_not_taken_for_new(consul: Consul, call: script.Call) -> None:
+    consul.register({"Name": "lictor", "Check": {"TTL": "1h", "Status": "passing"}})
+    here, elsewhere = (Context(call.settings, Client.connect(), node) for node in ("node-1", "elsewhere"))
+
+    def says(context: Context, status: str, output: str) -> set[str]:
+        consul.request("PUT", "/v1/agent/check/update/service:lictor", {"Status": status, "Output": output})
+        return set(troubles.read(context, []))
+
+    wait_for(lambda: says(here, "warning", "Docker is away") == {"Docker is away"}, "the agent here is asked")
+    conditions.tell(here, Told(Condition(), ("no registrar",)))
+    wait_for(lambda: says(elsewhere, "warning", "Docker is away") == {"no registrar"}, "the key is read")
+    wait_for(lambda: says(elsewhere, "critical", "unwritable: no space") == {"no registrar", "unwritable: no space"},
+             "what no sweep can tell is told by the check")
+
+
 @pytest.mark.parametrize(("status", "told"), [
     ("passing", set()),
     ("warning", {"twin: its route is refused", "no? sweep"}),  # that books is started is what its row says
@@ -234,7 +279,7 @@ def test_status_tells_what_the_nodes_checks_say_beyond_the_rows(consul: Consul, 
     consul.register({"Name": "lictor", "Check": {"TTL": "1h", "Status": "passing"}})
     consul.request("PUT", "/v1/agent/check/update/service:lictor", {"Status": status, "Output": "\n".join([
         f"books: {rows[0].problems[0]}", "twin: its route is refused", "no\x1b sweep", "books: start"])})
-    wait_for(lambda: status_report.read_troubles(context, rows) == {line: ["node-1"] for line in told},
+    wait_for(lambda: troubles.read(context, rows) == {line: ["node-1"] for line in told},
              f"what is {status} is told")
 
 
@@ -288,7 +333,8 @@ def test_what_of_the_users_nginx_cannot_be_read_is_told_once(consul: Consul, cal
     for _ in range(3):
         survey.sweep(call)
         summary = timer.read(call.settings)
-        assert summary and said in summary.trouble and timer.judge(summary, Clock(summary.at, 0, 0))[1] == 1
+        assert summary and said in summary.trouble and timer.judge(
+            summary._replace(problems=[]), Clock(summary.at, 0, 0))[1] == 1  # nginx does not run either
     assert capsys.readouterr().err.count("outcome=unread") == 1
     finding = doctor._finding(next(each for each in nginx_tests.list_tests(call.settings, nginx)
                                    if each.name == "nginx servers"), None)

@@ -20,12 +20,13 @@ from lictor import model
 from lictor.adapters import files
 from lictor.adapters.consul.client import Client as ConsulClient
 from lictor.engines import registry
-from lictor.events import script, survey
+from lictor.events import script
 from lictor.planner import observation
 from lictor.reconcile import observe
 from lictor.reconcile.context import Context
-from lictor.routing import live_peers, nginx_socket, peers, publish, route_store, templates
+from lictor.routing import condition, live_peers, nginx_socket, peers, publish, route_store, templates
 from lictor.routing import nginx as lictor_nginx
+from lictor.routing.condition import Condition
 from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Settings
 
@@ -455,9 +456,9 @@ def test_peers_are_followed_while_other_files_wait_for_nginx(
         decide(hindered, c.port)
         assert publish.publish(hindered, [NAME]) == [NAME]  # as a sweep does
         assert who_answers(nginx) == {"c"} and published(books, NAME).confirmed
-        assert any("has not confirmed its route" in each for each in survey._unconfirmed(hindered))
+        assert "has not confirmed its route" in condition.read(hindered).unconfirmed[NAME]
         files.write_atomic(nginx.main_conf, main_conf)
-        assert publish.publish(books, [NAME]) == [NAME] and survey._unconfirmed(books) == []
+        assert publish.publish(books, [NAME]) == [NAME] and condition.read(books) == Condition()
         assert json.loads(nginx.get(move)[1])["instance"] == "c"
         assert "proxy_read_timeout 7s" in text_of(f"{nginx.conf_dir}/locations/books.conf")
 

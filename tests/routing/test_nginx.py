@@ -17,10 +17,11 @@ from lictor import errors
 from lictor.adapters import files
 from lictor.adapters.consul.answers import Catalogue
 from lictor.adapters.consul.client import Client as ConsulClient
-from lictor.events import script, survey
+from lictor.events import script
 from lictor.model import Clock
-from lictor.routing import follow, peers, publish, route_store, templates, user_servers
+from lictor.routing import condition, follow, peers, publish, route_store, templates, user_servers
 from lictor.routing import nginx as lictor_nginx
+from lictor.routing.condition import Condition
 from lictor.routing.nginx_processes import Processes
 from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Settings
@@ -546,7 +547,7 @@ def test_a_removal_that_is_refused_is_not_tried_at_each_sweep_either(settings: S
         assert publish.publish(settings, ["books"]) == ["books"] and "rolled-back" in capsys.readouterr().err
         assert nginx.get("/books")[0] == 503
         assert publish.publish(settings, ["books"]) == [] and "rolled-back" not in capsys.readouterr().err
-        assert "its removal is refused" in survey._unconfirmed(settings)[0]
+        assert "its removal is refused" in condition.read(settings).refused["books"]
     files.write_atomic(nginx.main_conf, text)
     assert publish.publish(settings, ["books"]) == ["books"] and written(nginx) == set()
 
@@ -662,12 +663,11 @@ def test_peers_that_no_file_takes_any_more_are_called_frozen(
         change_peers(settings, name, 9002)
     assert publish.publish(settings, ["books", "shelves"]) == ["shelves"]
     assert "service=books outcome=frozen" in capsys.readouterr().err
-    problem, = survey._frozen(settings)
-    assert problem.startswith("books: its peers are frozen")
+    assert condition.read(settings).refused["books"].startswith("its peers are frozen")
     publish.publish(settings, ["books"])
-    assert "outcome=frozen" not in capsys.readouterr().err and len(survey._frozen(settings)) == 1
+    assert "outcome=frozen" not in capsys.readouterr().err and condition.read(settings).refused.keys() == {"books"}
     template.unlink()
-    assert publish.publish(settings, ["books"]) == ["books"] and survey._frozen(settings) == []
+    assert publish.publish(settings, ["books"]) == ["books"] and condition.read(settings) == Condition()
 
 
 def damage_lock(settings: Settings, nginx: Nginx) -> None:
@@ -768,7 +768,7 @@ def test_a_route_that_the_users_configuration_answers_is_refused_with_its_file(
                       "away, or have another route",
             "new": f"path /mine is answered by location /mine in {nginx.main_conf}:{line}, and not by this service; "
                    "take that away, or have another route"}
-        assert "path /own/books is answered" in survey._unconfirmed(settings)[0]
+        assert "path /own/books is answered" in "".join(condition.read(settings).refused.values())
         assert nginx.get("/books")[0] == 200 and nginx.get("/", host="a.example.com")[0] == 200
         assert nginx.get("/", host="b.example.com")[0] == 204
         files.write_atomic(nginx.main_conf, text)

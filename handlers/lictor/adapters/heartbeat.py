@@ -5,7 +5,7 @@ import time
 from typing import Any, NamedTuple
 
 from lictor import errors
-from lictor.adapters import clock, files
+from lictor.adapters import clock, files, process
 
 LATE_S = 60.0
 _FILE = "registrar.json"
@@ -31,6 +31,9 @@ class Heartbeat(NamedTuple):
     dead: tuple[str, ...] = ()  # ids of containers that do not run, and whose registrations it could not end
     trouble: str = ""
     token: str = ""  # the public name of the token that registered all
+    pid: int = 0  # 0: unknown
+    started_at_s: float = 0.0  # of that process, since the machine's start
+    pid_namespace: str = ""  # in which the process has that number
 
     @property
     def failures(self) -> list[str]:
@@ -51,7 +54,8 @@ class Heartbeat(NamedTuple):
 
 def make(refusals: set[Refusal], **fields: Any) -> Heartbeat:
     shown = sorted(refusals, key=lambda refusal: (refusal.cause == "labels", refusal))[:_MOST_SHOWN]
-    return Heartbeat(time.time(), refused=len(refusals), refusals=tuple(shown), **fields)
+    return Heartbeat(time.time(), refused=len(refusals), refusals=tuple(shown), pid=os.getpid(),
+                     started_at_s=process.started_at_s(os.getpid()) or 0.0, pid_namespace=_pid_namespace(), **fields)
 
 
 def write(state_dir: str, heartbeat: Heartbeat) -> None:
@@ -68,9 +72,11 @@ def read(state_dir: str) -> Heartbeat | None:
         heartbeat = Heartbeat(**{**value, "refusals": refusals, "dead": tuple(value.get("dead", ()))})
     except (AttributeError, TypeError):
         return None
-    texts = (*heartbeat.dead, *(text for refusal in refusals for text in refusal), heartbeat.trouble, heartbeat.token)
-    is_sound = isinstance(heartbeat.at, float) and type(heartbeat.refused) is int and all(
-        isinstance(text, str) for text in texts)
+    texts = (*heartbeat.dead, *(text for refusal in refusals for text in refusal), heartbeat.trouble, heartbeat.token,
+             heartbeat.pid_namespace)
+    numbers = (heartbeat.refused, heartbeat.pid)
+    is_sound = type(heartbeat.at) is type(heartbeat.started_at_s) is float and all(
+        type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts)
     return heartbeat if is_sound else None
 
 
@@ -81,17 +87,41 @@ def read_dead(state_dir: str) -> frozenset[str]:
     return frozenset() if not heartbeat or is_late else frozenset(heartbeat.dead)
 
 
+def describe_silence(state_dir: str, heartbeat: Heartbeat | None) -> str:
+    """Say why the registrar does not do its work, by what it leaves behind; "" while it is alive."""
+    if not heartbeat:
+        return "it has never run here"
+    now = clock.read(state_dir)
+    if now.is_foreign(heartbeat.at):
+        return "the time of its last heartbeat is of no clock of this node"
+    age_s = now.age_s(heartbeat.at)
+    if _has_ended(heartbeat):
+        return f"it is not running: its process {heartbeat.pid} has ended, after a heartbeat {age_s:.0f} s ago"
+    return f"it is silent: its last heartbeat is {age_s:.0f} s old" if age_s > LATE_S else ""
+
+
+def _has_ended(heartbeat: Heartbeat) -> bool:
+    """Decide whether the process that wrote it is known to have ended; that of another namespace is not seen here."""
+    if not heartbeat.pid or heartbeat.pid_namespace != _pid_namespace():
+        return False
+    started_at_s = process.started_at_s(heartbeat.pid)
+    return started_at_s is None or abs(started_at_s - heartbeat.started_at_s) > 1
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
 def examine(state_dir: str) -> str:
     """Say how the registrar is, if it does its work; raises Refused if it does not."""
     heartbeat = read(state_dir)
-    if not heartbeat:
-        raise errors.Refused("it has never run here")
-    now = clock.read(state_dir)
-    age_s = now.age_s(heartbeat.at)
-    if now.is_foreign(heartbeat.at):
-        raise errors.Refused("the time of its last heartbeat is of no clock of this node")
-    if age_s > LATE_S:
-        raise errors.Refused(f"its last heartbeat is {age_s:.0f} s old")
+    silence = describe_silence(state_dir, heartbeat)
+    if silence or not heartbeat:
+        raise errors.Refused(silence)
     if heartbeat.failures:
         raise errors.Refused("; ".join(heartbeat.failures))
+    age_s = clock.read(state_dir).age_s(heartbeat.at)
     return "; ".join([f"{heartbeat.registered} registered", *heartbeat.unmet, f"alive {age_s:.0f} s ago"])

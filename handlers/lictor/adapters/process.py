@@ -142,3 +142,13 @@ def _communicate(child: subprocess.Popen[str], stdin: str, timeout_s: float,
 
 def _text(output: object) -> str:
     return output.decode("utf-8", "replace") if isinstance(output, bytes) else str(output or "")
+
+
+def started_at_s(pid: int) -> float | None:
+    """Read when a process was started, in seconds since the machine was; None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -124,7 +124,7 @@ def describe_stage(request: Request, snapshot: Snapshot) -> str:
         return f"all new instances pass, and have to for {spec.release.healthy_for:g} s" + (
             f". Then {spec.release.smoke} has to answer" if spec.release.smoke else "")
     passing = sum(each.passes for each in find_new_instances(request, snapshot))
-    return f"{passing} of {desired.replicas} new instances pass"
+    return ". ".join(filter(None, [f"{passing} of {desired.replicas} new instances pass", backoff.trouble(state)]))
 
 
 def find_new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstance, ...]:
@@ -132,7 +132,7 @@ def find_new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstanc
     name = find_new_catalog_name(request, snapshot)
     instances = [each for each in map(model.instance, snapshot.entries)
                  if each.service == name and each.image == request.image]
-    return tuple(sorted(map(_new_instance, model.speaking(instances))))
+    return tuple(sorted(map(describe_instance, model.speaking(instances))))
 
 
 def find_foreign(request: Request, snapshot: Snapshot) -> tuple[str, ...]:
@@ -176,7 +176,8 @@ def find_last_words(records: Iterable[Mapping[str, Any]], after_id: int, name: s
     return words, sorted(running)
 
 
-def _new_instance(instance: model.Instance) -> NewInstance:
+def describe_instance(instance: model.Instance) -> NewInstance:
+    """Say what keeps an instance from passing, or that nothing does."""
     condition, detail = _PASSES if instance.status == "passing" else instance.status, instance.output
     if instance.maintenance is not None:
         condition, detail = "in maintenance", instance.maintenance

@@ -18,9 +18,10 @@ from lictor.cli.status_report import UNKNOWN
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 @click.pass_obj
 def status(session: Session, name: str | None, as_json: bool) -> None:
-    """Show all services, or one. PASSING is how many pass their checks, of how many are desired.
+    """Show all services, or the page of one. PASSING is how many pass their checks, of how many are desired.
 
-    Of one with state, each member is shown with its role, vote, lag and term.
+    The page has the instances with what their checks say, the live release, where this node's nginx answers, and the
+    last events. Of a service with state, it has each member with its role, vote, lag and term.
     """
     if name:
         _show_one(session, name, as_json=as_json)
@@ -36,29 +37,26 @@ def status(session: Session, name: str | None, as_json: bool) -> None:
                 click.echo(f"{'not read' if row.name == UNKNOWN else 'refused'}: {one_line(problem)}")
     else:
         click.echo("no services yet; `lictor apply FILE` makes one")
-    for text, nodes in status_report.read_troubles(session.context, rows).items():
+    from lictor.cli.page import troubles
+
+    for text, nodes in troubles.read(session.context, rows).items():
         click.echo(f"{', '.join(nodes)}: {text}")
     for line in _read_registrar(session.settings.state_dir):
         click.echo(f"registrar: {one_line(line)}")
 
 
 def _show_one(session: Session, name: str, *, as_json: bool) -> None:
-    from lictor.cli import cluster_report
+    from lictor.cli.page import service
 
-    row = next((row for row in status_report.read_status(session.context) if row.name == name), None)
+    rows = status_report.read_status(session.context)
+    row = next((row for row in rows if row.name == name), None)
     if row is None:
         raise _no_service(name)
-    members = cluster_report.read(session.context, name)
+    page = service.read(session.context, row)
     if as_json:
-        told = {"cluster": {**members._asdict(), "members": [each._asdict() for each in members.members]}
-                } if members else {}
-        click.echo(json.dumps([{**row._asdict(), **told}], indent=2))
+        click.echo(json.dumps([service.as_table(page)], indent=2))
         return
-    tables.print_statuses([row])
-    for problem in row.problems:
-        click.echo(f"refused: {one_line(problem)}")
-    if members:
-        tables.print_members(members)
+    tables.print_page(page)
 
 
 def _read_registrar(state_dir: str) -> list[str]:
@@ -80,10 +78,11 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
     Each action has its reason; what deliberately is not done is shown too. Exit code 3: there is something to do.
     """
     context = session.context
-    known = sorted(row.name for row in status_report.read_status(context) if row.name != UNKNOWN)
-    actions = [action for each in ([name] if name else known) for action in status_report.decide_now(context, each)]
+    rows = {row.name: row for row in status_report.read_status(context) if row.name != UNKNOWN}
+    actions = [action for each in ([name] if name else sorted(rows)) for action in (
+        *status_report.decide_now(context, each), *status_report.list_unserved(rows.get(each)))]
     needs_work = status_report.needs_work(actions)
-    if name and name not in known and not needs_work:
+    if name and name not in rows and not needs_work:
         raise _no_service(name)
     if as_json:
         click.echo(json.dumps(actions, indent=2))

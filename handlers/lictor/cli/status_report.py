@@ -4,18 +4,17 @@ import time
 from collections.abc import Container
 from typing import Any, NamedTuple
 
-from lictor import errors, model
+from lictor import model
 from lictor.adapters.text import one_line, printable
 from lictor.cli import autoscale_report
 from lictor.cli.release_progress import find_failure, find_obstacle
-from lictor.events import agent_config
 from lictor.planner import backoff
 from lictor.planner.actions import KINDS_OF_ACTS, describe
 from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
 from lictor.planner.desired import Desired, specs_of
 from lictor.planner.observation import drain_mark
 from lictor.planner.service_state import State
-from lictor.reconcile import actors, observe, responsibility
+from lictor.reconcile import actors, conditions, observe, responsibility
 from lictor.reconcile.cluster import seeds
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
@@ -23,9 +22,9 @@ from lictor.routing import announce
 from lictor.spec.keys import describe_unknown, group_by_service, known_below
 from lictor.spec.service_spec import DELEGATED, Spec
 
+UNSERVED = "unserved"  # the kind of what no node carries out, as nginx does not serve it
 UNKNOWN = "?"  # the name of the one row for keys that are no service's
 _SHOWN_INSTANCES = 3
-_SHOWN_LINES = 20  # of one check
 
 
 class Status(NamedTuple):
@@ -44,6 +43,7 @@ class Status(NamedTuple):
     problems: list[str]  # refused input that stands
     color: str = ""  # the live one of a blue-green service
     nobody: str = ""  # why no node acts for it; "": one does, or may
+    unserved: list[str] = []  # where nginx does not serve it as it should
 
 
 class _Facts(NamedTuple):
@@ -57,6 +57,7 @@ class _Facts(NamedTuple):
     why_nobody: str  # why no node acts for it; "": one does, or may
     scaling: str  # what the autoscaler has to tell; usually ""
     awaited: str  # why no instance can start: a set that its environment names is not there; usually ""
+    unserved: list[str]  # where nginx does not serve it as it should; usually []
 
 
 def read_status(context: Context) -> list[Status]:
@@ -68,6 +69,7 @@ def read_status(context: Context) -> list[Status]:
     catalogue = client.everything(observe.catalog_names(names))
     nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context, names)
     lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
+    told = conditions.read(context, lictor_nodes & alive)
     acts = actors.read(client)
     specs = specs_of(grouped)
     scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
@@ -83,9 +85,12 @@ def read_status(context: Context) -> list[Status]:
         why_nobody = responsibility.describe_nobody(service, instances, nodes, lictor_nodes, acts)
         no_answer = responsibility.describe_no_answer(service, lictor_nodes, acts, alive)
         receiving = [group[0] for group in groups if all(map(_may_receive, group))]
+        serving = nginx_nodes.get(name, [])
         return _status(_Facts(service, state, instances, receiving, {each.image for each in instances} - {""},
-                              nginx_nodes.get(name, []), no_answer, why_nobody, scaling.get(name, ""),
-                              seeds.explain_wait(service.spec and service.spec.environment, lists)))
+                              [node for node in serving if not (node in told and told[node].nginx.silence)],
+                              no_answer, why_nobody, scaling.get(name, ""),
+                              seeds.explain_wait(service.spec and service.spec.environment, lists),
+                              conditions.describe(told, name, frozenset(serving))))
 
     rows = []
     for name in names:
@@ -119,7 +124,7 @@ def _status(facts: _Facts) -> Status:
     image, engine, node = (spec.image, spec.engine, spec.node) if spec else ("", "", "")
     return Status(desired.name, 0 if desired.removed else desired.replicas, len(facts.receiving), len(facts.instances),
                   image, engine, node, route, facts.nginx_nodes, _summary(facts), list(desired.problems), desired.color,
-                  facts.why_nobody)
+                  facts.why_nobody, facts.unserved)
 
 
 def _summary(facts: _Facts) -> str:
@@ -135,8 +140,9 @@ def _summary(facts: _Facts) -> str:
         return "refused"
     obstacle = _obstacle(facts, spec)
     if obstacle or spec.engine == "none":
-        return obstacle or ("only routed" if facts.receiving else "only routed: no instance passes") + _evidence(facts)
-    return _release(facts, spec, time.time()) or _deviation(facts, spec) or (
+        only_routed = ("only routed" if facts.receiving else "only routed: no instance passes") + _evidence(facts)
+        return "; ".join([obstacle] if obstacle else [*facts.unserved, only_routed])
+    return "; ".join(facts.unserved) or _release(facts, spec, time.time()) or _deviation(facts, spec) or (
         facts.scaling if spec.autoscale else "") or "as desired"
 
 
@@ -157,7 +163,9 @@ def _release(facts: _Facts, spec: Spec, now_s: float) -> str:
     if rollout is None or rollout.release != release:
         return ""
     waits = f". It waits: {facts.awaited}" if facts.awaited and rollout.most < facts.desired.replicas else ""
-    return f"releasing {spec.image} for {max(now_s - rollout.began_at, 0):.0f} s{waits or _evidence(facts)}"
+    why = backoff.trouble(facts.state)
+    since_s = max(now_s - rollout.began_at, 0)
+    return f"releasing {spec.image} for {since_s:.0f} s" + (waits or (f". {why}" if why else _evidence(facts)))
 
 
 def _deviation(facts: _Facts, spec: Spec) -> str:
@@ -201,29 +209,6 @@ def _withheld(instances: list[model.Instance]) -> str:
     return ""
 
 
-def read_troubles(context: Context, rows: list[Status]) -> dict[str, list[str]]:
-    """Read what the checks of lictor say on its nodes beyond the rows: the nodes, by what they say.
-
-    A warning about a service is left out, and all of the autoscaler's: its row says the same, as it is now.
-    """
-    shown = {f"{row.name}: {problem}" for row in rows for problem in row.problems}
-    of_services = tuple(f"{row.name}: " for row in rows)
-    troubles: dict[str, list[str]] = {}
-    try:
-        entries = context.client.health("lictor")
-    except errors.Overlong as error:
-        return {one_line(f"what the checks of lictor say is unknown: {error}"): []}
-    for entry in entries:
-        for check in entry["Checks"]:
-            lines = check["Output"].splitlines() if check["ServiceID"] and check["Status"] != "passing" else []
-            for line in lines[:_SHOWN_LINES]:
-                is_of_service = line.startswith(of_services) and (
-                    check["Status"] != "critical" or check["CheckID"] == agent_config.AUTOSCALE_CHECK_ID)
-                if line not in shown and not is_of_service:
-                    troubles.setdefault(one_line(line), []).append(entry["Node"]["Node"])
-    return troubles
-
-
 def decide_now(context: Context, name: str) -> list[dict[str, Any]]:
     """Decide what a reconcile would do with the service at this moment, and what it would leave, with reasons.
 
@@ -252,8 +237,14 @@ def _who_acts(spec: Spec, node: str) -> str:
     return f"the nodes of the Swarm act for it, and {node} is none of them"
 
 
+def list_unserved(row: Status | None) -> list[dict[str, Any]]:
+    """List, in the form of actions, where nginx does not serve a service: no reconcile mends it."""
+    return [{"service": row.name, "kind": UNSERVED, "container": "", "reason": text} for text in row.unserved
+            ] if row else []
+
+
 def needs_work(actions: list[dict[str, Any]]) -> bool:
-    kinds = {*KINDS_OF_ACTS, *KINDS_OF_CHANGES, "nobody"}
+    kinds = {*KINDS_OF_ACTS, *KINDS_OF_CHANGES, "nobody", UNSERVED}
     return any(action["kind"] in kinds or action.get("wish") for action in actions)
 
 

@@ -102,7 +102,8 @@ def read(context: Context, name: str) -> dict[str, Any]:
         acts_here = responsibility.acts_here(context, desired)
         seen = act.describe_reading(reading) if acts_here else (
             f"from {context.node}, {len(reading.observation.instances)} registered instances")
-        now = status_report.decide_now(context, name)
+        row = next((row for row in status_report.read_status(context) if row.name == name), None)
+        now = [*status_report.decide_now(context, name), *status_report.list_unserved(row)]
         if [each["kind"] for each in now] == ["none"] and not acts_here and _describe_actor(desired):
             now = [_unknown(name, desired, f"this is {context.node}")]
     except (errors.LictorError, OSError) as error:  # Docker, or the state folder: the records need neither

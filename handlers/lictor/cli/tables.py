@@ -11,6 +11,7 @@ from lictor.adapters.text import one_line
 
 if TYPE_CHECKING:
     from lictor.cli.cluster_report import SetReport
+    from lictor.cli.page.service import InstanceRow, Page
     from lictor.cli.status_report import Status
 
 _GAP = "  "
@@ -36,6 +37,30 @@ def print_members(found: "SetReport") -> None:
               member.address, member.state] for member in found.members])
         _print(one_line(f"term {found.term}; last change: {found.last_change or 'none is recorded'}"))
     _print(one_line(found.says))
+
+
+def print_page(page: "Page") -> None:
+    """Print all that there is to see of one service."""
+    print_statuses([page.row])
+    for problem in page.row.problems:
+        _print(one_line(f"refused: {problem}"))
+    if page.members:
+        print_members(page.members)
+    _print_instances(page.instances)
+    for heading, lines in (("release", [page.release]), ("url", page.urls), ("event", page.events)):
+        for line in filter(None, lines):
+            _print(one_line(f"{heading}: {line}"))
+
+
+def _print_instances(rows: "list[InstanceRow]") -> None:
+    if not rows:
+        return
+    counts, weighs = any(row.in_flight is not None for row in rows), len({row.weight for row in rows}) > 1
+    print_table(
+        ["INSTANCE", "NODE", "ADDRESS", "NGINX ON", *(["WEIGHT"] if weighs else []), *(["IN FLIGHT"] if counts else []),
+         "CONDITION"],
+        [[row.service_id, row.node, row.address, ", ".join(row.nginx_on) or "-", *([str(row.weight)] if weighs else []),
+          *(["-" if row.in_flight is None else str(row.in_flight)] if counts else []), row.condition] for row in rows])
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

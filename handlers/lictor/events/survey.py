@@ -1,21 +1,23 @@
 """The sweep, second stage of the timer. It observes all services in bulk, mends what events missed, and reconciles the
 services that need work on this node."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from lictor import errors, model
-from lictor.adapters import clock, files, heartbeat, log, process
+from lictor.adapters import clock, files, heartbeat, log
 from lictor.adapters.consul.answers import Catalogue
 from lictor.events import keys_watch, script, timer
 from lictor.planner import scheduled
 from lictor.planner.actions import Hold, Warn, describe
 from lictor.planner.observation import Observation
-from lictor.reconcile import actors, forgetting, loop, observe, observer_health, responsibility
+from lictor.reconcile import actors, conditions, forgetting, loop, observe, observer_health, responsibility
+from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
-from lictor.routing import announce, follow, nginx, route_store
+from lictor.routing import announce, condition, follow, nginx, route_store
 from lictor.routing.traffic import meter
 from lictor.spec.keys import group_by_service, known_services
 from lictor.spec.settings import Settings
@@ -34,13 +36,23 @@ def sweep(call: script.Call) -> int:
         try:
             summary = look(call)
         except (errors.LictorError, OSError) as error:
-            if isinstance(error, errors.Unavailable):
-                observer_health.note_unreadable(settings)
-            last = timer.read(settings)
-            timer.record(settings, timer.Summary(last.at if last else time.time(), str(error), 0, [], [], [], []))
+            _record_failure(call, error)
             raise
         timer.record(settings, summary)
     return loop.run(settings, call.token_file, summary.todo) if summary.todo else 0
+
+
+def _record_failure(call: script.Call, error: Exception) -> None:
+    """Record why a sweep failed, beside what is known of this node all the same: nginx, and the registrar."""
+    settings = call.settings
+    if isinstance(error, errors.Unavailable):
+        observer_health.note_unreadable(settings)
+    last, served, reason = timer.read(settings), condition.read(settings), str(error)
+    problems, trouble = list(filter(None, [served.silence])), _registrar_trouble(settings, is_needed=False)
+    with contextlib.suppress(errors.LictorError):  # of Consul itself, mostly
+        lines = (*problems, f"unknown: the last sweep failed: {reason}", *trouble)
+        conditions.tell(connect(settings, call.token_file), Told(served, lines))
+    timer.record(settings, timer.Summary(last.at if last else time.time(), reason, 0, [], problems, [], trouble))
 
 
 def look(call: script.Call) -> timer.Summary:
@@ -56,13 +68,14 @@ def look(call: script.Call) -> timer.Summary:
     if not keys and known_services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
-    unread: list[str] = []
+    unread, served = list[str](), list[condition.Condition]()
     trouble += [
         *(f"instances of {name} are unknown: {why}" for name, why in catalogue.overlong.items() if name not in known),
         *_attempt("routes do not follow their keys", lambda: keys_watch.follow(call, keys, None)),
         *_attempt("watches do not follow the routes", lambda: keys_watch.watch(call)),
         *_attempt("nginx does not follow the catalogue",
                   lambda: unread.extend(follow.sweep(settings, catalogue, context.client))),
+        *_attempt("how nginx is remains unknown", lambda: served.append(condition.read(settings))),
         *_attempt("other nodes do not hear what nginx serves",
                   lambda: announce.tell(context.client, settings.state_dir, context.node,
                                         route_store.names(settings.state_dir))),
@@ -81,9 +94,12 @@ def look(call: script.Call) -> timer.Summary:
     todo = [name for name, reading in own.items() if _needs_work(reading)]
     observations = {name: reading.observation for name, reading in readings.items()}
     orphaned, waiting = _orphaned(context, catalogue, observations, own)
-    problems = [*(f"{name}: {text}" for name, text in broken.items()), *_problems(context, observations, own),
-                *orphaned]
-    pending = [*_pending(context, observations, own), *waiting]
+    unserved = served[0] if served else condition.Condition()
+    problems = [*filter(None, [unserved.silence]), *_named(broken.items()), *_problems(context, observations, own),
+                *_named(unserved.refused.items()), *orphaned]
+    pending = [*_pending(context, observations, own), *_named(unserved.unconfirmed.items()), *waiting]
+    trouble += _attempt("other nodes do not hear how this one is",
+                        lambda: conditions.tell(context, Told(unserved, (*problems, *trouble))))
     return timer.Summary(time.time(), "", len(own), todo, problems, pending, trouble)
 
 
@@ -158,7 +174,7 @@ def _problems(context: Context, observations: Mapping[str, Observation], own: It
     breakers = {name: breaker for name in own if (breaker := observations[name].state.breaker)}
     return [*(f"{name}: {problem}" for name, each in observations.items()
               if responsibility.reports_here(each.desired, context.node) for problem in each.desired.problems),
-            *keys_watch.describe_refused(context.settings), *_frozen(context.settings),
+            *keys_watch.describe_refused(context.settings),
             *(f"{name}: the breaker is open: {breaker.why}. Running containers are left alone; `lictor why {name}` "
               f"shows the evidence, `lictor resume {name}` closes it" for name, breaker in breakers.items())]
 
@@ -169,7 +185,7 @@ def _pending(context: Context, observations: Mapping[str, Observation], own: Map
     undone = [f"{name}: {text}" for name, reading in own.items() for text in _undone(reading)]
     mixed = [f"{name}: {text}" for name in own
              if (text := model.describe_mixed_images(observations[name].instances))]
-    return [*undone, *mixed, *elsewhere, *_unconfirmed(context.settings)]
+    return [*undone, *mixed, *elsewhere]
 
 
 def _undone(reading: Reading) -> list[str]:
@@ -178,43 +194,11 @@ def _undone(reading: Reading) -> list[str]:
     return actions or ([f"hold: {why_held}"] if why_held else [])
 
 
-def _unconfirmed(settings: Settings) -> list[str]:
-    """Explain what nginx refuses, or does not serve yet."""
-    if not settings.nginx:
-        return []
-    texts = {name: _unserved(settings, settings.nginx.mode, name) for name in route_store.names(settings.state_dir)}
-    return [f"{name}: {text}" for name, text in texts.items() if text]
-
-
-def _frozen(settings: Settings) -> list[str]:
-    """Name the services whose requests go to earlier peers, as neither new files nor old ones take other ones."""
-    frozen = [name for name in route_store.names(settings.state_dir)
-              if (published := route_store.published(settings.state_dir, name)) and route_store.is_frozen(published)]
-    return [f"{name}: its peers are frozen: its files are refused, and those in force do not include "
-            f"peers/{name}.conf. nginx goes on asking the ones it has, gone or not" for name in frozen]
-
-
-def _unserved(settings: Settings, mode: str, name: str) -> str:
-    route, published = route_store.route(settings.state_dir, name), route_store.published(settings.state_dir, name)
-    if not published:
-        return ""
-    if route and route_store.is_refused(route, mode, published):
-        what = "removal" if route["removed"] else f"route {route['host']}{route['path']}"
-        why = published.refusal and published.refusal.reason or f"{process.LOG_NAME} in the state folder says why"
-        return f"its {what} is refused: {why}. nginx serves it as before"
-    if route and route["needs_consent"] and not published.peers:
-        return (f"no registration of {route['service']} consents to be routed by the tag {model.META_CONSENT}=true, "
-                f"and the services of [allow] in {settings.where} do not hold {name}")
-    if not published.confirmed:
-        return "nginx has not confirmed its upstream"
-    is_settled = not route or route_store.is_settled(route, mode, published)
-    return "" if is_settled else "nginx has not confirmed its route"
-
-
 def _registrar_trouble(settings: Settings, *, is_needed: bool) -> list[str]:
     """Say what is wrong with this node's registrar, and with what it could not register or deregister."""
     beat = heartbeat.read(settings.state_dir)
-    if beat and not clock.read(settings.state_dir).is_late(beat.at, heartbeat.LATE_S):
-        return [f"lictor-registrar: {failure}" for failure in beat.failures]
-    return ["lictor-registrar is silent: it has written no heartbeat lately. New containers are not registered; is it "
-            "running?"] if is_needed else []
+    silence = heartbeat.describe_silence(settings.state_dir, beat)
+    if silence:
+        return [f"lictor-registrar: {silence}. New containers are not registered, and ended ones stay in the "
+                "catalogue; `systemctl start lictor-registrar`"] if is_needed else []
+    return [f"lictor-registrar: {failure}" for failure in beat.failures] if beat else []

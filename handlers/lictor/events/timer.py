@@ -18,6 +18,8 @@ from lictor.spec.settings import Settings
 
 STALE_S = 60.0  # four intervals of the check
 PASSING, WARNING, CRITICAL = 0, 1, 2
+NOT_OF_THE_SWEEP = ("stale: ", "unwritable: ")  # so the check begins with what no sweep has told
+_PROBE, _PROBE_BYTES = "probe", 4096
 _SUMMARY = "summary.json"  # in the state folder
 
 
@@ -53,8 +55,23 @@ def answer(call: script.Call) -> int:
     observer_health.note_agent(call.settings)
     _start_sweep(call)
     text, status = judge(read(call.settings), clock.note(call.settings.state_dir))
+    unwritable = _describe_unwritable(call.settings)
+    if unwritable:
+        text, status = f"{unwritable}\n{text}", CRITICAL
     print("\n".join(map(printable, text.splitlines())))
     return status
+
+
+def _describe_unwritable(settings: Settings) -> str:
+    """Say why nothing can be written to the state folder; "" if it can."""
+    path = os.path.join(settings.state_dir, _PROBE)
+    try:
+        files.write_atomic(path, " " * _PROBE_BYTES, durable=False)
+        files.remove(path)
+    except OSError as error:
+        return (f"unwritable: the state folder {settings.state_dir} takes no file: {error.strerror}. No sweep is "
+                "recorded, and no change of the catalogue reaches nginx")
+    return ""
 
 
 def reconcile(call: script.Call, names: list[str]) -> int:
@@ -104,7 +121,8 @@ def judge(summary: Summary | None, now: model.Clock) -> tuple[str, int]:
     if summary is None:
         return "unknown: no sweep has ended yet", status
     if summary.error:
-        return f"unknown: no sweep has ended for {age_s:.0f} s, as the last one failed: {summary.error}", status
+        unknown = f"unknown: no sweep has ended for {age_s:.0f} s, as the last one failed: {summary.error}"
+        return "\n".join([*summary.problems, unknown, *summary.trouble]), CRITICAL if summary.problems else status
     if summary.problems:
         return "\n".join(summary.problems), CRITICAL
     if status == CRITICAL:

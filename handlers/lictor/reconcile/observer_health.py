@@ -8,7 +8,7 @@ import contextlib
 import os
 import time
 
-from lictor.adapters import clock, files, log
+from lictor.adapters import clock, files, log, process
 from lictor.spec.settings import Settings
 
 _AGENT = "agent.json"
@@ -20,7 +20,7 @@ def note_agent(settings: Settings) -> None:
     pid = os.getppid()
     if (files.read(f"/proc/{pid}/comm") or "").strip() != "consul":
         return
-    noted = {"pid": pid, "started_at": _started_at(pid), "at": clock.uptime_s()}
+    noted = {"pid": pid, "started_at": process.started_at_s(pid), "at": clock.uptime_s()}
     try:
         files.write_json(os.path.join(settings.state_dir, _AGENT), noted, durable=False)
     except OSError as error:  # a full disk is no reason to leave the check unanswered
@@ -37,7 +37,7 @@ def agent_age_s(settings: Settings) -> float | None:
     now_s = clock.uptime_s()
     if not 0 <= now_s - at <= _TIMER_STOPPED_S:  # before 0: the machine was started since
         return None
-    start_of_pid = _started_at(pid)
+    start_of_pid = process.started_at_s(pid)
     if start_of_pid is None or abs(start_of_pid - started_at) > 1:
         return 0.0
     return max(now_s - start_of_pid, 0.0)
@@ -75,13 +75,3 @@ def nginx_trouble(settings: Settings) -> str:
     from lictor.routing import nginx  # only when something is critical
 
     return "" if nginx.answered(settings.nginx.conf_dir) else "it does not answer on its own socket"
-
-
-def _started_at(pid: int) -> float | None:
-    """Read when a process was started, in seconds since the machine was; None if there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            ticks = int(file.read().rpartition(")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return None
-    return ticks / os.sysconf("SC_CLK_TCK")

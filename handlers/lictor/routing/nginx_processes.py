@@ -61,7 +61,7 @@ def hup(pid_file: str, held: ExitStack) -> Processes:
     """Have nginx read its files again; returns the processes that it had. `held` will close the pidfds."""
     text = (files.read(pid_file) or "").strip()
     master = _hold(int(text), held) if text.isdigit() else None
-    if master is None or not _is_titled(int(text), _MASTER):
+    if master is None or not has_master(pid_file):
         raise errors.Unavailable(f"nginx is not running: {pid_file} names no nginx master process")
     children = _children(int(text))
     workers = {pid: pidfd for pid in children if (pidfd := _hold(pid, held)) is not None and _is_titled(pid, _WORKER)}
@@ -73,6 +73,12 @@ def hup(pid_file: str, held: ExitStack) -> Processes:
     except ProcessLookupError as error:
         raise errors.Unavailable(f"nginx (pid {text}) has just ended") from error
     return Processes(int(text), children, workers)
+
+
+def has_master(pid_file: str) -> bool:
+    """Tell whether the process of the pid file is a master of nginx. Its workers may outlive it, and serve on."""
+    text = (files.read(pid_file) or "").strip()
+    return text.isdigit() and _is_titled(int(text), _MASTER)
 
 
 def await_idle(pid_file: str, *, timeout_s: float) -> None:

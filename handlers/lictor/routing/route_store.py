@@ -140,19 +140,20 @@ def write_listeners(state_dir: str, listeners: Iterable[tuple[str, int]]) -> Non
 
 def own_endpoints(state_dir: str, instances: Iterable[model.Instance]) -> set[Endpoint]:
     """Find the addresses and ports of instances on which this node's nginx listens itself."""
-    listeners = _listeners(state_dir)
-    ports, found = {port for _, port in listeners}, set[Endpoint]()
+    found_at = listeners(state_dir)
+    ports, found = {port for _, port in found_at}, set[Endpoint]()
     for each in instances:
         if type(each.port) is int and each.port in ports:  # which is rare
             with contextlib.suppress(ValueError):
                 address, port, _ = peer(each)
                 everywhere = "::" if ":" in address else ""
-                if (address, port) in listeners or (everywhere, port) in listeners and _is_local(address):
+                if (address, port) in found_at or (everywhere, port) in found_at and _is_local(address):
                     found.add((address, port))
     return found
 
 
-def _listeners(state_dir: str) -> set[Endpoint]:
+def listeners(state_dir: str) -> set[Endpoint]:
+    """Read where this node's nginx listens, as `write_listeners` wrote it."""
     try:
         return {(address, port) for address, port in files.read_json(os.path.join(state_dir, _LISTENERS)) or ()}
     except (TypeError, ValueError):  # damaged; the next sweep writes it anew

@@ -1,0 +1,1 @@
+"""What is shown of a service, and of the nodes."""

@@ -1,0 +1,125 @@
+"""The page of one service: its instances, what is live, where users find it, and its last events."""
+
+import time
+from typing import Any, NamedTuple
+
+from lictor import model
+from lictor.adapters.text import one_line
+from lictor.cli import cluster_report, release_progress, service_keys
+from lictor.cli.cluster_report import SetReport
+from lictor.cli.service_keys import Existing
+from lictor.cli.status_report import Status, describe_record, format_time
+from lictor.errors import LictorError
+from lictor.planner.observation import drain_mark
+from lictor.reconcile import history, observe
+from lictor.reconcile.context import Context
+from lictor.routing import announce, live_peers, route_store
+
+_LAST_EVENTS = 5
+_HTTP_PORT = 80
+
+
+class InstanceRow(NamedTuple):
+    """An instance, as the catalogue and its checks show it; the worst registration of a container stands for it."""
+
+    service_id: str
+    node: str
+    address: str
+    image: str
+    condition: str  # passes, or what keeps it from that, with its check's words
+    nginx_on: list[str]  # nodes whose nginx sends requests to it
+    weight: int
+    in_flight: int | None  # requests of this node's nginx at it; None: it does not count them
+
+
+class Page(NamedTuple):
+    """The page of a service."""
+
+    row: Status
+    instances: list[InstanceRow]
+    release: str  # what is live, and what is under way
+    urls: list[str]  # of this node's nginx
+    events: list[str]  # the last ones, oldest first
+    members: SetReport | None  # of a set with state
+
+
+def read(context: Context, row: Status) -> Page:
+    """Read the page of a service that has this status."""
+    service = service_keys.read_service(context.client, context.settings.prefix, row.name)
+    groups = model.by_container(observe.instances(
+        entry for name in service.desired.catalog_names for entry in context.client.health(name))).values()
+    served = _read_served(context, row.name)
+    return Page(
+        row, sorted(_row(context, row.name, group, served) for group in groups), _describe_release(service, row),
+        _list_urls(context, service), [describe_record(each).split("\n")[0] for each in history.read(
+            context.client, row.name)[-_LAST_EVENTS:]], cluster_report.read(context, row.name))
+
+
+def as_table(page: Page) -> dict[str, Any]:
+    """Return the page as programs get it: the status with what is below it."""
+    members = page.members
+    return {**page.row._asdict(), "instances": [each._asdict() for each in page.instances], "release": page.release,
+            "urls": page.urls, "events": page.events,
+            **({"cluster": {**members._asdict(), "members": [each._asdict() for each in members.members]}}
+               if members else {})}
+
+
+def _read_served(context: Context, name: str) -> dict[tuple[str, str], list[str]]:
+    """Read which nodes' nginx has which instances, by node and ID of the instance."""
+    prefix, served = f"{announce.PREFIX}{name}/", dict[tuple[str, str], list[str]]()
+    for key, entry in sorted(context.client.tree(prefix).items()):
+        for pair in announce.pairs(entry.value) or ():
+            served.setdefault(pair, []).append(key.removeprefix(prefix))
+    return served
+
+
+def _row(context: Context, name: str, group: list[model.Instance],
+         served: dict[tuple[str, str], list[str]]) -> InstanceRow:
+    worst = max(group, key=lambda each: (each.maintenance is not None, not each.node_alive, each.status != "passing"))
+    return InstanceRow(one_line(worst.service_id), worst.node, model.host_port(worst.address, worst.port),
+                       one_line(worst.image), _describe_condition(worst),
+                       served.get((worst.node, worst.service_id), []), worst.weight,
+                       _count_in_flight(context, name, worst))
+
+
+def _describe_condition(instance: model.Instance) -> str:
+    mark = drain_mark(instance)
+    if mark:
+        return one_line(f"drains since {format_time(mark[0])}: {mark[1]}")
+    return release_progress.describe_instance(instance).described
+
+
+def _count_in_flight(context: Context, name: str, instance: model.Instance) -> int | None:
+    settings = context.settings.nginx
+    if not settings or settings.mode != "live":
+        return None
+    try:
+        return live_peers.requests_at(settings.conf_dir, name, [instance])
+    except LictorError:
+        return None
+
+
+def _describe_release(service: Existing, row: Status) -> str:
+    """Say what is live, since when, and what `lictor rollback` would go back to; "" without a release on record."""
+    release = service.state.release
+    live, previous = (release.live or {}).get("image", ""), (release.previous or {}).get("image", "")
+    if not live or not release.live_release:
+        return ""
+    since = f" since {format_time(release.switched_at)}" if release.switched_at else ""
+    back = f"; `lictor rollback {row.name}` goes back to {previous}" if previous else ""
+    under_way = release.rollout
+    wished = f"; {row.image} is released for {max(time.time() - under_way.began_at, 0):.0f} s" if under_way else ""
+    return one_line(f"{live} is live{since}{wished}{back}")
+
+
+def _list_urls(context: Context, service: Existing) -> list[str]:
+    """List where this node's nginx answers for the service, by the ports on which it listens."""
+    spec, state_dir = service.desired.spec, context.settings.state_dir
+    is_routed = context.settings.nginx and route_store.route(state_dir, service.desired.name)
+    if not spec or not spec.route or not is_routed:
+        return []
+    found = []
+    for address, port in sorted(route_store.listeners(state_dir)):
+        host = spec.route.host or ("127.0.0.1" if address in ("", "::") else address)
+        found.append(f"http://{host if port == _HTTP_PORT else model.host_port(host, port)}{spec.route.path}")
+    return list(dict.fromkeys(found))

@@ -1,0 +1,86 @@
+"""The condition of this node's nginx as it is now: whether it answers, and what of each service it does not serve."""
+
+from typing import NamedTuple
+
+from lictor import model
+from lictor.adapters import process
+from lictor.routing import nginx_processes, nginx_socket, route_store
+from lictor.routing.peers import PublishedRoute
+from lictor.spec.settings import Nginx, Settings
+
+_PATIENCE_S = 5.0  # nginx may be reading its files
+
+
+class Condition(NamedTuple):
+    """The condition of a node's nginx; texts are for people, and those of services by name."""
+
+    silence: str = ""  # why no change reaches nginx; "": it answers, or has nothing of lictor's to serve
+    refused: dict[str, str] = {}
+    unconfirmed: dict[str, str] = {}
+
+
+def read(settings: Settings) -> Condition:
+    """Ask nginx, and read what of the routes it refuses, or has not confirmed."""
+    names = route_store.names(settings.state_dir)
+    if not settings.nginx or not names:
+        return Condition()
+    refused, unconfirmed = dict[str, str](), dict[str, str]()
+    for name in names:
+        if published := route_store.published(settings.state_dir, name):
+            mode = settings.nginx.mode
+            if text := _describe_frozen(name, published) or _describe_refusal(settings, mode, name, published):
+                refused[name] = text
+            elif text := _describe_unconfirmed(settings, mode, name, published):
+                unconfirmed[name] = text
+    return Condition(_describe_silence(settings.nginx), refused, unconfirmed)
+
+
+def _describe_silence(settings: Nginx) -> str:
+    """Say why nginx does not answer on its own socket; "" if it does."""
+    path = nginx_socket.path(settings.conf_dir)
+    try:
+        status, answer = nginx_socket.ask(settings.conf_dir, "GET", "/generation", timeout_s=_PATIENCE_S)
+    except (FileNotFoundError, ConnectionRefusedError):
+        why = f"nobody listens on {path}"
+    except OSError as error:
+        why = f"{path}: {error}"
+    else:
+        if status == 200 and answer.isdigit():
+            return _describe_lack_of_master(settings)
+        why = f"{path}: the answer is {status} {answer!r:.100}"
+    return (f"nginx does not answer: {why}. This node serves nobody, or what it had before. Is nginx running, and does "
+            f"{settings.main_conf} include lictor.conf?")
+
+
+def _describe_lack_of_master(settings: Nginx) -> str:
+    """Say that workers serve on without the process that would take changes; that of a container is not seen here."""
+    if settings.container or nginx_processes.has_master(settings.pid_file):
+        return ""
+    return (f"nginx takes no change: {settings.pid_file} names no master process of nginx. Its workers serve what they "
+            "had. End them, and start nginx again")
+
+
+def _describe_frozen(name: str, published: PublishedRoute) -> str:
+    """Say that requests go to earlier peers, as neither new files nor old ones take other ones; usually ""."""
+    return (f"its peers are frozen: its files are refused, and those in force do not include peers/{name}.conf. nginx "
+            "goes on asking the ones it has, gone or not") if route_store.is_frozen(published) else ""
+
+
+def _describe_refusal(settings: Settings, mode: str, name: str, published: PublishedRoute) -> str:
+    route = route_store.route(settings.state_dir, name)
+    if not route or not route_store.is_refused(route, mode, published):
+        return ""
+    what = "removal" if route["removed"] else f"route {route['host']}{route['path']}"
+    why = published.refusal and published.refusal.reason or f"{process.LOG_NAME} in the state folder says why"
+    return f"its {what} is refused: {why}. nginx serves it as before"
+
+
+def _describe_unconfirmed(settings: Settings, mode: str, name: str, published: PublishedRoute) -> str:
+    route = route_store.route(settings.state_dir, name)
+    if route and route["needs_consent"] and not published.peers:
+        return (f"no registration of {route['service']} consents to be routed by the tag {model.META_CONSENT}=true, "
+                f"and the services of [allow] in {settings.where} do not hold {name}")
+    if not published.confirmed:
+        return "nginx has not confirmed its upstream"
+    is_settled = not route or route_store.is_settled(route, mode, published)
+    return "" if is_settled else "nginx has not confirmed its route"
