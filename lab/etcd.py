@@ -9,7 +9,7 @@ from lictor.clusters import etcd
 from lictor.model import Clock
 from lictor.planner.cluster import actions
 from lictor.planner.cluster.actions import Act
-from lictor.planner.cluster.decide import Decision, decide
+from lictor.planner.cluster.decide import Decision, decide, note_failure
 from lictor.planner.cluster.kept import Kept
 from lictor.planner.cluster.observation import Configuration, Report, Seen, Slot
 from lictor.spec.cluster import KINDS
@@ -41,6 +41,7 @@ class EtcdSet:
                 self._carry_out(made.action)
                 self.done.append(f"{made.action.kind} {made.action.number}")
             except errors.Unavailable as error:
+                self.kept = note_failure(self.kept, made.action, error)
                 self.done.append(f"({made.action.kind} {made.action.number}: {error})")
         return made
 

@@ -25,6 +25,10 @@ class Overlong(Unavailable):
     """The answer was too long, or took too long: one about fewer objects may come."""
 
 
+class NotYet(Unavailable):
+    """What was asked for waits for something that is under way; the same request is soon taken, if nothing fails."""
+
+
 class Conflict(Unavailable):
     """Somebody else changed it first (compare-and-set lost, name taken): observe again, then decide again."""
 

@@ -12,6 +12,8 @@ Rules, with the page of MongoDB's manual that states each:
 - commitmentStatus is for the writable primary alone [replSetGetConfig];
 - replSetStepDown waits for an electable secondary that has caught up, and fails with 262 if there is none; the former
   primary stays out for that long [replSetStepDown];
+- replSetGetStatus tells of each other member when its last answer to a heartbeat came, by the clock that `date` is of
+  [replSetGetStatus: members[n].lastHeartbeat];
 - only a writable primary takes writes (10107); one is acknowledged if a majority has it [Write Concern];
 - with a key file each command needs a login (13), but hello and the login itself. While there is no user, a connection
   that counts as local may initiate, reconfigure, ask for the status, and make the first user [Localhost Exception].
@@ -280,7 +282,8 @@ class Session:
 
 def _other(seat: Config, known: Known) -> Document:
     return {"_id": seat["_id"], "name": seat["host"], "health": known.health, "state": known.state,
-            "stateStr": NAMES[known.state], "optimeDate": _date(known.last_at), "lastHeartbeatMessage": known.message}
+            "stateStr": NAMES[known.state], "optimeDate": _date(known.last_at), "lastHeartbeat": _date(known.heard_at),
+            "lastHeartbeatMessage": known.message}
 
 
 def _date(seconds: float) -> datetime.datetime:

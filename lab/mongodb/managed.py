@@ -12,7 +12,7 @@ from lictor.clusters.mongodb import PASSWORD, USER
 from lictor.model import Clock
 from lictor.planner.cluster import actions
 from lictor.planner.cluster.actions import Act
-from lictor.planner.cluster.decide import Decision, decide
+from lictor.planner.cluster.decide import Decision, decide, note_failure
 from lictor.planner.cluster.kept import Kept
 from lictor.planner.cluster.observation import Report, Seen, Slot
 from lictor.spec.cluster import KINDS
@@ -83,6 +83,7 @@ class MongoSet:
                 self.done.append(f"{made.action.kind} {made.action.number}")
                 self.acts.append(made.action)
             except errors.Unavailable as error:
+                self.kept = note_failure(self.kept, made.action, error)
                 self.done.append(f"({made.action.kind} {made.action.number}: {error})")
         return made
 

@@ -2,15 +2,18 @@
 
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lictor import errors
+from lictor.adapters import http
 from lictor.clusters import etcd, registry
 from lictor.clusters.protocols import Kind
-from lictor.planner.cluster.observation import Configuration, Seat
+from lictor.planner.cluster.observation import Configuration, Link, Seat
 
 from lab.daemon import free_ports, wait_for
 from lab.etcd import EtcdSet
@@ -50,11 +53,13 @@ def test_each_call_on_real_members(members: EtcdSet) -> None:
     second = etcd.ask(client, members.peers[1])
     assert {seat.address: seat.votes for seat in second.configuration.seats} == {
         members.peers[1]: True, members.peers[2]: False}
+    assert etcd.ask_links(client, members.peers[1]) == {
+        members.peers[2]: Link(False, "it has not been connected to it since its start")}
     with pytest.raises(errors.Conflict, match="other members than decided upon"):
         etcd.add(client, members.peers[3], first.configuration)
     with pytest.raises(errors.Unavailable, match="too many learner members"):
         etcd.add(client, members.peers[3], second.configuration)
-    with pytest.raises(errors.Unavailable, match="in sync with leader"):
+    with pytest.raises(errors.NotYet, match="in sync with leader"):
         etcd.give_vote(client, members.peers[2], second.configuration)
     with pytest.raises(errors.Unavailable, match="no other voter"):
         etcd.step_down(client, second.configuration)
@@ -68,6 +73,9 @@ def test_each_call_on_real_members(members: EtcdSet) -> None:
     promotions = [each for each in members.done if "givevote" in each]
     assert promotions == ["givevote 2", "givevote 3"]  # none was refused, as a learner that copies has another role
     assert third.set_id == first.set_id and all(seat.votes for seat in third.configuration.seats)
+    for number in (1, 2, 3):
+        others = {members.peers[other] for other in {1, 2, 3} - {number}}
+        assert etcd.ask_links(members.clients[number], members.peers[number]) == dict.fromkeys(others, Link(True))
     etcd.step_down(client, third.configuration)
     wait_for(lambda: members.leader() not in (0, 1), "another member leads")
     with pytest.raises(errors.Conflict, match="is not the leader any more"):
@@ -111,6 +119,48 @@ def test_an_answer_that_is_no_etcds_is_none(status: int, body: str) -> None:
         with pytest.raises(errors.Unavailable):
             etcd.ask(address, address)
         server.shutdown()
+
+
+ACTIVE, SERVER = 'etcd_network_active_peers{Local="1f",Remote="2a"}', 'etcd_server_id{server_id="1f"} 1\n'
+
+
+@pytest.mark.parametrize(("metrics", "link"), [
+    (SERVER + ACTIVE + " 1\n", Link(True)),
+    (SERVER + ACTIVE + " 0\n", Link(False, "its connection is lost")),
+    (SERVER, Link(False, "it has not been connected to it since its start")),
+    (SERVER + ACTIVE.replace('Local="1f"', 'Local="2a"') + " 1\n",  # another one's word of it
+     Link(False, "it has not been connected to it since its start")),
+    (SERVER + "# " + ACTIVE + " 1\n", Link(False, "it has not been connected to it since its start")),
+    (SERVER + ACTIVE + " NaN\n", Link(None, "its metrics say 'NaN'")),
+    (SERVER + ACTIVE + " -1\n", Link(None, "its metrics say '-1'")),
+    (ACTIVE + " 1\n", None),  # whose it is, is not known
+    (SERVER.replace("1f", "2a") + ACTIVE + " 1\n", None),
+    ("", None), ("\xff\x00", None)])
+def test_a_link_is_what_the_members_own_metrics_say_of_it(monkeypatch: pytest.MonkeyPatch, metrics: str,
+                                                          link: Link | None) -> None:
+    answers = {
+        "/v3/maintenance/status": '{"header": {"cluster_id": "1", "member_id": "31"}, "raftTerm": 1}',
+        "/members": '[{"id": 31, "peerURLs": ["http://a:1"]}, {"id": 42, "peerURLs": ["http://b:1"]}]',
+        "/metrics": metrics}
+
+    def exchange(method: str, url: str, **_: object) -> http.Answer:
+        return http.Answer(200, Message(), answers[url.removeprefix("http://a:1")].encode("latin-1"))
+
+    monkeypatch.setattr(http, "exchange", exchange)
+    if link:
+        assert etcd.ask_links("a:1", "a:1") == {"b:1": link}
+        return
+    with pytest.raises(errors.Unavailable, match="has no metrics of the member 1f"):
+        etcd.ask_links("a:1", "a:1")
+
+
+@pytest.mark.parametrize("member_id", ["", "one", "-1", "1" * 5000, "²"])
+def test_an_id_that_is_none_is_no_answer(monkeypatch: pytest.MonkeyPatch, member_id: str) -> None:
+    status = msgspec.json.encode({"header": {"cluster_id": "1", "member_id": member_id}, "raftTerm": 1})
+    monkeypatch.setattr(http, "exchange", lambda *_, **__: http.Answer(
+        200, Message(), status if "status" in _[1] else b"[]"))
+    with pytest.raises(errors.Unavailable, match="an id that cannot be read"):
+        etcd.ask_links("a:1", "a:1")
 
 
 def test_a_member_starts_with_the_list_of_all() -> None:

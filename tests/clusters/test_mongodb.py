@@ -14,7 +14,7 @@ from lictor import errors
 from lictor.adapters import mongo
 from lictor.clusters import mongodb, registry
 from lictor.clusters.protocols import Kind
-from lictor.planner.cluster.observation import Configuration, Seat
+from lictor.planner.cluster.observation import Configuration, Link, Seat
 
 from lab.daemon import free_ports, wait_for
 from lab.mongodb import rules, server
@@ -220,8 +220,8 @@ def test_a_forced_configuration_has_no_term() -> None:
     (103, errors.Conflict, "Its configuration is another one by now"),
     (10107, errors.Conflict, "It is not the primary"), (189, errors.Conflict, "It is not the primary"),
     (13435, errors.Conflict, "It is not the primary"),
-    (50, errors.Unavailable, "says no"), (74, errors.Unavailable, "says no"), (109, errors.Unavailable, "says no"),
-    (262, errors.Unavailable, "says no"), (308, errors.Unavailable, "says no"), (11602, errors.Unavailable, "says no"),
+    (50, errors.Unavailable, "says no"), (74, errors.Unavailable, "says no"), (109, errors.NotYet, "says no"),
+    (262, errors.Unavailable, "says no"), (308, errors.NotYet, "says no"), (11602, errors.Unavailable, "says no"),
     (91, errors.Unavailable, "says no"), (0, errors.Unavailable, "says no"), (99999, errors.Unavailable, "says no")])
 def test_each_no_is_one_of_three(code: int, kind: type[Exception], says: str) -> None:
     basis = Configuration((Seat("a:1", True, "0"),), 1, 1)
@@ -235,9 +235,53 @@ def test_each_no_is_one_of_three(code: int, kind: type[Exception], says: str) ->
         assert type(caught.value) in (kind, mongo.Failure)
 
 
+def test_a_link_is_what_the_members_own_heartbeats_say_of_it(make_set: Make) -> None:
+    """For a while one that has just stopped answering counts as up; what is only that old is not known."""
+    members = make_set(3)
+    one, two, three = (members.address(number) for number in (1, 2, 3))
+    assert KIND.ask_links(one, one) == {two: Link(True), three: Link(True)}
+    members.cut(3)
+    members.network.advance(8)
+    told = KIND.ask_links(one, one)
+    assert told[two] == Link(True) and told[three].is_up is None and "was answered" in told[three].words
+    members.network.advance(10)
+    assert KIND.ask_links(two, two) == {one: Link(True), three: Link(False, "unreachable")}
+    assert KIND.ask_links(three, three) == {one: Link(False, "unreachable"), two: Link(False, "unreachable")}
+    members.cut()
+    members.servers[3].key = "another"
+    members.network.advance(12)
+    assert KIND.ask_links(one, one)[three] == Link(False, "Authentication failed")
+
+
+OTHER = {"name": "b:1", "health": 1.0, "state": 2, "lastHeartbeat": PEER["optimeDate"]}
+LATER = datetime.datetime(2026, 1, 1, 0, 0, 3)
+
+
+@pytest.mark.parametrize(("other", "status", "link"), [
+    ({}, {"date": LATER}, Link(True)),
+    ({}, {"date": LATER, "heartbeatIntervalMillis": 1000}, Link(None, "its last heartbeat was answered 3 s ago")),
+    ({}, {}, Link(None, "it does not say when it was last answered")),
+    ({"lastHeartbeat": None}, {"date": LATER}, Link(None, "it does not say when it was last answered")),
+    ({"health": 0.0}, {"date": LATER}, Link(False, "it counts as down")),
+    ({"health": 0.0, "lastHeartbeatMessage": "no\nroute. "}, {"date": LATER}, Link(False, "no route")),
+    ({"health": float("nan")}, {"date": LATER}, Link(False, "it counts as down")),
+    ({"lastHeartbeat": "yesterday"}, {"date": LATER}, None),
+    ({"lastHeartbeatMessage": 5}, {"date": LATER}, None),
+    ({}, {"date": LATER, "heartbeatIntervalMillis": "soon"}, None),
+])
+def test_a_link_without_a_fresh_answer_is_not_known(other: Document, status: Document, link: Link | None) -> None:
+    answer = {**STATUS, **status, "members": [PEER, {**OTHER, **other}]}
+    with answering({**GOOD, "replSetGetStatus": answer}.__getitem__) as address:
+        if link:
+            assert KIND.ask_links(address, "a:1") == {"b:1": link}
+            return
+        with pytest.raises(errors.Unavailable):
+            KIND.ask_links(address, "a:1")
+
+
 def test_what_is_not_committed_is_not_changed() -> None:
     answers = {**GOOD, "replSetGetConfig": {"config": CONFIG, "commitmentStatus": False, "ok": 1.0}}
-    with answering(answers.__getitem__) as address, pytest.raises(errors.Unavailable, match="not committed yet"):
+    with answering(answers.__getitem__) as address, pytest.raises(errors.NotYet, match="not committed yet"):
         KIND.remove(address, "b:1", Configuration((Seat("a:1", True, "0"),), 1, 1))
 
 

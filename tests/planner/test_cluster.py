@@ -5,9 +5,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from lictor.planner.cluster.actions import GiveVote, Leave, Restart, TakeVote
+from lictor import errors
+from lictor.model import Clock
+from lictor.planner.actions import Wait
+from lictor.planner.cluster import words
+from lictor.planner.cluster.actions import Act, GiveVote, Leave, Restart, TakeVote
 from lictor.planner.cluster.case import Case
-from lictor.planner.cluster.decide import decide
+from lictor.planner.cluster.decide import decide, note_failure
 from lictor.planner.cluster.kept import Kept, Tries
 from lictor.planner.cluster.view import look
 
@@ -283,12 +287,64 @@ def test_an_act_that_has_no_effect_is_tried_again_later_and_later() -> None:
     kept = decided(*lines).kept
     assert kept.tries == {"start db-3": Tries(1, NOW)}
     made = decided(*lines, kept=kept)
-    assert shown(made) == "wait 3" and made.reason.startswith("backing off: start db-3 was tried 1 times. Would start")
+    assert shown(made) == "wait 3" and made.reason.startswith(
+        "begun: start db-3 was begun 1 time, and no end or effect of it is seen yet. It is tried again in 10 s. Would")
     for count, wait_s in ((1, 10), (2, 20), (5, 160), (9, 300)):
         for age_s, does in ((wait_s - 1, "wait 3"), (wait_s, "start 3")):
             kept = replace(KNOWN, tries={"start db-3": Tries(count, NOW - age_s)})
             assert shown(decided(*lines, kept=kept)) == does
     assert decided(*THREE, kept=replace(KNOWN, tries={"start db-3": Tries(3, NOW - 901)})).kept.tries == {}
+
+
+NO, NOT_YET = errors.Unavailable("etcd: no.\n answer. "), errors.NotYet("etcd: unhealthy cluster")
+
+
+@pytest.mark.parametrize(("ended", "wait_s", "says"), [
+    ((None,), 10, "begun: start db-3 was begun 1 time, and no end or effect of it is seen yet."),  # it broke off
+    ((NO,), 10, "backing off: start db-3 was tried 1 time, and failed: etcd: no. answer."),
+    ((NO, NO), 20, "backing off: start db-3 was tried 2 times, and failed: etcd: no. answer."),
+    ((NOT_YET,), 2, "not yet: start db-3 was put off: etcd: unhealthy cluster."),
+    ((NOT_YET,) * 10, 2, "not yet: start db-3 was put off: etcd: unhealthy cluster."),
+    ((NOT_YET,) * 11, 10, "not yet: start db-3 was put off: etcd: unhealthy cluster."),
+    ((NOT_YET,) * 12, 20, "not yet: "),
+    ((NOT_YET, NO), 10, "backing off: start db-3 was tried 2 times, and failed: etcd: no. answer."),
+    ((NOT_YET, NO, NO), 20, "backing off: start db-3 was tried 3 times, and failed: etcd: no. answer."),
+    ((NO, NOT_YET), 10, "backing off: start db-3 was tried 2 times, and failed: etcd: unhealthy cluster."),
+    ((NO, None), 20, "begun: start db-3 was begun 2 times, and no end or effect of it is seen yet."),
+])
+def test_the_next_step_says_why_the_last_try_failed_and_a_plain_not_yet_is_soon_asked_again(
+        ended: tuple[errors.LictorError | None, ...], wait_s: int, says: str) -> None:
+    lines, kept, at = ("1 primary", "2 secondary", "3 silent stopped"), KNOWN, NOW
+    for error in ended:
+        made = decided(*lines, kept=kept, clock=Clock(at))
+        assert shown(made) == "start 3"
+        kept = note_failure(made.kept, made.action, error) if error and isinstance(made.action, Act) else made.kept
+        after = decided(*lines, kept=kept, clock=Clock(at))
+        assert isinstance(after.action, Wait)
+        at = after.action.until
+        kept = after.kept
+    assert after.reason.startswith(says) and f"It is tried again in {wait_s} s. Would start db-3" in after.reason
+    assert (words.describe_failure(after.kept) + ".").startswith(says) or not ended[-1]
+    assert words.describe_failure(decided(*THREE, kept=after.kept).kept) == ""  # it is not the next step any more
+    other = decided("1 primary", "2 silent stopped", "3 silent stopped", kept=after.kept)
+    assert shown(other) == "start 2" and words.describe_failure(other.kept) == ""
+
+
+def test_a_failure_of_what_was_not_kept_is_kept_by_nobody() -> None:
+    made = decided("1 primary", "2 secondary", "3 silent stopped")
+    assert isinstance(made.action, Act) and note_failure(BLANK, made.action, NO) == BLANK
+
+
+@pytest.mark.parametrize(("lines", "kept", "says"), [
+    (("1 primary", "2 secondary", "3 silent"), KNOWN, "db-3 is ill: it gives no answer (refused). Nothing else"),
+    (("1 primary", "2 secondary", "3 silent seen"), KNOWN,
+     "the primary sees it, and it gives lictor no answer (refused)"),
+    (("1 primary", "2 silent out age=5"), JOINING, "db-2 gives no answer yet (timed out). It is added"),
+    (("1 primary", "2 silent out age=90"), JOINING, "no answer for 90 s since its start (timed out). It is made anew"),
+])
+def test_what_waits_for_a_silent_member_says_why_it_is_silent(lines: tuple[str, ...], kept: Kept, says: str) -> None:
+    silences = {"db-3": "refused", "db-2": "timed out"}
+    assert says in decided(*lines, kept=kept, silences=silences).reason
 
 
 @pytest.mark.parametrize(("lines", "act", "is_kept"), [

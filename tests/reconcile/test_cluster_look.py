@@ -25,7 +25,7 @@ KEY = "Zm9yIHRoZSBkb3VibGUgb25seQ== " * 3
 def asked(kind: Kind, members: MongoSet, numbers: tuple[int, ...] = (1, 2)) -> Mapping[str, Report]:
     slots = [Slot(number, f"db-{number}", members.address(number), f"c{number}", "running") for number in numbers]
     places = {number: Place("mongodb", "", members.address(number), members.address(number), {}) for number in numbers}
-    return look._ask(kind, slots, places)
+    return look._ask(kind, slots, places)[0]
 
 
 def test_members_are_asked_as_the_user_of_the_env_file_and_of_nothing_else(

@@ -4,6 +4,7 @@ A newcomer is added as a learner before it starts: it needs the list of all memb
 and promotes it once it is in sync. It has no version of a configuration, but applies one change at a time, committed.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -11,12 +12,19 @@ import msgspec
 
 from lictor import errors
 from lictor.adapters import http
-from lictor.planner.cluster.observation import PRIMARY, SECONDARY, Configuration, Report, Seat
+from lictor.planner.cluster.observation import PRIMARY, SECONDARY, Configuration, Link, Report, Seat
 
 COPYING = "copying"  # the role of a learner that etcd would not promote yet
 _IN_SYNC = 0.9  # of the leader's entries, as etcd asks of a learner
 _TIMEOUT_S = 5.0
 _NOT_FOUND, _EXISTS, _NOT_NOW = 5, 6, (4, 8, 9, 10, 14)  # gRPC's codes
+# etcd's words while a voter has not been connected for 5 s, a learner copies, or a member is about to start
+_NOT_YET = ("etcdserver: unhealthy cluster", "can only promote a learner member which is in sync with leader",
+            "re-configuration failed due to not enough started members")
+_LONGEST_ID = 20  # digits of 64 bits
+_SERVER_ID = re.compile(r'^etcd_server_id\{server_id="([0-9a-f]{1,16})"\} 1$', re.ASCII | re.MULTILINE)
+_ACTIVE_PEER = re.compile(r'^etcd_network_active_peers\{Local="(?P<local>[0-9a-f]{1,16})",'
+                          r'Remote="(?P<remote>[0-9a-f]{1,16})"\} (?P<count>\S{1,40})$', re.ASCII | re.MULTILINE)
 T = TypeVar("T")
 
 
@@ -66,6 +74,14 @@ def ask(member: str, address: str) -> Report:
         is_copying = own is not None and own.isLearner and status.raftAppliedIndex < _IN_SYNC * index
         role = COPYING if is_copying else SECONDARY
     return Report(role, status.header.cluster_id, status.raftTerm, Configuration(_seats(members)), behind)
+
+
+def ask_links(member: str, address: str) -> dict[str, Link]:
+    """Read from a member's metrics whether it is connected to each other one. There is no series for a connection that
+    has not come about since its start. A lost one is noted within 5 s, as the others write to it more often."""
+    own, members = _status(member).header.member_id, _members(address)
+    active = _active_peers(member, _hex(own))
+    return {seat.address: _link(active.get(_hex(seat.id))) for seat in _seats(members) if seat.id != own}
 
 
 def environment(name: str, member: str, address: str, configuration: Configuration | None) -> dict[str, str]:
@@ -141,6 +157,33 @@ def _members(address: str) -> list[_Member]:
     return _decode(answer.body, list[_Member])
 
 
+def _active_peers(member: str, own: str) -> dict[str, str]:
+    """Read how many connections a member has to each other one, by that one's id.
+
+    Unavailable unless the metrics are of that member.
+    """
+    answer = http.exchange("GET", f"http://{member}/metrics", headers={}, body=None, timeout_s=_TIMEOUT_S)
+    http.refuse_failure(answer)
+    text = answer.body.decode("utf-8", "replace")
+    if own not in _SERVER_ID.findall(text):
+        raise errors.Unavailable(f"etcd: {member} has no metrics of the member {own}")
+    return {match["remote"]: match["count"] for match in _ACTIVE_PEER.finditer(text) if match["local"] == own}
+
+
+def _hex(member_id: str) -> str:
+    """Write an id as metrics do."""
+    if not (member_id.isascii() and member_id.isdigit() and len(member_id) <= _LONGEST_ID):
+        raise errors.Unavailable(f"etcd: an id that cannot be read: {member_id!r:.100}")
+    return f"{int(member_id):x}"
+
+
+def _link(count: str | None) -> Link:
+    if count is None:
+        return Link(False, "it has not been connected to it since its start")
+    known = {"0": Link(False, "its connection is lost"), "1": Link(True)}
+    return known.get(count, Link(None, f"its metrics say {count!r}"))
+
+
 def _seats(members: Sequence[_Member]) -> tuple[Seat, ...]:
     seats = (Seat("".join(each.peerURLs[:1]).partition("://")[2], not each.isLearner, _id(each)) for each in members)
     return tuple(sorted(seats, key=lambda seat: (len(seat.id), seat.id)))
@@ -177,6 +220,8 @@ def _post(member: str, call: str, request: dict[str, Any]) -> bytes:
     text = f"etcd: {member} does not do {call}: {failure.error:.200}"
     if failure.code in (_NOT_FOUND, _EXISTS):
         raise errors.Conflict(text)
+    if any(words in failure.error for words in _NOT_YET):
+        raise errors.NotYet(text)
     is_for_now = failure.code in _NOT_NOW or answer.status >= 500
     raise errors.Unavailable(text) if is_for_now else errors.Refused(text)
 

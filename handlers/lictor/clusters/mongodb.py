@@ -19,7 +19,7 @@ from lictor import errors
 from lictor.adapters import mongo
 from lictor.adapters.mongo import Failure, Login, Run
 from lictor.clusters import mongodb_answers as answers
-from lictor.planner.cluster.observation import NEW, Configuration, Report
+from lictor.planner.cluster.observation import NEW, Configuration, Link, Report
 
 USER, PASSWORD = "MONGO_INITDB_ROOT_USERNAME", "MONGO_INITDB_ROOT_PASSWORD"  # the official image's own names
 ASK_S, CHANGE_S = 5.0, 15.0
@@ -31,6 +31,7 @@ _LARGEST_ID = 255
 # Error codes of MongoDB
 _UNAUTHORIZED, _AUTHENTICATION_FAILED, _ALREADY_INITIALIZED, _NO_REPLICATION = 13, 18, 23, 76
 _INVALID_CONFIG, _NOT_YET_INITIALIZED, _NEW_CONFIG_INCOMPATIBLE = 93, 94, 103
+_NOT_YET = (109, 308)  # ConfigurationInProgress, CurrentConfigNotCommittedYet
 _NOT_PRIMARY = (10107, 13435, 13436, 189)
 _NEVER = (_UNAUTHORIZED, _AUTHENTICATION_FAILED, _ALREADY_INITIALIZED, _NO_REPLICATION, _INVALID_CONFIG)
 
@@ -54,6 +55,10 @@ class Members:
                     raise
             with mongo.session(member, None, ASK_S) as run:
                 return _ask_without_user(run, member, address)
+
+    def ask_links(self, member: str, address: str) -> dict[str, Link]:
+        with _judged(), mongo.session(member, self._login, ASK_S) as run:
+            return answers.links(_status(run))
 
     def environment(self, name: str, member: str, address: str, configuration: Configuration | None) -> dict[str, str]:
         """Add nothing: mongod is told all that it needs by its command."""
@@ -121,6 +126,8 @@ def _judged() -> Iterator[None]:
             raise errors.Conflict(f"{failure}. It is not the primary.") from failure
         if failure.code == _NEW_CONFIG_INCOMPATIBLE:
             raise errors.Conflict(f"{failure}. Its configuration is another one by now.") from failure
+        if failure.code in _NOT_YET:
+            raise errors.NotYet(str(failure)) from failure
         if failure.code in _NEVER:
             raise errors.Refused(str(failure)) from failure
         raise
@@ -188,7 +195,7 @@ def _require(run: Run, primary: str, basis: Configuration) -> Mapping[str, Any]:
     if not answer.config.to_configuration(is_committed=True).is_same(basis):
         raise errors.Conflict(f"mongodb: {primary} has another configuration than decided upon")
     if not answer.commitmentStatus:
-        raise errors.Unavailable(f"mongodb: version {basis.version} of the configuration is not committed yet")
+        raise errors.NotYet(f"mongodb: version {basis.version} of the configuration is not committed yet")
     found: Mapping[str, Any] = raw["config"]
     return found
 

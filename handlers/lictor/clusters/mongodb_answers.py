@@ -7,11 +7,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from lictor import errors
-from lictor.planner.cluster.observation import PRIMARY, REMOVED, SECONDARY, Configuration, Report, Seat
+from lictor.adapters.text import one_line
+from lictor.planner.cluster.observation import PRIMARY, REMOVED, SECONDARY, Configuration, Link, Report, Seat
 
 IS_PRIMARY = 1
 _STATES = {0: "starting", IS_PRIMARY: "not writable yet", 2: SECONDARY, 3: "recovering", 5: "copying data",
            6: "unknown", 7: "an arbiter", 8: "down", 9: "rolling back", 10: REMOVED}
+_LONGEST_MESSAGE = 200
+_MISSED = 2.5  # heartbeats
 T = TypeVar("T")
 
 
@@ -29,6 +32,8 @@ class Peer(msgspec.Struct):
     health: float
     state: int
     optimeDate: datetime.datetime | None = None
+    lastHeartbeat: datetime.datetime | None = None  # that it answered
+    lastHeartbeatMessage: str = ""
     is_self: bool = msgspec.field(name="self", default=False)
 
 
@@ -39,6 +44,8 @@ class Status(msgspec.Struct):
     myState: int
     term: int
     members: list[Peer]
+    date: datetime.datetime | None = None
+    heartbeatIntervalMillis: int = 2000
 
     def is_alone(self, set_name: str, address: str) -> bool:
         """Tell whether the set is of that one member."""
@@ -104,6 +111,24 @@ def report(status: Status, answer: ConfigAnswer, *, is_writable: bool) -> Report
                   config.to_configuration(is_committed=answer.commitmentStatus),
                   0.0 if is_writable else _behind(own[0], status.members),
                   {each.name: each.health > 0 for each in status.members if not each.is_self})
+
+
+def links(status: Status) -> dict[str, Link]:
+    """Tell of each other member whether this one gets answers to its heartbeats, which it sends to the address in the
+    configuration. One that has just stopped answering counts as up for 10 s; its last answer is older by then."""
+    return {each.name: _link(each, status) for each in status.members if not each.is_self}
+
+
+def _link(peer: Peer, status: Status) -> Link:
+    said = one_line(peer.lastHeartbeatMessage)[:_LONGEST_MESSAGE].rstrip(" .")
+    if not peer.health > 0:
+        return Link(False, said or "it counts as down")
+    if peer.lastHeartbeat is None or status.date is None:
+        return Link(None, "it does not say when it was last answered")
+    age_s = status.date.timestamp() - peer.lastHeartbeat.timestamp()
+    if age_s > _MISSED * status.heartbeatIntervalMillis / 1000:
+        return Link(None, f"its last heartbeat was answered {age_s:.0f} s ago")
+    return Link(True)
 
 
 def report_removed(config: Config) -> Report:

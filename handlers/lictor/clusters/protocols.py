@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from lictor.planner.cluster.observation import Configuration, Report
+from lictor.planner.cluster.observation import Configuration, Link, Report
 
 
 class Kind(Protocol):
@@ -10,11 +10,15 @@ class Kind(Protocol):
 
     `member` and `primary` are where a member answers clients, `address` is what a configuration names it by. Every call
     has a time limit. Unavailable: there is no answer that can be trusted. Refused: the member will never do it.
-    Conflict: it is not the primary, or its configuration is not `basis` any more; nothing was changed. No call forces.
+    NotYet: it will once it has done what it is at. Conflict: it is not the primary, or its configuration is not `basis`
+    any more; nothing was changed. No call forces.
     """
 
     def ask(self, member: str, address: str) -> Report:
         """Ask one member for its own word."""
+
+    def ask_links(self, member: str, address: str) -> dict[str, Link]:
+        """Ask one member whether it reaches each other member, by the address that its configuration names."""
 
     def environment(self, name: str, member: str, address: str, configuration: Configuration | None) -> dict[str, str]:
         """Make the environment that a member's container starts with; without a configuration, that of the first."""
@@ -26,7 +30,7 @@ class Kind(Protocol):
         """Add a member without a vote."""
 
     def give_vote(self, primary: str, address: str, basis: Configuration) -> None:
-        """Give a member its vote; Unavailable if it has not caught up."""
+        """Give a member its vote; NotYet if it has not caught up."""
 
     def take_vote(self, primary: str, address: str, basis: Configuration) -> None:
         """Take a member's vote; Refused if the kind knows no members without one."""

@@ -8,11 +8,13 @@ Never: a member of the configuration is stopped, but for a restart that leaves a
 is given up; a set is made where one may exist; two things are under way at once; a configuration is forced.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from lictor import errors
 from lictor.planner.actions import Confirm, Hold, Wait
 from lictor.planner.cluster import founding, growing, learning, leaving, releasing, words
 from lictor.planner.cluster import kept as memory
@@ -40,23 +42,30 @@ def decide(seen: Seen, kept: Kept) -> Decision:
     kept = learning.advance(kept, seen, view)
     case = Case(seen, kept, view, members_of(seen.size, seen.traits))
     found = next((action for step in STEPS if (action := step(case))), None)
-    if found is None:
-        return Decision(None, words.describe(view, seen), kept)
     if isinstance(found, Act):
-        return _permit(found, case)
-    return Decision(found, found.reason, kept)
+        return _permit(found, case._replace(kept=memory.keep_why_of(kept, _name_of(found))))
+    return Decision(found, found.reason if found else words.describe(view, seen), memory.keep_why_of(kept, ""))
+
+
+def note_failure(kept: Kept, act: Act, error: errors.LictorError) -> Kept:
+    """Note why an act failed that was decided on, after the decision was kept."""
+    return memory.note_failure(kept, _name_of(act), error)
+
+
+def _name_of(act: Act) -> str:
+    return f"{act.kind} {act.container}"
 
 
 def _permit(act: Act, case: Case) -> Decision:
     """Let an act pass that nothing stands against."""
-    seen, kept, what = case.seen, case.kept, f"{act.kind} {act.container}"
+    seen, kept, what = case.seen, case.kept, _name_of(act)
     would = f"Would {what} ({act.reason})"
     stop: Hold | Wait | Confirm | None = None
     if seen.held or seen.doubt:
         stop = Hold(act.container, f"on hold: {seen.held or seen.doubt}. {would}")
     elif seen.clock.now < (until := memory.retry_at(kept, what)):
-        stop = Wait(act.container, f"backing off: {what} was tried {kept.tries[what].count} times. {would}",
-                    until=until)
+        stop = Wait(act.container, f"{words.describe_tries(kept, what)}. It is tried again in "
+                                   f"{math.ceil(until - seen.clock.now)} s. {would}", until=until)
     elif not case.keeps_majority(act):
         stop = Hold(act.container, f"on hold: no majority of the voters would be healthy then. {would}")
     elif not seen.certain:

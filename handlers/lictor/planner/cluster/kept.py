@@ -7,11 +7,13 @@ a set is only made of a member whose start on an empty volume stands here.
 import msgspec
 from msgspec.structs import replace
 
-from lictor.planner.backoff import BACK_OFF_MAX_S, BACK_OFF_S, FORGET_FAILURES_S
+from lictor import errors
+from lictor.planner.backoff import BACK_OFF_MAX_S, BACK_OFF_S, FORGET_FAILURES_S, LONGEST_WHY
 from lictor.planner.service_state import Moment
 
 KEY_PREFIX = "lictor/cluster/"
 _MOST_PROVEN = 3
+_SOON_S, _MOST_SOON = 2.0, 10
 
 
 class Tries(msgspec.Struct, frozen=True):
@@ -19,6 +21,8 @@ class Tries(msgspec.Struct, frozen=True):
 
     count: int
     last_at: Moment
+    not_yet: int = 0  # of them that were put off by the kind, as something is still under way
+    why: str = ""  # the last one failed; "": it is done, or its end is not known, or it is not the next step any more
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -38,13 +42,37 @@ class Kept(msgspec.Struct, frozen=True):
 
 def note_try(kept: Kept, what: str, now: float) -> Kept:
     before = kept.tries.get(what)
-    return replace(kept, tries={**kept.tries, what: Tries(before.count + 1 if before else 1, now)})
+    tries = replace(before, count=before.count + 1, last_at=now, why="") if before else Tries(1, now)
+    return replace(kept, tries={**kept.tries, what: tries})
+
+
+def note_failure(kept: Kept, what: str, error: errors.LictorError) -> Kept:
+    """Note why the act failed that was begun last."""
+    before = kept.tries.get(what)
+    if not before:
+        return kept
+    why = " ".join(str(error).split())[:LONGEST_WHY].rstrip(" .")
+    tries = replace(before, not_yet=before.not_yet + isinstance(error, errors.NotYet), why=why)
+    return replace(kept, tries={**kept.tries, what: tries})
+
+
+def keep_why_of(kept: Kept, what: str) -> Kept:
+    """Forget why acts failed that are not the next step any more; `what` is the next one, if any."""
+    return replace(kept, tries={each: tries if each == what else replace(tries, why="")
+                                for each, tries in kept.tries.items()})
 
 
 def retry_at(kept: Kept, what: str) -> float:
-    """Tell when an act may be tried again: 10 s after the first try, then after twice as long, up to 5 min."""
+    """Tell when an act may be tried again: 10 s after the first try, then after twice as long, up to 5 min.
+
+    While the kind says no more than "not yet" it is after 2 s, ten times.
+    """
     tries = kept.tries.get(what)
-    return tries.last_at + min(BACK_OFF_S * 2.0 ** min(tries.count - 1, 30), BACK_OFF_MAX_S) if tries else 0.0
+    if not tries:
+        return 0.0
+    failures = tries.count - min(tries.not_yet, _MOST_SOON)
+    pause_s = min(BACK_OFF_S * 2.0 ** min(failures - 1, 30), BACK_OFF_MAX_S) if failures > 0 else _SOON_S
+    return tries.last_at + pause_s
 
 
 def prove(proven: tuple[str, ...], releases: set[str]) -> tuple[str, ...]:

@@ -50,6 +50,13 @@ class Report(msgspec.Struct, frozen=True):
     peers: dict[str, bool] = {}  # address -> whether it sees that member alive; none: its kind does not tell
 
 
+class Link(NamedTuple):
+    """One member's own word of its connection to another one, at the address in its configuration."""
+
+    is_up: bool | None  # None: its kind, or this member, does not tell
+    words: str = ""  # its own, or what its word rests on
+
+
 class Slot(msgspec.Struct, frozen=True):
     """The place SERVICE-N: its container and volume by the engine's word, its registration by Consul's."""
 
@@ -103,6 +110,7 @@ class Seen(NamedTuple):
     traits: Traits
     slots: tuple[Slot, ...]  # by number: all that have anything, and some free ones
     reports: Mapping[str, Report]  # by slot's name; who gives no answer is not there
+    silences: Mapping[str, str] = {}  # by slot's name: why a member that runs gave none
     certain: bool = False  # read under the lock, from Consul's leader with its quorum
     held: str = ""  # why a person wants hands off
     doubt: str = ""  # why the observation itself is not to be trusted

@@ -129,7 +129,7 @@ def _members(configuration: Configuration, own: Mapping[str, Report], others: tu
         condition, evidence = (
             _lost(seat, slot, report, slot.name in others)
             or _answering(slot, report, is_seen, configuration, primary, seen) if report
-            else _lost(seat, slot, None, False) or _silent(is_seen))
+            else _lost(seat, slot, None, False) or _silent(slot, is_seen, seen))
         members.append(Member(seat, slot, condition, evidence))
     return tuple(sorted(members, key=lambda member: member.slot.number)), tuple(strangers)
 
@@ -166,7 +166,9 @@ def _answering(slot: Slot, report: Report, is_seen: bool | None, configuration: 
     return "healthy", f"it is {report.role}"
 
 
-def _silent(is_seen: bool | None) -> tuple[str, str]:
+def _silent(slot: Slot, is_seen: bool | None, seen: Seen) -> tuple[str, str]:
+    why = seen.silences.get(slot.name, "")
+    cause = f" ({why})" if why else ""
     if is_seen:
-        return "doubtful", "the primary sees it, and it gives lictor no answer"
-    return "ill", "it gives no answer"
+        return "doubtful", f"the primary sees it, and it gives lictor no answer{cause}"
+    return "ill", f"it gives no answer{cause}"

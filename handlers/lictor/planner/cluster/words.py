@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lictor.planner.cluster.kept import KEY_PREFIX
+from lictor.planner.cluster.kept import KEY_PREFIX, Kept
 from lictor.planner.cluster.observation import Seen
 from lictor.planner.cluster.view import Member, View
 
@@ -56,6 +56,22 @@ def describe_lost_majority(view: View, seen: Seen) -> str:
 def describe_unknown_set(signs: Sequence[str], seen: Seen) -> str:
     return (f"unknown: no member says that it belongs to a set, and {'; '.join(signs)}. No set is made: bring back what"
             f" has the data; if there is none, remove those volumes and the key {KEY_PREFIX}{seen.service}.")
+
+
+def describe_failure(kept: Kept) -> str:
+    """Describe the next step, if it has failed; usually "". Also known to nodes that do not act."""
+    failed = [(tries.last_at, what) for what, tries in kept.tries.items() if tries.why]
+    return describe_tries(kept, max(failed)[1]) if failed else ""
+
+
+def describe_tries(kept: Kept, what: str) -> str:
+    """Describe how an act fared, as a state and its cause."""
+    tries = kept.tries[what]
+    if tries.why and tries.not_yet == tries.count:
+        return f"not yet: {what} was put off: {tries.why}"
+    times = f"{tries.count} time{'' if tries.count == 1 else 's'}"
+    return f"backing off: {what} was tried {times}, and failed: {tries.why}" if tries.why else (
+        f"begun: {what} was begun {times}, and no end or effect of it is seen yet")
 
 
 def members(count: int) -> str:

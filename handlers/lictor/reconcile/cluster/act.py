@@ -42,12 +42,12 @@ class Executor:
             detail = self._do(act)
             outcome = "done"
         except errors.LictorError as error:
-            detail = str(error)
+            outcome, detail = "not yet" if isinstance(error, errors.NotYet) else "failed", str(error)
             raise
         finally:
             ms = round((time.monotonic() - began) * 1000)
             log.event(act.kind, service=self._name, container=act.container, reason=act.reason, outcome=outcome,
-                      detail=detail if outcome == "failed" else None, ms=ms)
+                      detail=None if outcome == "done" else detail, ms=ms)
             history.finish(self._writer, begun, {"outcome": outcome, "ms": ms, "detail": detail[:4000]})
 
     def _do(self, act: Act) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from lictor import errors, model
+from lictor.adapters.text import one_line
 from lictor.clusters import registry
 from lictor.clusters.protocols import Kind
 from lictor.engines import docker, member_volumes
@@ -27,6 +28,7 @@ from lictor.spec.service_spec import Spec
 
 _START_UP_S = 60.0  # where the spec has no check
 _ASKED_AT_ONCE = 8
+_LONGEST_SILENCE = 200
 
 
 class Look(NamedTuple):
@@ -81,9 +83,10 @@ def look(context: Context, observation: Observation) -> Look:
                   for number, place in places.items())
     doubt = (stored.trouble or _explain_unspoken(kind, spec.cluster.kind, stored) or _explain_loopback(host)
              or _explain_paused(containers.values()) or _explain_lost_places(known - {*places}))
+    reports, silences = _ask(kind, slots, places) if kind else ({}, {})
     seen = Seen(
         observation.clock, desired.name, desired.replicas, desired.release, spec.cluster.traits, slots,
-        _ask(kind, slots, places) if kind else {}, certain=observation.certain, held=desired.why_held, doubt=doubt,
+        reports, silences, certain=observation.certain, held=desired.why_held, doubt=doubt,
         traces=tuple(f"{each.service_id} on {each.node} is registered" for each in observation.foreign),
         start_up_s=spec.check and spec.check.start or _START_UP_S, drain_s=spec.drain)
     due = list_seeds(view.look(seen, kept), seen.traits, {number: place.member for number, place in places.items()})
@@ -112,9 +115,9 @@ def _slot(place: Place, number: int, container: model.Container | None, volume: 
         in_flight=docker.in_flight(container) if since else None)
 
 
-def _ask(kind: Kind, slots: Iterable[Slot], places: Mapping[int, Place]) -> dict[str, Report]:
-    """Ask the members that run, side by side: one that hangs is waited for once. Raises what they refuse if none
-    answers: then lictor's own user is the matter."""
+def _ask(kind: Kind, slots: Iterable[Slot], places: Mapping[int, Place]) -> tuple[dict[str, Report], dict[str, str]]:
+    """Ask the members that run, side by side: one that hangs is waited for once. Returns the reports, and why others
+    gave none, by name. Raises what they refuse if none answers: then lictor's own user is the matter."""
     def ask(slot: Slot) -> Report | errors.LictorError:
         try:
             return kind.ask(places[slot.number].member, slot.address)
@@ -124,11 +127,13 @@ def _ask(kind: Kind, slots: Iterable[Slot], places: Mapping[int, Place]) -> dict
     running = [slot for slot in slots if slot.status == "running"]
     with ThreadPoolExecutor(max_workers=_ASKED_AT_ONCE) as pool:
         answers = list(pool.map(ask, running))
-    reports = {slot.name: answer for slot, answer in zip(running, answers, strict=True) if isinstance(answer, Report)}
+    by_name = {slot.name: answer for slot, answer in zip(running, answers, strict=True)}
+    reports = {name: answer for name, answer in by_name.items() if isinstance(answer, Report)}
     refusals = [answer for answer in answers if isinstance(answer, errors.Refused)]
     if refusals and not reports:
         raise refusals[0]
-    return reports
+    return reports, {name: one_line(str(answer))[:_LONGEST_SILENCE].rstrip(" .") for name, answer in by_name.items()
+                     if isinstance(answer, errors.LictorError)}
 
 
 def _explain_unspoken(kind: Kind | None, name: str, stored: Stored) -> str:

@@ -3,10 +3,12 @@
 It stays when the service is removed, as its volumes do: if the service is applied again, the set comes back with them.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
 
+from lictor.adapters.consul.answers import Entry
 from lictor.adapters.consul.client import Client
 from lictor.adapters.consul.lock import Writer
 from lictor.planner.cluster.kept import KEY_PREFIX, Kept
@@ -30,7 +32,17 @@ class Stored(NamedTuple):
 
 
 def read(client: Client, name: str, *, consistent: bool = False) -> Stored:
-    entry = client.get(KEY_PREFIX + name, consistent=consistent)
+    return _decode(name, client.get(KEY_PREFIX + name, consistent=consistent))
+
+
+def read_all(client: Client, names: Iterable[str]) -> dict[str, Stored]:
+    """Read the records of these services; without any, Consul is not asked."""
+    keys = {KEY_PREFIX + name: name for name in names}
+    entries = client.tree(KEY_PREFIX, keys.__contains__) if keys else {}
+    return {name: _decode(name, entries.get(key)) for key, name in keys.items()}
+
+
+def _decode(name: str, entry: Entry | None) -> Stored:
     if entry is None:
         return Stored(Record(), 0)
     try:

@@ -4,10 +4,13 @@ What is kept stands in Consul before the act begins. If another process has the 
 done: the lock in Consul counts here, as a set that two processes change at once can lose its majority.
 """
 
+from msgspec.structs import replace
+
 from lictor import errors
 from lictor.adapters import log
 from lictor.adapters.consul.lock import Writer
 from lictor.planner.cluster.actions import Act
+from lictor.planner.cluster.decide import note_failure
 from lictor.planner.observation import Observation
 from lictor.reconcile.cluster import record, seeds
 from lictor.reconcile.cluster.act import Executor
@@ -33,8 +36,20 @@ def take(context: Context, observation: Observation, look: Look, writer: Writer)
         return False
     try:
         Executor(context, observation, look, writer).carry_out(act)
-    except errors.Conflict:
-        raise
     except errors.LictorError as error:
+        _keep_failure(context, writer, name, act, error)
+        if isinstance(error, errors.Conflict):
+            raise
         log.event("reconcile", service=name, outcome="again", reason=error)
     return True
+
+
+def _keep_failure(context: Context, writer: Writer, name: str, act: Act, failure: errors.LictorError) -> None:
+    """Keep why an act failed, for its next try and for people. If that cannot be written, the history has it."""
+    try:
+        stored = record.read(context.client, name, consistent=True)
+        if not stored.trouble:
+            kept = note_failure(stored.record.kept, act, failure)
+            record.write(writer, name, replace(stored.record, kept=kept), stored.modify_index)
+    except errors.LictorError as error:
+        log.event("reconcile", service=name, outcome="failure not kept", reason=error)
