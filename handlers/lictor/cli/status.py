@@ -21,7 +21,8 @@ def status(session: Session, name: str | None, as_json: bool) -> None:
     """Show all services, or the page of one. PASSING is how many pass their checks, of how many are desired.
 
     The page has the instances with what their checks say, the live release, where this node's nginx answers, and the
-    last events. Of a service with state, it has each member with its role, vote, lag and term.
+    last events. Of one with state, each member is shown with its role, vote, lag and term, and what the next step
+    waits for.
     """
     if name:
         _show_one(session, name, as_json=as_json)

@@ -10,12 +10,13 @@ from lictor.cli import autoscale_report
 from lictor.cli.release_progress import find_failure, find_obstacle
 from lictor.planner import backoff
 from lictor.planner.actions import KINDS_OF_ACTS, describe
+from lictor.planner.cluster import words
 from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
 from lictor.planner.desired import Desired, specs_of
 from lictor.planner.observation import drain_mark
 from lictor.planner.service_state import State
 from lictor.reconcile import actors, conditions, observe, responsibility
-from lictor.reconcile.cluster import seeds
+from lictor.reconcile.cluster import record, seeds
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce
@@ -57,6 +58,7 @@ class _Facts(NamedTuple):
     why_nobody: str  # why no node acts for it; "": one does, or may
     scaling: str  # what the autoscaler has to tell; usually ""
     awaited: str  # why no instance can start: a set that its environment names is not there; usually ""
+    set_failure: str  # why the next step with a set with state fails, or is put off; usually ""
     unserved: list[str]  # where nginx does not serve it as it should; usually []
 
 
@@ -72,6 +74,7 @@ def read_status(context: Context) -> list[Status]:
     told = conditions.read(context, lictor_nodes & alive)
     acts = actors.read(client)
     specs = specs_of(grouped)
+    sets = record.read_all(client, [name for name, text in specs.items() if b'"cluster"' in text])
     scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
     lists = seeds.read_all(client) if any(b"{seeds:" in text for text in specs.values()) else {}
 
@@ -90,6 +93,7 @@ def read_status(context: Context) -> list[Status]:
                               [node for node in serving if not (node in told and told[node].nginx.silence)],
                               no_answer, why_nobody, scaling.get(name, ""),
                               seeds.explain_wait(service.spec and service.spec.environment, lists),
+                              words.describe_failure(sets[name].record.kept) if name in sets else "",
                               conditions.describe(told, name, frozenset(serving))))
 
     rows = []
@@ -142,7 +146,8 @@ def _summary(facts: _Facts) -> str:
     if obstacle or spec.engine == "none":
         only_routed = ("only routed" if facts.receiving else "only routed: no instance passes") + _evidence(facts)
         return "; ".join([obstacle] if obstacle else [*facts.unserved, only_routed])
-    return "; ".join(facts.unserved) or _release(facts, spec, time.time()) or _deviation(facts, spec) or (
+    return "; ".join(facts.unserved) or facts.set_failure or _release(
+        facts, spec, time.time()) or _deviation(facts, spec) or (
         facts.scaling if spec.autoscale else "") or "as desired"
 
 

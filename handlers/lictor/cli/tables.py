@@ -33,8 +33,9 @@ def print_members(found: "SetReport") -> None:
     if found.members:
         print_table(
             ["MEMBER", "ROLE", "VOTE", "BEHIND", "TERM", "ADDRESS", "STATE"],
-            [[member.name, member.role or "-", "yes" if member.votes else "no", member.behind or "-", str(member.term),
-              member.address, member.state] for member in found.members])
+            [[member.name, member.role or "-", "-" if member.votes is None else "yes" if member.votes else "no",
+              member.behind or "-", str(member.term or "-"), member.address or "-", member.state]
+             for member in found.members])
         _print(one_line(f"term {found.term}; last change: {found.last_change or 'none is recorded'}"))
     _print(one_line(found.says))
 
