@@ -4,12 +4,15 @@ import itertools
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lictor import errors
 from lictor.clusters import etcd
 from lictor.planner.cluster.observation import PRIMARY, Report
 
+from lab import netns
 from lab.daemon import wait_for
 from lab.docker import Docker
 from lab.node import Node
@@ -64,6 +67,10 @@ class EtcdService:
         assert done.returncode in (0, 3), done.stderr
         planned: list[dict[str, str]] = json.loads(done.stdout)
         return planned
+
+    def examined(self) -> str:
+        """Read what doctor says."""
+        return self.node.run("doctor").stdout
 
     def reconcile(self) -> int:
         return self.node.handler("lictor-reconcile", self.name).returncode
@@ -122,6 +129,18 @@ class EtcdService:
         self.kill(number)
         folder = self.docker.docker("volume", "inspect", "-f", "{{.Mountpoint}}", f"{self.name}-{number}-data")
         subprocess.run(["find", folder, "-mindepth", "1", "-delete"], check=True)
+
+    @contextmanager
+    def firewall(self, one: int, other: int) -> Iterator[None]:
+        """Drop what one member sends to the address at which the other one is a member."""
+        pid = self.docker.docker("inspect", "-f", "{{.State.Pid}}", f"{self.name}-{one}").strip()
+        port = self.address(other, peer=True).rpartition(":")[2]
+        rule = ["OUTPUT", "-p", "tcp", "--dport", port, "-j", "DROP"]
+        netns.run(f"/proc/{pid}/ns/net", "iptables", "-A", *rule)
+        try:
+            yield
+        finally:
+            netns.run(f"/proc/{pid}/ns/net", "iptables", "-D", *rule)
 
     def history(self) -> list[dict[str, Any]]:
         """Read what was done, oldest first."""

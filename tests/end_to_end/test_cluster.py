@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -116,15 +117,25 @@ def test_a_lost_majority_is_told_to_people_and_left_alone(db: EtcdService, write
     assert "majority lost" in db.node.run("status", db.name).stdout
 
 
-def test_a_release_without_an_image_ends_no_member(db: EtcdService, writer: Writer) -> None:
+def test_a_release_without_an_image_ends_no_member_and_says_why(db: EtcdService, writer: Writer) -> None:
     grow(db, 3)
     before, containers = db.done(), db.docker.docker("ps", "-q", "--no-trunc").split()
     db.deploy("etcd:none")
     wait_for(lambda: "failed" in [each["outcome"] for each in db.history() if each["kind"] == "restart"], "it fails")
+    failed = next(each for each in db.history() if each["outcome"] == "failed")
+    cause = f" and failed: {failed['detail'].partition(chr(34))[0]}"  # which JSON writes otherwise
+    for verb in (["status", db.name, "--json"], ["status", "--json"], ["plan", db.name], ["why", db.name]):
+        wait_for(partial(says_why, db, verb, failed["container"], cause), f"{verb} says why")
     assert db.done() == before and sorted(db.docker.docker("ps", "-q", "--no-trunc").split()) == sorted(containers)
     db.deploy("etcd:1")
     db.settle(3)
+    assert "backing off" not in db.node.run("status").stdout
     assert_nothing_lost(db, writer)
+
+
+def says_why(db: EtcdService, verb: list[str], container: str, cause: str) -> bool:
+    said = db.node.run(*verb).stdout
+    return f"backing off: restart {container} was tried " in said and cause in said
 
 
 def test_without_the_agent_nothing_is_changed_and_with_it_all_goes_on(db: EtcdService, writer: Writer) -> None:
@@ -204,3 +215,14 @@ def test_status_shows_each_member(db: EtcdService, writer: Writer) -> None:
     assert f"term {db.reports()[leader].term}" in shown and "last change: " in shown and "givevote" in shown
     told = db.node.run("why", db.name).stdout
     assert f"{db.name}-{leader} is primary in term" in told and "joins without a vote" in told
+    assert_doctor_names_who_is_not_reached(db)
+
+
+def assert_doctor_names_who_is_not_reached(db: EtcdService) -> None:
+    """A firewall drops what one member sends to another one; both answer lictor, and the leader sees both."""
+    assert f"ok   set {db.name}: each of 3 members says that it reaches the others" in db.examined()
+    one, other = sorted({1, 2, 3} - {db.leader()})
+    says = (f"FAIL set {db.name}: {db.name}-{one} does not reach {db.name}-{other} at {db.address(other, peer=True)}: "
+            "its connection is lost\n")  # and nobody else misses anybody
+    with db.firewall(one, other):
+        wait_for(lambda: says in db.examined(), says, 60)

@@ -92,6 +92,7 @@ def test_a_set_is_made_grows_loses_a_disk_and_shrinks_and_nobody_is_told_the_pas
     books = made(db)
     require_clients(db)
     number, before = db.follower(), len(db.done())
+    assert_doctor_names_who_is_not_reached(db, number)
     db.wipe(number)
     wait_for(lambda: len(db.done()) > before, "lictor acts", 60)
     db.settle(3)
@@ -112,3 +113,14 @@ def test_a_set_is_made_grows_loses_a_disk_and_shrinks_and_nobody_is_told_the_pas
     log = Path(f"{db.node.settings.state_dir}/lictor.log").read_text()
     everywhere = [shown, db.node.run("why", db.name, "--json").stdout, log, *keys.values()]
     assert not [text for text in everywhere if db.user[1] in text]
+
+
+def assert_doctor_names_who_is_not_reached(db: MongoService, cut: int) -> None:
+    """The members' network is cut between one and the others; lictor reaches each of them all the time."""
+    assert f"ok   set {db.name}: each of 3 members says that it reaches the others" in db.examined()
+    db.mongods.network.sides = {db.address(cut): 1}
+    one, other = (f"{db.name}-{number}" for number in sorted({1, 2, 3} - {cut}))
+    says = f"{one} and {other} do not reach {db.name}-{cut} at {db.address(cut)}: unreachable"
+    wait_for(lambda: f"FAIL set {db.name}: {says}" in db.examined(), says, 60)
+    db.mongods.network.sides = {}
+    db.settle(3)

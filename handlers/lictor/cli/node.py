@@ -43,7 +43,10 @@ def init_(session: Session, removing: bool, force: bool, door_kind: str | None) 
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 @click.pass_obj
 def doctor_(session: Session, as_json: bool) -> None:
-    """Test what the handlers need here, and name remedies. Exit code 1: something is missing."""
+    """Test what the handlers need here, and name remedies. Exit code 1: something is missing.
+
+    The members of sets with state on this node are asked whether they reach each other.
+    """
     from lictor.cli.setup import doctor
 
     findings = doctor.examine(session.settings, token_file=session.token_file)

@@ -14,7 +14,7 @@ from lictor.adapters import clock, docker, files, heartbeat, process, secret_fil
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report
-from lictor.cli.setup import detect, nginx_tests
+from lictor.cli.setup import detect, nginx_tests, set_tests
 from lictor.cli.setup.findings import Finding, Probe, Untested
 from lictor.events import agent_config, autoscale_round, http_door, script, timer
 from lictor.reconcile.context import Context
@@ -55,6 +55,7 @@ def _tests(settings: Settings, token_file: str | None) -> Iterator[Probe]:
     for key, path in {"state_dir": settings.state_dir, **others}.items():
         yield Probe(key, partial(_usable, path, os.R_OK | os.W_OK | os.X_OK), "lictor init, or correct the settings")
     yield Probe("files", partial(detect.require_own_files, settings.state_dir), "chown them as state_dir", "state_dir")
+    client: Client | None = None
     try:
         client = Client.connect(token_file=token_file)
     except errors.LictorError as error:
@@ -65,6 +66,8 @@ def _tests(settings: Settings, token_file: str | None) -> Iterator[Probe]:
         yield from nginx_tests.list_tests(settings, settings.nginx)
     yield Probe("Docker", lambda: f"engine {docker.connect(timeout_s=5).engine_id()}",
                 "start Docker; DOCKER_HOST names its socket, and the group of that socket may use it")
+    if client:
+        yield from set_tests.list_tests(settings, client)
     yield Probe("registrar", lambda: heartbeat.examine(settings.state_dir), "systemctl enable --now lictor-registrar")
     if settings.watch.door == "http":
         yield Probe("serve", lambda: _serve(settings), "systemctl enable --now lictor-serve")
