@@ -45,11 +45,12 @@ ONE_LINE: dict[str, list[Round]] = {
                                                     seen(2, THREE, 2, 3, leader=2, term=3)],
     "cut off, the old leader does not know yet, and takes no write": [
         seen(0, THREE, 1, 2, 3), seen(1, THREE, 2, 3, leader=2, term=3, others=(word(1, 1, 1, 2, acknowledged=0),))],
+    "a new leader has not applied anything of its term yet": [seen(0, THREE, 1, 3, others=(word(0, 2, 2),))],
     "the old one's last write ended after the new one's first began": [
         seen(0, THREE, 2, 3, leader=2, term=3, others=(word(-0.05, 1, 1, 2, leads=True, seats=THREE),))],
 }
 TWO_LINES: dict[str, list[Round]] = {
-    "two leaders of one term": [seen(0, THREE, 1, 2, others=(word(0, 3, 3),))],
+    "two leaders of one term": [seen(0, THREE, 1, 2, others=(word(0, 3, 3, leads=True, seats=THREE),))],
     "two leaders of one term, in turn": [seen(0, THREE, 1, 2, 3), seen(9, THREE, 1, 2, 3, leader=2)],
     "a leader took a write after one of a later term": [
         seen(0, THREE, 2, 3, leader=2, term=3), seen(1, THREE, 1, leader=1, term=2)],

@@ -32,7 +32,8 @@ def voters(word: Word) -> set[str]:
 
 
 def primaries(rounds: Sequence[Round]) -> list[str]:
-    """List two members that lead, or take writes as leaders, where there may be one; and two sets."""
+    """List two members that take writes as leaders, where there may be one; and two sets. What a member says without a
+    write proves nothing: its term is that of the last entry that it applied, while it may lead in a later one."""
     words = [word for each in rounds for word in each.words]
     violations = []
     sets = sorted({word.set_id for word in words})
@@ -40,7 +41,7 @@ def primaries(rounds: Sequence[Round]) -> list[str]:
         violations.append(f"there were {len(sets)} sets: {', '.join(sets)}")
     by_term: dict[int, set[str]] = defaultdict(set)
     for word in words:
-        if word.leader == word.member_id:
+        if word.leads:
             by_term[word.term].add(f"member {word.number} ({word.member_id})")
     violations += [f"in term {term} there were {len(found)} leaders: {', '.join(sorted(found))}"
                    for term, found in sorted(by_term.items()) if len(found) > 1]
