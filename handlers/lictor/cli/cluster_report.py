@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters.text import one_line
-from lictor.cli import status_report
+from lictor.cli.page import troubles
 from lictor.cli.service_keys import Existing
+from lictor.cli.status_report import format_time
 from lictor.engines import member_volumes
 from lictor.planner.cluster.actions import KINDS_OF_ACTS
 from lictor.planner.cluster.kept import KEY_PREFIX
@@ -61,7 +62,7 @@ def _read_from_consul(context: Context, name: str, node: str) -> SetReport:
     rows = {row.name: row for row in map(_row_of_entry, entries)}
     missing = (f"{name}-{number}" for number in kept.seated if f"{name}-{number}" not in rows)
     rows |= {each: MemberRow(each, "", None, "", 0, "a member that is not in the catalogue", "") for each in missing}
-    said = [text for text, nodes in status_report.read_troubles(context, []).items()
+    said = [text for text, nodes in troubles.read(context, []).items()
             if node in nodes and text.startswith((f"{name}: ", _REGISTRAR))]
     says = (f"by Consul's word alone: node {node} acts for it. ROLE is the tag that its registrar set last, STATE is "
             f"the check's. `lictor status {name}` there asks the members.")
@@ -114,5 +115,5 @@ def _read_last_change(context: Context, name: str) -> str:
                if each.get("kind") in KINDS_OF_ACTS and each["outcome"] == "done"]
     if not changes:
         return ""
-    at, last = status_report.format_time(changes[-1]["at"]), changes[-1]
+    at, last = format_time(changes[-1]["at"]), changes[-1]
     return one_line(f"{at} {last['kind']} {last.get('container', '')}: {last.get('reason', '')}")

@@ -99,7 +99,7 @@ def look(call: script.Call) -> timer.Summary:
                 *_named(unserved.refused.items()), *orphaned]
     pending = [*_pending(context, observations, own), *_named(unserved.unconfirmed.items()), *waiting]
     trouble += _attempt("other nodes do not hear how this one is",
-                        lambda: conditions.tell(context, Told(unserved, (*problems, *trouble))))
+                        lambda: conditions.tell(context, Told(unserved, (*problems, *trouble), tuple(pending))))
     return timer.Summary(time.time(), "", len(own), todo, problems, pending, trouble)
 
 

@@ -4,7 +4,7 @@ The node's check says the same. But Consul passes on new words of a check that k
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lictor.adapters.text import one_line
@@ -21,6 +21,7 @@ class Told(NamedTuple):
 
     nginx: Condition = Condition()
     lines: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()  # of services: to be done, waiting, on hold
 
 
 def tell(context: Context, told: Told) -> None:
@@ -29,7 +30,7 @@ def tell(context: Context, told: Told) -> None:
     entry = context.client.get(key)
     refused = {name: why[:_LONGEST_TEXT] for name, why in sorted(told.nginx.refused.items())[:_MOST]}
     text = json.dumps({"silence": told.nginx.silence[:_LONGEST_TEXT], "refused": refused,
-                       "lines": [line[:_LONGEST_TEXT] for line in told.lines[:_MOST]]}).encode()
+                       "lines": _cut(told.lines), "pending": _cut(told.pending)}).encode()
     if entry is None or entry.value != text:
         context.client.put(key, text)
 
@@ -44,17 +45,21 @@ def read(context: Context, nodes: frozenset[str]) -> dict[str, Told]:
 def describe(conditions: Mapping[str, Told], name: str, serving: frozenset[str]) -> list[str]:
     """Say where a service is not served as it should be: of the nodes that serve it, or were to."""
     texts = []
-    for node, (nginx, _) in conditions.items():
+    for node, (nginx, *_) in conditions.items():
         text = nginx.refused.get(name) or (nginx.silence if node in serving else "")
         texts += [f"{node}: {text}"] if text else []
     return texts
+
+
+def _cut(lines: Sequence[str]) -> list[str]:
+    return [line[:_LONGEST_TEXT] for line in lines[:_MOST]]
 
 
 def _decode(value: bytes) -> Told | None:
     try:
         table = json.loads(value)
         refused = {str(name): one_line(str(text)) for name, text in table["refused"].items()}
-        return Told(Condition(one_line(str(table["silence"])), refused),
-                    tuple(one_line(str(line)) for line in table["lines"]))
+        lines, pending = (tuple(one_line(str(line)) for line in table[key]) for key in ("lines", "pending"))
+        return Told(Condition(one_line(str(table["silence"])), refused), lines, pending)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

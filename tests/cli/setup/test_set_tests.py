@@ -11,6 +11,7 @@ from lictor.cli.setup.findings import Finding
 from lictor.planner.cluster.decide import decide
 from lictor.planner.cluster.observation import Link
 from lictor.reconcile import observe
+from lictor.reconcile.cluster import seeds
 from lictor.reconcile.cluster.look import Look
 from lictor.reconcile.cluster.record import Record, Stored
 from lictor.spec.cluster import Place
@@ -40,7 +41,7 @@ def examined(monkeypatch: pytest.MonkeyPatch, lines: tuple[str, ...], table: dic
     observed, kept = seen(*lines, **changes), KNOWN if lines else BLANK
     places = {slot.number: Place("etcd", "", f"client of {slot.address}", slot.address, {}) for slot in observed.slots}
     kind: Any = Told(table)
-    look = Look(observed, Stored(Record(kept=kept), 1), decide(observed, kept), places, {}, kind)
+    look = Look(observed, Stored(Record(kept=kept), 1), decide(observed, kept), places, {}, kind, seeds.Told("", None))
     monkeypatch.setattr(observe, "one", lambda *_: SimpleNamespace(look=look))
     monkeypatch.setattr(set_tests, "_list_sets", lambda _: ["db"])
     client: Any = SimpleNamespace(agent=lambda: SimpleNamespace(name="node-1"))

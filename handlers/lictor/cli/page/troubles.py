@@ -54,7 +54,8 @@ def _lines(checks: Iterable[dict[str, Any]], told: Told | None, rows: list[Statu
 
     Words of another node's check may be minutes old in the catalogue, but for those with which it changed its status.
     """
-    of_services, lines = tuple(f"{row.name}: " for row in rows), list(told.lines) if told else []
+    of_services = tuple(f"{row.name}: " for row in rows)
+    lines = [*told.lines, *(line for line in told.pending if not line.startswith(of_services))] if told else []
     for check in checks:
         is_autoscalers = check["CheckID"] == agent_config.AUTOSCALE_CHECK_ID
         is_old = told and not is_autoscalers and not check["Output"].startswith(timer.NOT_OF_THE_SWEEP)
