@@ -19,7 +19,8 @@ from lictor.adapters import process
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload([
     "lab.forked", "lictor.cli.instances.verbs", "lictor.cli.main", "lictor.cli.node", "lictor.cli.releases",
-    "lictor.cli.services", "lictor.cli.status", "lictor.cli.story", "lictor.events.survey", "lictor.events.keys_watch",
+    "lictor.cli.services", "lictor.cli.specs.verbs", "lictor.cli.status", "lictor.cli.story",
+    "lictor.events.survey", "lictor.events.keys_watch",
     "lictor.reconcile.loop", "lictor.routing.announce", "lictor.routing.templates",
     # What lictor itself imports where it is used first:
     "lictor.adapters.consul.library", "lictor.cli.setup.doctor", "lictor.cli.setup.init", "lictor.engines.compose",

@@ -8,7 +8,14 @@ class LictorError(Exception):
 
 
 class Refused(LictorError):
-    """The input is wrong, and trying again will not help: name the key, what was given and what is allowed."""
+    """The input is wrong, and trying again will not help: name the key, what was given and what is allowed.
+
+    Of several things that are wrong, `texts` has one each.
+    """
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__("\n".join(texts))
+        self.texts = texts
 
 
 class Unavailable(LictorError):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?", re.ASCII)
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?", re.ASCII)
 NAME_RULE = "it must be 1 to 63 of a-z 0-9 _ . -, with a letter or digit at both ends, and without '..'"
 
 MAINTENANCE_PREFIX = "_service_maintenance:"
@@ -145,7 +145,7 @@ class Group(NamedTuple):
 
 def is_name(text: object) -> bool:
     """Whether this may be a service's name. Lower case only: Consul folds case when it looks a service up."""
-    return isinstance(text, str) and bool(_NAME.fullmatch(text)) and ".." not in text
+    return isinstance(text, str) and bool(NAME.fullmatch(text)) and ".." not in text
 
 
 def catalog_name(name: str, color: str) -> str:

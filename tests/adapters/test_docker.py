@@ -75,7 +75,7 @@ def test_a_signal_reaches_the_first_process_and_absence_is_none(docker: Docker) 
 
 
 @pytest.mark.parametrize(("environ", "reason"), [
-    ({"DOCKER_HOST": "unix:///nowhere.sock"}, "docker: connect: .*No such file"),
+    ({"DOCKER_HOST": "unix:///nowhere.sock"}, "docker: connect: .*No such file or directory. Is Docker running?"),
     ({"DOCKER_HOST": "unix:///nowhere.sock", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"},
      "DOCKER_CERT_PATH"),
     ({"DOCKER_HOST": "unix://nowhere.sock"}, "docker: connect: "),

@@ -33,28 +33,28 @@ def test_apply_writes_the_spec_its_node_and_its_image_and_keeps_both_later(licto
     assert consul.get("services/books/image") == "books:1"
     consul.put("services/books/image", "books:2")  # a release by CI
     done = lictor("apply", lictor.file("books.json", {**BOOKS, "drain": "5s"}))
-    assert done.stdout == "books: applied on node-1; updated; the key services/books/image wins: books:2\n"
+    assert done.stdout == "books: drain 30s -> 5s; the key services/books/image wins: books:2\n"
     assert consul.get("services/books/image") == "books:2"  # the spec's own image has not changed
     assert lictor("apply", lictor.file("books.json", {**BOOKS, "image": "books:3"})).returncode == 0
     assert consul.get("services/books/image") == "books:3"
     assert json.loads(consul.get("services/books/spec") or "")["node"] == "node-1"
     consul.put("services/books/replicas", "2")
     done = lictor("apply", lictor.file("books.json", {**BOOKS, "image": "books:3", "replicas": {"initial": 4}}))
-    assert done.stdout == ("books: applied on node-1; updated; 2 stay desired: replicas.initial counts at first only, "
-                           "and `lictor scale books 4` changes it\n")
+    assert done.stdout == ("books: replicas.initial 1 -> 4; replicas.max 5 -> 10; 2 stay desired: "
+                           "replicas.initial counts at first only, and `lictor scale books 4` changes it\n")
 
 
 def test_apply_reads_yaml_as_the_readme_shows_it(lictor: Command, consul: Consul) -> None:
     readme = (REPOSITORY / "README.md").read_text()
     example = readme.split("```yaml\n")[1].split("```")[0]
     done = lictor("apply", lictor.file("books-service.yaml", example))
-    assert (done.returncode, done.stdout) == (0, "books-service: applied on node-1; new\n")
+    assert (done.returncode, done.stdout) == (0, "books-service: new on node-1\n")
 
 
 @pytest.mark.parametrize(("second", "said"), [
-    ("name: [", "second.yaml: "),
+    ("name: [", "second.yaml:1: "),
     ("- a\n- b", "it must hold those of a service"),
-    ({**BOOKS, "name": "other", "replica": {}}, "unknown key replica; known are name, "),
+    ({**BOOKS, "name": "other", "replica": {}}, "second.yaml:1: unknown key replica; did you mean replicas?"),
     ({**BOOKS, "name": "other", "image": "a b"}, "image is 'a b'"),
     ({**BOOKS, "name": "other"}, "route is /books, which is that of books"),
     ({**BOOKS}, "name is 'books', as in another of these files"),
@@ -83,7 +83,7 @@ def test_one_file_serves_several_customers_who_have_nothing_in_common(lictor: Co
     lictor("apply", file)  # its route has no host, and does not stand in the others' way
     for customer in ("acme", "zenith"):
         words = ("apply", file, "--as", f"{customer}-books", "--host", f"{customer}.example.com")
-        assert lictor(*words).stdout == f"{customer}-books: applied on node-1; new\n"
+        assert lictor(*words).stdout == f"{customer}-books: new on node-1\n"
         assert json.loads(consul.get(f"services/{customer}-books/spec") or "") == {
             **blue_green, "name": f"{customer}-books", "node": "node-1",
             "route": {"path": "/books", "host": f"{customer}.example.com"}}
@@ -179,7 +179,7 @@ def test_who_may_not_read_the_state_folder_is_told_so_and_sees_the_services(monk
         raise PermissionError(13, "Permission denied", f"{state_dir}/registrar.json")
 
     monkeypatch.setattr(heartbeat, "read", read)
-    assert status._read_registrar("/state") == ["unknown: [Errno 13] Permission denied: '/state/registrar.json'"]
+    assert status._read_registrar("/state") == ["unknown: /state/registrar.json: Permission denied"]
 
 
 def test_exit_codes_tell_usage_refusal_and_try_later_apart(lictor: Command, consul: Consul) -> None:
@@ -187,13 +187,21 @@ def test_exit_codes_tell_usage_refusal_and_try_later_apart(lictor: Command, cons
     assert lictor("apply", "no-such-file.yaml").returncode == 1
     lictor.environ["CONSUL_HTTP_ADDR"] = "127.0.0.1:9"
     done = lictor("status")
-    assert done.returncode == 75 and "127.0.0.1:9" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 75 and "127.0.0.1:9: Connection refused. Is the agent running?" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_service_that_nobody_has_heard_of_is_refused_everywhere(lictor: Command) -> None:
     for words in (("why", "nobody"), ("plan", "nobody"), ("scale", "nobody", "3"), ("hold", "nobody")):
         done = lictor(*words)
         assert done.returncode == 1 and "there is no service 'nobody'" in done.stderr, words
+
+
+def test_a_service_whose_name_is_nearly_right_is_named(lictor: Command) -> None:
+    lictor("apply", lictor.file("books.json", BOOKS))
+    done = lictor("scale", "boks", "3")
+    assert done.stderr == ("lictor: there is no service 'boks'; did you mean books? `lictor status` lists them, "
+                           "`lictor apply FILE` makes one\n")
 
 
 def test_help_names_every_command_and_each_has_help_of_its_own(lictor: Command) -> None:

@@ -61,7 +61,7 @@ def test_who_has_no_rights_on_this_node_is_told_so(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as ended, session.explained():
         raise PermissionError(errno.EACCES, "Permission denied", "/var/lib/lictor/agent.json")
     assert ended.value.code == 75
-    assert capsys.readouterr().err == "lictor: [Errno 13] Permission denied: '/var/lib/lictor/agent.json'\n"
+    assert capsys.readouterr().err == "lictor: /var/lib/lictor/agent.json: Permission denied\n"
 
 
 def test_before_a_handler_has_run_there_are_watches_without_routes(lictor: Command) -> None:
@@ -121,7 +121,7 @@ def test_a_service_moves_from_a_node_that_consul_does_not_know_and_from_no_other
     done = lictor("remove", "books")  # no node would end them
     assert done.returncode == 1 and "its containers run on lost" in done.stderr
     done = lictor("apply", lictor.file("books.json", {**books, "node": "lost"}))
-    assert done.returncode == 0 and "applied on lost; updated; but on hold: node lost does not answer" in done.stdout
+    assert done.returncode == 0 and "books: node gone -> lost; but on hold: node lost does not answer" in done.stdout
     done = lictor("apply", lictor.file("books.json", {**books, "node": "node-1"}))
     assert done.returncode == 1 and "node was 'lost' and is 'node-1'; remove the service" in done.stderr
     assert "`consul force-leave -prune lost` first" in done.stderr
@@ -131,7 +131,7 @@ def test_a_service_moves_from_a_node_that_consul_does_not_know_and_from_no_other
 
 
 @pytest.mark.parametrize(("content", "said"), [
-    (b"prefix = \"\xff\"\n", "can't decode byte"), (b"prefix = 1", "prefix is 1"), (None, "there is no file")])
+    (b"prefix = \"\xff\"\n", "is no text in UTF-8"), (b"prefix = 1", "prefix is 1"), (None, "there is no file")])
 def test_settings_that_cannot_be_read_are_named(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "lictor.toml"
     if content is not None:

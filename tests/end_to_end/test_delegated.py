@@ -113,7 +113,7 @@ def test_what_no_node_carries_out_is_refused_and_said_everywhere(start: Callable
         path = program.parent / engine
         path.write_text(json.dumps({**SPEC, "name": f"books-{engine}", "engine": engine}))
         done = node.run("apply", str(path))
-        assert done.returncode == 0 and f"applied; new; but {nobody[f'books-{engine}']}" in done.stdout, done
+        assert done.returncode == 0 and f": new; but {nobody[f'books-{engine}']}" in done.stdout, done
     for name, said in nobody.items():
         for words in (("scale", name, "3"), ("deploy", name, "books:2"), ("deploy", name, "books:2", "--wait")):
             done = node.run(*words)

@@ -29,7 +29,7 @@ def db(docker: Docker, tmp_path: Path) -> Iterator[MongoService]:
     (tmp_path / "node").mkdir()
     node = Node(str(tmp_path / "node"), docker, keep_data=True, timer="3s", config=names.CONFIG)
     try:
-        spec = spec_file.convert(spec_file.read(DB.read_text(), str(DB)), str(DB))
+        spec = spec_file.load(DB.read_text(), str(DB))
         service = MongoService(node.start(), docker, str(tmp_path), spec)
         try:
             yield service

@@ -147,11 +147,56 @@ def test_every_key_of_the_spec_reaches_docker(docker: Docker, network: str, tmp_
     assert volume not in docker.docker("volume", "ls", "-q").split()
 
 
+def test_each_option_of_the_spec_holds_in_the_container(docker: Docker) -> None:
+    """What Compose has beside image, command and volumes; read inside of the container where that shows it."""
+    start(tmpfs=["/run", "/scratch:size=64k,mode=1777"], init=True, shm_size="8m", dns="10.0.0.53", hostname="library",
+          ulimits={"nofile": {"soft": 100, "hard": 200}, "core": 0}, sysctls={"net.core.somaxconn": 77},
+          extra_hosts=["db:10.0.0.5", "six:::1"], working_dir="/scratch", pids_limit=55, group_add=["1234"],
+          healthcheck={"test": "busybox test -d /scratch", "interval": "1s", "timeout": "5s", "retries": 9},
+          security_opt=["no-new-privileges"], read_only=True, command=["/bin/busybox", "sleep", "100"])
+    assert json.loads(inspect(docker, "books-1", ".HostConfig")).items() >= {
+        "Tmpfs": {"/run": "", "/scratch": "size=64k,mode=1777"}, "Init": True, "ShmSize": 8 << 20, "PidsLimit": 55,
+        "SecurityOpt": ["no-new-privileges"], "GroupAdd": ["1234"], "Ulimits": [
+            {"Name": "nofile", "Hard": 200, "Soft": 100}, {"Name": "core", "Hard": 0, "Soft": 0}]}.items()
+    test = json.loads(inspect(docker, "books-1", ".Config.Healthcheck"))
+    assert test == {"Test": ["CMD-SHELL", "busybox test -d /scratch"], "Interval": 10 ** 9, "Timeout": 5 * 10 ** 9,
+                    "Retries": 9}
+
+    def within(command: str) -> str:
+        return docker.docker("exec", "books-1", "/bin/busybox", "sh", "-c", command).strip()
+    assert within("busybox hostname; pwd; busybox cat /proc/sys/net/core/somaxconn; ulimit -Hn; ulimit -c") == (
+        "library\n/scratch\n77\n200\n0")
+    assert "docker-init" in within("busybox cat /proc/1/cmdline") and "1234" in within("busybox id -G")
+    assert {"10.0.0.5\tdb", "::1\tsix"} <= set(within("busybox cat /etc/hosts").splitlines())
+    assert "nameserver 10.0.0.53" in within("busybox cat /etc/resolv.conf")
+    assert within("echo > /run/a; echo > /scratch/b; busybox grep -c -E ' /(run|scratch) tmpfs' /proc/mounts") == "2"
+
+
+def test_an_image_is_pulled_as_its_policy_says(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    pulled: list[str] = []
+
+    def pull(_: Client, image: str, timeout_s: float, reason: str) -> None:
+        pulled.append(reason)
+        raise errors.Unavailable("the registry is away")
+    monkeypatch.setattr(Client, "_pull", pull)
+    start(1, pull_policy="missing")
+    assert pulled == []
+    start(2, pull_policy="always")  # and what is here is taken
+    assert pulled == ["its pull_policy is always"]
+    with pytest.raises(errors.Refused, match="not-here:1 is not on this node, and its pull_policy is never"):
+        start(3, pull_policy="never", image="not-here:1")
+    with pytest.raises(errors.Unavailable, match="the registry is away"):
+        start(3, pull_policy="always", image="not-here:1")
+
+
 @pytest.mark.parametrize(("check", "labels"), [
     (None, {}),
     ({"http": "/health", "interval": "1500ms", "timeout": "1s"}, {
         "SERVICE_8080_CHECK_HTTP": "/health", "SERVICE_8080_CHECK_INTERVAL": "1500ms",
         "SERVICE_8080_CHECK_TIMEOUT": "1000ms"}),
+    ({"https": "/health", "insecure": True}, {
+        "SERVICE_8080_CHECK_HTTPS": "/health", "SERVICE_8080_CHECK_TLS_SKIP_VERIFY": "true",
+        "SERVICE_8080_CHECK_INTERVAL": "10000ms", "SERVICE_8080_CHECK_TIMEOUT": "5000ms"}),
     ({"tcp": True}, {"SERVICE_8080_CHECK_TCP": "true", "SERVICE_8080_CHECK_INTERVAL": "10000ms",
                      "SERVICE_8080_CHECK_TIMEOUT": "5000ms"}),
 ])

@@ -117,7 +117,10 @@ def test_every_key_of_the_spec_reaches_the_container(swarm: Swarm, tmp_path: Any
               command="sh -c 'busybox sleep 100'", networks=["lictor-test"], user="1000:1000",
               volumes=[f"{tmp_path}:/data:ro,rprivate", "kept:/kept:nocopy", "/own"], read_only=True, cap_drop=["ALL"],
               logging={"driver": "json-file", "options": {"max-size": "1m"}}, labels={"team": "x"}, check={"tcp": True},
-              resources={"cpus": 0.5, "memory": "64m"})
+              resources={"cpus": 0.5, "memory": "64m"}, tmpfs="/scratch:size=64k,mode=1770", init=True, shm_size="8m",
+              dns=["10.0.0.53"], hostname="library", ulimits={"nofile": {"soft": 100, "hard": 200}}, pids_limit=55,
+              sysctls=["net.core.somaxconn=77"], extra_hosts={"db": "10.0.0.5"}, working_dir="/scratch",
+              group_add=["1234"], healthcheck={"test": ["CMD", "/bin/busybox", "true"], "interval": "1s"})
         [container_id] = wait_running(1).container_ids or ()
         found = inspect(swarm, container_id)
     finally:
@@ -126,7 +129,7 @@ def test_every_key_of_the_spec_reaches_the_container(swarm: Swarm, tmp_path: Any
     own, host = found["Config"], found["HostConfig"]
     assert own["Env"][:2] == ["A={{.Task.ID}}", "B="]
     assert (own["Entrypoint"], own["Cmd"]) == (["/bin/busybox"], ["sh", "-c", "busybox sleep 100"])
-    assert (own["User"], own["Hostname"]) == ("1000:1000", "books-1")
+    assert (own["User"], own["Hostname"]) == ("1000:1000", "library")
     assert (host["ReadonlyRootfs"], host["CapDrop"]) == (True, ["ALL"])
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "1m"}}
     assert (host["NanoCpus"], host["Memory"]) == (500_000_000, 64 * 1024 ** 2)
@@ -134,6 +137,14 @@ def test_every_key_of_the_spec_reaches_the_container(swarm: Swarm, tmp_path: Any
     mounts = {each["Destination"]: (each["Type"], each.get("Name") or each["Source"], each["RW"], each["Propagation"])
               for each in found["Mounts"]}
     assert mounts.pop("/own")[0] == "volume"
+    in_memory = {each["Target"]: each["TmpfsOptions"] for each in host["Mounts"] if each["Type"] == "tmpfs"}
+    assert in_memory == {"/scratch": {"SizeBytes": 65536, "Mode": 0o1770}, "/dev/shm": {"SizeBytes": 8 << 20}}
+    assert (host["Init"], host["Dns"], own["WorkingDir"], host["GroupAdd"]) == (
+        True, ["10.0.0.53"], "/scratch", ["1234"])
+    assert (host["Sysctls"], host["ExtraHosts"]) == ({"net.core.somaxconn": "77"}, ["db:10.0.0.5"])
+    assert host["Ulimits"] == [{"Name": "nofile", "Hard": 200, "Soft": 100}]
+    assert own["Healthcheck"]["Test"] == ["CMD", "/bin/busybox", "true"]
+    mounts = {path: each for path, each in mounts.items() if each[0] != "tmpfs"}
     assert mounts == {"/data": ("bind", str(tmp_path), False, "rprivate"), "/kept": ("volume", "kept", True, "")}
     registered_as = {
         "SERVICE_NAME": "books", "SERVICE_8080_NAME": "books", "SERVICE_8080_CHECK_TCP": "true",
@@ -141,7 +152,7 @@ def test_every_key_of_the_spec_reaches_the_container(swarm: Swarm, tmp_path: Any
     assert {key: value for key, value in own["Labels"].items() if not key.startswith("com.docker.")} == {
         "lictor.service": "books", "lictor.engine": "swarm", "lictor.release": "r1", "lictor.color": "",
         "lictor.gate": "", "lictor.registers": " ".join(sorted(registered_as)), **registered_as, "team": "x"}
-    assert host["PidsLimit"] == 4096
+    assert host["PidsLimit"] == 55
     swarm.docker("volume", "rm", "kept")
 
 

@@ -225,7 +225,8 @@ def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, cal
         "other": "on hold: node node-2 does not answer"}
 
 
-@pytest.mark.parametrize("told", ["", "{", "[]", '{"silence": 1}', '{"silence": "", "refused": [], "lines": [], "pending": []}'])
+@pytest.mark.parametrize("told", [
+    "", "{", "[]", '{"silence": 1}', '{"silence": "", "refused": [], "lines": [], "pending": []}'])
 def test_a_damaged_condition_is_none(consul: Consul, call: script.Call, told: str) -> None:
     consul.put(f"{conditions.PREFIX}node-1", told)
     assert conditions.read(Context(call.settings, Client.connect(), "node-1"), frozenset({"node-1"})) == {}

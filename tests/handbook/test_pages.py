@@ -33,6 +33,7 @@ from lictor.spec import (
     settings,
     spec_file,
 )
+from lictor.spec.container import healthcheck
 
 from support import pages
 from support.jenkins import TOKEN, Jenkins, Job
@@ -122,11 +123,16 @@ def test_sentences_are_short_and_begin_with_a_subject(page: Path) -> None:
     assert [sentence for sentence in found if re.match(r"(?:[-*] )?(?:What|Who|Whoever|Those)\b", sentence)] == []
 
 
+def whole(text: str) -> str:
+    """Put before a part of a spec what it needs."""
+    given = yaml.safe_load(text)
+    least = {"name": "books", "image": "books:1", "port": 8080}
+    return "".join(f"{key}: {value}\n" for key, value in least.items() if key not in given) + text
+
+
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_yaml_is_a_spec_or_a_part_of_one(block: pages.Block) -> None:
-    table = spec_file.read(block.text, f"{block.page}:{block.line}")
-    least = {"name": "books", "image": "books:1", "port": 80}
-    spec_file.convert(table if "name" in table else {**least, **table}, f"{block.page}:{block.line}")
+    spec_file.load(whole(block.text), f"{block.page}:{block.line}")
 
 
 @pytest.mark.parametrize("block", blocks("toml"))
@@ -179,10 +185,10 @@ TABLES: dict[str, Any] = {
     "## check": check.Check, "## release": service_spec.Release, "## heal": service_spec.Heal,
     "## resources": service_spec.Resources, "## logging": service_spec.Logging,
     "## autoscale": check.Autoscale, "## cluster": cluster.Cluster, "## placement": placement.Placement,
-    "## project": compose_project.Project}
+    "## project": compose_project.Project, "## healthcheck": healthcheck.Healthcheck}
 PARENTS: dict[str, dict[str, Any]] = {
     "route": {"path": "/", "host": "books.example.com"}, "check": {"tcp": True}, "project": {"folder": "/srv"},
-    "autoscale": {"p95": "250ms"}, "cluster": {"kind": "mongodb", "name": "rs0"}}
+    "healthcheck": {"test": "/probe"}, "autoscale": {"p95": "250ms"}, "cluster": {"kind": "mongodb", "name": "rs0"}}
 OF_A_SET = {"volumes": ["data:/data/db"], "replicas": {"min": 1}}
 
 
@@ -211,11 +217,13 @@ def test_examples_of_spec_are_taken(heading: str) -> None:
             table |= example
         else:
             whole = {**PARENTS.get(parent, {}), **example}
-            rival = {"http": "tcp", "p50": "p95", "p99": "p95"}.get(key)
+            rival = {"http": "tcp", "https": "tcp", "p50": "p95", "p99": "p95", "disable": "test"}.get(key)
+            if key == "insecure":
+                whole |= {"https": "/", "tcp": False}
             table[parent] = {name: value for name, value in whole.items() if name != rival}
         engine = {"placement": "swarm", "project": "compose"}.get(key if parent == "All keys" else parent)
         table = {**table, **({"engine": engine} if engine else {}), **(OF_A_SET if "cluster" in table else {})}
-        spec_file.convert(spec_file.read(json.dumps(table), "docs/spec.md"), f"docs/spec.md {key}")
+        spec_file.load(json.dumps(table), f"docs/spec.md {key}")
 
 
 def test_spec_says_which_change_is_a_release() -> None:
@@ -232,11 +240,11 @@ def test_spec_says_which_change_is_a_release() -> None:
     "volumes: [data]", "placement: {spread: [node.labels.zone]}", "project: {folder: /srv}", "autoscale: {}",
     "autoscale: {p95: 61s}", "route: {path: /b}\nautoscale: {p95: 1s, window: 10s}", "autoscale: {p95: 250ms}",
     "route: {path: /b}\nautoscale: {p50: 1s, down_after: 59s}", "route: {path: /b}\nautoscale: {p50: 1s, p95: 2s}",
-    "tmpfs: [/tmp]", "traffic: some", "engine: nomad", "release: {strategy: canary}"])
+    "tmpfs: [tmp]", "devices: [/dev/kvm]", "pids_limit: 4097", "traffic: some", "engine: nomad",
+    "release: {strategy: canary}"])
 def test_bounds_that_spec_names_are_kept(text: str) -> None:
-    table = {"name": "books", "image": "books:1.0", "port": 8080}
     with pytest.raises(errors.Refused):
-        spec_file.convert({**table, **spec_file.read(text, "docs/spec.md")}, "docs/spec.md")
+        spec_file.load(whole(text), "docs/spec.md")
 
 
 def _setting(table: str, key: str) -> object:
@@ -281,7 +289,7 @@ def test_settings_names_every_key_that_is_known(heading: str, table: tuple[str, 
 def test_specs_among_the_examples_are_taken(path: Path) -> None:
     text = path.read_text()
     assert re.match(r"# \S.*\n# \S.*\n(?!#)", text), "two lines have to say what it shows"
-    spec_file.convert(spec_file.read(text, str(path)), str(path))
+    spec_file.load(text, str(path))
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.toml")), ids=lambda path: path.parent.name)
@@ -292,7 +300,7 @@ def test_settings_among_the_examples_are_taken(path: Path) -> None:
 
 def test_jenkins_is_told_by_the_settings_among_the_examples(tmp_path: Path) -> None:
     text = (EXAMPLES / "jenkins/books-jenkins.yaml").read_text()
-    spec = service_spec.parse_spec(spec_file.convert(spec_file.read(text, ""), ""), "")
+    spec = service_spec.parse_spec(spec_file.load(text, ""), "")
     (tmp_path / "token").write_text(TOKEN)
     (tmp_path / "token").chmod(0o600)
     with Jenkins({"books-jenkins": Job({"COUNT": "1", "IMAGE": ""})}) as jenkins:

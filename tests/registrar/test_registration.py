@@ -273,6 +273,10 @@ HTTP = {"HTTP": "http://127.0.0.1:32768/health", "Interval": "10s"}
     ({"HTTP": "/health", "HTTP_METHOD": "HEAD"}, {**HTTP, "Method": "HEAD"}),
     ({"HTTPS": "/a", "HTTPS_METHOD": "PUT", "HTTP_METHOD": "HEAD"},
      {"HTTP": "https://127.0.0.1:32768/a", "Method": "PUT", "Interval": "10s"}),
+    ({"HTTPS": "/a", "TLS_SKIP_VERIFY": "1"},
+     {"HTTP": "https://127.0.0.1:32768/a", "TLSSkipVerify": True, "Interval": "10s"}),
+    ({"HTTP": "/health", "TLS_SKIP_VERIFY": "1"}, HTTP), ({"HTTPS": "/a"}, {
+        "HTTP": "https://127.0.0.1:32768/a", "Interval": "10s"}),
     ({"GRPC": "true", "INTERVAL": "2s", "TIMEOUT": "1s"},
      {"GRPC": "127.0.0.1:32768", "Interval": "2s", "Timeout": "1s"}),
     ({"GRPC": "1", "GRPC_USE_TLS": "1", "TLS_SKIP_VERIFY": "1"},

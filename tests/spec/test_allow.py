@@ -128,7 +128,8 @@ def test_names_are_patterns_but_the_host_s_networks_are_not(
     ({"mounts": "/srv"}, "allow.mounts is '/srv'; it must be a list of strings"),
     *(({"mounts": mounts}, "allow.mounts holds '/srv/a/b', which is in '/srv/a': a container that writes there")
       for mounts in (["/srv/a", "/srv/a/b"], ["/srv/a/b:ro", "/srv/a/"], ["/srv/x/../a", "/srv/a/b/:ro"])),
-    ({"mount": []}, "unknown key allow.mount; known are mounts, env_files, projects, networks, services"),
+    ({"mount": []},
+     "unknown key allow.mount; did you mean mounts? Known are mounts, env_files, projects, networks, services"),
 ])
 def test_a_bound_that_says_nothing_clear_is_refused(given: dict[str, Any], line: str) -> None:
     with pytest.raises(errors.Refused) as refused:

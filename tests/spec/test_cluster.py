@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
 from lictor import errors
 from lictor.planner import plan
@@ -18,8 +19,8 @@ BASE = ("name: books-db\nimage: mongo:7\nnode: n\nport: 27017\nvolumes: [data:/d
 
 
 def table(**changes: Any) -> dict[str, Any]:
-    read = spec_file.read(BASE, "/srv/db.yaml")
-    return spec_file.convert({key: value for key, value in (read | changes).items() if value is not None}, "db.yaml")
+    whole = yaml.load(BASE, yaml.BaseLoader) | changes
+    return spec_file.load(json.dumps({key: value for key, value in whole.items() if value is not None}), "/srv/db.yaml")
 
 
 @pytest.mark.parametrize("changes", [
@@ -34,14 +35,15 @@ def test_a_set_is_taken(changes: dict[str, Any]) -> None:
     ({"cluster": {}}, "cluster.kind is missing; it must be a string"),
     ({"cluster": "mongodb"}, "cluster is 'mongodb'; it must be a table with the keys kind, name"),
     ({"cluster": {"kind": "mongodb"}}, "cluster.name is missing"),
-    ({"cluster": {"kind": "mongo", "name": "a"}}, "cluster.kind is 'mongo'; this version knows mongodb, etcd"),
+    ({"cluster": {"kind": "mongo", "name": "a"}},
+     "cluster.kind is 'mongo'; did you mean mongodb? This version knows mongodb, etcd"),
     ({"cluster": {"kind": "etcd", "name": "a", "size": "3"}}, "unknown key cluster.size; known are kind, name"),
     ({"cluster": {"kind": "etcd", "name": "a b"}}, "cluster.name is 'a b'; it must be 1 to 63 of A-Z a-z 0-9 _ . -"),
     ({"cluster": {"kind": "etcd", "name": ""}}, "cluster.name is ''; it must be 1 to 63"),
     ({"cluster": {"kind": "etcd", "name": "a/b?x"}}, "cluster.name is 'a/b?x'; it must be 1 to 63"),
     ({"release": {"strategy": "blue-green"}}, "release.strategy is 'blue-green'; with cluster it must be rolling"),
     ({"port": None}, "cluster needs a port"),
-    ({"port": 443}, "port is 443; with cluster it must be 1024 or more, as the node itself has it then"),
+    ({"port": 443}, "port is '443'; with cluster it must be 1024 or more, as the node itself has it then"),
     ({"port": "10.0.0.5::22"}, "port is '10.0.0.5::22'; with cluster it must be 1024 or more"),
     ({"port": "27017/udp"}, "port is '27017/udp'; with cluster it must be one of TCP"),
     ({"replicas": None}, "replicas.min is 0; with cluster it must be at least 1"),
@@ -61,7 +63,8 @@ def test_a_set_is_taken(changes: dict[str, Any]) -> None:
 def test_what_a_set_cannot_be_made_of_is_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(errors.Refused) as refused:
         table(**changes)
-    assert says in str(refused.value) and str(refused.value).startswith("db.yaml: ") and len(str(refused.value)) < 300
+    assert says in str(refused.value) and str(refused.value).startswith("/srv/db.yaml:1: ")
+    assert len(str(refused.value)) < 300
 
 
 def test_each_member_has_a_volume_of_its_own() -> None:

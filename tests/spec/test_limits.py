@@ -48,8 +48,8 @@ def problems(key: str, value: Any, last_good: dict[str, Any] | None = None) -> t
 @pytest.mark.parametrize("key", DURATIONS)
 @pytest.mark.parametrize(("value", "said"), [
     ("-1s", NO_DURATION), ("NaN", NO_DURATION), ("inf", NO_DURATION), ("", NO_DURATION), (" ", NO_DURATION),
-    ("1e9h", NO_DURATION), (0, NO_DURATION), (-1, NO_DURATION), (1.5, NO_DURATION), (True, NO_DURATION),
-    ([], NO_DURATION), ({}, NO_DURATION), (HUGE, NO_DURATION), (math.nan, NO_DURATION), (math.inf, NO_DURATION),
+    ("1e9h", NO_DURATION), ("-1", NO_DURATION), (1.5, NO_DURATION), (True, NO_DURATION),
+    ([], NO_DURATION), ({}, NO_DURATION), (math.nan, NO_DURATION), (math.inf, NO_DURATION),
     (-math.inf, NO_DURATION), ("9" * 400 + "h", "must be at most 1000000h"), ("999999h", "it must be within "),
     ("8761h", "it must be within ")])
 def test_no_duration_is_nonsense(key: str, value: Any, said: str) -> None:
@@ -70,7 +70,11 @@ def test_no_duration_is_nonsense(key: str, value: Any, said: str) -> None:
       for key in ("heal.budget", "replicas.initial", "replicas.min", "replicas.max")),
     *((f"replicas.{each}", value, "; they must not descend, and lie within 0..500")
       for each in ("initial", "min", "max") for value in (-1, 501, HUGE)),
-    ("replicas", 3, "it must be a table with the keys"), ("replicas", "", "it must be a table with the keys"),
+    ("autoscale.p95", 250, "autoscale.p95: 250 has no unit; write it such as 250ms or 1s"),
+    ("autoscale.p95", "1", "autoscale.p95: '1' has no unit"), ("drain", HUGE, "it must be at most 1000000h"),
+    ("replicas", 3.0, "it must be a whole number, or a table with the keys"),
+    ("replicas", "", "it must be a whole number, or a table with the keys"), ("replicas", True, "replicas is true"),
+    ("replicas", 501, "; they must not descend, and lie within 0..500"), ("check", "h", "check.http is 'h'"),
     ("resources.cpus", -1, "is -1.0; it must be within 0..1024"), ("resources.cpus", 1025, "it must be within 0..1024"),
     ("resources.cpus", 1e-9, "is 1e-09; it must be within 0.01..1024, or 0 for no limit"),
     ("resources.cpus", HUGE, "is 1e+30; it must be within 0..1024"), ("resources.cpus", "", "it must be a number"),
@@ -82,7 +86,7 @@ def test_no_duration_is_nonsense(key: str, value: Any, said: str) -> None:
     *(("port", value, "port is ") for value in NO_PORTS),
     ("volumes", [""], "volumes holds ''; it must be SOURCE:/TARGET"), ("volumes", ["nonsense"], "volumes holds"),
     ("env_file", "", "env_file holds ''; it must be a file's whole path"), ("env_file", ["a.env"], "holds 'a.env'"),
-    ("image", "", "image is ''"), ("image", "Foo/Bar:1", "image is 'Foo/Bar:1'; it must be an image's name"),
+    ("image", "", "image is missing"), ("image", "Foo/Bar:1", "image is 'Foo/Bar:1'; it must be an image's name"),
     ("port", "8080/udp", "port is '8080/udp'; a route, a check and a smoke path ask by TCP"),
 ])
 def test_no_number_and_no_text_is_nonsense(key: str, value: Any, said: str) -> None:
@@ -91,10 +95,13 @@ def test_no_number_and_no_text_is_nonsense(key: str, value: Any, said: str) -> N
 
 
 @pytest.mark.parametrize(("key", "value"), [
-    ("heal.per", "1s"), ("heal.per", "24h"), ("heal.budget", 0), ("heal.budget", limits.MOST_BUDGET), ("drain", "0s"),
+    ("heal.per", "1s"), ("heal.per", "24h"), ("heal.per", 60), ("heal.budget", 0), ("heal.budget", limits.MOST_BUDGET),
+    ("drain", "0s"),
     ("drain", "8760h"), ("heal.grace", "0s"), ("release.healthy_for", "0s"), ("release.keep", "0s"), ("port", "8080"),
     ("release.deadline", "3s"), ("check.interval", "1ms"), ("check.start", "0s"), ("check.start", None),
     ("replicas.max", 500), ("replicas.initial", 0), ("resources.cpus", 0), ("resources.cpus", 0.01),
+    ("resources.cpus", "0.5"), ("cpus", "0.5"), ("cpus", 2), ("mem_limit", "64m"), ("replicas", 3), ("replicas", "3"),
+    ("replicas", 20), ("route", "/api"), ("check", "/health"), ("drain", 30), ("drain", "30"), ("drain", 0),
     ("resources.memory", "4m"), ("resources.memory", 0), ("stop_grace_period", "0s"), ("env_file", [])])
 def test_what_makes_sense_is_taken(key: str, value: Any) -> None:
     assert problems(key, value) == ()

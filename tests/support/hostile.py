@@ -220,7 +220,7 @@ class FakeDocker(docker.Client):
         return self.containers.get(container) or next(
             (each for each in self.containers.values() if each["Name"] == f"/{container}"), None)
 
-    def ensure_image(self, image: str, *, timeout_s: float) -> None: ...
+    def ensure_image(self, image: str, *, timeout_s: float, policy: str = "missing") -> None: ...
 
     def image_config(self, image: str) -> dict[str, Any]:
         return {}

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from lictor import errors
 from lictor.adapters import log
 from lictor.adapters.docker_engine import DEFAULT_SOCKET, Engine
 
@@ -59,14 +60,23 @@ class Client:
         """Return the configuration of an image (Labels, Env); Refused if there is none."""
         return self._engine.read(f"inspect {image}", "images", image, "json").get("Config") or {}
 
-    def ensure_image(self, image: str, *, timeout_s: float) -> None:
+    def ensure_image(self, image: str, *, timeout_s: float, policy: str = "missing") -> None:
         """Pull an image that is absent, with the credentials of ~/.docker/config.json, or of DOCKER_CONFIG.
 
-        Refused if the registry has no such image, or denies it.
+        Refused if the registry has no such image, or denies it. If `policy` is "always", a present image is pulled too,
+        and taken as it is if its registry does not answer; if "never", an absent one is refused.
         """
-        if self._engine.find(f"inspect {image}", "images", image, "json"):
-            return
-        log.event("pull", image=image, outcome="started", reason="the image is not on this node")
+        is_here = bool(self._engine.find(f"inspect {image}", "images", image, "json"))
+        if not is_here and policy == "never":
+            raise errors.Refused(f"docker: {image} is not on this node, and its pull_policy is never")
+        if not is_here:
+            self._pull(image, timeout_s, "the image is not on this node")
+        elif policy == "always":
+            with contextlib.suppress(errors.Unavailable):  # which is in the log
+                self._pull(image, timeout_s, "its pull_policy is always")
+
+    def _pull(self, image: str, timeout_s: float, reason: str) -> None:
+        log.event("pull", image=image, outcome="started", reason=reason)
         began = time.monotonic()
         outcome = "failed"
         try:

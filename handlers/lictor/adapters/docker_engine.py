@@ -97,7 +97,8 @@ class Engine:
             answer = http.exchange_with(self._endpoint, "GET", self._prefix + target, headers={}, body=None,
                                         timeout_s=self._timeout_s, read=http.read_whole)
         except errors.Unavailable as error:
-            raise errors.Unavailable(f"docker: {what}: {error}") from error
+            hint = ". Is Docker running?" if isinstance(error, http.NobodyListens) else ""
+            raise errors.Unavailable(f"docker: {what}: {error}{hint}") from error
         return answer.status, answer.body
 
 

@@ -14,6 +14,7 @@ import docker.utils.json_stream
 
 from lictor import errors
 from lictor.adapters.docker_engine import failure
+from lictor.adapters.text import describe_error
 
 # Docker has status 500 for most that fails in a pull, and none for what fails in a pull that has begun: the words must
 # tell.
@@ -102,7 +103,10 @@ def translate_errors(what: str, harmless: Container[int] = ()) -> Iterator[None]
             return
         raise failure(what, error.status_code or 500, error.explanation or str(error)) from error
     except (docker.errors.DockerException, OSError) as error:
-        raise errors.Unavailable(f"docker: {what}: {_root_cause(error)}") from error
+        cause = _root_cause(error)
+        hint = ". Is Docker running?" if isinstance(cause, ConnectionRefusedError | FileNotFoundError) else ""
+        shown = describe_error(cause) if isinstance(cause, OSError) else str(cause)
+        raise errors.Unavailable(f"docker: {what}: {shown}{hint}") from error
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -107,7 +107,7 @@ def read_needed(path: str, what: str) -> str:
     try:
         text = read(path)
     except OSError as error:
-        raise errors.Refused(f"{what} {path} cannot be read on this node: {error}") from error
+        raise errors.Refused(f"{what} {path} cannot be read on this node: {error.strerror}") from error
     if text is None:
         raise errors.Refused(f"{what} {path} is not on this node")
     return text
@@ -129,7 +129,7 @@ def read_regular(path: str, what: str, *, limit_bytes: int) -> tuple[str, str]:
     except FileNotFoundError as error:
         raise errors.Refused(f"{what} {path} is not on this node") from error
     except OSError as error:
-        raise errors.Refused(f"{what} {path} cannot be read on this node: {error}") from error
+        raise errors.Refused(f"{what} {path} cannot be read on this node: {error.strerror}") from error
     if len(content) > limit_bytes:
         raise errors.Refused(f"{what} {path} cannot be read on this node: it is longer than {limit_bytes} bytes")
     return content.decode("utf-8", "replace"), real_path

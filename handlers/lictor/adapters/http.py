@@ -13,6 +13,7 @@ from email.message import Message
 from typing import NamedTuple
 
 from lictor import errors, model
+from lictor.adapters.text import describe_error
 
 _LIMIT_BYTES = 1024 * 1024
 _LONGEST_BYTES = 64 * 1024 * 1024
@@ -44,6 +45,10 @@ class Answer(NamedTuple):
 
 class NotSent(errors.Unavailable):
     """A request that was not sent, as there was no connection: nothing has happened."""
+
+
+class NobodyListens(NotSent):
+    """The server is not running, or not there."""
 
 
 Reader = Callable[[http.client.HTTPResponse], bytes]
@@ -167,8 +172,10 @@ def _converse(connection: _Connection, method: str, target: str, headers: Mappin
         connection.connect()
     except ssl.SSLCertVerificationError as error:
         raise errors.Refused(str(error)) from error
+    except (ConnectionRefusedError, FileNotFoundError) as error:  # the latter of a unix socket
+        raise NobodyListens(describe_error(error)) from error
     except OSError as error:
-        raise NotSent(str(error) or repr(error)) from error
+        raise NotSent(describe_error(error)) from error
     if given_up.is_set():  # the caller knows by now that there was no answer, and may have acted on it
         raise NotSent("the time is over")
     try:
@@ -181,7 +188,7 @@ def _converse(connection: _Connection, method: str, target: str, headers: Mappin
     except http.client.HTTPException as error:  # its text is the server's, which knows what we sent
         raise errors.Unavailable(f"no HTTP answer: {type(error).__name__}") from error
     except OSError as error:
-        raise errors.Unavailable(str(error) or repr(error)) from error
+        raise errors.Unavailable(describe_error(error)) from error
 
 
 def _retry_after_s(value: str) -> float:

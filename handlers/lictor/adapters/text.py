@@ -21,6 +21,13 @@ def hide(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def describe_error(error: OSError) -> str:
+    """Describe what the system refuses in its own words, without their number."""
+    if not error.strerror:
+        return str(error) or repr(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
 def printable(line: str) -> str:
     """Replace what would move a terminal's cursor or colour its text: a check's output may hold anything."""
     return "".join(character if character.isprintable() else "?" for character in line.expandtabs())

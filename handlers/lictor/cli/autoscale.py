@@ -165,8 +165,10 @@ def _backtest(context: Context, name: str, recorded: Any, targets: dict[str, str
             raise click.UsageError(f"--{key}: {error}") from error
     try:
         found = backtest.run(backtest.parse(recorded, recorded.name), rules)
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.Refused(f"{recorded.name}: {error}") from error
+    except OSError as error:
+        raise errors.Refused(f"{recorded.name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise errors.Refused(f"{recorded.name}: is no text in UTF-8") from error
     if as_json:
         click.echo(json.dumps({**found.summary._asdict(), "counts": found.counts}, indent=2))
     else:

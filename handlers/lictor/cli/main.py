@@ -13,7 +13,8 @@ from lictor.cli.shell.completion import ServiceName
 from lictor.spec import settings
 
 VERBS = {
-    "services": ("apply", "remove", "scale", "hold", "resume"),
+    "specs.verbs": ("apply", "validate", "schema"),
+    "services": ("remove", "scale", "hold", "resume"),
     "releases": ("deploy", "rollback"),
     "status": ("status", "plan"),
     "story": ("why", "replay"),

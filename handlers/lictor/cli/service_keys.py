@@ -16,7 +16,8 @@ from lictor.planner.service_state import State
 from lictor.reconcile import observe, responsibility
 from lictor.reconcile.state_store import StateStore
 from lictor.spec import service_spec
-from lictor.spec.keys import known_below
+from lictor.spec.input import problems
+from lictor.spec.keys import known_below, services_of
 from lictor.spec.service_spec import Spec
 
 _PATIENCE_S = 5.0
@@ -143,15 +144,23 @@ def _known(client: Client, prefix: str, name: str) -> Existing:
         raise errors.Refused(f"{name[:100]!r} is no service's name; {model.NAME_RULE}")
     service = read_service(client, prefix, name)
     if service.desired.removed or service.desired.spec is None and f"{prefix}{name}/spec" not in service.keys:
-        raise errors.Refused(f"there is no service {name!r}; `lictor status` lists them, `lictor apply FILE` makes one")
+        alike = problems.find_alike(name, services_of(client.keys(prefix), prefix) - {name})
+        meant = f"did you mean {alike}? `lictor status`" if alike else "`lictor status`"
+        raise errors.Refused(f"there is no service {name!r}; {meant} lists them, `lictor apply FILE` makes one")
     return service
 
 
 def read_service(client: Client, prefix: str, name: str) -> Existing:
     """Read a service as it stands, whatever is wrong with it."""
-    keys, (state, index) = client.tree(f"{prefix}{name}/", known_below(prefix)), StateStore(client).read(name)
-    values = {key.removeprefix(f"{prefix}{name}/"): entry.value for key, entry in keys.items()}
-    return Existing(keys, desired(name, values, state, prefix), state, index)
+    return interpret(prefix, name, client.tree(f"{prefix}{name}/", known_below(prefix)), *StateStore(client).read(name))
+
+
+def interpret(prefix: str, name: str, keys: dict[str, Entry], state: State, state_index: int) -> Existing:
+    """Find out what keys come to, those of other services among them left out."""
+    own = f"{prefix}{name}/"
+    keys = {key: entry for key, entry in keys.items() if key.startswith(own)}
+    values = {key.removeprefix(own): entry.value for key, entry in keys.items()}
+    return Existing(keys, desired(name, values, state, prefix), state, state_index)
 
 
 def find_moves(old: Spec, new: Spec) -> Iterator[tuple[str, str, str]]:

@@ -1,37 +1,9 @@
-"""The verbs that change what is desired: apply, remove, scale, hold, resume."""
+"""The verbs that change what is desired: remove, scale, hold, resume."""
 
 import click
 
-from lictor.cli import apply as specs
 from lictor.cli import service_keys
 from lictor.cli.session import Session
-
-_STDIN = "/dev/stdin"
-
-
-@click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE|-...")
-@click.option("--as", "name", metavar="NAME", help="Apply the one FILE under this name instead of its own.")
-@click.option("--host", metavar="HOST", help="With --as: the host of its route, instead of its own.")
-@click.pass_obj
-def apply(session: Session, files: tuple[str, ...], name: str | None, host: str | None) -> None:
-    """Write service specs (YAML or JSON) to Consul. All files are checked before the first is written; - is stdin.
-
-    With --as and --host one FILE serves several customers. Each is a service of its own, with keys, containers, colour,
-    count and route by its name. Whatever else the FILE names, such as volumes, they share.
-
-    \b
-      lictor apply books.yaml --as acme-books --host acme.example.com
-    """
-    if name is not None and len(files) > 1:
-        raise click.UsageError("--as takes exactly one FILE")
-    if host is not None and name is None:
-        raise click.UsageError("--host goes with --as")
-    if host == "":
-        raise click.UsageError("--host is empty; without it the route keeps its own host")
-    tables = specs.read([_STDIN if path == "-" else path for path in files], name=name, host=host)
-    for line in specs.apply(session.context, tables):
-        click.echo(line)
 
 
 @click.command()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lictor import errors
-from lictor.adapters.text import one_line
+from lictor.adapters.text import describe_error, one_line
 from lictor.spec.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Explained(click.Group):
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn a LictorError or OSError into one line on stderr and an exit code."""
+    """Turn a LictorError or OSError into lines on stderr, one for each thing wrong, and an exit code."""
     try:
         yield
     except BrokenPipeError:  # the reader has seen enough: no failure of the command
@@ -70,5 +70,7 @@ def explained() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except (errors.LictorError, OSError) as error:  # OSError: no rights on this node's files, or no room
-        click.echo(f"lictor: {one_line(str(error))}", err=True)
+        several = error.texts if isinstance(error, errors.Refused) and len(error.texts) > 1 else ()
+        for each in several or [describe_error(error) if isinstance(error, OSError) else str(error)]:
+            click.echo(f"lictor: {one_line(each)}", err=True)
         sys.exit(error.exit_code if isinstance(error, errors.LictorError) else errors.Unavailable.exit_code)

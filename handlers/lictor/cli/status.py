@@ -7,7 +7,7 @@ import click
 
 from lictor import errors
 from lictor.adapters import heartbeat
-from lictor.adapters.text import one_line
+from lictor.adapters.text import describe_error, one_line
 from lictor.cli import status_report, tables
 from lictor.cli.session import Session
 from lictor.cli.status_report import UNKNOWN
@@ -65,7 +65,7 @@ def _read_registrar(state_dir: str) -> list[str]:
     try:
         beat = heartbeat.read(state_dir)
     except OSError as error:  # the folder may be the agent's user's alone, and the catalogue is everybody's to read
-        return [f"unknown: {error}"]
+        return [f"unknown: {describe_error(error)}"]
     return [*beat.failures, *beat.unmet] if beat else []
 
 

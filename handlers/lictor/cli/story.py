@@ -165,8 +165,10 @@ def replay_(file: Any, as_json: bool) -> None:
     """
     try:
         text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise errors.Refused(f"{file.name}: {error}") from error
+    except OSError as error:
+        raise errors.Refused(f"{file.name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise errors.Refused(f"{file.name}: is no text in UTF-8") from error
     story = replay.replay(text, file.name)
     if as_json:
         click.echo(json.dumps([each._asdict() for each in story.replayed], indent=2))

@@ -6,9 +6,10 @@ from typing import Any
 
 from lictor import errors, model
 from lictor.adapters import docker
-from lictor.engines import labels, own_containers
+from lictor.engines import container_options, labels, own_containers
 from lictor.spec import service_spec
 from lictor.spec.cluster import Place
+from lictor.spec.container.ports import Port
 
 FENCED = False  # a container belongs to its node, where a lock between processes is enough
 
@@ -17,7 +18,6 @@ remove = own_containers.remove
 in_flight = own_containers.in_flight
 logs = own_containers.logs
 
-_MOST_PROCESSES = 4096
 _LOG_BOUNDS = {"max-size": "10m", "max-file": "3"}
 
 
@@ -55,7 +55,7 @@ def prepare(spec: service_spec.Spec) -> None:
 
 def _require(client: docker.Client, spec: service_spec.Spec) -> None:
     client.require_networks(spec.networks)
-    client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S)
+    client.ensure_image(spec.image, timeout_s=own_containers.PULL_TIMEOUT_S, policy=spec.pull_policy)
 
 
 def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, release: str,
@@ -75,6 +75,7 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
         "Volumes": {volume: {} for volume in volumes},
         "StopTimeout": math.ceil(spec.stop_grace_period),
         "ExposedPorts": dict.fromkeys(bindings, {}),
+        **container_options.config(spec),
         "HostConfig": {
             "PortBindings": bindings,
             "Binds": [volume for volume in spec.volumes if volume not in volumes],
@@ -83,15 +84,15 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
             "ReadonlyRootfs": spec.read_only,
             "CapDrop": spec.cap_drop,
             "SecurityOpt": ["no-new-privileges"],
-            "PidsLimit": _MOST_PROCESSES,
             "LogConfig": {"Type": spec.logging.driver, "Config": spec.logging.options},
             "NanoCpus": round(spec.resources.cpus * 1e9),
             "Memory": int(spec.resources.memory),
+            **container_options.host_config(spec),
         },
     }
 
 
-def _bindings(port: service_spec.Port | None, place: Place | None) -> dict[str, list[dict[str, str]]]:
+def _bindings(port: Port | None, place: Place | None) -> dict[str, list[dict[str, str]]]:
     """Publish the port at one that Docker chooses; those of a member at its own."""
     if port is None:
         return {}

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 from lictor import model
 from lictor.spec import service_spec
+from lictor.spec.check import Check
 from lictor.spec.cluster import Place
+from lictor.spec.container.ports import Port
 
 _COMPOSE = "com.docker.compose"  # Compose puts the labels project, service and container-number on what it makes
 # Labels that decide what a container is registered as; the spec says that, so a user's labels may not.
@@ -46,17 +48,22 @@ def describe(spec: service_spec.Spec, *, color: str, release: str,
     if spec.container_port:  # this port's registration has the plain name, whatever other ports the image has
         labels[f"SERVICE_{spec.container_port.number}_NAME"] = labels["SERVICE_NAME"]
     if spec.container_port and spec.check:
-        check, prefix = spec.check, f"SERVICE_{spec.container_port.number}_CHECK"
-        labels |= {f"{prefix}_HTTP": check.http} if check.http else {f"{prefix}_TCP": "true"}
-        labels |= {f"{prefix}_INTERVAL": f"{round(check.interval * 1000)}ms",
-                   f"{prefix}_TIMEOUT": f"{round(check.timeout * 1000)}ms"}
+        labels |= _describe_check(spec.check, f"SERVICE_{spec.container_port.number}_CHECK")
     if place and spec.container_port:
         labels |= {f"SERVICE_{each}_IGNORE": "true" for each in place.published if each != spec.container_port.number}
     registers = sorted(key for key in labels if _SERVICE_KEY.fullmatch(key))
     return {**labels, model.LABEL_REGISTERS: " ".join(registers), model.LABEL_GATE: ""}
 
 
-def of_file(given: Mapping[str, str], port: service_spec.Port | None) -> dict[str, str]:
+def _describe_check(check: Check, prefix: str) -> dict[str, str]:
+    probe = "HTTP" if check.http else "HTTPS" if check.https else "TCP"
+    return {f"{prefix}_{probe}": check.path or "true",
+            **({f"{prefix}_TLS_SKIP_VERIFY": "true"} if check.insecure else {}),
+            f"{prefix}_INTERVAL": f"{round(check.interval * 1000)}ms",
+            f"{prefix}_TIMEOUT": f"{round(check.timeout * 1000)}ms"}
+
+
+def of_file(given: Mapping[str, str], port: Port | None) -> dict[str, str]:
     """Pick the SERVICE_ labels of a compose file that the spec leaves to it: those of other ports, and tags, say."""
     return {key: value for key, value in given.items() if key.startswith("SERVICE_") and (
         not (match := _REGISTERED_AS.fullmatch(key)) or port and match["port"] not in (None, str(port.number)))}

@@ -11,12 +11,11 @@ from typing import Any
 from lictor import errors, model
 from lictor.adapters import docker_swarm, heartbeat
 from lictor.adapters.process import CalledOff
-from lictor.engines import labels, own_containers
+from lictor.engines import container_options, labels, own_containers
 from lictor.engines.protocols import Order
 from lictor.spec import service_spec
 from lictor.spec.settings import Settings
 
-_MOST_PROCESSES = 4096
 _RESTART_DELAY_S = 2.0  # also before the replacement of a task that lictor or a dead node ended
 _VOLUME = re.compile(r"(?:(?P<source>/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?(?P<target>/[^:]*)(?::(?P<options>[^:]*))?")
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
@@ -118,7 +117,7 @@ def definition(order: Order) -> dict[str, Any]:
         "Labels": labels.identify(spec.name, engine="swarm", color=color, release=release),
         "TaskTemplate": {
             "ContainerSpec": _container(spec, color=color, release=release),
-            "Resources": {"Limits": {**_resources(spec), "Pids": _MOST_PROCESSES}, "Reservations": _resources(spec)},
+            "Resources": {"Limits": {**_resources(spec), "Pids": spec.pids_limit}, "Reservations": _resources(spec)},
             "RestartPolicy": {"Condition": "any", "Delay": _nanoseconds(_RESTART_DELAY_S)},
             "Placement": {
                 "Constraints": spec.placement.constraints,
@@ -147,7 +146,8 @@ def _container(spec: service_spec.Spec, *, color: str, release: str) -> dict[str
         "ReadOnly": spec.read_only,
         "CapabilityDrop": spec.cap_drop,
         "StopGracePeriod": _nanoseconds(spec.stop_grace_period),
-        "Mounts": [_mount(volume) for volume in spec.volumes],
+        "Mounts": [*map(_mount, spec.volumes), *container_options.mounts_of_swarm(spec)],
+        **container_options.of_swarm(spec, _literal),
     }
 
 

@@ -30,7 +30,8 @@ def read_secret(settings: Settings) -> str:
                     files.write_atomic(path, make_secret(), mode=0o600)
         text = (files.read(path) or "").strip()
     except OSError as error:
-        raise errors.Refused(f"watch.secret_file {path} cannot be read: {error}; lictor init makes it") from error
+        raise errors.Refused(
+            f"watch.secret_file {path} cannot be read: {error.strerror}; lictor init makes it") from error
     if not text.isascii() or len(text) < _SECRET_BYTES or not text.isprintable():
         raise errors.Refused(f"watch.secret_file {path} must hold at least {_SECRET_BYTES} plain characters; "
                              "remove it, and lictor init makes another")

@@ -11,7 +11,8 @@ import msgspec
 from lictor import errors, model
 from lictor.planner.cluster.quorum import members_of
 from lictor.planner.service_state import LastGood, State
-from lictor.spec import limits, placement, service_spec
+from lictor.spec import check, limits, placement, service_spec
+from lictor.spec.container import options
 from lictor.spec.quantities import strip
 
 # What a container is made from: a change of one of these is a release, not a scaling.
@@ -19,7 +20,7 @@ _RELEASE_KEYS = ("image", "port", "environment", "env_file", "check", "command",
                  "labels", "user", "read_only", "cap_drop", "logging", "resources")
 # These came later, and are left out of a fingerprint where not used: what older versions have labelled is to stay the
 # same release.
-_LATER_KEYS = {"project": None, "placement": placement.Placement()}
+_LATER_KEYS = {"project": None, "placement": placement.Placement(), **options.MADE_OF}
 MADE_FROM = (*_RELEASE_KEYS, *_LATER_KEYS)
 
 Refusals = Callable[[service_spec.Spec], list[str]]
@@ -115,8 +116,9 @@ def fingerprint(spec: service_spec.Spec) -> str:
     made_from = {key: getattr(spec, key) for key in _RELEASE_KEYS}
     made_from |= {key: given for key, unused in _LATER_KEYS.items() if (given := getattr(spec, key)) != unused}
     table = msgspec.to_builtins(made_from, enc_hook=float)
-    if table["check"]:
-        del table["check"]["start"]  # lictor's own patience, of which no container is made
+    if table["check"]:  # `start` is lictor's own patience, of which no container is made
+        table["check"] = {key: value for key, value in table["check"].items()
+                          if key != "start" and (key not in check.UNUSED or value != check.UNUSED[key])}
     text = json.dumps(table, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -130,14 +132,14 @@ def route(desired: Desired, node: str) -> dict[str, Any] | None:
     """Make routes/NAME.json for lictor-route; None if nginx has no part in the service."""
     if desired.spec is None or desired.spec.route is None:
         return None
-    scaled, check = desired.spec.autoscale, desired.spec.check
+    scaled, probed = desired.spec.autoscale, desired.spec.check.path if desired.spec.check else ""
     return {
         **msgspec.structs.asdict(desired.spec.route),
         "name": desired.name, "service": desired.catalog_name, "traffic": desired.spec.traffic, "node": node,
         "empty_ok": desired.replicas == 0, "removed": desired.removed, "needs_consent": False,
         "acts": desired.spec.engine != "none" and desired.spec.node in ("", node),
         "measure": scaled is not None,
-        "ignore": sorted({*scaled.ignore, *([check.http] if check and check.http else [])}) if scaled else [],
+        "ignore": sorted({*scaled.ignore, *([probed] if probed else [])}) if scaled else [],
     }
 
 

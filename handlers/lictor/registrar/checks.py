@@ -75,8 +75,9 @@ def _probe(values: Mapping[str, str], port: Port) -> Definition | None:
         path = _setting(values, f"check_{scheme}", "", _URL_PATH, "a path such as /health")
         method = _setting(values, f"check_{scheme}_method", "", _METHOD, "a method such as HEAD")
         if path and is_tcp:
+            unverified = {"TLSSkipVerify": True} if scheme == "https" and values.get("check_tls_skip_verify") else {}
             return {"HTTP": f"{scheme}://{port.reached_at}{path}", **({"Method": method} if method else {}),
-                    **_timing(values)}
+                    **unverified, **_timing(values)}
     ttl = _duration(values, "check_ttl")
     if ttl:
         return {"TTL": ttl}

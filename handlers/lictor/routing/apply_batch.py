@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lictor import errors
 from lictor.adapters import log
+from lictor.adapters.text import describe_error
 from lictor.routing import conf_files, nginx, route_store
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
@@ -122,8 +123,8 @@ class Batch:
             return []
         except OSError as error:  # of one of the files, which is no file, say
             self._take_back(changes)
-            return self._serve_less(changes, new, errors.Refused(f"its files cannot be written: {error}"),
-                                    is_to_blame=True)
+            refusal = errors.Refused(f"its files cannot be written: {describe_error(error)}")
+            return self._serve_less(changes, new, refusal, is_to_blame=True)
         except errors.Refused as error:
             self._take_back(changes)
             return self._serve_less(changes, new, error, is_to_blame=is_to_blame)

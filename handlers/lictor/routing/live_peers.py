@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from lictor import errors, model
 from lictor.adapters import files, log
+from lictor.adapters.text import describe_error
 from lictor.routing import nginx_socket, route_store
 from lictor.routing.peers import Peer, peer
 from lictor.spec.settings import Nginx
@@ -119,7 +120,8 @@ def _ask(conf_dir: str, method: str, target: str, text: str = "") -> tuple[int, 
     try:
         return nginx_socket.ask(conf_dir, method, target, text, timeout_s=_TIMEOUT_S)
     except OSError as error:
-        raise errors.Unavailable(f"nginx does not answer on {nginx_socket.path(conf_dir)}: {error}") from error
+        raise errors.Unavailable(f"nginx does not answer on {nginx_socket.path(conf_dir)}: "
+                                 f"{describe_error(error)}") from error
 
 
 def _lock_path(state_dir: str, name: str) -> str:

@@ -1,9 +1,11 @@
 """The keys `check` and `autoscale` of a spec: how an instance is found well, and the service fast enough. Pure."""
 
+from typing import ClassVar
+
 import msgspec
 
 from lictor.spec.locations import is_path
-from lictor.spec.quantities import Duration
+from lictor.spec.quantities import Duration, ResponseTime
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 MOST_IGNORED = 20
@@ -11,30 +13,48 @@ _LEAST_S = 0.001  # containers are labelled in whole milliseconds
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Consul's check of an instance: one of http (a path) and tcp (true)."""
+    """Consul's check of an instance: one of http, https (a path each) and tcp (true).
 
+    An `insecure` one takes any certificate.
+    """
+
+    SHORT: ClassVar[str] = "a path, or "
     http: str = ""
+    https: str = ""
+    insecure: bool = False
     tcp: bool = False
     interval: Duration = Duration(10)
     timeout: Duration = Duration(5)
     start: Duration | None = None  # how long it may take until it passes for the first time
 
     def __post_init__(self) -> None:
-        if bool(self.http) == self.tcp:
-            raise ValueError("exactly one of http and tcp is allowed")
-        if self.http and not is_path(self.http):
-            raise ValueError(f"http is {self.http[:100]!r}; it must be a path such as /health")
+        if [bool(self.http), bool(self.https), self.tcp].count(True) != 1:
+            raise ValueError("exactly one of http, https and tcp is allowed")
+        if self.insecure and not self.https:
+            raise ValueError("insecure is for https, whose certificate is not verified then")
+        for name, path in (("http", self.http), ("https", self.https)):
+            if path and not is_path(path):
+                raise ValueError(f"{name} is {path[:100]!r}; it must be a path such as /health")
         for key, value in (("interval", self.interval), ("timeout", self.timeout)):
             if value < _LEAST_S:
                 raise ValueError(f"{key} is {value:g}s; it must be at least 1ms")
+
+    @property
+    def path(self) -> str:
+        """The path that is asked for; "" if a connection is enough."""
+        return self.http or self.https
+
+
+# What a check has that does not use what came later: such a container keeps its release. `start` is lictor's own.
+UNUSED = {"https": "", "insecure": False}
 
 
 class Autoscale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The target, which is exactly one of p50, p95 and p99, and how long it takes to believe something."""
 
-    p50: Duration | None = None
-    p95: Duration | None = None
-    p99: Duration | None = None
+    p50: ResponseTime | None = None
+    p95: ResponseTime | None = None
+    p99: ResponseTime | None = None
     window: Duration = Duration(60)
     down_after: Duration = Duration(300)
     hold_after_manual: Duration = Duration(900)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 DATA = "data"  # the volume in a spec that stands for a member's own
 _DATA = re.compile(rf"{DATA}:/[^:]+(?::(?:rw|z|Z|nocopy)(?:,(?:rw|z|Z|nocopy))*)?")
 _VOLUME = re.compile(rf"(?P<service>.+)-(?P<number>[1-9][0-9]{{0,4}})-{DATA}", re.ASCII)
-_LOWEST_PORT, _HIGHEST_PORT = 1024, 65535  # those below are the system's own services'
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
+LOWEST_PORT, _HIGHEST_PORT = 1024, 65535  # those below are the system's own services'
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
 
 
 class Traits(NamedTuple):
@@ -51,7 +51,7 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         require_one_of("kind", self.kind, tuple(KINDS))
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             raise ValueError(f"name is {self.name[:100]!r}; it must be 1 to 63 of A-Z a-z 0-9 _ . -, with a letter or "
                              "digit at both ends, such as rs0")
 
@@ -73,8 +73,8 @@ def check_cluster(spec: "Spec") -> None:
         "cluster needs a port: which one do members and clients reach a member by?": spec.port is None,
         f"port is {spec.port!r}; with cluster it must be one of TCP":
             spec.container_port is not None and spec.container_port.protocol != "tcp",
-        f"port is {spec.port!r}; with cluster it must be {_LOWEST_PORT} or more, as the node itself has it then":
-            spec.container_port is not None and spec.container_port.number < _LOWEST_PORT,
+        f"port is {spec.port!r}; with cluster it must be {LOWEST_PORT} or more, as the node itself has it then":
+            spec.container_port is not None and spec.container_port.number < LOWEST_PORT,
         f"replicas.min is {least}; with cluster it must be at least 1, as no set can be left by its last member":
             least < 1,
         f"replicas.max is {most}; a set of {spec.cluster.kind} has at most {traits.members} members":

@@ -9,9 +9,9 @@ from lictor import errors
 
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")  # in Compose's own order
 
-_FOLDER = re.compile(r"(?!.*/\.\.?(?:/|\Z))(?:/[A-Za-z0-9._@+ -]+)+", re.ASCII)
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-_PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+FOLDER = re.compile(r"(?!.*/\.\.?(?:/|\Z))(?:/[A-Za-z0-9._@+ -]+)+", re.ASCII)
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _REPEATED = re.compile("|".join((  # what Compose 1 and Docker repeat of a file
     r'(?s:(?<=": ").*(?="\s*\Z))', r"(?<=interpolating ).*(?= in [a-z]+ \")",
     r"(?<= contains )[\[{\"].*(?=, which is an invalid type)", r"(?<=remove duplicates from ).*",
@@ -29,13 +29,13 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service: str = ""  # for rolling; "": the spec's own name
 
     def __post_init__(self) -> None:
-        if not _FOLDER.fullmatch(self.folder) or len(self.folder) > 1024:
+        if not FOLDER.fullmatch(self.folder) or len(self.folder) > 1024:
             raise ValueError(f"folder is {self.folder[:100]!r}; it must be a folder's whole path such as /srv/books, "
                              "without '..'")
-        if self.name and not _PROJECT_NAME.fullmatch(self.name):
+        if self.name and not PROJECT_NAME.fullmatch(self.name):
             raise ValueError(f"name is {self.name[:100]!r}; it must be a Compose project's name: a-z 0-9 _ -")
         for key, value in (("file", self.file), ("service", self.service)):
-            if value and not _PLAIN_NAME.fullmatch(value):
+            if value and not PLAIN_NAME.fullmatch(value):
                 raise ValueError(f"{key} is {value[:100]!r}; it must be a plain name of letters, digits and _ . -")
 
 

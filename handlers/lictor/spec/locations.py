@@ -8,22 +8,22 @@ EXACT = "exact"
 MATCHES = ("prefix", EXACT)
 ANY_HOST = "_"  # the server for hosts that no other one has
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"  # with _, as nginx takes it
-_PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
-_HOST = re.compile(rf"(?=.{{1,200}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
-_WILDCARD = re.compile(rf"(?=.{{1,200}}\Z)(?:\*(?:\.{_LABEL})+|{_LABEL}(?:\.{_LABEL})*\.\*)", re.ASCII)
+PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?", re.ASCII)
+HOST = re.compile(rf"(?=.{{1,200}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
+WILDCARD = re.compile(rf"(?=.{{1,200}}\Z)(?:\*(?:\.{_LABEL})+|{_LABEL}(?:\.{_LABEL})*\.\*)", re.ASCII)
 
 
 def is_path(text: str) -> bool:
-    return bool(_PATH.fullmatch(text)) and len(text) <= 255 and not {".", ".."} & set(text.split("/"))
+    return bool(PATH.fullmatch(text)) and len(text) <= 255 and not {".", ".."} & set(text.split("/"))
 
 
 def is_host(text: str) -> bool:
-    return bool(_HOST.fullmatch(text))
+    return bool(HOST.fullmatch(text))
 
 
 def is_alias(text: str) -> bool:
     """Whether this may be another name of a host: one name, or all that begin or end alike."""
-    return text != ANY_HOST and bool(_HOST.fullmatch(text) or _WILDCARD.fullmatch(text))
+    return text != ANY_HOST and bool(HOST.fullmatch(text) or WILDCARD.fullmatch(text))
 
 
 def locations(path: str, match: str) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ import re
 import msgspec
 
 _LABEL = r"(?:node|engine)\.labels\.[\w.-]+"
-_CONSTRAINT = re.compile(rf"(?:node\.(?:id|hostname|role|ip|platform\.(?:os|arch))|{_LABEL}) ?[=!]= ?[\w.:/-]+",
+CONSTRAINT = re.compile(rf"(?:node\.(?:id|hostname|role|ip|platform\.(?:os|arch))|{_LABEL}) ?[=!]= ?[\w.:/-]+",
                          re.ASCII)
-_SPREAD = re.compile(_LABEL, re.ASCII)
+SPREAD = re.compile(_LABEL, re.ASCII)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,55}[a-z0-9])?", re.ASCII)  # 6 more for the colour: 63 in all
 
 
@@ -22,8 +22,8 @@ class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         for key, values, pattern, example in (
-                ("constraints", self.constraints, _CONSTRAINT, "node.labels.disk==ssd or node.hostname!=host-1"),
-                ("spread", self.spread, _SPREAD, "node.labels.zone")):
+                ("constraints", self.constraints, CONSTRAINT, "node.labels.disk==ssd or node.hostname!=host-1"),
+                ("spread", self.spread, SPREAD, "node.labels.zone")):
             for value in values:
                 if not pattern.fullmatch(value):
                     raise ValueError(f"{key} holds {value[:100]!r}; Swarm takes such as {example}")

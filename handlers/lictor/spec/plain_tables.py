@@ -27,7 +27,9 @@ def read_values(table: Mapping[str, object], kinds: Mapping[str, Any], below: st
     """
     for key in table:
         if key not in kinds:
-            raise ValueError(f"unknown key {below}{key}; known are {', '.join(kinds)}")
+            from lictor.spec.input import problems  # late, as each handler imports this module
+
+            raise ValueError(f"unknown key {below}{key}{problems.describe_unknown(key, kinds)}")
     return {key: _read(value, kinds[key], f"{below}{key}") for key, value in table.items()}
 
 
@@ -78,7 +80,10 @@ def _read(value: object, kind: Any, key: str) -> Any:
 def require_one_of(key: str, given: str, allowed: tuple[str, ...]) -> None:
     """Raise ValueError unless the value is allowed."""
     if given not in allowed:
-        raise ValueError(f"{key} is {given[:_LONGEST_SHOWN]!r}; this version knows {', '.join(allowed)}")
+        from lictor.spec.input import problems  # late, as each handler imports this module
+
+        raise ValueError(f"{key} is {given[:_LONGEST_SHOWN]!r}"
+                         f"{problems.describe_unknown(given, allowed, words='this version knows')}")
 
 
 def require_absolute(key: str, path: str) -> None:
@@ -121,4 +126,6 @@ def show(value: object) -> str:
     """Show a value without the passwords that may stand in it."""
     if value and isinstance(value, dict | list):
         return "a table" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return "empty" if value is None else str(value).lower()
     return re.sub("//[^/@]*@", "//...@", repr(value))[:_LONGEST_SHOWN]

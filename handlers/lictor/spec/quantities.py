@@ -5,13 +5,17 @@ from collections.abc import Collection
 from typing import Any
 
 _LONGEST_H = 1_000_000  # all that compute with it, Consul and Docker included, can do so
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?", re.ASCII)
+DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?", re.ASCII)
 _BLANK = " \t\r\n\u00a0\u200b\ufeff"  # the last ones come from web pages, and from editors that mark a file as UTF-8
-_MEMORY = re.compile(r"(\d{1,18})(b|k|kb|kib|m|mb|mib|g|gb|gib)?", re.ASCII)
+MEMORY = re.compile(r"(\d{1,18})(b|k|kb|kib|m|mb|mib|g|gb|gib)?", re.ASCII)
 
 
 class Duration(float):
-    """Seconds, written as 500ms, 2s, 1m30s or 1h."""
+    """Seconds, written as 30, 500ms, 2s, 1m30s or 1h."""
+
+
+class ResponseTime(Duration):
+    """Seconds that are mostly a part of one, and so need their unit: 250 would be taken for milliseconds."""
 
 
 class Memory(int):
@@ -34,8 +38,10 @@ def strip_all(value: Any, verbatim: Collection[str]) -> Any:
 
 def parse_duration(text: object) -> Duration:
     """Parse a text; raises ValueError, with what is allowed, also for a value that is no text."""
-    bare = strip(text) if isinstance(text, str) else ""
-    match = _DURATION.fullmatch(bare) if bare else None
+    bare = strip(text) if isinstance(text, str) else str(text) if type(text) is int else ""
+    if bare.isdecimal() and bare.isascii():
+        bare += "s"
+    match = DURATION.fullmatch(bare) if bare else None
     if not match:
         raise ValueError(f"{text!r:.100} is no duration; write it such as 500ms, 2s, 1m30s or 1h")
     hours, minutes, seconds, milliseconds = (float(part or 0) for part in match.groups())
@@ -45,14 +51,37 @@ def parse_duration(text: object) -> Duration:
     return duration
 
 
+def _parse_response_time(text: object) -> ResponseTime:
+    if type(text) is int or isinstance(text, str) and strip(text).isdecimal():
+        raise ValueError(f"{text!r:.100} has no unit; write it such as 250ms or 1s")
+    return ResponseTime(parse_duration(text))
+
+
 def parse_memory(value: object) -> Memory:
     """Parse a text or a number of bytes; raises ValueError, with what is allowed."""
-    match = _MEMORY.fullmatch(strip(str(value)).lower())
+    match = MEMORY.fullmatch(strip(str(value)).lower())
     if isinstance(value, bool) or not match:
         raise ValueError(f"{value!r:.100} is no amount of memory; write it such as 64m, 128MiB or 1g")
     return Memory(int(match[1]) * 1024 ** " kmg".index((match[2] or " ")[0].replace("b", " ")))
 
 
+def show_duration(seconds: float) -> str:
+    """Write a duration as people do: 500ms, 2s, 1m30s or 1h."""
+    rest, parts = round(seconds * 1000), []
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, rest = divmod(rest, size)
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts) or "0s"
+
+
+def show_memory(count_bytes: int) -> str:
+    """Write an amount of memory in the largest unit that it is a whole number of: 128MiB, 1GiB."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count_bytes and count_bytes % size == 0:
+            return f"{count_bytes // size}{unit}"
+    return str(count_bytes)
+
+
 def convert(kind: type, value: object) -> object:
     """Convert for msgspec (`dec_hook`), which does not know these types."""
-    return {Duration: parse_duration, Memory: parse_memory}[kind](value)
+    return {Duration: parse_duration, ResponseTime: _parse_response_time, Memory: parse_memory}[kind](value)

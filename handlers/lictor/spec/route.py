@@ -1,6 +1,7 @@
 """The route of a service: the requests that nginx passes to it. Pure."""
 
 import re
+from typing import ClassVar
 
 import msgspec
 
@@ -30,6 +31,7 @@ _MISTAKES = (
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The requests that nginx passes to the service."""
 
+    SHORT: ClassVar[str] = "a path, or "
     path: str
     host: str = ""
     match: str = MATCHES[0]

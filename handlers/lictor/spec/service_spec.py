@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -12,6 +12,10 @@ from lictor.spec import validation_errors
 from lictor.spec.check import Autoscale, Check, check_autoscale
 from lictor.spec.cluster import Cluster, check_cluster
 from lictor.spec.compose_project import Project, check_project
+from lictor.spec.container import options
+from lictor.spec.container.healthcheck import Healthcheck
+from lictor.spec.container.ports import Port, parse_port
+from lictor.spec.input.shorthands import SYNONYMS, expand
 from lictor.spec.locations import is_path
 from lictor.spec.placement import Placement, require_possible
 from lictor.spec.plain_tables import require_one_of
@@ -24,26 +28,27 @@ DELEGATED = ("command", "webhook")  # another tool has the rest of what an insta
 STRATEGIES = ("rolling", "blue-green")
 MAX_REPLICAS = 500
 START_UP_S = 60.0
-_CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
-                   "read_only", "cap_drop", "logging", "resources")
+CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
+                   "read_only", "cap_drop", "logging", *options.UNUSED, "resources")
 
-_SECRET = ("environment", "command", "entrypoint", "labels", "logging")  # keys below which no value is told
+# Keys below which no value is told.
+SECRET = ("environment", "command", "entrypoint", "labels", "logging", "healthcheck")
 _SHORTEST_SECRET = 6  # to hide shorter values would make an error unreadable
 _PASSWORD = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
-_VERBATIM = ("environment", "command", "entrypoint", "labels", "options")  # the container's own matter
+_VERBATIM = ("environment", "command", "entrypoint", "labels", "options", "test")  # the container's own matter
 _HOST_PART, _PATH_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?", "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_IMAGE = re.compile(  # as Docker's own grammar of references, and the digests that it knows
+IMAGE = re.compile(  # as Docker's own grammar of references, and the digests that it knows
     rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*(?::[0-9]+)?/)?{_PATH_PART}(?:/{_PATH_PART})*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}))?",
     re.ASCII)
-_IMAGE_ELSEWHERE = re.compile(r"(?!.*/\.\.?(?:/|\Z))[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
-_PORT = re.compile(r"(?:(?P<ip>\d{1,3}(?:\.\d{1,3}){3})::)?(?P<port>\d{1,5})(?:/(?P<protocol>tcp|udp))?", re.ASCII)
+IMAGE_ELSEWHERE = re.compile(r"(?!.*/\.\.?(?:/|\Z))[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
 
 class Replicas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The counts of instances: at first, at least, at most."""
 
+    SHORT: ClassVar[str] = "a whole number, or "
     initial: int = 1
     min: int = 0
     max: int = 10
@@ -95,14 +100,6 @@ class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, str] = {}
 
 
-class Port(NamedTuple):
-    """The container's port, and the address of the node that it is published on ("" is every address)."""
-
-    number: int
-    protocol: str
-    publish_address: str
-
-
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The service spec; container keys have Compose's names and forms. Made by `parse_spec` only."""
 
@@ -127,6 +124,20 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cap_drop: list[str] = []
     stop_grace_period: Duration = Duration(10)
     logging: Logging = Logging()
+    tmpfs: str | list[str] = []
+    ulimits: dict[str, options.Limit] = {}
+    extra_hosts: dict[str, str] | list[str] = []
+    init: bool = False
+    healthcheck: Healthcheck | None = None
+    security_opt: list[str] = []
+    shm_size: Memory = Memory(0)
+    dns: str | list[str] = []
+    sysctls: dict[str, str | int] | list[str] = {}
+    hostname: str = ""
+    working_dir: str = ""
+    pids_limit: int = options.MOST_PROCESSES
+    group_add: list[str] = []
+    pull_policy: str = options.PULL_POLICIES[0]
     resources: Resources = Resources()
     placement: Placement = Placement()
     release: Release = Release()
@@ -141,6 +152,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_release(self)
         _check_texts(self)
         _check_placement(self)
+        options.check_options(self)
         check_cluster(self)
 
     @property
@@ -179,7 +191,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Values that may be secrets, and passwords in URLs among them; but for what the spec says openly elsewhere."""
         words = [*self.entrypoint_words, *self.command_words]  # the first one is the program
         values = [*self.environment_table.values(), *self.label_table.values(), *self.logging.options.values(),
-                  *words[1:]]
+                  *words[1:], *options.listed(self.healthcheck.test if self.healthcheck else [])]
         values += [password for value in values for password in _PASSWORD.findall(value)]
         is_open = f"{self.name} {self.image} {self.user} {self.volumes} {self.networks} {words[:1]}"
         return [value for value in values if len(value) >= _SHORTEST_SECRET and value not in is_open]
@@ -200,8 +212,8 @@ def _check_names(spec: Spec) -> None:
 
 def _check_release(spec: Spec) -> None:
     if spec.engine in (*DELEGATED, "compose"):
-        for key in _CONTAINER_KEYS:
-            if getattr(spec, key) and getattr(spec, key) not in (Logging(), Resources()):
+        for key in CONTAINER_KEYS:
+            if (given := getattr(spec, key)) and given not in (Logging(), Resources(), options.UNUSED.get(key)):
                 raise ValueError(f"{key} is for containers that lictor makes; it must not be given with the engine "
                                  f"{spec.engine}{' but in the compose file' if spec.engine == 'compose' else ''}")
     if spec.engine != "none" and (spec.image or spec.engine not in DELEGATED):
@@ -239,13 +251,14 @@ def _check_placement(spec: Spec) -> None:
 
 def read_spec(text: str | bytes) -> Any:
     """Read a stored spec, not yet validated. Raises ValueError, unlike `json` also for NaN and half a character."""
-    return strip_all(msgspec.json.decode(strip(text if isinstance(text, str) else text.decode())), _VERBATIM)
+    return expand(strip_all(msgspec.json.decode(strip(text if isinstance(text, str) else text.decode())), _VERBATIM))
 
 
 def parse_spec(table: object, where: str, *, strict: bool = True) -> Spec:
     """Validate a spec; raises Refused naming `where`, the key, what was given and what is allowed. Unless `strict`,
     numbers and flags may stand as texts, as in a file that people write."""
-    return validation_errors.convert(strip_all(table, _VERBATIM), Spec, where, strict=strict, secret=_SECRET)
+    return validation_errors.convert(expand(strip_all(table, _VERBATIM)), Spec, where, strict=strict, secret=SECRET,
+                                     synonyms=SYNONYMS)
 
 
 def parse_replicas(text: str, limits: Replicas) -> int:
@@ -259,26 +272,17 @@ def parse_replicas(text: str, limits: Replicas) -> int:
 def parse_image(text: str, engine: str) -> str:
     """Return an image's name, as Docker takes it if Docker gets it; raises ValueError saying what is allowed."""
     _require_image(text)
-    if engine not in DELEGATED and not _IMAGE.fullmatch(text):
-        raise ValueError(f"image is {text[:100]!r}; it must be an image's name such as books-service:1.0, in lower "
+    if engine not in DELEGATED and not IMAGE.fullmatch(text):
+        given = repr(text[:100]) if text else "missing"
+        raise ValueError(f"image is {given}; it must be an image's name such as books-service:1.0, in lower "
                          "case but for the tag")
     return text
 
 
-def parse_port(value: int | str) -> Port:
-    """Parse Compose's short form: CONTAINER or IP::CONTAINER, with /udp or /tcp behind; raises ValueError."""
-    match = _PORT.fullmatch(str(value))
-    if isinstance(value, bool) or not match or not 1 <= int(match["port"]) <= 65535:
-        raise ValueError(f"port is {value!r}; it must be 1 to 65535, or such as 127.0.0.1::8080 to publish it on one "
-                         "address only")
-    if match["ip"] and any(int(part) > 255 for part in match["ip"].split(".")):
-        raise ValueError(f"port is {value!r}; {match['ip']} is no IPv4 address")
-    return Port(int(match["port"]), match["protocol"] or "tcp", match["ip"] or "")
-
-
 def _require_image(text: str) -> None:
-    if not _IMAGE_ELSEWHERE.fullmatch(text):
-        raise ValueError(f"image is {text[:100]!r}; it must be an image's name such as books-service:1.0")
+    if not IMAGE_ELSEWHERE.fullmatch(text):
+        given = repr(text[:100]) if text else "missing"
+        raise ValueError(f"image is {given}; it must be an image's name such as books-service:1.0")
 
 
 def _table(values: Mapping[str, object] | list[str]) -> dict[str, str]:

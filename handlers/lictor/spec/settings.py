@@ -130,7 +130,11 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         if path == DEFAULT_PATH:
             return Settings()
         raise errors.Refused(f"there is no file {path}, which --config or LICTOR_CONFIG names") from error
-    except (OSError, ValueError) as error:  # no TOML, or no UTF-8
+    except OSError as error:
+        raise errors.Refused(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise errors.Refused(f"{path}: is no text in UTF-8") from error
+    except ValueError as error:  # no TOML
         raise errors.Refused(f"{path}: {error}") from error
 
 

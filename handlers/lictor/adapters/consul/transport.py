@@ -90,7 +90,8 @@ class Client:
                 connect_timeout_s=self.timeout_s, read=http.read_whole)
         except errors.LictorError as error:
             kind = errors.Overlong if isinstance(error, errors.Overlong) else errors.Unavailable
-            raise kind(f"{request}: {_quote(environment, str(error))}") from error
+            hint = ". Is the agent running?" if isinstance(error, http.NobodyListens) else ""
+            raise kind(f"{request}: {_quote(environment, str(error))}{hint}") from error
         if answer.status not in (200, 404):
             raise _error(environment, request, method, path, answer)
         try:

@@ -13,6 +13,7 @@ from lictor import errors
 from lictor.adapters import clock, docker, files, heartbeat, process, secret_files
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
+from lictor.adapters.text import describe_error
 from lictor.cli import status_report
 from lictor.cli.setup import detect, nginx_tests, set_tests
 from lictor.cli.setup.findings import Finding, Probe, Untested
@@ -43,7 +44,8 @@ def _finding(test: Probe, needed: Finding | None) -> Finding:
     except Untested as error:
         return Finding(test.name, None, f"not tested: {error}")
     except (errors.LictorError, OSError) as error:
-        return Finding(test.name, False, str(error), test.remedy)
+        said = describe_error(error) if isinstance(error, OSError) else str(error)
+        return Finding(test.name, False, said, test.remedy)
 
 
 def _tests(settings: Settings, token_file: str | None) -> Iterator[Probe]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from lictor import errors
 from lictor.adapters import files, process
+from lictor.adapters.text import describe_error
 from lictor.cli.setup import detect, unit_files
 from lictor.cli.setup.install_manifest import Manifest
 from lictor.cli.setup.unit_files import ENVIRONMENT, REGISTRAR_UNIT, SERVE_SOCKET, SERVE_UNIT
@@ -131,7 +132,7 @@ def _as_root() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise errors.Refused(f"{error}; lictor init needs to be run as root") from error
+        raise errors.Refused(f"{describe_error(error)}; lictor init needs to be run as root") from error
 
 
 def _read_settings(manifest: Manifest, config_path: str) -> Settings:

@@ -12,6 +12,7 @@ from lictor import errors, model
 from lictor.adapters import files, log
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
+from lictor.adapters.text import describe_error
 from lictor.planner.autoscale.traffic import is_slot
 from lictor.routing import announce, nginx_socket, route_store
 from lictor.routing.traffic import access_log, counts, windows
@@ -52,7 +53,8 @@ def count(nginx: Nginx, state_dir: str, now: float) -> Counted | None:
     try:
         status, text = nginx_socket.ask(nginx.conf_dir, "GET", "/traffic", timeout_s=_TIMEOUT_S)
     except OSError as error:
-        raise errors.Unavailable(f"nginx does not answer on {nginx_socket.path(nginx.conf_dir)}: {error}") from error
+        raise errors.Unavailable(f"nginx does not answer on {nginx_socket.path(nginx.conf_dir)}: "
+                                 f"{describe_error(error)}") from error
     if status == _OK:
         found = counts.read_dump(text)
         return found._replace(until=min(found.until, now)) if found else None

@@ -1,0 +1,1 @@
+"""The verbs for spec files: reading, comparing and writing them."""
