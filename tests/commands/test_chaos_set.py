@@ -143,6 +143,8 @@ OURS = [Deed("killed", "c3", DB, 9, 11)]
 ALLOWED: dict[str, tuple[list[Event], list[Deed], list[Round]]] = {
     "by our hand": (ended(3), OURS, TWO_WELL),
     "for a restart, with a majority": ([*ended(3), AGAIN], [], WELL),
+    "another one was back just before, as those left take writes": (
+        [*ended(3), AGAIN], [], [*TWO_WELL[:10], *(seen(at, THREE, 1, 2) for at in range(11, 20))]),
     "it had left": (ended(3), [], [seen(0, THREE, 1, 2, 3), *(seen(at, TWO, 1, 2) for at in range(1, 20))]),
     "it leaves just then": (ended(3), [], [*WELL[:10], *(seen(at, TWO, 1, 2) for at in range(11, 20))]),
     "it was never a member": (ended(4), [], WELL),

@@ -46,7 +46,7 @@ def _stand(world: World) -> End:
 
 def judge(world: World, mischief: Mischief[World], watching: Watch, end: list[str], *, seed: int) -> dict[str, Any]:
     """Judge a run: all that is to be told. `violations` is empty if lictor held."""
-    missing = sorted(world.writer.missing())
+    missing, unreadable = _missing(world)
     rounds, writes = world.rounds, [*world.writer.writes, *verdict.probes(world.rounds)]
     terms = {word.term for each in rounds for word in each.words}
     return {
@@ -63,7 +63,7 @@ def judge(world: World, mischief: Mischief[World], watching: Watch, end: list[st
         "changes_of_members": verdict.memberships(rounds),
         "volumes_deleted_by_us": len(world.deleted),
         "violations": [
-            *end, *mischief.failures,
+            *end, *mischief.failures, *unreadable,
             *([f"{len(missing)} acknowledged keys are lost, as {missing[0]}"] if missing else []),
             *verdict.primaries(rounds), *verdict.history(writes, world.reader.reads), *verdict.changes(rounds),
             *stops(list(world.events.events), list(world.deeds), rounds),
@@ -71,6 +71,14 @@ def judge(world: World, mischief: Mischief[World], watching: Watch, end: list[st
             *unrepaired(mischief.records, watching.samples),
         ],
     }
+
+
+def _missing(world: World) -> tuple[list[str], list[str]]:
+    """List the acknowledged keys that are lost; and why that cannot be seen, if it cannot."""
+    try:
+        return sorted(world.writer.missing()), []
+    except AssertionError as error:
+        return [], [f"whether acknowledged keys are lost cannot be seen: {error}"]
 
 
 def tell(found: dict[str, Any]) -> None:
