@@ -74,7 +74,7 @@ def start(number: int, **keys: Any) -> model.Container:
 
 def register(consul: Consul, node: str, container_id: str, status: str, service: str = "books") -> None:
     consul.request("PUT", "/v1/catalog/register", {
-        "Node": node, "Address": "127.0.0.1", "SkipNodeUpdate": node == "node-1",
+        "Node": node, "Address": "127.0.0.1",
         "Service": {"ID": container_id[:8], "Service": service, "Port": 1, "Meta": {"lictor-container": container_id}},
         "Check": {"CheckID": container_id[:8], "Name": "c", "Status": status, "ServiceID": container_id[:8]}})
 
@@ -101,8 +101,8 @@ def exec_chooses_the_first_that_passes(two: list[model.Container], lictor: Comma
     done = lictor("exec", "books", *show)
     assert (done.returncode, done.stdout.strip()) == (7, two[0].name)
     assert done.stderr == "lictor: in books-1; none of books on this node passes its check\n"
-    register(consul, "node-1", two[0].id, "critical")
-    register(consul, "node-1", two[1].id, "passing")
+    register(consul, "node-2", two[0].id, "critical")
+    register(consul, "node-2", two[1].id, "passing")
     done = lictor("exec", "books", *show)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (7, two[1].name, "lictor: in books-2\n")
     done = lictor("exec", "books-1", "busybox", "cat", given="what it is given")

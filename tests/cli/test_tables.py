@@ -95,7 +95,7 @@ def test_in_a_pipe_a_row_is_one_line(lictor: Command) -> None:
 def test_a_release_on_a_terminal_has_colors_only_if_they_are_welcome(lictor: Command, consul: Consul,
                                                                      no_color: str) -> None:
     lictor("resume", "books-service")
-    consul.request("PUT", "/v1/catalog/register", {"Node": "node-1", "Address": "127.0.0.1", "Service": {
+    consul.request("PUT", "/v1/catalog/register", {"Node": "node-2", "Address": "127.0.0.1", "Service": {
         "ID": "books-1", "Service": "books-service", "Port": 8080,
         "Meta": {"lictor-container": "c1", "lictor-image": "books:2"}}})
     lictor.environ |= {"NO_COLOR": no_color, "TERM": "xterm"}

@@ -76,6 +76,8 @@ def test_a_file_may_be_piped_in_and_without_any_the_usage_is_wrong(monkeypatch: 
     assert validate().exit_code == 2
 
 
-def test_all_examples_are_valid_together() -> None:
-    done = validate(*map(str, sorted((REPOSITORY / "examples").rglob("*.yaml"))))
+@pytest.mark.parametrize("other", ["books-service.yaml", "books-with-database.yaml"])
+def test_all_examples_are_valid_together(other: str) -> None:
+    """But for these two, which are the same service."""
+    done = validate(*(str(path) for path in sorted((REPOSITORY / "examples").rglob("*.yaml")) if path.name != other))
     assert done.exit_code == 0, done.stderr
