@@ -296,6 +296,14 @@ def test_an_act_that_has_no_effect_is_tried_again_later_and_later() -> None:
     assert decided(*THREE, kept=replace(KNOWN, tries={"start db-3": Tries(3, NOW - 901)})).kept.tries == {}
 
 
+def test_a_start_is_never_put_off_for_long_while_the_set_has_no_primary() -> None:
+    """Each vote may be the one that it lacks."""
+    lines = ("1 secondary", "2 silent stopped", "3 silent stopped")
+    for age_s, does in ((9, "wait 2"), (10, "start 2")):
+        kept = replace(KNOWN, tries={"start db-2": Tries(9, NOW - age_s)})
+        assert shown(decided(*lines, kept=kept)) == does
+
+
 NO, NOT_YET = errors.Unavailable("etcd: no.\n answer. "), errors.NotYet("etcd: unhealthy cluster")
 
 

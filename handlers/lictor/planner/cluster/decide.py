@@ -60,10 +60,11 @@ def _permit(act: Act, case: Case) -> Decision:
     """Let an act pass that nothing stands against."""
     seen, kept, what = case.seen, case.kept, _name_of(act)
     would = f"Would {what} ({act.reason})"
+    is_urgent = isinstance(act, Start) and case.view.exists and not case.view.primary
     stop: Hold | Wait | Confirm | None = None
     if seen.held or seen.doubt:
         stop = Hold(act.container, f"on hold: {seen.held or seen.doubt}. {would}")
-    elif seen.clock.now < (until := memory.retry_at(kept, what)):
+    elif seen.clock.now < (until := memory.retry_at(kept, what, is_urgent=is_urgent)):
         stop = Wait(act.container, f"{words.describe_tries(kept, what)}. It is tried again in "
                                    f"{math.ceil(until - seen.clock.now)} s. {would}", until=until)
     elif not case.keeps_majority(act):

@@ -62,17 +62,18 @@ def keep_why_of(kept: Kept, what: str) -> Kept:
                                 for each, tries in kept.tries.items()})
 
 
-def retry_at(kept: Kept, what: str) -> float:
+def retry_at(kept: Kept, what: str, *, is_urgent: bool = False) -> float:
     """Tell when an act may be tried again: 10 s after the first try, then after twice as long, up to 5 min.
 
-    While the kind says no more than "not yet" it is after 2 s, ten times.
+    An urgent one is never put off for longer than 10 s. While the kind says no more than "not yet" it is after 2 s, ten
+    times.
     """
     tries = kept.tries.get(what)
     if not tries:
         return 0.0
     failures = tries.count - min(tries.not_yet, _MOST_SOON)
     pause_s = min(BACK_OFF_S * 2.0 ** min(failures - 1, 30), BACK_OFF_MAX_S) if failures > 0 else _SOON_S
-    return tries.last_at + pause_s
+    return tries.last_at + (min(pause_s, BACK_OFF_S) if is_urgent else pause_s)
 
 
 def prove(proven: tuple[str, ...], releases: set[str]) -> tuple[str, ...]:
