@@ -156,10 +156,11 @@ def _exists(context: Context, name: str) -> bool:
 @click.argument("file", type=click.File(encoding="utf-8"), metavar="FILE|-")
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 def replay_(file: Any, as_json: bool) -> None:
-    """Decide again upon recorded observations, and say of each record whether this version decides the same.
+    """Decide again upon recorded observations.
 
-    FILE holds what `lictor why NAME --json` printed, or one record of it. Nothing is carried out, and neither Consul
-    nor Docker is asked. Values of environment variables are not in the records.
+    Says of each recorded decision whether this version decides the same. FILE holds what `lictor why NAME --json`
+    printed, or one record of it. Nothing is carried out, and neither Consul nor Docker is asked. Values of environment
+    variables are not in the records.
 
     Exit codes: 0 all are the same, 1 some are different, or cannot be told.
     """

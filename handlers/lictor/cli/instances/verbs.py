@@ -20,10 +20,11 @@ _DOCKER = "docker"
 @click.option("--tail", "tail", type=click.IntRange(min=0), metavar="N", help="The last N lines of each. Default: all.")
 @click.pass_obj
 def logs(session: Session, name: str, follow: bool, tail: int | None) -> None:
-    """Print what a service's containers on this node have printed, each line behind the container's name.
+    """Print the output of a service's containers.
 
-    NAME-N is one instance. Ended containers are among them until lictor removes them; their last words stay in
-    `lictor why`. On a terminal colours are left out, and what would move the cursor.
+    It is of those on this node, each line behind the container's name. NAME-N is one instance. Ended containers are
+    among them until lictor removes them; their last words stay in `lictor why`. On a terminal colours are left out, and
+    what would move the cursor.
     """
     found = finding.require_some(session, name)
     if follow:
@@ -37,10 +38,10 @@ def logs(session: Session, name: str, follow: bool, tail: int | None) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] CMD...")
 @click.pass_obj
 def exec_(session: Session, name: str, command: tuple[str, ...]) -> None:
-    """Run a program in a container of this node: instance N, or the first one that passes its check.
+    """Run a program in one of a service's containers.
 
-    It gets stdin, and a terminal if there is one. The command `docker` runs it, which has to be installed. The exit
-    code is the program's.
+    It is the container of instance N, or the first one on this node that passes its check. The program gets stdin, and
+    a terminal if there is one. The command `docker` runs it, which has to be installed. The exit code is the program's.
 
     \b
       lictor exec books-service sh
