@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from lictor import errors
 from lictor.adapters import docker, files
-from lictor.cli.setup import unit_files
+from lictor.cli.setup import front_door, unit_files
 from lictor.cli.setup.findings import Probe, Untested
 from lictor.routing import nginx, nginx_socket, publish, route_store, user_servers
 from lictor.spec.settings import Nginx, Settings
@@ -21,6 +21,8 @@ def list_tests(settings: Settings, server: Nginx) -> Iterator[Probe]:
                 "correct it, or let the agent's user read it", "nginx")
     yield Probe("nginx generation", lambda: _generation(server), f"include {server.conf_dir}/lictor.conf at the end of "
                 f"the http block of {server.main_conf}, and reload it", "nginx")
+    yield Probe("front door", lambda: front_door.examine(settings, server),
+                f"include {server.conf_dir}/locations/*.conf in the server that users ask, and reload nginx", "nginx")
     if server.mode == "live":
         yield Probe("live mode", lambda: _lua(settings, server), unit_files.LUA_REMEDY, "conf_dir")
 
