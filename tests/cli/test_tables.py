@@ -1,5 +1,6 @@
 """Tables are readable at any width: on a narrow terminal, on a wide one, and in a pipe."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,22 @@ def test_a_narrow_terminal_shows_what_matters(lictor: Command, columns: int, no_
 def test_in_a_pipe_a_row_is_one_line(lictor: Command) -> None:
     heads, row = lictor("status").stdout.splitlines()
     assert heads.endswith("  STATE") and row.endswith("and nobody may write)") and len(row) > 200
+
+
+def test_a_watch_shows_what_changes_until_it_is_interrupted(lictor: Command, consul: Consul) -> None:
+    running = lictor.begin("status", "--watch", "books-service")
+    try:
+        assert running.stdout
+        lines = iter(running.stdout.readline, "")
+        assert any("on hold: the hold key is set" in line for line in lines)
+        lictor("resume", "books-service")
+        assert any(line.startswith("books-service") and "on hold" not in line for line in lines)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=60) == 130
+    finally:
+        running.kill()
+        running.communicate()
+    assert lictor("status", "--watch", "--json").returncode == 2
 
 
 @pytest.mark.parametrize("no_color", ["", "1"])

@@ -85,10 +85,10 @@ def kill_registrar(node: Node) -> None:
 FAULTS = {
     "nginx stopped": Fault(lambda node: node.nginx.stop(), lambda node: node.nginx.start(30), "nginx does not answer"),
     "nginx's master killed": Fault(kill_master, replace_nginx, "nginx takes no change"),
-    "nginx refuses": Fault(break_nginx, mend_nginx, "its route /elsewhere is refused: nginx refuses it"),
+    "nginx refuses": Fault(break_nginx, mend_nginx, "nginx takes no change: nginx refuses it"),
     "registrar killed": Fault(kill_registrar, lambda node: node.start_registrar(),
                               "lictor-registrar: it is not running", "warning"),
-    "Docker away": Fault(hide_docker, show_docker, "the last sweep failed: docker", "warning"),
+    "Docker away": Fault(hide_docker, show_docker, "as the last one failed: docker", "warning"),
     "disk full": Fault(fill_disk, empty_disk, "takes no file: No space left on device"),
 }
 

@@ -226,7 +226,7 @@ def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, cal
 
 
 @pytest.mark.parametrize("told", [
-    "", "{", "[]", '{"silence": 1}', '{"silence": "", "refused": [], "lines": [], "pending": []}'])
+    "", "{", "[]", '{"silence": 1}', '{"silence": "", "refused": [], "unconfirmed": {}, "lines": [], "pending": []}'])
 def test_a_damaged_condition_is_none(consul: Consul, call: script.Call, told: str) -> None:
     consul.put(f"{conditions.PREFIX}node-1", told)
     assert conditions.read(Context(call.settings, Client.connect(), "node-1"), frozenset({"node-1"})) == {}
@@ -236,7 +236,7 @@ def test_a_damaged_condition_is_none(consul: Consul, call: script.Call, told: st
     (Told(), []),
     (Told(Condition("nginx does not answer")), ["node-1: nginx does not answer"]),
     (Told(Condition("nginx is away", {"books": "route\x1b refused"})), ["node-1: route? refused"]),
-    (Told(Condition("", {}, {"books": "not confirmed"})), []),  # which a moment later it may be
+    (Told(Condition("", {}, {"books": "not confirmed"})), []),  # which is told less loudly
     (Told(Condition("", {"carts": "its route is refused"})), []),
 ])
 def test_each_node_s_condition_is_told(consul: Consul, call: script.Call, told: Told, says: list[str]) -> None:

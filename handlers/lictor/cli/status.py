@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from typing import NamedTuple, NoReturn
 
 import click
 
@@ -9,55 +11,92 @@ from lictor import errors
 from lictor.adapters import heartbeat
 from lictor.adapters.text import describe_error, one_line
 from lictor.cli import status_report, tables
+from lictor.cli.page import service, troubles
 from lictor.cli.session import Session
-from lictor.cli.status_report import UNKNOWN
+from lictor.cli.status_report import UNKNOWN, Status
+
+_WATCH_S = 2.0
+
+
+class _Shown(NamedTuple):
+    rows: list[Status]
+    troubles: dict[str, list[str]]  # the nodes, by what they say
+    registrar: list[str]  # of this node
 
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("-w", "--watch", "watches", is_flag=True, help="Show it again when it changes, until it is interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 @click.pass_obj
-def status(session: Session, name: str | None, as_json: bool) -> None:
+def status(session: Session, name: str | None, watches: bool, as_json: bool) -> None:
     """Show all services, or the page of one. PASSING is how many pass their checks, of how many are desired.
 
     The page has the instances with what their checks say, the live release, where this node's nginx answers, and the
     last events. Of one with state, each member is shown with its role, vote, lag and term, and what the next step
     waits for.
     """
-    if name:
-        _show_one(session, name, as_json=as_json)
-        return
-    rows = status_report.read_status(session.context)
+    if watches and as_json:
+        raise click.UsageError("--watch is for people; a program asks again with --json")
+    if watches:
+        _watch(session, name)
+    shown = _read(session, name)
     if as_json:
-        click.echo(json.dumps([row._asdict() for row in rows], indent=2))
-        return
-    if rows:
-        tables.print_statuses([row for row in rows if row.name != UNKNOWN])
-        for row in rows:
-            for problem in row.problems:
-                click.echo(f"{'not read' if row.name == UNKNOWN else 'refused'}: {one_line(problem)}")
+        click.echo(json.dumps(service.as_tables(shown) if isinstance(shown, service.Page) else [
+            row._asdict() for row in shown.rows], indent=2))
     else:
-        click.echo("no services yet; `lictor apply FILE` makes one")
-    from lictor.cli.page import troubles
-
-    for text, nodes in troubles.read(session.context, rows).items():
-        click.echo(f"{', '.join(nodes)}: {text}")
-    for line in _read_registrar(session.settings.state_dir):
-        click.echo(f"registrar: {one_line(line)}")
+        _show(shown)
 
 
-def _show_one(session: Session, name: str, *, as_json: bool) -> None:
-    from lictor.cli.page import service
+def _watch(session: Session, name: str | None) -> NoReturn:
+    """Show what has changed: on a terminal in the place of the last one, in a pipe below it. While there is no answer,
+    that is shown."""
+    last: _Shown | service.Page | str | None = None
+    while True:
+        shown: _Shown | service.Page | str
+        try:
+            shown = _read(session, name)
+        except errors.Unavailable as error:
+            shown = f"unknown: {one_line(str(error))}"
+        if shown != last:
+            if sys.stdout.isatty():
+                click.clear()
+            _show(shown)
+            last = shown
+        time.sleep(_WATCH_S)
 
+
+def _read(session: Session, name: str | None) -> _Shown | service.Page:
     rows = status_report.read_status(session.context)
+    if name is None:
+        return _Shown(rows, troubles.read(session.context, rows), _read_registrar(session.settings.state_dir))
     row = next((row for row in rows if row.name == name), None)
     if row is None:
         raise _no_service(name)
-    page = service.read(session.context, row)
-    if as_json:
-        click.echo(json.dumps([service.as_table(page)], indent=2))
-        return
-    tables.print_page(page)
+    return service.read(session.context, row)
+
+
+def _show(shown: _Shown | service.Page | str) -> None:
+    if isinstance(shown, str):
+        click.echo(shown)
+    elif isinstance(shown, service.Page):
+        tables.print_page(shown)
+    else:
+        _show_all(shown)
+
+
+def _show_all(shown: _Shown) -> None:
+    if shown.rows:
+        tables.print_statuses([row for row in shown.rows if row.name != UNKNOWN])
+    else:
+        click.echo("no services yet; `lictor apply FILE` makes one")
+    for row in shown.rows:
+        for problem in row.problems:
+            click.echo(f"{'not read' if row.name == UNKNOWN else 'refused'}: {one_line(problem)}")
+    for text, nodes in shown.troubles.items():
+        click.echo(f"{', '.join(nodes)}: {text}")
+    for line in shown.registrar:
+        click.echo(f"registrar: {one_line(line)}")
 
 
 def _read_registrar(state_dir: str) -> list[str]:

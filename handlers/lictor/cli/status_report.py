@@ -60,6 +60,7 @@ class _Facts(NamedTuple):
     awaited: str  # why no instance can start: a set that its environment names is not there; usually ""
     set_failure: str  # why the next step with a set with state fails, or is put off; usually ""
     unserved: list[str]  # where nginx does not serve it as it should; usually []
+    unconfirmed: list[str]  # where nginx has not confirmed it; usually []
 
 
 def read_status(context: Context) -> list[Status]:
@@ -94,7 +95,8 @@ def read_status(context: Context) -> list[Status]:
                               no_answer, why_nobody, scaling.get(name, ""),
                               seeds.explain_wait(service.spec and service.spec.environment, lists),
                               words.describe_failure(sets[name].record.kept) if name in sets else "",
-                              conditions.describe(told, name, frozenset(serving))))
+                              conditions.describe(told, name, frozenset(serving)),
+                              conditions.describe_unconfirmed(told, name)))
 
     rows = []
     for name in names:
@@ -145,9 +147,9 @@ def _summary(facts: _Facts) -> str:
     obstacle = _obstacle(facts, spec)
     if obstacle or spec.engine == "none":
         only_routed = ("only routed" if facts.receiving else "only routed: no instance passes") + _evidence(facts)
-        return "; ".join([obstacle] if obstacle else [*facts.unserved, only_routed])
+        return "; ".join([obstacle] if obstacle else [*(facts.unserved or facts.unconfirmed), only_routed])
     return "; ".join(facts.unserved) or facts.set_failure or _release(
-        facts, spec, time.time()) or _deviation(facts, spec) or (
+        facts, spec, time.time()) or _deviation(facts, spec) or "; ".join(facts.unconfirmed) or (
         facts.scaling if spec.autoscale else "") or "as desired"
 
 

@@ -28,8 +28,9 @@ def tell(context: Context, told: Told) -> None:
     """Write this node's condition, if Consul does not hold that already."""
     key = f"{PREFIX}{context.node}"
     entry = context.client.get(key)
-    refused = {name: why[:_LONGEST_TEXT] for name, why in sorted(told.nginx.refused.items())[:_MOST]}
-    text = json.dumps({"silence": told.nginx.silence[:_LONGEST_TEXT], "refused": refused,
+    refused, unconfirmed = ({name: why[:_LONGEST_TEXT] for name, why in sorted(texts.items())[:_MOST]}
+                            for texts in (told.nginx.refused, told.nginx.unconfirmed))
+    text = json.dumps({"silence": told.nginx.silence[:_LONGEST_TEXT], "refused": refused, "unconfirmed": unconfirmed,
                        "lines": _cut(told.lines), "pending": _cut(told.pending)}).encode()
     if entry is None or entry.value != text:
         context.client.put(key, text)
@@ -51,6 +52,12 @@ def describe(conditions: Mapping[str, Told], name: str, serving: frozenset[str])
     return texts
 
 
+def describe_unconfirmed(conditions: Mapping[str, Told], name: str) -> list[str]:
+    """Say which nodes' nginx have not confirmed a service, though their last sweeps have told them of it."""
+    return [f"{node}: {told.nginx.unconfirmed[name]}" for node, told in conditions.items()
+            if name in told.nginx.unconfirmed]
+
+
 def _cut(lines: Sequence[str]) -> list[str]:
     return [line[:_LONGEST_TEXT] for line in lines[:_MOST]]
 
@@ -58,8 +65,9 @@ def _cut(lines: Sequence[str]) -> list[str]:
 def _decode(value: bytes) -> Told | None:
     try:
         table = json.loads(value)
-        refused = {str(name): one_line(str(text)) for name, text in table["refused"].items()}
+        refused, unconfirmed = ({str(name): one_line(str(text)) for name, text in table[key].items()}
+                                for key in ("refused", "unconfirmed"))
         lines, pending = (tuple(one_line(str(line)) for line in table[key]) for key in ("lines", "pending"))
-        return Told(Condition(one_line(str(table["silence"])), refused), lines, pending)
+        return Told(Condition(one_line(str(table["silence"])), refused, unconfirmed), lines, pending)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

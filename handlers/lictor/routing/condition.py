@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from lictor import model
+from lictor import errors, model
 from lictor.adapters import process
-from lictor.routing import nginx_processes, nginx_socket, route_store
+from lictor.routing import nginx, nginx_processes, nginx_socket, route_store
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
 
@@ -32,7 +32,8 @@ def read(settings: Settings) -> Condition:
                 refused[name] = text
             elif text := _describe_unconfirmed(settings, mode, name, published):
                 unconfirmed[name] = text
-    return Condition(_describe_silence(settings.nginx), refused, unconfirmed)
+    silence = _describe_silence(settings.nginx) or (_describe_refused_main_conf(settings.nginx) if unconfirmed else "")
+    return Condition(silence, refused, unconfirmed)
 
 
 def _describe_silence(settings: Nginx) -> str:
@@ -58,6 +59,20 @@ def _describe_lack_of_master(settings: Nginx) -> str:
         return ""
     return (f"nginx takes no change: {settings.pid_file} names no master process of nginx. Its workers serve what they "
             "had. End them, and start nginx again")
+
+
+def _describe_refused_main_conf(settings: Nginx) -> str:
+    """Say that nginx refuses the whole of its configuration, whatever lictor adds; "" if it does not, or is not asked:
+    that takes a while, and rights."""
+    if not nginx.can_validate_main_conf(settings):
+        return ""
+    try:
+        nginx.validate(settings, settings.main_conf)
+    except errors.Refused as error:
+        return f"nginx takes no change: {error}. It serves what it had before"
+    except errors.Unavailable:
+        pass
+    return ""
 
 
 def _describe_frozen(name: str, published: PublishedRoute) -> str:

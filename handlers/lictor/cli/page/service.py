@@ -52,16 +52,26 @@ def read(context: Context, row: Status) -> Page:
     return Page(
         row, sorted(_row(context, row.name, group, served) for group in groups), _describe_release(service, row),
         _list_urls(context, service), [describe_record(each).split("\n")[0] for each in history.read(
-            context.client, row.name)[-_LAST_EVENTS:]], cluster_report.read(context, row.name))
+            context.client, row.name)[-_LAST_EVENTS:]], _read_members(context, service))
 
 
-def as_table(page: Page) -> dict[str, Any]:
-    """Return the page as programs get it: the status with what is below it."""
+def _read_members(context: Context, service: Existing) -> SetReport | None:
+    """Read the members of a set with state; None: the service is none. Without Docker the rest can be shown."""
+    if not service.desired.has_set:
+        return None
+    try:
+        return cluster_report.read(context, service.desired.name)
+    except LictorError as error:
+        return SetReport(f"unknown: {error}", 0, "", [])
+
+
+def as_tables(page: Page) -> list[dict[str, Any]]:
+    """Return the page as programs get it: the status with what is below it, in a list as that of all services."""
     members = page.members
-    return {**page.row._asdict(), "instances": [each._asdict() for each in page.instances], "release": page.release,
+    return [{**page.row._asdict(), "instances": [each._asdict() for each in page.instances], "release": page.release,
             "urls": page.urls, "events": page.events,
             **({"cluster": {**members._asdict(), "members": [each._asdict() for each in members.members]}}
-               if members else {})}
+               if members else {})}]
 
 
 def _read_served(context: Context, name: str) -> dict[tuple[str, str], list[str]]:
