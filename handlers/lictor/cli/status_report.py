@@ -145,12 +145,21 @@ def _summary(facts: _Facts) -> str:
     if spec is None:
         return "refused"
     obstacle = _obstacle(facts, spec)
-    if obstacle or spec.engine == "none":
-        only_routed = ("only routed" if facts.receiving else "only routed: no instance passes") + _evidence(facts)
-        return "; ".join([obstacle] if obstacle else [*(facts.unserved or facts.unconfirmed), only_routed])
-    return "; ".join(facts.unserved) or facts.set_failure or _release(
-        facts, spec, time.time()) or _deviation(facts, spec) or "; ".join(facts.unconfirmed) or (
-        facts.scaling if spec.autoscale else "") or "as desired"
+    if obstacle:
+        return obstacle
+    return _only_routed(facts) if spec.engine == "none" else _progress(facts, spec)
+
+
+def _only_routed(facts: _Facts) -> str:
+    says = ("only routed" if facts.receiving else "only routed: no instance passes") + _evidence(facts)
+    return "; ".join([*(facts.unserved or facts.unconfirmed), says])
+
+
+def _progress(facts: _Facts, spec: Spec) -> str:
+    """Say what is not as desired of a service on which somebody acts, the weightiest first."""
+    found = ("; ".join(facts.unserved), facts.set_failure, _release(facts, spec, time.time()), _deviation(facts, spec),
+             "; ".join(facts.unconfirmed), facts.scaling if spec.autoscale else "", "as desired")
+    return next(filter(None, found))
 
 
 def _obstacle(facts: _Facts, spec: Spec) -> str:
