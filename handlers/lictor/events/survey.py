@@ -47,8 +47,9 @@ def _record_failure(call: script.Call, error: Exception) -> None:
     settings = call.settings
     if isinstance(error, errors.Unavailable):
         observer_health.note_unreadable(settings)
-    last, served, reason = timer.read(settings), condition.read(settings), str(error)
-    problems, trouble = list(filter(None, [served.silence])), _registrar_trouble(settings, is_needed=False)
+    last, reason, trouble = timer.read(settings), str(error), _registrar_trouble(settings, is_needed=False)
+    served = _read_nginx(settings, trouble)
+    problems = list(filter(None, [served.silence]))
     with contextlib.suppress(errors.LictorError):  # of Consul itself, mostly
         lines = (*problems, f"unknown: the last sweep failed: {reason}", *trouble)
         conditions.tell(connect(settings, call.token_file), Told(served, lines))
@@ -68,14 +69,13 @@ def look(call: script.Call) -> timer.Summary:
     if not keys and known_services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
-    unread, served = list[str](), list[condition.Condition]()
+    unread = list[str]()
     trouble += [
         *(f"instances of {name} are unknown: {why}" for name, why in catalogue.overlong.items() if name not in known),
         *_attempt("routes do not follow their keys", lambda: keys_watch.follow(call, keys, None)),
         *_attempt("watches do not follow the routes", lambda: keys_watch.watch(call)),
         *_attempt("nginx does not follow the catalogue",
                   lambda: unread.extend(follow.sweep(settings, catalogue, context.client))),
-        *_attempt("how nginx is remains unknown", lambda: served.append(condition.read(settings))),
         *_attempt("other nodes do not hear what nginx serves",
                   lambda: announce.tell(context.client, settings.state_dir, context.node,
                                         route_store.names(settings.state_dir))),
@@ -94,7 +94,7 @@ def look(call: script.Call) -> timer.Summary:
     todo = [name for name, reading in own.items() if _needs_work(reading)]
     observations = {name: reading.observation for name, reading in readings.items()}
     orphaned, waiting = _orphaned(context, catalogue, observations, own)
-    unserved = served[0] if served else condition.Condition()
+    unserved = _read_nginx(settings, trouble)
     problems = [*filter(None, [unserved.silence]), *_named(broken.items()), *_problems(context, observations, own),
                 *_named(unserved.refused.items()), *orphaned]
     pending = [*_pending(context, observations, own), *_named(unserved.unconfirmed.items()), *waiting]
@@ -150,6 +150,13 @@ def _attempt(failed: str, step: Callable[[], object]) -> list[str]:
     except Exception as error:  # of any kind: the steps after it look after other things
         log.event("sweep", outcome="failed", reason=f"{failed}: {error!s:.1000}")
         return [f"{failed}: {error}"]
+
+
+def _read_nginx(settings: Settings, trouble: list[str]) -> condition.Condition:
+    """Read how nginx is; if that fails, `trouble` gets the failure, and nothing is said of nginx."""
+    found: list[condition.Condition] = []
+    trouble += _attempt("how nginx is remains unknown", lambda: found.append(condition.read(settings)))
+    return found[0] if found else condition.Condition()
 
 
 def _clean(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """The condition of this node's nginx as it is now: whether it answers, and what of each service it does not serve."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import process
@@ -24,13 +24,13 @@ def read(settings: Settings) -> Condition:
     names = route_store.names(settings.state_dir)
     if not settings.nginx or not names:
         return Condition()
-    refused, unconfirmed = dict[str, str](), dict[str, str]()
+    mode, refused, unconfirmed = settings.nginx.mode, dict[str, str](), dict[str, str]()
     for name in names:
         if published := route_store.published(settings.state_dir, name):
-            mode = settings.nginx.mode
-            if text := _describe_frozen(name, published) or _describe_refusal(settings, mode, name, published):
+            route = route_store.route(settings.state_dir, name)
+            if text := _describe_frozen(name, published) or _describe_refusal(route, mode, published):
                 refused[name] = text
-            elif text := _describe_unconfirmed(settings, mode, name, published):
+            elif text := _describe_unconfirmed(settings, name, route, published):
                 unconfirmed[name] = text
     silence = _describe_silence(settings.nginx) or (_describe_refused_main_conf(settings.nginx) if unconfirmed else "")
     return Condition(silence, refused, unconfirmed)
@@ -81,8 +81,7 @@ def _describe_frozen(name: str, published: PublishedRoute) -> str:
             "goes on asking the ones it has, gone or not") if route_store.is_frozen(published) else ""
 
 
-def _describe_refusal(settings: Settings, mode: str, name: str, published: PublishedRoute) -> str:
-    route = route_store.route(settings.state_dir, name)
+def _describe_refusal(route: dict[str, Any] | None, mode: str, published: PublishedRoute) -> str:
     if not route or not route_store.is_refused(route, mode, published):
         return ""
     what = "removal" if route["removed"] else f"route {route['host']}{route['path']}"
@@ -90,12 +89,13 @@ def _describe_refusal(settings: Settings, mode: str, name: str, published: Publi
     return f"its {what} is refused: {why}. nginx serves it as before"
 
 
-def _describe_unconfirmed(settings: Settings, mode: str, name: str, published: PublishedRoute) -> str:
-    route = route_store.route(settings.state_dir, name)
+def _describe_unconfirmed(settings: Settings, name: str, route: dict[str, Any] | None,
+                          published: PublishedRoute) -> str:
+    assert settings.nginx
     if route and route["needs_consent"] and not published.peers:
         return (f"no registration of {route['service']} consents to be routed by the tag {model.META_CONSENT}=true, "
                 f"and the services of [allow] in {settings.where} do not hold {name}")
     if not published.confirmed:
         return "nginx has not confirmed its upstream"
-    is_settled = not route or route_store.is_settled(route, mode, published)
+    is_settled = not route or route_store.is_settled(route, settings.nginx.mode, published)
     return "" if is_settled else "nginx has not confirmed its route"

@@ -1,1 +1,1 @@
-"""What is shown of a service, and of the nodes."""
+"""Pages for people: that of a service, and the troubles of nodes."""

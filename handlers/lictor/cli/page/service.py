@@ -16,7 +16,7 @@ from lictor.reconcile.context import Context
 from lictor.routing import announce, live_peers, route_store
 
 _LAST_EVENTS = 5
-_HTTP_PORT = 80
+_HTTP_PORT, _HTTPS_PORT = 80, 443
 
 
 class InstanceRow(NamedTuple):
@@ -131,5 +131,7 @@ def _list_urls(context: Context, service: Existing) -> list[str]:
     found = []
     for address, port in sorted(route_store.listeners(state_dir)):
         host = spec.route.host or ("127.0.0.1" if address in ("", "::") else address)
-        found.append(f"http://{host if port == _HTTP_PORT else model.host_port(host, port)}{spec.route.path}")
+        scheme = "https" if port == _HTTPS_PORT else "http"
+        place = model.bracketed(host) if port in (_HTTP_PORT, _HTTPS_PORT) else model.host_port(host, port)
+        found.append(f"{scheme}://{place}{spec.route.path}")
     return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""What is amiss on the nodes of lictor, as their last sweeps and their checks tell."""
+"""The troubles of nodes, as their last sweeps and their checks tell them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +17,7 @@ _SHOWN_LINES = 20  # of one check
 def read(context: Context, rows: list[Status]) -> dict[str, list[str]]:
     """Read what is amiss on the nodes of lictor beyond the rows: the nodes, by what they say.
 
-    Those about a service are left out, if its row says the same.
+    A line about a service is left out if its row says the same.
     """
     try:
         entries = context.client.health("lictor")

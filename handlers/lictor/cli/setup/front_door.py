@@ -81,16 +81,17 @@ def _doors(route: dict[str, Any], servers: list[Server], listeners: set[tuple[st
 
 def _status(door: _Door, path: str) -> int:
     """Ask, by TLS where nginx expects it; 0: nobody answers."""
+    status = _exchange(door, path, None)
+    return _exchange(door, path, _make_trusting_context()) or status if status == _HTTPS_EXPECTED else status
+
+
+def _exchange(door: _Door, path: str, tls: ssl.SSLContext | None) -> int:
     headers = {**_ROUND, "Host": door.host or door.address}
-    for tls in (None, _make_trusting_context()):
-        try:
-            answer = http.exchange_with(http.Endpoint(door.address, door.port, tls, door.host), "GET", path,
-                                        headers=headers, body=None, timeout_s=_TIMEOUT_S)
-        except errors.LictorError:
-            return 0
-        if answer.status != _HTTPS_EXPECTED:
-            break
-    return answer.status
+    try:
+        return http.exchange_with(http.Endpoint(door.address, door.port, tls, door.host), "GET", path, headers=headers,
+                                  body=None, timeout_s=_TIMEOUT_S).status
+    except errors.LictorError:
+        return 0
 
 
 def _make_trusting_context() -> ssl.SSLContext:

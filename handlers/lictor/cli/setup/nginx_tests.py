@@ -7,7 +7,7 @@ from lictor import errors
 from lictor.adapters import docker, files
 from lictor.cli.setup import front_door, unit_files
 from lictor.cli.setup.findings import Probe, Untested
-from lictor.routing import nginx, nginx_socket, publish, route_store, user_servers
+from lictor.routing import nginx, nginx_processes, nginx_socket, publish, route_store, user_servers
 from lictor.spec.settings import Nginx, Settings
 
 
@@ -33,7 +33,7 @@ def _master(server: Nginx) -> str:
             raise errors.Unavailable(f"the container {server.container} is not running")
         return f"container {server.container}"
     pid = (files.read(server.pid_file) or "").strip()
-    if not pid.isdigit() or "master process" not in (files.read(f"/proc/{pid}/cmdline") or ""):
+    if not nginx_processes.has_master(server.pid_file):
         raise errors.Unavailable(f"{server.pid_file} names no process that is nginx's master")
     os.kill(int(pid), 0)
     return f"process {pid} may be signalled"
