@@ -33,7 +33,7 @@ class Overlong(Unavailable):
 
 
 class NotYet(Unavailable):
-    """What was asked for waits for something that is under way; the same request is soon taken, if nothing fails."""
+    """The request waits for something that is under way; the same one is soon taken, if nothing fails."""
 
 
 class Conflict(Unavailable):

@@ -5,11 +5,11 @@ import http.client
 import json
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterable
 
 from lab.chaos import verdict
+from lab.chaos.sampler import Sampler
 from lab.chaos.timeline import Sample, Standing
 from lab.chaos.world import SERVICES, WANTED, World
 
@@ -17,23 +17,14 @@ _EVERY_S = 0.5
 _ERRORS = (OSError, ValueError, AssertionError, subprocess.SubprocessError, http.client.HTTPException)
 
 
-class Watch:
+class Watch(Sampler):
     """Samples from a thread of its own. `draining`: by container's id, when it was last seen not to drain."""
 
     def __init__(self, world: World, say: Callable[[str], None]) -> None:
+        super().__init__()
         self.world, self.say = world, say
         self.samples: list[Sample] = []
         self.draining: dict[str, float] = {}
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "Watch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join(60)
 
     @property
     def trouble(self) -> str:

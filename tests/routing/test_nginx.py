@@ -17,12 +17,10 @@ from lictor import errors
 from lictor.adapters import files
 from lictor.adapters.consul.answers import Catalogue
 from lictor.adapters.consul.client import Client as ConsulClient
-from lictor.events import script
 from lictor.model import Clock
 from lictor.routing import condition, follow, peers, publish, route_store, templates, user_servers
 from lictor.routing import nginx as lictor_nginx
 from lictor.routing.nginx_processes import Processes
-from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Settings
 
 from lab.daemon import Daemon, wait_for
@@ -30,31 +28,14 @@ from lab.docker import Docker
 from lab.nginx import Nginx
 from support.backend import Backend
 from support.paths import REPOSITORY, text_of
-from support.routed import nginx_of, published, with_nginx
+from support.routed import HOST_TEMPLATE, nginx_of, published, put_route, set_up, with_nginx
 
 TEMPLATE = (REPOSITORY / "templates" / "location.conf.j2").read_text()
-HOST_TEMPLATE = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; include {{{{ folder }}}}/*.conf; }}"
 
 
 @pytest.fixture
 def settings(tmp_path: Path, nginx: Nginx) -> Settings:
-    """nginx runs with lictor's snippet, and a host's server listens where the user's own does."""
-    for folder in script.FOLDERS:
-        os.makedirs(tmp_path / "state" / folder)
-    (tmp_path / "templates").mkdir()
-    (tmp_path / "templates" / "server.conf.j2").write_text(HOST_TEMPLATE.format(port=nginx.port))
-    lictor_nginx.prepare(nginx.conf_dir)
-    nginx.start()
-    return Settings(path=str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=NginxSettings(
-        conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
-
-
-def put_route(settings: Settings, name: str, *, path: str, host: str = "", removed: bool = False,
-              **fields: object) -> None:
-    """What lictor-scale would leave in the state folder."""
-    files.write_json(f"{settings.state_dir}/routes/{name}.json", {
-        "name": name, "service": name, "path": path, "host": host, "traffic": "healthy", "node": "node-1",
-        "empty_ok": False, "removed": removed, **fields})
+    return set_up(str(tmp_path), nginx)
 
 
 def put(settings: Settings, name: str, *ports: int, path: str = "", host: str = "",

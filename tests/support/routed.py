@@ -17,6 +17,8 @@ from lictor.spec import settings
 from lab.daemon import Daemon, free_ports, wait_for
 from lab.nginx import Nginx
 
+HOST_TEMPLATE = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; include {{{{ folder }}}}/*.conf; }}"
+
 
 class Routed:
     """It routes `names`, of which nobody has seen an instance yet. `consul` is its address; away by default."""
@@ -90,6 +92,25 @@ def published(given: settings.Settings, name: str) -> peers.PublishedRoute:
     found = route_store.published(given.state_dir, name)
     assert found
     return found
+
+
+def set_up(folder: str, nginx: Nginx) -> settings.Settings:
+    """Start nginx with lictor's snippet, and let a host's server listen where the user's own does."""
+    for each in (*(f"state/{name}" for name in script.FOLDERS), "templates"):
+        os.makedirs(os.path.join(folder, each))
+    files.write_atomic(os.path.join(folder, "templates", "server.conf.j2"), HOST_TEMPLATE.format(port=nginx.port))
+    lictor_nginx.prepare(nginx.conf_dir)
+    nginx.start()
+    return settings.Settings(path=f"{folder}/lictor.toml", state_dir=f"{folder}/state", nginx=settings.Nginx(
+        conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
+
+
+def put_route(given: settings.Settings, name: str, *, path: str, host: str = "", removed: bool = False,
+              **fields: object) -> None:
+    """What lictor-scale would leave in the state folder."""
+    files.write_json(f"{given.state_dir}/routes/{name}.json", {
+        "name": name, "service": name, "path": path, "host": host, "traffic": "healthy", "node": "node-1",
+        "empty_ok": False, "removed": removed, **fields})
 
 
 def nginx_of(given: settings.Settings) -> settings.Nginx:

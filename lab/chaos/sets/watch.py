@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import docker
 import docker.errors
 import requests
 
+from lab.chaos.sampler import Sampler
 from lab.chaos.sets import members
 from lab.chaos.sets.members import Running
 from lab.chaos.sets.timeline import Round
@@ -24,10 +24,11 @@ _MOST = 20
 _ERRORS = (docker.errors.DockerException, requests.RequestException, OSError, ValueError, KeyError)
 
 
-class Watch:
+class Watch(Sampler):
     """Samples from a thread of its own; `world.rounds` holds the evidence."""
 
     def __init__(self, world: World, say: Callable[[str], None]) -> None:
+        super().__init__()
         self.world, self.say = world, say
         self.samples: list[Sample] = []
         self._api: Any = None
@@ -35,16 +36,6 @@ class Watch:
         self._containers: list[dict[str, Any]] = []  # by Docker's last answer
         self._used: set[str] = set()  # marks of volumes that held data
         self._marks = 0
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "Watch":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join(60)
 
     @property
     def trouble(self) -> str:

@@ -6,37 +6,23 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.adapters import files
 from lictor.cli.setup import front_door
 from lictor.cli.setup.findings import Untested
-from lictor.events import script
-from lictor.routing import nginx as lictor_nginx
 from lictor.routing import peers, publish, route_store
-from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Settings
 
 from lab.nginx import Nginx
-
-HOST_SERVER = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; include {{{{ folder }}}}/*.conf; }}"
+from support.routed import put_route, set_up
 
 
 @pytest.fixture
 def settings(tmp_path: Path, nginx: Nginx) -> Settings:
-    for folder in script.FOLDERS:
-        (tmp_path / "state" / folder).mkdir(parents=True)
-    (tmp_path / "templates").mkdir()
-    (tmp_path / "templates" / "server.conf.j2").write_text(HOST_SERVER.format(port=nginx.port))
-    lictor_nginx.prepare(nginx.conf_dir)
-    nginx.start()
-    return Settings(path=str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=NginxSettings(
-        conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
+    return set_up(str(tmp_path), nginx)
 
 
 def route(settings: Settings, name: str, **fields: Any) -> None:
     """Route a service whose only instance is away."""
-    files.write_json(f"{settings.state_dir}/routes/{name}.json", {
-        "name": name, "service": name, "path": f"/{name}", "host": "", "traffic": "healthy", "node": "node-1",
-        "empty_ok": False, "removed": False, **fields})
+    put_route(settings, name, **{"path": f"/{name}", **fields})
     route_store.write_published(settings.state_dir, name, peers.PublishedRoute(
         (peers.Peer("127.0.0.1", 9),), (("node-1", name),)))
 

@@ -1,4 +1,4 @@
-"""What containers print, line by line, each behind the container's name; and what they print from now on."""
+"""The output of containers, line by line, each behind the container's name; and what they print from now on."""
 
 import queue
 import sys

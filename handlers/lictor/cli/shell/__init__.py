@@ -1,1 +1,1 @@
-"""What people type at a shell: verbs that they know from other tools, and names that a shell completes."""
+"""The words that people type at a shell: verbs that they know from other tools, and names that a shell completes."""

@@ -30,7 +30,7 @@ _PATIENCE_S = 5.0
 
 
 class _Change(NamedTuple):
-    """What a file changes: the service before and after it, and the operations that lead there; () changes nothing."""
+    """A file's change: the service before and after it, and the operations that lead there; () changes nothing."""
 
     path: str
     spec: Spec

@@ -1,4 +1,4 @@
-"""What two services cannot have both: a route, and names in the catalogue."""
+"""Conflicts of two services: a route, and names in the catalogue, are of one alone."""
 
 import json
 from collections.abc import Mapping

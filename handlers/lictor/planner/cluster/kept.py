@@ -26,7 +26,7 @@ class Tries(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What is kept of one set."""
+    """The knowledge of one set that is kept between two looks."""
 
     set_id: str = ""  # "": none is known to exist
     founder: str = ""  # the incarnation of the member that a set was, or is to be, made of; "": none

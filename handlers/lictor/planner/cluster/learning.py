@@ -1,4 +1,4 @@
-"""What is learned of a set from one look, and kept for the next ones. Pure."""
+"""The lessons of one look at a set, which are kept for the next ones. Pure."""
 
 from msgspec.structs import replace
 

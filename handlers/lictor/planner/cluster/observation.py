@@ -23,7 +23,7 @@ class Seat(msgspec.Struct, frozen=True):
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """Who belongs to a set, as one member knows it."""
+    """The configuration of a set, as one member knows it: who belongs to it."""
 
     seats: tuple[Seat, ...] = ()
     version: int = 0
