@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,17 +89,29 @@ def test_a_killed_member_comes_back_and_one_without_its_disk_is_replaced(db: Etc
 
 
 def test_a_release_restarts_the_primary_last(db: EtcdService, writer: Writer) -> None:
+    """etcd may elect another primary at any moment on a busy machine, so each act is held against what it saw."""
     grow(db, 3)
-    leader, before, term = db.leader(), len(db.done()), max(each.term for each in db.reports().values())
+    before = len(db.history())
     done = db.node.run("deploy", db.name, "etcd:2", "--wait", "--timeout", "3m", timeout_s=200)
     assert done.returncode == 0, done.stdout + done.stderr
     db.settle(3)
-    restarts = [each for each in db.done()[before:] if each.startswith("restart")]
-    assert restarts[-1] == f"restart {leader}" and len({*restarts}) == 3
-    assert f"stepdown {leader}" in db.done()[before:]
-    assert max(each.term for each in db.reports().values()) <= term + 2  # at most one election more than needed
+    assert_no_primary_is_restarted(db.history()[before:])
     assert "etcd:2" in db.node.run("status").stdout
     assert_nothing_lost(db, writer)
+
+
+def assert_no_primary_is_restarted(records: list[dict[str, Any]]) -> None:
+    """Each member is restarted once, under another primary; who is primary steps down when it alone is left."""
+    acts = [each for each in records if each["outcome"] == "done" and each["kind"] in ("restart", "stepdown")]
+    restarted: list[str] = []
+    for each in acts:
+        leads = each["seen"].startswith(f"{each['container']} is primary in term ")
+        assert leads == (each["kind"] == "stepdown"), each
+        if each["kind"] == "stepdown":
+            assert len(restarted) == 2 and each["container"] not in restarted, acts
+        else:
+            restarted.append(each["container"])
+    assert len(restarted) == len({*restarted}) == 3, acts
 
 
 def test_a_lost_majority_is_told_to_people_and_left_alone(db: EtcdService, writer: Writer) -> None:
@@ -145,7 +158,7 @@ def test_without_the_agent_nothing_is_changed_and_with_it_all_goes_on(db: EtcdSe
     writer.wait_for_more(100)
     members = db.members()
     writer.wait_for_more(100)
-    assert db.members() == members or len(db.members()) == len(members)  # what had begun may end
+    wait_for(lambda: len(db.members()) == len(members), "as many as before; what had begun may end", 60)
     db.node.consul.start(env=db.node.environ)
     db.settle(3)
     assert_nothing_lost(db, writer)
@@ -175,19 +188,21 @@ def gateway(folder: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("db", ["etcd-client"], indirect=True)
 def test_the_names_in_consul_follow_the_roles(db: EtcdService, writer: Writer, tmp_path: Path) -> None:
+    primary = "primary.etcd-client.service.consul"
     grow(db, 3)
-    leader = db.leader()
-    wait_for(lambda: is_tagged(db), "tags", 20)
-    assert names.places("primary.etcd-client.service.consul") == [db.address(leader)]
-    assert names.places("etcd-client.service.consul") == sorted(map(db.address, db.members()))
+    wait_for(lambda: is_tagged(db), "tags", 60)
+    wait_for(lambda: names.places(primary) == [db.address(db.leader())], "Consul's DNS names the primary", 60)
+    wait_for(lambda: names.places("etcd-client.service.consul") == sorted(map(db.address, db.members())),
+             "it names all members", 60)
     with gateway(tmp_path) as address:  # etcd's own resolver of SRV records
         wait_for(lambda: ask(address, "GET", "/health") == (200, '{"health":"true"}'), "a member answers behind it")
+    leader = db.leader()
     db.kill(leader)
-    wait_for(lambda: db.leader() not in (0, leader), "another member leads")
-    wait_for(lambda: db.tagged("primary") == [f"{db.name}-{db.leader()}"], "the tag follows")
-    assert names.places("primary.etcd-client.service.consul") == [db.address(db.leader())]
+    wait_for(lambda: db.leader() not in (0, leader), "another member leads", 60)
+    wait_for(lambda: db.tagged("primary") == [f"{db.name}-{db.leader()}"], "the tag follows", 60)
+    wait_for(lambda: names.places(primary) == [db.address(db.leader())], "Consul's DNS follows", 60)
     db.settle(3)
-    wait_for(lambda: is_tagged(db), "the tags of all", 20)
+    wait_for(lambda: is_tagged(db), "the tags of all", 60)
     assert_nothing_lost(db, writer)
 
 
@@ -199,7 +214,7 @@ def test_what_is_removed_leaves_its_volumes_and_comes_back_with_them(db: EtcdSer
     wait_for(lambda: db.containers() == set(), "its containers are gone", 60)
     assert db.volumes() == {f"{db.name}-1-data"}
     wait_for(lambda: db.name not in db.node.run("status").stdout, "it is removed", 60)
-    assert db.seeds() == ""
+    wait_for(lambda: db.seeds() == "", "clients are told of none", 60)
     db.apply()
     db.settle(1)
     assert writer.missing() == set()
@@ -207,20 +222,27 @@ def test_what_is_removed_leaves_its_volumes_and_comes_back_with_them(db: EtcdSer
 
 def test_status_shows_each_member(db: EtcdService, writer: Writer) -> None:
     grow(db, 3)
-    leader, shown = db.leader(), db.node.run("status", db.name).stdout
-    rows = {line.split()[0]: line for line in shown.splitlines() if line.startswith(f"{db.name}-")}
-    assert sorted(rows) == [f"{db.name}-{number}" for number in (1, 2, 3)]
-    assert "primary" in rows[f"{db.name}-{leader}"] and "0 entries" in rows[f"{db.name}-{leader}"]
-    assert all("yes" in row for row in rows.values())
-    assert f"term {db.reports()[leader].term}" in shown and "last change: " in shown and "givevote" in shown
-    told = db.node.run("why", db.name).stdout
-    assert f"{db.name}-{leader} is primary in term" in told and "joins without a vote" in told
+    wait_for(lambda: is_shown(db), "status and why name the primary, and its term", 60)
     assert_doctor_names_who_is_not_reached(db)
+
+
+def is_shown(db: EtcdService) -> bool:
+    """Tell whether status and why show the members, with the primary that etcd itself names."""
+    leader, term = db.leader(), max(each.term for each in db.reports().values())
+    shown, told = (db.node.run(verb, db.name).stdout for verb in ("status", "why"))
+    rows = {line.split()[0]: line for line in shown.splitlines() if line.startswith(f"{db.name}-")}
+    assert sorted(rows) == [f"{db.name}-{number}" for number in (1, 2, 3)], shown
+    assert all("yes" in row for row in rows.values()), shown
+    assert "last change: " in shown and "givevote" in shown and "joins without a vote" in told, (shown, told)
+    row = rows.get(f"{db.name}-{leader}", "")
+    return "primary" in row and "0 entries" in row and f"term {term}" in shown and (
+        f"{db.name}-{leader} is primary in term {term}" in told)
 
 
 def assert_doctor_names_who_is_not_reached(db: EtcdService) -> None:
     """A firewall drops what one member sends to another one; both answer lictor, and the leader sees both."""
-    assert f"ok   set {db.name}: each of 3 members says that it reaches the others" in db.examined()
+    well = f"ok   set {db.name}: each of 3 members says that it reaches the others"
+    wait_for(lambda: well in db.examined(), well, 60)
     one, other = sorted({1, 2, 3} - {db.leader()})
     says = (f"FAIL set {db.name}: {db.name}-{one} does not reach {db.name}-{other} at {db.address(other, peer=True)}: "
             "its connection is lost\n")  # and nobody else misses anybody
