@@ -7,6 +7,8 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 
+from lictor import errors
+
 _REST = 3.0  # times what asking took
 _LONGEST_REST_S = 1.0
 _USUAL_LOAD = 3.0  # programs that want each processor while tests run on a machine of their own
@@ -26,7 +28,7 @@ def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 30, 
         try:
             if condition():
                 return
-        except (OSError, ValueError, AssertionError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError, AssertionError, subprocess.SubprocessError, errors.LictorError) as error:
             last = error
         if time.monotonic() > start + timeout_s * _patience():
             raise AssertionError(f"not within {timeout_s:g} s: {what}" + (f" (last: {last})" if last else ""))

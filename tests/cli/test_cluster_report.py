@@ -1,22 +1,26 @@
 """A set that another node acts for: what Consul knows of it, what that rests on, and what is not known."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 
 from lictor.adapters.consul.client import Client
 from lictor.cli import cluster_report, status_report
-from lictor.cli.cluster_report import MemberRow
+from lictor.cli.cluster_report import MemberRow, SetReport
+from lictor.cli.status_report import Status
 from lictor.planner.cluster.kept import Kept, Tries
 from lictor.reconcile.cluster.record import Record
 from lictor.reconcile.context import Context
 from lictor.spec.settings import Settings
 
 from lab.consul import Consul
+from lab.daemon import wait_for
 
+_Read = TypeVar("_Read")
 SPEC = {"name": "db", "image": "etcd:1", "node": "node-9", "port": "10.0.0.9::2379", "volumes": ["data:/data"],
         "replicas": {"initial": 3, "min": 1, "max": 5}, "cluster": {"kind": "etcd", "name": "db"}}
 KEPT = Kept(set_id="1", seated=(1, 2, 3), term=4, version=0)
@@ -46,13 +50,28 @@ def register(consul: Consul, number: int, *tags: str, status: str = "passing", s
     consul.request("PUT", "/v1/catalog/register", made)
 
 
+def settled(read: Callable[[], _Read]) -> _Read:
+    """Register and read until two readings are the same: once a minute Consul's leader removes each node whose
+    serfHealth no member of its gossip has."""
+    found = [read()]
+
+    def is_settled() -> bool:
+        found.append(read())
+        return found[-1] == found[-2]
+    wait_for(is_settled, "two readings are the same")
+    return found[-1]
+
+
 def test_its_members_are_shown_by_tags_and_checks_with_what_that_rests_on(consul: Consul, context: Context) -> None:
     keep(context, KEPT)
-    register(consul, 1, "primary")
-    register(consul, 2, "secondary", status="critical")
-    register(consul, 4, "primary", meta={})  # nobody but a registrar says who is primary
-    register(consul, 5, "primary", node="node-8")  # it is on a node that is not the set's
-    found = cluster_report.read(context, "db")
+
+    def read() -> SetReport | None:
+        register(consul, 1, "primary")
+        register(consul, 2, "secondary", status="critical")
+        register(consul, 4, "primary", meta={})  # nobody but a registrar says who is primary
+        register(consul, 5, "primary", node="node-8")  # it is on a node that is not the set's
+        return cluster_report.read(context, "db")
+    found = settled(read)
     assert found and found.members == [
         MemberRow("db-1", "primary", None, "", 0, "passing", "10.0.0.9:2379"),
         MemberRow("db-2", "secondary", None, "", 0, "critical: connection refused", "10.0.0.9:2381"),
@@ -64,8 +83,10 @@ def test_its_members_are_shown_by_tags_and_checks_with_what_that_rests_on(consul
 
 
 def test_the_tag_of_a_node_that_does_not_answer_is_no_role_of_now(consul: Consul, context: Context) -> None:
-    register(consul, 1, "primary", serf="critical")
-    found = cluster_report.read(context, "db")
+    def read() -> SetReport | None:
+        register(consul, 1, "primary", serf="critical")
+        return cluster_report.read(context, "db")
+    found = settled(read)
     assert found and found.members == [MemberRow(
         "db-1", "", None, "", 0, "unknown: node node-9 does not answer. It was primary when the node was last heard of",
         "10.0.0.9:2379")]
@@ -91,18 +112,24 @@ def test_what_the_last_sweep_of_its_node_says_of_it_is_quoted(consul: Consul, co
 ])
 def test_the_list_quotes_what_the_next_step_failed_with(consul: Consul, context: Context, tries: dict[str, Tries],
                                                         says: str) -> None:
-    consul.request("PUT", "/v1/catalog/register", {"Node": "node-9", "Address": "10.0.0.9", "Service": {
-        "ID": "lictor", "Service": "lictor"}})
-    register(consul, 1, "primary")
     keep(context, msgspec.structs.replace(KEPT, tries=tries))
-    [row] = status_report.read_status(context)
+
+    def read() -> list[Status]:
+        consul.request("PUT", "/v1/catalog/register", {"Node": "node-9", "Address": "10.0.0.9", "Service": {
+            "ID": "lictor", "Service": "lictor"}})
+        register(consul, 1, "primary")
+        return status_report.read_status(context)
+    [row] = settled(read)
     assert row.says.startswith(says), row
 
 
 @pytest.mark.parametrize("text", ["", "[", '{"kept": 5}'])
 def test_a_damaged_key_hides_nothing_else(consul: Consul, context: Context, text: str) -> None:
     context.client.put("lictor/cluster/db", text)
-    register(consul, 1, "primary")
-    found = cluster_report.read(context, "db")
+
+    def read() -> SetReport | None:
+        register(consul, 1, "primary")
+        return cluster_report.read(context, "db")
+    found = settled(read)
     assert found and [row.name for row in found.members] == ["db-1"]
     assert [row.name for row in status_report.read_status(context)] == ["db"]

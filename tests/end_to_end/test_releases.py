@@ -149,8 +149,13 @@ def test_what_still_starts_outlives_its_failed_release(node: Node) -> None:
     old = blue_green(1, 2, 3, of="blue")
     node.apply(**given)
     node.wait_served(*old)
-    migrate = f"busybox hostname | busybox grep -q {NAME}-green-3 && exec busybox sleep 300; exit 1"
+    migrate = (f"busybox hostname | busybox grep -q {NAME}-green-3 && exec busybox sleep 300; "
+               "until busybox test -e /lost; do busybox sleep 0.1; done; exit 1")
+    new = blue_green(1, 2, 3, of="green")
     node.apply(**given, command=["/bin/busybox", "sh", "-c", migrate])
+    node.wait_for(lambda: set(new) <= set(node.docker.containers("status=running")), "all three migrate", 60)
+    for loser in new[:2]:
+        node.docker.docker("exec", loser, "/bin/busybox", "touch", "/lost")
     node.wait_for(lambda: remembered(node).release.failed, "the release has failed", 60)
     node.wait_for(lambda: node.docker.containers() == [*old, f"{NAME}-green-3"], "what has ended goes", 60)
     assert "it may be at work" in node.run("plan", NAME).stdout

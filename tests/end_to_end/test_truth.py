@@ -42,7 +42,8 @@ def socket_of(node: Node) -> str:
 
 
 def kill_master(node: Node) -> None:
-    """Its workers outlive it, and serve on."""
+    """Its workers outlive it, and serve on. Once it is stopped it starts no further one."""
+    os.kill(node.nginx.pid, signal.SIGSTOP)
     (Path(node.folder) / "workers").write_text(" ".join(map(str, processes.children(node.nginx.pid))))
     os.kill(node.nginx.pid, signal.SIGKILL)
 
