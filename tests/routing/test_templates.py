@@ -93,6 +93,20 @@ def test_a_users_template_that_gives_something_else_is_refused_by_name(template:
          "server": lambda: templates.server("a.example.com", ["b.example.com"], "/d")}[template.partition(".")[0]]()
 
 
+@pytest.mark.parametrize("method", ["hash $uri consistent", "ip_hash", "least_conn", "random two", "zone x 64k"])
+def test_live_mode_refuses_what_it_would_ignore(method: str, tmp_path: Path) -> None:
+    own = tmp_path / "upstream.conf.j2"
+    for live, servers in ((False, "include {{ peers_file }};"),
+                          (True, 'server 127.0.0.1:9; balancer_by_lua_block { lictor.balance("{{ name }}"); }')):
+        own.write_text(f"upstream lictor_{{{{ name }}}} {{ {method}; {servers} keepalive 8; }}")
+        templates = render.Templates(str(tmp_path), live=live)
+        refusal: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        if live:
+            refusal = pytest.raises(errors.Refused, match=f"would ignore {method.split()[0]}. Set `mode = \"reload\"`")
+        with refusal:
+            templates.upstream("books", CONF_DIR)
+
+
 def test_a_users_template_wins_over_ours(tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "location.conf.j2").write_text(

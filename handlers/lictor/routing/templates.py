@@ -17,8 +17,8 @@ from lictor.spec.locations import EXACT, is_alias, is_host, is_path, locations
 
 HEADER = conf_text.MARK + ", and written anew without asking; what it says is decided by templates/{template}.\n"
 
-_BALANCING = {"zone", "least_conn", "ip_hash", "hash", "random", "keepalive", "keepalive_requests", "keepalive_time",
-              "keepalive_timeout"}
+_METHODS = {"zone", "least_conn", "ip_hash", "hash", "random"}  # by which nginx itself chooses a server
+_BALANCING = _METHODS | {"keepalive", "keepalive_requests", "keepalive_time", "keepalive_timeout"}
 # Headers in which proxies describe a request that they pass on. Only those of the setting trusted_proxies are believed.
 _FORWARDED = (  # some applications believe X-Original-URL more than the path, and so leave their route by it
     "Forwarded", "Front-End-Https", "X-Original-URL", "X-Original-Host", "X-Rewrite-URL", *(
@@ -99,6 +99,10 @@ class Templates:
         if more or head != ["upstream", f"lictor_{name}"] or sorted(found) != sorted(expected):
             raise errors.Refused(f"templates/upstream.conf.j2: {rule}, and only directives of balancing and keepalive "
                                  f"beside; it gives {' '.join(head)} with {[' '.join(words) for words in found]}")
+        ignored = sorted({words[0] for words in directives} & _METHODS)
+        if self.live and ignored:
+            raise errors.Refused(f"templates/upstream.conf.j2: live mode chooses the peer itself and would ignore "
+                                 f"{' and '.join(ignored)}. Set `mode = \"reload\"` in [nginx], or leave it out")
         return text
 
     def location(self, name: str, path: str, match: str, conf_dir: str, ignored: Sequence[str] | None = None) -> str:
