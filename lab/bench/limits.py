@@ -1,5 +1,6 @@
 """What has to hold of the figures, and whether it does. Pure: rows in, verdicts out."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -86,9 +87,10 @@ def _measuring(parts: Parts) -> Iterator[Verdict]:
 
 def _throughput(parts: Parts) -> Iterator[Verdict]:
     rows = parts["throughput"]
-    for key, text, bound in (("requests_per_s", "throughput", {"at_least": 0.92}), ("p99_ms", "p99", {"at_most": 1.1})):
-        yield Verdict(f"http live: {text} of plain nginx's", _ratio(
-            _value(rows, key, contender="lictor http live"), _value(rows, key, contender="plain nginx")), **bound)
+    bounds = (("requests_per_s", "throughput", {"at_least": 0.92}), ("p99_ms", "p99", {"at_most": 1.1}))
+    for way, (key, text, bound) in itertools.product(("http live", "http reload"), bounds):
+        yield Verdict(f"{way}: {text} of plain nginx's", _ratio(
+            _value(rows, key, contender=f"lictor {way}"), _value(rows, key, contender="plain nginx")), **bound)
 
 
 def _churn(parts: Parts) -> Iterator[Verdict]:
