@@ -11,6 +11,7 @@ from lictor.adapters.text import one_line
 from lictor.planner import backoff
 from lictor.planner.desired import Desired
 from lictor.planner.service_state import State
+from lictor.planner.summary.service import find_failure, find_obstacle
 from lictor.spec.service_spec import ON_ONE_NODE
 
 _PASSES = "passes"
@@ -88,22 +89,7 @@ def decide_outcome(request: Request, snapshot: Snapshot) -> Outcome | None:
     if release.live_release == request.release:
         return Outcome("done")
     failure = find_failure(snapshot.state, request.release)
-    return Outcome("failed", failure) if failure else None
-
-
-def find_failure(state: State, release: str) -> str:
-    """Say why a release failed, and what is live instead; "" if it has not failed."""
-    failed, live = state.release.failed, state.release.live or {}
-    if failed is None or failed.release != release:
-        return ""
-    return f"{one_line(failed.why)}. {live.get('image') or 'the earlier release'} runs on"
-
-
-def find_obstacle(state: State) -> str:
-    """Say what keeps lictor from acting; "" if nothing does."""
-    if state.breaker:
-        return f"the breaker is open: {state.breaker.why}"
-    return f"on hold: {state.trust.doubt}" if state.trust.doubt else ""
+    return Outcome("failed", one_line(failure)) if failure else None
 
 
 def describe_stage(request: Request, snapshot: Snapshot) -> str:

@@ -117,8 +117,8 @@ def _describe_release(service: Existing, row: Status) -> str:
         return ""
     since = f" since {format_time(release.switched_at)}" if release.switched_at else ""
     back = f"; `lictor rollback {row.name}` goes back to {previous}" if previous else ""
-    under_way = release.rollout
-    wished = f"; {row.image} is released for {max(time.time() - under_way.began_at, 0):.0f} s" if under_way else ""
+    rollout = release.rollout
+    wished = f"; {row.desired_image} is released for {max(time.time() - rollout.began_at, 0):.0f} s" if rollout else ""
     return one_line(f"{live} is live{since}{wished}{back}")
 
 

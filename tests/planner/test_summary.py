@@ -1,0 +1,75 @@
+"""The summary of a service: what runs, what is the matter, and what it waits for."""
+
+import time
+from typing import Any
+
+import pytest
+
+from lictor import model
+from lictor.cli.status_report import Status
+from lictor.planner.service_state import Failure, Rollout
+from lictor.planner.summary.facts import Facts, gather
+from lictor.planner.summary.service import sum_up
+
+from support.scene import RELEASE, SPEC, state_of, wanted
+
+WHY = "db has no member yet"
+RUNS = model.Instance("node-1", "s1", "books", "127.0.0.1", 1, "passing", True, None, "c1", image="books:1")
+
+
+def summary(replicas: int, running: int, image: str = "books:1", **state: Any) -> str:
+    desired = wanted(replicas, {"image": image.encode()})
+    instances = [RUNS._replace(service_id=f"s{number}") for number in range(running)]
+    return sum_up(Facts(time.time(), desired, state_of(live_release=RELEASE, **state), instances, instances,
+                        awaited=WHY)).says
+
+
+@pytest.mark.parametrize(("replicas", "running", "said"), [
+    (2, 0, f"waiting: {WHY}"), (2, 1, f"waiting: {WHY}"), (2, 2, "as desired"),
+    (1, 2, "converging: replicas key is 1")])
+def test_only_what_is_not_there_waits(replicas: int, running: int, said: str) -> None:
+    """Of a service that runs the list is not needed any more."""
+    assert summary(replicas, running) == said
+
+
+def test_a_release_waits_as_long_as_it_is_under_way() -> None:
+    release = wanted(2, {"image": b"books:2"}).release
+    rollout = Rollout(release, time.time())
+    assert summary(2, 2, "books:2", rollout=rollout) == f"releasing books:2 for 0 s. It waits: {WHY}"
+    complete = Rollout(release, time.time(), most=2)
+    assert summary(2, 2, "books:2", rollout=complete) == "releasing books:2 for 0 s"
+    failed = Failure(release, "books:2", "it died", 1.0)
+    assert summary(2, 2, "books:2", failed=failed) == (
+        "release of books:2 failed: it died. the earlier release runs on")
+
+
+OLD = RUNS._replace(container_id="c2", image="books:0")
+
+
+@pytest.mark.parametrize(("instances", "spec", "live", "images"), [
+    ([RUNS], {}, None, ["books:1"]), ([RUNS, OLD], {}, None, ["books:0", "books:1"]),
+    ([], {}, SPEC, []),  # what was live once does not run
+    ([RUNS._replace(image="")], {}, {**SPEC, "image": "books:0"}, ["books:0"]),  # a scheduler's own name is unknown
+    ([], {"port": None, "check": None}, {**SPEC, "image": "books:0"}, ["books:0"]),  # not in the catalogue
+    ([], {"port": None, "check": None}, {"image": 5}, []), ([], {"port": None, "check": None}, None, [])])
+def test_what_runs_is_told_as_far_as_it_is_known(instances: list[model.Instance], spec: dict[str, Any],
+                                                 live: dict[str, Any] | None, images: list[str]) -> None:
+    state = state_of(live=live, live_release=RELEASE if live else "")
+    assert gather(0.0, wanted(1, spec=spec), state, instances).images == images
+
+
+@pytest.mark.parametrize(("image", "desired", "shown"), [
+    ("b:1", "b:1", "b:1"), ("b:1", "b:2", "b:1 (desired: b:2)"), ("", "b:1", "- (desired: b:1)"), ("b:1", "", "b:1"),
+    ("b:1, b:2", "b:2", "b:1, b:2 (desired: b:2)"), ("", "", "")])
+def test_the_wish_stands_beside_what_runs_where_they_differ(image: str, desired: str, shown: str) -> None:
+    assert Status("books", image=image, desired_image=desired).images == shown
+
+
+@pytest.mark.parametrize(("statuses", "receiving", "quoted"), [
+    (("passing",), 1, ""), (("passing", "critical"), 0, "s1 on node-1 is critical"), (("warning", "passing"), 1, "")])
+def test_a_container_is_as_well_as_the_worst_of_its_registrations(statuses: tuple[str, ...], receiving: int,
+                                                                 quoted: str) -> None:
+    facts = gather(0.0, wanted(1), state_of(live_release=RELEASE), [
+        RUNS._replace(service_id=f"s{number}", status=status) for number, status in enumerate(statuses)])
+    assert (len(facts.instances), len(facts.receiving)) == (1, receiving)
+    assert quoted in sum_up(facts).says
