@@ -7,7 +7,9 @@ import pytest
 
 from lictor import model
 from lictor.cli.status_report import Status
+from lictor.planner.actions import Action, Hold, Start, Wait, Warn
 from lictor.planner.service_state import Failure, Rollout
+from lictor.planner.summary.decided import add_to, extend, list_lines
 from lictor.planner.summary.facts import Facts, gather
 from lictor.planner.summary.service import sum_up
 
@@ -15,6 +17,10 @@ from support.scene import RELEASE, SPEC, state_of, wanted
 
 WHY = "db has no member yet"
 RUNS = model.Instance("node-1", "s1", "books", "127.0.0.1", 1, "passing", True, None, "c1", image="books:1")
+
+
+def facts_of(replicas: int) -> Facts:
+    return gather(time.time(), wanted(replicas), state_of(live_release=RELEASE), [RUNS])
 
 
 def summary(replicas: int, running: int, image: str = "books:1", **state: Any) -> str:
@@ -73,3 +79,35 @@ def test_a_container_is_as_well_as_the_worst_of_its_registrations(statuses: tupl
         RUNS._replace(service_id=f"s{number}", status=status) for number, status in enumerate(statuses)])
     assert (len(facts.instances), len(facts.receiving)) == (1, receiving)
     assert quoted in sum_up(facts).says
+
+
+FOREIGN = Warn("s9", "foreign: on node-1 it is registered as books. It may get traffic.")
+STARTS = Start("books-2", "replicas key is 2, 1 run", 2, "", RELEASE)
+WAITS = Wait("books-2", "starting: it has not passed its check yet.")
+HELD = Hold("books-2", "on hold: its number is given up.")
+TRUE, VAGUE = facts_of(1), facts_of(2)
+
+
+@pytest.mark.parametrize(("facts", "actions", "status", "check"), [
+    (TRUE, (), "as desired", []),
+    (TRUE, (STARTS,), "start books-2: replicas key is 2, 1 run", ["start books-2: replicas key is 2, 1 run"]),
+    (TRUE, (STARTS, FOREIGN), f"warn s9: {FOREIGN.reason}", [
+        "start books-2: replicas key is 2, 1 run", f"warn s9: {FOREIGN.reason}"]),
+    (TRUE, (HELD,), f"hold books-2: {HELD.reason}", [f"hold books-2: {HELD.reason}"]),
+    (VAGUE, (), "converging: replicas key is 2", ["converging: replicas key is 2"]),
+    (VAGUE, (WAITS,), "converging: replicas key is 2", [f"wait books-2: {WAITS.reason}"]),
+    (VAGUE, (HELD,), f"hold books-2: {HELD.reason}", [f"hold books-2: {HELD.reason}"]),
+    (TRUE._replace(unserved=["node-1: x"]), (HELD,), "node-1: x", [f"hold books-2: {HELD.reason}"]),
+    (TRUE._replace(nginx_nodes=[], desired=wanted(1, spec={"route": {"path": "/books"}})), (), "no nginx serves it", [
+        "no nginx serves it"]),
+])
+def test_a_decision_says_what_the_catalogue_does_not(facts: Facts, actions: tuple[Action, ...], status: str,
+                                                     check: list[str]) -> None:
+    summary = sum_up(facts)
+    told = [each for each in [add_to(summary, facts, actions)] if each]
+    found = extend(summary, facts, told)
+    assert (found.says, list_lines(summary, facts, actions)) == (status, check)
+    assert found.is_well == (not check)
+    if told:  # as soon as the catalogue or the keys say anything else, that decision is of the past
+        later = facts._replace(instances=[RUNS._replace(status="critical"), *facts.instances[1:]])
+        assert extend(summary, later, told) == summary

@@ -119,8 +119,9 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
     """
     context = session.context
     rows = {row.name: row for row in status_report.read_status(context) if row.name != UNKNOWN}
-    actions = [action for each in ([name] if name else sorted(rows)) for action in (
-        *status_report.decide_now(context, each), *status_report.list_unserved(rows.get(each)))]
+    actions = []
+    for each in ([name] if name else sorted(rows)):
+        actions += status_report.complete(status_report.decide_now(context, each), rows.get(each))
     needs_work = status_report.needs_work(actions)
     if name and name not in rows and not needs_work:
         raise _no_service(name)

@@ -1,7 +1,6 @@
 """The state of services, and what a reconcile would do with them now: what status, plan and why show."""
 
 import time
-from collections.abc import Container
 from typing import Any, NamedTuple
 
 from lictor.adapters.text import one_line, printable
@@ -11,6 +10,7 @@ from lictor.planner.cluster import words
 from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
 from lictor.planner.desired import specs_of
 from lictor.planner.summary import service
+from lictor.planner.summary.decided import Decided, extend
 from lictor.planner.summary.facts import Facts, gather
 from lictor.planner.summary.service import Severity
 from lictor.reconcile import actors, conditions, observe, responsibility
@@ -22,6 +22,7 @@ from lictor.spec.keys import describe_unknown, group_by_service, known_below
 from lictor.spec.service_spec import DELEGATED, Spec
 
 UNSERVED = "unserved"  # the kind of what no node carries out, as nginx does not serve it
+AMISS = "amiss"  # the kind of what no reconcile mends
 UNKNOWN = "?"  # the name of the one row for keys that are no service's
 
 
@@ -59,7 +60,7 @@ def read_status(context: Context) -> list[Status]:
     grouped, unknown = group_by_service({key: each.value for key, each in tree.items()}, prefix)
     names = observe.names(grouped, states)
     catalogue = client.everything(observe.catalog_names(names))
-    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context, names)
+    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), announce.read_nodes(client, names)
     lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
     told = conditions.read(context, lictor_nodes & alive)
     acts = actors.read(client)
@@ -82,7 +83,7 @@ def read_status(context: Context) -> list[Status]:
             awaited=seeds.explain_wait(desired.spec and desired.spec.environment, lists),
             set_failure=words.describe_failure(sets[name].record.kept) if name in sets else "",
             scaling=scaling.get(name, ""), unserved=conditions.describe(told, name, frozenset(serving)),
-            unconfirmed=conditions.describe_unconfirmed(told, name)))
+            unconfirmed=conditions.describe_unconfirmed(told, name)), conditions.list_decided(told, name))
 
     rows = []
     for name in names:
@@ -94,19 +95,8 @@ def read_status(context: Context) -> list[Status]:
     return rows + ([Status(UNKNOWN, says="not read", problems=describe_unknown(unknown, prefix))] if unknown else [])
 
 
-def _nginx_nodes(context: Context, names: Container[str]) -> dict[str, list[str]]:
-    """List, by service, the nodes whose nginx has an instance of it."""
-    nodes: dict[str, list[str]] = {}
-    tree = context.client.tree(announce.PREFIX, lambda key: key.split("/")[2] in names)
-    for key, entry in sorted(tree.items()):
-        name, _, node = key.removeprefix(announce.PREFIX).partition("/")
-        if announce.pairs(entry.value):
-            nodes.setdefault(name, []).append(node)
-    return nodes
-
-
-def _status(facts: Facts) -> Status:
-    desired, spec, summary = facts.desired, facts.spec, service.sum_up(facts)
+def _status(facts: Facts, decided: list[Decided]) -> Status:
+    desired, spec, summary = facts.desired, facts.spec, extend(service.sum_up(facts), facts, decided)
     route = f"{spec.route.host}{spec.route.path}" if spec and spec.route and not desired.removed else ""
     image, engine, node = (spec.image, spec.engine, spec.node) if spec else ("", "", "")
     return Status(desired.name, 0 if desired.removed else desired.replicas, len(facts.receiving), len(facts.instances),
@@ -143,10 +133,18 @@ def _who_acts(spec: Spec, node: str) -> str:
     return f"the nodes of the Swarm act for it, and {node} is none of them"
 
 
-def list_unserved(row: Status | None) -> list[dict[str, Any]]:
-    """List, in the form of actions, where nginx does not serve a service: no reconcile mends it."""
-    return [{"service": row.name, "kind": UNSERVED, "container": "", "reason": text} for text in row.unserved
-            ] if row else []
+def complete(actions: list[dict[str, Any]], row: Status | None) -> list[dict[str, Any]]:
+    """Add to a decision, in the form of actions, what no reconcile mends: where nginx does not serve a service, or else
+    how it is, if nothing is decided although it is not well."""
+    if row is None:
+        return actions
+    is_untold = row.severity != Severity.WELL and not row.unserved and (not actions or row.engine == "none")
+    amiss, unserved = [(AMISS, row.says)] if is_untold else [], [(UNSERVED, text) for text in row.unserved]
+    return [*_as_actions(row.name, amiss), *actions, *_as_actions(row.name, unserved)]
+
+
+def _as_actions(name: str, texts: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [{"service": name, "kind": kind, "container": "", "reason": text} for kind, text in texts]
 
 
 def needs_work(actions: list[dict[str, Any]]) -> bool:

@@ -103,7 +103,7 @@ def read(context: Context, name: str) -> dict[str, Any]:
         seen = act.describe_reading(reading) if acts_here else (
             f"from {context.node}, {len(reading.observation.instances)} registered instances")
         row = next((row for row in status_report.read_status(context) if row.name == name), None)
-        now = [*status_report.decide_now(context, name), *status_report.list_unserved(row)]
+        now = status_report.complete(status_report.decide_now(context, name), row)
         if [each["kind"] for each in now] == ["none"] and not acts_here and _describe_actor(desired):
             now = [_unknown(name, desired, f"this is {context.node}")]
     except (errors.LictorError, OSError) as error:  # Docker, or the state folder: the records need neither

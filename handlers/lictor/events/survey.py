@@ -11,8 +11,13 @@ from lictor.adapters import clock, files, heartbeat, log
 from lictor.adapters.consul.answers import Catalogue
 from lictor.events import keys_watch, script, timer
 from lictor.planner import scheduled
-from lictor.planner.actions import Hold, Warn, describe
+from lictor.planner.actions import Hold, Warn
+from lictor.planner.cluster import words
 from lictor.planner.observation import Observation
+from lictor.planner.summary import service
+from lictor.planner.summary.decided import add_to, list_lines
+from lictor.planner.summary.facts import Facts, gather
+from lictor.planner.summary.service import Summary
 from lictor.reconcile import actors, conditions, forgetting, loop, observe, observer_health, responsibility
 from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context, connect
@@ -97,9 +102,12 @@ def look(call: script.Call) -> timer.Summary:
     unserved = _read_nginx(settings, trouble)
     problems = [*filter(None, [unserved.silence]), *_named(broken.items()), *_problems(context, observations, own),
                 *_named(unserved.refused.items()), *orphaned]
-    pending = [*_pending(context, observations, own), *_named(unserved.unconfirmed.items()), *waiting]
-    trouble += _attempt("other nodes do not hear how this one is",
-                        lambda: conditions.tell(context, Told(unserved, (*problems, *trouble), tuple(pending))))
+    sums = _sum_up(context, catalogue, readings, own)
+    pending = [*_pending(context, observations, own, sums), *_named(unserved.unconfirmed.items()), *waiting]
+    decided = {name: found for name, (facts, summary) in sums.items()
+               if name in own and (found := add_to(summary, facts, own[name].actions))}
+    trouble += _attempt("other nodes do not hear how this one is", lambda: conditions.tell(
+        context, Told(unserved, (*problems, *trouble), tuple(pending), decided)))
     return timer.Summary(time.time(), "", len(own), todo, problems, pending, trouble)
 
 
@@ -186,19 +194,41 @@ def _problems(context: Context, observations: Mapping[str, Observation], own: It
               f"shows the evidence, `lictor resume {name}` closes it" for name, breaker in breakers.items())]
 
 
-def _pending(context: Context, observations: Mapping[str, Observation], own: Mapping[str, Reading]) -> list[str]:
+def _sum_up(context: Context, catalogue: Catalogue, readings: Mapping[str, Reading],
+            own: Iterable[str]) -> dict[str, tuple[Facts, Summary]]:
+    """Sum up the services that this node acts for, and those that it routes and nobody acts for."""
+    routed = [name for name, reading in readings.items() if reading.observation.desired.spec
+              and reading.observation.spec.engine == "none" and route_store.route(context.settings.state_dir, name)]
+    sums, serving = dict[str, tuple[Facts, Summary]](), _read_serving(context, [
+        name for name in own if readings[name].observation.spec.route])
+    for name in sorted({*own, *routed}):
+        seen, look = readings[name].observation, readings[name].look
+        facts = gather(time.time(), seen.desired, seen.state, observe.instances(
+            catalogue.of(seen.desired.catalog_name)))._replace(
+                nginx_nodes=serving.get(name), awaited=seen.awaited.get(seen.desired.release, ""),
+                set_failure=words.describe_failure(look.stored.record.kept) if look else "")
+        sums[name] = facts, service.sum_up(facts)
+    return sums
+
+
+def _read_serving(context: Context, names: list[str]) -> dict[str, list[str]]:
+    """Read which nodes' nginx serve these services. Consul is asked only if this node's does not serve all of them."""
+    here = {name: [context.node] for name in names if (
+        published := route_store.published(context.settings.state_dir, name)) and published.instances}
+    elsewhere = set(names) - set(here)
+    found = announce.read_nodes(context.client, elsewhere) if elsewhere else {}
+    return {**here, **{name: found.get(name, []) for name in elsewhere}}
+
+
+def _pending(context: Context, observations: Mapping[str, Observation], own: Mapping[str, Reading],
+             sums: Mapping[str, tuple[Facts, Summary]]) -> list[str]:
     elsewhere = [f"{name}: {text}" for name, each in observations.items() for text in (
         responsibility.describe_strays(context, each), responsibility.describe_lost_node(each, context.node)) if text]
-    undone = [f"{name}: {text}" for name, reading in own.items() for text in _undone(reading)]
+    undone = [f"{name}: {text}" for name, (facts, summary) in sums.items()
+              for text in list_lines(summary, facts, own[name].actions if name in own else ())]
     mixed = [f"{name}: {text}" for name in own
              if (text := model.describe_mixed_images(observations[name].instances))]
-    return [*undone, *mixed, *elsewhere]
-
-
-def _undone(reading: Reading) -> list[str]:
-    why_held = reading.observation.desired.why_held
-    actions = [describe(action.kind, action.container, action.reason) for action in reading.actions]
-    return actions or ([f"hold: {why_held}"] if why_held else [])
+    return list(dict.fromkeys([*undone, *mixed, *elsewhere]))
 
 
 def _registrar_trouble(settings: Settings, *, is_needed: bool) -> list[str]:

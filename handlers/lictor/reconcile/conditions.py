@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lictor.adapters.text import one_line
+from lictor.planner.summary.decided import Decided
+from lictor.planner.summary.service import Severity
 from lictor.reconcile.context import Context
 from lictor.routing.condition import Condition
 
@@ -22,6 +24,7 @@ class Told(NamedTuple):
     nginx: Condition = Condition()
     lines: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()  # of services: to be done, waiting, on hold
+    decided: Mapping[str, Decided] = {}  # by service: what its summary alone does not say
 
 
 def tell(context: Context, told: Told) -> None:
@@ -30,8 +33,10 @@ def tell(context: Context, told: Told) -> None:
     entry = context.client.get(key)
     refused, unconfirmed = ({name: why[:_LONGEST_TEXT] for name, why in sorted(texts.items())[:_MOST]}
                             for texts in (told.nginx.refused, told.nginx.unconfirmed))
+    decided = {name: each._replace(says=each.says[:_LONGEST_TEXT])
+               for name, each in sorted(told.decided.items())[:_MOST]}
     text = json.dumps({"silence": told.nginx.silence[:_LONGEST_TEXT], "refused": refused, "unconfirmed": unconfirmed,
-                       "lines": _cut(told.lines), "pending": _cut(told.pending)}).encode()
+                       "lines": _cut(told.lines), "pending": _cut(told.pending), "decided": decided}).encode()
     if entry is None or entry.value != text:
         context.client.put(key, text)
 
@@ -58,6 +63,11 @@ def describe_unconfirmed(conditions: Mapping[str, Told], name: str) -> list[str]
             if name in told.nginx.unconfirmed]
 
 
+def list_decided(conditions: Mapping[str, Told], name: str) -> list[Decided]:
+    """List what nodes have decided about a service beyond its summary."""
+    return [told.decided[name] for told in conditions.values() if name in told.decided]
+
+
 def _cut(lines: Sequence[str]) -> list[str]:
     return [line[:_LONGEST_TEXT] for line in lines[:_MOST]]
 
@@ -68,6 +78,8 @@ def _decode(value: bytes) -> Told | None:
         refused, unconfirmed = ({str(name): one_line(str(text)) for name, text in table[key].items()}
                                 for key in ("refused", "unconfirmed"))
         lines, pending = (tuple(one_line(str(line)) for line in table[key]) for key in ("lines", "pending"))
-        return Told(Condition(one_line(str(table["silence"])), refused, unconfirmed), lines, pending)
+        decided = {str(name): Decided(str(view), Severity(severity), one_line(str(says)))
+                   for name, (view, severity, says) in table["decided"].items()}
+        return Told(Condition(one_line(str(table["silence"])), refused, unconfirmed), lines, pending, decided)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

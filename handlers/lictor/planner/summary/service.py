@@ -28,6 +28,7 @@ class Summary(NamedTuple):
 
     severity: Severity
     says: str  # "as desired", or "STATE: CAUSE. CONSEQUENCE."
+    is_vague: bool = False  # it says what is amiss, and not why
 
     @property
     def is_well(self) -> bool:
@@ -76,6 +77,10 @@ def _attention(says: str) -> Summary:
 
 def _working(says: str) -> Summary:
     return Summary(Severity.WORKING, says)
+
+
+def _converging(cause: str) -> Summary:
+    return Summary(Severity.WORKING, f"converging: {cause}", is_vague=True)
 
 
 def _find_obstacle(facts: Facts, spec: Spec) -> Summary | None:
@@ -139,7 +144,7 @@ def _sum_up_deviation(facts: Facts, spec: Spec) -> Summary | None:
         return _attention(facts.no_answer)
     images = {each.image for each in facts.instances} - {""}
     if images - {spec.image}:
-        return _working(f"converging: {', '.join(sorted(images))} runs, {spec.image} is desired")
+        return _converging(f"{', '.join(sorted(images))} runs, {spec.image} is desired")
     if not len(facts.receiving) == desired.replicas == len(facts.instances):
         return _sum_up_count(facts)
     if spec.route and facts.receiving and facts.nginx_nodes == []:
@@ -156,8 +161,7 @@ def _sum_up_count(facts: Facts) -> Summary:
     if why:
         return _failed(why)
     withheld = _describe_withheld(facts.instances)
-    return _attention(withheld) if withheld else _working(
-        f"converging: {facts.desired.why_replicas}{_quote_check(facts)}")
+    return _attention(withheld) if withheld else _converging(f"{facts.desired.why_replicas}{_quote_check(facts)}")
 
 
 def _quote_check(facts: Facts) -> str:
