@@ -1,6 +1,7 @@
 """The state of services, and what a reconcile would do with them now: what status, plan and why show."""
 
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from lictor.adapters.text import one_line, printable
@@ -76,7 +77,7 @@ def read_status(context: Context) -> list[Status]:
         if desired.removed and not (found.instances and desired.spec and desired.spec.engine != "none"):
             return None
         serving = nginx_nodes.get(name, [])
-        return _status(found._replace(
+        return make_row(found._replace(
             nginx_nodes=[node for node in serving if not (node in told and told[node].nginx.silence)],
             why_nobody=responsibility.describe_nobody(desired, found.instances, nodes, lictor_nodes, acts),
             no_answer=responsibility.describe_no_answer(desired, lictor_nodes, acts, alive),
@@ -95,7 +96,8 @@ def read_status(context: Context) -> list[Status]:
     return rows + ([Status(UNKNOWN, says="not read", problems=describe_unknown(unknown, prefix))] if unknown else [])
 
 
-def _status(facts: Facts, decided: list[Decided]) -> Status:
+def make_row(facts: Facts, decided: Iterable[Decided]) -> Status:
+    """Make the status of a service, of its facts and what nodes have decided beyond them."""
     desired, spec, summary = facts.desired, facts.spec, extend(service.sum_up(facts), facts, decided)
     route = f"{spec.route.host}{spec.route.path}" if spec and spec.route and not desired.removed else ""
     image, engine, node = (spec.image, spec.engine, spec.node) if spec else ("", "", "")

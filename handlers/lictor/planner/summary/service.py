@@ -98,7 +98,7 @@ def _sum_up_routed(facts: Facts) -> Summary:
         return _failed("; ".join([*facts.unserved, says]))
     if facts.unconfirmed:
         return _working("; ".join([*facts.unconfirmed, says]))
-    return Summary(Severity.WELL, says) if says == "only routed" else _attention(says)
+    return _attention(says) if says != "only routed" else _sum_up_refused(facts) or Summary(Severity.WELL, says)
 
 
 def _sum_up_acted_on(facts: Facts, spec: Spec) -> Summary:
@@ -114,7 +114,14 @@ def _sum_up_acted_on(facts: Facts, spec: Spec) -> Summary:
         return _working("; ".join(facts.unconfirmed))
     if spec.autoscale and facts.scaling:
         return _attention(facts.scaling)
-    return Summary(Severity.WELL, "as desired")
+    return _sum_up_refused(facts) or Summary(Severity.WELL, "as desired")
+
+
+def _sum_up_refused(facts: Facts) -> Summary | None:
+    """Say which input is refused of a service that is as the last good one asks for."""
+    problems = facts.desired.problems
+    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return _attention(f"refused: {problems[0]}{more}. The last good value stays in force") if problems else None
 
 
 def _sum_up_release(facts: Facts, spec: Spec) -> Summary | None:
