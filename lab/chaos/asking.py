@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lab.chaos.agreement import Check, Round, Said, contradictions
@@ -40,10 +41,12 @@ class Asking(Sampler):
             self._ending.wait(max(_EVERY_S - (time.monotonic() - began), 0))
 
     def _ask(self, service: str) -> Said:
-        """Ask each verb once, and those that tell of one service for this one."""
-        story, page = self._read("why", service, "-n", "0"), self._read("status", service)
-        return Said(status=self._read("status"), plan=self._read("plan"), why={service: story["now"]} if story else {},
-                    pages={service: page[0]} if page else {}, check=self._read_check(), doctor=self._read("doctor"))
+        """Ask all verbs side by side, and those that tell of one service for this one."""
+        asked = [("status",), ("plan",), ("doctor",), ("why", service, "-n", "0"), ("status", service)]
+        with ThreadPoolExecutor(len(asked)) as pool:
+            status, plan, doctor, story, page = pool.map(lambda words: self._read(*words), asked)
+        return Said(status, plan, {service: story["now"]} if story else {}, {service: page[0]} if page else {},
+                    self._read_check(), doctor)
 
     def _read(self, *words: str) -> Any:
         """Read a verb's answer; None if it has none, which is told by exit code 75 or an error."""

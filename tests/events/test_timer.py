@@ -24,6 +24,9 @@ from lictor.events import script, survey, timer
 from lictor.model import JOINING, PAUSED, Clock
 from lictor.planner import service_state
 from lictor.planner.observation import drain_text
+from lictor.planner.summary.decided import Decided, describe_view
+from lictor.planner.summary.facts import gather
+from lictor.planner.summary.service import Severity
 from lictor.reconcile import conditions, history, observe, responsibility
 from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context
@@ -249,6 +252,43 @@ def test_each_node_s_condition_is_told(consul: Consul, call: script.Call, told: 
     conditions.tell(context, told)
     assert consul.request("GET", f"/v1/kv/{conditions.PREFIX}node-1")[0]["ModifyIndex"] == index
     assert conditions.read(context, frozenset({"node-2"})) == {}
+
+
+def test_status_says_what_a_sweep_decided_as_long_as_the_catalogue_is_as_it_was(consul: Consul,
+                                                                                call: script.Call) -> None:
+    """What the acting node's Docker alone shows is told by its sweep; a later view of the catalogue has the word."""
+    put(consul, "books", engine="command", node="", route=None, image="b:1")
+    consul.register({"Name": "lictor", "Check": {"TTL": "1h", "Status": "passing"}})
+    consul.register({"Name": "books", "ID": "b1", "Port": 80, "Meta": {"lictor-container": "c1"}})
+    context = Context(call.settings, Client.connect(), "node-1")
+
+    def row() -> status_report.Status:
+        [row] = status_report.read_status(context)
+        return row
+
+    wait_for(lambda: row().says == "as desired" and row().severity == Severity.WELL, "it is well")
+    seen = observe.one(context, "books", {}).observation
+    registered = observe.instances(context.client.health("books"))
+    view = describe_view(gather(time.time(), seen.desired, seen.state, registered))
+    told = Decided(view, Severity.ATTENTION, "warn by-hand: foreign: lictor did not start it.")
+    for damaged in ({"books": told._replace(severity="grave")}, {"books": 1}, [], {"books": ["a", "b"]}):  # type: ignore
+        conditions.tell(context, Told()._replace(decided={}))
+        key = f"{conditions.PREFIX}node-1"
+        table = json.loads(consul.get(key) or "{}")
+        consul.put(key, json.dumps({**table, "decided": damaged}))
+        assert row().says == "as desired"
+    conditions.tell(context, Told(decided={"books": told, "carts": told}))
+    assert (row().says, row().severity) == (told.says, Severity.ATTENTION)
+    consul.register({"Name": "books", "ID": "b2", "Port": 81, "Meta": {"lictor-container": "c2"}})
+    wait_for(lambda: row().says == "converging: spec's initial count is 1", "that is another view")
+
+
+def test_who_is_only_routed_and_has_no_instance_is_warned_of(consul: Consul, call: script.Call) -> None:
+    put(consul, "books", engine="none", image="", node="")
+    put(consul, "carts", engine="none", image="", node="", route=None)  # which is nobody's business here
+    assert survey.look(call).pending == ["books: only routed: no instance passes"]
+    consul.register({"Name": "books", "Port": 80})
+    wait_for(lambda: survey.look(call).pending == [], "its instance is known")
 
 
 def test_words_of_another_node_s_check_are_not_taken_for_new(consul: Consul, call: script.Call) -> None:
