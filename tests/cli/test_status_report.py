@@ -19,7 +19,7 @@ def summary(replicas: int, running: int, image: str = "books:1", **state: Any) -
     desired = wanted(replicas, {"image": image.encode()})
     instances = [RUNS._replace(service_id=f"s{number}") for number in range(running)]
     facts = status_report._Facts(desired, state_of(live_release=RELEASE, **state), instances, instances, {
-        "books:1"} if running else set(), [], "", "", "", WHY, "", [], [])
+        "books:1"} if running else set(), [], "", "", "", WHY, "", [], [], [])
     return status_report._summary(facts)
 
 

@@ -3,7 +3,7 @@
 A release is under way until it is live, has failed, or is superseded by something newer.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lictor import model
@@ -29,11 +29,11 @@ class Request(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A service as Consul shows it at one moment; `entries` are the instances of all its colours, as in a payload."""
+    """A service as Consul shows it at one moment; `instances` are those of all its colours."""
 
     desired: Desired
     state: State
-    entries: list[dict[str, Any]]
+    instances: list[model.Instance]
     awaited: str = ""  # why no instance can start: a set that its environment names is not there
 
 
@@ -61,6 +61,7 @@ class Outcome(NamedTuple):
     why: str = ""
     foreign: tuple[str, ...] = ()  # done: what serves beside it, and is not of this image
     behind: tuple[str, ...] = ()  # done: the routing nodes whose nginx does not list all new instances
+    unserved: tuple[str, ...] = ()  # done: where nginx does not serve it as it should
     last_words: Mapping[str, str] = {}  # failed: by container
     pending: str = ""
 
@@ -130,22 +131,30 @@ def describe_stage(request: Request, snapshot: Snapshot) -> str:
 def find_new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstance, ...]:
     """List the instances of the release. Without colours, only their image tells them from the old ones."""
     name = find_new_catalog_name(request, snapshot)
-    instances = [each for each in map(model.instance, snapshot.entries)
-                 if each.service == name and each.image == request.image]
+    instances = [each for each in snapshot.instances if each.service == name and each.image == request.image]
     return tuple(sorted(map(describe_instance, model.speaking(instances))))
 
 
-def find_foreign(request: Request, snapshot: Snapshot) -> tuple[str, ...]:
-    """Name what gets traffic beside a release that is live and is not of its image, if lictor itself starts each
-    instance: schedulers have their own names of images."""
+def find_foreign(request: Request, snapshot: Snapshot, known: Container[tuple[str, str]]) -> tuple[str, ...]:
+    """Name what gets traffic beside a release that is live and is not of its image, or is `known` to be foreign, if
+    lictor itself starts each instance: schedulers have their own names of images."""
     spec, name = snapshot.desired.spec, snapshot.desired.catalog_name
     if not spec or spec.engine not in ON_ONE_NODE:
         return ()
     return tuple(sorted(
-        one_line(f"{each.service_id} on {each.node} ({each.image or 'of an image that is unknown'})")
-        for each in model.speaking(map(model.instance, snapshot.entries))
-        if each.service == name and each.image != request.image and each.maintenance is None and each.node_alive
-        and each.status != "critical"))
+        _name_with_image(each) for each in model.speaking(snapshot.instances) if each.service == name
+        and (each.image != request.image or (each.node, each.service_id) in known)
+        and each.maintenance is None and each.node_alive and each.status != "critical"))
+
+
+def describe_foreign(instances: Iterable[model.Instance]) -> str:
+    """Describe instances that lictor did not start, and that serve under a service's name; "" if there are none."""
+    named = "; ".join(sorted(map(_name_with_image, model.speaking(instances))))
+    return named and f"foreign: {named}. lictor did not start it, and leaves it alone. It may get traffic"
+
+
+def _name_with_image(instance: model.Instance) -> str:
+    return one_line(f"{instance.service_id} on {instance.node} ({instance.image or 'of an image that is unknown'})")
 
 
 def find_new_catalog_name(request: Request, snapshot: Snapshot) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from lictor import model
 from lictor.adapters.text import one_line, printable
 from lictor.cli import autoscale_report
-from lictor.cli.release_progress import find_failure, find_obstacle
+from lictor.cli.release_progress import describe_foreign, find_failure, find_obstacle
 from lictor.planner import backoff
 from lictor.planner.actions import KINDS_OF_ACTS, describe
 from lictor.planner.cluster import words
@@ -16,6 +16,7 @@ from lictor.planner.desired import Desired, specs_of
 from lictor.planner.observation import drain_mark
 from lictor.planner.service_state import State
 from lictor.reconcile import actors, conditions, observe, responsibility
+from lictor.reconcile.check_words import CheckWords
 from lictor.reconcile.cluster import record, seeds
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
@@ -61,6 +62,7 @@ class _Facts(NamedTuple):
     set_failure: str  # why the next step with a set with state fails, or is put off; usually ""
     unserved: list[str]  # where nginx does not serve it as it should; usually []
     unconfirmed: list[str]  # where nginx has not confirmed it; usually []
+    foreign: list[model.Instance]  # under its name, and not of lictor's making; usually []
 
 
 def read_status(context: Context) -> list[Status]:
@@ -72,17 +74,20 @@ def read_status(context: Context) -> list[Status]:
     catalogue = client.everything(observe.catalog_names(names))
     nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context, names)
     lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
-    told = conditions.read(context, lictor_nodes & alive)
+    told = conditions.read(client, lictor_nodes & alive)
     acts = actors.read(client)
     specs = specs_of(grouped)
     sets = record.read_all(client, [name for name, text in specs.items() if b'"cluster"' in text])
+    words_of_checks, foreign = CheckWords(client), conditions.list_foreign(told)
     scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
     lists = seeds.read_all(client) if any(b"{seeds:" in text for text in specs.values()) else {}
 
     def read_row(name: str) -> Status | None:
         state = states.get(name, Stored()).state
         service = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs)
-        groups = model.by_container(observe.instances(catalogue.of(service.catalog_name))).values()
+        everyone = words_of_checks.put_into(observe.instances(catalogue.of(service.catalog_name)))
+        strangers = [each for each in everyone if (each.node, each.service_id) in foreign]
+        groups = model.by_container(each for each in everyone if each not in strangers).values()
         instances = [group[0] for group in groups]
         if service.removed and not (instances and service.spec and service.spec.engine != "none"):
             return None
@@ -96,7 +101,7 @@ def read_status(context: Context) -> list[Status]:
                               seeds.explain_wait(service.spec and service.spec.environment, lists),
                               words.describe_failure(sets[name].record.kept) if name in sets else "",
                               conditions.describe(told, name, frozenset(serving)),
-                              conditions.describe_unconfirmed(told, name)))
+                              conditions.describe_unconfirmed(told, name), strangers))
 
     rows = []
     for name in names:
@@ -158,7 +163,8 @@ def _only_routed(facts: _Facts) -> str:
 def _progress(facts: _Facts, spec: Spec) -> str:
     """Say what is not as desired of a service on which somebody acts, the weightiest first."""
     found = ("; ".join(facts.unserved), facts.set_failure, _release(facts, spec, time.time()), _deviation(facts, spec),
-             "; ".join(facts.unconfirmed), facts.scaling if spec.autoscale else "", "as desired")
+             "; ".join(facts.unconfirmed), describe_foreign(facts.foreign),
+             facts.scaling if spec.autoscale else "", "as desired")
     return next(filter(None, found))
 
 

@@ -52,7 +52,7 @@ def _record_failure(call: script.Call, error: Exception) -> None:
     problems = list(filter(None, [served.silence]))
     with contextlib.suppress(errors.LictorError):  # of Consul itself, mostly
         lines = (*problems, f"unknown: the last sweep failed: {reason}", *trouble)
-        conditions.tell(connect(settings, call.token_file), Told(served, lines))
+        conditions.tell(connect(settings, call.token_file), Told(served, lines, failure=reason))
     timer.record(settings, timer.Summary(last.at if last else time.time(), reason, 0, [], problems, [], trouble))
 
 
@@ -98,9 +98,29 @@ def look(call: script.Call) -> timer.Summary:
     problems = [*filter(None, [unserved.silence]), *_named(broken.items()), *_problems(context, observations, own),
                 *_named(unserved.refused.items()), *orphaned]
     pending = [*_pending(context, observations, own), *_named(unserved.unconfirmed.items()), *waiting]
-    trouble += _attempt("other nodes do not hear how this one is",
-                        lambda: conditions.tell(context, Told(unserved, (*problems, *trouble), tuple(pending))))
+    told = Told(unserved, (*problems, *trouble), tuple(pending), outputs=_read_outputs(context, observations),
+                foreign=_list_foreign(observations[name] for name in own))
+    trouble += _attempt("other nodes do not hear how this one is", lambda: conditions.tell(context, told))
+    trouble += _attempt("how other nodes are remains unknown",
+                        lambda: trouble.extend(_describe_silent(context, catalogue)))
     return timer.Summary(time.time(), "", len(own), todo, problems, pending, trouble)
+
+
+def _read_outputs(context: Context, observations: Mapping[str, Observation]) -> dict[str, str]:
+    """Read what the failing checks of this node's instances printed, by ID."""
+    return {instance.service_id: instance.output for each in observations.values() for instance in each.instances
+            if instance.node == context.node and instance.output}
+
+
+def _list_foreign(observations: Iterable[Observation]) -> frozenset[conditions.InstanceKey]:
+    return frozenset((instance.node, instance.service_id) for each in observations for instance in each.foreign)
+
+
+def _describe_silent(context: Context, catalogue: Catalogue) -> list[str]:
+    """Describe nodes that answer Consul and whose sweeps do not get through: their own checks cannot tell it."""
+    entries = [each for each in catalogue.of("lictor") if model.instance(each).node_alive]
+    told = conditions.read(context.client, responsibility.name_nodes(entries))
+    return _named(conditions.describe_silent(told, entries, context.node).items())
 
 
 def _in_parts(settings: Settings, context: Context) -> list[str]:
@@ -181,7 +201,6 @@ def _problems(context: Context, observations: Mapping[str, Observation], own: It
     breakers = {name: breaker for name in own if (breaker := observations[name].state.breaker)}
     return [*(f"{name}: {problem}" for name, each in observations.items()
               if responsibility.reports_here(each.desired, context.node) for problem in each.desired.problems),
-            *keys_watch.describe_refused(context.settings),
             *(f"{name}: the breaker is open: {breaker.why}. Running containers are left alone; `lictor why {name}` "
               f"shows the evidence, `lictor resume {name}` closes it" for name, breaker in breakers.items())]
 

@@ -18,7 +18,6 @@ from lictor.spec.settings import Settings
 
 STALE_S = 60.0  # four intervals of the check
 PASSING, WARNING, CRITICAL = 0, 1, 2
-NOT_OF_THE_SWEEP = ("stale: ", "unwritable: ")  # so the check begins with what no sweep has told
 _PROBE, _PROBE_BYTES = "probe", 4096
 _SUMMARY = "summary.json"  # in the state folder
 

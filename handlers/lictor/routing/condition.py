@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from lictor import errors, model
 from lictor.adapters import process
 from lictor.routing import nginx, nginx_processes, nginx_socket, route_store
+from lictor.routing.key_cache import read_cache
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
 
@@ -21,10 +22,11 @@ class Condition(NamedTuple):
 
 def read(settings: Settings) -> Condition:
     """Ask nginx, and read what of the routes it refuses, or has not confirmed."""
-    names = route_store.names(settings.state_dir)
+    names, refused, unconfirmed = route_store.names(settings.state_dir), {**read_cache(settings).refused}, dict[
+        str, str]()
     if not settings.nginx or not names:
-        return Condition()
-    mode, refused, unconfirmed = settings.nginx.mode, dict[str, str](), dict[str, str]()
+        return Condition("", refused)
+    mode = settings.nginx.mode
     for name in names:
         if published := route_store.published(settings.state_dir, name):
             route = route_store.route(settings.state_dir, name)
