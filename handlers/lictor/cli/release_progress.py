@@ -128,6 +128,12 @@ def describe_stage(request: Request, snapshot: Snapshot) -> str:
     return ". ".join(filter(None, [f"{passing} of {desired.replicas} new instances pass", backoff.trouble(state)]))
 
 
+def describe_late(progress: Progress) -> str:
+    """Say what a release waits for, and what keeps its new instances from passing."""
+    return "; ".join([progress.stage, *(f"{each.service_id} on {each.node} is {each.described}"
+                                        for each in progress.new_instances if not each.passes)])
+
+
 def find_new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstance, ...]:
     """List the instances of the release. Without colours, only their image tells them from the old ones."""
     name = find_new_catalog_name(request, snapshot)

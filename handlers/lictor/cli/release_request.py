@@ -87,7 +87,7 @@ def follow(client: Client, prefix: str, request: Request, *, timeout_s: float) -
             if elapsed_s < min(timeout_s, ended_s + _SETTLES_S):
                 progress = progress._replace(stage=progress.outcome.pending, outcome=None)
         if progress.outcome is None and elapsed_s >= timeout_s:
-            progress = progress._replace(outcome=Outcome("timeout", progress.stage))
+            progress = progress._replace(outcome=Outcome("timeout", release_progress.describe_late(progress)))
         yield progress._replace(elapsed_s=elapsed_s)
         if progress.outcome:
             return

@@ -51,12 +51,13 @@ def _run(call: script.Call) -> int:
 
 def answer(call: script.Call) -> int:
     """Print the check's output, and start the next sweep in the background; returns the check's status."""
-    observer_health.note_agent(call.settings)
+    unwritable = _describe_unwritable(call.settings)
+    if not unwritable:
+        observer_health.note_agent(call.settings)
     _start_sweep(call)
     text, status = judge(read(call.settings), clock.note(call.settings.state_dir))
-    unwritable = _describe_unwritable(call.settings)
-    if unwritable:
-        text, status = f"{unwritable}\n{text}", CRITICAL
+    if unwritable:  # so what is recorded may be long past
+        text, status = unwritable if status == PASSING else f"{unwritable}\n{text}", CRITICAL
     print("\n".join(map(printable, text.splitlines())))
     return status
 

@@ -34,6 +34,7 @@ def read(settings: Settings) -> Condition:
                 refused[name] = text
             elif text := _describe_unconfirmed(settings, name, route, published):
                 unconfirmed[name] = text
+    refused = {**_describe_forgotten(settings.nginx, route_store.names_without_host(settings.state_dir)), **refused}
     silence = _describe_silence(settings.nginx) or (_describe_refused_main_conf(settings.nginx) if unconfirmed else "")
     return Condition(silence, refused, unconfirmed)
 
@@ -75,6 +76,14 @@ def _describe_refused_main_conf(settings: Nginx) -> str:
     except errors.Unavailable:
         pass
     return ""
+
+
+def _describe_forgotten(settings: Nginx, names: list[str]) -> dict[str, str]:
+    """Say of each service that is routed by its path alone that no server of the user's includes it; usually {}."""
+    from lictor.routing import user_servers  # which other peers do without
+
+    text = user_servers.explain_forgotten(settings, user_servers.read(settings), names) if names else ""
+    return dict.fromkeys(names, text) if text else {}
 
 
 def _describe_frozen(name: str, published: PublishedRoute) -> str:

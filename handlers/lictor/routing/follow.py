@@ -59,7 +59,7 @@ def refresh(settings: Settings, names: Iterable[str], client: "Client") -> list[
 
 def sweep(settings: Settings, catalogue: "Catalogue", client: "Client") -> list[str]:
     """Mend what events missed, holds that ran out, and what isn't confirmed, by all instances of the catalogue. What
-    fails is logged, and left to the next. Returns what is wrong with the user's own configuration."""
+    fails is logged, and left to the next. Returns what of the user's own configuration could not be read."""
     if not settings.nginx:
         return []
     known = route_store.names(settings.state_dir)
@@ -72,7 +72,7 @@ def sweep(settings: Settings, catalogue: "Catalogue", client: "Client") -> list[
 
 
 def _note_listeners(settings: Settings, names: Iterable[str]) -> list[str]:
-    """Note where nginx listens, or will once these services are published; returns what keeps users from them."""
+    """Note where nginx listens, or will once these services are published; returns what could not be read for it."""
     from lictor.routing import user_servers
 
     assert settings.nginx
@@ -81,9 +81,7 @@ def _note_listeners(settings: Settings, names: Iterable[str]) -> list[str]:
     if any(route["host"] for name in names if (route := route_store.route(settings.state_dir, name))):
         found |= user_servers.listeners_to_come(settings)
     route_store.write_listeners(settings.state_dir, found)
-    forgotten = user_servers.explain_forgotten(settings.nginx, users, route_store.names_without_host(
-        settings.state_dir))
-    return [*users.unread, *([forgotten] if forgotten else [])]
+    return users.unread
 
 
 def _try_follow(state_dir: str, name: str, entries: Callable[[], list[dict[str, Any]]] | None,
