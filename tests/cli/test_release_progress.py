@@ -29,7 +29,7 @@ FAILED = Failure(NEW, "books:2", "it\x1b died", 1.0)
 def snapshot(entries: list[dict[str, Any]] | None = None, now: desired.Desired | None = None,
            **remembered: Any) -> Snapshot:
     stored = state_of(**{"live_release": OLD, "live": {"image": "books:1"}, **remembered})
-    return Snapshot(now or wanted("books:2"), stored, entries or [])
+    return Snapshot(now or wanted("books:2"), stored, [*map(model.instance, entries or [])])
 
 
 def entry(service: str, image: str, *, number: int = 1, status: str = "passing", alive: bool = True,
@@ -114,7 +114,13 @@ def test_what_serves_beside_a_live_release_is_named(changes: dict[str, Any], eng
     other = entry(**{"service": "books", "image": "books:1", "number": 2, **changes})
     spec = {"engine": engine} | ({"node": ""} if engine == "command" else {})
     given = snapshot([entry("books", "books:2"), other], wanted("books:2", spec), live_release=NEW)
-    assert release_progress.find_foreign(REQUEST, given) == tuple(named)
+    assert release_progress.find_foreign(REQUEST, given, frozenset()) == tuple(named)
+
+
+def test_a_stranger_of_the_same_image_is_named_too() -> None:
+    given = snapshot([entry("books", "books:2"), entry("books", "books:2", number=2)], wanted("books:2"),
+                     live_release=NEW)
+    assert release_progress.find_foreign(REQUEST, given, {("node-1", "s2")}) == ("s2 on node-1 (books:2)",)
 
 
 def test_last_words_are_of_this_release_and_tell_who_has_not_ended() -> None:

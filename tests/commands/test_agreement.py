@@ -109,7 +109,8 @@ def ask(before: Observation) -> Said:
     state, actions = next_state.step(before)
     seen = before._replace(state=state)
     facts = gather(NOW, seen.desired, state, (
-        each for each in {*seen.instances, *seen.foreign} if each.service == seen.desired.catalog_name))
+        each for each in {*seen.instances, *seen.foreign} if each.service == seen.desired.catalog_name),
+        {(each.node, each.service_id) for each in seen.foreign})
     summary, name = sum_up(facts), seen.desired.name
     told = add_to(summary, facts, actions)
     row = status_report.make_row(facts, [told] if told else [])
@@ -139,10 +140,10 @@ def test_the_verbs_agree_about_what_was_recorded(before: Observation) -> None:
     assert contradictions(ask(before)) == []
 
 
-def test_a_foreign_instance_is_named_by_all_though_the_count_is_right() -> None:
-    said = ask(scene(2, "passing", "gone", foreign=(FOREIGN,)))
+def test_a_foreign_instance_counts_for_nothing_and_all_name_it() -> None:
+    said = ask(scene(1, "passing", foreign=(FOREIGN,)))
     assert contradictions(said) == [] and said.status and said.check and said.plan
-    assert said.status[0]["passing"] == 2 and said.status[0]["says"].startswith("warn by-hand: foreign: on node-1")
+    assert said.status[0]["passing"] == 1 and said.status[0]["says"].startswith("foreign: by-hand on node-1")
     assert any("foreign" in each["reason"] for each in said.plan)
     assert any("foreign" in line for line in said.check.lines)
 

@@ -232,7 +232,7 @@ def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, cal
     "", "{", "[]", '{"silence": 1}', '{"silence": "", "refused": [], "unconfirmed": {}, "lines": [], "pending": []}'])
 def test_a_damaged_condition_is_none(consul: Consul, call: script.Call, told: str) -> None:
     consul.put(f"{conditions.PREFIX}node-1", told)
-    assert conditions.read(Context(call.settings, Client.connect(), "node-1"), frozenset({"node-1"})) == {}
+    assert conditions.read(Client.connect(), frozenset({"node-1"})) == {}
 
 
 @pytest.mark.parametrize(("told", "says"), [
@@ -246,12 +246,12 @@ def test_each_node_s_condition_is_told(consul: Consul, call: script.Call, told: 
     context = Context(call.settings, Client.connect(), "node-1")
     conditions.tell(context, told)
     conditions.tell(context._replace(node="elsewhere"), Told(Condition("nginx does not answer")))
-    found = conditions.read(context, frozenset({"node-1", "elsewhere"}))
+    found = conditions.read(context.client, frozenset({"node-1", "elsewhere"}))
     assert conditions.describe(found, "books", frozenset({"node-1"})) == says
     index = consul.request("GET", f"/v1/kv/{conditions.PREFIX}node-1")[0]["ModifyIndex"]
     conditions.tell(context, told)
     assert consul.request("GET", f"/v1/kv/{conditions.PREFIX}node-1")[0]["ModifyIndex"] == index
-    assert conditions.read(context, frozenset({"node-2"})) == {}
+    assert conditions.read(context.client, frozenset({"node-2"})) == {}
 
 
 def test_status_says_what_a_sweep_decided_as_long_as_the_catalogue_is_as_it_was(consul: Consul,

@@ -11,7 +11,7 @@ from lictor.planner.actions import Action, Hold, Start, Wait, Warn
 from lictor.planner.service_state import Failure, Rollout
 from lictor.planner.summary.decided import add_to, extend, list_lines
 from lictor.planner.summary.facts import Facts, gather
-from lictor.planner.summary.service import sum_up
+from lictor.planner.summary.service import Severity, Summary, sum_up
 
 from support.scene import RELEASE, SPEC, state_of, wanted
 
@@ -71,6 +71,15 @@ def test_the_wish_stands_beside_what_runs_where_they_differ(image: str, desired:
     assert Status("books", image=image, desired_image=desired).images == shown
 
 
+def test_what_lictor_did_not_start_is_named_and_counts_for_nothing() -> None:
+    stranger = RUNS._replace(service_id="by-hand", container_id="c9", image="books:0")
+    registered = [RUNS, stranger, RUNS._replace(service_id="s1/udp", is_udp=True)]
+    facts = gather(0.0, wanted(1), state_of(live_release=RELEASE), registered, {("node-1", "by-hand")})
+    assert (facts.instances, facts.foreign, facts.images) == ([RUNS], [stranger], ["books:1"])
+    assert sum_up(facts) == Summary(Severity.ATTENTION, (
+        "foreign: by-hand on node-1 (books:0). lictor did not start it, and leaves it alone. It may get traffic"))
+
+
 @pytest.mark.parametrize(("statuses", "receiving", "quoted"), [
     (("passing",), 1, ""), (("passing", "critical"), 0, "s1 on node-1 is critical"), (("warning", "passing"), 1, "")])
 def test_a_container_is_as_well_as_the_worst_of_its_registrations(statuses: tuple[str, ...], receiving: int,
@@ -91,7 +100,7 @@ TRUE, VAGUE = facts_of(1), facts_of(2)
 @pytest.mark.parametrize(("facts", "actions", "status", "check"), [
     (TRUE, (), "as desired", []),
     (TRUE, (STARTS,), "start books-2: replicas key is 2, 1 run", ["start books-2: replicas key is 2, 1 run"]),
-    (TRUE, (STARTS, FOREIGN), f"warn s9: {FOREIGN.reason}", [
+    (VAGUE, (STARTS, FOREIGN), "converging: replicas key is 2", [
         "start books-2: replicas key is 2, 1 run", f"warn s9: {FOREIGN.reason}"]),
     (TRUE, (HELD,), f"hold books-2: {HELD.reason}", [f"hold books-2: {HELD.reason}"]),
     (VAGUE, (), "converging: replicas key is 2", ["converging: replicas key is 2"]),

@@ -15,6 +15,7 @@ from lictor.planner.summary.decided import Decided, extend
 from lictor.planner.summary.facts import Facts, gather
 from lictor.planner.summary.service import Severity
 from lictor.reconcile import actors, conditions, observe, responsibility
+from lictor.reconcile.check_words import CheckWords
 from lictor.reconcile.cluster import record, seeds
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
@@ -63,17 +64,19 @@ def read_status(context: Context) -> list[Status]:
     catalogue = client.everything(observe.catalog_names(names))
     nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), announce.read_nodes(client, names)
     lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
-    told = conditions.read(context, lictor_nodes & alive)
+    told = conditions.read(client, lictor_nodes & alive)
     acts = actors.read(client)
     specs = specs_of(grouped)
     sets = record.read_all(client, [name for name, text in specs.items() if b'"cluster"' in text])
+    words_of_checks, foreign = CheckWords(client), conditions.list_foreign(told)
     scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
     lists = seeds.read_all(client) if any(b"{seeds:" in text for text in specs.values()) else {}
 
     def read_row(name: str) -> Status | None:
         state = states.get(name, Stored()).state
         desired = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs)
-        found = gather(time.time(), desired, state, observe.instances(catalogue.of(desired.catalog_name)))
+        found = gather(time.time(), desired, state, words_of_checks.put_into(observe.instances(
+            catalogue.of(desired.catalog_name))), foreign)
         if desired.removed and not (found.instances and desired.spec and desired.spec.engine != "none"):
             return None
         serving = nginx_nodes.get(name, [])

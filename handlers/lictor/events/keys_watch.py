@@ -113,11 +113,6 @@ def watch(call: script.Call) -> None:
     log.event("watch", services=len(services), outcome="done", reason="the set of routed services changed")
 
 
-def describe_refused(settings: Settings) -> list[str]:
-    """Explain which routes are not in force on this node, though their specs are sound."""
-    return [f"{name}: {why}" for name, why in sorted(read_cache(settings).refused.items())]
-
-
 def read_routes(settings: Settings) -> dict[str, Route]:
     """Read every sound routes/NAME.json of this node, by name."""
     routes = {name: route_store.route(settings.state_dir, name) for name in route_store.names(settings.state_dir)}

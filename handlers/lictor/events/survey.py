@@ -15,7 +15,7 @@ from lictor.planner.actions import Hold, Warn
 from lictor.planner.cluster import words
 from lictor.planner.observation import Observation
 from lictor.planner.summary import service
-from lictor.planner.summary.decided import add_to, list_lines
+from lictor.planner.summary.decided import Decided, add_to, list_lines
 from lictor.planner.summary.facts import Facts, gather
 from lictor.planner.summary.service import Summary
 from lictor.reconcile import actors, conditions, forgetting, loop, observe, observer_health, responsibility
@@ -57,7 +57,7 @@ def _record_failure(call: script.Call, error: Exception) -> None:
     problems = list(filter(None, [served.silence]))
     with contextlib.suppress(errors.LictorError):  # of Consul itself, mostly
         lines = (*problems, f"unknown: the last sweep failed: {reason}", *trouble)
-        conditions.tell(connect(settings, call.token_file), Told(served, lines))
+        conditions.tell(connect(settings, call.token_file), Told(served, lines, failure=reason))
     timer.record(settings, timer.Summary(last.at if last else time.time(), reason, 0, [], problems, [], trouble))
 
 
@@ -104,11 +104,29 @@ def look(call: script.Call) -> timer.Summary:
                 *_named(unserved.refused.items()), *orphaned]
     sums = _sum_up(context, catalogue, readings, own)
     pending = [*_pending(context, observations, own, sums), *_named(unserved.unconfirmed.items()), *waiting]
-    decided = {name: found for name, (facts, summary) in sums.items()
-               if name in own and (found := add_to(summary, facts, own[name].actions))}
-    trouble += _attempt("other nodes do not hear how this one is", lambda: conditions.tell(
-        context, Told(unserved, (*problems, *trouble), tuple(pending), decided)))
+    told = Told(unserved, (*problems, *trouble), tuple(pending), outputs=_read_outputs(context, observations),
+                foreign=_list_foreign(observations[name] for name in own), decided=_list_decided(own, sums))
+    trouble += _attempt("other nodes do not hear how this one is", lambda: conditions.tell(context, told))
+    trouble += _attempt("how other nodes are remains unknown",
+                        lambda: trouble.extend(_describe_silent(context, catalogue)))
     return timer.Summary(time.time(), "", len(own), todo, problems, pending, trouble)
+
+
+def _read_outputs(context: Context, observations: Mapping[str, Observation]) -> dict[str, str]:
+    """Read what the failing checks of this node's instances printed, by ID."""
+    return {instance.service_id: instance.output for each in observations.values() for instance in each.instances
+            if instance.node == context.node and instance.output}
+
+
+def _list_foreign(observations: Iterable[Observation]) -> frozenset[conditions.InstanceKey]:
+    return frozenset((instance.node, instance.service_id) for each in observations for instance in each.foreign)
+
+
+def _describe_silent(context: Context, catalogue: Catalogue) -> list[str]:
+    """Describe nodes that answer Consul and whose sweeps do not get through: their own checks cannot tell it."""
+    entries = [each for each in catalogue.of("lictor") if model.instance(each).node_alive]
+    told = conditions.read(context.client, responsibility.name_nodes(entries))
+    return _named(conditions.describe_silent(told, entries, context.node).items())
 
 
 def _in_parts(settings: Settings, context: Context) -> list[str]:
@@ -189,7 +207,6 @@ def _problems(context: Context, observations: Mapping[str, Observation], own: It
     breakers = {name: breaker for name in own if (breaker := observations[name].state.breaker)}
     return [*(f"{name}: {problem}" for name, each in observations.items()
               if responsibility.reports_here(each.desired, context.node) for problem in each.desired.problems),
-            *keys_watch.describe_refused(context.settings),
             *(f"{name}: the breaker is open: {breaker.why}. Running containers are left alone; `lictor why {name}` "
               f"shows the evidence, `lictor resume {name}` closes it" for name, breaker in breakers.items())]
 
@@ -204,11 +221,17 @@ def _sum_up(context: Context, catalogue: Catalogue, readings: Mapping[str, Readi
     for name in sorted({*own, *routed}):
         seen, look = readings[name].observation, readings[name].look
         facts = gather(time.time(), seen.desired, seen.state, observe.instances(
-            catalogue.of(seen.desired.catalog_name)))._replace(
+            catalogue.of(seen.desired.catalog_name)), _list_foreign([seen]))._replace(
                 nginx_nodes=serving.get(name), awaited=seen.awaited.get(seen.desired.release, ""),
                 set_failure=words.describe_failure(look.stored.record.kept) if look else "")
         sums[name] = facts, service.sum_up(facts)
     return sums
+
+
+def _list_decided(own: Mapping[str, Reading], sums: Mapping[str, tuple[Facts, Summary]]) -> dict[str, Decided]:
+    """List by service what the decision on it says beyond its summary."""
+    return {name: found for name, (facts, summary) in sums.items()
+            if name in own and (found := add_to(summary, facts, own[name].actions))}
 
 
 def _read_serving(context: Context, names: list[str]) -> dict[str, list[str]]:

@@ -157,7 +157,7 @@ def _observed(reader: FleetReader, service: Desired, stored: Stored, registered:
     everyone, containers_here = registered, responsibility.places_here(reader.context, service)
     if containers_here:  # another node's registrations are none of these containers
         registered = [each for each in registered if each.node == reader.context.node]
-    registered = [reader.clocks.instance(each) for each in reader.with_evidence(registered)]
+    registered = [reader.clocks.instance(each) for each in reader.check_words.put_into(registered)]
     containers, scheduler = reader.containers(service), reader.scheduler(service, stored.state, registered)
     if scheduler:
         everyone = [each._replace(container_id=container_id)

@@ -12,6 +12,7 @@ from lictor.cli.status_report import Status, describe_record, format_time
 from lictor.errors import LictorError
 from lictor.planner.observation import drain_mark
 from lictor.reconcile import history, observe
+from lictor.reconcile.check_words import CheckWords
 from lictor.reconcile.context import Context
 from lictor.routing import announce, live_peers, route_store
 
@@ -46,8 +47,8 @@ class Page(NamedTuple):
 def read(context: Context, row: Status) -> Page:
     """Read the page of a service that has this status."""
     service = service_keys.read_service(context.client, context.settings.prefix, row.name)
-    groups = model.by_container(observe.instances(
-        entry for name in service.desired.catalog_names for entry in context.client.health(name))).values()
+    groups = model.by_container(CheckWords(context.client).put_into(observe.instances(
+        entry for name in service.desired.catalog_names for entry in context.client.health(name)))).values()
     served = _read_served(context, row.name)
     return Page(
         row, sorted(_row(context, row.name, group, served) for group in groups), _describe_release(service, row),

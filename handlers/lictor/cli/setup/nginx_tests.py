@@ -17,7 +17,7 @@ def list_tests(settings: Settings, server: Nginx) -> Iterator[Probe]:
                 f"{server.conf_dir}/{nginx_socket.SOCKET}); pid_file or container in the settings name it; a process "
                 "of another user than nginx's needs CAP_KILL")
     yield Probe("nginx configuration", lambda: _main_conf(server), "correct it", "nginx")
-    yield Probe("nginx servers", lambda: _servers(server, _without_host(settings.state_dir)),
+    yield Probe("nginx servers", lambda: _servers(server, route_store.names_without_host(settings.state_dir)),
                 "correct it, or let the agent's user read it", "nginx")
     yield Probe("nginx generation", lambda: _generation(server), f"include {server.conf_dir}/lictor.conf at the end of "
                 f"the http block of {server.main_conf}, and reload it", "nginx")
@@ -46,11 +46,6 @@ def _main_conf(server: Nginx) -> str:
     return f"{server.main_conf} is valid{''.join(f'; nginx warns: {each}' for each in warnings[:3])}"
 
 
-def _without_host(state_dir: str) -> list[str]:
-    return [name for name in route_store.names(state_dir)
-            if (route := route_store.route(state_dir, name)) and not route["host"] and not route["removed"]]
-
-
 def _servers(server: Nginx, without_host: list[str]) -> str:
     """Test that the user's own servers can be compared with routes: nginx itself says little of a clash."""
     if server.container and not os.path.exists(server.main_conf):
@@ -58,9 +53,8 @@ def _servers(server: Nginx, without_host: list[str]) -> str:
     users = user_servers.read(server)
     if users.unread:
         raise errors.Refused("; ".join(users.unread))
-    if without_host and users.servers and not any(each.asks_lictors for each in users.servers):
-        raise errors.Refused(f"no server in {server.main_conf} includes {server.conf_dir}/locations/*.conf, so nobody "
-                             f"is asked for {', '.join(without_host[:3])}{', ...' if len(without_host) > 3 else ''}")
+    if forgotten := user_servers.explain_forgotten(server, users, without_host):
+        raise errors.Refused(forgotten)
     return f"{len(users.servers)} in {server.main_conf} are compared with routes"
 
 

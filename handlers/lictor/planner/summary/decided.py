@@ -1,7 +1,7 @@
 """The decision of the node that acts for a service, as far as the summary by catalogue and keys says too little. Pure.
 
-A container that Docker has lost, or that lictor did not start, is known to that node alone. Its sweep tells what it
-decided, with the view of the catalogue that it had: for another view it is out of date.
+A container that Docker has lost is known to that node alone. Its sweep tells what it decided, with the view of the
+catalogue that it had: for another view it is out of date.
 """
 
 import zlib
@@ -34,12 +34,12 @@ def add_to(summary: Summary, facts: Facts, actions: Iterable[Any]) -> Decided | 
     """Say what a decision adds to a summary; None: nothing.
 
     Nothing is well while there is something to do or to know. Where the summary only says what is amiss, and not why,
-    the cause is what lictor holds or warns of: its acts follow from what is amiss.
+    the cause is what lictor holds: its acts follow from what is amiss.
     """
-    told = [each for each in actions if isinstance(each, Hold | Warn)] if summary.is_vague else list(actions)
+    told = [each for each in actions if isinstance(each, Hold) or summary.is_well]
     if not (summary.is_well or summary.is_vague) or not told:
         return None
-    first = next((each for each in told if isinstance(each, Warn)), told[0])  # what is foreign explains a count
+    first = told[0]
     severity = Severity.ATTENTION if isinstance(first, Hold | Warn) else Severity.WORKING
     return Decided(describe_view(facts), severity, describe(first.kind, first.container, first.reason))
 

@@ -1,6 +1,6 @@
 """The facts that the summary of a service rests on, by the catalogue and the keys: the same from every node."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from typing import NamedTuple
 
 from lictor import model
@@ -27,7 +27,7 @@ class Facts(NamedTuple):
     scaling: str = ""  # what the autoscaler has to tell
     unserved: list[str] = []  # where nginx does not serve it as it should
     unconfirmed: list[str] = []  # where nginx has not confirmed it
-    foreign: list[str] = []  # instances that serve under its name, and are not its own
+    foreign: list[model.Instance] = []  # under its name, and not of lictor's making
 
     @property
     def images(self) -> list[str]:
@@ -44,11 +44,17 @@ class Facts(NamedTuple):
         return self.desired.spec
 
 
-def gather(now: float, desired: Desired, state: State, registered: Iterable[model.Instance]) -> Facts:
-    """Gather what the catalogue has of a service: `registered` is under the name of its live colour."""
-    groups = model.by_container(registered).values()
+def gather(now: float, desired: Desired, state: State, registered: Iterable[model.Instance],
+           known_foreign: Container[tuple[str, str]] = ()) -> Facts:
+    """Gather what the catalogue has of a service: `registered` is under the name of its live colour.
+
+    By node and ID those are `known_foreign` that lictor did not start; they count for nothing.
+    """
+    everyone = list(registered)
+    foreign = [each for each in everyone if (each.node, each.service_id) in known_foreign]
+    groups = model.by_container(each for each in everyone if each not in foreign).values()
     return Facts(now, desired, state, [max(group, key=_badness) for group in groups],
-                 [group[0] for group in groups if all(map(may_receive, group))])
+                 [group[0] for group in groups if all(map(may_receive, group))], foreign=foreign)
 
 
 def may_receive(instance: model.Instance) -> bool:
@@ -57,6 +63,10 @@ def may_receive(instance: model.Instance) -> bool:
 
 def _badness(instance: model.Instance) -> tuple[bool, bool, bool]:
     return instance.maintenance is not None, not instance.node_alive, instance.status == "critical"
+
+
+def name_with_image(instance: model.Instance) -> str:
+    return f"{instance.service_id} on {instance.node} ({instance.image or 'of an image that is unknown'})"
 
 
 def named(instances: Collection[model.Instance]) -> str:

@@ -10,7 +10,7 @@ from lictor import model
 from lictor.planner import backoff
 from lictor.planner.observation import drain_mark
 from lictor.planner.service_state import State
-from lictor.planner.summary.facts import Facts, named
+from lictor.planner.summary.facts import Facts, name_with_image, named
 from lictor.spec.service_spec import Spec
 
 
@@ -112,6 +112,8 @@ def _sum_up_acted_on(facts: Facts, spec: Spec) -> Summary:
         return found
     if facts.unconfirmed:
         return _working("; ".join(facts.unconfirmed))
+    if facts.foreign:
+        return _attention(_describe_foreign(facts.foreign))
     if spec.autoscale and facts.scaling:
         return _attention(facts.scaling)
     return _sum_up_refused(facts) or Summary(Severity.WELL, "as desired")
@@ -178,6 +180,12 @@ def _quote_check(facts: Facts) -> str:
         return ""
     first, more = critical[0], f", and {len(critical) - 1} more are" if len(critical) > 1 else ""
     return f". {first.service_id} on {first.node} is critical{more}{first.output and f': {first.output}'}"
+
+
+def _describe_foreign(instances: list[model.Instance]) -> str:
+    """Describe instances that lictor did not start, and that serve under a service's name."""
+    told = "; ".join(sorted(map(name_with_image, model.speaking(instances))))
+    return f"foreign: {told}. lictor did not start it, and leaves it alone. It may get traffic"
 
 
 def _describe_withheld(instances: list[model.Instance]) -> str:
