@@ -16,8 +16,8 @@ from lictor.planner.desired import Desired, specs_of
 from lictor.planner.observation import drain_mark
 from lictor.planner.service_state import State
 from lictor.reconcile import actors, conditions, observe, responsibility
-from lictor.reconcile.check_words import CheckWords
 from lictor.reconcile.cluster import record, seeds
+from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce
