@@ -62,7 +62,7 @@ def doctor(services: str = "a node acts for each", timer: str = "1 services as d
         ("status", "doctor"), ("the check", "doctor")}),
     (Said([WELL], pages={"books": {**WELL, "instances": [PASSES, FAILS]}}), {("status", "status NAME")}),
     (Said([WELL], pages={"books": {**WELL, "instances": [PASSES]}}), {("status", "status NAME")}),
-], ids=str)
+])
 def test_each_sort_of_contradiction_is_found(said: Said, between: set[tuple[str, str]]) -> None:
     assert {(each.service, each.between) for each in contradictions(said)} == {("books", each) for each in between}
 
@@ -80,7 +80,7 @@ def test_each_sort_of_contradiction_is_found(said: Said, between: set[tuple[str,
     Said([WELL], pages={"books": {**WELL, "instances": [PASSES, {"condition": "warning: slow"}]}}),
     Said([WELL], pages={"books": {**ILL, "instances": []}}),  # it has changed in between
     Said([{**WELL, "color": "blue"}], pages={"books": {**WELL, "instances": [PASSES] * 4}}),
-], ids=str)
+])
 def test_what_says_the_same_or_nothing_is_no_contradiction(said: Said) -> None:
     assert contradictions(said) == []
 

@@ -19,8 +19,8 @@ from lictor.cli.service_keys import Existing
 from lictor.planner import service_state
 from lictor.planner.desired import MADE_FROM, Desired, desired, fingerprint, route
 from lictor.reconcile import conditions, history, observe
-from lictor.reconcile.check_words import CheckWords
 from lictor.reconcile.cluster import seeds
+from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.state_store import StateStore
 from lictor.routing import announce, peers
 from lictor.spec import service_spec

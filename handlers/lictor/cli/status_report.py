@@ -15,8 +15,8 @@ from lictor.planner.summary.decided import Decided, extend
 from lictor.planner.summary.facts import Facts, gather
 from lictor.planner.summary.service import Severity
 from lictor.reconcile import actors, conditions, observe, responsibility
-from lictor.reconcile.check_words import CheckWords
 from lictor.reconcile.cluster import record, seeds
+from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce

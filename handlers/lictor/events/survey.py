@@ -106,9 +106,8 @@ def look(call: script.Call) -> timer.Summary:
     pending = [*_pending(context, observations, own, sums), *_named(unserved.unconfirmed.items()), *waiting]
     told = Told(unserved, (*problems, *trouble), tuple(pending), outputs=_read_outputs(context, observations),
                 foreign=_list_foreign(observations[name] for name in own), decided=_list_decided(own, sums))
-    trouble += _attempt("other nodes do not hear how this one is", lambda: conditions.tell(context, told))
-    trouble += _attempt("how other nodes are remains unknown",
-                        lambda: trouble.extend(_describe_silent(context, catalogue)))
+    trouble += _attempt("other nodes do not hear how this one is",
+                        lambda: trouble.extend(_describe_silent(context, catalogue, conditions.tell(context, told))))
     return timer.Summary(time.time(), "", len(own), todo, problems, pending, trouble)
 
 
@@ -122,10 +121,9 @@ def _list_foreign(observations: Iterable[Observation]) -> frozenset[conditions.I
     return frozenset((instance.node, instance.service_id) for each in observations for instance in each.foreign)
 
 
-def _describe_silent(context: Context, catalogue: Catalogue) -> list[str]:
+def _describe_silent(context: Context, catalogue: Catalogue, told: Mapping[str, Told]) -> list[str]:
     """Describe nodes that answer Consul and whose sweeps do not get through: their own checks cannot tell it."""
     entries = [each for each in catalogue.of("lictor") if model.instance(each).node_alive]
-    told = conditions.read(context.client, responsibility.name_nodes(entries))
     return _named(conditions.describe_silent(told, entries, context.node).items())
 
 

@@ -4,6 +4,8 @@ The node's check says the same. But Consul passes on new words of a check that k
 session, which each sweep renews, holds the key: Consul itself ends it when no sweep of the node gets through any more.
 """
 
+import contextlib
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -42,6 +44,45 @@ class Told(NamedTuple):
     at_index: int = 0  # the ModifyIndex of the key
 
 
+class CheckWords:
+    """Reads the words of failing checks as they are now: the catalogue learns of new ones minutes later, if the status
+    stays the same. The agent that is asked is read, and what other nodes' sweeps told: once, and if need be."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def put_into(self, instances: Iterable[model.Instance]) -> list[model.Instance]:
+        """Replace the words of the instances that fail; where newer ones cannot be had, the catalogue's stay."""
+        return [each if each.status == "passing" else each._replace(output=self._find(each) or each.output)
+                for each in instances]
+
+    def _find(self, instance: model.Instance) -> str:
+        if instance.node == self._own_node:
+            return model.evidence(self._local_checks.get(instance.service_id, ()), instance.status)
+        told = self._told.get(instance.node)
+        return told.outputs.get(instance.service_id, "") if told else ""
+
+    @functools.cached_property
+    def _own_node(self) -> str:
+        with contextlib.suppress(errors.LictorError):  # words are no reason to leave the service alone
+            return self._client.agent().name
+        return ""
+
+    @functools.cached_property
+    def _local_checks(self) -> dict[str, list[dict[str, Any]]]:
+        checks: dict[str, list[dict[str, Any]]] = {}
+        with contextlib.suppress(errors.LictorError):
+            for check in self._client.local_checks().values():
+                checks.setdefault(str(check.get("ServiceID")), []).append(check)
+        return checks
+
+    @functools.cached_property
+    def _told(self) -> Mapping[str, Told]:
+        with contextlib.suppress(errors.LictorError):
+            return read(self._client, None)
+        return {}
+
+
 class _Stored(msgspec.Struct, frozen=True):
     silence: str
     refused: dict[str, str]
@@ -54,20 +95,22 @@ class _Stored(msgspec.Struct, frozen=True):
     decided: dict[str, Decided] = {}
 
 
-def tell(context: Context, told: Told) -> None:
-    """Write this node's condition, if Consul does not hold that already, and renew the session that holds the key."""
+def tell(context: Context, told: Told) -> dict[str, Told]:
+    """Write this node's condition, if Consul does not hold that already, and renew the session that holds the key.
+    Returns what all nodes had told."""
     key, client = f"{PREFIX}{context.node}", context.client
-    entry, text = client.get(key), msgspec.json.encode(_stored(told))
+    tree, text = client.tree(PREFIX), msgspec.json.encode(_stored(told))
+    entry = tree.get(key)
     session = _renewed(client, entry)
     if entry is None or entry.value != text or entry.session != session:
         client.acquire(key, session, text)
+    return _decode_all(tree)
 
 
 def read(client: Client, nodes: frozenset[str] | None) -> dict[str, Told]:
     """Read what these nodes have told, None: all; one that has told nothing that can be read is missing."""
-    tree = client.tree(PREFIX, lambda key: nodes is None or key.removeprefix(PREFIX) in nodes)
-    found = {key.removeprefix(PREFIX): _decode(entry) for key, entry in sorted(tree.items())}
-    return {node: told for node, told in found.items() if told and (nodes is None or node in nodes)}
+    found = _decode_all(client.tree(PREFIX, lambda key: nodes is None or key.removeprefix(PREFIX) in nodes))
+    return {node: told for node, told in found.items() if nodes is None or node in nodes}
 
 
 def describe(conditions: Mapping[str, Told], name: str, serving: frozenset[str]) -> list[str]:
@@ -126,6 +169,11 @@ def _stored(told: Told) -> _Stored:
                for name, each in sorted(told.decided.items())[:_MOST]}
     return _Stored(told.nginx.silence[:_LONGEST_TEXT], refused, unconfirmed, lines, pending,
                    told.failure[:_LONGEST_TEXT], outputs, sorted(told.foreign)[:_MOST], decided)
+
+
+def _decode_all(tree: Mapping[str, Entry]) -> dict[str, Told]:
+    found = {key.removeprefix(PREFIX): _decode(entry) for key, entry in sorted(tree.items())}
+    return {node: told for node, told in found.items() if told}
 
 
 def _decode(entry: Entry) -> Told | None:

@@ -13,8 +13,8 @@ from lictor.planner.members import Member, registrations
 from lictor.planner.observation import Observation, Observer, Reservation, SchedulerView
 from lictor.planner.service_state import State
 from lictor.reconcile import observer_health, responsibility, scheduler_view
-from lictor.reconcile.check_words import CheckWords
 from lictor.reconcile.cluster import seeds
+from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce, live_peers

@@ -34,9 +34,10 @@ def read(settings: Settings) -> Condition:
                 refused[name] = text
             elif text := _describe_unconfirmed(settings, name, route, published):
                 unconfirmed[name] = text
-    refused = {**_describe_forgotten(settings.nginx, route_store.names_without_host(settings.state_dir)), **refused}
     silence = _describe_silence(settings.nginx) or (_describe_refused_main_conf(settings.nginx) if unconfirmed else "")
-    return Condition(silence, refused, unconfirmed)
+    forgotten = {} if silence else _describe_forgotten(
+        settings.nginx, route_store.names_without_host(settings.state_dir))
+    return Condition(silence, {**forgotten, **refused}, unconfirmed)
 
 
 def _describe_silence(settings: Nginx) -> str:

@@ -127,8 +127,8 @@ def explain_forgotten(settings: Nginx, users: Users, names: Sequence[str]) -> st
     if not names or users.unread or not users.servers or any(each.asks_lictors for each in users.servers):
         return ""
     return (f"no server in {settings.main_conf} includes {settings.conf_dir}/locations/*.conf, so nobody is asked for "
-            f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}. Include them in the server that users ask, and "
-            "reload nginx")
+            f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}. Include them "
+            "in the server that users ask, and reload nginx")
 
 
 def listeners(settings: Nginx, users: Iterable[Server]) -> set[Listener]:

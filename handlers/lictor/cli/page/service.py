@@ -12,7 +12,7 @@ from lictor.cli.status_report import Status, describe_record, format_time
 from lictor.errors import LictorError
 from lictor.planner.observation import drain_mark
 from lictor.reconcile import history, observe
-from lictor.reconcile.check_words import CheckWords
+from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.routing import announce, live_peers, route_store
 

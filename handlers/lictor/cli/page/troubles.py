@@ -61,10 +61,19 @@ def _lines(checks: Iterable[dict[str, Any]], told: Told | None, rows: list[Statu
     of_services = tuple(f"{row.name}: " for row in rows)
     lines = [*told.lines, *(line for line in told.pending if not line.startswith(of_services))] if told else []
     for check in checks:
-        is_autoscalers = check["CheckID"] == agent_config.AUTOSCALE_CHECK_ID
-        is_old = told and not is_autoscalers and check.get("ModifyIndex", 0) < told.at_index
-        if check["ServiceID"] and check["Status"] != "passing" and not is_old:
-            lines += [line for line in check["Output"].splitlines()[:_SHOWN_LINES]
-                      if not (told and told.failure and told.failure in line) and not (
-                          line.startswith(of_services) and (check["Status"] != "critical" or is_autoscalers))]
-    return lines
+        if check["ServiceID"] and check["Status"] != "passing":
+            lines += _check_lines(check, told, of_services)
+    return [line for line in lines if not _is_told_again(line, told)]
+
+
+def _check_lines(check: dict[str, Any], told: Told | None, of_services: tuple[str, ...]) -> list[str]:
+    is_autoscalers = check["CheckID"] == agent_config.AUTOSCALE_CHECK_ID
+    if told and not is_autoscalers and check.get("ModifyIndex", 0) < told.at_index:
+        return []
+    known = of_services if check["Status"] != "critical" or is_autoscalers else ()
+    return [line for line in check["Output"].splitlines()[:_SHOWN_LINES] if not line.startswith(known)]
+
+
+def _is_told_again(line: str, told: Told | None) -> bool:
+    """Decide whether a check repeats, in its own words, why the sweep failed that told of it."""
+    return told is not None and bool(told.failure) and told.failure in line and line not in told.lines
