@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lictor.adapters.text import one_line
+
+NODE = "the node"
 _NO_CLAIM = ("none", "unknown")  # the kinds of plan that say who could tell
 _UNTOLD = ("unknown:", "stale:", "unwritable:")  # so the check begins where it knows of no sweep
 _NUMBER = re.compile(r"(?<![-\w.])\d+(\.\d+)?")  # of seconds or instances; that of a name stands behind a hyphen
@@ -30,6 +33,7 @@ class Said(NamedTuple):
     pages: Mapping[str, Mapping[str, Any]] = {}  # by service: `status NAME`
     check: Check | None = None
     doctor: Sequence[Mapping[str, Any]] | None = None
+    shown: str | None = None  # what `lictor status` shows people
 
 
 class Contradiction(NamedTuple):
@@ -62,7 +66,7 @@ def contradictions(said: Said) -> list[Contradiction]:
         found += [Contradiction(name, (one, other), _timeless(what)) for one, other in pairs
                   if (what := _differ(claims[one], claims[other]))]
         found += _contradict_counts(row, said.pages.get(name))
-    return found
+    return found + _contradict_of_node(said)
 
 
 class _Claims(NamedTuple):
@@ -132,9 +136,24 @@ def _contradict_counts(row: Mapping[str, Any], page: Mapping[str, Any] | None) -
         f"{counts[0]} of {counts[1]} pass beside {passing} of {listed}"))]
 
 
+def _contradict_of_node(said: Said) -> list[Contradiction]:
+    """Find what the check says of its node and status does not show, and a timer that doctor calls broken beside it."""
+    if said.check is None:
+        return []
+    services, found = tuple(f"{row['name']}: " for row in said.status or ()), list[Contradiction]()
+    if said.status is not None and said.shown is not None and said.check.status != "passing":
+        shown = _timeless(said.shown)
+        found += [Contradiction(NODE, ("status", "the check"), f"not a word beside {line!r}")
+                  for line in map(_timeless, said.check.lines) if not line.startswith(services) and line not in shown]
+    timer = next((each for each in said.doctor or () if each["name"] == "timer"), None)
+    if timer and timer["ok"] is False and said.check.status == "passing":
+        found.append(Contradiction(NODE, ("the check", "doctor"), f"passing beside {_timeless(timer['detail'])!r}"))
+    return found
+
+
 def _timeless(text: str) -> str:
-    """Leave out numbers, as seconds pass between two questions."""
-    return _NUMBER.sub("N", text)
+    """Leave out numbers, as seconds pass between two questions; and what is no part of one line."""
+    return _NUMBER.sub("N", one_line(text))
 
 
 def find_standing(rounds: Iterable[Round]) -> list[str]:

@@ -46,7 +46,7 @@ class Asking(Sampler):
         with ThreadPoolExecutor(len(asked)) as pool:
             status, plan, doctor, story, page = pool.map(lambda words: self._read(*words), asked)
         return Said(status, plan, {service: story["now"]} if story else {}, {service: page[0]} if page else {},
-                    self._read_check(), doctor)
+                    self._read_check(), doctor, self._read_shown())
 
     def _read(self, *words: str) -> Any:
         """Read a verb's answer; None if it has none, which is told by exit code 75 or an error."""
@@ -56,6 +56,12 @@ class Asking(Sampler):
             self.answers += 1
             return answer
         self.failed += 1
+        return None
+
+    def _read_shown(self) -> str | None:
+        with contextlib.suppress(*_ERRORS):
+            done = self.world.node.run("status", timeout_s=_PATIENCE_S)
+            return done.stdout if done.returncode == 0 else None
         return None
 
     def _read_check(self) -> Check | None:

@@ -20,7 +20,7 @@ from lictor.planner.summary.decided import add_to, list_lines
 from lictor.planner.summary.facts import gather
 from lictor.planner.summary.service import sum_up
 
-from lab.chaos.agreement import Check, Contradiction, Round, Said, contradictions, find_standing
+from lab.chaos.agreement import NODE, Check, Contradiction, Round, Said, contradictions, find_standing
 from support import disorder
 from support.examples import at_least
 from support.paths import DATA
@@ -35,6 +35,7 @@ NOBODY = {"service": "books", "kind": "nobody", "container": "", "reason": "nobo
 ELSEWHERE = {"service": "books", "kind": "none", "container": "", "reason": "node vm2 acts for it, this is vm1"}
 FINE, LINE = Check("passing", ("1 services as desired",)), Check("warning", ("books: start books-3: x",))
 FOREIGN = Instance("node-1", "by-hand", "books", "127.0.0.1", 9, "passing", True, None, "c9")
+AWAY = Check("warning", ("unknown: no sweep has ended for 10 s, as the last one failed: x",))
 PASSES, FAILS = {"condition": "passes"}, {"condition": "critical: 404 Not Found"}
 
 
@@ -67,7 +68,19 @@ def test_each_sort_of_contradiction_is_found(said: Said, between: set[tuple[str,
     assert {(each.service, each.between) for each in contradictions(said)} == {("books", each) for each in between}
 
 
+@pytest.mark.parametrize(("said", "between"), [
+    (Said([WELL], check=AWAY, shown="books  2/2  as desired\n"), ("status", "the check")),
+    (Said([], check=AWAY, shown="no services yet\n"), ("status", "the check")),
+    (Said([WELL], check=FINE, doctor=[{"name": "timer", "ok": False, "detail": "the agent has no check"}]), (
+        "the check", "doctor"))])
+def test_what_is_amiss_of_a_node_is_told_by_all(said: Said, between: tuple[str, str]) -> None:
+    assert [(each.service, each.between) for each in contradictions(said)] == [(NODE, between)]
+
+
 @pytest.mark.parametrize("said", [
+    Said([WELL], check=AWAY, shown=f"books  2/2  as desired\nvm1: {AWAY.lines[0].replace('10 s', '12 s')}\n"),
+    Said([WELL], check=FINE, shown="books  2/2  as desired\n"), Said(check=AWAY, shown="Consul is away"),
+    Said([ILL], check=LINE, shown="books  2/3  converging\n"),
     Said(), Said([WELL]), Said(None, [START]), Said([WELL], [], {"books": []}, {}, FINE, doctor()),
     Said([ILL], [START], {"books": [START]}, {}, LINE, doctor(timer="books: start books-3: x")),
     Said([ILL], [START], {"books": [{**START, "reason": "replicas key is 3, 1 run"}]}),  # a number may be another one
