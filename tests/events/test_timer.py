@@ -291,6 +291,68 @@ def test_who_is_only_routed_and_has_no_instance_is_warned_of(consul: Consul, cal
     wait_for(lambda: survey.look(call).pending == [], "its instance is known")
 
 
+@pytest.fixture
+def elsewhere(consul: Consul, call: script.Call) -> Context:
+    """Another node, node-2, with the service `lictor` and a passing serfHealth; its sweep told something."""
+    set_health(consul, "passing")
+    context = Context(call.settings, Client.connect(), "node-2")
+    conditions.tell(context, Told(outputs={"b1": "404 Not\x1b Found"}, foreign=frozenset({("node-2", "b2")})))
+    return context
+
+
+def set_health(consul: Consul, status: str) -> None:
+    consul.request("PUT", "/v1/catalog/register", {
+        "Node": "node-2", "Address": "10.0.0.2", "Service": {"ID": "lictor", "Service": "lictor"},
+        "Check": {"CheckID": "serfHealth", "Name": "serf", "Status": status}})
+
+
+def end_session(consul: Consul) -> None:
+    """Do what Consul does a minute after the last sweep of node-2 that got through."""
+    [entry] = consul.request("GET", f"/v1/kv/{conditions.PREFIX}node-2")
+    consul.request("PUT", f"/v1/session/destroy/{entry['Session']}")
+
+
+def test_a_node_that_tells_nothing_any_more_is_named_by_all_others(
+        consul: Consul, call: script.Call, elsewhere: Context) -> None:
+    put(consul, "books")
+    context = elsewhere._replace(node="node-1")
+    assert troubles.read(context, []) == {} and not survey.look(call).trouble
+    end_session(consul)
+    [(text, nodes)] = troubles.read(context, []).items()
+    assert text.startswith("silent: no sweep of it has told anything") and nodes == ["node-2"]
+    assert survey.look(call).trouble == [f"node-2: {text}"]
+    assert troubles.read(elsewhere, []) == {}  # whose agent knows better
+    conditions.tell(elsewhere, Told())
+    assert troubles.read(context, []) == {} and not survey.look(call).trouble
+
+
+def test_a_node_that_is_dead_is_named_by_status_alone(consul: Consul, call: script.Call, elsewhere: Context) -> None:
+    put(consul, "books")
+    set_health(consul, "critical")
+    assert list(troubles.read(elsewhere._replace(node="node-1"), [])) == [
+        "does not answer (serfHealth): nothing is healed there, and its instances get no traffic"]
+    assert not survey.look(call).trouble  # Consul's own check says it
+
+
+def test_what_a_sweep_elsewhere_knows_of_instances_stands_in_each_row(
+        consul: Consul, call: script.Call, elsewhere: Context) -> None:
+    put(consul, "books")
+    for name, status, image in (("b1", "critical", "books:1"), ("b2", "passing", "books:0")):
+        consul.request("PUT", "/v1/catalog/register", {
+            "Node": "node-2", "Address": "10.0.0.2", "Check": {"ServiceID": name, "CheckID": name, "Status": status},
+            "Service": {"ID": name, "Service": "books", "Port": 80, "Meta": {"lictor-container": name,
+                                                                             "lictor-image": image}}})
+    [row] = status_report.read_status(elsewhere._replace(node="node-1"))
+    assert row.says == "converging: spec's initial count is 1. b1 on node-2 is critical: 404 Not? Found"
+    assert (row.passing, row.registered) == (0, 1)
+    consul.request("PUT", "/v1/catalog/register", {
+        "Node": "node-2", "Address": "10.0.0.2", "Check": {"ServiceID": "b1", "CheckID": "b1", "Status": "passing"}})
+    consul.put("lictor/nodes/books/node-2", json.dumps({"instances": [["node-2", "b1"]]}))
+    [row] = status_report.read_status(elsewhere._replace(node="node-1"))
+    assert row.says == ("foreign: b2 on node-2 (books:0). lictor did not start it, and leaves it alone. It may get "
+                        "traffic")
+
+
 def test_words_of_another_node_s_check_are_not_taken_for_new(consul: Consul, call: script.Call) -> None:
     consul.register({"Name": "lictor", "Check": {"TTL": "1h", "Status": "passing"}})
     here, elsewhere = (Context(call.settings, Client.connect(), node) for node in ("node-1", "elsewhere"))

@@ -178,6 +178,8 @@ def test_what_kept_a_start_from_going_through_is_forgotten_once_an_instance_has_
     told = next_state.release_delayed(begun.state, errors.Unavailable("docker is away"))
     seen = world(BLUE_GREEN, NEW, *crew, now=NOW + 1)._replace(state=told)
     assert backoff.trouble(next_state.advance(seen)) == ("failing: docker is away" if is_told else "")
+    starts = [each for each in plan.plan(seen._replace(state=next_state.advance(seen))) if each.kind == "start"]
+    assert {each.reason.endswith("The last start failed: docker is away") for each in starts} == {is_told}
 
 
 SLOW = {**BLUE_GREEN, "check": {"http": "/", "start": "5m"}}

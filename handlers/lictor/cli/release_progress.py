@@ -89,7 +89,7 @@ def decide_outcome(request: Request, snapshot: Snapshot) -> Outcome | None:
     if release.rollout:
         return None
     if release.live_release == request.release:
-        return Outcome("done")
+        return None if is_unproven(desired, snapshot.state) else Outcome("done")
     failure = find_failure(snapshot.state, request.release)
     return Outcome("failed", one_line(failure)) if failure else None
 
@@ -102,7 +102,7 @@ def describe_stage(request: Request, snapshot: Snapshot) -> str:
     rollout = state.release.rollout
     if rollout is None:
         if state.release.live_release == request.release:
-            return f"{request.image} is live"
+            return _describe_first(desired, state, request, snapshot)
         return find_obstacle(state) or backoff.trouble(state) or f"waiting: {spec.node or 'a node'} has to begin"
     if rollout.release != request.release:
         return "waiting: another release has to end first"
@@ -113,6 +113,22 @@ def describe_stage(request: Request, snapshot: Snapshot) -> str:
             f". Then {spec.release.smoke} has to answer" if spec.release.smoke else "")
     passing = sum(each.passes for each in find_new_instances(request, snapshot))
     return ". ".join(filter(None, [f"{passing} of {desired.replicas} new instances pass", backoff.trouble(state)]))
+
+
+def is_unproven(desired: Desired, state: State) -> bool:
+    """Decide whether no instance of a first release has passed yet, though one should: it is in force, and not live."""
+    return bool(desired.spec and desired.spec.port is not None and desired.replicas
+                and not state.release.live_is_proven)
+
+
+def _describe_first(desired: Desired, state: State, request: Request, snapshot: Snapshot) -> str:
+    """Say how the release is that is in force, be it a first one, of which nothing serves yet."""
+    if not is_unproven(desired, state):
+        return f"{request.image} is live"
+    passing = sum(each.passes for each in find_new_instances(request, snapshot))
+    waits = f"waiting: {snapshot.awaited}" if snapshot.awaited else ""
+    return waits or find_obstacle(state) or ". ".join(filter(None, [
+        f"{passing} of {desired.replicas} instances of the first release pass", backoff.trouble(state)]))
 
 
 def describe_late(progress: Progress) -> str:

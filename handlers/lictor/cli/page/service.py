@@ -116,6 +116,8 @@ def _describe_release(service: Existing, row: Status) -> str:
     live, previous = (release.live or {}).get("image", ""), (release.previous or {}).get("image", "")
     if not live or not release.live_release:
         return ""
+    if release_progress.is_unproven(service.desired, service.state):
+        return one_line(f"{live} is the first one, and no instance of it has passed its check")
     since = f" since {format_time(release.switched_at)}" if release.switched_at else ""
     back = f"; `lictor rollback {row.name}` goes back to {previous}" if previous else ""
     rollout = release.rollout
