@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lictor import model
-from lictor.registrar import checks, labels
+from lictor.registrar import checks, labels, route_label
 from lictor.registrar.ports import Port, list_ports
 from lictor.spec import quantities
 
@@ -58,7 +58,7 @@ def registrations(container: Mapping[str, Any], options: Options, *, joined: Map
     if container["State"]["Status"] not in RUNNING:
         return [], []
     found: dict[str, Registration] = {}
-    refused: list[str] = []
+    refused, named = list[str](), list[dict[str, Any]]()
     settings = labels.read_settings(container, image)
     ports, why_no_other = list_ports(container, labels.by_port(settings), address=options.address,
                                      internal=options.internal, joined=joined)
@@ -72,10 +72,12 @@ def registrations(container: Mapping[str, Any], options: Options, *, joined: Map
             if registration.id in found:
                 raise ValueError(f"SERVICE_ID: two ports have {registration.id!r}; give each its SERVICE_<port>_ID")
             found[registration.id] = registration
+            named += [registration.definition] if values.get("name") and port.protocol == "tcp" else []
             refused += left_out + _unasked(port, settings, ports)
         except ValueError as error:
             refused.append(f"port {port.number}/{port.protocol} is not registered: {error}")
     refused += _unmet(container, settings, options, ports, why_no_other)
+    refused += route_label.mark(labels.read_route(container, image), named, is_told=bool(refused or settings.get("ignore")))
     return list(found.values()), list(dict.fromkeys(refused))
 
 
