@@ -62,7 +62,8 @@ def test_a_hostile_label_gets_no_route_and_one_line_that_says_why(text: str, sai
     ({**NAMED, "SERVICE_9090_IGNORE": "1"}, ("8080/tcp", "9090/tcp"), ["/a"], ""),
     (NAMED, ("8080/tcp", "8080/udp"), ["/a", None], ""),
     ({**NAMED, "SERVICE_IGNORE": "1"}, ("8080/tcp",), [], ""),
-    ({**NAMED, "lictor.route": ""}, ("8080/tcp",), [None], ""), ({**NAMED, "lictor.route": " "}, ("8080/tcp",), [None], ""),
+    ({**NAMED, "lictor.route": ""}, ("8080/tcp",), [None], ""),
+    ({**NAMED, "lictor.route": " "}, ("8080/tcp",), [None], ""),
 ])
 def test_the_route_is_that_of_the_one_port_that_has_a_name(labels: dict[str, str], ports: tuple[str, ...],
                                                            routes: list[str | None], said: str) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from lictor import errors
+from lictor import errors, model
 from lictor.adapters import heartbeat
 from lictor.adapters.text import describe_error, one_line
 from lictor.cli import status_report, tables
@@ -16,12 +16,14 @@ from lictor.cli.session import Session
 from lictor.cli.status_report import UNKNOWN, Status
 
 _WATCH_S = 2.0
+_SHOWN_NAMES = 5
 
 
 class _Shown(NamedTuple):
     rows: list[Status]
     troubles: dict[str, list[str]]  # the nodes, by what they say
     registrar: list[str]  # of this node
+    unrouted: list[str]  # names in the catalogue
 
 
 @click.command()
@@ -67,9 +69,10 @@ def _watch(session: Session, name: str | None) -> NoReturn:
 
 
 def _read(session: Session, name: str | None) -> _Shown | service.Page:
-    rows = status_report.read_status(session.context)
+    rows, unrouted = status_report.read_overview(session.context)
     if name is None:
-        return _Shown(rows, troubles.read(session.context, rows), _read_registrar(session.settings.state_dir))
+        return _Shown(rows, troubles.read(session.context, rows), _read_registrar(session.settings.state_dir),
+                      unrouted)
     row = next((row for row in rows if row.name == name), None)
     if row is None:
         raise _no_service(name)
@@ -97,6 +100,15 @@ def _show_all(shown: _Shown) -> None:
         click.echo(f"{', '.join(nodes)}: {text}")
     for line in shown.registrar:
         click.echo(f"registrar: {one_line(line)}")
+    if shown.unrouted:
+        click.echo(one_line(f"not routed: {_describe_unrouted(shown.unrouted)}"))
+
+
+def _describe_unrouted(names: list[str]) -> str:
+    shown = ", ".join(name[:63] for name in names[:_SHOWN_NAMES])
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    verb = "services have" if len(names) > 1 else "service has"
+    return f"{len(names)} registered {verb} neither a spec nor the label {model.LABEL_ROUTE}: {shown}{more}"
 
 
 def _read_registrar(state_dir: str) -> list[str]:

@@ -8,7 +8,7 @@ from lictor import model
 from lictor.adapters.text import one_line, printable
 from lictor.cli import autoscale_report
 from lictor.cli.release_progress import find_failure, find_obstacle
-from lictor.planner import backoff
+from lictor.planner import backoff, labelled
 from lictor.planner.actions import KINDS_OF_ACTS, describe
 from lictor.planner.cluster import words
 from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
@@ -61,29 +61,50 @@ class _Facts(NamedTuple):
     set_failure: str  # why the next step with a set with state fails, or is put off; usually ""
     unserved: list[str]  # where nginx does not serve it as it should; usually []
     unconfirmed: list[str]  # where nginx has not confirmed it; usually []
+    labels_ask: bool = False  # for its route, and no spec
+
+
+class Overview(NamedTuple):
+    """All services, and the names in the catalogue that are registered here and routed nowhere."""
+
+    rows: list[Status]
+    unrouted: list[str]
 
 
 def read_status(context: Context) -> list[Status]:
+    """Read the status of all services, as `read_overview` does."""
+    return read_overview(context).rows
+
+
+def read_overview(context: Context) -> Overview:
     """Read the status of all services; a removed one is among them as long as an instance is left."""
     prefix, client = context.settings.prefix, context.client
     tree, states = client.tree(prefix, known_below(prefix)), StateStore(client).read_all()
     grouped, unknown = group_by_service({key: each.value for key, each in tree.items()}, prefix)
     names = observe.names(grouped, states)
     catalogue = client.everything(observe.catalog_names(names))
-    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context, names)
+    specs = specs_of(grouped)
+    by_labels, _ = labelled.find(catalogue.entries, {*observe.catalog_names(specs)})
+    shown = sorted({*names, *by_labels})
+    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context, shown)
     lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
     told = conditions.read(context, lictor_nodes & alive)
     acts = actors.read(client)
-    specs = specs_of(grouped)
     sets = record.read_all(client, [name for name, text in specs.items() if b'"cluster"' in text])
     scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
     lists = seeds.read_all(client) if any(b"{seeds:" in text for text in specs.values()) else {}
 
     def read_row(name: str) -> Status | None:
         state = states.get(name, Stored()).state
-        service = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs)
+        given = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs)
+        service = labelled.choose(given, by_labels)
+        labels_ask = service is not given
+        overruled = labelled.describe_overruled(catalogue.entries, given)
+        service = service._replace(problems=(*service.problems, *overruled))
         groups = model.by_container(observe.instances(catalogue.of(service.catalog_name))).values()
         instances = [group[0] for group in groups]
+        if labels_ask:
+            service = service._replace(replicas=len(instances))  # as many as there are
         if service.removed and not (instances and service.spec and service.spec.engine != "none"):
             return None
         why_nobody = responsibility.describe_nobody(service, instances, nodes, lictor_nodes, acts)
@@ -96,17 +117,18 @@ def read_status(context: Context) -> list[Status]:
                               seeds.explain_wait(service.spec and service.spec.environment, lists),
                               words.describe_failure(sets[name].record.kept) if name in sets else "",
                               conditions.describe(told, name, frozenset(serving)),
-                              conditions.describe_unconfirmed(told, name)))
+                              conditions.describe_unconfirmed(told, name), labels_ask))
 
     rows = []
-    for name in names:
+    for name in shown:
         try:
             row = read_row(name)
         except Exception as error:  # a value that no rule foresees is the trouble of its own service
             row = Status(name, 0, 0, 0, "", "", "", "", [], "unreadable", [observe.explain_broken(error)])
         rows += [row] if row else []
-    return rows + ([Status(UNKNOWN, 0, 0, 0, "", "", "", "", [], "not read", describe_unknown(unknown, prefix))]
-                   if unknown else [])
+    rows += [Status(UNKNOWN, 0, 0, 0, "", "", "", "", [], "not read", describe_unknown(unknown, prefix))
+             ] if unknown else []
+    return Overview(rows, labelled.unrouted(catalogue.entries, {*observe.catalog_names(names), *by_labels}))
 
 
 def _nginx_nodes(context: Context, names: Container[str]) -> dict[str, list[str]]:
@@ -151,7 +173,8 @@ def _summary(facts: _Facts) -> str:
 
 
 def _only_routed(facts: _Facts) -> str:
-    says = ("only routed" if facts.receiving else "only routed: no instance passes") + _evidence(facts)
+    says = "only routed, as its labels ask" if facts.labels_ask else "only routed"
+    says += f"{'' if facts.receiving else ': no instance passes'}{_evidence(facts)}"
     return "; ".join([*(facts.unserved or facts.unconfirmed), says])
 
 

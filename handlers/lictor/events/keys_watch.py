@@ -72,7 +72,7 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
     killed before that, the next one finds the same changes again.
     """
     settings = call.settings
-    with _locked(settings):
+    with locked(settings):
         cache = read_cache(settings)
         newest = max(cache.consul_index, _newest(keys)) if consul_index is None else consul_index
         changed, refused = _changed(settings, cache, keys), cache.refused
@@ -97,7 +97,7 @@ def watch(call: script.Call) -> None:
     settings = call.settings
     if not settings.nginx:
         return
-    with _locked(settings):
+    with locked(settings):
         cache, path = read_cache(settings), os.path.join(settings.watch.config_dir, agent_config.ROUTES_FILE)
         services, secret = read_routed_services(settings), http_door.read_secret(settings)
         if services == cache.watching and _watched(path, settings, secret) in (None, set(services.values())):
@@ -133,7 +133,8 @@ def _grouped(keys: Mapping[str, Key], prefix: str) -> tuple[dict[str, dict[str, 
     return group_by_service({name: key.value for name, key in keys.items()}, prefix)
 
 
-def _locked(settings: Settings) -> AbstractContextManager[bool]:
+def locked(settings: Settings) -> AbstractContextManager[bool]:
+    """Keep others from writing routes/NAME.json and the cache meanwhile."""
     return files.locked(os.path.join(settings.state_dir, "locks", _LOCK))
 
 
@@ -221,6 +222,8 @@ def _route(settings: Settings, name: str, grouped: Mapping[str, Mapping[str, byt
     service = desired(name, grouped.get(name, {}), State(), settings.prefix, specs_of(grouped))
     for problem in service.problems:
         log.event("refused", service=name, reason=problem)
+    if old and route_store.is_labelled(old) and (service.removed or "spec" not in grouped.get(name, {})):
+        return None  # no spec counts: its containers' labels go on asking for it
     if service.removed or service.spec and not service.spec.route:
         return {**old, "removed": True} if old else None
     new = route(service, node)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from lictor import errors, model
 from lictor.adapters import clock, files, heartbeat, log
 from lictor.adapters.consul.answers import Catalogue
-from lictor.events import keys_watch, script, timer
-from lictor.planner import scheduled
+from lictor.events import keys_watch, label_routes, script, timer
+from lictor.planner import labelled, scheduled
 from lictor.planner.actions import Hold, Warn, describe
+from lictor.planner.desired import specs_of
 from lictor.planner.observation import Observation
 from lictor.reconcile import actors, conditions, forgetting, loop, observe, observer_health, responsibility
 from lictor.reconcile.conditions import Told
@@ -64,15 +65,18 @@ def look(call: script.Call) -> timer.Summary:
     context = connect(settings, call.token_file)
     keys = keys_watch.read_keys(context.client, settings.prefix)
     values = {key: entry.value for key, entry in keys.items()}
-    known = {*group_by_service(values, settings.prefix)[0], *route_store.names(settings.state_dir)}
+    grouped, _ = group_by_service(values, settings.prefix)
+    known = {*grouped, *route_store.names(settings.state_dir)}
     catalogue = context.client.everything(observe.catalog_names(known))
     if not keys and known_services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
-    unread = list[str]()
+    unread, by_labels = list[str](), [label_routes.Outcome()]
     trouble += [
         *(f"instances of {name} are unknown: {why}" for name, why in catalogue.overlong.items() if name not in known),
         *_attempt("routes do not follow their keys", lambda: keys_watch.follow(call, keys, None)),
+        *_attempt("routes do not follow the labels of containers",
+                  lambda: by_labels.append(label_routes.follow(context, catalogue, specs_of(grouped)))),
         *_attempt("watches do not follow the routes", lambda: keys_watch.watch(call)),
         *_attempt("nginx does not follow the catalogue",
                   lambda: unread.extend(follow.sweep(settings, catalogue, context.client))),
@@ -95,9 +99,11 @@ def look(call: script.Call) -> timer.Summary:
     observations = {name: reading.observation for name, reading in readings.items()}
     orphaned, waiting = _orphaned(context, catalogue, observations, own)
     unserved = _read_nginx(settings, trouble)
+    unserved = unserved._replace(refused={**unserved.refused, **by_labels[-1].refused})
     problems = [*filter(None, [unserved.silence]), *_named(broken.items()), *_problems(context, observations, own),
                 *_named(unserved.refused.items()), *orphaned]
-    pending = [*_pending(context, observations, own), *_named(unserved.unconfirmed.items()), *waiting]
+    pending = [*_pending(context, observations, own), *_named(unserved.unconfirmed.items()), *waiting,
+               *by_labels[-1].told, *_overruled(settings, catalogue, observations)]
     trouble += _attempt("other nodes do not hear how this one is",
                         lambda: conditions.tell(context, Told(unserved, (*problems, *trouble), tuple(pending))))
     return timer.Summary(time.time(), "", len(own), todo, problems, pending, trouble)
@@ -193,6 +199,14 @@ def _pending(context: Context, observations: Mapping[str, Observation], own: Map
     mixed = [f"{name}: {text}" for name in own
              if (text := model.describe_mixed_images(observations[name].instances))]
     return [*undone, *mixed, *elsewhere]
+
+
+def _overruled(settings: Settings, catalogue: Catalogue, observations: Mapping[str, Observation]) -> list[str]:
+    """Explain which containers' labels ask for another route than the spec that counts."""
+    if not settings.nginx:
+        return []
+    return [f"{name}: {text}" for name, each in observations.items()
+            for text in labelled.describe_overruled(catalogue.entries, each.desired)]
 
 
 def _undone(reading: Reading) -> list[str]:

@@ -77,7 +77,8 @@ def registrations(container: Mapping[str, Any], options: Options, *, joined: Map
         except ValueError as error:
             refused.append(f"port {port.number}/{port.protocol} is not registered: {error}")
     refused += _unmet(container, settings, options, ports, why_no_other)
-    refused += route_label.mark(labels.read_route(container, image), named, is_told=bool(refused or settings.get("ignore")))
+    is_told = bool(refused or settings.get("ignore"))
+    refused += route_label.mark(labels.read_route(container, image), named, is_told=is_told)
     return list(found.values()), list(dict.fromkeys(refused))
 
 

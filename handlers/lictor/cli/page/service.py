@@ -46,6 +46,7 @@ class Page(NamedTuple):
 def read(context: Context, row: Status) -> Page:
     """Read the page of a service that has this status."""
     service = service_keys.read_service(context.client, context.settings.prefix, row.name)
+    service = service._replace(desired=observe.by_labels(service.desired, context.client))
     groups = model.by_container(observe.instances(
         entry for name in service.desired.catalog_names for entry in context.client.health(name))).values()
     served = _read_served(context, row.name)
