@@ -40,7 +40,8 @@ TAKEN = [
     "extra_hosts: {db: 10.0.0.5}\nsysctls: {net.core.somaxconn: 5}", "sysctls: [net.core.somaxconn=5]", "dns: 10.0.0.1",
     "healthcheck: {test: a, disable: false}", "healthcheck: {disable: true}", "pids_limit: 5\npull_policy: never",
     "hostname: a\nworking_dir: /a\nshm_size: 64m\ngroup_add: [1000, audio]\nsecurity_opt: [no-new-privileges]",
-    "check: {http: /, tcp: false}", "engine: command\npids_limit: 4096",
+    "check: {http: /, tcp: false}", "check: {http: /, port: 8081}", "check: {tcp: true, port: '8080'}",
+    "check: {http: /, port: }", "engine: command\npids_limit: 4096",
     "cluster: {kind: etcd, name: e}\nreplicas: {min: 1, max: 5}\nvolumes: ['data:/data']",
 ]
 
@@ -82,6 +83,9 @@ def test_what_is_refused_is_refused_by_the_schema_as_far_as_it_can_tell(check: C
     "engine: compose", "project: {folder: /srv}", "engine: command\nuser: a", "engine: compose\nproject: {folder: /a}\n"
     "environment: {A: b}", "route: /a\nport: ", "image: A/B", "image: ''", "cluster: {kind: etcd, name: e}",
     "cluster: {kind: etcd, name: e}\nreplicas: 3\nvolumes: ['data:/d']", "check: {}", "check: {http: /, tcp: true}",
+    "check: {http: /, port: 0}", "check: {http: /, port: 65536}", "check: {http: /, port: many}", "check: {port: 8081}",
+    "check: {http: /, port: 8081}\nport: ", "check: {http: /, port: 8081}\ncluster: {kind: etcd, name: e}\nreplicas: "
+    "{min: 1, max: 5}\nvolumes: ['data:/data']",
     "healthcheck: {}", "healthcheck: {test: a, disable: true}", "ulimits: {files: 5}", "sysctls: {vm.swappiness: 1}",
     "security_opt: [seccomp=unconfined]", "pids_limit: 5000", "engine: swarm\npull_policy: always", "hostname: a b",
     "engine: command\ntmpfs: /run", "working_dir: a", "tmpfs: run", "extra_hosts: [db]", "devices: [/dev/kvm]",

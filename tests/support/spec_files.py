@@ -59,6 +59,8 @@ WRONG = [
     ("release: {deadline: 0s, healthy_for: 0s}", "release.deadline is 0s; it must be within 1s..8760h"),
     ("release: {healthy_for: 2m}", "release.healthy_for is 120s; it must be within the deadline, 60s"),
     ("drain: 8761h", "drain is 8761h; it must be within 0s..8760h"),
+    ("check: {http: /, port: 65536}", "check.port is 65536; it must be 1 to 65535"),
+    ("check: {http: /, port: a}", "check.port is 'a'; it must be a whole number"),
     (f"check: {{http: /, interval: {'9' * 400}h}}", "is infh; it must be at most 1000000h"),
     ("release: {keep: 99999h}", "release.keep is 99999h; it must be within 0s..8760h"),
     ("resources: {memory: 64}", "resources.memory is 64 bytes; it must be within 4m..65536g, or 0 for no limit"),

@@ -49,6 +49,9 @@ def describe(spec: service_spec.Spec, *, color: str, release: str,
         labels[f"SERVICE_{spec.container_port.number}_NAME"] = labels["SERVICE_NAME"]
     if spec.container_port and spec.check:
         labels |= _describe_check(spec.check, f"SERVICE_{spec.container_port.number}_CHECK")
+    if spec.container_port and spec.check_port:
+        labels[f"SERVICE_{spec.container_port.number}_CHECK_PORT"] = str(spec.check_port)
+        labels |= {} if f"SERVICE_{spec.check_port}_NAME" in labels else {f"SERVICE_{spec.check_port}_IGNORE": "true"}
     if place and spec.container_port:
         labels |= {f"SERVICE_{each}_IGNORE": "true" for each in place.published if each != spec.container_port.number}
     registers = sorted(key for key in labels if _SERVICE_KEY.fullmatch(key))

@@ -13,7 +13,8 @@ from lictor.spec.quantities import strip
 
 OWN_KEYS = ("name", "id", "tags", "check_http", "check_http_method", "check_https", "check_https_method", "check_tcp",
             "check_ttl", "check_grpc", "check_grpc_use_tls", "check_tls_skip_verify", "check_interval",
-            "check_timeout", "check_initial_status", "check_deregister_after", "check_script", "check_cmd")
+            "check_timeout", "check_port", "check_initial_status", "check_deregister_after", "check_script",
+            "check_cmd")
 
 _PREFIX = "SERVICE_"
 _PORT_KEY = re.compile(r"(\d+)_(.+)", re.ASCII)

@@ -160,6 +160,12 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None if self.port is None else parse_port(self.port)
 
     @property
+    def check_port(self) -> int | None:
+        """The port of the container that only the check asks; None: there is no such port."""
+        port, asked = self.container_port, self.check.port if self.check else None
+        return asked if port and asked != port.number else None
+
+    @property
     def start_up_s(self) -> float:
         """How long the check of an instance may take until it passes for the first time."""
         given = self.check.start if self.check else None
@@ -223,6 +229,8 @@ def _check_release(spec: Spec) -> None:
                   publish_address=port.publish_address if port else "")
     if spec.route and spec.engine not in ("none", *DELEGATED) and port is None:
         raise ValueError("route needs a port: which one of the container takes the requests?")
+    if spec.check and spec.check.port and port is None:
+        raise ValueError("check.port is for a service with a port; without one no instance is in the catalogue")
     check_autoscale(spec.autoscale, engine=spec.engine, has_route=spec.route is not None)
 
 
