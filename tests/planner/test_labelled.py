@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from lictor import model
-from lictor.planner import labelled
 from lictor.planner.desired import desired
+from lictor.planner.routes import labelled
 from lictor.planner.service_state import State
 from lictor.spec.route import Route
 

@@ -1,19 +1,19 @@
 """The state of services, and what a reconcile would do with them now: what status, plan and why show."""
 
 import time
-from collections.abc import Container
 from typing import Any, NamedTuple
 
 from lictor import model
 from lictor.adapters.text import one_line, printable
 from lictor.cli import autoscale_report
 from lictor.cli.release_progress import find_failure, find_obstacle
-from lictor.planner import backoff, labelled
+from lictor.planner import backoff
 from lictor.planner.actions import KINDS_OF_ACTS, describe
 from lictor.planner.cluster import words
 from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
 from lictor.planner.desired import Desired, specs_of
 from lictor.planner.observation import drain_mark
+from lictor.planner.routes import labelled
 from lictor.planner.service_state import State
 from lictor.reconcile import actors, conditions, observe, responsibility
 from lictor.reconcile.cluster import record, seeds
@@ -86,7 +86,7 @@ def read_overview(context: Context) -> Overview:
     specs = specs_of(grouped)
     by_labels, _ = labelled.find(catalogue.entries, {*observe.catalog_names(specs)})
     shown = sorted({*names, *by_labels})
-    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context, shown)
+    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), announce.read_nodes(client, shown)
     lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
     told = conditions.read(context, lictor_nodes & alive)
     acts = actors.read(client)
@@ -129,17 +129,6 @@ def read_overview(context: Context) -> Overview:
     rows += [Status(UNKNOWN, 0, 0, 0, "", "", "", "", [], "not read", describe_unknown(unknown, prefix))
              ] if unknown else []
     return Overview(rows, labelled.unrouted(catalogue.entries, {*observe.catalog_names(names), *by_labels}))
-
-
-def _nginx_nodes(context: Context, names: Container[str]) -> dict[str, list[str]]:
-    """List, by service, the nodes whose nginx has an instance of it."""
-    nodes: dict[str, list[str]] = {}
-    tree = context.client.tree(announce.PREFIX, lambda key: key.split("/")[2] in names)
-    for key, entry in sorted(tree.items()):
-        name, _, node = key.removeprefix(announce.PREFIX).partition("/")
-        if announce.pairs(entry.value):
-            nodes.setdefault(name, []).append(node)
-    return nodes
 
 
 def _may_receive(instance: model.Instance) -> bool:

@@ -171,7 +171,7 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
     for text in describe_unknown(unknown, settings.prefix):
         log.event("not read", reason=text)
     node, before, after = client.agent().name, read_routes(settings), dict[str, Route]()
-    for name in sorted(changed):
+    for name in sorted(changed - _labelled(before, specs_of(grouped))):
         try:
             route = _route(settings, name, grouped, before.get(name), node)
         except Exception as error:  # a value that no rule foresees is the trouble of its own service
@@ -191,6 +191,11 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
     confirmed = refresh(settings, after, client) if after else []
     standing = {name: why for name, why in refused_before.items() if name not in changed and name in grouped}
     return {**standing, **conflicts}, set(confirmed)
+
+
+def _labelled(routes: Mapping[str, Route], specs: Mapping[str, bytes]) -> set[str]:
+    """Find the services for whose routes labels ask, and no spec: whatever other key they have changes nothing."""
+    return {name for name, route in routes.items() if route_store.is_labelled(route)} - specs.keys()
 
 
 def drop_conflicts(before: Mapping[str, Route], after: dict[str, Route]) -> dict[str, str]:
@@ -222,8 +227,6 @@ def _route(settings: Settings, name: str, grouped: Mapping[str, Mapping[str, byt
     service = desired(name, grouped.get(name, {}), State(), settings.prefix, specs_of(grouped))
     for problem in service.problems:
         log.event("refused", service=name, reason=problem)
-    if old and route_store.is_labelled(old) and (service.removed or "spec" not in grouped.get(name, {})):
-        return None  # no spec counts: its containers' labels go on asking for it
     if service.removed or service.spec and not service.spec.route:
         return {**old, "removed": True} if old else None
     new = route(service, node)

@@ -12,9 +12,9 @@ from lictor import errors, model
 from lictor.adapters import clock, files, log
 from lictor.adapters.consul.answers import Catalogue
 from lictor.events import keys_watch
-from lictor.planner import labelled
 from lictor.planner.desired import route
-from lictor.planner.labelled import Labelled
+from lictor.planner.routes import labelled
+from lictor.planner.routes.labelled import Labelled
 from lictor.reconcile import observe
 from lictor.reconcile.context import Context
 from lictor.routing import announce, route_store
@@ -37,7 +37,7 @@ def follow(context: Context, catalogue: Catalogue, specs: Mapping[str, bytes]) -
 
     `specs` are those of services that were not removed: only these count for their names.
     """
-    settings, state_dir = context.settings, context.settings.state_dir
+    settings = context.settings
     if not settings.nginx:
         return Outcome()
     with keys_watch.locked(settings):
@@ -46,18 +46,22 @@ def follow(context: Context, catalogue: Catalogue, specs: Mapping[str, bytes]) -
         taken = {*observe.catalog_names(specs), *(each["service"] for each in of_specs)}
         found, told = labelled.find(catalogue.entries, taken)
         after = {name: _route(settings, each, context.node) for name, each in found.items()}
-        after |= _going(before, {*after, *taken, *catalogue.overlong}, clock.read(state_dir))
+        after |= _going(before, {*after, *taken, *catalogue.overlong}, clock.read(settings.state_dir))
         refused = keys_watch.drop_conflicts(before, after)
-        for name, each in after.items():
-            if each != before.get(name):
-                _log(name, before.get(name), each)
-                files.write_json(os.path.join(state_dir, "routes", f"{name}.json"), each)
+        _write(settings.state_dir, before, after)
         for name, each in before.items():
             if each["removed"] and route_store.is_labelled(each) and name not in found:
                 _forget(context, name)
     problems = (f"{name}: {problem}" for name, each in found.items() for problem in each.problems)
     return Outcome({name: f"the route of its labels is refused: {why}" for name, why in refused.items()},
                    (*problems, *told))
+
+
+def _write(state_dir: str, before: Mapping[str, Route], after: Mapping[str, Route]) -> None:
+    for name, each in after.items():
+        if each != before.get(name):
+            _log(name, before.get(name), each)
+            files.write_json(os.path.join(state_dir, "routes", f"{name}.json"), each)
 
 
 def _route(settings: Settings, service: Labelled, node: str) -> Route:

@@ -10,10 +10,11 @@ from lictor import errors, model
 from lictor.adapters import clock, files, heartbeat, log
 from lictor.adapters.consul.answers import Catalogue
 from lictor.events import keys_watch, label_routes, script, timer
-from lictor.planner import labelled, scheduled
+from lictor.planner import scheduled
 from lictor.planner.actions import Hold, Warn, describe
 from lictor.planner.desired import specs_of
 from lictor.planner.observation import Observation
+from lictor.planner.routes import labelled
 from lictor.reconcile import actors, conditions, forgetting, loop, observe, observer_health, responsibility
 from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context, connect

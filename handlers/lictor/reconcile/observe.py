@@ -7,11 +7,12 @@ from lictor import errors, model
 from lictor.adapters import clock
 from lictor.adapters.consul.answers import Catalogue
 from lictor.adapters.consul.client import Client
-from lictor.planner import labelled, next_state, release
+from lictor.planner import next_state, release
 from lictor.planner.actions import Action, Confirm
 from lictor.planner.desired import Desired, look_alikes, specs_of
 from lictor.planner.members import candidates, members
 from lictor.planner.observation import Observation
+from lictor.planner.routes import labelled
 from lictor.reconcile import responsibility, scheduler_view, smoke_test
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader

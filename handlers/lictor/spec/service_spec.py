@@ -30,7 +30,6 @@ MAX_REPLICAS = 500
 START_UP_S = 60.0
 CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
                    "read_only", "cap_drop", "logging", *options.UNUSED, "resources")
-
 # Keys below which no value is told.
 SECRET = ("environment", "command", "entrypoint", "labels", "logging", "healthcheck")
 _SHORTEST_SECRET = 6  # to hide shorter values would make an error unreadable
@@ -229,8 +228,6 @@ def _check_release(spec: Spec) -> None:
                   publish_address=port.publish_address if port else "")
     if spec.route and spec.engine not in ("none", *DELEGATED) and port is None:
         raise ValueError("route needs a port: which one of the container takes the requests?")
-    if spec.check and spec.check.port and port is None:
-        raise ValueError("check.port is for a service with a port; without one no instance is in the catalogue")
     check_autoscale(spec.autoscale, engine=spec.engine, has_route=spec.route is not None)
 
 
