@@ -3,17 +3,18 @@
 import json
 import sys
 import time
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
 from lictor import errors, model
 from lictor.adapters import heartbeat
 from lictor.adapters.text import describe_error, one_line
-from lictor.cli import status_report, tables
+from lictor.cli import status_report, tables, vantage
 from lictor.cli.page import service, troubles
 from lictor.cli.session import Session
 from lictor.cli.status_report import UNKNOWN, Status
+from lictor.reconcile.context import Context
 
 _WATCH_S = 2.0
 _SHOWN_NAMES = 5
@@ -127,12 +128,14 @@ def _read_registrar(state_dir: str) -> list[str]:
 def plan(session: Session, name: str | None, as_json: bool) -> None:
     """Print what a reconcile would do now.
 
-    Each action has its reason; what deliberately is not done is shown too. Exit code 3: there is something to do.
+    Each action has its reason; what deliberately is not done is shown too. If CONSUL_HTTP_ADDR is another machine's
+    agent, only the node that acts can tell. Exit codes: 3 there is something to do, 75 that cannot be told here.
     """
     context = session.context
     rows = {row.name: row for row in status_report.read_status(context) if row.name != UNKNOWN}
+    decide = status_report.decide_now if vantage.asks_own_agent(context) else _decide_elsewhere
     actions = [action for each in ([name] if name else sorted(rows)) for action in (
-        *status_report.decide_now(context, each), *status_report.list_unserved(rows.get(each)))]
+        *decide(context, each), *status_report.list_unserved(rows.get(each)))]
     needs_work = status_report.needs_work(actions)
     if name and name not in rows and not needs_work:
         raise _no_service(name)
@@ -141,7 +144,12 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
     else:
         lines = [status_report.describe_action(action["service"], action) for action in actions]
         click.echo("\n".join(lines or ["nothing to do"]))
-    sys.exit(3 if needs_work else 0)
+    is_unknown = any(action["kind"] == "unknown" for action in actions)
+    sys.exit(3 if needs_work else errors.Unavailable.exit_code if is_unknown else 0)
+
+
+def _decide_elsewhere(context: Context, name: str) -> list[dict[str, Any]]:
+    return vantage.list_unknown(context, name) or status_report.decide_now(context, name)
 
 
 def _no_service(name: str) -> errors.Refused:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from lictor import model
 from lictor.adapters.text import one_line
-from lictor.cli import cluster_report, release_progress, service_keys
+from lictor.cli import cluster_report, release_progress, service_keys, vantage
 from lictor.cli.cluster_report import SetReport
 from lictor.cli.service_keys import Existing
 from lictor.cli.status_report import Status, describe_record, format_time
@@ -60,7 +60,10 @@ def _read_members(context: Context, service: Existing) -> SetReport | None:
     """Read the members of a set with state; None: the service is none. Without Docker the rest can be shown."""
     if not service.desired.has_set:
         return None
+    spec = service.desired.spec
     try:
+        if spec and vantage.explain_elsewhere(context, service.desired):
+            return cluster_report.read_from_consul(context, service.desired.name, spec.node)
         return cluster_report.read(context, service.desired.name)
     except LictorError as error:
         return SetReport(f"unknown: {error}", 0, "", [])
