@@ -10,6 +10,7 @@ from lictor.planner.actions import KINDS_OF_ACTS, describe
 from lictor.planner.cluster import words
 from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
 from lictor.planner.desired import specs_of
+from lictor.planner.routes import labelled
 from lictor.planner.summary import service
 from lictor.planner.summary.decided import Decided, extend
 from lictor.planner.summary.facts import Facts, gather
@@ -55,18 +56,32 @@ class Status(NamedTuple):
             f"{self.image or '-'} (desired: {self.desired_image})" if self.desired_image else self.image)
 
 
+class Overview(NamedTuple):
+    """All services, and the names in the catalogue that are registered here and routed nowhere."""
+
+    rows: list[Status]
+    unrouted: list[str]
+
+
 def read_status(context: Context) -> list[Status]:
+    """Read the status of all services, as `read_overview` does."""
+    return read_overview(context).rows
+
+
+def read_overview(context: Context) -> Overview:
     """Read the status of all services; a removed one is among them as long as an instance is left."""
     prefix, client = context.settings.prefix, context.client
     tree, states = client.tree(prefix, known_below(prefix)), StateStore(client).read_all()
     grouped, unknown = group_by_service({key: each.value for key, each in tree.items()}, prefix)
     names = observe.names(grouped, states)
     catalogue = client.everything(observe.catalog_names(names))
-    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), announce.read_nodes(client, names)
+    specs = specs_of(grouped)
+    by_labels, _ = labelled.find(catalogue.entries, {*observe.catalog_names(specs)})
+    shown = sorted({*names, *by_labels})
+    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), announce.read_nodes(client, shown)
     lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
     told = conditions.read(client, lictor_nodes & alive)
     acts = actors.read(client)
-    specs = specs_of(grouped)
     sets = record.read_all(client, [name for name, text in specs.items() if b'"cluster"' in text])
     words_of_checks, foreign = CheckWords(client), conditions.list_foreign(told)
     scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
@@ -74,9 +89,13 @@ def read_status(context: Context) -> list[Status]:
 
     def read_row(name: str) -> Status | None:
         state = states.get(name, Stored()).state
-        desired = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs)
-        found = gather(time.time(), desired, state, words_of_checks.put_into(observe.instances(
-            catalogue.of(desired.catalog_name))), foreign)
+        given = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs)
+        desired = labelled.choose(given, by_labels)
+        overruled = labelled.describe_overruled(catalogue.entries, given)
+        found = gather(time.time(), desired._replace(problems=(*desired.problems, *overruled)), state,
+                       words_of_checks.put_into(observe.instances(catalogue.of(desired.catalog_name))), foreign)
+        if desired is not given:  # as many as there are
+            found = found._replace(labels_ask=True, desired=found.desired._replace(replicas=len(found.instances)))
         if desired.removed and not (found.instances and desired.spec and desired.spec.engine != "none"):
             return None
         serving = nginx_nodes.get(name, [])
@@ -90,13 +109,14 @@ def read_status(context: Context) -> list[Status]:
             unconfirmed=conditions.describe_unconfirmed(told, name)), conditions.list_decided(told, name))
 
     rows = []
-    for name in names:
+    for name in shown:
         try:
             row = read_row(name)
         except Exception as error:  # a value that no rule foresees is the trouble of its own service
             row = Status(name, says="unreadable", problems=[observe.explain_broken(error)])
         rows += [row] if row else []
-    return rows + ([Status(UNKNOWN, says="not read", problems=describe_unknown(unknown, prefix))] if unknown else [])
+    rows += [Status(UNKNOWN, says="not read", problems=describe_unknown(unknown, prefix))] if unknown else []
+    return Overview(rows, labelled.unrouted(catalogue.entries, {*observe.catalog_names(names), *by_labels}))
 
 
 def make_row(facts: Facts, decided: Iterable[Decided]) -> Status:

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from lictor import errors, model
 from lictor.adapters import clock, files, heartbeat, log
 from lictor.adapters.consul.answers import Catalogue
-from lictor.events import keys_watch, script, timer
+from lictor.events import keys_watch, label_routes, script, timer
 from lictor.planner import scheduled
 from lictor.planner.actions import Hold, Warn
 from lictor.planner.cluster import words
+from lictor.planner.desired import specs_of
 from lictor.planner.observation import Observation
+from lictor.planner.routes import labelled
+from lictor.planner.service_state import State
 from lictor.planner.summary import service
 from lictor.planner.summary.decided import Decided, add_to, list_lines
 from lictor.planner.summary.facts import Facts, gather
@@ -69,15 +72,18 @@ def look(call: script.Call) -> timer.Summary:
     context = connect(settings, call.token_file)
     keys = keys_watch.read_keys(context.client, settings.prefix)
     values = {key: entry.value for key, entry in keys.items()}
-    known = {*group_by_service(values, settings.prefix)[0], *route_store.names(settings.state_dir)}
+    grouped, _ = group_by_service(values, settings.prefix)
+    known = {*grouped, *route_store.names(settings.state_dir)}
     catalogue = context.client.everything(observe.catalog_names(known))
     if not keys and known_services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
-    unread = list[str]()
+    unread, by_labels = list[str](), [label_routes.Outcome()]
     trouble += [
         *(f"instances of {name} are unknown: {why}" for name, why in catalogue.overlong.items() if name not in known),
         *_attempt("routes do not follow their keys", lambda: keys_watch.follow(call, keys, None)),
+        *_attempt("routes do not follow the labels of containers",
+                  lambda: by_labels.append(label_routes.follow(context, catalogue, specs_of(grouped)))),
         *_attempt("watches do not follow the routes", lambda: keys_watch.watch(call)),
         *_attempt("nginx does not follow the catalogue",
                   lambda: unread.extend(follow.sweep(settings, catalogue, context.client))),
@@ -100,10 +106,12 @@ def look(call: script.Call) -> timer.Summary:
     observations = {name: reading.observation for name, reading in readings.items()}
     orphaned, waiting = _orphaned(context, catalogue, observations, own)
     unserved = _read_nginx(settings, trouble)
+    unserved = unserved._replace(refused={**unserved.refused, **by_labels[-1].refused})
     problems = [*filter(None, [unserved.silence]), *_named(broken.items()), *_problems(context, observations, own),
                 *_named(unserved.refused.items()), *orphaned]
-    sums = _sum_up(context, catalogue, readings, own)
-    pending = [*_pending(context, observations, own, sums), *_named(unserved.unconfirmed.items()), *waiting]
+    sums = {**_sum_up(context, catalogue, readings, own), **_sum_up_labelled(settings, catalogue, specs_of(grouped))}
+    pending = [*_pending(context, observations, own, sums), *_named(unserved.unconfirmed.items()), *waiting,
+               *by_labels[-1].told, *_overruled(settings, catalogue, observations)]
     told = Told(unserved, (*problems, *trouble), tuple(pending), outputs=_read_outputs(context, observations),
                 foreign=_list_foreign(observations[name] for name in own), decided=_list_decided(own, sums))
     trouble += _attempt("other nodes do not hear how this one is",
@@ -226,6 +234,15 @@ def _sum_up(context: Context, catalogue: Catalogue, readings: Mapping[str, Readi
     return sums
 
 
+def _sum_up_labelled(settings: Settings, catalogue: Catalogue,
+                     specs: Mapping[str, bytes]) -> dict[str, tuple[Facts, Summary]]:
+    """Sum up the services that labels ask to be routed, if this node routes; what does not count is told elsewhere."""
+    found = labelled.find(catalogue.entries, {*observe.catalog_names(specs)})[0] if settings.nginx else {}
+    facts = {name: gather(time.time(), each.desired._replace(problems=()), State(), observe.instances(
+        catalogue.of(name)))._replace(labels_ask=True) for name, each in found.items()}
+    return {name: (each, service.sum_up(each)) for name, each in facts.items()}
+
+
 def _list_decided(own: Mapping[str, Reading], sums: Mapping[str, tuple[Facts, Summary]]) -> dict[str, Decided]:
     """List by service what the decision on it says beyond its summary."""
     return {name: found for name, (facts, summary) in sums.items()
@@ -250,6 +267,14 @@ def _pending(context: Context, observations: Mapping[str, Observation], own: Map
     mixed = [f"{name}: {text}" for name in own
              if (text := model.describe_mixed_images(observations[name].instances))]
     return list(dict.fromkeys([*undone, *mixed, *elsewhere]))
+
+
+def _overruled(settings: Settings, catalogue: Catalogue, observations: Mapping[str, Observation]) -> list[str]:
+    """Explain which containers' labels ask for another route than the spec that counts."""
+    if not settings.nginx:
+        return []
+    return [f"{name}: {text}" for name, each in observations.items()
+            for text in labelled.describe_overruled(catalogue.entries, each.desired)]
 
 
 def _registrar_trouble(settings: Settings, *, is_needed: bool) -> list[str]:

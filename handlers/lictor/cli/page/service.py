@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from lictor import model
 from lictor.adapters.text import one_line
-from lictor.cli import cluster_report, release_progress, service_keys
+from lictor.cli import cluster_report, release_progress, service_keys, vantage
 from lictor.cli.cluster_report import SetReport
 from lictor.cli.service_keys import Existing
 from lictor.cli.status_report import Status, describe_record, format_time
@@ -47,6 +47,7 @@ class Page(NamedTuple):
 def read(context: Context, row: Status) -> Page:
     """Read the page of a service that has this status."""
     service = service_keys.read_service(context.client, context.settings.prefix, row.name)
+    service = service._replace(desired=observe.by_labels(service.desired, context.client))
     groups = model.by_container(CheckWords(context.client).put_into(observe.instances(
         entry for name in service.desired.catalog_names for entry in context.client.health(name)))).values()
     served = _read_served(context, row.name)
@@ -60,7 +61,10 @@ def _read_members(context: Context, service: Existing) -> SetReport | None:
     """Read the members of a set with state; None: the service is none. Without Docker the rest can be shown."""
     if not service.desired.has_set:
         return None
+    spec = service.desired.spec
     try:
+        if spec and vantage.explain_elsewhere(context, service.desired):
+            return cluster_report.read_from_consul(context, service.desired.name, spec.node)
         return cluster_report.read(context, service.desired.name)
     except LictorError as error:
         return SetReport(f"unknown: {error}", 0, "", [])

@@ -27,6 +27,7 @@ class Facts(NamedTuple):
     scaling: str = ""  # what the autoscaler has to tell
     unserved: list[str] = []  # where nginx does not serve it as it should
     unconfirmed: list[str] = []  # where nginx has not confirmed it
+    labels_ask: bool = False  # for its route, and no spec
     foreign: list[model.Instance] = []  # under its name, and not of lictor's making
 
     @property

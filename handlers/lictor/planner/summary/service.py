@@ -93,12 +93,13 @@ def _find_obstacle(facts: Facts, spec: Spec) -> Summary | None:
 
 
 def _sum_up_routed(facts: Facts) -> Summary:
-    says = ("only routed" if facts.receiving else "only routed: no instance passes") + _quote_check(facts)
+    well = "only routed, as its labels ask" if facts.labels_ask else "only routed"
+    says = f"{well}{'' if facts.receiving else ': no instance passes'}{_quote_check(facts)}"
     if facts.unserved:
         return _failed("; ".join([*facts.unserved, says]))
     if facts.unconfirmed:
         return _working("; ".join([*facts.unconfirmed, says]))
-    return _attention(says) if says != "only routed" else _sum_up_refused(facts) or Summary(Severity.WELL, says)
+    return _attention(says) if says != well else _sum_up_refused(facts) or Summary(Severity.WELL, says)
 
 
 def _sum_up_acted_on(facts: Facts, spec: Spec) -> Summary:
@@ -123,7 +124,7 @@ def _sum_up_refused(facts: Facts) -> Summary | None:
     """Say which input is refused of a service that is as the last good one asks for."""
     problems = facts.desired.problems
     more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-    return _attention(f"refused: {problems[0]}{more}. The last good value stays in force") if problems else None
+    return _attention(f"refused: {problems[0]}{more}. All else is as desired") if problems else None
 
 
 def _sum_up_release(facts: Facts, spec: Spec) -> Summary | None:
