@@ -111,6 +111,11 @@ class Instance(NamedTuple):
     image_id: str = ""  # the digest of that image, as the node had it
     output: str = ""  # the first line that its worst check printed, fit for a terminal; "" while all of them pass
 
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Its node, ID and container, as the next container may get the same ID."""
+        return self.node, self.service_id, self.container_id
+
 
 class Container(NamedTuple):
     """One container of ours, as the engine reports it; times are seconds since the epoch."""

@@ -129,8 +129,8 @@ def _contradict_counts(row: Mapping[str, Any], page: Mapping[str, Any] | None) -
     """Compare the counts of a row with the instances that its page lists, of a service without colours."""
     if page is None or row["color"] or page["says"] != row["says"]:
         return []
-    listed = len(page["instances"])
-    passing = sum(each["condition"].startswith(("passes", "warning")) for each in page["instances"])
+    own = [each for each in page["instances"] if not each["is_foreign"]]
+    listed, passing = len(own), sum(each["condition"].startswith(("passes", "warning")) for each in own)
     counts = (row["passing"], row["registered"])
     return [] if counts == (passing, listed) else [Contradiction(row["name"], ("status", "status NAME"), (
         f"{counts[0]} of {counts[1]} pass beside {passing} of {listed}"))]
@@ -140,15 +140,20 @@ def _contradict_of_node(said: Said) -> list[Contradiction]:
     """Find what the check says of its node and status does not show, and a timer that doctor calls broken beside it."""
     if said.check is None:
         return []
-    services, found = tuple(f"{row['name']}: " for row in said.status or ()), list[Contradiction]()
-    if said.status is not None and said.shown is not None and said.check.status != "passing":
-        shown = _timeless(said.shown)
-        found += [Contradiction(NODE, ("status", "the check"), f"not a word beside {line!r}")
-                  for line in map(_timeless, said.check.lines) if not line.startswith(services) and line not in shown]
+    if said.check.status != "passing":
+        return [Contradiction(NODE, ("status", "the check"), f"not a word beside {line!r}")
+                for line in _list_unshown(said, said.check)]
     timer = next((each for each in said.doctor or () if each["name"] == "timer"), None)
-    if timer and timer["ok"] is False and said.check.status == "passing":
-        found.append(Contradiction(NODE, ("the check", "doctor"), f"passing beside {_timeless(timer['detail'])!r}"))
-    return found
+    return [Contradiction(NODE, ("the check", "doctor"), f"passing beside {_timeless(timer['detail'])!r}")
+            ] if timer and timer["ok"] is False else []
+
+
+def _list_unshown(said: Said, check: Check) -> list[str]:
+    """List the lines of the check that are about no service and that status does not show; [] if it shows nothing."""
+    if said.status is None or said.shown is None:
+        return []
+    services, shown = tuple(f"{row['name']}: " for row in said.status), _timeless(said.shown)
+    return [line for line in map(_timeless, check.lines) if not line.startswith(services) and line not in shown]
 
 
 def _timeless(text: str) -> str:

@@ -125,7 +125,8 @@ def test_what_serves_beside_a_live_release_is_named(changes: dict[str, Any], eng
 def test_a_stranger_of_the_same_image_is_named_too() -> None:
     given = snapshot([entry("books", "books:2"), entry("books", "books:2", number=2)], wanted("books:2"),
                      live_release=NEW)
-    assert release_progress.find_foreign(REQUEST, given, {("node-1", "s2")}) == ("s2 on node-1 (books:2)",)
+    known = {("node-1", "s2", given.instances[1].container_id)}
+    assert release_progress.find_foreign(REQUEST, given, known) == ("s2 on node-1 (books:2)",)
 
 
 def test_last_words_are_of_this_release_and_tell_who_has_not_ended() -> None:

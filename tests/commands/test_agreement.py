@@ -36,7 +36,7 @@ ELSEWHERE = {"service": "books", "kind": "none", "container": "", "reason": "nod
 FINE, LINE = Check("passing", ("1 services as desired",)), Check("warning", ("books: start books-3: x",))
 FOREIGN = Instance("node-1", "by-hand", "books", "127.0.0.1", 9, "passing", True, None, "c9")
 AWAY = Check("warning", ("unknown: no sweep has ended for 10 s, as the last one failed: x",))
-PASSES, FAILS = {"condition": "passes"}, {"condition": "critical: 404 Not Found"}
+PASSES, FAILS = ({"condition": text, "is_foreign": False} for text in ("passes", "critical: 404 Not Found"))
 
 
 def doctor(services: str = "a node acts for each", timer: str = "1 services as desired") -> list[dict[str, Any]]:
@@ -90,7 +90,8 @@ def test_what_is_amiss_of_a_node_is_told_by_all(said: Said, between: tuple[str, 
     Said([ILL], check=Check("warning", ("unknown: no sweep has ended yet",))),
     Said([WELL], check=Check("critical", ())),
     Said([WELL], [{**START, "service": "books-too"}], check=Check("warning", ("books-too: start books-too-1: x",))),
-    Said([WELL], pages={"books": {**WELL, "instances": [PASSES, {"condition": "warning: slow"}]}}),
+    Said([WELL], pages={"books": {**WELL, "instances": [PASSES, {**PASSES, "condition": "warning: slow"}]}}),
+    Said([WELL], pages={"books": {**WELL, "instances": [PASSES, PASSES, {**FAILS, "is_foreign": True}]}}),
     Said([WELL], pages={"books": {**ILL, "instances": []}}),  # it has changed in between
     Said([{**WELL, "color": "blue"}], pages={"books": {**WELL, "instances": [PASSES] * 4}}),
 ])
@@ -123,7 +124,7 @@ def ask(before: Observation) -> Said:
     seen = before._replace(state=state)
     facts = gather(NOW, seen.desired, state, (
         each for each in {*seen.instances, *seen.foreign} if each.service == seen.desired.catalog_name),
-        {(each.node, each.service_id) for each in seen.foreign})
+        {each.identity for each in seen.foreign})
     summary, name = sum_up(facts), seen.desired.name
     told = add_to(summary, facts, actions)
     row = status_report.make_row(facts, [told] if told else [])

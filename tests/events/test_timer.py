@@ -296,7 +296,7 @@ def elsewhere(consul: Consul, call: script.Call) -> Context:
     """Another node, node-2, with the service `lictor` and a passing serfHealth; its sweep told something."""
     set_health(consul, "passing")
     context = Context(call.settings, Client.connect(), "node-2")
-    conditions.tell(context, Told(outputs={"b1": "404 Not\x1b Found"}, foreign=frozenset({("node-2", "b2")})))
+    conditions.tell(context, Told(outputs={"b1": "404 Not\x1b Found"}, foreign=frozenset({("node-2", "b2", "b2")})))
     return context
 
 

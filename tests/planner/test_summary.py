@@ -74,7 +74,7 @@ def test_the_wish_stands_beside_what_runs_where_they_differ(image: str, desired:
 def test_what_lictor_did_not_start_is_named_and_counts_for_nothing() -> None:
     stranger = RUNS._replace(service_id="by-hand", container_id="c9", image="books:0")
     registered = [RUNS, stranger, RUNS._replace(service_id="s1/udp", is_udp=True)]
-    facts = gather(0.0, wanted(1), state_of(live_release=RELEASE), registered, {("node-1", "by-hand")})
+    facts = gather(0.0, wanted(1), state_of(live_release=RELEASE), registered, {stranger.identity})
     assert (facts.instances, facts.foreign, facts.images) == ([RUNS], [stranger], ["books:1"])
     assert sum_up(facts) == Summary(Severity.ATTENTION, (
         "foreign: by-hand on node-1 (books:0). lictor did not start it, and leaves it alone. It may get traffic"))

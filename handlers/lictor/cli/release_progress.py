@@ -144,7 +144,7 @@ def find_new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstanc
     return tuple(sorted(map(describe_instance, model.speaking(instances))))
 
 
-def find_foreign(request: Request, snapshot: Snapshot, known: Container[tuple[str, str]]) -> tuple[str, ...]:
+def find_foreign(request: Request, snapshot: Snapshot, known: Container[tuple[str, str, str]]) -> tuple[str, ...]:
     """Name what gets traffic beside a release that is live and is not of its image, or is `known` to be foreign, if
     lictor itself starts each instance: schedulers have their own names of images."""
     spec, name = snapshot.desired.spec, snapshot.desired.catalog_name
@@ -152,7 +152,7 @@ def find_foreign(request: Request, snapshot: Snapshot, known: Container[tuple[st
         return ()
     return tuple(sorted(
         one_line(name_with_image(each)) for each in model.speaking(snapshot.instances) if each.service == name
-        and (each.image != request.image or (each.node, each.service_id) in known)
+        and (each.image != request.image or each.identity in known)
         and each.maintenance is None and each.node_alive and each.status != "critical"))
 
 

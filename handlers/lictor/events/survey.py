@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from lictor import errors, model
 from lictor.adapters import clock, files, heartbeat, log
 from lictor.adapters.consul.answers import Catalogue
+from lictor.adapters.text import one_line
 from lictor.events import keys_watch, label_routes, script, timer
 from lictor.planner import scheduled
 from lictor.planner.actions import Hold, Warn
@@ -116,7 +117,8 @@ def look(call: script.Call) -> timer.Summary:
                 foreign=_list_foreign(observations[name] for name in own), decided=_list_decided(own, sums))
     trouble += _attempt("other nodes do not hear how this one is",
                         lambda: trouble.extend(_describe_silent(context, catalogue, conditions.tell(context, told))))
-    return timer.Summary(time.time(), "", len(own), todo, problems, pending, trouble)
+    lines = (list(map(one_line, texts)) for texts in (problems, pending, trouble))  # a name may hold the end of a line
+    return timer.Summary(time.time(), "", len(own), todo, *lines)
 
 
 def _read_outputs(context: Context, observations: Mapping[str, Observation]) -> dict[str, str]:
@@ -126,7 +128,7 @@ def _read_outputs(context: Context, observations: Mapping[str, Observation]) -> 
 
 
 def _list_foreign(observations: Iterable[Observation]) -> frozenset[conditions.InstanceKey]:
-    return frozenset((instance.node, instance.service_id) for each in observations for instance in each.foreign)
+    return frozenset(instance.identity for each in observations for instance in each.foreign)
 
 
 def _describe_silent(context: Context, catalogue: Catalogue, told: Mapping[str, Told]) -> list[str]:

@@ -27,7 +27,7 @@ _SILENT = ("silent: no sweep of it has told anything for a minute or more, so th
            "`lictor status` on it, or lictor.log in its state folder, says why: a token that may no more, most often")
 _NO_ANSWER = "does not answer (serfHealth): nothing is healed there, and its instances get no traffic"
 
-InstanceKey = tuple[str, str]  # node, and ID of the service
+InstanceKey = tuple[str, str, str]  # its identity: node, ID of the service, and container
 
 
 class Told(NamedTuple):

@@ -11,12 +11,13 @@ from lictor.cli.service_keys import Existing
 from lictor.cli.status_report import Status, describe_record, format_time
 from lictor.errors import LictorError
 from lictor.planner.observation import drain_mark
-from lictor.reconcile import history, observe
+from lictor.reconcile import conditions, history, observe
 from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.routing import announce, live_peers, route_store
 
 _LAST_EVENTS = 5
+_NOT_OURS = ". It is foreign: lictor did not start it"
 _HTTP_PORT, _HTTPS_PORT = 80, 443
 
 
@@ -31,6 +32,7 @@ class InstanceRow(NamedTuple):
     nginx_on: list[str]  # nodes whose nginx sends requests to it
     weight: int
     in_flight: int | None  # requests of this node's nginx at it; None: it does not count them
+    is_foreign: bool = False  # lictor did not start it, so that it counts for nothing
 
 
 class Page(NamedTuple):
@@ -50,9 +52,11 @@ def read(context: Context, row: Status) -> Page:
     service = service._replace(desired=observe.by_labels(service.desired, context.client))
     groups = model.by_container(CheckWords(context.client).put_into(observe.instances(
         entry for name in service.desired.catalog_names for entry in context.client.health(name)))).values()
-    served = _read_served(context, row.name)
+    served, client = _read_served(context, row.name), context.client
+    foreign = conditions.list_foreign(conditions.read(client, client.alive_nodes()))
+    rows = sorted(_row(context, row.name, group, served, foreign) for group in groups)
     return Page(
-        row, sorted(_row(context, row.name, group, served) for group in groups), _describe_release(service, row),
+        row, rows, _describe_release(service, row),
         _list_urls(context, service), [describe_record(each).split("\n")[0] for each in history.read(
             context.client, row.name)[-_LAST_EVENTS:]], _read_members(context, service))
 
@@ -89,12 +93,13 @@ def _read_served(context: Context, name: str) -> dict[tuple[str, str], list[str]
 
 
 def _row(context: Context, name: str, group: list[model.Instance],
-         served: dict[tuple[str, str], list[str]]) -> InstanceRow:
+         served: dict[tuple[str, str], list[str]], foreign: frozenset[conditions.InstanceKey]) -> InstanceRow:
     worst = max(group, key=lambda each: (each.maintenance is not None, not each.node_alive, each.status != "passing"))
+    is_foreign = worst.identity in foreign
     return InstanceRow(one_line(worst.service_id), worst.node, model.host_port(worst.address, worst.port),
-                       one_line(worst.image), _describe_condition(worst),
+                       one_line(worst.image), _describe_condition(worst) + _NOT_OURS * is_foreign,
                        served.get((worst.node, worst.service_id), []), worst.weight,
-                       _count_in_flight(context, name, worst))
+                       _count_in_flight(context, name, worst), is_foreign)
 
 
 def _describe_condition(instance: model.Instance) -> str:

@@ -46,13 +46,13 @@ class Facts(NamedTuple):
 
 
 def gather(now: float, desired: Desired, state: State, registered: Iterable[model.Instance],
-           known_foreign: Container[tuple[str, str]] = ()) -> Facts:
+           known_foreign: Container[tuple[str, str, str]] = ()) -> Facts:
     """Gather what the catalogue has of a service: `registered` is under the name of its live colour.
 
-    By node and ID those are `known_foreign` that lictor did not start; they count for nothing.
+    By their identity those are `known_foreign` that lictor did not start; they count for nothing.
     """
     everyone = list(registered)
-    foreign = [each for each in everyone if (each.node, each.service_id) in known_foreign]
+    foreign = [each for each in everyone if each.identity in known_foreign]
     groups = model.by_container(each for each in everyone if each not in foreign).values()
     return Facts(now, desired, state, [max(group, key=_badness) for group in groups],
                  [group[0] for group in groups if all(map(may_receive, group))], foreign=foreign)
