@@ -53,7 +53,7 @@ def test_no_verb_takes_this_machine_for_the_node(far: Consul, tmp_path: Path) ->
     assert done.returncode == 75 and done.stdout.splitlines() == [
         f"books: unknown: {ELSEWHERE}", f"db: unknown: {ELSEWHERE}",
         f"jobs: unknown: a node with [command] in its settings {UNKNOWN}",
-        "mail: none: its engine is none: lictor only routes it"]
+        "mail: amiss: only routed: no instance passes", "mail: none: its engine is none: lictor only routes it"]
     assert lictor("plan", "mail").returncode == 0
     for name in ("books", "db"):
         assert lictor("why", name).stdout.splitlines()[-1] == f"now: unknown: {ELSEWHERE}"

@@ -530,6 +530,17 @@ def test_one_tag_for_two_images_is_told_of(consul: Consul, call: script.Call, im
     assert (f"books: {says}" in found.pending) == says.startswith("mixed")
 
 
+def test_no_name_brings_a_line_of_its_own_into_the_check(consul: Consul, call: script.Call) -> None:
+    put(consul, "books", engine="command", image="b:1", node="", route=None, replicas={"initial": 2})
+    acting = call.settings._replace(command=Command(("true", "{name}", "{replicas}", "{image}")))
+    for number in range(2):
+        consul.register({"Name": "books", "ID": f"b{number}", "Port": 80 + number, "Meta": {
+            "lictor-container": f"c{number}", "lictor-image": "b\ncarts: forged", "lictor-image-id": f"sha256:{number}"}})
+    found = survey.look(script.Call(acting, None, argparse.Namespace()))
+    assert any("b carts: forged" in line for line in found.pending)
+    assert not any("\n" in line for line in (*found.pending, *found.problems, *found.trouble))
+
+
 def test_containers_left_on_a_node_that_the_spec_no_longer_names_are_told_of(consul: Consul,
                                                                              call: script.Call) -> None:
     put(consul, "books")
