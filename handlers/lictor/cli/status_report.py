@@ -78,7 +78,7 @@ def read_status(context: Context) -> list[Status]:
     acts = actors.read(client)
     specs = specs_of(grouped)
     sets = record.read_all(client, [name for name, text in specs.items() if b'"cluster"' in text])
-    words_of_checks, foreign = CheckWords(client), conditions.list_foreign(told)
+    words_of_checks, foreign = CheckWords(client, context.node), conditions.list_foreign(told)
     scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
     lists = seeds.read_all(client) if any(b"{seeds:" in text for text in specs.values()) else {}
 

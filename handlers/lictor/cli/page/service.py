@@ -47,7 +47,7 @@ class Page(NamedTuple):
 def read(context: Context, row: Status) -> Page:
     """Read the page of a service that has this status."""
     service = service_keys.read_service(context.client, context.settings.prefix, row.name)
-    groups = model.by_container(CheckWords(context.client).put_into(observe.instances(
+    groups = model.by_container(CheckWords(context.client, context.node).put_into(observe.instances(
         entry for name in service.desired.catalog_names for entry in context.client.health(name)))).values()
     served = _read_served(context, row.name)
     return Page(
