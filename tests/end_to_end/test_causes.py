@@ -101,7 +101,7 @@ def make_spec(node: Node, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", CAUSES)
 def test_a_cause_is_told_by_every_verb_in_the_words_of_whoever_knows_it(node: Node, name: str) -> None:
     cause, suffers, spec = CAUSES[name], NAMES.get(name, name), make_spec(node, name)
-    deploys = ("deploy", suffers, cause.image or spec["image"], "--wait", "--timeout", "2s")
+    deploys = ("deploy", suffers, cause.image or spec["image"], "--wait", "--timeout", "1s")
     node.write_and_apply(spec)
     try:
         cause.happens(node)

@@ -534,7 +534,7 @@ def test_no_name_brings_a_line_of_its_own_into_the_check(consul: Consul, call: s
     put(consul, "books", engine="command", image="b:1", node="", route=None, replicas={"initial": 2})
     acting = call.settings._replace(command=Command(("true", "{name}", "{replicas}", "{image}")))
     for number in range(2):
-        meta = {"lictor-container": f"c{number}", "lictor-image": "b\ncarts: forged", "lictor-image-id": f"sha:{number}"}
+        meta = {"lictor-container": f"c{number}", "lictor-image": "b\ncarts: forged", "lictor-image-id": f"{number}"}
         consul.register({"Name": "books", "ID": f"b{number}", "Port": 80 + number, "Meta": meta})
     found = survey.look(script.Call(acting, None, argparse.Namespace()))
     assert any("b carts: forged" in line for line in found.pending)

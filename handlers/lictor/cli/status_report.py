@@ -83,7 +83,7 @@ def read_overview(context: Context) -> Overview:
     told = conditions.read(client, lictor_nodes & alive)
     acts = actors.read(client)
     sets = record.read_all(client, [name for name, text in specs.items() if b'"cluster"' in text])
-    words_of_checks, foreign = CheckWords(client), conditions.list_foreign(told)
+    words_of_checks, foreign = CheckWords(client, context.node), conditions.list_foreign(told)
     scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
     lists = seeds.read_all(client) if any(b"{seeds:" in text for text in specs.values()) else {}
 

@@ -48,8 +48,9 @@ class CheckWords:
     """Reads the words of failing checks as they are now: the catalogue learns of new ones minutes later, if the status
     stays the same. The agent that is asked is read, and what other nodes' sweeps told: once, and if need be."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, node: str = "") -> None:
+        """`node` is that of the agent; "": it is asked for its name."""
+        self._client, self._node = client, node
 
     def put_into(self, instances: Iterable[model.Instance]) -> list[model.Instance]:
         """Replace the words of the instances that fail; where newer ones cannot be had, the catalogue's stay."""
@@ -65,7 +66,7 @@ class CheckWords:
     @functools.cached_property
     def _own_node(self) -> str:
         with contextlib.suppress(errors.LictorError):  # words are no reason to leave the service alone
-            return self._client.agent().name
+            return self._node or self._client.agent().name
         return ""
 
     @functools.cached_property

@@ -143,7 +143,7 @@ class FleetReader:
 
     @functools.cached_property
     def check_words(self) -> CheckWords:
-        return CheckWords(self.context.client)
+        return CheckWords(self.context.client, self.context.node)
 
     @functools.cached_property
     def _seeds(self) -> Mapping[str, bytes]:

@@ -50,15 +50,14 @@ def read(context: Context, row: Status) -> Page:
     """Read the page of a service that has this status."""
     service = service_keys.read_service(context.client, context.settings.prefix, row.name)
     service = service._replace(desired=observe.by_labels(service.desired, context.client))
-    groups = model.by_container(CheckWords(context.client).put_into(observe.instances(
+    groups = model.by_container(CheckWords(context.client, context.node).put_into(observe.instances(
         entry for name in service.desired.catalog_names for entry in context.client.health(name)))).values()
     served, client = _read_served(context, row.name), context.client
     foreign = conditions.list_foreign(conditions.read(client, client.alive_nodes()))
     rows = sorted(_row(context, row.name, group, served, foreign) for group in groups)
-    return Page(
-        row, rows, _describe_release(service, row),
-        _list_urls(context, service), [describe_record(each).split("\n")[0] for each in history.read(
-            context.client, row.name)[-_LAST_EVENTS:]], _read_members(context, service))
+    events = [describe_record(each).split("\n")[0] for each in history.read(client, row.name)[-_LAST_EVENTS:]]
+    return Page(row, rows, _describe_release(service, row), _list_urls(context, service), events,
+                _read_members(context, service))
 
 
 def _read_members(context: Context, service: Existing) -> SetReport | None:
