@@ -145,8 +145,13 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
     else:
         lines = [status_report.describe_action(action["service"], action) for action in actions]
         click.echo("\n".join(lines or ["nothing to do"]))
+    sys.exit(3 if needs_work else _exit_code(actions))
+
+
+def _exit_code(actions: list[dict[str, Any]]) -> int:
+    """Choose the exit code of a plan that has nothing to do, or does not know."""
     is_unknown = any(action["kind"] == "unknown" for action in actions)
-    sys.exit(3 if needs_work else errors.Unavailable.exit_code if is_unknown else 0)
+    return errors.Unavailable.exit_code if is_unknown else 0
 
 
 def _decide_elsewhere(context: Context, name: str) -> list[dict[str, Any]]:
