@@ -181,12 +181,18 @@ def _around(observation: Observation) -> list[Member]:
 def _advance_rollout(observation: Observation) -> Rollout | None:
     rollout, desired = observation.rollout, observation.desired
     if desired.why_held and not desired.removed:
-        return replace(rollout, passing_since=0.0, moved_at=0.0) if rollout else None
+        return rollout and replace(_stop(rollout, observation), passing_since=0.0)
     if not _is_requested(observation) or standing_failure(observation):
         return None
     if rollout is None or rollout.release != desired.release:
         rollout = Rollout(desired.release, observation.now)
     return _continue(rollout, observation)
+
+
+def _stop(rollout: Rollout, observation: Observation) -> Rollout:
+    """Stop its deadline, which goes on later where it is now."""
+    used_s = observation.now - observation.since(rollout.moved_at) if rollout.moved_at else rollout.used_s
+    return replace(rollout, moved_at=0.0, used_s=used_s)
 
 
 def _continue(rollout: Rollout, observation: Observation) -> Rollout:
@@ -197,10 +203,13 @@ def _continue(rollout: Rollout, observation: Observation) -> Rollout:
     ids = [member.container.id for member in new] if observation.scheduler else []
     if not set(rollout.instances) <= set(ids):  # its scheduler makes good what has ended: none of that is a new one
         rollout = replace(rollout, most=target)
+    if _is_kept_away(rollout.release, count, observation):
+        rollout = _stop(rollout, observation)
     return replace(
         rollout, began_at=observation.began_at(rollout.began_at), most=min(max(rollout.most, count), target),
         passing_since=observation.since(rollout.passing_since or now) if all_pass else 0.0, instances=sorted(ids),
-        moved_at=_moved_at(rollout, count, observation), trouble="" if count > rollout.most else rollout.trouble)
+        moved_at=_moved_at(rollout, count, observation), used_s=0.0 if count > rollout.most else rollout.used_s,
+        trouble="" if count > rollout.most else rollout.trouble)
 
 
 def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
@@ -208,7 +217,7 @@ def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
     if _waits_for_drains(rollout.release, observation) or _is_kept_away(rollout.release, count, observation):
         return 0.0
     if not rollout.moved_at or count > rollout.most:
-        return now
+        return now if count > rollout.most else now - rollout.used_s
     is_ordered = order and order.done and order.release == rollout.release
     return max(observation.since(rollout.moved_at), order.at if order and is_ordered else 0.0)
 
