@@ -70,7 +70,8 @@ def _examine_here(settings: Settings, token_file: str | None, explain: Callable[
 
 def _unknown_user() -> str:
     raise Remark("tested as root: no agent that loads this configuration runs here, and no unit of it names a user. "
-                 "Whether the agent's user may do the same is not known. As that user, `lictor doctor` tells")
+                 "Whether the agent's user may do the same is not known", "start the agent; watch.config_dir of the "
+                 "settings is its -config-dir. Or, as the agent's user: lictor doctor")
 
 
 def _examine_as(user: HandlersUser, settings: Settings, token_file: str | None) -> list[Finding]:
@@ -178,7 +179,7 @@ def _registrar(state_dir: str) -> str:
 def _notify(notify: Notify | None) -> str:
     """Test that people can be notified; no notification is sent for it."""
     if notify is None:
-        raise Remark("off: an open breaker and healing on hold notify nobody")
+        raise Remark("off: an open breaker and healing on hold notify nobody", "write [notify] into the settings")
     if notify.command:
         programs.require(notify.command[0])
     if notify.token_file:

@@ -40,7 +40,11 @@ class Untested(errors.LictorError):
 
 
 class Remark(errors.LictorError):
-    """Nothing is broken, but a person should know this."""
+    """Nothing is broken, but a person should know this. `remedy`: what to do if that is not meant."""
+
+    def __init__(self, text: str, remedy: str = "") -> None:
+        super().__init__(text)
+        self.remedy = remedy
 
 
 def find(test: Probe, needed: Finding | None) -> Finding:
@@ -52,7 +56,7 @@ def find(test: Probe, needed: Finding | None) -> Finding:
     except Untested as error:
         return Finding(test.name, None, f"not tested: {error}")
     except Remark as error:
-        return Finding(test.name, None, str(error), test.remedy, is_remark=True)
+        return Finding(test.name, None, str(error), error.remedy, is_remark=True)
     except (errors.LictorError, OSError) as error:
         said = describe_error(error) if isinstance(error, OSError) else str(error)
         return Finding(test.name, False, said, test.remedy)

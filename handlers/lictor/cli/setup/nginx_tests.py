@@ -23,9 +23,8 @@ def list_tests(settings: Settings, server: Nginx, client: Client | None) -> Iter
                     "lictor init gives the unit", "nginx")
     yield Probe("nginx configuration", lambda: _main_conf(server), "correct it", "nginx", of_root=True)
     if server.mode == "reload":
-        yield Probe("nginx reloads", lambda: old_workers.examine(settings, server, client), "at the top of "
-                    f"{server.main_conf}: worker_shutdown_timeout 60s; and no less than the longest drain", "nginx",
-                    of_root=True)
+        yield Probe("nginx reloads", lambda: old_workers.examine(settings, server, client), "correct the configuration",
+                    "nginx", of_root=True)
     yield Probe("nginx servers", lambda: _servers(server, _without_host(settings.state_dir)),
                 "correct it, or let the agent's user read it", "nginx")
     yield Probe("nginx generation", lambda: _generation(server), f"include {server.conf_dir}/lictor.conf at the end of "

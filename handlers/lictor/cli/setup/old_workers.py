@@ -33,13 +33,20 @@ def examine(settings: Settings, server: Nginx, client: Client | None) -> str:
         raise Untested(f"what nginx prints of its configuration {error}") from error
     if not parse_time_s(given):
         raise Remark(f"{_DIRECTIVE} is not set: after a reload an old worker stays until its last connection has "
-                     "ended. Each websocket that stays open keeps the memory of one")
+                     "ended. Each websocket that stays open keeps the memory of one", _remedy(server))
     try:
         drains = _read_drains(settings, client)
     except errors.LictorError as error:
         raise Remark(f"{_DIRECTIVE} is {given}; the drains that it is to be compared with are not known: {error}"
                      ) from error
-    return judge(given, drains)
+    try:
+        return judge(given, drains)
+    except Remark as error:
+        raise Remark(str(error), _remedy(server)) from error
+
+
+def _remedy(server: Nginx) -> str:
+    return f"at the top of {server.main_conf}: worker_shutdown_timeout 60s; and no less than the longest drain"
 
 
 def judge(given: str, drains: dict[str, float]) -> str:

@@ -29,7 +29,7 @@ def list_tests(settings: Settings) -> Iterator[Probe]:
                 "as /opt/lictor, and from there once more: lictor init")
     if settings.nginx and not settings.nginx.container:
         yield Probe("program nginx", partial(require, settings.nginx.binary), "correct nginx.binary in the settings")
-    yield Probe("program docker", _docker, "install Docker's command")
+    yield Probe("program docker", _docker, "")
     if settings.allow.projects:
         yield Probe("program compose", _compose, "install docker-compose, or Compose as a plugin of docker")
 
@@ -72,7 +72,8 @@ def _run_handler(settings: Settings) -> str:
     except errors.CommandFailed as error:
         raise errors.Refused(f"{argv[0]} cannot run handlers: {handlers_user.describe_failure(error)}") from error
     if argv != here:
-        raise Remark(f"the agent runs {' '.join(argv)}, and this is {' '.join(here)}")
+        raise Remark(f"the agent runs {' '.join(argv)}, and this is {' '.join(here)}",
+                     "if this is the one to run: lictor init, then restart the agent once")
     return f"{argv[0]} runs the handlers"
 
 
@@ -81,7 +82,7 @@ def _docker() -> str:
     try:
         return require("docker")
     except errors.Refused as error:
-        raise Remark(f"{error}. `lictor exec` needs it") from error
+        raise Remark(f"{error}. `lictor exec` needs it", "install Docker's command") from error
 
 
 def _compose() -> str:
