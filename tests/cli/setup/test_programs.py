@@ -39,6 +39,17 @@ def test_a_program_is_run_or_else_looked_for(tmp_path: Path, monkeypatch: pytest
     assert says in said and not os.path.exists(f"{path}.run")
 
 
+def test_a_value_that_no_rule_foresees_is_a_finding_of_its_own_test() -> None:
+    def fail() -> str:
+        raise ValueError("odd")
+
+    test = findings.Probe("a", fail, "mend it", "b")
+    assert findings.find(test, None) == Finding("a", False, "unreadable: ValueError('odd')", "mend it")
+    for needed, is_run in ((Finding("b", True, ""), True), (Finding("b", None, "", is_remark=True), True),
+                           (Finding("b", None, ""), False), (Finding("b", False, ""), False)):
+        assert (findings.find(test, needed).verdict == findings.FAILED) is is_run
+
+
 FOUND = [Finding("a", True, "well"), Finding("b", None, "off", "do", is_remark=True),
          Finding("c", None, "not tested: x")]
 

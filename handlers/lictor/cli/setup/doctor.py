@@ -89,7 +89,7 @@ def _examine_as(user: HandlersUser, settings: Settings, token_file: str | None) 
         if test.name == _RIGHTS:
             continue
         if test.of_root or test.name == nginx_tests.SIGNAL and user.may_signal:
-            found[test.name] = findings.find(test, told.get(test.needs))
+            found[test.name] = findings.find(test, found.get(test.needs))
         else:
             found[test.name] = told.get(test.name) or Finding(test.name, None, f"not tested: {_RIGHTS} comes first")
     return list(found.values())

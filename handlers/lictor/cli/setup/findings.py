@@ -60,3 +60,5 @@ def find(test: Probe, needed: Finding | None) -> Finding:
     except (errors.LictorError, OSError) as error:
         said = describe_error(error) if isinstance(error, OSError) else str(error)
         return Finding(test.name, False, said, test.remedy)
+    except Exception as error:  # a value that no rule foresees is a finding of its own test
+        return Finding(test.name, False, f"unreadable: {error!r}", test.remedy)
