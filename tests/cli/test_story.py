@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from lictor.cli import story
+from lictor.cli.main import main
 from lictor.planner import observation_codec
 
 from lab.consul import Consul
@@ -149,3 +151,8 @@ def test_replay_says_of_each_record_how_it_is_and_exits_by_it(lictor: Command) -
     assert [each["verdict"] for each in listed] == ["same", "different", "cannot be told"]
     assert lictor("replay", "-", given=json.dumps(others[2:])).returncode == 1  # what is not known is not all right
     assert lictor("replay", "-", given="[").returncode == 1
+
+
+def test_who_names_a_service_to_replay_is_told_where_its_records_are() -> None:
+    done = CliRunner().invoke(main, ["replay", "no-such-file"])
+    assert done.exit_code == 2 and "`lictor why NAME --json | lictor replay -` takes a service's records" in done.output

@@ -18,7 +18,7 @@ from lictor.adapters.consul import transport
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report, story
 from lictor.cli.page import troubles
-from lictor.cli.setup import doctor, nginx_tests
+from lictor.cli.setup import consul_tests, findings, nginx_tests
 from lictor.cli.setup.findings import Probe
 from lictor.events import script, survey, timer
 from lictor.model import JOINING, PAUSED, Clock
@@ -392,8 +392,8 @@ def test_a_service_of_a_node_that_consul_does_not_know_is_told_of_by_all(consul:
     put(consul, "other")
     said = "books: nobody acts: vm1 is not in Consul; its containers run on node-1. If its name has changed"
     assert [each.partition(", `lictor")[0] for each in survey.look(call).problems] == [said]
-    finding = Probe("services", lambda: doctor._services(call.settings, Client.connect()), "apply")
-    assert doctor._finding(finding, None).detail.startswith(said)
+    finding = Probe("services", lambda: consul_tests.examine_services(call.settings, Client.connect()), "apply")
+    assert findings.find(finding, None).detail.startswith(said)
 
 
 @pytest.mark.parametrize("damage", ["", "[1]", "{", '{"command": "yes", "webhook": 1}', "[" * 100_000])
@@ -439,7 +439,7 @@ def test_what_of_the_users_nginx_cannot_be_read_is_told_once(consul: Consul, cal
         assert summary and said in summary.trouble and timer.judge(
             summary._replace(problems=[]), Clock(summary.at, 0, 0))[1] == 1  # nginx does not run either
     assert capsys.readouterr().err.count("outcome=unread") == 1
-    finding = doctor._finding(next(each for each in nginx_tests.list_tests(call.settings, nginx)
+    finding = findings.find(next(each for each in nginx_tests.list_tests(call.settings, nginx, None)
                                    if each.name == "nginx servers"), None)
     assert not finding.ok and finding.detail == said
     (tmp_path / "site").write_text("server { listen 80; }")

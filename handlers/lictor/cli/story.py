@@ -113,8 +113,17 @@ def _exists(context: Context, name: str) -> bool:
                 or observe.by_labels(read_desired(context, name), context.client).spec)
 
 
+class _Records(click.File):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            raise click.BadParameter(f"{error.message}; `lictor why NAME --json | lictor replay -` takes a service's "
+                                     "records", ctx, param) from error
+
+
 @click.command("replay")
-@click.argument("file", type=click.File(encoding="utf-8"), metavar="FILE|-")
+@click.argument("file", type=_Records(encoding="utf-8"), metavar="FILE|-")
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 def replay_(file: Any, as_json: bool) -> None:
     """Decide again upon recorded observations.
