@@ -102,11 +102,11 @@ TRUE, VAGUE = facts_of(1), facts_of(2)
     (TRUE, (STARTS,), "start books-2: replicas key is 2, 1 run", ["start books-2: replicas key is 2, 1 run"]),
     (VAGUE, (STARTS, FOREIGN), "converging: replicas key is 2", [
         "start books-2: replicas key is 2, 1 run", f"warn s9: {FOREIGN.reason}"]),
-    (TRUE, (HELD,), f"hold books-2: {HELD.reason}", [f"hold books-2: {HELD.reason}"]),
+    (TRUE, (HELD,), f"books-2: {HELD.reason}", [f"books-2: {HELD.reason}"]),
     (VAGUE, (), "converging: replicas key is 2", ["converging: replicas key is 2"]),
     (VAGUE, (WAITS,), "converging: replicas key is 2", [f"wait books-2: {WAITS.reason}"]),
-    (VAGUE, (HELD,), f"hold books-2: {HELD.reason}", [f"hold books-2: {HELD.reason}"]),
-    (TRUE._replace(unserved=["node-1: x"]), (HELD,), "node-1: x", [f"hold books-2: {HELD.reason}"]),
+    (VAGUE, (HELD,), f"books-2: {HELD.reason}", [f"books-2: {HELD.reason}"]),
+    (TRUE._replace(unserved=["node-1: x"]), (HELD,), "node-1: x", [f"books-2: {HELD.reason}"]),
     (TRUE._replace(nginx_nodes=[], desired=wanted(1, spec={"route": {"path": "/books"}})), (), "no nginx serves it", [
         "no nginx serves it"]),
 ])

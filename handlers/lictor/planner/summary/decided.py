@@ -55,5 +55,5 @@ def list_lines(summary: Summary, facts: Facts, actions: Iterable[Any]) -> list[s
     """List what the check says of a service: what is decided, or else why it is not well."""
     lines = [describe(each.kind, each.container, each.reason) for each in actions]
     if not lines and facts.desired.why_held:
-        lines = [f"hold: {facts.desired.why_held}"]
+        lines = [f"on hold: {facts.desired.why_held}"]
     return lines or ([] if summary.is_well else [summary.says])
