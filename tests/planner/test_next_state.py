@@ -50,6 +50,7 @@ def test_the_last_line_of_what_ended_is_told_with_its_end() -> None:
     state = replace(next_state.advance(seen), release=Release(failed=failed))
     told = next_state.ended(state, member, "no database")
     assert told.healing.failures["1"].why == f"{end}: no database"
+    assert next_state.ended(told, member, "no database") == told
     assert told.release.failed and told.release.failed.why == f"{end}: no database; books-2 is dead"
     other = replace(state, release=Release(failed=replace(failed, release="other")))
     assert next_state.ended(other, member, "no database").release == other.release

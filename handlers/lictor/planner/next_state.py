@@ -83,7 +83,8 @@ def ended(state: State, member: Member, last_line: str) -> State:
     number, failed = str(member.container.number), state.release.failed
 
     def told(why: str) -> str:
-        return why.replace(member.words, f"{member.words}: {last_line}")[:backoff.LONGEST_WHY]
+        with_line = f"{member.words}: {last_line}"
+        return why if with_line in why else why.replace(member.words, with_line)[:backoff.LONGEST_WHY]
 
     failures = {each: replace(entry, why=told(entry.why)) if each == number else entry
                 for each, entry in state.healing.failures.items()}
