@@ -85,13 +85,13 @@ def _examine_as(user: HandlersUser, settings: Settings, token_file: str | None) 
         told = {each.name: each for each in _read_findings(user, options)}
     except errors.Refused as error:
         told, found[_RIGHTS] = {}, found[_RIGHTS]._replace(ok=False, detail=str(error), remedy=rights.remedy)
-    for test in _tests(settings, token_file, rights):
-        if test.name == _RIGHTS:
-            continue
-        if test.of_root or test.name == nginx_tests.SIGNAL and user.may_signal:
-            found[test.name] = findings.find(test, found.get(test.needs))
+    own = {test.name: test for test in _tests(settings, token_file, rights)}
+    for name in (each for each in told or own if each != _RIGHTS):
+        test = own.get(name)
+        if test and (test.of_root or name == nginx_tests.SIGNAL and user.may_signal):
+            found[name] = findings.find(test, found.get(test.needs))
         else:
-            found[test.name] = told.get(test.name) or Finding(test.name, None, f"not tested: {_RIGHTS} comes first")
+            found[name] = told.get(name) or Finding(name, None, f"not tested: {_RIGHTS} comes first")
     return list(found.values())
 
 
@@ -105,8 +105,10 @@ def _read_findings(user: HandlersUser, options: list[str]) -> list[Finding]:
         if not text:
             raise errors.Refused(f"{user.name}, which runs the handlers, cannot run lictor: "
                                  f"{handlers_user.describe_failure(error)}") from error
-    tables = json.loads(text)
-    return [Finding(**{key: table[key] for key in Finding._fields}) for table in tables]
+    try:
+        return [Finding(**{key: table[key] for key in Finding._fields}) for table in json.loads(text)]
+    except (ValueError, LookupError, TypeError) as error:
+        raise errors.Refused(f"{user.name}, which runs the handlers, runs another lictor: {error!r}") from error
 
 
 def _test_rights(user: HandlersUser, settings: Settings) -> str:
