@@ -19,6 +19,7 @@ META_IMAGE = "lictor-image"
 META_IMAGE_ID = "lictor-image-id"  # the digest of what that name stood for on the node
 META_COLOR = "lictor-color"
 META_PROTOCOL = "lictor-protocol"  # of what is not TCP: it is no HTTP peer, and its checks say nothing of TCP
+META_ROUTE = "lictor-label-route"  # the route that a container asks for by LABEL_ROUTE, its host before its path
 META_CONSENT = "lictor-route"  # "true", or the tag lictor-route=true: its owner lets anybody route to it
 
 LABEL_SERVICE = "lictor.service"  # the engines put these on each container of ours, an image's ones beneath them
@@ -28,6 +29,7 @@ LABEL_REGISTERS = "lictor.registers"  # the keys of the SERVICE_ labels that the
 LABEL_NUMBER = "lictor.number"
 LABEL_COLOR = "lictor.color"
 LABEL_RELEASE = "lictor.release"
+LABEL_ROUTE = "lictor.route"  # people put it on containers that lictor does not start: PATH, or HOST/PATH
 LABEL_GATE = "lictor.gate"  # registered in maintenance, with this reason, until it is let in
 LABEL_MEMBER = "lictor.member"  # of a set with state: its kind, where it answers clients, and its configured address
 JOINING = "lictor: joins when its smoke path answers"
@@ -109,6 +111,11 @@ class Instance(NamedTuple):
     image_id: str = ""  # the digest of that image, as the node had it
     output: str = ""  # the first line that its worst check printed, fit for a terminal; "" while all of them pass
 
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Its node, ID and container, as the next container may get the same ID."""
+        return self.node, self.service_id, self.container_id
+
 
 class Container(NamedTuple):
     """One container of ours, as the engine reports it; times are seconds since the epoch."""
@@ -175,7 +182,7 @@ def instance(entry: dict[str, Any]) -> Instance:
             container_id=str(meta.get(META_CONTAINER, "")),
             weight=_weight(service.get("Weights") or {}, status),
             is_udp=any(str(each).lower() in _NOT_TCP for each in _protocols(meta, tags)),
-            consents=f"{META_CONSENT}=true" in tags or meta.get(META_CONSENT) == "true",
+            consents=f"{META_CONSENT}=true" in tags or meta.get(META_CONSENT) == "true" or META_ROUTE in meta,
             is_registrars=META_ENGINE in meta,
             image=str(meta.get(META_IMAGE, "")),
             image_id=str(meta.get(META_IMAGE_ID, "")),

@@ -34,7 +34,8 @@ and health is broken only where no other one of the service is hurt: lictor woul
 the last fault everything has seven minutes to come to rest: a number that was killed often backs off for up to five.
 
 what must hold at the end: each service at its count, passing, and served by nginx; nothing doubled; no lock, session,
-temporary file or maintenance is left; `lictor plan` finds nothing to do. And over the whole time: no container was
+temporary file or maintenance is left; `lictor plan` finds nothing to do. And over the whole time: status, plan, why,
+the check and doctor, each asked every 10 s, do not contradict each other when asked again; no container was
 ended that we had not harmed, unless it was surplus, and none while it was paused; no traffic went where no instance
 ever was; no request failed but those that ran in a container at the moment when it was killed by force, as nginx's log
 and Docker's events prove, those that were sent to one until 5 s after it was paused (if nginx refused changes then,

@@ -10,6 +10,8 @@ import subprocess
 import threading
 from typing import Any
 
+from lictor.reconcile import conditions
+
 from lab.chaos.evidence import is_ours
 from lab.chaos.timeline import Deed, Outage
 from lab.consul import Consul
@@ -53,6 +55,12 @@ class Machine:
     def ask_agent(self, path: str) -> Any:
         """Ask the node's agent, whatever the handlers' token is worth there; raises OSError."""
         return self.node.consul.request("GET", path, token=self.token, timeout_s=3)
+
+    def list_leaked_sessions(self) -> list[str]:
+        """List the sessions but for one of each node, which holds what its sweeps tell for as long as they do."""
+        sessions = self.server.request("GET", "/v1/session/list") or []
+        telling = {each["Node"]: each["ID"] for each in sessions if each["Name"] == conditions.PREFIX.rstrip("/")}
+        return [each["ID"] for each in sessions if each["ID"] not in telling.values()]
 
     def containers(self) -> list[dict[str, str]]:
         """Lictor's containers that run, the paused ones too: id, name, service, number, status. An impostor is none."""

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from lab.chaos import evidence, verdict
+from lab.chaos import agreement, evidence, verdict
+from lab.chaos.asking import Asking
 from lab.chaos.faults import FAULTS, Mischief
 from lab.chaos.machine import Machine
 from lab.chaos.timeline import Access, Done, Failed
@@ -16,7 +17,8 @@ from lab.chaos.watch import Watch
 from lab.chaos.world import SERVICES, WANTED, World
 
 
-def judge(world: World, mischief: Mischief[Any], watching: Watch, end: list[str], *, seed: int) -> dict[str, Any]:
+def judge(world: World, mischief: Mischief[Any], watching: Watch, asking: Asking, end: list[str], *,
+          seed: int) -> dict[str, Any]:
     """Judge a run: all that is to be told. `violations` is empty if lictor held."""
     events, deeds = list(world.events.events), list(world.deeds)
     log = list(evidence.accesses(os.path.join(world.node.nginx.folder, "access.log")))
@@ -33,11 +35,14 @@ def judge(world: World, mischief: Mischief[Any], watching: Watch, end: list[str]
         "resets_of_reused_connections": sum(each.resets_of_reused for each in world.clients.values()),
         "failed_requests": {reason or "unexplained": count for reason, count in Counter(why.values()).items()},
         "repairs": [_repair(seconds, fault, mischief) for seconds, fault in repaired],
+        "asked": {"rounds": len(asking.rounds), "answers": asking.answers, "unanswered": asking.failed,
+                  "twice": [(round(asked.at, 1), *each) for asked in asking.rounds for each in sorted(asked.found)]},
         "violations": [
             *end, *mischief.failures,
             *verdict.removals(events, deeds, dict.fromkeys(SERVICES.values(), WANTED), watching.draining),
             *verdict.deaths(events, deeds, world.docker_away),
             *verdict.strangers(log, world.events.addresses, SERVICES),
+            *agreement.find_standing(asking.rounds),
             *verdict.unrepaired(mischief.records, watching.samples),
             *_told(unexplained, by_target),
         ],
@@ -101,6 +106,10 @@ def tell(found: dict[str, Any]) -> None:
         print(f"  {count}: {reason}")
     print(f"  apart from these, {found['resets_of_reused_connections']} idle kept-alive connections were closed just "
           "as the client\n  wrote; nginx does that at reloads, and clients send those again by themselves\n")
+    asked = found["asked"]
+    print(f"each verb was asked how it is, in {asked['rounds']} rounds: {asked['answers']} answers, "
+          f"{asked['unanswered']} could not be had;\n  {len(asked['twice'])} times two contradicted each other twice "
+          "in a row\n")
     alone = [each for each in found["repairs"] if not each["other_faults_meanwhile"]]
     for what, repairs in (("", found["repairs"]), (" without another fault meanwhile", alone)):
         for longest in repairs[:1]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lab.chaos import course, report, watch
+from lab.chaos.asking import Asking
 from lab.chaos.faults import FAULTS, Mischief
 from lab.chaos.watch import Watch
 from lab.chaos.world import FLEET_BUDGET, SERVICE_BUDGET, SERVICES, WANTED, World
@@ -17,6 +18,6 @@ def run(world: World, say: Callable[[str], None], *, minutes: float, seed: int) 
         f"{SERVICE_BUDGET['per']} (grace {SERVICE_BUDGET['grace']}), of all: {FLEET_BUDGET['budget']} in "
         f"{FLEET_BUDGET['per']}; faults for {minutes:g} min")
     mischief = Mischief(world, say, FAULTS)
-    with Watch(world, say) as watching:
+    with Watch(world, say) as watching, Asking(world) as asking:
         end = course.run(mischief, watching, lambda: watch.judge(world), say, minutes=minutes, seed=seed)
-        return report.judge(world, mischief, watching, end, seed=seed)
+        return report.judge(world, mischief, watching, asking, end, seed=seed)

@@ -100,7 +100,7 @@ def stand(world: World) -> Standing:
         passing=_passing(world, {each["id"]: each["name"] for each in containers}),
         served={service: _answering(world, service) for service in SERVICES.values()},
         maintenance=[each for each in checks if each.startswith(("_service_maintenance", "_node_maintenance"))],
-        sessions=[each["ID"] for each in world.server.request("GET", "/v1/session/list") or []],
+        sessions=world.list_leaked_sessions(),
         ended=sorted(set(world.impostors) - set(world.docker.docker("ps", "-q", "--no-trunc").split())),
         locks=world.server.request("GET", "/v1/kv/lictor/locks/?keys") or [],
         temporaries=_files(world.node.folder, lambda name, _: name.startswith(".") and name.endswith(".tmp")),

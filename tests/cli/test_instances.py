@@ -200,6 +200,15 @@ def test_what_is_not_here_is_refused_with_the_nodes_that_have_it(lictor: Command
     assert (done.returncode, done.stdout) == (code, "") and said in done.stderr
 
 
+@pytest.mark.usefixtures("two")
+def test_the_instances_that_are_here_are_named_where_another_one_was_meant(lictor: Command, consul: Consul) -> None:
+    done = lictor("logs", "books-9")
+    assert done.returncode == 1 and done.stderr == (
+        "lictor: books-9: books has no such instance on this node; it has books-1 and books-2\n")
+    register(consul, "node-2", "f" * 64, "passing", "books-9")  # a service of that name, elsewhere
+    assert "node-2 has instances. Run it there" in lictor("logs", "books-9").stderr
+
+
 def test_a_machine_without_docker_names_the_nodes_too(lictor: Command, consul: Consul) -> None:
     register(consul, "node-2", "f" * 64, "passing")
     lictor.environ["DOCKER_HOST"] = "unix:///nowhere/docker.sock"

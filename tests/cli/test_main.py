@@ -90,7 +90,8 @@ def test_one_file_serves_several_customers_who_have_nothing_in_common(lictor: Co
     lictor("scale", "acme-books", "3")
     consul.put("services/zenith-books/color", "green")
     lictor("deploy", "zenith-books", "books:2")
-    shown = [tuple(each[key] for key in ("name", "desired", "image", "color", "route")) for each in lictor.status()]
+    keys = ("name", "desired", "desired_image", "color", "route")
+    shown = [tuple(each[key] for key in keys) for each in lictor.status()]
     assert shown == [
         ("acme-books", 3, "books:1", "blue", "acme.example.com/books"), ("books", 1, "books:1", "blue", "/books"),
         ("zenith-books", 1, "books:2", "green", "zenith.example.com/books")]

@@ -154,3 +154,37 @@ def test_only_root_prepares_a_node_and_others_are_told_so(tmp_path: Path) -> Non
     for of_it in (init.run, init.remove):
         with pytest.raises(errors.Refused, match="lictor init needs to be run as root"):
             of_it(root=str(tmp_path))
+
+
+AWAY = {"CONSUL_HTTP_ADDR": "127.0.0.1:1", "DOCKER_HOST": "unix:///nowhere/docker.sock"}
+
+
+@pytest.mark.parametrize("words", [
+    ("status",), ("status", "books"), ("plan",), ("plan", "books"), ("why", "books"), ("autoscale", "books"),
+    ("apply", "-"), ("remove", "books"), ("scale", "books", "3"), ("deploy", "books", "books:2"), ("rollback", "books"),
+    ("hold", "books"), ("resume", "books"), ("logs", "books"), ("exec", "books", "sh"),
+])
+def test_where_nothing_answers_each_verb_says_so_in_a_line_and_may_be_tried_again(lictor: Command,
+                                                                                  words: tuple[str, ...]) -> None:
+    lictor.environ |= AWAY | {"COLUMNS": "60"}
+    has_json = words[0] in ("status", "plan", "why", "autoscale")
+    for further in ((), ("--json",)) if has_json else ((),):
+        done = lictor(*words, *further, given=json.dumps({**BOOKS, "name": "books"}))
+        assert (done.returncode, done.stdout) == (75, ""), done
+        [line] = done.stderr.splitlines()
+        assert line.startswith("lictor: ") and ("Is the agent running?" in line or "Is Docker running?" in line)
+        assert "Errno" not in line and "\x1b" not in line
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "books-service"), ("plan", "books-service"),
+                                   ("why", "books-service")])
+def test_in_a_pipe_nothing_is_wrapped_or_coloured_and_json_is_json(lictor: Command, words: tuple[str, ...]) -> None:
+    lictor("apply", lictor.file("books.json", BOOKS))
+    lictor("hold", "books-service", "until the long backup of the whole database has ended, and been tested " * 2)
+    plain = lictor(*words)
+    lictor.environ |= {"COLUMNS": "60", "TERM": "xterm-256color"}
+    narrow = lictor(*words)
+    assert [line.split() for line in narrow.stdout.splitlines()] == [line.split() for line in plain.stdout.splitlines()]
+    assert "\x1b" not in narrow.stdout
+    done = lictor(*words, "--json")
+    assert done.returncode in (0, 3, 75) and (not done.stdout if done.returncode == 75 else json.loads(done.stdout))

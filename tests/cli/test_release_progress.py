@@ -9,7 +9,7 @@ from lictor import model
 from lictor.cli import release_progress
 from lictor.cli.release_progress import Outcome, Request, Snapshot
 from lictor.planner import desired
-from lictor.planner.service_state import Breaker, Failure, Rollout, State
+from lictor.planner.service_state import Breaker, Failure, Failures, Rollout, State
 
 from support.scene import SPEC, state_of
 
@@ -28,8 +28,8 @@ FAILED = Failure(NEW, "books:2", "it\x1b died", 1.0)
 
 def snapshot(entries: list[dict[str, Any]] | None = None, now: desired.Desired | None = None,
            **remembered: Any) -> Snapshot:
-    stored = state_of(**{"live_release": OLD, "live": {"image": "books:1"}, **remembered})
-    return Snapshot(now or wanted("books:2"), stored, entries or [])
+    stored = state_of(**{"live_release": OLD, "live": {"image": "books:1"}, "live_is_proven": True, **remembered})
+    return Snapshot(now or wanted("books:2"), stored, [*map(model.instance, entries or [])])
 
 
 def entry(service: str, image: str, *, number: int = 1, status: str = "passing", alive: bool = True,
@@ -46,6 +46,9 @@ def entry(service: str, image: str, *, number: int = 1, status: str = "passing",
 @pytest.mark.parametrize(("given", "kind", "why"), [
     (snapshot(), None, ""),
     (snapshot(live_release=NEW), "done", ""),
+    (snapshot(live_release=NEW, live_is_proven=False), None, ""),  # a first one, in force before it passes
+    (snapshot(now=wanted("books:2", {"replicas": 0}), live_release=wanted("books:2", {"replicas": 0}).release,
+              live_is_proven=False), "done", ""),
     (snapshot(live_release=NEW, rollout=Rollout(OLD, 1.0)), None, ""),  # what it replaces has not been given up yet
     (snapshot(failed=FAILED), "failed", "it? died. books:1 runs on"),
     (snapshot(failed=FAILED, rollout=Rollout(NEW, 1.0)), None, ""),
@@ -75,6 +78,8 @@ def test_outcome(given: Snapshot, kind: str | None, why: str) -> None:
     (snapshot(now=wanted("books:2", BLUE_GREEN), rollout=Rollout(NEW, 1.0, 2.0)),
      "all new instances pass, and have to for 3 s. Then /books has to answer"),
     (snapshot(live_release=NEW), "books:2 is live"),
+    (snapshot(live_release=NEW, live_is_proven=False, failures={"1": Failures(2, 1.0, "it ended")}),
+     "0 of 1 instances of the first release pass. failing: it ended"),
 ])
 def test_stage(given: Snapshot, said: str) -> None:
     assert release_progress.describe_stage(REQUEST, given) == said
@@ -114,7 +119,14 @@ def test_what_serves_beside_a_live_release_is_named(changes: dict[str, Any], eng
     other = entry(**{"service": "books", "image": "books:1", "number": 2, **changes})
     spec = {"engine": engine} | ({"node": ""} if engine == "command" else {})
     given = snapshot([entry("books", "books:2"), other], wanted("books:2", spec), live_release=NEW)
-    assert release_progress.find_foreign(REQUEST, given) == tuple(named)
+    assert release_progress.find_foreign(REQUEST, given, frozenset()) == tuple(named)
+
+
+def test_a_stranger_of_the_same_image_is_named_too() -> None:
+    given = snapshot([entry("books", "books:2"), entry("books", "books:2", number=2)], wanted("books:2"),
+                     live_release=NEW)
+    known = {("node-1", "s2", given.instances[1].container_id)}
+    assert release_progress.find_foreign(REQUEST, given, known) == ("s2 on node-1 (books:2)",)
 
 
 def test_last_words_are_of_this_release_and_tell_who_has_not_ended() -> None:

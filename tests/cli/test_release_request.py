@@ -171,7 +171,7 @@ def test_json_has_an_object_a_line_and_the_last_is_the_outcome(lictor: Command, 
     followed = lictor("deploy", books.name, "books:1", "--json", "--wait").stdout.splitlines()
     assert [json.loads(each)["event"] for each in followed] == ["asked", "outcome"]
     assert json.loads(followed[-1]) == {"event": "outcome", **about, "outcome": "done", "why": "", "behind": [],
-                                        "last_words": {}, "foreign": []}
+                                        "last_words": {}, "foreign": [], "unserved": []}
 
 
 def test_a_terminal_has_a_view_that_lives(lictor: Command, books: Service) -> None:

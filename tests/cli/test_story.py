@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from lictor.adapters.consul.client import Agent, Client
 from lictor.cli import story
+from lictor.cli.main import main
 from lictor.planner import observation_codec
-from lictor.reconcile.context import Context
-from lictor.spec.settings import load_settings
 
 from lab.consul import Consul
 from support.command import Command
@@ -106,19 +105,6 @@ def test_what_is_known_everywhere_is_said_everywhere(lictor: Command, consul: Co
     assert lictor("why", "nobody").returncode == 1
 
 
-def test_docker_of_another_machine_is_not_taken_for_the_node_s(consul: Consul, lictor: Command,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    """CONSUL_HTTP_ADDR names a node's agent, and Docker here has none of its containers."""
-    for key, value in lictor.environ.items():
-        monkeypatch.setenv(key, value)
-    context = Context(load_settings(), Client.connect(), "node-1")
-    assert story._asks_own_agent(context)
-    monkeypatch.setattr(Client, "agent", lambda _: Agent("node-1", "192.0.2.1", "dc1", "1.8.7"))
-    assert not story._asks_own_agent(context)
-    assert [each["reason"] for each in story.read(context, "books")["now"]] == [
-        "node node-1 alone can say what stands ahead: this machine is not node-1"]
-
-
 NOW = datetime.datetime(2026, 3, 10, 14, 0, tzinfo=datetime.UTC)
 
 
@@ -165,3 +151,8 @@ def test_replay_says_of_each_record_how_it_is_and_exits_by_it(lictor: Command) -
     assert [each["verdict"] for each in listed] == ["same", "different", "cannot be told"]
     assert lictor("replay", "-", given=json.dumps(others[2:])).returncode == 1  # what is not known is not all right
     assert lictor("replay", "-", given="[").returncode == 1
+
+
+def test_who_names_a_service_to_replay_is_told_where_its_records_are() -> None:
+    done = CliRunner().invoke(main, ["replay", "no-such-file"])
+    assert done.exit_code == 2 and "`lictor why NAME --json | lictor replay -` takes a service's records" in done.output

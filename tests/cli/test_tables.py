@@ -39,6 +39,9 @@ WIDE_IMAGE = [["books", "3/3", "registry.example.com/team/books:1", "node-1", "a
                       "books    3/3      node-1",
                       "  IMAGE registry.example.com/team/books:1",  # no value is cut
                       "  as desired"]),
+    ([["books", "0/1", "books:1 (desired: registry.example.com/team/books:2)", "node-1", "x"]], 40, [
+        "SERVICE  PASSING  NODE", "books    0/1      node-1", "  IMAGE books:1 (desired:",
+        "  registry.example.com/team/books:2)", "  x"]),
     (ROWS[:1], 3, ["SERVICE", "books", "  PASSING 3/3", "  IMAGE books:1", "  NODE node-1", "  as desired"]),
     ([], 60, ["SERVICE  PASSING  IMAGE  NODE"]),
 ])

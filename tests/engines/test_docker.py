@@ -197,6 +197,11 @@ def test_an_image_is_pulled_as_its_policy_says(docker: Docker, monkeypatch: pyte
     ({"https": "/health", "insecure": True}, {
         "SERVICE_8080_CHECK_HTTPS": "/health", "SERVICE_8080_CHECK_TLS_SKIP_VERIFY": "true",
         "SERVICE_8080_CHECK_INTERVAL": "10000ms", "SERVICE_8080_CHECK_TIMEOUT": "5000ms"}),
+    ({"http": "/health", "port": 8081}, {
+        "SERVICE_8080_CHECK_HTTP": "/health", "SERVICE_8080_CHECK_PORT": "8081", "SERVICE_8081_IGNORE": "true",
+        "SERVICE_8080_CHECK_INTERVAL": "10000ms", "SERVICE_8080_CHECK_TIMEOUT": "5000ms"}),
+    ({"tcp": True, "port": 8080}, {"SERVICE_8080_CHECK_TCP": "true", "SERVICE_8080_CHECK_INTERVAL": "10000ms",
+                                   "SERVICE_8080_CHECK_TIMEOUT": "5000ms"}),
     ({"tcp": True}, {"SERVICE_8080_CHECK_TCP": "true", "SERVICE_8080_CHECK_INTERVAL": "10000ms",
                      "SERVICE_8080_CHECK_TIMEOUT": "5000ms"}),
 ])

@@ -157,7 +157,8 @@ def test_every_key_of_the_spec_reaches_the_container(swarm: Swarm, tmp_path: Any
 
 
 def test_what_swarm_is_told_beside_the_container() -> None:
-    scale(0, "blue", stop_grace_period="1500ms", resources={"cpus": 0.5, "memory": "64m"}, release={
+    scale(0, "blue", stop_grace_period="1500ms", resources={"cpus": 0.5, "memory": "64m"}, check={
+        "tcp": True, "port": 8081}, release={
         "strategy": "blue-green", "healthy_for": "1500ms"}, placement={
             "constraints": ["node.role==manager"], "spread": ["node.labels.zone"]})
     there = docker_swarm.connect().service("books-blue")
@@ -174,7 +175,9 @@ def test_what_swarm_is_told_beside_the_container() -> None:
     for config_key in ("UpdateConfig", "RollbackConfig"):
         assert told[config_key] == {"Parallelism": 1, "Order": "start-first", "FailureAction": "pause",
                                     "Delay": 1_500_000_000, "Monitor": 1_500_000_000, "MaxFailureRatio": 0}
-    assert told["EndpointSpec"]["Ports"] == [{"Protocol": "tcp", "TargetPort": 8080, "PublishMode": "host"}]
+    published = [{"Protocol": "tcp", "TargetPort": port, "PublishMode": "host"} for port in (8080, 8081)]
+    assert told["EndpointSpec"]["Ports"] == published
+    assert told["TaskTemplate"]["ContainerSpec"]["Labels"]["SERVICE_8080_CHECK_PORT"] == "8081"
 
 
 def test_a_long_name_still_makes_a_host_name(swarm: Swarm) -> None:

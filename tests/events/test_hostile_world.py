@@ -144,6 +144,9 @@ def add_hostile(world: World, r: random.Random) -> None:
         world.docker.add(f"id-evil-{number}", r.choice(("evil-1", *hostile.TEXTS)), labels)
         world.consul.entries.append(mutated(r, entry("evil", f"evil-{number}", {
             model.META_CONTAINER: f"id-evil-{number}"}, r.choice(("passing", "critical"))), texts_only=True))
+        route = r.choice(r.choice((("/wild", "/good", "wild.example.com/"), hostile.TEXTS)))
+        world.consul.entries.append(mutated(r, entry("wild", f"wild-{number}", {
+            model.META_ENGINE: "engine", model.META_ROUTE: route}), texts_only=True))
 
 
 def keys_payload(world: World) -> bytes:

@@ -12,7 +12,7 @@ from lictor import errors
 from lictor.adapters import clock, process
 from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, keys_watch, script, survey
-from lictor.routing import nginx
+from lictor.routing import condition, nginx
 from lictor.routing.key_cache import Key
 from lictor.spec.allow import Allow
 from lictor.spec.keys import known_services
@@ -95,12 +95,12 @@ def test_a_place_that_is_taken_is_refused_until_it_is_free(here: Here) -> None:
     here.put("author")
     here.follow()
     assert keys_watch.read_routes(here.call.settings).keys() == {"books"}
-    (refused,) = keys_watch.describe_refused(here.call.settings)
+    refused = condition.read(here.call.settings).refused["author"]
     assert "services/author/spec: route is /books, which is that of books" in refused
     here.put("books", route={"path": "/other"})
     assert here.follow() == {"author", "books"}
     assert (here.route("author")["path"], here.route("books")["path"]) == ("/books", "/other")
-    assert keys_watch.describe_refused(here.call.settings) == [] and here.follow() == set()
+    assert "author" not in condition.read(here.call.settings).refused and here.follow() == set()
 
 
 @pytest.mark.parametrize(("engine", "services", "needs_consent"), [

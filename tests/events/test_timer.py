@@ -18,12 +18,15 @@ from lictor.adapters.consul import transport
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report, story
 from lictor.cli.page import troubles
-from lictor.cli.setup import doctor, nginx_tests
+from lictor.cli.setup import consul_tests, findings, nginx_tests
 from lictor.cli.setup.findings import Probe
 from lictor.events import script, survey, timer
 from lictor.model import JOINING, PAUSED, Clock
 from lictor.planner import service_state
 from lictor.planner.observation import drain_text
+from lictor.planner.summary.decided import Decided, describe_view
+from lictor.planner.summary.facts import gather
+from lictor.planner.summary.service import Severity
 from lictor.reconcile import conditions, history, observe, responsibility
 from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context
@@ -138,7 +141,7 @@ def test_nothing_is_as_desired_while_the_registrar_is_in_trouble(consul: Consul,
     assert survey.look(call).trouble == []
 
 
-def test_a_sweep_asks_ten_times_at_most_however_many_services_there_are(
+def test_a_sweep_asks_eleven_times_at_most_however_many_services_there_are(
         consul: Consul, call: script.Call, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(30):
         put(consul, f"books-{number}")
@@ -153,7 +156,7 @@ def test_a_sweep_asks_ten_times_at_most_however_many_services_there_are(
 
     monkeypatch.setattr(transport.Client, "_ask", noted)
     survey.look(call)
-    assert len(asked) <= 10
+    assert len(asked) <= 11
 
 
 def test_bad_input_is_told_by_the_node_concerned_or_else_by_all(consul: Consul, call: script.Call) -> None:
@@ -229,7 +232,7 @@ def test_a_service_without_any_key_is_held_and_still_told_of(consul: Consul, cal
     "", "{", "[]", '{"silence": 1}', '{"silence": "", "refused": [], "unconfirmed": {}, "lines": [], "pending": []}'])
 def test_a_damaged_condition_is_none(consul: Consul, call: script.Call, told: str) -> None:
     consul.put(f"{conditions.PREFIX}node-1", told)
-    assert conditions.read(Context(call.settings, Client.connect(), "node-1"), frozenset({"node-1"})) == {}
+    assert conditions.read(Client.connect(), frozenset({"node-1"})) == {}
 
 
 @pytest.mark.parametrize(("told", "says"), [
@@ -243,12 +246,111 @@ def test_each_node_s_condition_is_told(consul: Consul, call: script.Call, told: 
     context = Context(call.settings, Client.connect(), "node-1")
     conditions.tell(context, told)
     conditions.tell(context._replace(node="elsewhere"), Told(Condition("nginx does not answer")))
-    found = conditions.read(context, frozenset({"node-1", "elsewhere"}))
+    found = conditions.read(context.client, frozenset({"node-1", "elsewhere"}))
     assert conditions.describe(found, "books", frozenset({"node-1"})) == says
     index = consul.request("GET", f"/v1/kv/{conditions.PREFIX}node-1")[0]["ModifyIndex"]
     conditions.tell(context, told)
     assert consul.request("GET", f"/v1/kv/{conditions.PREFIX}node-1")[0]["ModifyIndex"] == index
-    assert conditions.read(context, frozenset({"node-2"})) == {}
+    assert conditions.read(context.client, frozenset({"node-2"})) == {}
+
+
+def test_status_says_what_a_sweep_decided_as_long_as_the_catalogue_is_as_it_was(consul: Consul,
+                                                                                call: script.Call) -> None:
+    """What the acting node's Docker alone shows is told by its sweep; a later view of the catalogue has the word."""
+    put(consul, "books", engine="command", node="", route=None, image="b:1")
+    consul.register({"Name": "lictor", "Check": {"TTL": "1h", "Status": "passing"}})
+    consul.register({"Name": "books", "ID": "b1", "Port": 80, "Meta": {"lictor-container": "c1"}})
+    context = Context(call.settings, Client.connect(), "node-1")
+
+    def row() -> status_report.Status:
+        [row] = status_report.read_status(context)
+        return row
+
+    wait_for(lambda: row().says == "as desired" and row().severity == Severity.WELL, "it is well")
+    seen = observe.one(context, "books", {}).observation
+    registered = observe.instances(context.client.health("books"))
+    view = describe_view(gather(time.time(), seen.desired, seen.state, registered))
+    told = Decided(view, Severity.ATTENTION, "warn by-hand: foreign: lictor did not start it.")
+    for damaged in ({"books": told._replace(severity="grave")}, {"books": 1}, [], {"books": ["a", "b"]}):  # type: ignore
+        conditions.tell(context, Told()._replace(decided={}))
+        key = f"{conditions.PREFIX}node-1"
+        table = json.loads(consul.get(key) or "{}")
+        consul.put(key, json.dumps({**table, "decided": damaged}))
+        assert row().says == "as desired"
+    conditions.tell(context, Told(decided={"books": told, "carts": told}))
+    assert (row().says, row().severity) == (told.says, Severity.ATTENTION)
+    consul.register({"Name": "books", "ID": "b2", "Port": 81, "Meta": {"lictor-container": "c2"}})
+    wait_for(lambda: row().says == "converging: spec's initial count is 1", "that is another view")
+
+
+def test_who_is_only_routed_and_has_no_instance_is_warned_of(consul: Consul, call: script.Call) -> None:
+    put(consul, "books", engine="none", image="", node="")
+    put(consul, "carts", engine="none", image="", node="", route=None)  # which is nobody's business here
+    assert survey.look(call).pending == ["books: only routed: no instance passes"]
+    consul.register({"Name": "books", "Port": 80})
+    wait_for(lambda: survey.look(call).pending == [], "its instance is known")
+
+
+@pytest.fixture
+def elsewhere(consul: Consul, call: script.Call) -> Context:
+    """Another node, node-2, with the service `lictor` and a passing serfHealth; its sweep told something."""
+    set_health(consul, "passing")
+    context = Context(call.settings, Client.connect(), "node-2")
+    conditions.tell(context, Told(outputs={"b1": "404 Not\x1b Found"}, foreign=frozenset({("node-2", "b2", "b2")})))
+    return context
+
+
+def set_health(consul: Consul, status: str) -> None:
+    consul.request("PUT", "/v1/catalog/register", {
+        "Node": "node-2", "Address": "10.0.0.2", "Service": {"ID": "lictor", "Service": "lictor"},
+        "Check": {"CheckID": "serfHealth", "Name": "serf", "Status": status}})
+
+
+def end_session(consul: Consul) -> None:
+    """Do what Consul does a minute after the last sweep of node-2 that got through."""
+    [entry] = consul.request("GET", f"/v1/kv/{conditions.PREFIX}node-2")
+    consul.request("PUT", f"/v1/session/destroy/{entry['Session']}")
+
+
+def test_a_node_that_tells_nothing_any_more_is_named_by_all_others(
+        consul: Consul, call: script.Call, elsewhere: Context) -> None:
+    put(consul, "books")
+    context = elsewhere._replace(node="node-1")
+    assert troubles.read(context, []) == {} and not survey.look(call).trouble
+    end_session(consul)
+    [(text, nodes)] = troubles.read(context, []).items()
+    assert text.startswith("silent: no sweep of it has told anything") and nodes == ["node-2"]
+    assert survey.look(call).trouble == [f"node-2: {text}"]
+    assert troubles.read(elsewhere, []) == {}  # whose agent knows better
+    conditions.tell(elsewhere, Told())
+    assert troubles.read(context, []) == {} and not survey.look(call).trouble
+
+
+def test_a_node_that_is_dead_is_named_by_status_alone(consul: Consul, call: script.Call, elsewhere: Context) -> None:
+    put(consul, "books")
+    set_health(consul, "critical")
+    assert list(troubles.read(elsewhere._replace(node="node-1"), [])) == [
+        "does not answer (serfHealth): nothing is healed there, and its instances get no traffic"]
+    assert not survey.look(call).trouble  # Consul's own check says it
+
+
+def test_what_a_sweep_elsewhere_knows_of_instances_stands_in_each_row(
+        consul: Consul, call: script.Call, elsewhere: Context) -> None:
+    put(consul, "books")
+    for name, status, image in (("b1", "critical", "books:1"), ("b2", "passing", "books:0")):
+        consul.request("PUT", "/v1/catalog/register", {
+            "Node": "node-2", "Address": "10.0.0.2", "Check": {"ServiceID": name, "CheckID": name, "Status": status},
+            "Service": {"ID": name, "Service": "books", "Port": 80, "Meta": {"lictor-container": name,
+                                                                             "lictor-image": image}}})
+    [row] = status_report.read_status(elsewhere._replace(node="node-1"))
+    assert row.says == "converging: spec's initial count is 1. b1 on node-2 is critical: 404 Not? Found"
+    assert (row.passing, row.registered) == (0, 1)
+    consul.request("PUT", "/v1/catalog/register", {
+        "Node": "node-2", "Address": "10.0.0.2", "Check": {"ServiceID": "b1", "CheckID": "b1", "Status": "passing"}})
+    consul.put("lictor/nodes/books/node-2", json.dumps({"instances": [["node-2", "b1"]]}))
+    [row] = status_report.read_status(elsewhere._replace(node="node-1"))
+    assert row.says == ("foreign: b2 on node-2 (books:0). lictor did not start it, and leaves it alone. It may get "
+                        "traffic")
 
 
 def test_words_of_another_node_s_check_are_not_taken_for_new(consul: Consul, call: script.Call) -> None:
@@ -290,8 +392,8 @@ def test_a_service_of_a_node_that_consul_does_not_know_is_told_of_by_all(consul:
     put(consul, "other")
     said = "books: nobody acts: vm1 is not in Consul; its containers run on node-1. If its name has changed"
     assert [each.partition(", `lictor")[0] for each in survey.look(call).problems] == [said]
-    finding = Probe("services", lambda: doctor._services(call.settings, Client.connect()), "apply")
-    assert doctor._finding(finding, None).detail.startswith(said)
+    finding = Probe("services", lambda: consul_tests.examine_services(call.settings, Client.connect()), "apply")
+    assert findings.find(finding, None).detail.startswith(said)
 
 
 @pytest.mark.parametrize("damage", ["", "[1]", "{", '{"command": "yes", "webhook": 1}', "[" * 100_000])
@@ -337,7 +439,7 @@ def test_what_of_the_users_nginx_cannot_be_read_is_told_once(consul: Consul, cal
         assert summary and said in summary.trouble and timer.judge(
             summary._replace(problems=[]), Clock(summary.at, 0, 0))[1] == 1  # nginx does not run either
     assert capsys.readouterr().err.count("outcome=unread") == 1
-    finding = doctor._finding(next(each for each in nginx_tests.list_tests(call.settings, nginx)
+    finding = findings.find(next(each for each in nginx_tests.list_tests(call.settings, nginx, None)
                                    if each.name == "nginx servers"), None)
     assert not finding.ok and finding.detail == said
     (tmp_path / "site").write_text("server { listen 80; }")
@@ -426,6 +528,17 @@ def test_one_tag_for_two_images_is_told_of(consul: Consul, call: script.Call, im
     assert row.says == says
     found = survey.look(script.Call(acting, None, argparse.Namespace()))
     assert (f"books: {says}" in found.pending) == says.startswith("mixed")
+
+
+def test_no_name_brings_a_line_of_its_own_into_the_check(consul: Consul, call: script.Call) -> None:
+    put(consul, "books", engine="command", image="b:1", node="", route=None, replicas={"initial": 2})
+    acting = call.settings._replace(command=Command(("true", "{name}", "{replicas}", "{image}")))
+    for number in range(2):
+        meta = {"lictor-container": f"c{number}", "lictor-image": "b\ncarts: forged", "lictor-image-id": f"{number}"}
+        consul.register({"Name": "books", "ID": f"b{number}", "Port": 80 + number, "Meta": meta})
+    found = survey.look(script.Call(acting, None, argparse.Namespace()))
+    assert any("b carts: forged" in line for line in found.pending)
+    assert not any("\n" in line for line in (*found.pending, *found.problems, *found.trouble))
 
 
 def test_containers_left_on_a_node_that_the_spec_no_longer_names_are_told_of(consul: Consul,

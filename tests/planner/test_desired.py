@@ -156,6 +156,7 @@ def test_a_service_whose_one_key_changes_has_changed(key: str) -> None:
     ({"check": {"https": "h"}}, "check.https is 'h'; it must be a path such as /health"),
     ({"check": {"http": "/", "https": "/"}}, "check: exactly one of http, https and tcp is allowed"),
     ({"check": {"http": "/", "insecure": True}}, "check.insecure is for https, whose certificate is not verified then"),
+    ({"check": {"http": "/", "port": 0}}, "check.port is 0; it must be 1 to 65535"),
     ({"check": {}}, "exactly one of http, https and tcp"),
     ({"engine": "kubernetes"}, "this version knows docker, compose, swarm, command, webhook, none"),
     ({"labels": {"lictor.service": "x"}}, "is lictor's own"),

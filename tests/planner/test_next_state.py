@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from lictor import errors
-from lictor.planner import desired, next_state, plan, service_state
+from lictor.planner import desired, members, next_state, plan, service_state
 from lictor.planner.observation import Observation, Observer
-from lictor.planner.service_state import Breaker, Failures, Release, State
+from lictor.planner.service_state import Breaker, Failure, Failures, Release, State
 
 from support.scene import NOW, SPEC, scene, state_of
 
@@ -40,6 +40,20 @@ def test_a_death_is_counted_once_and_double_before_the_first_passing(condition: 
     why = f"books-1 is {'unhealthy' if 'unhealthy' in condition else 'exited with exit code 137'}"
     assert first.healing.failures == ({"1": Failures(count, NOW, why)} if count else {})
     assert next_state.advance(later(scene(1, condition), 1)).healing.failures == first.healing.failures
+
+
+def test_the_last_line_of_what_ended_is_told_with_its_end() -> None:
+    seen = scene(1, "gone never")
+    [member] = members.members(seen)
+    end = "books-1 is exited with exit code 137"
+    failed = Failure(member.release, "books:1", f"{end}; books-2 is dead", 1.0)
+    state = replace(next_state.advance(seen), release=Release(failed=failed))
+    told = next_state.ended(state, member, "no database")
+    assert told.healing.failures["1"].why == f"{end}: no database"
+    assert next_state.ended(told, member, "no database") == told
+    assert told.release.failed and told.release.failed.why == f"{end}: no database; books-2 is dead"
+    other = replace(state, release=Release(failed=replace(failed, release="other")))
+    assert next_state.ended(other, member, "no database").release == other.release
 
 
 def test_a_start_that_is_refused_is_a_failure() -> None:

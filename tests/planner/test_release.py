@@ -178,6 +178,8 @@ def test_what_kept_a_start_from_going_through_is_forgotten_once_an_instance_has_
     told = next_state.release_delayed(begun.state, errors.Unavailable("docker is away"))
     seen = world(BLUE_GREEN, NEW, *crew, now=NOW + 1)._replace(state=told)
     assert backoff.trouble(next_state.advance(seen)) == ("failing: docker is away" if is_told else "")
+    starts = [each for each in plan.plan(seen._replace(state=next_state.advance(seen))) if each.kind == "start"]
+    assert {each.reason.endswith("The last start failed: docker is away") for each in starts} == {is_told}
 
 
 SLOW = {**BLUE_GREEN, "check": {"http": "/", "start": "5m"}}
@@ -234,13 +236,31 @@ def test_the_deadline_does_not_count_while_others_answer_their_last_requests(spe
     assert later(later(gone, 10), 59).state.release.rollout and later(later(gone, 10), 60).state.release.failed
 
 
+@pytest.mark.parametrize("changes", [{"status": "paused"}, {"maintenance": "by hand"}])
+def test_an_instance_that_people_keep_away_for_a_moment_begins_no_other_deadline(changes: dict[str, Any]) -> None:
+    begun = later(world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing"), 50)
+    instance = begun.instances[2]._replace(maintenance=changes.get("maintenance"))
+    container = begun.containers[2]._replace(status=changes.get("status", "running"))
+    kept = begun._replace(instances=(*begun.instances[:2], instance, begun.instances[3]),
+                          containers=(*begun.containers[:2], container, begun.containers[3]))
+    stopped = later(later(kept, 1), 100)
+    assert stopped.state.release.rollout and stopped.state.release.rollout.used_s == 51
+    again = later(stopped._replace(instances=begun.instances, containers=begun.containers), 1)
+    assert not later(again, 8).state.release.failed and later(again, 9).state.release.failed
+
+
 def test_time_on_hold_counts_neither_for_a_release_nor_against_it() -> None:
     begun = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green passing", "2 books:2 green passing").state
     held = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing", now=NOW + 50,
                  state=fields_of(begun), keys={"hold": b"until Monday"})
     after = later(world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing", now=NOW + 99,
-                        state=fields_of(held.state)), 59)
+                        state=fields_of(held.state)), 9)  # its deadline is 60 s, of which 50 were over when it was held
     assert after.state.release.rollout and not after.state.release.failed and later(after, 1).state.release.failed
+    again = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing", now=NOW + 100,
+                  state=fields_of(after.state), keys={"hold": b"and again"})  # another hold begins no other deadline
+    ill = world(BLUE_GREEN, NEW, *BLUE, "1 books:2 green critical", "2 books:2 green passing", now=NOW + 500,
+                state=fields_of(again.state))
+    assert not later(ill, 8).state.release.failed and later(ill, 9).state.release.failed
     all_new = ("1 books:2 passing", "2 books:2 passing")
     begun = world(ROLLING, NEW, *all_new).state
     still = world(ROLLING, NEW, *all_new, now=NOW + 9, state=fields_of(begun), keys={"hold": b""})

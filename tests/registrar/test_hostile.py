@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from lictor import errors
+from lictor import errors, model
 from lictor.registrar import container_views, diff, docker_events, registration
 from lictor.registrar.catalogue import Catalogue
 
@@ -18,7 +18,8 @@ SETTING = st.sampled_from(["NAME", "ID", "TAGS", "IGNORE", "CHECK_HTTP", "CHECK_
                            "CHECK_TCP", "CHECK_GRPC", "", "X" * 300])
 KEY = st.one_of(TEXT, SETTING.map("SERVICE_{}".format), st.tuples(TEXT, SETTING).map(
     lambda parts: f"SERVICE_{parts[0]}_{parts[1]}"), st.sampled_from(["lictor.service", "lictor.color", "lictor.gate",
-                                                                      "lictor.number", "signal", "addr"]))
+                                                                      "lictor.number", "signal", "addr",
+                                                                      model.LABEL_ROUTE]))
 BINDING = st.fixed_dictionaries({"HostIp": TEXT, "HostPort": TEXT})
 CONTAINERS = st.fixed_dictionaries({
     "Id": st.just("c0ffee"), "Name": TEXT.map("/{}".format), "Image": st.just("sha256:0"),

@@ -68,8 +68,14 @@ def test_what_compose_takes_is_taken(text: str) -> None:
     ("engine: swarm\nsecurity_opt: [no-new-privileges]", "security_opt is for engine docker"),
     ("engine: command\ntmpfs: /run", "tmpfs is for containers that lictor makes"),
     ("engine: webhook\npids_limit: 10", "pids_limit is for containers that lictor makes"),
-    ("devices: [/dev/sda]", "unknown key devices; known are"),
-    ("privileged: true", "unknown key privileged; known are"),
+    ("devices: [/dev/sda]", "unknown key devices; did you mean engine: compose (a spec cannot open the node"),
+    ("privileged: true", "unknown key privileged; did you mean engine: compose (a spec cannot open the node"),
+    ("cap_add: [SYS_ADMIN]", "unknown key cap_add; did you mean engine: compose (a spec cannot"),
+    ("pid: host", "unknown key pid; did you mean engine: compose"), ("ipc: host", "did you mean engine: compose"),
+    ("secrets: [key]", "unknown key secrets; did you mean env_file or volumes (files of the node"),
+    ("configs: [app]", "unknown key configs; did you mean env_file or volumes"),
+    ("stop_signal: SIGINT", "unknown key stop_signal; did you mean stop_grace_period (the signal is the image's own"),
+    ("tls: true", "unknown key tls; did you mean a template of the node's"),
 ])
 def test_what_docker_would_not_take_or_a_spec_must_not_ask_is_refused(text: str, said: str) -> None:
     with pytest.raises(errors.Refused) as refused:

@@ -1,4 +1,18 @@
-"""Spec files that are wrong, and what is said of each; shared by the tests of the reader and of the schema."""
+"""Spec files that are wrong, and what is said of each, and some that are taken, for the tests of the reader and of the
+schema."""
+
+import ast
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from lictor import errors
+from lictor.spec import spec_file
+
+from support import pages
+from support.paths import REPOSITORY
 
 LEAST = "name: books\nimage: books:1\nport: 8080\n"  # stands before each of them
 
@@ -59,6 +73,8 @@ WRONG = [
     ("release: {deadline: 0s, healthy_for: 0s}", "release.deadline is 0s; it must be within 1s..8760h"),
     ("release: {healthy_for: 2m}", "release.healthy_for is 120s; it must be within the deadline, 60s"),
     ("drain: 8761h", "drain is 8761h; it must be within 0s..8760h"),
+    ("check: {http: /, port: 65536}", "check.port is 65536; it must be 1 to 65535"),
+    ("check: {http: /, port: a}", "check.port is 'a'; it must be a whole number"),
     (f"check: {{http: /, interval: {'9' * 400}h}}", "is infh; it must be at most 1000000h"),
     ("release: {keep: 99999h}", "release.keep is 99999h; it must be within 0s..8760h"),
     ("resources: {memory: 64}", "resources.memory is 64 bytes; it must be within 4m..65536g, or 0 for no limit"),
@@ -93,3 +109,79 @@ WRONG = [
     ("x0: &x0 {a: 1, b: 1}\n" + "\n".join(f"x{n}: &x{n} {{<<: [*x{n - 1}, *x{n - 1}]}}" for n in range(1, 40)),
      "/srv/books/books.yaml: holds more than 10000 values, each alias counted as what it stands for"),
 ]
+# What no schema can tell: amounts within bounds, one value beside another, texts by their characters, names that stand
+# twice (a reader keeps the last one), and numbers in forms that another reader of YAML understands.
+_BEYOND = ("0.0004s}", "2m}", "2h}", "10s}", "8761h", "99999h}", "is infh", "65537g}", "stands twice",
+          "holds 'x\\x00y'", "'010'", "'1_0'", "'.nan'", "'yes'", "unknown key cpus", "env_file is ''")
+TAKEN = [
+    "replicas: 3", "replicas: '3'", "replicas: {initial: 1, max: '5'}", "route: /api", "check: /health", "cpus: '0.5'",
+    "cpus: 2", "mem_limit: 64m", "drain: 30", "drain: '30'", "drain: 1m30s", "resources: {cpus: '0.5', memory: 128MiB}",
+    "resources: {memory: 67108864}", "user: 1000", "user: 33:33", "port: ~", "route: ", "check: null", "project: ",
+    "read_only: true", "read_only: 'true'", "environment: {A: 1, B: true, C: 1.5, D: ''}", "environment: [A=, B=x=y]",
+    "labels: {a: , b: 1}", "labels: [a, b=c]", "env_file: books.env", "env_file: [a, /b]", "command: a b",
+    "command: [a, 1]", "volumes: [./data:/data, ../up:/up:ro, named:/n, /abs:/abs, /alone]", "networks: []",
+    "route: {path: /b, match: exact, host: a.example.com, aliases: [b.example.com, '*.c.example.com']}",
+    "route: /b\nautoscale: {p95: 250ms, window: 60, ignore: [/status]}", "check: {tcp: true, start: 60}",
+    "check: {http: /h, interval: 500ms}", "logging: {driver: syslog, options: {max-file: 3}}",
+    "release: {strategy: blue-green, smoke: /s, keep: 10m}", "heal: {budget: 0, per: 24h}", "image: 1.10",
+    "engine: swarm\nplacement: {constraints: [node.role==manager], spread: [node.labels.zone]}",
+    "engine: compose\nproject: {folder: /srv/a b, file: c.yml, name: d, service: e}", "engine: none",
+    "engine: command", "traffic: any", "node: n-1", "port: 127.0.0.1::8080", "port: '8080/udp'",
+    "tmpfs: /run\nulimits: {nofile: 5, core: {soft: 0, hard: -1}}", "extra_hosts: ['db:10.0.0.5']", "init: true",
+    "extra_hosts: {db: 10.0.0.5}\nsysctls: {net.core.somaxconn: 5}", "sysctls: [net.core.somaxconn=5]", "dns: 10.0.0.1",
+    "healthcheck: {test: a, disable: false}", "healthcheck: {disable: true}", "pids_limit: 5\npull_policy: never",
+    "hostname: a\nworking_dir: /a\nshm_size: 64m\ngroup_add: [1000, audio]\nsecurity_opt: [no-new-privileges]",
+    "check: {http: /, tcp: false}", "check: {http: /, port: 8081}", "check: {tcp: true, port: '8080'}",
+    "check: {http: /, port: }", "engine: command\npids_limit: 4096",
+    "cluster: {kind: etcd, name: e}\nreplicas: {min: 1, max: 5}\nvolumes: ['data:/data']",
+]
+# Rules that bind keys to each other.
+RULES = [
+    "engine: none\nautoscale: {p95: 1s}\nroute: /b", "autoscale: {p95: 1s}", "placement: {spread: [node.labels.z]}",
+    "engine: compose", "project: {folder: /srv}", "engine: command\nuser: a", "engine: compose\nproject: {folder: /a}\n"
+    "environment: {A: b}", "route: /a\nport: ", "image: A/B", "image: ''", "cluster: {kind: etcd, name: e}",
+    "cluster: {kind: etcd, name: e}\nreplicas: 3\nvolumes: ['data:/d']", "check: {}", "check: {http: /, tcp: true}",
+    "check: {http: /, port: 0}", "check: {http: /, port: 65536}", "check: {http: /, port: many}", "check: {port: 8081}",
+    "check: {http: /, port: 8081}\nport: ", "check: {http: /, port: 8081}\ncluster: {kind: etcd, name: e}\nreplicas: "
+    "{min: 1, max: 5}\nvolumes: ['data:/data']",
+    "healthcheck: {}", "healthcheck: {test: a, disable: true}", "ulimits: {files: 5}", "sysctls: {vm.swappiness: 1}",
+    "security_opt: [seccomp=unconfined]", "pids_limit: 5000", "engine: swarm\npull_policy: always", "hostname: a b",
+    "engine: command\ntmpfs: /run", "working_dir: a", "tmpfs: run", "extra_hosts: [db]", "devices: [/dev/kvm]",
+    "engine: webhook\ncpus: 1", "labels: {lictor.a: b}", "labels: [lictor.a=b]", "name: ''", "port: 70000",
+    "cluster: {kind: etcd, name: e}\nreplicas: {min: 1}\nvolumes: ['data:/d']\nrelease: {strategy: blue-green}",
+]
+
+
+def whole(text: str) -> str:
+    given = yaml.load(text, yaml.BaseLoader) or {}
+    return "".join(line for line in LEAST.splitlines(keepends=True) if line.partition(":")[0] not in given) + text
+
+
+def _literals() -> Iterator[dict[str, Any]]:
+    """Find the specs that stand in the tests, the lab, the examples and the handbook."""
+    for path in [*(REPOSITORY / "tests").rglob("*.py"), *(REPOSITORY / "lab").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Dict) and any(isinstance(key, ast.Constant) and key.value == "name"
+                                                  for key in node.keys):
+                try:
+                    yield ast.literal_eval(node)
+                except ValueError:
+                    continue
+    texts = [path.read_text() for path in (REPOSITORY / "examples").rglob("*.yaml")]
+    texts += [whole(block.text) for page in pages.PAGES for block in pages.blocks(page, "yaml")]
+    yield from (yaml.load(text, yaml.CSafeLoader) for text in texts)
+
+
+def list_specs() -> Iterator[dict[str, Any]]:
+    """List the sound specs among them."""
+    for table in _literals():
+        try:
+            spec_file.load(json.dumps(table), "/srv/books/books.json")
+        except (errors.Refused, TypeError):  # another record with a name, or one that a test has refused
+            continue
+        yield table
+
+
+def is_beyond_schemas(text: str, said: str) -> bool:
+    """Whether no schema can tell what is wrong with a text."""
+    return any(text.endswith(each) or each in said for each in _BEYOND)

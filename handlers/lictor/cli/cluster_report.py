@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters.text import one_line
+from lictor.cli import vantage
 from lictor.cli.page import troubles
 from lictor.cli.service_keys import Existing
 from lictor.cli.status_report import format_time
@@ -49,13 +50,13 @@ def read(context: Context, name: str) -> SetReport | None:
     if not service.has_set or not service.spec:
         return None
     if reading.look is None:
-        return _read_from_consul(context, name, service.spec.node)
+        return read_from_consul(context, name, service.spec.node)
     look = reading.look
     members = [_row(member, look) for member in look.view.members]
     return SetReport(look.decision.reason, look.view.term, _read_last_change(context, name), members)
 
 
-def _read_from_consul(context: Context, name: str, node: str) -> SetReport:
+def read_from_consul(context: Context, name: str, node: str) -> SetReport:
     """Read what Consul knows of a set that another node acts for. Nothing of it is a member's word of now."""
     kept = record.read(context.client, name).record.kept
     entries = [entry for entry in context.client.health(name) if entry["Node"]["Node"] == node]
@@ -91,7 +92,7 @@ def describe_rest(context: Context, service: Existing) -> str:
     if not spec or not spec.cluster:
         return ""
     volumes = [f"{name}-N-data"]
-    if responsibility.places_here(context, service.desired):
+    if responsibility.places_here(context, service.desired) and vantage.asks_own_agent(context):
         with contextlib.suppress(errors.LictorError):  # the pattern says enough
             volumes = member_volumes.names(name)
     if not volumes:

@@ -43,22 +43,24 @@ def init_(session: Session, removing: bool, force: bool, door_kind: str | None) 
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 @click.pass_obj
 def doctor_(session: Session, as_json: bool) -> None:
-    """Test what the handlers need here, and name remedies. Exit code 1: something is missing.
+    """Test what the handlers need here, and name remedies. Exit code 1: a test fails.
 
-    The members of sets with state on this node are asked whether they reach each other.
+    If root asks, the user that runs the handlers does the tests: it may do less. A note is a remark, which fails
+    nothing. The members of sets with state on this node are asked whether they reach each other.
     """
     from lictor.cli.setup import doctor
+    from lictor.cli.setup.findings import FAILED, OK, REMARK, UNTESTED
 
     findings = doctor.examine(session.settings, token_file=session.token_file)
     if as_json:
-        click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
+        click.echo(json.dumps([{**finding._asdict(), "verdict": finding.verdict} for finding in findings], indent=2))
     else:
-        marks = {True: "ok  ", False: "FAIL", None: "?   "}
+        marks = {OK: "ok  ", REMARK: "note", UNTESTED: "?   ", FAILED: "FAIL"}
         for finding in findings:
-            click.echo(f"{marks[finding.ok]} {finding.name}: {one_line(finding.detail)}")
+            click.echo(f"{marks[finding.verdict]} {finding.name}: {one_line(finding.detail)}")
             if finding.remedy:
                 click.echo(f"     remedy: {finding.remedy}")
-    sys.exit(1 if any(finding.ok is False for finding in findings) else 0)
+    sys.exit(1 if any(finding.verdict == FAILED for finding in findings) else 0)
 
 
 @click.command("watches")

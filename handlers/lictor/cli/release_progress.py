@@ -3,7 +3,7 @@
 A release is under way until it is live, has failed, or is superseded by something newer.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lictor import model
@@ -11,6 +11,8 @@ from lictor.adapters.text import one_line
 from lictor.planner import backoff
 from lictor.planner.desired import Desired
 from lictor.planner.service_state import State
+from lictor.planner.summary.facts import name_with_image
+from lictor.planner.summary.service import find_failure, find_obstacle
 from lictor.spec.service_spec import ON_ONE_NODE
 
 _PASSES = "passes"
@@ -29,11 +31,11 @@ class Request(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A service as Consul shows it at one moment; `entries` are the instances of all its colours, as in a payload."""
+    """A service as Consul shows it at one moment; `instances` are those of all its colours."""
 
     desired: Desired
     state: State
-    entries: list[dict[str, Any]]
+    instances: list[model.Instance]
     awaited: str = ""  # why no instance can start: a set that its environment names is not there
 
 
@@ -61,6 +63,7 @@ class Outcome(NamedTuple):
     why: str = ""
     foreign: tuple[str, ...] = ()  # done: what serves beside it, and is not of this image
     behind: tuple[str, ...] = ()  # done: the routing nodes whose nginx does not list all new instances
+    unserved: tuple[str, ...] = ()  # done: where nginx does not serve it as it should
     last_words: Mapping[str, str] = {}  # failed: by container
     pending: str = ""
 
@@ -86,24 +89,9 @@ def decide_outcome(request: Request, snapshot: Snapshot) -> Outcome | None:
     if release.rollout:
         return None
     if release.live_release == request.release:
-        return Outcome("done")
+        return None if is_unproven(desired, snapshot.state) else Outcome("done")
     failure = find_failure(snapshot.state, request.release)
-    return Outcome("failed", failure) if failure else None
-
-
-def find_failure(state: State, release: str) -> str:
-    """Say why a release failed, and what is live instead; "" if it has not failed."""
-    failed, live = state.release.failed, state.release.live or {}
-    if failed is None or failed.release != release:
-        return ""
-    return f"{one_line(failed.why)}. {live.get('image') or 'the earlier release'} runs on"
-
-
-def find_obstacle(state: State) -> str:
-    """Say what keeps lictor from acting; "" if nothing does."""
-    if state.breaker:
-        return f"the breaker is open: {state.breaker.why}"
-    return f"on hold: {state.trust.doubt}" if state.trust.doubt else ""
+    return Outcome("failed", one_line(failure)) if failure else None
 
 
 def describe_stage(request: Request, snapshot: Snapshot) -> str:
@@ -114,7 +102,7 @@ def describe_stage(request: Request, snapshot: Snapshot) -> str:
     rollout = state.release.rollout
     if rollout is None:
         if state.release.live_release == request.release:
-            return f"{request.image} is live"
+            return _describe_first(desired, state, request, snapshot)
         return find_obstacle(state) or backoff.trouble(state) or f"waiting: {spec.node or 'a node'} has to begin"
     if rollout.release != request.release:
         return "waiting: another release has to end first"
@@ -127,25 +115,45 @@ def describe_stage(request: Request, snapshot: Snapshot) -> str:
     return ". ".join(filter(None, [f"{passing} of {desired.replicas} new instances pass", backoff.trouble(state)]))
 
 
+def is_unproven(desired: Desired, state: State) -> bool:
+    """Decide whether no instance of a first release has passed yet, though one should: it is in force, and not live."""
+    return bool(desired.spec and desired.spec.port is not None and desired.replicas
+                and not state.release.live_is_proven)
+
+
+def _describe_first(desired: Desired, state: State, request: Request, snapshot: Snapshot) -> str:
+    """Say how the release is that is in force, be it a first one, of which nothing serves yet."""
+    if not is_unproven(desired, state):
+        return f"{request.image} is live"
+    passing = sum(each.passes for each in find_new_instances(request, snapshot))
+    waits = f"waiting: {snapshot.awaited}" if snapshot.awaited else ""
+    return waits or find_obstacle(state) or ". ".join(filter(None, [
+        f"{passing} of {desired.replicas} instances of the first release pass", backoff.trouble(state)]))
+
+
+def describe_late(progress: Progress) -> str:
+    """Say what a release waits for, and what keeps its new instances from passing."""
+    return "; ".join([progress.stage, *(f"{each.service_id} on {each.node} is {each.described}"
+                                        for each in progress.new_instances if not each.passes)])
+
+
 def find_new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstance, ...]:
     """List the instances of the release. Without colours, only their image tells them from the old ones."""
     name = find_new_catalog_name(request, snapshot)
-    instances = [each for each in map(model.instance, snapshot.entries)
-                 if each.service == name and each.image == request.image]
+    instances = [each for each in snapshot.instances if each.service == name and each.image == request.image]
     return tuple(sorted(map(describe_instance, model.speaking(instances))))
 
 
-def find_foreign(request: Request, snapshot: Snapshot) -> tuple[str, ...]:
-    """Name what gets traffic beside a release that is live and is not of its image, if lictor itself starts each
-    instance: schedulers have their own names of images."""
+def find_foreign(request: Request, snapshot: Snapshot, known: Container[tuple[str, str, str]]) -> tuple[str, ...]:
+    """Name what gets traffic beside a release that is live and is not of its image, or is `known` to be foreign, if
+    lictor itself starts each instance: schedulers have their own names of images."""
     spec, name = snapshot.desired.spec, snapshot.desired.catalog_name
     if not spec or spec.engine not in ON_ONE_NODE:
         return ()
     return tuple(sorted(
-        one_line(f"{each.service_id} on {each.node} ({each.image or 'of an image that is unknown'})")
-        for each in model.speaking(map(model.instance, snapshot.entries))
-        if each.service == name and each.image != request.image and each.maintenance is None and each.node_alive
-        and each.status != "critical"))
+        one_line(name_with_image(each)) for each in model.speaking(snapshot.instances) if each.service == name
+        and (each.image != request.image or each.identity in known)
+        and each.maintenance is None and each.node_alive and each.status != "critical"))
 
 
 def find_new_catalog_name(request: Request, snapshot: Snapshot) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import msgspec
@@ -18,8 +18,9 @@ from lictor.cli.release_progress import Outcome, Progress, Request, Snapshot
 from lictor.cli.service_keys import Existing
 from lictor.planner import service_state
 from lictor.planner.desired import MADE_FROM, Desired, desired, fingerprint, route
-from lictor.reconcile import history, observe
+from lictor.reconcile import conditions, history, observe
 from lictor.reconcile.cluster import seeds
+from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.state_store import StateStore
 from lictor.routing import announce, peers
 from lictor.spec import service_spec
@@ -86,7 +87,7 @@ def follow(client: Client, prefix: str, request: Request, *, timeout_s: float) -
             if elapsed_s < min(timeout_s, ended_s + _SETTLES_S):
                 progress = progress._replace(stage=progress.outcome.pending, outcome=None)
         if progress.outcome is None and elapsed_s >= timeout_s:
-            progress = progress._replace(outcome=Outcome("timeout", progress.stage))
+            progress = progress._replace(outcome=Outcome("timeout", release_progress.describe_late(progress)))
         yield progress._replace(elapsed_s=elapsed_s)
         if progress.outcome:
             return
@@ -161,8 +162,9 @@ def _timeout_s(service: Desired) -> float:
 
 def _look(client: Client, prefix: str, request: Request) -> Progress:
     service = service_keys.read_service(client, prefix, request.name)
-    entries = [entry for name in service.desired.catalog_names for entry in client.health(name)]
-    snapshot = Snapshot(service.desired, service.state, entries, seeds.read_wait(client, service.desired.spec))
+    instances = CheckWords(client).put_into(observe.instances(
+        entry for name in service.desired.catalog_names for entry in client.health(name)))
+    snapshot = Snapshot(service.desired, service.state, instances, seeds.read_wait(client, service.desired.spec))
     outcome = release_progress.decide_outcome(request, snapshot)
     if outcome and outcome.kind == "done":
         outcome = _done(client, request, snapshot)
@@ -176,23 +178,25 @@ def _look(client: Client, prefix: str, request: Request) -> Progress:
 
 
 def _done(client: Client, request: Request, snapshot: Snapshot) -> Outcome:
-    behind = _nodes_behind(client, snapshot)
+    alive = client.alive_nodes()
+    behind, told = _nodes_behind(client, snapshot, alive), conditions.read(client, alive)
     slow = [node for node, is_alive in behind.items() if is_alive]
     names = tuple(node if is_alive else f"{node} (it does not answer)" for node, is_alive in behind.items())
     pending = f"{request.image} is live; waiting for nginx on {', '.join(slow)}" if slow else ""
-    return Outcome("done", foreign=release_progress.find_foreign(request, snapshot), behind=names, pending=pending)
+    foreign = release_progress.find_foreign(request, snapshot, conditions.list_foreign(told))
+    unserved = tuple(conditions.describe(told, request.name, frozenset()))
+    return Outcome("done", foreign=foreign, behind=names, unserved=unserved, pending=pending)
 
 
-def _nodes_behind(client: Client, snapshot: Snapshot) -> dict[str, bool]:
+def _nodes_behind(client: Client, snapshot: Snapshot, alive: Container[str]) -> dict[str, bool]:
     """Find the routing nodes whose nginx does not list every instance that it should; True: Consul sees the node."""
     service, behind = snapshot.desired, {}
-    alive, instances = client.alive_nodes(), observe.instances(snapshot.entries)
     prefix = f"{announce.PREFIX}{service.name}/"
     for key, entry in client.tree(prefix).items():
         node = key.removeprefix(prefix)
         node_route = route(service, node)
         if node_route:
-            due = peers.decide(node_route, None, instances, now_s=time.time(), certain=True).instances
+            due = peers.decide(node_route, None, snapshot.instances, now_s=time.time(), certain=True).instances
             if set(due) - set(announce.pairs(entry.value) or ()):
                 behind[node] = node in alive
     return behind

@@ -94,7 +94,7 @@ def _report(session: Session, request: Request, wait: bool, timeout_s: float | N
         outcome = _watch(session, request, request.timeout_s if timeout_s is None else timeout_s, as_json)
     if as_json:
         _print_json(request, "outcome", outcome=outcome.kind, why=outcome.why, behind=outcome.behind,
-                    foreign=outcome.foreign, last_words=outcome.last_words)
+                    foreign=outcome.foreign, unserved=outcome.unserved, last_words=outcome.last_words)
     else:
         _print_outcome(request, outcome)
     sys.exit(_EXIT_CODES[outcome.kind])
@@ -143,6 +143,8 @@ def _print_outcome(request: Request, outcome: Outcome) -> None:
         click.echo(f"{name}: {image} is live")
         if outcome.behind:
             click.echo(f"warning: nginx does not list all new instances yet on {', '.join(outcome.behind)}", err=True)
+        for text in outcome.unserved:
+            click.echo(f"warning: nginx does not serve it as it should on {text}", err=True)
         if outcome.foreign:
             click.echo(f"warning: these serve as {name} too, and are not of {image}: {'; '.join(outcome.foreign)}. "
                        f"lictor did not start them, and leaves them alone", err=True)

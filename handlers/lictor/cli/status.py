@@ -3,25 +3,28 @@
 import json
 import sys
 import time
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
-from lictor import errors
+from lictor import errors, model
 from lictor.adapters import heartbeat
 from lictor.adapters.text import describe_error, one_line
-from lictor.cli import status_report, tables
+from lictor.cli import status_report, tables, vantage
 from lictor.cli.page import service, troubles
 from lictor.cli.session import Session
 from lictor.cli.status_report import UNKNOWN, Status
+from lictor.reconcile.context import Context
 
 _WATCH_S = 2.0
+_SHOWN_NAMES = 5
 
 
 class _Shown(NamedTuple):
     rows: list[Status]
     troubles: dict[str, list[str]]  # the nodes, by what they say
     registrar: list[str]  # of this node
+    unrouted: list[str]  # names in the catalogue
 
 
 @click.command()
@@ -67,9 +70,10 @@ def _watch(session: Session, name: str | None) -> NoReturn:
 
 
 def _read(session: Session, name: str | None) -> _Shown | service.Page:
-    rows = status_report.read_status(session.context)
+    rows, unrouted = status_report.read_overview(session.context)
     if name is None:
-        return _Shown(rows, troubles.read(session.context, rows), _read_registrar(session.settings.state_dir))
+        return _Shown(rows, troubles.read(session.context, rows), _read_registrar(session.settings.state_dir),
+                      unrouted)
     row = next((row for row in rows if row.name == name), None)
     if row is None:
         raise _no_service(name)
@@ -97,6 +101,15 @@ def _show_all(shown: _Shown) -> None:
         click.echo(f"{', '.join(nodes)}: {text}")
     for line in shown.registrar:
         click.echo(f"registrar: {one_line(line)}")
+    if shown.unrouted:
+        click.echo(one_line(f"not routed: {_describe_unrouted(shown.unrouted)}"))
+
+
+def _describe_unrouted(names: list[str]) -> str:
+    shown = ", ".join(name[:63] for name in names[:_SHOWN_NAMES])
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    verb = "services have" if len(names) > 1 else "service has"
+    return f"{len(names)} registered {verb} neither a spec nor the label {model.LABEL_ROUTE}: {shown}{more}"
 
 
 def _read_registrar(state_dir: str) -> list[str]:
@@ -115,12 +128,15 @@ def _read_registrar(state_dir: str) -> list[str]:
 def plan(session: Session, name: str | None, as_json: bool) -> None:
     """Print what a reconcile would do now.
 
-    Each action has its reason; what deliberately is not done is shown too. Exit code 3: there is something to do.
+    Each action has its reason; what deliberately is not done is shown too. If CONSUL_HTTP_ADDR is another machine's
+    agent, only the node that acts can tell. Exit codes: 3 there is something to do, 75 that cannot be told here.
     """
     context = session.context
     rows = {row.name: row for row in status_report.read_status(context) if row.name != UNKNOWN}
-    actions = [action for each in ([name] if name else sorted(rows)) for action in (
-        *status_report.decide_now(context, each), *status_report.list_unserved(rows.get(each)))]
+    decide = status_report.decide_now if vantage.asks_own_agent(context) else _decide_elsewhere
+    actions = []
+    for each in ([name] if name else sorted(rows)):
+        actions += status_report.complete(decide(context, each), rows.get(each))
     needs_work = status_report.needs_work(actions)
     if name and name not in rows and not needs_work:
         raise _no_service(name)
@@ -129,7 +145,17 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
     else:
         lines = [status_report.describe_action(action["service"], action) for action in actions]
         click.echo("\n".join(lines or ["nothing to do"]))
-    sys.exit(3 if needs_work else 0)
+    sys.exit(3 if needs_work else _exit_code(actions))
+
+
+def _exit_code(actions: list[dict[str, Any]]) -> int:
+    """Choose the exit code of a plan that has nothing to do, or does not know."""
+    is_unknown = any(action["kind"] == "unknown" for action in actions)
+    return errors.Unavailable.exit_code if is_unknown else 0
+
+
+def _decide_elsewhere(context: Context, name: str) -> list[dict[str, Any]]:
+    return vantage.list_unknown(context, name) or status_report.decide_now(context, name)
 
 
 def _no_service(name: str) -> errors.Refused:

@@ -1,22 +1,23 @@
 """The state of services, and what a reconcile would do with them now: what status, plan and why show."""
 
 import time
-from collections.abc import Container
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from lictor import model
 from lictor.adapters.text import one_line, printable
 from lictor.cli import autoscale_report
-from lictor.cli.release_progress import find_failure, find_obstacle
-from lictor.planner import backoff
 from lictor.planner.actions import KINDS_OF_ACTS, describe
 from lictor.planner.cluster import words
 from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
-from lictor.planner.desired import Desired, specs_of
-from lictor.planner.observation import drain_mark
-from lictor.planner.service_state import State
+from lictor.planner.desired import specs_of
+from lictor.planner.routes import labelled
+from lictor.planner.summary import service
+from lictor.planner.summary.decided import Decided, extend
+from lictor.planner.summary.facts import Facts, gather
+from lictor.planner.summary.service import Severity
 from lictor.reconcile import actors, conditions, observe, responsibility
 from lictor.reconcile.cluster import record, seeds
+from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce
@@ -24,205 +25,109 @@ from lictor.spec.keys import describe_unknown, group_by_service, known_below
 from lictor.spec.service_spec import DELEGATED, Spec
 
 UNSERVED = "unserved"  # the kind of what no node carries out, as nginx does not serve it
+AMISS = "amiss"  # the kind of what no reconcile mends
 UNKNOWN = "?"  # the name of the one row for keys that are no service's
-_SHOWN_INSTANCES = 3
 
 
 class Status(NamedTuple):
     """The status of a service by the catalogue and the keys: the same from every node."""
 
     name: str
-    desired: int
-    passing: int
-    registered: int
-    image: str
-    engine: str
-    node: str
-    route: str
-    served_by: list[str]  # nodes whose nginx has an instance of it
-    says: str  # "as desired", or what is the matter, in words
-    problems: list[str]  # refused input that stands
+    desired: int = 0
+    passing: int = 0
+    registered: int = 0
+    image: str = ""  # what runs; "": nothing, or it is unknown
+    engine: str = ""
+    node: str = ""
+    route: str = ""
+    served_by: list[str] = []  # nodes whose nginx has an instance of it
+    says: str = ""  # "as desired", or what is the matter, in words
+    problems: list[str] = []  # refused input that stands
     color: str = ""  # the live one of a blue-green service
     nobody: str = ""  # why no node acts for it; "": one does, or may
     unserved: list[str] = []  # where nginx does not serve it as it should
+    desired_image: str = ""
+    severity: Severity = Severity.FAILED
+
+    @property
+    def images(self) -> str:
+        """What runs, and beside it what is desired, where that is another image."""
+        return self.image if self.image == self.desired_image else (
+            f"{self.image or '-'} (desired: {self.desired_image})" if self.desired_image else self.image)
 
 
-class _Facts(NamedTuple):
-    desired: Desired
-    state: State
-    instances: list[model.Instance]
-    receiving: list[model.Instance]  # those of them that may receive traffic
-    images: set[str]
-    nginx_nodes: list[str]
-    no_answer: str  # that no node answers which may act for it; usually ""
-    why_nobody: str  # why no node acts for it; "": one does, or may
-    scaling: str  # what the autoscaler has to tell; usually ""
-    awaited: str  # why no instance can start: a set that its environment names is not there; usually ""
-    set_failure: str  # why the next step with a set with state fails, or is put off; usually ""
-    unserved: list[str]  # where nginx does not serve it as it should; usually []
-    unconfirmed: list[str]  # where nginx has not confirmed it; usually []
+class Overview(NamedTuple):
+    """All services, and the names in the catalogue that are registered here and routed nowhere."""
+
+    rows: list[Status]
+    unrouted: list[str]
 
 
 def read_status(context: Context) -> list[Status]:
+    """Read the status of all services, as `read_overview` does."""
+    return read_overview(context).rows
+
+
+def read_overview(context: Context) -> Overview:
     """Read the status of all services; a removed one is among them as long as an instance is left."""
     prefix, client = context.settings.prefix, context.client
     tree, states = client.tree(prefix, known_below(prefix)), StateStore(client).read_all()
     grouped, unknown = group_by_service({key: each.value for key, each in tree.items()}, prefix)
     names = observe.names(grouped, states)
     catalogue = client.everything(observe.catalog_names(names))
-    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), _nginx_nodes(context, names)
-    lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
-    told = conditions.read(context, lictor_nodes & alive)
-    acts = actors.read(client)
     specs = specs_of(grouped)
+    by_labels, _ = labelled.find(catalogue.entries, {*observe.catalog_names(specs)})
+    shown = sorted({*names, *by_labels})
+    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), announce.read_nodes(client, shown)
+    lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
+    told = conditions.read(client, lictor_nodes & alive)
+    acts = actors.read(client)
     sets = record.read_all(client, [name for name, text in specs.items() if b'"cluster"' in text])
+    words_of_checks, foreign = CheckWords(client, context.node), conditions.list_foreign(told)
     scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
     lists = seeds.read_all(client) if any(b"{seeds:" in text for text in specs.values()) else {}
 
     def read_row(name: str) -> Status | None:
         state = states.get(name, Stored()).state
-        service = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs)
-        groups = model.by_container(observe.instances(catalogue.of(service.catalog_name))).values()
-        instances = [group[0] for group in groups]
-        if service.removed and not (instances and service.spec and service.spec.engine != "none"):
+        given = responsibility.read_desired(context, name, grouped.get(name, {}), state, specs)
+        desired = labelled.choose(given, by_labels)
+        overruled = labelled.describe_overruled(catalogue.entries, given)
+        found = gather(time.time(), desired._replace(problems=(*desired.problems, *overruled)), state,
+                       words_of_checks.put_into(observe.instances(catalogue.of(desired.catalog_name))), foreign)
+        if desired is not given:  # as many as there are
+            found = found._replace(labels_ask=True, desired=found.desired._replace(replicas=len(found.instances)))
+        if desired.removed and not (found.instances and desired.spec and desired.spec.engine != "none"):
             return None
-        why_nobody = responsibility.describe_nobody(service, instances, nodes, lictor_nodes, acts)
-        no_answer = responsibility.describe_no_answer(service, lictor_nodes, acts, alive)
-        receiving = [group[0] for group in groups if all(map(_may_receive, group))]
         serving = nginx_nodes.get(name, [])
-        return _status(_Facts(service, state, instances, receiving, {each.image for each in instances} - {""},
-                              [node for node in serving if not (node in told and told[node].nginx.silence)],
-                              no_answer, why_nobody, scaling.get(name, ""),
-                              seeds.explain_wait(service.spec and service.spec.environment, lists),
-                              words.describe_failure(sets[name].record.kept) if name in sets else "",
-                              conditions.describe(told, name, frozenset(serving)),
-                              conditions.describe_unconfirmed(told, name)))
+        return make_row(found._replace(
+            nginx_nodes=[node for node in serving if not (node in told and told[node].nginx.silence)],
+            why_nobody=responsibility.describe_nobody(desired, found.instances, nodes, lictor_nodes, acts),
+            no_answer=responsibility.describe_no_answer(desired, lictor_nodes, acts, alive),
+            awaited=seeds.explain_wait(desired.spec and desired.spec.environment, lists),
+            set_failure=words.describe_failure(sets[name].record.kept) if name in sets else "",
+            scaling=scaling.get(name, ""), unserved=conditions.describe(told, name, frozenset(serving)),
+            unconfirmed=conditions.describe_unconfirmed(told, name)), conditions.list_decided(told, name))
 
     rows = []
-    for name in names:
+    for name in shown:
         try:
             row = read_row(name)
         except Exception as error:  # a value that no rule foresees is the trouble of its own service
-            row = Status(name, 0, 0, 0, "", "", "", "", [], "unreadable", [observe.explain_broken(error)])
+            row = Status(name, says="unreadable", problems=[observe.explain_broken(error)])
         rows += [row] if row else []
-    return rows + ([Status(UNKNOWN, 0, 0, 0, "", "", "", "", [], "not read", describe_unknown(unknown, prefix))]
-                   if unknown else [])
+    rows += [Status(UNKNOWN, says="not read", problems=describe_unknown(unknown, prefix))] if unknown else []
+    return Overview(rows, labelled.unrouted(catalogue.entries, {*observe.catalog_names(names), *by_labels}))
 
 
-def _nginx_nodes(context: Context, names: Container[str]) -> dict[str, list[str]]:
-    """List, by service, the nodes whose nginx has an instance of it."""
-    nodes: dict[str, list[str]] = {}
-    tree = context.client.tree(announce.PREFIX, lambda key: key.split("/")[2] in names)
-    for key, entry in sorted(tree.items()):
-        name, _, node = key.removeprefix(announce.PREFIX).partition("/")
-        if announce.pairs(entry.value):
-            nodes.setdefault(name, []).append(node)
-    return nodes
-
-
-def _may_receive(instance: model.Instance) -> bool:
-    return instance.status != "critical" and instance.node_alive and instance.maintenance is None
-
-
-def _status(facts: _Facts) -> Status:
-    desired, spec = facts.desired, facts.desired.spec
+def make_row(facts: Facts, decided: Iterable[Decided]) -> Status:
+    """Make the status of a service, of its facts and what nodes have decided beyond them."""
+    desired, spec, summary = facts.desired, facts.spec, extend(service.sum_up(facts), facts, decided)
     route = f"{spec.route.host}{spec.route.path}" if spec and spec.route and not desired.removed else ""
     image, engine, node = (spec.image, spec.engine, spec.node) if spec else ("", "", "")
     return Status(desired.name, 0 if desired.removed else desired.replicas, len(facts.receiving), len(facts.instances),
-                  image, engine, node, route, facts.nginx_nodes, _summary(facts), list(desired.problems), desired.color,
-                  facts.why_nobody, facts.unserved)
-
-
-def _summary(facts: _Facts) -> str:
-    """Say what is the matter, the weightiest first."""
-    spec = facts.desired.spec
-    if facts.why_nobody:
-        return facts.why_nobody
-    if facts.desired.removed:
-        return "being removed"
-    if facts.desired.why_held:
-        return f"on hold: {facts.desired.why_held}"
-    if spec is None:
-        return "refused"
-    obstacle = _obstacle(facts, spec)
-    if obstacle:
-        return obstacle
-    return _only_routed(facts) if spec.engine == "none" else _progress(facts, spec)
-
-
-def _only_routed(facts: _Facts) -> str:
-    says = ("only routed" if facts.receiving else "only routed: no instance passes") + _evidence(facts)
-    return "; ".join([*(facts.unserved or facts.unconfirmed), says])
-
-
-def _progress(facts: _Facts, spec: Spec) -> str:
-    """Say what is not as desired of a service on which somebody acts, the weightiest first."""
-    found = ("; ".join(facts.unserved), facts.set_failure, _release(facts, spec, time.time()), _deviation(facts, spec),
-             "; ".join(facts.unconfirmed), facts.scaling if spec.autoscale else "", "as desired")
-    return next(filter(None, found))
-
-
-def _obstacle(facts: _Facts, spec: Spec) -> str:
-    is_lost = any(each.node == spec.node and not each.node_alive for each in facts.instances)
-    return find_obstacle(facts.state) or (f"on hold: node {spec.node} does not answer" if is_lost else
-                                          "" if spec.node else facts.no_answer)
-
-
-def _release(facts: _Facts, spec: Spec, now_s: float) -> str:
-    """Say how the release of what is desired stands, if it is not live; usually ""."""
-    release, rollout = facts.desired.release, facts.state.release.rollout
-    if facts.state.release.live_release == release:
-        return ""
-    failure = find_failure(facts.state, release)
-    if failure:
-        return f"release of {spec.image} failed: {failure}"
-    if rollout is None or rollout.release != release:
-        return ""
-    waits = f". It waits: {facts.awaited}" if facts.awaited and rollout.most < facts.desired.replicas else ""
-    why = backoff.trouble(facts.state)
-    since_s = max(now_s - rollout.began_at, 0)
-    return f"releasing {spec.image} for {since_s:.0f} s" + (waits or (f". {why}" if why else _evidence(facts)))
-
-
-def _deviation(facts: _Facts, spec: Spec) -> str:
-    """Say how the catalogue differs from what is desired; usually ""."""
-    desired = facts.desired
-    if spec.port is None:
-        return f"unknown: it has no port, so it is not in the catalogue. See `lictor plan {desired.name}` on its node"
-    if facts.no_answer and not facts.instances:
-        return facts.no_answer
-    if facts.images - {spec.image}:
-        return f"converging: {', '.join(sorted(facts.images))} runs, {spec.image} is desired"
-    if not len(facts.receiving) == desired.replicas == len(facts.instances):
-        waits = f"waiting: {facts.awaited}" if facts.awaited and len(facts.instances) < desired.replicas else ""
-        return waits or backoff.trouble(facts.state) or _withheld(facts.instances) or (
-            f"converging: {desired.why_replicas}{_evidence(facts)}")
-    if spec.route and facts.receiving and not facts.nginx_nodes:
-        return "no nginx serves it"
-    return model.describe_mixed_images(facts.instances)
-
-
-def _evidence(facts: _Facts) -> str:
-    """Quote the check of an instance that fails, to be put behind a summary; usually ""."""
-    critical = [each for each in facts.instances if each.status == "critical" and each.maintenance is None]
-    if not critical:
-        return ""
-    first, more = critical[0], f", and {len(critical) - 1} more are" if len(critical) > 1 else ""
-    return f". {one_line(first.service_id)} on {first.node} is critical{more}{first.output and f': {first.output}'}"
-
-
-def _withheld(instances: list[model.Instance]) -> str:
-    """Say which instances people took out of traffic; usually ""."""
-    paused = [each for each in instances if each.maintenance == model.PAUSED]
-    by_hand = [each for each in instances if each.maintenance not in (None, model.PAUSED, model.JOINING)
-               and not drain_mark(each)]
-    for state, some, end in (("paused", paused, "`docker unpause`"),
-                             ("maintenance", by_hand, "`consul maint -disable -service=ID`")):
-        if some:
-            named = ", ".join(f"{one_line(each.service_id)} on {each.node}" for each in some[:_SHOWN_INSTANCES])
-            more = f" and {len(some) - _SHOWN_INSTANCES} more" if len(some) > _SHOWN_INSTANCES else ""
-            return f"{state}: {named}{more}. No traffic until {end}"
-    return ""
+                  one_line(", ".join(facts.images)), engine, node, route, facts.nginx_nodes or [],
+                  one_line(summary.says), list(desired.problems), desired.color, facts.why_nobody, facts.unserved,
+                  image, summary.severity)
 
 
 def decide_now(context: Context, name: str) -> list[dict[str, Any]]:
@@ -253,10 +158,18 @@ def _who_acts(spec: Spec, node: str) -> str:
     return f"the nodes of the Swarm act for it, and {node} is none of them"
 
 
-def list_unserved(row: Status | None) -> list[dict[str, Any]]:
-    """List, in the form of actions, where nginx does not serve a service: no reconcile mends it."""
-    return [{"service": row.name, "kind": UNSERVED, "container": "", "reason": text} for text in row.unserved
-            ] if row else []
+def complete(actions: list[dict[str, Any]], row: Status | None) -> list[dict[str, Any]]:
+    """Add to a decision, in the form of actions, what no reconcile mends: where nginx does not serve a service, or else
+    how it is, if nothing is decided although it is not well."""
+    if row is None:
+        return actions
+    is_untold = row.severity != Severity.WELL and not row.unserved and (not actions or row.engine == "none")
+    amiss, unserved = [(AMISS, row.says)] if is_untold else [], [(UNSERVED, text) for text in row.unserved]
+    return [*_as_actions(row.name, amiss), *actions, *_as_actions(row.name, unserved)]
+
+
+def _as_actions(name: str, texts: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [{"service": name, "kind": kind, "container": "", "reason": text} for kind, text in texts]
 
 
 def needs_work(actions: list[dict[str, Any]]) -> bool:

@@ -2,8 +2,6 @@
 
 import datetime
 import json
-import os
-import socket
 import sys
 import time
 from typing import Any
@@ -11,17 +9,14 @@ from typing import Any
 import click
 
 from lictor import errors
-from lictor.adapters.consul.environment import read_environment
 from lictor.adapters.text import one_line, printable
-from lictor.cli import status_report
+from lictor.cli import status_report, vantage
 from lictor.cli.session import Session
 from lictor.planner import replay, service_state
-from lictor.planner.desired import Desired
-from lictor.reconcile import act, history, observe, observer_health, responsibility
+from lictor.reconcile import act, history, observe, responsibility
 from lictor.reconcile.autoscale.look import read_desired
 from lictor.reconcile.context import Context
 from lictor.spec import quantities
-from lictor.spec.service_spec import DELEGATED, Spec
 
 _SHOWN_RECORDS = 10  # about as many as a terminal has room for, with what was seen
 
@@ -96,64 +91,39 @@ def read(context: Context, name: str) -> dict[str, Any]:
     desired, seen = None, ""
     try:
         desired = read_desired(context, name)
-        if responsibility.places_here(context, desired) and not _asks_own_agent(context):
-            raise errors.Unavailable(f"this machine is not {context.node}")
+        if elsewhere := vantage.explain_elsewhere(context, desired):
+            raise errors.Unavailable(elsewhere)
         reading = observe.one(context, name, {})
         acts_here = responsibility.acts_here(context, desired)
         seen = act.describe_reading(reading) if acts_here else (
             f"from {context.node}, {len(reading.observation.instances)} registered instances")
         row = next((row for row in status_report.read_status(context) if row.name == name), None)
-        now = [*status_report.decide_now(context, name), *status_report.list_unserved(row)]
-        if [each["kind"] for each in now] == ["none"] and not acts_here and _describe_actor(desired):
-            now = [_unknown(name, desired, f"this is {context.node}")]
+        now = status_report.complete(status_report.decide_now(context, name), row)
+        if [each["kind"] for each in now] == ["none"] and not acts_here and vantage.describe_actor(desired):
+            now = [vantage.make_unknown(name, desired, f"this is {context.node}")]
     except (errors.LictorError, OSError) as error:  # Docker, or the state folder: the records need neither
-        now = [_unknown(name, desired, str(error))]
+        now = [vantage.make_unknown(name, desired, str(error))]
     return {"service": name, "history": records, "seen": seen, "now": now}
 
 
-def _unknown(name: str, desired: Desired | None, why: str) -> dict[str, Any]:
-    actor = desired and _describe_actor(desired) or "a node that acts for it"
-    return {"service": name, "kind": "unknown", "container": "",
-            "reason": f"{actor} alone can say what stands ahead: {why}"}
-
-
-def _describe_actor(desired: Desired) -> str:
-    """Describe which node acts for the service; "" if none has to."""
-    spec: Spec | None = desired.spec
-    if spec is None or spec.engine == "none":
-        return ""
-    if spec.node:
-        return f"node {spec.node}"
-    return f"a node with [{spec.engine}] in its settings" if spec.engine in DELEGATED else "a node of the Swarm"
-
-
-def _asks_own_agent(context: Context) -> bool:
-    """Tell whether the agent that is asked is this machine's: Docker here says nothing of another machine's node."""
-    if _is_here(context.client.agent().address):
-        return True
-    endpoint = read_environment(os.environ, None).endpoint  # an agent may be known by an address of its router
-    is_near = bool(endpoint.socket_path) or _is_here(endpoint.host)
-    return is_near and observer_health.agent_age_s(context.settings) is not None
-
-
-def _is_here(address: str) -> bool:
-    """Tell whether an address is one of this machine's."""
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as tried:
-            tried.bind((address, 0))
-        return True
-    except OSError:
-        return False
-
-
 def _exists(context: Context, name: str) -> bool:
-    """Tell whether the service has a key, or a state."""
+    """Tell whether the service has a key, a state, or a route by labels."""
     return bool(context.client.keys(f"{context.settings.prefix}{name}/")
-                or context.client.get(f"{service_state.KEY_PREFIX}{name}"))
+                or context.client.get(f"{service_state.KEY_PREFIX}{name}")
+                or observe.by_labels(read_desired(context, name), context.client).spec)
+
+
+class _Records(click.File):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            raise click.BadParameter(f"{error.message}; `lictor why NAME --json | lictor replay -` takes a service's "
+                                     "records", ctx, param) from error
 
 
 @click.command("replay")
-@click.argument("file", type=click.File(encoding="utf-8"), metavar="FILE|-")
+@click.argument("file", type=_Records(encoding="utf-8"), metavar="FILE|-")
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects.")
 def replay_(file: Any, as_json: bool) -> None:
     """Decide again upon recorded observations.

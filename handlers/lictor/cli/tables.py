@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lictor.cli.status_report import Status
 
 _GAP = "  "
+_TIED = "\xa0"  # a blank at which no line is broken; none of the cells has one
 _NARROWEST = 20  # that a sentence is wrapped to
 _USUAL_WIDTH = 80  # of a terminal that does not know its own, such as a serial line
 
@@ -24,7 +25,7 @@ def print_statuses(rows: "list[Status]") -> None:
     has_colors = any(row.color for row in rows)
     print_table(
         ["SERVICE", "PASSING", "IMAGE", *(["COLOR"] if has_colors else []), "NODE", "ROUTE", "NGINX ON", "STATE"],
-        [[row.name, f"{row.passing}/{row.desired}", row.image, *([row.color or "-"] if has_colors else []),
+        [[row.name, f"{row.passing}/{row.desired}", row.images, *([row.color or "-"] if has_colors else []),
           row.node or row.engine, row.route, ", ".join(row.served_by) or "-", row.says] for row in rows])
 
 
@@ -119,9 +120,9 @@ def _join(cells: Sequence[str], inline: Sequence[int], widths: Sequence[int], la
 def _fold(pairs: Sequence[tuple[str, str]], width: int) -> list[str]:
     """Put as many pairs of heading and value into a line as it has room for."""
     lines: list[str] = []
-    for pair in (f"{heading} {value}" for heading, value in pairs if value):
+    for pair in (f"{heading}{_TIED}{value}" for heading, value in pairs if value):
         if lines and len(lines[-1]) + len(_GAP) + len(pair) <= width:
             lines[-1] += _GAP + pair
         else:
-            lines.append(_GAP + pair)
-    return lines
+            lines += _wrap(pair, width)
+    return [line.replace(_TIED, " ") for line in lines]

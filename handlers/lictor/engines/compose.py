@@ -78,7 +78,7 @@ def _create(client: docker.Client, spec: service_spec.Spec, *, number: int, colo
     paths = _paths(spec.project)
     text = files.read_needed(paths[0], "compose:")
     service = color or spec.project.service or spec.name
-    program = [*_program(compose_project.is_version_1(text, paths[0])), "--project-directory", spec.project.folder,
+    program = [*find_program(compose_project.is_version_1(text, paths[0])), "--project-directory", spec.project.folder,
                *(["--project-name", spec.project.name] if spec.project.name else [])]
     argv = [*program, *(word for path in paths for word in ("--file", path))]
     keys = _resolve(argv, paths, service)["services"]
@@ -165,7 +165,7 @@ def _paths(given: compose_project.Project) -> list[str]:
                          f"{', '.join(compose_project.FILES)}")
 
 
-def _program(version_1: bool) -> list[str]:
+def find_program(version_1: bool = False) -> list[str]:
     """Find the plugin of the docker command, else docker-compose; only version 1 of the latter reads old files."""
     if not version_1:
         with contextlib.suppress(errors.CommandFailed):

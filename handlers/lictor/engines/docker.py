@@ -9,7 +9,6 @@ from lictor.adapters import docker
 from lictor.engines import container_options, labels, own_containers
 from lictor.spec import service_spec
 from lictor.spec.cluster import Place
-from lictor.spec.container.ports import Port
 
 FENCED = False  # a container belongs to its node, where a lock between processes is enough
 
@@ -62,7 +61,7 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
                gated: bool = False, place: Place | None = None) -> dict[str, Any]:
     """Make the body of the Engine API's `POST /containers/create`."""
     volumes = [volume for volume in spec.volumes if ":" not in volume]
-    bindings = _bindings(spec.container_port, place)
+    bindings = _bindings(spec, place)
     return {
         "Image": spec.image,
         "Hostname": name[:63],
@@ -92,11 +91,13 @@ def definition(spec: service_spec.Spec, name: str, *, number: int, color: str, r
     }
 
 
-def _bindings(port: Port | None, place: Place | None) -> dict[str, list[dict[str, str]]]:
-    """Publish the port at one that Docker chooses; those of a member at its own."""
+def _bindings(spec: service_spec.Spec, place: Place | None) -> dict[str, list[dict[str, str]]]:
+    """Publish the port, and the check's, at ones that Docker chooses; those of a member at its own."""
+    port = spec.container_port
     if port is None:
         return {}
-    ports = {each: str(outside) for each, outside in place.published.items()} if place else {port.number: ""}
+    inside = [port.number, *([spec.check_port] if spec.check_port else [])]
+    ports = {each: str(outside) for each, outside in place.published.items()} if place else dict.fromkeys(inside, "")
     return {f"{each}/{port.protocol}": [{"HostIp": port.publish_address, "HostPort": outside}]
             for each, outside in ports.items()}
 

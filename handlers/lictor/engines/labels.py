@@ -48,16 +48,19 @@ def describe(spec: service_spec.Spec, *, color: str, release: str,
     if spec.container_port:  # this port's registration has the plain name, whatever other ports the image has
         labels[f"SERVICE_{spec.container_port.number}_NAME"] = labels["SERVICE_NAME"]
     if spec.container_port and spec.check:
-        labels |= _describe_check(spec.check, f"SERVICE_{spec.container_port.number}_CHECK")
+        labels |= _describe_check(spec.check, f"SERVICE_{spec.container_port.number}_CHECK", spec.check_port)
+    if spec.check_port and f"SERVICE_{spec.check_port}_NAME" not in labels:
+        labels[f"SERVICE_{spec.check_port}_IGNORE"] = "true"
     if place and spec.container_port:
         labels |= {f"SERVICE_{each}_IGNORE": "true" for each in place.published if each != spec.container_port.number}
     registers = sorted(key for key in labels if _SERVICE_KEY.fullmatch(key))
     return {**labels, model.LABEL_REGISTERS: " ".join(registers), model.LABEL_GATE: ""}
 
 
-def _describe_check(check: Check, prefix: str) -> dict[str, str]:
+def _describe_check(check: Check, prefix: str, port: int | None) -> dict[str, str]:
     probe = "HTTP" if check.http else "HTTPS" if check.https else "TCP"
     return {f"{prefix}_{probe}": check.path or "true",
+            **({f"{prefix}_PORT": str(port)} if port else {}),
             **({f"{prefix}_TLS_SKIP_VERIFY": "true"} if check.insecure else {}),
             f"{prefix}_INTERVAL": f"{round(check.interval * 1000)}ms",
             f"{prefix}_TIMEOUT": f"{round(check.timeout * 1000)}ms"}

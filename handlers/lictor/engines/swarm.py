@@ -129,7 +129,8 @@ def definition(order: Order) -> dict[str, Any]:
         "Mode": {"Replicated": {"Replicas": replicas}},
         "UpdateConfig": update,
         "RollbackConfig": update,
-        "EndpointSpec": {"Ports": [{"Protocol": port.protocol, "TargetPort": port.number, "PublishMode": "host"}]
+        "EndpointSpec": {"Ports": [{"Protocol": port.protocol, "TargetPort": each, "PublishMode": "host"}
+                                   for each in (port.number, spec.check_port) if each]
                          if port else []},  # without a PublishedPort the node picks one, which its registrar registers
     }
 

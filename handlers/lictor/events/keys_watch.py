@@ -72,7 +72,7 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
     killed before that, the next one finds the same changes again.
     """
     settings = call.settings
-    with _locked(settings):
+    with locked(settings):
         cache = read_cache(settings)
         newest = max(cache.consul_index, _newest(keys)) if consul_index is None else consul_index
         changed, refused = _changed(settings, cache, keys), cache.refused
@@ -97,7 +97,7 @@ def watch(call: script.Call) -> None:
     settings = call.settings
     if not settings.nginx:
         return
-    with _locked(settings):
+    with locked(settings):
         cache, path = read_cache(settings), os.path.join(settings.watch.config_dir, agent_config.ROUTES_FILE)
         services, secret = read_routed_services(settings), http_door.read_secret(settings)
         if services == cache.watching and _watched(path, settings, secret) in (None, set(services.values())):
@@ -111,11 +111,6 @@ def watch(call: script.Call) -> None:
         Client.connect(token_file=call.token_file).reload_agent()
         write_cache(settings, replace(cache, watching=services, reloaded_at=clock.uptime_s()))
     log.event("watch", services=len(services), outcome="done", reason="the set of routed services changed")
-
-
-def describe_refused(settings: Settings) -> list[str]:
-    """Explain which routes are not in force on this node, though their specs are sound."""
-    return [f"{name}: {why}" for name, why in sorted(read_cache(settings).refused.items())]
 
 
 def read_routes(settings: Settings) -> dict[str, Route]:
@@ -133,7 +128,8 @@ def _grouped(keys: Mapping[str, Key], prefix: str) -> tuple[dict[str, dict[str, 
     return group_by_service({name: key.value for name, key in keys.items()}, prefix)
 
 
-def _locked(settings: Settings) -> AbstractContextManager[bool]:
+def locked(settings: Settings) -> AbstractContextManager[bool]:
+    """Keep others from writing routes/NAME.json and the cache meanwhile."""
     return files.locked(os.path.join(settings.state_dir, "locks", _LOCK))
 
 
@@ -170,7 +166,7 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
     for text in describe_unknown(unknown, settings.prefix):
         log.event("not read", reason=text)
     node, before, after = client.agent().name, read_routes(settings), dict[str, Route]()
-    for name in sorted(changed):
+    for name in sorted(changed - _labelled(before, specs_of(grouped))):
         try:
             route = _route(settings, name, grouped, before.get(name), node)
         except Exception as error:  # a value that no rule foresees is the trouble of its own service
@@ -190,6 +186,11 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
     confirmed = refresh(settings, after, client) if after else []
     standing = {name: why for name, why in refused_before.items() if name not in changed and name in grouped}
     return {**standing, **conflicts}, set(confirmed)
+
+
+def _labelled(routes: Mapping[str, Route], specs: Mapping[str, bytes]) -> set[str]:
+    """Find the services for whose routes labels ask, and no spec: whatever other key they have changes nothing."""
+    return {name for name, route in routes.items() if route_store.is_labelled(route)} - specs.keys()
 
 
 def drop_conflicts(before: Mapping[str, Route], after: dict[str, Route]) -> dict[str, str]:

@@ -9,10 +9,19 @@ from collections.abc import Callable, Iterable, Mapping
 from lictor import errors, model
 from lictor.adapters import clock, files, heartbeat, log
 from lictor.adapters.consul.answers import Catalogue
-from lictor.events import keys_watch, script, timer
+from lictor.adapters.text import one_line
+from lictor.events import keys_watch, label_routes, script, timer
 from lictor.planner import scheduled
-from lictor.planner.actions import Hold, Warn, describe
+from lictor.planner.actions import Hold, Warn
+from lictor.planner.cluster import words
+from lictor.planner.desired import specs_of
 from lictor.planner.observation import Observation
+from lictor.planner.routes import labelled
+from lictor.planner.service_state import State
+from lictor.planner.summary import service
+from lictor.planner.summary.decided import Decided, add_to, list_lines
+from lictor.planner.summary.facts import Facts, gather
+from lictor.planner.summary.service import Summary
 from lictor.reconcile import actors, conditions, forgetting, loop, observe, observer_health, responsibility
 from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context, connect
@@ -52,7 +61,7 @@ def _record_failure(call: script.Call, error: Exception) -> None:
     problems = list(filter(None, [served.silence]))
     with contextlib.suppress(errors.LictorError):  # of Consul itself, mostly
         lines = (*problems, f"unknown: the last sweep failed: {reason}", *trouble)
-        conditions.tell(connect(settings, call.token_file), Told(served, lines))
+        conditions.tell(connect(settings, call.token_file), Told(served, lines, failure=reason))
     timer.record(settings, timer.Summary(last.at if last else time.time(), reason, 0, [], problems, [], trouble))
 
 
@@ -64,15 +73,18 @@ def look(call: script.Call) -> timer.Summary:
     context = connect(settings, call.token_file)
     keys = keys_watch.read_keys(context.client, settings.prefix)
     values = {key: entry.value for key, entry in keys.items()}
-    known = {*group_by_service(values, settings.prefix)[0], *route_store.names(settings.state_dir)}
+    grouped, _ = group_by_service(values, settings.prefix)
+    known = {*grouped, *route_store.names(settings.state_dir)}
     catalogue = context.client.everything(observe.catalog_names(known))
     if not keys and known_services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
-    unread = list[str]()
+    unread, by_labels = list[str](), [label_routes.Outcome()]
     trouble += [
         *(f"instances of {name} are unknown: {why}" for name, why in catalogue.overlong.items() if name not in known),
         *_attempt("routes do not follow their keys", lambda: keys_watch.follow(call, keys, None)),
+        *_attempt("routes do not follow the labels of containers",
+                  lambda: by_labels.append(label_routes.follow(context, catalogue, specs_of(grouped)))),
         *_attempt("watches do not follow the routes", lambda: keys_watch.watch(call)),
         *_attempt("nginx does not follow the catalogue",
                   lambda: unread.extend(follow.sweep(settings, catalogue, context.client))),
@@ -95,12 +107,34 @@ def look(call: script.Call) -> timer.Summary:
     observations = {name: reading.observation for name, reading in readings.items()}
     orphaned, waiting = _orphaned(context, catalogue, observations, own)
     unserved = _read_nginx(settings, trouble)
+    unserved = unserved._replace(refused={**unserved.refused, **by_labels[-1].refused})
     problems = [*filter(None, [unserved.silence]), *_named(broken.items()), *_problems(context, observations, own),
                 *_named(unserved.refused.items()), *orphaned]
-    pending = [*_pending(context, observations, own), *_named(unserved.unconfirmed.items()), *waiting]
+    sums = {**_sum_up(context, catalogue, readings, own), **_sum_up_labelled(settings, catalogue, specs_of(grouped))}
+    pending = [*_pending(context, observations, own, sums), *_named(unserved.unconfirmed.items()), *waiting,
+               *by_labels[-1].told, *_overruled(settings, catalogue, observations)]
+    told = Told(unserved, (*problems, *trouble), tuple(pending), outputs=_read_outputs(context, observations),
+                foreign=_list_foreign(observations[name] for name in own), decided=_list_decided(own, sums))
     trouble += _attempt("other nodes do not hear how this one is",
-                        lambda: conditions.tell(context, Told(unserved, (*problems, *trouble), tuple(pending))))
-    return timer.Summary(time.time(), "", len(own), todo, problems, pending, trouble)
+                        lambda: trouble.extend(_describe_silent(context, catalogue, conditions.tell(context, told))))
+    lines = (list(map(one_line, texts)) for texts in (problems, pending, trouble))  # a name may hold the end of a line
+    return timer.Summary(time.time(), "", len(own), todo, *lines)
+
+
+def _read_outputs(context: Context, observations: Mapping[str, Observation]) -> dict[str, str]:
+    """Read what the failing checks of this node's instances printed, by ID."""
+    return {instance.service_id: instance.output for each in observations.values() for instance in each.instances
+            if instance.node == context.node and instance.output}
+
+
+def _list_foreign(observations: Iterable[Observation]) -> frozenset[conditions.InstanceKey]:
+    return frozenset(instance.identity for each in observations for instance in each.foreign)
+
+
+def _describe_silent(context: Context, catalogue: Catalogue, told: Mapping[str, Told]) -> list[str]:
+    """Describe nodes that answer Consul and whose sweeps do not get through: their own checks cannot tell it."""
+    entries = [each for each in catalogue.of("lictor") if model.instance(each).node_alive]
+    return _named(conditions.describe_silent(told, entries, context.node).items())
 
 
 def _in_parts(settings: Settings, context: Context) -> list[str]:
@@ -181,24 +215,68 @@ def _problems(context: Context, observations: Mapping[str, Observation], own: It
     breakers = {name: breaker for name in own if (breaker := observations[name].state.breaker)}
     return [*(f"{name}: {problem}" for name, each in observations.items()
               if responsibility.reports_here(each.desired, context.node) for problem in each.desired.problems),
-            *keys_watch.describe_refused(context.settings),
             *(f"{name}: the breaker is open: {breaker.why}. Running containers are left alone; `lictor why {name}` "
               f"shows the evidence, `lictor resume {name}` closes it" for name, breaker in breakers.items())]
 
 
-def _pending(context: Context, observations: Mapping[str, Observation], own: Mapping[str, Reading]) -> list[str]:
+def _sum_up(context: Context, catalogue: Catalogue, readings: Mapping[str, Reading],
+            own: Iterable[str]) -> dict[str, tuple[Facts, Summary]]:
+    """Sum up the services that this node acts for, and those that it routes and nobody acts for."""
+    routed = [name for name, reading in readings.items() if reading.observation.desired.spec
+              and reading.observation.spec.engine == "none" and route_store.route(context.settings.state_dir, name)]
+    sums, serving = dict[str, tuple[Facts, Summary]](), _read_serving(context, [
+        name for name in own if readings[name].observation.spec.route])
+    for name in sorted({*own, *routed}):
+        seen, look = readings[name].observation, readings[name].look
+        facts = gather(time.time(), seen.desired, seen.state, observe.instances(
+            catalogue.of(seen.desired.catalog_name)), _list_foreign([seen]))._replace(
+                nginx_nodes=serving.get(name), awaited=seen.awaited.get(seen.desired.release, ""),
+                set_failure=words.describe_failure(look.stored.record.kept) if look else "")
+        sums[name] = facts, service.sum_up(facts)
+    return sums
+
+
+def _sum_up_labelled(settings: Settings, catalogue: Catalogue,
+                     specs: Mapping[str, bytes]) -> dict[str, tuple[Facts, Summary]]:
+    """Sum up the services that labels ask to be routed, if this node routes; what does not count is told elsewhere."""
+    found = labelled.find(catalogue.entries, {*observe.catalog_names(specs)})[0] if settings.nginx else {}
+    facts = {name: gather(time.time(), each.desired._replace(problems=()), State(), observe.instances(
+        catalogue.of(name)))._replace(labels_ask=True) for name, each in found.items()}
+    return {name: (each, service.sum_up(each)) for name, each in facts.items()}
+
+
+def _list_decided(own: Mapping[str, Reading], sums: Mapping[str, tuple[Facts, Summary]]) -> dict[str, Decided]:
+    """List by service what the decision on it says beyond its summary."""
+    return {name: found for name, (facts, summary) in sums.items()
+            if name in own and (found := add_to(summary, facts, own[name].actions))}
+
+
+def _read_serving(context: Context, names: list[str]) -> dict[str, list[str]]:
+    """Read which nodes' nginx serve these services. Consul is asked only if this node's does not serve all of them."""
+    here = {name: [context.node] for name in names if (
+        published := route_store.published(context.settings.state_dir, name)) and published.instances}
+    elsewhere = set(names) - set(here)
+    found = announce.read_nodes(context.client, elsewhere) if elsewhere else {}
+    return {**here, **{name: found.get(name, []) for name in elsewhere}}
+
+
+def _pending(context: Context, observations: Mapping[str, Observation], own: Mapping[str, Reading],
+             sums: Mapping[str, tuple[Facts, Summary]]) -> list[str]:
     elsewhere = [f"{name}: {text}" for name, each in observations.items() for text in (
         responsibility.describe_strays(context, each), responsibility.describe_lost_node(each, context.node)) if text]
-    undone = [f"{name}: {text}" for name, reading in own.items() for text in _undone(reading)]
+    undone = [f"{name}: {text}" for name, (facts, summary) in sums.items()
+              for text in list_lines(summary, facts, own[name].actions if name in own else ())]
     mixed = [f"{name}: {text}" for name in own
              if (text := model.describe_mixed_images(observations[name].instances))]
-    return [*undone, *mixed, *elsewhere]
+    return list(dict.fromkeys([*undone, *mixed, *elsewhere]))
 
 
-def _undone(reading: Reading) -> list[str]:
-    why_held = reading.observation.desired.why_held
-    actions = [describe(action.kind, action.container, action.reason) for action in reading.actions]
-    return actions or ([f"hold: {why_held}"] if why_held else [])
+def _overruled(settings: Settings, catalogue: Catalogue, observations: Mapping[str, Observation]) -> list[str]:
+    """Explain which containers' labels ask for another route than the spec that counts."""
+    if not settings.nginx:
+        return []
+    return [f"{name}: {text}" for name, each in observations.items()
+            for text in labelled.describe_overruled(catalogue.entries, each.desired)]
 
 
 def _registrar_trouble(settings: Settings, *, is_needed: bool) -> list[str]:

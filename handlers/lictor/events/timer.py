@@ -18,7 +18,6 @@ from lictor.spec.settings import Settings
 
 STALE_S = 60.0  # four intervals of the check
 PASSING, WARNING, CRITICAL = 0, 1, 2
-NOT_OF_THE_SWEEP = ("stale: ", "unwritable: ")  # so the check begins with what no sweep has told
 _PROBE, _PROBE_BYTES = "probe", 4096
 _SUMMARY = "summary.json"  # in the state folder
 
@@ -52,12 +51,13 @@ def _run(call: script.Call) -> int:
 
 def answer(call: script.Call) -> int:
     """Print the check's output, and start the next sweep in the background; returns the check's status."""
-    observer_health.note_agent(call.settings)
+    unwritable = _describe_unwritable(call.settings)
+    if not unwritable:
+        observer_health.note_agent(call.settings)
     _start_sweep(call)
     text, status = judge(read(call.settings), clock.note(call.settings.state_dir))
-    unwritable = _describe_unwritable(call.settings)
-    if unwritable:
-        text, status = f"{unwritable}\n{text}", CRITICAL
+    if unwritable:  # so what is recorded may be long past
+        text, status = unwritable if status == PASSING else f"{unwritable}\n{text}", CRITICAL
     print("\n".join(map(printable, text.splitlines())))
     return status
 

@@ -181,7 +181,9 @@ def replaced_by(action: Act) -> str:
 
 
 def describe(kind: str, container: str, reason: str) -> str:
-    """Make a line for people."""
+    """Make a line for people. A hold says itself that something is on hold: `hold` is the name of a key."""
+    if kind == "hold":
+        return f"{container}: {reason}" if container else reason
     return f"{kind} {container}: {reason}" if container else f"{kind}: {reason}"
 
 

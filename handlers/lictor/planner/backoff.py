@@ -55,6 +55,12 @@ def trouble(state: State) -> str:
     return f"{'refused' if worst.is_refusal else 'failing'}: {worst.why}" if worst and worst.why else ""
 
 
+def describe_last_start(state: State) -> str:
+    """Say, to be put behind a reason, why an instance of the release under way could not be started; usually ""."""
+    rollout = state.release.rollout
+    return f". The last start failed: {rollout.trouble}" if rollout and rollout.trouble else ""
+
+
 def is_fresh(failures: Failures, observation: Observation) -> bool:
     """Tell whether failures are too young to be forgotten."""
     return observation.now - observation.began_at(failures.last_at) < FORGET_FAILURES_S + BACK_OFF_MAX_S

@@ -4,7 +4,7 @@ Never: an instance ends while the nginx of a live node may send requests to it.
 """
 
 from lictor import model
-from lictor.planner import actions, drain, release, self_preservation
+from lictor.planner import actions, backoff, drain, release, self_preservation
 from lictor.planner.actions import Act, Action, Obstacle, Remove, Start, Stop, Switch, Undrain, Wait
 from lictor.planner.members import Member, candidates
 from lictor.planner.observation import Observation
@@ -85,8 +85,9 @@ def _start(new: list[Member], standing: list[Member], observation: Observation) 
     kept = [member.container.number for member in new if release.is_kept(member, observation)]
     others = [number for number in range(1, observation.target + len(new) + 1) if number not in {*kept, *running}]
     image, color = observation.spec.image, desired.other_color
-    return [Start(f"{model.catalog_name(desired.name, color)}-{number}",
-                  f"release of {image}: as many as are live, {observation.target}", number, color, desired.release)
+    trouble = backoff.describe_last_start(observation.state)
+    why = f"release of {image}: as many as are live, {observation.target}{trouble}"
+    return [Start(f"{model.catalog_name(desired.name, color)}-{number}", why, number, color, desired.release)
             for number in [*kept, *others][:observation.target - len(standing)]]
 
 

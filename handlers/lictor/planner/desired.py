@@ -132,7 +132,8 @@ def route(desired: Desired, node: str) -> dict[str, Any] | None:
     """Make routes/NAME.json for lictor-route; None if nginx has no part in the service."""
     if desired.spec is None or desired.spec.route is None:
         return None
-    scaled, probed = desired.spec.autoscale, desired.spec.check.path if desired.spec.check else ""
+    scaled, asked = desired.spec.autoscale, desired.spec.check
+    probed = asked.path if asked and not desired.spec.check_port else ""  # at another port nginx asks for no path
     return {
         **msgspec.structs.asdict(desired.spec.route),
         "name": desired.name, "service": desired.catalog_name, "traffic": desired.spec.traffic, "node": node,

@@ -26,6 +26,15 @@ def end(member: Member, everyone: list[Member], observation: Observation,
     return wait(ending(member, why), "draining", _busy(member, observation, is_last=is_last))
 
 
+def are_under_way(everyone: list[Member], release: str, observation: Observation) -> bool:
+    """Tell whether one that is not of the release still answers its last requests. With a scheduler that counts only
+    for as long as it may take: its registration may be left over."""
+    longest_s = observation.spec.drain + observation.spec.stop_grace_period
+    marks = [drain_mark(member.instance) for member in everyone
+             if member.condition == "draining" and member.release != release]
+    return any(mark and not (observation.scheduler and observation.clock.is_late(mark[0], longest_s)) for mark in marks)
+
+
 def is_to_be_marked(instance: Instance, observation: Observation) -> bool:
     """Tell whether nothing says since when it drains: it has no mark, or one of a time that no clock here had."""
     mark = drain_mark(instance)

@@ -78,6 +78,21 @@ def start_failed(state: State, number: int, why: errors.LictorError, now: float)
     return replace(state, healing=replace(state.healing, failures=failures))
 
 
+def ended(state: State, member: Member, last_line: str) -> State:
+    """Put the last line that an instance printed behind what its end was counted as, here and for its release."""
+    number, failed = str(member.container.number), state.release.failed
+
+    def told(why: str) -> str:
+        with_line = f"{member.words}: {last_line}"
+        return why if with_line in why else why.replace(member.words, with_line)[:backoff.LONGEST_WHY]
+
+    failures = {each: replace(entry, why=told(entry.why)) if each == number else entry
+                for each, entry in state.healing.failures.items()}
+    is_of_failed = failed is not None and failed.release == member.release
+    return replace(state, healing=replace(state.healing, failures=failures), release=replace(
+        state.release, failed=replace(failed, why=told(failed.why)) if failed and is_of_failed else failed))
+
+
 def order_failed(state: State, color: str, why: errors.LictorError, now: float) -> State:
     failures = backoff.count_failure(state.release.order_failures, color, 2, why, now)
     return replace(state, release=replace(state.release, order_failures=failures))

@@ -14,7 +14,7 @@ desired; a release that never passed becomes live again.
 
 from msgspec.structs import replace
 
-from lictor.planner import backoff, self_preservation
+from lictor.planner import backoff, drain, self_preservation
 from lictor.planner.actions import Act, Action, Undrain, Wait, confirmed, put_off, wait, wait_for
 from lictor.planner.members import Member, candidates, explain, members, standing
 from lictor.planner.observation import Observation, drain_mark
@@ -181,12 +181,18 @@ def _around(observation: Observation) -> list[Member]:
 def _advance_rollout(observation: Observation) -> Rollout | None:
     rollout, desired = observation.rollout, observation.desired
     if desired.why_held and not desired.removed:
-        return replace(rollout, passing_since=0.0, moved_at=0.0) if rollout else None
+        return rollout and replace(_stop(rollout, observation), passing_since=0.0)
     if not _is_requested(observation) or standing_failure(observation):
         return None
     if rollout is None or rollout.release != desired.release:
         rollout = Rollout(desired.release, observation.now)
     return _continue(rollout, observation)
+
+
+def _stop(rollout: Rollout, observation: Observation) -> Rollout:
+    """Stop its deadline, which goes on later where it is now."""
+    used_s = observation.now - observation.since(rollout.moved_at) if rollout.moved_at else rollout.used_s
+    return replace(rollout, moved_at=0.0, used_s=used_s)
 
 
 def _continue(rollout: Rollout, observation: Observation) -> Rollout:
@@ -197,35 +203,28 @@ def _continue(rollout: Rollout, observation: Observation) -> Rollout:
     ids = [member.container.id for member in new] if observation.scheduler else []
     if not set(rollout.instances) <= set(ids):  # its scheduler makes good what has ended: none of that is a new one
         rollout = replace(rollout, most=target)
+    if count > rollout.most:
+        rollout = replace(rollout, moved_at=0.0, used_s=0.0, trouble="")
+    is_stopped = _is_kept_away(rollout.release, count, observation) or drain.are_under_way(
+        _around(observation), rollout.release, observation)
+    rollout = (_stop if is_stopped else _go_on)(rollout, observation)
     return replace(
         rollout, began_at=observation.began_at(rollout.began_at), most=min(max(rollout.most, count), target),
-        passing_since=observation.since(rollout.passing_since or now) if all_pass else 0.0, instances=sorted(ids),
-        moved_at=_moved_at(rollout, count, observation), trouble="" if count > rollout.most else rollout.trouble)
+        passing_since=observation.since(rollout.passing_since or now) if all_pass else 0.0, instances=sorted(ids))
 
 
-def _moved_at(rollout: Rollout, count: int, observation: Observation) -> float:
-    now, order = observation.now, observation.state.release.last_orders.get(observation.desired.release_color)
-    if _waits_for_drains(rollout.release, observation) or _is_kept_away(rollout.release, count, observation):
-        return 0.0
-    if not rollout.moved_at or count > rollout.most:
-        return now
-    is_ordered = order and order.done and order.release == rollout.release
-    return max(observation.since(rollout.moved_at), order.at if order and is_ordered else 0.0)
+def _go_on(rollout: Rollout, observation: Observation) -> Rollout:
+    if not rollout.moved_at:
+        return replace(rollout, moved_at=observation.now - rollout.used_s)
+    order = observation.state.release.last_orders.get(observation.desired.release_color)
+    ordered_at = order.at if order and order.done and order.release == rollout.release else 0.0
+    return replace(rollout, moved_at=max(observation.since(rollout.moved_at), ordered_at))
 
 
 def _is_kept_away(release: str, count: int, observation: Observation) -> bool:
     """Tell whether people, or a set without a member, keep a new instance away: that does not count as its failure."""
     return count < observation.target and release in observation.awaited or any(
         member.release == release and member.condition in ("paused", "maintenance") for member in _around(observation))
-
-
-def _waits_for_drains(release: str, observation: Observation) -> bool:
-    """Tell whether an instance that goes, or that has its colour, still answers its last requests. With a scheduler
-    that counts only for as long as it may take: its registration may be left over."""
-    longest_s = observation.spec.drain + observation.spec.stop_grace_period
-    marks = [drain_mark(member.instance) for member in _around(observation)
-             if member.condition == "draining" and member.release != release]
-    return any(mark and not (observation.scheduler and observation.clock.is_late(mark[0], longest_s)) for mark in marks)
 
 
 def _failure(observation: Observation) -> Failure | None:

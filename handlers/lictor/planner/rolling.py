@@ -81,8 +81,8 @@ def _start_next(worst: Member, everyone: list[Member], observation: Observation)
     """Start one more of the target release; if replicas.max leaves no room, let a wrong one go first."""
     why, least, most = _purpose(observation), max(observation.spec.replicas.min, 1), observation.spec.replicas.max
     if len(everyone) < most:
-        return [*backoff.starts(members(observation), observation, 1, f"{why}: one at a time",
-                                release=release.target_release(observation))]
+        why += f": one at a time{backoff.describe_last_start(observation.state)}"
+        return [*backoff.starts(members(observation), observation, 1, why, release=release.target_release(observation))]
     passing = sum(member.condition == "healthy" for member in everyone)
     step = leave(worst, f"{why}: in place, as replicas.max is {most}")
     if awaited := observation.awaited.get(release.target_release(observation)):  # nothing could be started in its place

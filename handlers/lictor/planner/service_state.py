@@ -30,6 +30,7 @@ class Rollout(msgspec.Struct, frozen=True):
     passing_since: Moment = 0.0  # since when all of its instances pass their checks; 0.0: not all do
     most: int = 0  # the largest number of its instances that have stood at once
     moved_at: Moment = 0.0  # when its last instance came: its deadline counts from then; 0.0: it may not go on
+    used_s: float = 0.0  # of its deadline, when it had to stop; it goes on from there
     instances: list[str] = []  # ids of its containers that a scheduler runs, as last observed
     trouble: str = ""  # why an instance of it could not be started at the last try
 

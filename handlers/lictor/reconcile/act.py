@@ -8,6 +8,7 @@ from lictor import errors, model
 from lictor.adapters import log
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.lock import Writer
+from lictor.adapters.text import one_line
 from lictor.engines.protocols import ContainerEngine, Order, TaskEnder
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
 from lictor.planner import actions, breaker, desired, drain, next_state, service_state
@@ -73,7 +74,7 @@ class Executor:
             case actions.Stop(member):
                 return self._stop(member.container)
             case actions.Remove(member):
-                return self._remove(member.container)
+                return self._remove(member)
             case actions.End(member):
                 return self._end(member.container.id)
             case actions.Switch(color=color):
@@ -155,11 +156,16 @@ class Executor:
         self._engine.stop(container, grace_s=self._spec.stop_grace_period)
         return ""
 
-    def _remove(self, container: model.Container) -> str:
-        failed = self._observation.state.release.failed
+    def _remove(self, member: Member) -> str:
+        failed, container = self._observation.state.release.failed, member.container
         was_well = container.exit_code is None and not (failed and failed.release == container.release)
         output = "" if was_well else last_words(self._observation, container.id)
         self._engine.remove(container, grace_s=self._spec.stop_grace_period)
+        if container.exit_code is not None and output:
+            last_line = one_line(output.splitlines()[-1])[:model.LONGEST_OUTPUT]
+            with contextlib.suppress(errors.LictorError):  # the record has it, too
+                state, index = self._states.read(self._name)
+                self._states.write(self._name, next_state.ended(state, member, last_line), index)
         return output
 
     def _switch(self, live_color: str) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lictor import errors, model
 from lictor.adapters import heartbeat
@@ -15,6 +14,7 @@ from lictor.planner.observation import Observation, Observer, Reservation, Sched
 from lictor.planner.service_state import State
 from lictor.reconcile import observer_health, responsibility, scheduler_view
 from lictor.reconcile.cluster import seeds
+from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce, live_peers
@@ -81,13 +81,6 @@ class FleetReader:
         return {release: why for release, environment in environments.items()
                 if find_sets(environment) and (why := seeds.explain_wait(environment, self._seeds))}
 
-    def with_evidence(self, instances: list[model.Instance]) -> list[model.Instance]:
-        """Add what the failing checks of this node printed last: the catalogue learns of it minutes later, if their
-        status stays the same."""
-        return [each if each.status == "passing" or each.node != self.context.node else each._replace(
-            output=model.evidence(self._local_checks.get(each.service_id, ()), each.status) or each.output)
-            for each in instances]
-
     def with_observer(self, observation: Observation) -> Observation:
         """Add facts about the observer; the costly ones only if an instance is critical or the breaker is open."""
         name, settings = observation.desired.name, self.context.settings
@@ -149,12 +142,8 @@ class FleetReader:
             return 0
 
     @functools.cached_property
-    def _local_checks(self) -> dict[str, list[dict[str, Any]]]:
-        checks: dict[str, list[dict[str, Any]]] = {}
-        with contextlib.suppress(errors.LictorError):  # evidence is no reason to leave the service alone
-            for check in self.context.client.local_checks().values():
-                checks.setdefault(str(check.get("ServiceID")), []).append(check)
-        return checks
+    def check_words(self) -> CheckWords:
+        return CheckWords(self.context.client, self.context.node)
 
     @functools.cached_property
     def _seeds(self) -> Mapping[str, bytes]:

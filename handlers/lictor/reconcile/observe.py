@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lictor import errors, model
 from lictor.adapters import clock
 from lictor.adapters.consul.answers import Catalogue
+from lictor.adapters.consul.client import Client
 from lictor.planner import next_state, release
 from lictor.planner.actions import Action, Confirm
 from lictor.planner.desired import Desired, look_alikes, specs_of
 from lictor.planner.members import candidates, members
 from lictor.planner.observation import Observation
+from lictor.planner.routes import labelled
 from lictor.reconcile import responsibility, scheduler_view, smoke_test
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
@@ -50,6 +52,7 @@ def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: 
     service = responsibility.read_desired(context, name, keys, stored.state)
     if service.spec and (others := look_alikes(service.spec)):
         service = responsibility.read_desired(context, name, keys, stored.state, _specs(context, others))
+    service = by_labels(service, context.client)
     entries = [entry for each in service.catalog_names for entry in context.client.health(each, consistent=certain)]
     return _reading(FleetReader(context, name), service, stored, instances(entries), idle_reads, certain=certain)
 
@@ -85,6 +88,13 @@ def everything(context: Context, catalogue: Catalogue, keys: Mapping[str, bytes]
         except Exception as error:
             broken[name] = explain_broken(error)
     return readings, broken
+
+
+def by_labels(service: Desired, client: Client) -> Desired:
+    """Take the route that labels ask for, where no spec counts."""
+    if service.spec and not service.removed:  # mostly; Consul is not asked then
+        return service
+    return labelled.choose(service, labelled.find({service.name: client.health(service.name)}, ())[0])
 
 
 def catalog_names(names: Iterable[str]) -> Iterator[str]:
@@ -157,7 +167,7 @@ def _observed(reader: FleetReader, service: Desired, stored: Stored, registered:
     everyone, containers_here = registered, responsibility.places_here(reader.context, service)
     if containers_here:  # another node's registrations are none of these containers
         registered = [each for each in registered if each.node == reader.context.node]
-    registered = [reader.clocks.instance(each) for each in reader.with_evidence(registered)]
+    registered = [reader.clocks.instance(each) for each in reader.check_words.put_into(registered)]
     containers, scheduler = reader.containers(service), reader.scheduler(service, stored.state, registered)
     if scheduler:
         everyone = [each._replace(container_id=container_id)

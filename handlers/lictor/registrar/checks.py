@@ -1,7 +1,7 @@
 """The check that a container's registration gets: the one that its labels ask for, else its HEALTHCHECK. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lictor.adapters.text import printable
@@ -16,7 +16,7 @@ _DURATION = re.compile(r"(?=.*[1-9])(?:\d{1,12}(?:\.\d{1,9})?(?:ms|s|m|h)){1,3}"
 _STATUS = re.compile("passing|warning|critical")
 BY_TCP = ("check_http", "check_https", "check_tcp", "check_grpc")
 _MANNERS = ("check_http_method", "check_https_method", "check_grpc_use_tls", "check_tls_skip_verify", "check_interval",
-            "check_timeout")  # of a check that another setting asks for
+            "check_timeout", "check_port")  # of a check that another setting asks for
 _PROGRAM_KEYS = ("check_cmd", "check_script")
 _STATUS_OF_HEALTH = {"healthy": "passing", "unhealthy": "critical"}
 _NOT_RUN = ("is not run: a container must not choose what the node runs. Use SERVICE_CHECK_HTTP, _HTTPS, _TCP, _GRPC "
@@ -50,6 +50,16 @@ def make_check(values: Mapping[str, str], port: Port,
                 "Notes": f"{programs[0]} {_NOT_RUN}"}, None, [
                     f"{key} {_NOT_RUN}. Its check is critical until then" for key in programs]
     return None, None, idle
+
+
+def asked_port(values: Mapping[str, str], port: Port, ports: Iterable[Port]) -> Port:
+    """Choose which of the container's ports the check of one asks; raises ValueError if nobody reaches that."""
+    text = values.get("check_port")
+    found = next((each for each in ports if str(each.number) == text and each.protocol == "tcp"), None)
+    if text and not found:
+        raise ValueError(f"SERVICE_CHECK_PORT is {text[:100]!r}; it must be a TCP port of the container that can be "
+                         "reached as this one can. Publish it")
+    return found or port
 
 
 def health_output(health: Mapping[str, Any]) -> str:

@@ -13,12 +13,13 @@ from lictor.spec.quantities import strip
 
 OWN_KEYS = ("name", "id", "tags", "check_http", "check_http_method", "check_https", "check_https_method", "check_tcp",
             "check_ttl", "check_grpc", "check_grpc_use_tls", "check_tls_skip_verify", "check_interval",
-            "check_timeout", "check_initial_status", "check_deregister_after", "check_script", "check_cmd")
+            "check_timeout", "check_port", "check_initial_status", "check_deregister_after", "check_script",
+            "check_cmd")
 
 _PREFIX = "SERVICE_"
 _PORT_KEY = re.compile(r"(\d+)_(.+)", re.ASCII)
 _META_KEY = re.compile(r"(?!consul-|lictor-|check_)[a-z0-9_-]{1,128}", re.ASCII)
-_MOST_META = 64 - 6  # Consul takes 64, and lictor has six of its own
+_MOST_META = 64 - 6  # Consul takes 64, and lictor has at most six of its own
 _LONGEST_TAG, _LONGEST_TAGS = 4096, 16_384  # characters of one, and of all
 
 
@@ -41,6 +42,16 @@ def _users(labels: Mapping[str, str], variables: list[str], image: Mapping[str, 
     inherited, inherited_variables = image.get("Labels") or {}, image.get("Env") or []
     return {**dict(entry.partition("=")[::2] for entry in variables if entry not in inherited_variables),
             **{key: value for key, value in labels.items() if inherited.get(key) != value}}
+
+
+def read_route(container: Mapping[str, Any], image: Mapping[str, Any] | None) -> str:
+    """Read the label that asks for a route; "" without one, and of lictor's own containers: their spec has the route.
+
+    That of an `image` (its configuration) counts for nothing.
+    """
+    text = (container["Config"].get("Labels") or {}).get(model.LABEL_ROUTE, "")
+    is_inherited = text == ((image or {}).get("Labels") or {}).get(model.LABEL_ROUTE)
+    return "" if is_inherited or is_own(container) else strip(text)
 
 
 def is_own(container: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lictor import model
-from lictor.registrar import checks, labels
+from lictor.registrar import checks, labels, route_label
 from lictor.registrar.ports import Port, list_ports
 from lictor.spec import quantities
 
@@ -58,7 +58,7 @@ def registrations(container: Mapping[str, Any], options: Options, *, joined: Map
     if container["State"]["Status"] not in RUNNING:
         return [], []
     found: dict[str, Registration] = {}
-    refused: list[str] = []
+    refused, named = list[str](), list[dict[str, Any]]()
     settings = labels.read_settings(container, image)
     ports, why_no_other = list_ports(container, labels.by_port(settings), address=options.address,
                                      internal=options.internal, joined=joined)
@@ -68,14 +68,17 @@ def registrations(container: Mapping[str, Any], options: Options, *, joined: Map
             continue
         try:
             suffix = "" if len(ports) == 1 or "name" in own else f"-{port.number}"
-            registration, left_out = _registration(container, port, values, suffix, options)
+            registration, left_out = _registration(container, port, values, suffix, options, ports)
             if registration.id in found:
                 raise ValueError(f"SERVICE_ID: two ports have {registration.id!r}; give each its SERVICE_<port>_ID")
             found[registration.id] = registration
+            named += [registration.definition] if values.get("name") and port.protocol == "tcp" else []
             refused += left_out + _unasked(port, settings, ports)
         except ValueError as error:
             refused.append(f"port {port.number}/{port.protocol} is not registered: {error}")
     refused += _unmet(container, settings, options, ports, why_no_other)
+    is_told = bool(refused or settings.get("ignore"))
+    refused += route_label.mark(labels.read_route(container, image), named, is_told=is_told)
     return list(found.values()), list(dict.fromkeys(refused))
 
 
@@ -124,7 +127,7 @@ def _general_wishes(container: Mapping[str, Any], settings: Mapping[str, str], o
 
 
 def _registration(container: Mapping[str, Any], port: Port, values: Mapping[str, str], suffix: str,
-                  options: Options) -> tuple[Registration, list[str]]:
+                  options: Options, ports: list[Port]) -> tuple[Registration, list[str]]:
     name, image = container["Name"].removeprefix("/"), container["Config"]["Image"]
     service = (values.get("name") or image.rpartition("/")[2].partition(":")[0].partition("@")[0]) + suffix
     protocol = [] if port.protocol == "tcp" else [port.protocol]
@@ -141,8 +144,9 @@ def _registration(container: Mapping[str, Any], port: Port, values: Mapping[str,
     color = given.get(model.LABEL_COLOR)
     if color and _COLOR.fullmatch(color):
         meta[model.META_COLOR] = color
+    asked = _at_labelled_address(checks.asked_port(values, port, ports), given, options)
     port = _at_labelled_address(port, given, options)
-    check, health, not_run = checks.make_check(values, port, container["State"].get("Health"))
+    check, health, not_run = checks.make_check(values, asked, container["State"].get("Health"))
     definition = {
         "ID": _require_name("SERVICE_ID", service_id), "Name": _require_name("SERVICE_NAME", service),
         "Address": port.address, "Port": port.host_port,

@@ -3,7 +3,7 @@ which it only routes, so it loads neither Docker nor the planner."""
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from lictor import errors
 from lictor.adapters import files, log
@@ -47,6 +47,16 @@ def pairs(value: bytes) -> list[tuple[str, str]] | None:
         return [(str(node), str(service_id)) for node, service_id in json.loads(value)["instances"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def read_nodes(client: Client, names: Container[str]) -> dict[str, list[str]]:
+    """Read, by service, the nodes whose nginx has an instance of it."""
+    nodes: dict[str, list[str]] = {}
+    for key, entry in sorted(client.tree(PREFIX, lambda key: key.split("/")[2] in names).items()):
+        name, _, node = key.removeprefix(PREFIX).partition("/")
+        if pairs(entry.value):
+            nodes.setdefault(name, []).append(node)
+    return nodes
 
 
 def _news(client: Client, texts: dict[str, bytes]) -> dict[str, int]:

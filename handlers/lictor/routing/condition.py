@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from lictor import errors, model
 from lictor.adapters import process
 from lictor.routing import nginx, nginx_processes, nginx_socket, route_store
+from lictor.routing.key_cache import read_cache
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
 
@@ -21,10 +22,11 @@ class Condition(NamedTuple):
 
 def read(settings: Settings) -> Condition:
     """Ask nginx, and read what of the routes it refuses, or has not confirmed."""
-    names = route_store.names(settings.state_dir)
+    names, refused, unconfirmed = route_store.names(settings.state_dir), {**read_cache(settings).refused}, dict[
+        str, str]()
     if not settings.nginx or not names:
-        return Condition()
-    mode, refused, unconfirmed = settings.nginx.mode, dict[str, str](), dict[str, str]()
+        return Condition("", refused)
+    mode = settings.nginx.mode
     for name in names:
         if published := route_store.published(settings.state_dir, name):
             route = route_store.route(settings.state_dir, name)
@@ -33,7 +35,9 @@ def read(settings: Settings) -> Condition:
             elif text := _describe_unconfirmed(settings, name, route, published):
                 unconfirmed[name] = text
     silence = _describe_silence(settings.nginx) or (_describe_refused_main_conf(settings.nginx) if unconfirmed else "")
-    return Condition(silence, refused, unconfirmed)
+    forgotten = {} if silence else _describe_forgotten(
+        settings.nginx, route_store.names_without_host(settings.state_dir))
+    return Condition(silence, {**forgotten, **refused}, unconfirmed)
 
 
 def _describe_silence(settings: Nginx) -> str:
@@ -73,6 +77,14 @@ def _describe_refused_main_conf(settings: Nginx) -> str:
     except errors.Unavailable:
         pass
     return ""
+
+
+def _describe_forgotten(settings: Nginx, names: list[str]) -> dict[str, str]:
+    """Say of each service that is routed by its path alone that no server of the user's includes it; usually {}."""
+    from lictor.routing import user_servers  # which other peers do without
+
+    text = user_servers.explain_forgotten(settings, user_servers.read(settings), names) if names else ""
+    return dict.fromkeys(names, text) if text else {}
 
 
 def _describe_frozen(name: str, published: PublishedRoute) -> str:

@@ -168,16 +168,25 @@ def can_validate_main_conf(settings: Nginx) -> bool:
 
 def validate(settings: Nginx, path: str) -> list[str]:
     """Have nginx parse a whole configuration, as main_conf; raises Refused with its reason. Returns its warnings."""
-    argv = [settings.binary, "-t", "-q", "-c", path]
+    return _said(_ask(settings, ["-t", "-q", "-c", path]).stderr, "warn")
+
+
+def dump(settings: Nginx) -> str:
+    """Have nginx print main_conf with all that it includes; raises Refused with its reason."""
+    return _ask(settings, ["-T", "-q", "-c", settings.main_conf]).stdout
+
+
+def _ask(settings: Nginx, options: list[str]) -> process.Output:
+    argv = [settings.binary, *options]
     if settings.container:
         from lictor.adapters import docker  # few nginx are in a container
 
         code, output = docker.connect().execute(settings.container, argv, timeout_s=_TEST_TIMEOUT_S)
         if code:
             raise errors.Refused(f"nginx refuses it: {_reason(output)}")
-        return _said(output, "warn")
+        return process.Output(output, output)
     try:
-        return _said(process.run(argv, timeout_s=_TEST_TIMEOUT_S).stderr, "warn")
+        return process.run(argv, timeout_s=_TEST_TIMEOUT_S)
     except errors.CommandFailed as error:
         raise errors.Refused(f"nginx refuses it: {_reason(error.stderr or str(error))}") from error
 

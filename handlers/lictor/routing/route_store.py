@@ -133,6 +133,24 @@ def is_only_routed(state_dir: str, name: str) -> bool:
     return found is not None and found.get("acts") is False
 
 
+def names_without_host(state_dir: str) -> list[str]:
+    """List the services that are routed by their paths alone, in the user's own servers."""
+    return [name for name in names(state_dir)
+            if (found := route(state_dir, name)) and not found["host"] and not found["removed"]]
+
+
+def is_labelled(route: dict[str, Any]) -> bool:
+    """Whether the labels of containers ask for the route, and no spec."""
+    return route.get("labelled") is True
+
+
+def forget(state_dir: str, name: str) -> None:
+    """Remove both files of a service that is not routed any more."""
+    with files.locked(lock_path(state_dir, name)):
+        files.remove(os.path.join(state_dir, "routes", f"{name}.json"))
+        files.remove(_published_path(state_dir, name))
+
+
 def write_listeners(state_dir: str, listeners: Iterable[tuple[str, int]]) -> None:
     """Write where this node's nginx listens: address ("" is every one of IPv4, "::" of IPv6) and port."""
     files.write_json(os.path.join(state_dir, _LISTENERS), sorted(listeners), durable=False)

@@ -10,7 +10,7 @@ import glob
 import os
 import re
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lictor import errors
@@ -120,6 +120,15 @@ def _answer(redirects: Iterable[Directive], path: str, match: str) -> str:
         if each.words[0] == "return" or _takes(["~", pattern], path, match):
             return f"{' '.join(each.words)[:100]} in {each.place}"
     return ""
+
+
+def explain_forgotten(settings: Nginx, users: Users, names: Sequence[str]) -> str:
+    """Say that no server includes the locations of these services, which have no host; "" if one does, or may."""
+    if not names or users.unread or not users.servers or any(each.asks_lictors for each in users.servers):
+        return ""
+    return (f"no server in {settings.main_conf} includes {settings.conf_dir}/locations/*.conf, so nobody is asked for "
+            f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}. Include them "
+            "in the server that users ask, and reload nginx")
 
 
 def listeners(settings: Nginx, users: Iterable[Server]) -> set[Listener]:

@@ -9,6 +9,7 @@ from lictor.spec.quantities import Duration, ResponseTime
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 MOST_IGNORED = 20
+HIGHEST_PORT = 65535
 _LEAST_S = 0.001  # containers are labelled in whole milliseconds
 
 
@@ -25,6 +26,7 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tcp: bool = False
     interval: Duration = Duration(10)
     timeout: Duration = Duration(5)
+    port: int | None = None  # of the container, where the check asks; None: where the requests go
     start: Duration | None = None  # how long it may take until it passes for the first time
 
     def __post_init__(self) -> None:
@@ -35,6 +37,8 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name, path in (("http", self.http), ("https", self.https)):
             if path and not is_path(path):
                 raise ValueError(f"{name} is {path[:100]!r}; it must be a path such as /health")
+        if self.port is not None and not 1 <= self.port <= HIGHEST_PORT:
+            raise ValueError(f"port is {self.port}; it must be 1 to {HIGHEST_PORT}")
         for key, value in (("interval", self.interval), ("timeout", self.timeout)):
             if value < _LEAST_S:
                 raise ValueError(f"{key} is {value:g}s; it must be at least 1ms")
@@ -46,7 +50,7 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 # What a check has that does not use what came later: such a container keeps its release. `start` is lictor's own.
-UNUSED = {"https": "", "insecure": False}
+UNUSED = {"https": "", "insecure": False, "port": None}
 
 
 class Autoscale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

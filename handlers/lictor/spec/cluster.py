@@ -79,6 +79,8 @@ def check_cluster(spec: "Spec") -> None:
             least < 1,
         f"replicas.max is {most}; a set of {spec.cluster.kind} has at most {traits.members} members":
             most > traits.members,
+        "check.port is for services without cluster, whose members have one port for their clients":
+            spec.check is not None and spec.check.port is not None,
         "autoscale is for services without cluster, as more members answer no more writes": spec.autoscale is not None}
     for problem, is_so in problems.items():
         if is_so:

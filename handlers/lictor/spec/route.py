@@ -56,5 +56,14 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"aliases holds {each[:100]!r}; it must be a host name, {_hint(each)}")
 
 
+def parse_label(text: str) -> Route:
+    """Parse PATH or HOST/PATH, as the label of a container has it; raises ValueError saying what is allowed."""
+    host, slash, path = text.partition("/")
+    if not slash or "://" in text:
+        raise ValueError(f"route is {text[:100]!r}; it must be a path such as /shop, or a host before it, as in "
+                         "shop.example.com/shop")
+    return Route(f"/{path}", host)
+
+
 def _hint(text: str) -> str:
     return next((hint for pattern, hint in _MISTAKES if re.search(pattern, text)), "of letters, digits, - and _")

@@ -30,7 +30,6 @@ MAX_REPLICAS = 500
 START_UP_S = 60.0
 CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
                    "read_only", "cap_drop", "logging", *options.UNUSED, "resources")
-
 # Keys below which no value is told.
 SECRET = ("environment", "command", "entrypoint", "labels", "logging", "healthcheck")
 _SHORTEST_SECRET = 6  # to hide shorter values would make an error unreadable
@@ -158,6 +157,12 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def container_port(self) -> Port | None:
         return None if self.port is None else parse_port(self.port)
+
+    @property
+    def check_port(self) -> int | None:
+        """The port of the container that only the check asks; None: there is no such port."""
+        port, asked = self.container_port, self.check.port if self.check else None
+        return asked if port and asked != port.number else None
 
     @property
     def start_up_s(self) -> float:

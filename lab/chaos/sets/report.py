@@ -38,7 +38,7 @@ def _stand(world: World) -> End:
         names=[f"{db.name}-{seat.number}" for seat in leader.seats],
         primaries=db.tagged("primary"), leader=f"{db.name}-{leader.number}", images=images.split(), image=world.image,
         locks=world.keys_below("lictor/locks/"),
-        sessions=[each["ID"] for each in world.server.request("GET", "/v1/session/list") or []],
+        sessions=world.list_leaked_sessions(),
         plan="" if planned.returncode == 0 and planned.stdout.strip() == "nothing to do" else
         (planned.stdout + planned.stderr).strip(),
         says=says.get(db.name, "nothing"))

@@ -8,7 +8,7 @@ import pytest
 
 from lictor import errors
 from lictor.adapters import heartbeat, process
-from lictor.cli.setup import detect, doctor
+from lictor.cli.setup import consul_tests, detect, doctor, findings
 from lictor.cli.setup.findings import Finding
 from lictor.events import agent_config, autoscale, autoscale_round
 from lictor.routing import nginx as lictor_nginx
@@ -69,10 +69,10 @@ def test_an_agent_that_may_open_too_little_loses_events(tmp_path: Path) -> None:
         found = agent_config.routes(settings, names, [], lambda name: [name])
         (tmp_path / agent_config.ROUTES_FILE).write_text(agent_config.text(found))
         if ok:
-            assert doctor.check_descriptors(settings, [65536, 1024]).startswith("1024 for the agent")
+            assert consul_tests.check_descriptors(settings, [65536, 1024]).startswith("1024 for the agent")
         else:
             with pytest.raises(errors.Refused, match="may open 1024 files"):
-                doctor.check_descriptors(settings, [65536, 1024])
+                consul_tests.check_descriptors(settings, [65536, 1024])
 
 
 def test_on_a_node_that_was_set_up_all_is_well_and_stays_as_it_was(settings: Settings, docker: Docker,
@@ -125,8 +125,8 @@ def test_a_service_that_is_not_as_desired_is_no_fault_of_the_node_but_a_sweep_th
     try:
         consul.start()
         assert timer(pending=[]).ok is not False
-        wait_for(lambda: timer(pending=[]).detail == "books: wait books-1", "the timer has answered")
-        assert timer(pending=["books: wait books-1"]).ok
+        wait_for(lambda: timer(pending=[]).detail == "warning: books: wait books-1", "the timer has answered", 60)
+        assert timer(pending=["books: wait books-1"]).verdict == findings.REMARK
         assert timer(trouble=["nginx does not follow the catalogue: read-only file system"]).ok is False
         assert timer(error="no rights").detail == "warning: books: wait books-1"
         assert timer(pending=[], at=0.0).ok is False
@@ -162,12 +162,12 @@ def test_an_agent_as_debian_starts_it_lacks_flags_and_the_timer(settings: Settin
     consul = Consul(str(tmp_path / "consul"), config={"enable_local_script_checks": False, "limits": {}})
     routes = agent_config.routes(settings, {f"s{i}": f"s{i}" for i in range(300)}, [], process.handler_argv)
     Path(settings.watch.config_dir, "unloaded").write_text(agent_config.text({**routes, "limits": {}}))
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     try:
         consul.start()
         os.rename(
             Path(settings.watch.config_dir, "unloaded"), Path(settings.watch.config_dir, agent_config.ROUTES_FILE)
         )
-        monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
         found = bad(doctor.examine(settings))
         assert "enable_local_script_checks is off" in found["script checks"]
         assert "is 200; the watches and others need 1208" in found["connections"]
@@ -195,18 +195,18 @@ def test_each_missing_right_of_a_token_is_named(settings: Settings, tmp_path: Pa
     config_of_acl = {"acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": MASTER, "agent": MASTER}}}
     consul = Consul(str(tmp_path / "consul"), config=config_of_acl, token=MASTER)
     rules = 'agent_prefix "" { policy = "read" } key_prefix "services/" { policy = "read" }'
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     try:
         consul.start()
         wait_for(lambda: consul.request("GET", "/v1/acl/policies"), "ACLs are up")
         consul.request("PUT", "/v1/acl/policy", {"Name": "few", "Rules": rules})
         token = consul.request("PUT", "/v1/acl/token", {"Policies": [{"Name": "few"}]})["SecretID"]
         (tmp_path / "token").write_text(token)
-        monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
-        findings = doctor.examine(settings, token_file=str(tmp_path / "token"))
-        denied = {name for name, detail in bad(findings).items() if "permission denied" in detail}
+        found = doctor.examine(settings, token_file=str(tmp_path / "token"))
+        denied = {name for name, detail in bad(found).items() if "permission denied" in detail}
         assert denied == {"may write services/", "may read lictor/", "may write lictor/", "may write services",
                           "may lock"}
-        assert token not in str(findings)
+        assert token not in str(found)
         rules = (REPOSITORY / "consul.d/acl/lictor-reconcile.hcl").read_text()
         consul.request("PUT", "/v1/acl/policy", {"Name": "all", "Rules": rules})
         token = consul.request("PUT", "/v1/acl/token", {"Policies": [{"Name": "all"}]})["SecretID"]
@@ -259,18 +259,18 @@ def test_damaged_state_is_a_finding_and_no_error(settings: Settings, text: str) 
     for name in ("registrar.json", "summary.json"):
         Path(settings.state_dir, name).write_text(text)
     assert bad(doctor.examine(settings))["registrar"] == "it has never run here"
-    assert not doctor._sweeps(settings)
+    assert not consul_tests.sweeps_work(settings)
 
 
 @pytest.mark.parametrize(("notify", "ok", "said"), [
-    (None, True, "notify nobody"),
+    (None, None, "notify nobody"),
     (Notify(command=("sh", "-c", "exit 1")), True, "a command is run"),  # which is not run for a test
     (Notify(command=("/not/there",)), False, "/not/there is not there"),
     (Notify(url="http://127.0.0.1:9/"), True, "a webhook is called"),
     (Notify(url="http://127.0.0.1:9/", token_file="/not/there"), False, "/not/there"),
 ])
 def test_whom_to_notify_is_tested_without_telling_anybody(settings: Settings, notify: Notify | None,
-                                                          ok: bool, said: str) -> None:
+                                                          ok: bool | None, said: str) -> None:
     [finding] = [each for each in doctor.examine(settings._replace(notify=notify)) if each.name == "notify"]
     assert (finding.ok, said in finding.detail) == (ok, True)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.cli.setup import doctor, set_tests
+from lictor.cli.setup import findings, set_tests
 from lictor.cli.setup.findings import Finding
 from lictor.planner.cluster.decide import decide
 from lictor.planner.cluster.observation import Link
@@ -47,7 +47,7 @@ def examined(monkeypatch: pytest.MonkeyPatch, lines: tuple[str, ...], table: dic
     client: Any = SimpleNamespace(agent=lambda: SimpleNamespace(name="node-1"))
     [test] = set_tests.list_tests(Settings(), client)
     assert (test.name, test.needs) == ("set db", "Docker")
-    return doctor._finding(test, None)
+    return findings.find(test, None)
 
 
 @pytest.mark.parametrize(("lines", "table", "ok", "says"), [
@@ -98,4 +98,4 @@ def test_without_consul_the_sets_are_not_known() -> None:
 
     client: Any = SimpleNamespace(agent=fail)
     [test] = set_tests.list_tests(Settings(), client)
-    assert doctor._finding(test, None) == Finding("sets", False, "refused", test.remedy) and test.needs == "Consul"
+    assert findings.find(test, None) == Finding("sets", False, "refused", test.remedy) and test.needs == "Consul"

@@ -219,12 +219,12 @@ class Client:
         """Carry out all operations (at most 64; made by `transactions`) or none; Conflict says which failed."""
         expect(dict, self._consul.txn.put(list(operations)), "the transaction's result")
 
-    def create_session(self, name: str, *, ttl_s: int = 15, lock_delay_s: int = 15) -> str:
-        """Create a session that ends if it is not renewed for one to two times `ttl_s`; then its locks are deleted.
+    def create_session(self, name: str, *, ttl_s: int = 15, lock_delay_s: int = 15, behavior: str = "delete") -> str:
+        """Create a session that ends if not renewed for one to two times `ttl_s`: its locks are deleted, or released.
 
         The checks of its node do not end it sooner.
         """
-        created = self._consul.session.create(name, checks=[], ttl=ttl_s, lock_delay=lock_delay_s, behavior="delete")
+        created = self._consul.session.create(name, checks=[], ttl=ttl_s, lock_delay=lock_delay_s, behavior=behavior)
         return expect(str, created, "the new session")
 
     def renew_session(self, session: str) -> None:

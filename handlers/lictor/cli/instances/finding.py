@@ -22,12 +22,17 @@ def require_some(session: Session, word: str) -> list[model.Container]:
     that have."""
     _require_name(word)
     trouble = "no container that lictor made for it is on this machine"
+    others = list[model.Container]()
     try:
         if found := find(word):
             return found
+        others = [each for base in _bases(word) for each in _list(base)]
     except errors.Unavailable as error:  # a machine without Docker, say
         trouble = str(error)
-    nodes = _read_nodes(session, word)
+    nodes = _read_nodes(session, [word] if others else [word, *_bases(word)])
+    if others and not nodes:
+        raise errors.Refused(f"{word}: {others[0].service} has no such instance on this node; it has "
+                             f"{_join(sorted(each.name for each in others))}")
     raise errors.Refused(f"{word}: {trouble}; {_join(nodes)} {'have' if len(nodes) > 1 else 'has'} instances. Run it "
                          f"there" if nodes else f"{word}: {trouble}, and the catalogue has no instance of it; `lictor "
                                                 "status` lists the services")
@@ -97,10 +102,10 @@ def _read_passing(session: Session, service: str) -> set[str]:
             if all(each.status != "critical" and each.maintenance is None for each in group)}
 
 
-def _read_nodes(session: Session, word: str) -> list[str]:
-    """Read which nodes have instances of the service, or of the service of this instance."""
-    names = [each for each in (word, *_bases(word)) if model.is_name(each)]
-    return sorted({each.node for name in names for each in _read_instances(session, name) if each.container_id})
+def _read_nodes(session: Session, names: Iterable[str]) -> list[str]:
+    """Read which nodes have instances of these services."""
+    named = filter(model.is_name, names)
+    return sorted({each.node for name in named for each in _read_instances(session, name) if each.container_id})
 
 
 def _join(nodes: Iterable[str]) -> str:

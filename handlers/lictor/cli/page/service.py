@@ -5,17 +5,19 @@ from typing import Any, NamedTuple
 
 from lictor import model
 from lictor.adapters.text import one_line
-from lictor.cli import cluster_report, release_progress, service_keys
+from lictor.cli import cluster_report, release_progress, service_keys, vantage
 from lictor.cli.cluster_report import SetReport
 from lictor.cli.service_keys import Existing
 from lictor.cli.status_report import Status, describe_record, format_time
 from lictor.errors import LictorError
 from lictor.planner.observation import drain_mark
-from lictor.reconcile import history, observe
+from lictor.reconcile import conditions, history, observe
+from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.routing import announce, live_peers, route_store
 
 _LAST_EVENTS = 5
+_NOT_OURS = ". It is foreign: lictor did not start it"
 _HTTP_PORT, _HTTPS_PORT = 80, 443
 
 
@@ -30,6 +32,7 @@ class InstanceRow(NamedTuple):
     nginx_on: list[str]  # nodes whose nginx sends requests to it
     weight: int
     in_flight: int | None  # requests of this node's nginx at it; None: it does not count them
+    is_foreign: bool = False  # lictor did not start it, so that it counts for nothing
 
 
 class Page(NamedTuple):
@@ -46,20 +49,25 @@ class Page(NamedTuple):
 def read(context: Context, row: Status) -> Page:
     """Read the page of a service that has this status."""
     service = service_keys.read_service(context.client, context.settings.prefix, row.name)
-    groups = model.by_container(observe.instances(
-        entry for name in service.desired.catalog_names for entry in context.client.health(name))).values()
-    served = _read_served(context, row.name)
-    return Page(
-        row, sorted(_row(context, row.name, group, served) for group in groups), _describe_release(service, row),
-        _list_urls(context, service), [describe_record(each).split("\n")[0] for each in history.read(
-            context.client, row.name)[-_LAST_EVENTS:]], _read_members(context, service))
+    service = service._replace(desired=observe.by_labels(service.desired, context.client))
+    groups = model.by_container(CheckWords(context.client, context.node).put_into(observe.instances(
+        entry for name in service.desired.catalog_names for entry in context.client.health(name)))).values()
+    served, client = _read_served(context, row.name), context.client
+    foreign = conditions.list_foreign(conditions.read(client, client.alive_nodes()))
+    rows = sorted(_row(context, row.name, group, served, foreign) for group in groups)
+    events = [describe_record(each).split("\n")[0] for each in history.read(client, row.name)[-_LAST_EVENTS:]]
+    return Page(row, rows, _describe_release(service, row), _list_urls(context, service), events,
+                _read_members(context, service))
 
 
 def _read_members(context: Context, service: Existing) -> SetReport | None:
     """Read the members of a set with state; None: the service is none. Without Docker the rest can be shown."""
     if not service.desired.has_set:
         return None
+    spec = service.desired.spec
     try:
+        if spec and vantage.explain_elsewhere(context, service.desired):
+            return cluster_report.read_from_consul(context, service.desired.name, spec.node)
         return cluster_report.read(context, service.desired.name)
     except LictorError as error:
         return SetReport(f"unknown: {error}", 0, "", [])
@@ -84,12 +92,13 @@ def _read_served(context: Context, name: str) -> dict[tuple[str, str], list[str]
 
 
 def _row(context: Context, name: str, group: list[model.Instance],
-         served: dict[tuple[str, str], list[str]]) -> InstanceRow:
+         served: dict[tuple[str, str], list[str]], foreign: frozenset[conditions.InstanceKey]) -> InstanceRow:
     worst = max(group, key=lambda each: (each.maintenance is not None, not each.node_alive, each.status != "passing"))
+    is_foreign = worst.identity in foreign
     return InstanceRow(one_line(worst.service_id), worst.node, model.host_port(worst.address, worst.port),
-                       one_line(worst.image), _describe_condition(worst),
+                       one_line(worst.image), _describe_condition(worst) + _NOT_OURS * is_foreign,
                        served.get((worst.node, worst.service_id), []), worst.weight,
-                       _count_in_flight(context, name, worst))
+                       _count_in_flight(context, name, worst), is_foreign)
 
 
 def _describe_condition(instance: model.Instance) -> str:
@@ -115,10 +124,12 @@ def _describe_release(service: Existing, row: Status) -> str:
     live, previous = (release.live or {}).get("image", ""), (release.previous or {}).get("image", "")
     if not live or not release.live_release:
         return ""
+    if release_progress.is_unproven(service.desired, service.state):
+        return one_line(f"{live} is the first one, and no instance of it has passed its check")
     since = f" since {format_time(release.switched_at)}" if release.switched_at else ""
     back = f"; `lictor rollback {row.name}` goes back to {previous}" if previous else ""
-    under_way = release.rollout
-    wished = f"; {row.image} is released for {max(time.time() - under_way.began_at, 0):.0f} s" if under_way else ""
+    rollout = release.rollout
+    wished = f"; {row.desired_image} is released for {max(time.time() - rollout.began_at, 0):.0f} s" if rollout else ""
     return one_line(f"{live} is live{since}{wished}{back}")
 
 

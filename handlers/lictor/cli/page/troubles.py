@@ -6,7 +6,7 @@ from typing import Any
 from lictor import errors
 from lictor.adapters.text import one_line
 from lictor.cli.status_report import Status
-from lictor.events import agent_config, timer
+from lictor.events import agent_config
 from lictor.reconcile import conditions, responsibility
 from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context
@@ -23,14 +23,17 @@ def read(context: Context, rows: list[Status]) -> dict[str, list[str]]:
         entries = context.client.health("lictor")
     except errors.Overlong as error:
         return {one_line(f"what the checks of lictor say is unknown: {error}"): []}
-    told = conditions.read(context, responsibility.name_nodes(entries))
+    told = conditions.read(context.client, responsibility.name_nodes(entries))
+    silent = conditions.describe_silent(told, entries, context.node)
     troubles: dict[str, list[str]] = {}
+    for node, text in silent.items():
+        troubles.setdefault(text, []).append(node)
     for entry in entries:
         node = entry["Node"]["Node"]
         is_own = node == context.node  # whose agent has the words of now
         checks = _own_checks(context, entry["Service"]["ID"]) if is_own else entry["Checks"]
         for line in dict.fromkeys(map(one_line, _lines(checks, None if is_own else told.get(node), rows))):
-            if not _is_in_a_row(line, rows):
+            if not _is_in_a_row(line, rows) and not any(line == f"{each}: {text}" for each, text in silent.items()):
                 troubles.setdefault(line, []).append(node)
     return troubles
 
@@ -52,14 +55,25 @@ def _is_in_a_row(line: str, rows: list[Status]) -> bool:
 def _lines(checks: Iterable[dict[str, Any]], told: Told | None, rows: list[Status]) -> list[str]:
     """List what a node says by its checks, and by what its last sweep has told.
 
-    Words of another node's check may be minutes old in the catalogue, but for those with which it changed its status.
+    Words of another node's check may be minutes old in the catalogue. Those with which it changed its status after the
+    sweep told anything are of now: no sweep could tell them.
     """
     of_services = tuple(f"{row.name}: " for row in rows)
     lines = [*told.lines, *(line for line in told.pending if not line.startswith(of_services))] if told else []
     for check in checks:
-        is_autoscalers = check["CheckID"] == agent_config.AUTOSCALE_CHECK_ID
-        is_old = told and not is_autoscalers and not check["Output"].startswith(timer.NOT_OF_THE_SWEEP)
-        if check["ServiceID"] and check["Status"] != "passing" and not is_old:
-            lines += [line for line in check["Output"].splitlines()[:_SHOWN_LINES] if not (
-                line.startswith(of_services) and (check["Status"] != "critical" or is_autoscalers))]
-    return lines
+        if check["ServiceID"] and check["Status"] != "passing":
+            lines += _check_lines(check, told, of_services)
+    return [line for line in lines if not _is_told_again(line, told)]
+
+
+def _check_lines(check: dict[str, Any], told: Told | None, of_services: tuple[str, ...]) -> list[str]:
+    is_autoscalers = check["CheckID"] == agent_config.AUTOSCALE_CHECK_ID
+    if told and not is_autoscalers and check.get("ModifyIndex", 0) < told.at_index:
+        return []
+    known = of_services if check["Status"] != "critical" or is_autoscalers else ()
+    return [line for line in check["Output"].splitlines()[:_SHOWN_LINES] if not line.startswith(known)]
+
+
+def _is_told_again(line: str, told: Told | None) -> bool:
+    """Decide whether a check repeats, in its own words, why the sweep failed that told of it."""
+    return told is not None and bool(told.failure) and told.failure in line and line not in told.lines

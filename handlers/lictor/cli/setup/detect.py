@@ -3,11 +3,14 @@
 import contextlib
 import grp
 import os
+import pwd
 import re
+import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from lictor import errors
-from lictor.adapters import files
+from lictor.adapters import clock, files, process
 from lictor.spec.settings import Nginx, Watch
 
 _UNIT_FOLDERS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
@@ -48,17 +51,26 @@ def detect(root: str) -> Node:
     )
 
 
+def list_processes(root: str) -> Iterator[tuple[str, list[str]]]:
+    """List the processes that run now: the folder of each below /proc, and its argv."""
+    processes = f"{root.rstrip('/')}/proc"
+    for pid in filter(str.isdigit, os.listdir(processes) if os.path.isdir(processes) else ()):
+        with contextlib.suppress(OSError):  # it has just ended
+            yield f"{processes}/{pid}", (files.read(f"{processes}/{pid}/cmdline") or "").rstrip("\0").split("\0")
+
+
+def list_agents(root: str) -> Iterator[tuple[str, list[str]]]:
+    """List the Consul agents among the processes."""
+    return ((folder, argv) for folder, argv in list_processes(root)
+            if os.path.basename(argv[0]) == "consul" and "agent" in argv[1:])
+
+
 def read_agents_descriptors(root: str) -> list[int]:
     """Read the limit of open files of each Consul agent that runs now."""
     limits: list[int] = []
-    processes = f"{root.rstrip('/')}/proc"
-    for pid in filter(str.isdigit, os.listdir(processes)):
-        try:
-            argv = (files.read(f"{processes}/{pid}/cmdline") or "").split("\0")
-            if os.path.basename(argv[0]) == "consul" and "agent" in argv[1:]:
-                limits += map(int, _DESCRIPTORS.findall(files.read(f"{processes}/{pid}/limits") or ""))
-        except OSError:  # it has just ended
-            continue
+    for folder, _ in list_agents(root):
+        with contextlib.suppress(OSError):  # it has just ended
+            limits += map(int, _DESCRIPTORS.findall(files.read(f"{folder}/limits") or ""))
     return limits
 
 
@@ -85,6 +97,19 @@ def _docker_group(root: str) -> str:
     else:
         names = [group.gr_name for group in grp.getgrall() if group.gr_name == "docker"]
     return names[0] if names else ""
+
+
+def read_start(folder: str) -> float:
+    """Read when a process was started, in epoch seconds by the clock of now; 0 if it has ended."""
+    started_at_s = process.started_at_s(int(os.path.basename(folder)))
+    return 0.0 if started_at_s is None else time.time() - clock.uptime_s() + started_at_s
+
+
+def list_groups(account: pwd.struct_passwd, further: list[str]) -> tuple[int, ...]:
+    """List the groups that a unit's process of this account has; `further`: words of SupplementaryGroups."""
+    names = {name for words in further for name in words.split()}
+    return tuple({*os.getgrouplist(account.pw_name, account.pw_gid),
+                  *(group.gr_gid for group in grp.getgrall() if group.gr_name in names)})
 
 
 def require_own_files(folder: str) -> str:

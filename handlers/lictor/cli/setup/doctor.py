@@ -1,60 +1,140 @@
 """The tests of `lictor doctor`: each right and setting that the handlers need. A test leaves nothing behind, and its
-failure is a finding, never an error."""
+failure is a finding, never an error.
+
+Root may do more than the handlers. So if root asks, another process does the tests as their user.
+"""
 
 import contextlib
+import json
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
 from lictor import errors
-from lictor.adapters import clock, docker, files, heartbeat, process, secret_files
-from lictor.adapters.consul import transactions
+from lictor.adapters import docker, heartbeat, process, secret_files
 from lictor.adapters.consul.client import Client
-from lictor.adapters.text import describe_error
-from lictor.cli import status_report
-from lictor.cli.setup import detect, nginx_tests, set_tests
-from lictor.cli.setup.findings import Finding, Probe, Untested
-from lictor.events import agent_config, autoscale_round, http_door, script, timer
-from lictor.reconcile.context import Context
+from lictor.cli.setup import (
+    consul_tests,
+    detect,
+    findings,
+    handlers_user,
+    nginx_tests,
+    programs,
+    set_tests,
+    written_config,
+)
+from lictor.cli.setup.findings import Finding, Probe, Remark
+from lictor.cli.setup.handlers_user import HandlersUser
+from lictor.events import http_door, script
 from lictor.spec import delegation_settings
 from lictor.spec.settings import Notify, Settings
 
 _HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-autoscale", "lictor-registrar",
              "lictor-serve")
-_PROBE = "lictor-doctor"
-_NEVER = 2**62  # a ModifyIndex that no key has: a compare-and-set with it is allowed or denied, but never done
+_RIGHTS = "rights"  # the name of the test of who tests
 
 
 def examine(settings: Settings, *, token_file: str | None = None) -> list[Finding]:
     """Run all tests, in the order in which failures should be mended."""
-    findings: dict[str, Finding] = {}
-    for test in _tests(settings, token_file):
-        findings[test.name] = _finding(test, findings.get(test.needs))
-    return list(findings.values())
+    if os.geteuid():
+        return _examine_here(settings, token_file, lambda: f"tested as user id {os.geteuid()}")
+    user, token_file = handlers_user.find(settings), token_file or written_config.read_token_file(settings)
+    if user is None:
+        return _examine_here(settings, token_file, _unknown_user)
+    with _environment(user.environ):
+        if user.user.uid == 0:
+            return _examine_here(settings, token_file, lambda: f"tested as root, with the environment of {user.place}")
+        return _examine_as(user, settings, token_file)
 
 
-def _finding(test: Probe, needed: Finding | None) -> Finding:
-    if needed and not needed.ok:
-        return Finding(test.name, None, f"not tested: {needed.name} comes first")
+@contextlib.contextmanager
+def _environment(environ: Mapping[str, str]) -> Iterator[None]:
+    """Have no other environment than this one meanwhile."""
+    before = dict(os.environ)
     try:
-        return Finding(test.name, True, test.run())
-    except Untested as error:
-        return Finding(test.name, None, f"not tested: {error}")
-    except (errors.LictorError, OSError) as error:
-        said = describe_error(error) if isinstance(error, OSError) else str(error)
-        return Finding(test.name, False, said, test.remedy)
+        os.environ.clear()
+        os.environ.update(environ)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
-def _tests(settings: Settings, token_file: str | None) -> Iterator[Probe]:
+def _examine_here(settings: Settings, token_file: str | None, explain: Callable[[], str]) -> list[Finding]:
+    found: dict[str, Finding] = {}
+    for test in _tests(settings, token_file, Probe(_RIGHTS, explain, "")):
+        found[test.name] = findings.find(test, found.get(test.needs))
+    return list(found.values())
+
+
+def _unknown_user() -> str:
+    raise Remark("tested as root: no agent that loads this configuration runs here, and no unit of it names a user. "
+                 "Whether the agent's user may do the same is not known", "start the agent; watch.config_dir of the "
+                 "settings is its -config-dir. Or, as the agent's user: lictor doctor")
+
+
+def _examine_as(user: HandlersUser, settings: Settings, token_file: str | None) -> list[Finding]:
+    """Have the handlers' user do the tests; those of root's are done here."""
+    rights = Probe(_RIGHTS, partial(_test_rights, user, settings), "install lictor where that user may read it, such "
+                   "as /opt/lictor, and from there once more: lictor init. Let it read the settings; give its unit "
+                   "the ReadWritePaths that lictor init writes")
+    found = {_RIGHTS: findings.find(rights, None)}
+    options = [*script.inherited(settings, token_file), "doctor", "--json"]
+    try:
+        told = {each.name: each for each in _read_findings(user, options)}
+    except errors.Refused as error:
+        told, found[_RIGHTS] = {}, found[_RIGHTS]._replace(ok=False, detail=str(error), remedy=rights.remedy)
+    own = {test.name: test for test in _tests(settings, token_file, rights)}
+    for name in (each for each in told or own if each != _RIGHTS):
+        test = own.get(name)
+        if test and (test.of_root or name == nginx_tests.SIGNAL and user.may_signal):
+            found[name] = findings.find(test, found.get(test.needs))
+        else:
+            found[name] = told.get(name) or Finding(name, None, f"not tested: {_RIGHTS} comes first")
+    return list(found.values())
+
+
+def _read_findings(user: HandlersUser, options: list[str]) -> list[Finding]:
+    """Run this very command as the handlers' user; raises Refused if it cannot be run."""
+    argv = [sys.executable, os.path.join(sys.prefix, "bin", "lictor"), *options]
+    try:
+        text = user.run(argv).stdout
+    except errors.CommandFailed as error:
+        text = error.stdout if error.code == 1 else ""
+        if not text:
+            raise errors.Refused(f"{user.name}, which runs the handlers, cannot run lictor: "
+                                 f"{handlers_user.describe_failure(error)}") from error
+    try:
+        return [Finding(**{key: table[key] for key in Finding._fields}) for table in json.loads(text)]
+    except (ValueError, LookupError, TypeError) as error:
+        raise errors.Refused(f"{user.name}, which runs the handlers, runs another lictor: {error!r}") from error
+
+
+def _test_rights(user: HandlersUser, settings: Settings) -> str:
+    folders = [path for _, path in _folders(settings)]
+    read_only = user.find_read_only(folders)
+    if read_only:
+        raise errors.Refused(f"{', '.join(read_only)}: read-only for {user.place}, though its user {user.name} may "
+                             "write there. Its unit says so (ProtectSystem), or a mount")
+    return f"tested as {user.name}, with the groups and the environment of {user.place}"
+
+
+def _folders(settings: Settings) -> Iterator[tuple[str, str]]:
+    """List the folders that handlers write, by the settings that name them."""
+    yield "state_dir", settings.state_dir
+    if settings.nginx:
+        yield "conf_dir", settings.nginx.conf_dir
+        yield "config_dir", settings.watch.config_dir
+
+
+def _tests(settings: Settings, token_file: str | None, rights: Probe) -> Iterator[Probe]:
     yield Probe("settings", lambda: settings.path or "the defaults: there is no file", "")
-    yield Probe("rights", lambda: _rights(script.inherited(settings, token_file)), "")
+    yield rights
     for name in _HANDLERS:
         yield Probe(name, partial(_usable, process.handler_path(name), os.R_OK | os.X_OK), "install lictor again")
-    others = {"conf_dir": settings.nginx.conf_dir, "config_dir": settings.watch.config_dir} if settings.nginx else {}
-    for key, path in {"state_dir": settings.state_dir, **others}.items():
+    yield from programs.list_tests(settings)
+    for key, path in _folders(settings):
         yield Probe(key, partial(_usable, path, os.R_OK | os.W_OK | os.X_OK), "lictor init, or correct the settings")
     yield Probe("files", partial(detect.require_own_files, settings.state_dir), "chown them as state_dir", "state_dir")
     client: Client | None = None
@@ -63,14 +143,14 @@ def _tests(settings: Settings, token_file: str | None) -> Iterator[Probe]:
     except errors.LictorError as error:
         yield Probe("Consul", partial(_fail, error), "correct the variable, or name the token's file")
     else:
-        yield from _consul(settings, client)
+        yield from consul_tests.list_tests(settings, client)
     if settings.nginx:
-        yield from nginx_tests.list_tests(settings, settings.nginx)
+        yield from nginx_tests.list_tests(settings, settings.nginx, client)
     yield Probe("Docker", lambda: f"engine {docker.connect(timeout_s=5).engine_id()}",
                 "start Docker; DOCKER_HOST names its socket, and the group of that socket may use it")
     if client:
         yield from set_tests.list_tests(settings, client)
-    yield Probe("registrar", lambda: heartbeat.examine(settings.state_dir), "systemctl enable --now lictor-registrar")
+    yield Probe("registrar", lambda: _registrar(settings.state_dir), "systemctl enable --now lictor-registrar")
     if settings.watch.door == "http":
         yield Probe("serve", lambda: _serve(settings), "systemctl enable --now lictor-serve")
     yield Probe("notify", lambda: _notify(settings.notify), "correct [notify] in the settings")
@@ -84,33 +164,26 @@ def _fail(error: errors.LictorError) -> str:
     raise error
 
 
-def _rights(options: list[str]) -> str:
-    node = detect.detect("/")
-    if os.geteuid() == 0 and node.agent_user:
-        group = f" -p SupplementaryGroups={node.docker_group}" if node.docker_group else ""
-        raise Untested(f"you are root, but the handlers are {node.agent_user}. To test their rights: systemd-run "
-                       f"--pipe --wait -p User={node.agent_user}{group} -p AmbientCapabilities=CAP_KILL "
-                       f"{' '.join([sys.prefix + '/bin/lictor', *options])} doctor")
-    return f"tested as user id {os.geteuid()}"
-
-
 def _usable(path: str, rights: int) -> str:
     if not os.access(path, rights):
         raise errors.Refused(f"{path} is not there, or may not be {'written to' if rights & os.W_OK else 'run'}")
     return path
 
 
-def _require_program(word: str) -> None:
-    if not shutil.which(word):
-        raise errors.Refused(f"{word} is not there, or may not be run")
+def _registrar(state_dir: str) -> str:
+    """Test the registrar; a container that is not registered as its labels ask is its own affair."""
+    said, heard = heartbeat.examine(state_dir), heartbeat.read(state_dir)
+    if heard and heard.unmet:
+        raise Remark(said)
+    return said
 
 
 def _notify(notify: Notify | None) -> str:
     """Test that people can be notified; no notification is sent for it."""
     if notify is None:
-        return "off: an open breaker and healing on hold notify nobody"
+        raise Remark("off: an open breaker and healing on hold notify nobody", "write [notify] into the settings")
     if notify.command:
-        _require_program(notify.command[0])
+        programs.require(notify.command[0])
     if notify.token_file:
         secret_files.read_token(notify.token_file)
     return "a command is run" if notify.command else "a webhook is called"
@@ -118,7 +191,7 @@ def _notify(notify: Notify | None) -> str:
 
 def _command(command: delegation_settings.Command) -> str:
     for words in filter(None, (command.scale, command.redeploy)):
-        _require_program(words[0])
+        programs.require(words[0])
     return f"{command.scale[0]} gets the desired counts"
 
 
@@ -130,128 +203,6 @@ def _webhook(webhook: delegation_settings.Webhook) -> str:
     if webhook.jenkins:
         secret_files.read_token(webhook.jenkins.token_file)
     return f"{'Jenkins' if webhook.jenkins else 'a webhook'} gets the desired counts"
-
-
-def _consul(settings: Settings, client: Client) -> Iterator[Probe]:
-    restart = "lictor init, then restart the agent once"
-    yield Probe("Consul", lambda: f"{client.agent().name} knows the leader {client.leader()}",
-                "start the agent; CONSUL_HTTP_ADDR names it; the token needs agent:read")
-    yield Probe("script checks", lambda: _script_checks(client), restart, "Consul")
-    yield Probe("ACLs", lambda: _acls(client), "switch acl on, with default_policy deny", "Consul")
-    yield Probe("connections", lambda: _connections(settings, client), restart, "Consul")
-    yield Probe("descriptors", lambda: check_descriptors(settings, detect.read_agents_descriptors("/")), restart)
-    yield Probe("timer", lambda: _timer(settings, client),
-                f"{restart}; with ACLs its default token needs the policy agent", "Consul")
-    yield Probe("autoscaler", lambda: _autoscaler(client), f"{restart}; `lictor-autoscale` run by hand says more",
-                "Consul")
-    yield Probe("services", lambda: _services(settings, client), "apply them with the name of a node that is "
-                "there, or have a node act for their engine", "Consul")
-    rights: dict[str, Callable[[], object]] = {
-        f"read {settings.prefix}": lambda: client.get(f"{settings.prefix}{_PROBE}"),
-        f"write {settings.prefix}": lambda: client.put(f"{settings.prefix}{_PROBE}", "", cas=_NEVER),
-        "read lictor/": lambda: client.get(f"lictor/{_PROBE}"),
-        "write lictor/": lambda: client.put(f"lictor/{_PROBE}", "", cas=_NEVER),
-        "write services": lambda: client.commit([transactions.cas_service(client.agent().name, _PROBE, _NEVER)]),
-        "lock": lambda: client.destroy_session(client.create_session(_PROBE)),
-    }
-    for right, attempt in rights.items():
-        yield Probe(f"may {right}", partial(_allowed, attempt), "give the token the policies of consul.d/acl", "Consul")
-
-
-def _services(settings: Settings, client: Client) -> str:
-    """Test that a node acts for each service."""
-    rows = status_report.read_status(Context(settings, client, client.agent().name))
-    lost = [f"{row.name}: {row.nobody}" for row in rows if row.nobody]
-    if lost:
-        raise errors.Refused("; ".join(lost))
-    return f"a node acts, or may act, for each of {len(rows)}"
-
-
-def _allowed(attempt: Callable[[], object]) -> str:
-    with contextlib.suppress(errors.Conflict):  # the request is let through, and loses as it is meant to
-        attempt()
-    return "yes"
-
-
-def _script_checks(client: Client) -> str:
-    agent = client.agent_settings()
-    if not agent.get("EnableLocalScriptChecks"):
-        raise errors.Refused("enable_local_script_checks is off: the agent does not load the timer")
-    if agent.get("EnableRemoteScriptChecks"):
-        raise errors.Refused("enable_script_checks is on: a right to register services is a right to run programs on "
-                             "this node. enable_local_script_checks is enough")
-    return "enable_local_script_checks is on"
-
-
-def _acls(client: Client) -> str:
-    """Test that only the holder of a token may write keys: what stands in them is run, by Docker."""
-    agent = client.agent_settings()
-    if not agent.get("ACLsEnabled"):
-        raise errors.Refused("ACLs are off. Any local user is root here, as far as [allow] lets a spec go: whoever "
-                             "reaches the agent writes keys, and they are run")
-    if agent.get("ACLDefaultPolicy") != "deny":
-        raise errors.Refused("acl.default_policy is not deny. Any local user is root here all the same")
-    return "on, and deny is the default"
-
-
-def _connections(settings: Settings, client: Client) -> str:
-    written = _written_routes(settings)
-    allowed = max(int(client.agent_settings().get("HTTPMaxConnsPerClient", 0)),
-                  written.get("limits", {}).get("http_max_conns_per_client", 0))
-    needed = agent_config.connections_needed(len(written.get("watches", [])))
-    if allowed < needed:
-        raise errors.Refused(f"limits.http_max_conns_per_client is {allowed}; the watches and others need {needed}")
-    return f"{allowed} for one client; {needed} are needed"
-
-
-def check_descriptors(settings: Settings, allowed: list[int]) -> str:
-    """Test the limit of each agent that runs here: which of them loads our watches is unknown."""
-    needed = agent_config.descriptors_needed(len(_written_routes(settings).get("watches", [])))
-    if not allowed:
-        raise Untested("no agent's process can be seen from here")
-    if min(allowed) < needed:
-        raise errors.Refused(f"the agent may open {min(allowed)} files and connections, and its watches need {needed} "
-                             "while it reloads. It loses events then; LimitNOFILE is the unit's setting")
-    return f"{min(allowed)} for the agent; {needed} are needed while it reloads"
-
-
-def _written_routes(settings: Settings) -> dict[str, Any]:
-    return files.read_json(os.path.join(settings.watch.config_dir, agent_config.ROUTES_FILE)) or {}
-
-
-def _timer(settings: Settings, client: Client) -> str:
-    """Test that the timer runs and sweeps work. A service that is not as desired is no fault of the node."""
-    check = client.local_checks().get(agent_config.CHECK_ID)
-    if check is None:
-        raise errors.Refused(f"the agent has no check {agent_config.CHECK_ID}: it has not loaded "
-                             f"{agent_config.STATIC_FILE}")
-    output = "; ".join(check["Output"].split("\n")).strip("; ")
-    if not output:
-        raise Untested("the agent has not run it yet")
-    if check["Status"] != "passing" and not _sweeps(settings):
-        raise errors.Refused(f"{check['Status']}: {output}")
-    return output
-
-
-def _autoscaler(client: Client) -> str:
-    """Test that the autoscaler runs. Slow answers are no fault of the node."""
-    check = client.local_checks().get(agent_config.AUTOSCALE_CHECK_ID)
-    if check is None:
-        raise errors.Refused(f"the agent has no check {agent_config.AUTOSCALE_CHECK_ID}: it has not loaded this "
-                             f"version's {agent_config.STATIC_FILE}, and no count follows response times")
-    output = "; ".join(check["Output"].split("\n")).strip("; ")
-    if not output:
-        raise Untested("the agent has not run it yet")
-    if not autoscale_round.is_answer(check["Output"]):
-        raise errors.Refused(f"{check['Status']}: {output}")
-    return output
-
-
-def _sweeps(settings: Settings) -> bool:
-    """Decide whether sweeps work: the last one ended lately, and had no trouble of the node to report."""
-    last = timer.read(settings)
-    return last is not None and not last.error and not last.trouble and (
-        not clock.read(settings.state_dir).is_late(last.at, timer.STALE_S))
 
 
 def _serve(settings: Settings) -> str:

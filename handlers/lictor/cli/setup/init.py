@@ -1,7 +1,6 @@
 """`lictor init` prepares this node once, and says what it did and what is left to do; `--remove` takes it back."""
 
 import contextlib
-import glob
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -10,15 +9,13 @@ from typing import NamedTuple
 from lictor import errors
 from lictor.adapters import files, process
 from lictor.adapters.text import describe_error
-from lictor.cli.setup import detect, unit_files
+from lictor.cli.setup import detect, left_to_do, unit_files
 from lictor.cli.setup.install_manifest import Manifest
+from lictor.cli.setup.node_setup import SNIPPET, UNITS, Setup, drop_in
 from lictor.cli.setup.unit_files import ENVIRONMENT, REGISTRAR_UNIT, SERVE_SOCKET, SERVE_UNIT
 from lictor.events import agent_config, http_door, script
-from lictor.routing import nginx, nginx_socket, templates
-from lictor.spec.settings import DEFAULT_PATH, Nginx, Settings, Watch, parse_settings
-
-_UNITS = "/etc/systemd/system"
-_SNIPPET = "lictor.conf"
+from lictor.routing import nginx, templates
+from lictor.spec.settings import DEFAULT_PATH, Settings, Watch, parse_settings
 
 
 class Report(NamedTuple):
@@ -26,33 +23,6 @@ class Report(NamedTuple):
 
     done: list[str]
     todo: list[str]
-
-
-class _Setup(NamedTuple):
-    manifest: Manifest
-    settings: Settings
-    node: detect.Node
-    token_file: str
-
-    @property
-    def options(self) -> list[str]:
-        return script.inherited(self.settings, self.token_file)
-
-    @property
-    def residents(self) -> dict[str, str]:
-        """The units of the handlers that run all along, by handler."""
-        serve = {"lictor-serve": SERVE_UNIT} if self.settings.watch.door == "http" else {}
-        return {"lictor-registrar": REGISTRAR_UNIT, **serve}
-
-    @property
-    def nginx_unit(self) -> str:
-        """The unit that runs the nginx of these settings; "" if no unit does."""
-        is_local = self.settings.nginx is not None and not self.settings.nginx.container
-        return self.node.nginx_unit if is_local and self.node.has_systemd else ""
-
-    def is_enabled(self, unit: str) -> bool:
-        target = "sockets" if unit.endswith(".socket") else "multi-user"
-        return os.path.lexists(self.manifest.path(f"{_UNITS}/{target}.target.wants/{unit}"))
 
 
 def run(*, config_path: str = DEFAULT_PATH, token_file: str = "", force: bool = False, door_kind: str = "",
@@ -68,16 +38,16 @@ def run(*, config_path: str = DEFAULT_PATH, token_file: str = "", force: bool = 
         with manifest.saved():
             watch = Watch(door_kind or _present_door(manifest, config_path), config_dir=node.consul_dir)
             manifest.write(config_path, unit_files.settings_file(node.nginx, watch))
-            setup = _Setup(manifest, _read_settings(manifest, config_path), node, token_file)
+            setup = Setup(manifest, _read_settings(manifest, config_path), node, token_file)
             if setup.settings.watch.door != watch.door:
                 raise errors.Refused(f"{config_path} has been changed, so lictor init leaves it as it is; write door = "
                                      f"\"{watch.door}\" under [watch] there, then once more: lictor init")
             if environment:
                 manifest.write(ENVIRONMENT, environment)
             _make_folders(setup)
-            agent_changed = _configure_agent(setup)
+            _configure_agent(setup)
             _write_units(setup)
-    todo = [*_nginx_todo(setup), *_residents_todo(setup), *(_agent_todo(setup) if agent_changed else [])]
+    todo = left_to_do.list_steps(setup)
     if environment and not node.has_systemd:
         todo.append(f"give the Consul agent and lictor-registrar what {ENVIRONMENT} holds as their environment")
     return Report(manifest.lines or ["everything is in place"], [*todo, "see what is still missing: lictor doctor"])
@@ -89,7 +59,7 @@ def remove(*, config_path: str = DEFAULT_PATH, force: bool = False, root: str = 
         manifest = Manifest(root, force=force)
     if not manifest.files:
         return Report(["nothing of lictor init's is on this node"], [])
-    setup = _Setup(manifest, _read_settings(manifest, config_path), detect.detect(root), "")
+    setup = Setup(manifest, _read_settings(manifest, config_path), detect.detect(root), "")
     keep, todo = _in_use(setup)
     if keep:
         keep[config_path] = "it says where the rest is"
@@ -98,21 +68,21 @@ def remove(*, config_path: str = DEFAULT_PATH, force: bool = False, root: str = 
     return Report(manifest.lines, [*todo, "then once more: lictor init --remove"] if keep else _removed_todo(setup))
 
 
-def _in_use(setup: _Setup) -> tuple[dict[str, str], list[str]]:
+def _in_use(setup: Setup) -> tuple[dict[str, str], list[str]]:
     """Find the files that must stay, each with the reason, and what is to be done before they can go."""
     keep, todo, server = dict[str, str](), list[str](), setup.settings.nginx
-    if server and _is_included(setup.manifest, server, _SNIPPET):
+    if server and setup.is_included(server, SNIPPET):
         why = f"{server.main_conf} still includes it, and nginx would not start without it"
         keep = {path: why for path in setup.manifest.files if path.startswith(server.conf_dir + "/")}
-        keep[_drop_in(setup.node.nginx_unit)] = why
+        keep[drop_in(setup.node.nginx_unit)] = why
         todo.append(f"take the lines that include {server.conf_dir} out of nginx's configuration")
     for unit in filter(setup.is_enabled, (REGISTRAR_UNIT, SERVE_SOCKET, SERVE_UNIT)):
-        keep[f"{_UNITS}/{unit}"] = "it is enabled"
+        keep[f"{UNITS}/{unit}"] = "it is enabled"
         todo.append(f"systemctl disable --now {unit}")
     return keep, todo
 
 
-def _removed_todo(setup: _Setup) -> list[str]:
+def _removed_todo(setup: Setup) -> list[str]:
     server, unit = setup.settings.nginx, setup.node.agent_unit
     todo = ["restart the Consul agent once, which still runs the handlers" + (
         f": systemctl daemon-reload && systemctl restart {unit}" if unit else "")]
@@ -149,7 +119,7 @@ def _present_door(manifest: Manifest, config_path: str) -> str:
         return Watch().door
 
 
-def _make_folders(setup: _Setup) -> None:
+def _make_folders(setup: Setup) -> None:
     manifest, settings, user = setup.manifest, setup.settings, setup.node.agent_user
     for folder in ("", *script.FOLDERS):
         manifest.make_folder(os.path.join(settings.state_dir, folder).rstrip("/"))
@@ -158,34 +128,33 @@ def _make_folders(setup: _Setup) -> None:
     if settings.nginx:
         manifest.make_folder(settings.nginx.conf_dir)
         nginx.prepare(manifest.path(settings.nginx.conf_dir), templates.Templates(
-            manifest.path(settings.templates_dir), live=settings.nginx.mode == "live" and _has_lua(manifest)))
+            manifest.path(settings.templates_dir), live=settings.nginx.mode == "live" and setup.has_lua()))
         manifest.adopt(settings.nginx.conf_dir)
         manifest.own(settings.nginx.conf_dir, user, 0o750)
     if user:
         manifest.share(settings.watch.config_dir, user)
 
 
-def _configure_agent(setup: _Setup) -> bool:
-    """Write the agent's configuration; returns whether it changed."""
+def _configure_agent(setup: Setup) -> None:
+    """Write the agent's configuration."""
     manifest, settings, user = setup.manifest, setup.settings, setup.node.agent_user
     secret = _write_secret(setup)
     static = f"{settings.watch.config_dir}/{agent_config.STATIC_FILE}"
     text = agent_config.text(agent_config.static(settings, setup.options, process.handler_argv, secret))
-    changed = manifest.write(static, text, mode=0o600 if secret else 0o644)
+    manifest.write(static, text, mode=0o600 if secret else 0o644)
     if secret:
         manifest.show(static, user)
     routes = f"{settings.watch.config_dir}/{agent_config.ROUTES_FILE}"
     if not os.path.exists(manifest.path(routes)):
         text = agent_config.text(agent_config.routes(settings, {}, setup.options, process.handler_argv))
-        changed |= manifest.write(routes, text, generated=True, mode=0o640)
+        manifest.write(routes, text, generated=True, mode=0o640)
         manifest.own(routes, user, 0o640)
     if setup.node.agent_unit:
         text = unit_files.agent_drop_in(settings, user, setup.node.docker_group)
-        changed |= manifest.write(_drop_in(setup.node.agent_unit), text)
-    return changed
+        manifest.write(setup.agent_drop_in, text)
 
 
-def _write_secret(setup: _Setup) -> str:
+def _write_secret(setup: Setup) -> str:
     """Write the secret of the http door, if that is the door; the user that runs lictor-serve may read it."""
     path, manifest = setup.settings.watch.secret_file, setup.manifest
     if setup.settings.watch.door != "http":
@@ -196,85 +165,14 @@ def _write_secret(setup: _Setup) -> str:
     return text.strip()
 
 
-def _drop_in(unit: str) -> str:
-    return f"{_UNITS}/{unit}.d/lictor.conf"
-
-
-def _write_units(setup: _Setup) -> None:
+def _write_units(setup: Setup) -> None:
     manifest, settings = setup.manifest, setup.settings
     if settings.nginx and setup.nginx_unit:
-        manifest.write(_drop_in(setup.nginx_unit), unit_files.nginx_drop_in(settings.nginx.conf_dir))
+        manifest.write(drop_in(setup.nginx_unit), unit_files.nginx_drop_in(settings.nginx.conf_dir))
     if not setup.node.has_systemd:
         return
     for name, unit in setup.residents.items():
         argv = [*process.handler_argv(name), *setup.options]
-        manifest.write(f"{_UNITS}/{unit}", unit_files.resident(unit, argv, settings, setup.node))
+        manifest.write(f"{UNITS}/{unit}", unit_files.resident(unit, argv, settings, setup.node))
     if settings.watch.door == "http":
-        manifest.write(f"{_UNITS}/{SERVE_SOCKET}", unit_files.serve_socket(settings))
-
-
-def _nginx_todo(setup: _Setup) -> list[str]:
-    server, manifest, unit = setup.settings.nginx, setup.manifest, setup.nginx_unit
-    if not server:
-        return []
-    todo = []
-    if server.mode == "live" and not _has_lua(manifest):
-        todo.append(unit_files.LUA_REMEDY)
-    if not _is_included(manifest, server, _SNIPPET):
-        todo.append(f"as the last line of the http block of {server.main_conf}: include {server.conf_dir}/{_SNIPPET}; "
-                    "(the first server of a port is its default, and that should stay one of yours)")
-    if not _is_included(manifest, server, "locations/"):
-        todo.append("into your own server block, for services without a host: "
-                    f"include {server.conf_dir}/locations/*.conf;")
-    if todo and unit:
-        todo.append(f"then: {server.binary} -t && systemctl daemon-reload && systemctl reload {unit}")
-    elif todo:
-        todo += [f"then: {server.binary} -t, and reload nginx",
-                 f"have whatever starts nginx do this before: rm -f {server.conf_dir}/{nginx_socket.SOCKET} "
-                 "(a nginx that was killed leaves it, and the next one could not start)"]
-    return todo
-
-
-def _has_lua(manifest: Manifest) -> bool:
-    """Look where Debian's nginx loads it: without it nginx could not start in live mode. A publication finds out
-    whether another file loads it."""
-    return bool(glob.glob(manifest.path("/etc/nginx/modules-enabled/*lua*")))
-
-
-def _is_included(manifest: Manifest, server: Nginx, what: str) -> bool:
-    """Look for `what` of our folder in the files beside and below the main configuration, our own left out."""
-    for folder, folders, names in os.walk(manifest.path(os.path.dirname(server.main_conf))):
-        folders[:] = [each for each in folders if os.path.join(folder, each) != manifest.path(server.conf_dir)]
-        for path in filter(os.path.isfile, (os.path.join(folder, name) for name in names)):
-            if any(f"{server.conf_dir}/{what}" in line.split("#")[0] for line in (files.read(path) or "").splitlines()):
-                return True
-    return False
-
-
-def _agent_todo(setup: _Setup) -> list[str]:
-    unit = setup.node.agent_unit
-    if not unit:
-        rights = "; the user it runs as needs Docker's socket, nginx's signals, and the folders named above"
-        return ["restart the Consul agent once" + (rights if setup.settings.watch.door == "script" else "")]
-    return [f"restart the agent once: systemctl daemon-reload && systemctl restart {unit}",
-            f"where Consul has ACLs, by the policies of {_policies()}: agent.hcl for acl.tokens.default of the agent's "
-            "configuration; those of the handlers together for one token, in a file that the agent's user may read, "
-            "then lictor --token-file FILE init; lictor.hcl for people"]
-
-
-def _policies() -> str:
-    above = os.path.dirname(os.path.dirname(process.handler_path("lictor-route")))
-    checkout = os.path.join(above, "consul.d/acl")
-    return checkout if os.path.isdir(checkout) else os.path.join(above, "share/lictor/consul.d/acl")
-
-
-def _residents_todo(setup: _Setup) -> list[str]:
-    if not setup.node.has_systemd:
-        return [f"keep {name} running: {' '.join(process.handler_argv(name))}" for name in setup.residents]
-    is_http = setup.settings.watch.door == "http"
-    units = [REGISTRAR_UNIT, *([SERVE_SOCKET, SERVE_UNIT] if is_http else [])]
-    missing = [unit for unit in units if not setup.is_enabled(unit)]
-    todo = [f"systemctl daemon-reload && systemctl enable --now {' '.join(missing)}"] if missing else []
-    if not is_http and setup.is_enabled(SERVE_UNIT):
-        todo.append(f"systemctl disable --now {SERVE_SOCKET} {SERVE_UNIT}, which the other door has no use for")
-    return todo
+        manifest.write(f"{UNITS}/{SERVE_SOCKET}", unit_files.serve_socket(settings))

@@ -5,19 +5,27 @@ from collections.abc import Iterator
 
 from lictor import errors
 from lictor.adapters import docker, files
-from lictor.cli.setup import front_door, unit_files
-from lictor.cli.setup.findings import Probe, Untested
+from lictor.adapters.consul.client import Client
+from lictor.cli.setup import front_door, old_workers, unit_files
+from lictor.cli.setup.findings import Probe, Remark, Untested
 from lictor.routing import nginx, nginx_processes, nginx_socket, publish, route_store, user_servers
 from lictor.spec.settings import Nginx, Settings
 
+SIGNAL = "nginx signal"  # the name of the test that any process with CAP_KILL passes
 
-def list_tests(settings: Settings, server: Nginx) -> Iterator[Probe]:
+
+def list_tests(settings: Settings, server: Nginx, client: Client | None) -> Iterator[Probe]:
     """List the tests, in the order in which failures should be mended."""
     yield Probe("nginx", lambda: _master(server), "start nginx (if it can't listen on its socket, first: rm "
-                f"{server.conf_dir}/{nginx_socket.SOCKET}); pid_file or container in the settings name it; a process "
-                "of another user than nginx's needs CAP_KILL")
-    yield Probe("nginx configuration", lambda: _main_conf(server), "correct it", "nginx")
-    yield Probe("nginx servers", lambda: _servers(server, _without_host(settings.state_dir)),
+                f"{server.conf_dir}/{nginx_socket.SOCKET}); pid_file or container in the settings name it")
+    if not server.container:
+        yield Probe(SIGNAL, lambda: _signal(server), "a process of another user than nginx's needs CAP_KILL, which "
+                    "lictor init gives the unit", "nginx")
+    yield Probe("nginx configuration", lambda: _main_conf(server), "correct it", "nginx", of_root=True)
+    if server.mode == "reload":
+        yield Probe("nginx reloads", lambda: old_workers.examine(settings, server, client), "correct the configuration",
+                    "nginx", of_root=True)
+    yield Probe("nginx servers", lambda: _servers(server, route_store.names_without_host(settings.state_dir)),
                 "correct it, or let the agent's user read it", "nginx")
     yield Probe("nginx generation", lambda: _generation(server), f"include {server.conf_dir}/lictor.conf at the end of "
                 f"the http block of {server.main_conf}, and reload it", "nginx")
@@ -32,23 +40,28 @@ def _master(server: Nginx) -> str:
         if not ((docker.connect().inspect(server.container) or {}).get("State") or {}).get("Running"):
             raise errors.Unavailable(f"the container {server.container} is not running")
         return f"container {server.container}"
-    pid = (files.read(server.pid_file) or "").strip()
     if not nginx_processes.has_master(server.pid_file):
         raise errors.Unavailable(f"{server.pid_file} names no process that is nginx's master")
-    os.kill(int(pid), 0)
+    return f"process {_read_pid(server)}"
+
+
+def _signal(server: Nginx) -> str:
+    pid = _read_pid(server)
+    os.kill(pid, 0)
     return f"process {pid} may be signalled"
+
+
+def _read_pid(server: Nginx) -> int:
+    return int((files.read(server.pid_file) or "").strip())
 
 
 def _main_conf(server: Nginx) -> str:
     if not nginx.can_validate_main_conf(server):
         raise Untested("only root can read all of it")
     warnings = nginx.validate(server, server.main_conf)
-    return f"{server.main_conf} is valid{''.join(f'; nginx warns: {each}' for each in warnings[:3])}"
-
-
-def _without_host(state_dir: str) -> list[str]:
-    return [name for name in route_store.names(state_dir)
-            if (route := route_store.route(state_dir, name)) and not route["host"] and not route["removed"]]
+    if warnings:
+        raise Remark(f"{server.main_conf} is valid{''.join(f'; nginx warns: {each}' for each in warnings[:3])}")
+    return f"{server.main_conf} is valid"
 
 
 def _servers(server: Nginx, without_host: list[str]) -> str:
@@ -58,9 +71,8 @@ def _servers(server: Nginx, without_host: list[str]) -> str:
     users = user_servers.read(server)
     if users.unread:
         raise errors.Refused("; ".join(users.unread))
-    if without_host and users.servers and not any(each.asks_lictors for each in users.servers):
-        raise errors.Refused(f"no server in {server.main_conf} includes {server.conf_dir}/locations/*.conf, so nobody "
-                             f"is asked for {', '.join(without_host[:3])}{', ...' if len(without_host) > 3 else ''}")
+    if forgotten := user_servers.explain_forgotten(server, users, without_host):
+        raise errors.Refused(forgotten)
     return f"{len(users.servers)} in {server.main_conf} are compared with routes"
 
 

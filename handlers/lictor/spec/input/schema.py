@@ -12,7 +12,7 @@ from msgspec import Struct, inspect
 
 from lictor import model
 from lictor.spec import cluster, compose_project, limits, locations, placement, quantities, service_spec
-from lictor.spec.check import MOST_IGNORED, SHARES
+from lictor.spec.check import HIGHEST_PORT, MOST_IGNORED, SHARES
 from lictor.spec.container import options, ports
 from lictor.spec.input import shorthands
 from lictor.spec.service_spec import Spec
@@ -63,7 +63,8 @@ _ADDED: dict[str, Schema] = {
     "route.match": {"enum": [*locations.MATCHES]},
     "route.aliases": {"type": "array", "items": _text(locations.HOST, locations.WILDCARD)},
     **{f"replicas.{key}": _whole(0, service_spec.MAX_REPLICAS) for key in ("initial", "min", "max")},
-    "check.http": _PROBE, "check.https": _PROBE, "heal.budget": _whole(0, limits.MOST_BUDGET),
+    "check.http": _PROBE, "check.https": _PROBE,
+    "check.port": {"anyOf": [_whole(1, HIGHEST_PORT), {"type": "null"}]}, "heal.budget": _whole(0, limits.MOST_BUDGET),
     "release.strategy": {"enum": [*service_spec.STRATEGIES]}, "release.smoke": _PROBE,
     "resources.cpus": {"type": ["number", "string"], "pattern": r"^[0-9]+(?:\.[0-9]+)?$", "minimum": 0,
                        "maximum": 1024},
@@ -175,14 +176,16 @@ def _list_rules() -> list[Schema]:
         return {"properties": {key: {"enum": [*_NOTHING["enum"], unused[key]]} if key in unused else _NOTHING
                                for key in keys}}
 
+    asks_a_port = {"properties": {"check": {**has("port"), "type": "object"}}, "required": ["check"]}
     elsewhere = (*service_spec.DELEGATED, "compose")
-    is_set = {"engine": {"enum": ["docker"]}, "autoscale": _NOTHING,
+    is_set = {"engine": {"enum": ["docker"]}, "autoscale": _NOTHING, "check": {"properties": {"port": _NOTHING}},
               "release": {"properties": {"strategy": {"enum": ["rolling"]}}},
               "replicas": {"type": "object", "properties": {"min": {"minimum": 1}}, "required": ["min"]}}
     return [
         {"if": engine(*_CONTAINERS), "then": {"properties": {"image": _text(service_spec.IMAGE)},
                                               "required": ["image"]}},
         {"if": {"allOf": [engine(*_CONTAINERS), has("route")]}, "then": has("port")},
+        {"if": asks_a_port, "then": has("port")},
         {"if": engine("compose"), "then": {"required": ["project"]}, "else": without("project")},
         {"if": engine(*elsewhere), "then": without(*service_spec.CONTAINER_KEYS, *shorthands.RESOURCES)},
         {"if": engine("swarm"), "then": without(*options.NOT_OF_SWARM), "else": without("placement")},

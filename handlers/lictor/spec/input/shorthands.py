@@ -7,6 +7,8 @@ _MOST_BY_DEFAULT = 10  # instances
 _COUNT = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 _LIMIT = re.compile(r"-?\d{1,18}", re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
+_OPENS_THE_NODE = "engine: compose (a spec cannot open the node to a container; a Compose file of the node can)"
+_FILES = "env_file or volumes (files of the node, which its [allow] has to list)"
 # What people write who come from elsewhere, and what they mean.
 SYNONYMS = {
     "container_name": "name", "count": "replicas", "env": "environment", "expose": "port", "health": "check",
@@ -15,6 +17,11 @@ SYNONYMS = {
     "depends_on": "check (a service that is not ready gets no requests)", "links": "networks", "tag": "image",
     "build": "image (docker build -t NAME makes it)", "deploy": "replicas, resources or release",
     "restart": "heal (lictor itself restarts instances)", "mem_limit": "resources.memory", "cpus": "resources.cpus",
+    "secrets": _FILES, "configs": _FILES, "profiles": "engine: compose",
+    "stop_signal": "stop_grace_period (the signal is the image's own, STOPSIGNAL)",
+    "tls": "a template of the node's (docs/routes.md has an example)",
+    **dict.fromkeys(("cap_add", "cgroup_parent", "device_cgroup_rules", "devices", "gpus", "ipc", "pid", "privileged",
+                     "runtime", "userns_mode", "volumes_from"), _OPENS_THE_NODE),
 }
 # Compose writes these beside the other keys of a service: key in the file -> key below resources.
 RESOURCES = {"cpus": "cpus", "mem_limit": "memory"}

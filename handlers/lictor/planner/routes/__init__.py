@@ -1,0 +1,1 @@
+"""Decisions on routes: which of them are asked for other than by a spec. Pure."""
