@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from lictor import errors
 from lictor.adapters import clock
@@ -106,27 +107,32 @@ def check_descriptors(settings: Settings, allowed: list[int]) -> str:
 def _timer(settings: Settings, client: Client) -> str:
     """Test that the timer runs and sweeps work. A service that is not as desired is a remark: it is no fault of the
     node."""
-    check = client.local_checks().get(agent_config.CHECK_ID)
-    if check is None:
-        raise errors.Refused(f"the agent has no check {agent_config.CHECK_ID}: it has not loaded "
-                             f"{agent_config.STATIC_FILE}")
-    output = "; ".join(check["Output"].split("\n")).strip("; ")
-    if not output:
-        raise Untested("the agent has not run it yet")
+    check = _read_check(client, agent_config.CHECK_ID, agent_config.STATIC_FILE)
+    output = _on_one_line(check)
     if check["Status"] == "passing":
         return output
     raise (Remark if sweeps_work(settings) else errors.Refused)(f"{check['Status']}: {output}")
 
 
+def _read_check(client: Client, check_id: str, not_loaded: str) -> dict[str, Any]:
+    """Read one of lictor's checks, which the agent has from a file and has run once."""
+    check = client.local_checks().get(check_id)
+    if check is None:
+        raise errors.Refused(f"the agent has no check {check_id}: it has not loaded {not_loaded}")
+    if not _on_one_line(check):
+        raise Untested("the agent has not run it yet")
+    return check
+
+
+def _on_one_line(check: dict[str, Any]) -> str:
+    return "; ".join(check["Output"].split("\n")).strip("; ")
+
+
 def _autoscaler(client: Client) -> str:
     """Test that the autoscaler runs. Slow answers are no fault of the node."""
-    check = client.local_checks().get(agent_config.AUTOSCALE_CHECK_ID)
-    if check is None:
-        raise errors.Refused(f"the agent has no check {agent_config.AUTOSCALE_CHECK_ID}: it has not loaded this "
-                             f"version's {agent_config.STATIC_FILE}, and no count follows response times")
-    output = "; ".join(check["Output"].split("\n")).strip("; ")
-    if not output:
-        raise Untested("the agent has not run it yet")
+    check = _read_check(client, agent_config.AUTOSCALE_CHECK_ID,
+                        f"this version's {agent_config.STATIC_FILE}, and no count follows response times")
+    output = _on_one_line(check)
     if not autoscale_round.is_answer(check["Output"]):
         raise errors.Refused(f"{check['Status']}: {output}")
     return output
