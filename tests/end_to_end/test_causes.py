@@ -53,8 +53,7 @@ CAUSES = {
     "exits": Cause({"image": "causes:exits"}, "exited with exit code 3: no database to be found"),
     "never-passes": Cause({}, "404 Not Found", lambda node: wait_for(
         lambda: is_as_desired(node, "never-passes"), "the release before is live", SOON_S), "causes:ill"),
-    "no-image": Cause({}, "dial tcp 127.0.0.1:1: connect: connection refused", lambda node: wait_for(
-        lambda: is_as_desired(node, "no-image"), "the release before is live", SOON_S), "127.0.0.1:1/none:1"),
+    "no-image": Cause({"image": "127.0.0.1:1/none:1"}, "dial tcp 127.0.0.1:1: connect: connection refused"),
     "blank": Cause({"engine": "compose", "project": {}, "port": 8080}, "the variable DB_URL of"),
     "path": Cause({}, "route is /path, which is that of path", take_path),
     "taken": Cause({}, "path /taken is answered by location /taken in"),
