@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,31 @@ def call(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> scr
     for each in script.FOLDERS:
         (tmp_path / "state" / each).mkdir(parents=True)
     return script.Call(settings.Settings(state_dir=str(tmp_path / "state"), nginx=None), None, argparse.Namespace())
+
+
+@pytest.mark.parametrize(("takes_s", "said"), [
+    (0.2, ("books: converging: replicas key is 3\n", timer.WARNING)),
+    (None, ("1 services as desired\n", timer.PASSING))])
+def test_the_check_says_what_the_sweep_finds_that_it_starts(call: script.Call, monkeypatch: pytest.MonkeyPatch,
+                                                            capsys: pytest.CaptureFixture[str], takes_s: float | None,
+                                                            said: tuple[str, int]) -> None:
+    """If that takes too long, it says what the one before has found."""
+    well = timer.Summary(time.time(), "", 1, [], [], [], [])
+    timer.record(call.settings, well)
+    sweeps = list[threading.Timer]()
+
+    def sweep(_: script.Call, *words: str) -> None:
+        assert words == ("lictor-reconcile", "--sweep")
+        if takes_s:
+            found = well._replace(pending=["books: converging: replicas key is 3"])
+            sweeps.append(threading.Timer(takes_s, timer.record, (call.settings, found)))
+            sweeps[0].start()
+        else:
+            monkeypatch.setattr(timer, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(script.Call, "spawn", sweep)
+    assert (timer.answer(call), capsys.readouterr().out) == (said[1], said[0])
+    for each in sweeps:
+        each.join()
 
 
 def put(consul: Consul, name: str, **changes: Any) -> None:

@@ -1,10 +1,12 @@
-"""The timer's first stage: it answers Consul's check from what the last sweep recorded, and starts the next sweep.
+"""The timer's first stage: it starts a sweep, and answers Consul's check from what that records.
 
-Consul waits for that answer, so this module needs the standard library and the settings only. Each second stage is one
+A sweep that takes longer goes on in the background: then the one before it is what there is to tell. Consul waits for
+the answer, so this module needs the standard library and the settings only. Each second stage is one
 late import: `survey` sweeps, `loop` reconciles, `announce` serves the services that this node only routes.
 """
 
 import os
+import time
 from typing import NamedTuple
 
 from lictor import errors, model
@@ -20,6 +22,8 @@ STALE_S = 60.0  # four intervals of the check
 PASSING, WARNING, CRITICAL = 0, 1, 2
 _PROBE, _PROBE_BYTES = "probe", 4096
 _SUMMARY = "summary.json"  # in the state folder
+PATIENCE_S = 5.0  # for the sweep: Consul waits ten seconds for the answer
+_EVERY_S = 0.05
 
 
 class Summary(NamedTuple):
@@ -50,16 +54,34 @@ def _run(call: script.Call) -> int:
 
 
 def answer(call: script.Call) -> int:
-    """Print the check's output, and start the next sweep in the background; returns the check's status."""
+    """Sweep in the background, and print the check's output; returns the check's status."""
     unwritable = _describe_unwritable(call.settings)
     if not unwritable:
         observer_health.note_agent(call.settings)
+    before = _stamp(call.settings)
     _start_sweep(call)
+    if not unwritable:
+        _wait_for_record(call.settings, before)
     text, status = judge(read(call.settings), clock.note(call.settings.state_dir))
     if unwritable:  # so what is recorded may be long past
         text, status = unwritable if status == PASSING else f"{unwritable}\n{text}", CRITICAL
     print("\n".join(map(printable, text.splitlines())))
     return status
+
+
+def _wait_for_record(settings: Settings, before: int) -> None:
+    """Wait until a sweep has recorded what it found, for as long as Consul has patience."""
+    deadline = time.monotonic() + PATIENCE_S
+    while _stamp(settings) == before and time.monotonic() < deadline:
+        time.sleep(_EVERY_S)
+
+
+def _stamp(settings: Settings) -> int:
+    """Tell one record from the next: each is a file of its own."""
+    try:
+        return os.stat(os.path.join(settings.state_dir, _SUMMARY)).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _describe_unwritable(settings: Settings) -> str:
