@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from lictor.routing import nginx_socket
+
 from lab import forked
 from lab.bench import processes
 from lab.consul import Consul
@@ -135,8 +137,10 @@ def kill_master(world: World) -> None:
 
 
 def replace_nginx(world: World) -> None:
+    """End what is left, and start it as its unit does, which removes the socket first."""
     for pid in (Path(world.node.folder) / "workers").read_text().split():
         os.kill(int(pid), signal.SIGKILL)
+    Path(nginx_socket.path(world.node.nginx.conf_dir)).unlink(missing_ok=True)
     world.node.nginx.start(30)
 
 
