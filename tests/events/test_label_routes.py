@@ -148,8 +148,10 @@ def test_a_spec_counts_and_its_removal_lets_the_labels_count_again(node: Node, b
     assert node.sweep().pending == ["shop: lictor.route of a on node-1 is '/shop'. The spec counts, and its route is "
                                     "/spec"]
     row = node.row()
-    assert row and (row.route, row.says, node.ask("/spec"), node.ask("/shop")) == ("/spec", "only routed", 200, 404)
-    assert row.problems == ["lictor.route of a on node-1 is '/shop'. The spec counts, and its route is /spec"]
+    overruled = "lictor.route of a on node-1 is '/shop'. The spec counts, and its route is /spec"
+    assert row and (row.route, row.says, node.ask("/spec"), node.ask("/shop")) == (
+        "/spec", f"refused: {overruled}. All else is as desired", 200, 404)
+    assert row.problems == [overruled]
     node.put("shop")  # it has no route at all
     node.sweep()
     row = node.row()
@@ -247,7 +249,7 @@ def test_every_verb_that_tells_of_services_tells_of_it(node: Node, backend: Back
 
     code, (_, row, *lines) = run("status")
     assert code == 0 and row.split()[:2] == ["shop", "2/2"]
-    assert row.endswith("/shop  node-1    only routed, as its labels ask")
+    assert row.endswith(f"/shop  node-1    refused: {differing}. All else is as desired")
     assert lines == [f"refused: {differing}",
                      "not routed: 2 registered services have neither a spec nor the label lictor.route: db, queue"]
     code, page = run("status", "shop")

@@ -315,6 +315,8 @@ def test_who_is_only_routed_and_has_no_instance_is_warned_of(consul: Consul, cal
     assert survey.look(call).pending == ["books: only routed: no instance passes"]
     consul.register({"Name": "books", "Port": 80})
     wait_for(lambda: survey.look(call).pending == [], "its instance is known")
+    consul.put("services/books/removed", "")  # its instances are left alone, and nothing is to be done
+    assert survey.look(call).pending == []
 
 
 @pytest.fixture

@@ -410,7 +410,7 @@ def test_the_modes_follow_each_other_and_a_location_is_reloaded(books: Settings,
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
         assert publish.publish(reloaded, [NAME]) == [NAME] and who_answers(nginx) == {"a"}
-        assert "balancer" not in text_of(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
+        assert "balancer_by_lua" not in text_of(f"{nginx.conf_dir}/upstreams/lictor_books.conf")
         decide(books, b.port)
         assert publish.publish(reloaded) == [NAME] and who_answers(nginx) == {"b"}
         lictor_nginx.prepare(nginx.conf_dir)  # as lictor init does

@@ -222,8 +222,9 @@ def _problems(context: Context, observations: Mapping[str, Observation], own: It
 def _sum_up(context: Context, catalogue: Catalogue, readings: Mapping[str, Reading],
             own: Iterable[str]) -> dict[str, tuple[Facts, Summary]]:
     """Sum up the services that this node acts for, and those that it routes and nobody acts for."""
-    routed = [name for name, reading in readings.items() if reading.observation.desired.spec
-              and reading.observation.spec.engine == "none" and route_store.route(context.settings.state_dir, name)]
+    routed = [name for name, reading in readings.items() if (desired := reading.observation.desired).spec
+              and desired.spec.engine == "none" and not desired.removed
+              and route_store.route(context.settings.state_dir, name)]
     sums, serving = dict[str, tuple[Facts, Summary]](), _read_serving(context, [
         name for name in own if readings[name].observation.spec.route])
     for name in sorted({*own, *routed}):
