@@ -255,8 +255,8 @@ def test_every_verb_that_tells_of_services_tells_of_it(node: Node, backend: Back
     code, page = run("status", "shop")
     assert code == 0 and [line.split()[0] for line in page if "127.0.0.1:" in line and "url" not in line] == ["a", "b"]
     assert any(line.startswith("url: http://127.0.0.1:") and line.endswith("/shop") for line in page)
-    assert run("plan") == run("plan", "shop") == (0, ["shop: none: its engine is none: lictor only routes it"])
-    assert run("why", "shop") == (0, ["now: from node-1, 2 registered instances",
-                                      "now: none: its engine is none: lictor only routes it"])
+    said = [f"amiss: refused: {differing}. All else is as desired", "none: its engine is none: lictor only routes it"]
+    assert run("plan") == run("plan", "shop") == (0, [f"shop: {each}" for each in said])
+    assert run("why", "shop") == (0, ["now: from node-1, 2 registered instances", *(f"now: {each}" for each in said)])
     assert "there is no service 'shop'" in run("scale", "shop", "3")[1][0]
     assert run("why", "db")[0] == run("status", "db")[0] == 1
