@@ -113,8 +113,9 @@ class Instance(NamedTuple):
 
     @property
     def identity(self) -> tuple[str, str, str]:
-        """Its node, ID and container, as the next container may get the same ID."""
-        return self.node, self.service_id, self.container_id
+        """Its node, ID and container, as the next container may get the same ID. A stand-in for a container is none."""
+        stands_for_none = self.container_id == f"{self.node}/{self.service_id}"
+        return self.node, self.service_id, "" if stands_for_none else self.container_id
 
 
 class Container(NamedTuple):

@@ -15,6 +15,7 @@ from lictor.adapters import files
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report
 from lictor.events import agent_config, keys_watch, label_routes, script, survey, timer
+from lictor.reconcile import observe
 from lictor.reconcile.context import Context
 from lictor.routing import peers, route_store
 from lictor.spec.allow import Allow
@@ -164,6 +165,16 @@ def test_a_spec_counts_and_its_removal_lets_the_labels_count_again(node: Node, b
     node.consul.put("services/shop/hold", "x")  # a key that is no spec
     node.sweep()
     assert node.ask("/shop") == 200
+
+
+def test_a_refused_spec_is_no_reason_for_the_labels_to_count(node: Node, backend: Backend) -> None:
+    node.register("a", backend.port, "/shop")
+    node.consul.put("services/shop/spec", "{junk")
+    node.sweep()
+    row = node.row()
+    assert row and row.says == "refused" and row.problems and node.routes() == {}
+    desired = observe.one(node.context, "shop", {}).observation.desired  # what plan and why decide by
+    assert desired.spec is None and list(desired.problems) == row.problems
 
 
 def test_a_place_is_its_owners_be_it_by_label_or_by_spec(node: Node, backend: Backend) -> None:

@@ -80,6 +80,32 @@ def test_what_lictor_did_not_start_is_named_and_counts_for_nothing() -> None:
         "foreign: by-hand on node-1 (books:0). lictor did not start it, and leaves it alone. It may get traffic"))
 
 
+def test_a_stranger_is_one_by_any_of_its_registrations_and_without_a_container_too() -> None:
+    twice = [RUNS._replace(service_id=f"hand-{port}", container_id="c9", port=port) for port in (1, 2)]
+    bare = RUNS._replace(service_id="bare", container_id="")
+    known = {twice[1].identity, bare._replace(container_id="node-1/bare").identity}  # as a scheduler's node tells it
+    facts = gather(0.0, wanted(1), state_of(live_release=RELEASE), [RUNS, *twice, bare], known)
+    assert (facts.instances, facts.foreign) == ([RUNS], [twice[0], bare])
+
+
+LOST = RUNS._replace(node="node-2", service_id="s2", container_id="c2", node_alive=False, image="books:0")
+PORTLESS = wanted(1, spec={"port": None, "check": None})
+
+
+@pytest.mark.parametrize(("facts", "severity", "says"), [
+    # Consul keeps the registrations of a lost node for days.
+    (gather(0.0, wanted(1), state_of(live_release=RELEASE), [RUNS, LOST]), Severity.WELL, "as desired"),
+    (gather(0.0, wanted(1), state_of(live_release=RELEASE), [LOST]), Severity.WORKING, "converging: "),
+    (gather(0.0, wanted(1)._replace(removed=True), state_of(), [RUNS]), Severity.WORKING, "being removed"),
+    (gather(0.0, wanted(1)._replace(removed=True, why_held="x"), state_of(), [RUNS]), Severity.ATTENTION, "on hold: x"),
+    (gather(0.0, PORTLESS, state_of(live_release=PORTLESS.release), []), Severity.ATTENTION, "unknown: it has no port"),
+    (gather(0.0, PORTLESS, state_of(live_release=PORTLESS.release), [])._replace(is_decided_here=True), Severity.WELL,
+     "as desired")])
+def test_how_a_service_is(facts: Facts, severity: Severity, says: str) -> None:
+    found = sum_up(facts)
+    assert found.severity == severity and found.says.startswith(says), found
+
+
 @pytest.mark.parametrize(("statuses", "receiving", "quoted"), [
     (("passing",), 1, ""), (("passing", "critical"), 0, "s1 on node-1 is critical"), (("warning", "passing"), 1, "")])
 def test_a_container_is_as_well_as_the_worst_of_its_registrations(statuses: tuple[str, ...], receiving: int,

@@ -48,6 +48,7 @@ class Status(NamedTuple):
     unserved: list[str] = []  # where nginx does not serve it as it should
     desired_image: str = ""
     severity: Severity = Severity.FAILED
+    is_unseen: bool = False  # it has no port, so that only the node that acts for it knows how it is
 
     @property
     def images(self) -> str:
@@ -127,7 +128,7 @@ def make_row(facts: Facts, decided: Iterable[Decided]) -> Status:
     return Status(desired.name, 0 if desired.removed else desired.replicas, len(facts.receiving), len(facts.instances),
                   one_line(", ".join(facts.images)), engine, node, route, facts.nginx_nodes or [],
                   one_line(summary.says), list(desired.problems), desired.color, facts.why_nobody, facts.unserved,
-                  image, summary.severity)
+                  image, summary.severity, bool(spec and spec.engine != "none" and spec.port is None))
 
 
 def decide_now(context: Context, name: str) -> list[dict[str, Any]]:
@@ -163,7 +164,8 @@ def complete(actions: list[dict[str, Any]], row: Status | None) -> list[dict[str
     how it is, if nothing is decided although it is not well."""
     if row is None:
         return actions
-    is_untold = row.severity != Severity.WELL and not row.unserved and (not actions or row.engine == "none")
+    is_untold = row.severity != Severity.WELL and not row.unserved and not row.is_unseen and (
+        not actions or row.engine == "none")
     amiss, unserved = [(AMISS, row.says)] if is_untold else [], [(UNSERVED, text) for text in row.unserved]
     return [*_as_actions(row.name, amiss), *actions, *_as_actions(row.name, unserved)]
 

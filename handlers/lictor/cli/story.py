@@ -110,7 +110,7 @@ def _exists(context: Context, name: str) -> bool:
     """Tell whether the service has a key, a state, or a route by labels."""
     return bool(context.client.keys(f"{context.settings.prefix}{name}/")
                 or context.client.get(f"{service_state.KEY_PREFIX}{name}")
-                or observe.by_labels(read_desired(context, name), context.client).spec)
+                or observe.by_labels(read_desired(context, name), context).spec)
 
 
 class _Records(click.File):

@@ -110,7 +110,7 @@ def look(call: script.Call) -> timer.Summary:
     unserved = unserved._replace(refused={**unserved.refused, **by_labels[-1].refused})
     problems = [*filter(None, [unserved.silence]), *_named(broken.items()), *_problems(context, observations, own),
                 *_named(unserved.refused.items()), *orphaned]
-    sums = {**_sum_up(context, catalogue, readings, own), **_sum_up_labelled(settings, catalogue, specs_of(grouped))}
+    sums = {**_sum_up_labelled(settings, catalogue, specs_of(grouped)), **_sum_up(context, catalogue, readings, own)}
     pending = [*_pending(context, observations, own, sums), *_named(unserved.unconfirmed.items()), *waiting,
                *by_labels[-1].told, *_overruled(settings, catalogue, observations)]
     told = Told(unserved, (*problems, *trouble), tuple(pending), outputs=_read_outputs(context, observations),
@@ -232,7 +232,8 @@ def _sum_up(context: Context, catalogue: Catalogue, readings: Mapping[str, Readi
         facts = gather(time.time(), seen.desired, seen.state, observe.instances(
             catalogue.of(seen.desired.catalog_name)), _list_foreign([seen]))._replace(
                 nginx_nodes=serving.get(name), awaited=seen.awaited.get(seen.desired.release, ""),
-                set_failure=words.describe_failure(look.stored.record.kept) if look else "")
+                set_failure=words.describe_failure(look.stored.record.kept) if look else "",
+                is_decided_here=name in own)
         sums[name] = facts, service.sum_up(facts)
     return sums
 

@@ -19,6 +19,7 @@ from lictor.spec import plain_tables
 from lictor.spec.settings import Settings
 
 STALE_S = 60.0  # four intervals of the check
+NOT_OF_THE_SWEEP = ("stale: ", "unwritable: ")  # so lines begin that no sweep can tell
 PASSING, WARNING, CRITICAL = 0, 1, 2
 _PROBE, _PROBE_BYTES = "probe", 4096
 _SUMMARY = "summary.json"  # in the state folder

@@ -61,7 +61,7 @@ class CheckWords:
         if instance.node == self._own_node:
             return model.evidence(self._local_checks.get(instance.service_id, ()), instance.status)
         told = self._told.get(instance.node)
-        return told.outputs.get(instance.service_id, "") if told else ""
+        return told.outputs.get(instance.service_id, "") if told and not told.is_silent else ""
 
     @functools.cached_property
     def _own_node(self) -> str:
@@ -127,7 +127,7 @@ def describe_unconfirmed(conditions: Mapping[str, Told], name: str) -> list[str]
 
 def list_decided(conditions: Mapping[str, Told], name: str) -> list[Decided]:
     """List what nodes have decided about a service beyond its summary."""
-    return [told.decided[name] for told in conditions.values() if name in told.decided]
+    return [told.decided[name] for told in conditions.values() if name in told.decided and not told.is_silent]
 
 
 def describe_silent(conditions: Mapping[str, Told], entries: Iterable[dict[str, Any]], own_node: str) -> dict[str, str]:
@@ -165,11 +165,13 @@ def _by_nodes(texts: Iterable[tuple[str, str]]) -> list[str]:
 def _stored(told: Told) -> _Stored:
     refused, unconfirmed, outputs = ({name: why[:_LONGEST_TEXT] for name, why in sorted(texts.items())[:_MOST]}
                                      for texts in (told.nginx.refused, told.nginx.unconfirmed, told.outputs))
+    outputs = {each: text for each, text in outputs.items() if len(each) <= _LONGEST_TEXT}
+    foreign = [each for each in sorted(told.foreign) if len("".join(each)) <= _LONGEST_TEXT]
     lines, pending = ([line[:_LONGEST_TEXT] for line in lines[:_MOST]] for lines in (told.lines, told.pending))
     decided = {name: each._replace(says=each.says[:_LONGEST_TEXT])
                for name, each in sorted(told.decided.items())[:_MOST]}
     return _Stored(told.nginx.silence[:_LONGEST_TEXT], refused, unconfirmed, lines, pending,
-                   told.failure[:_LONGEST_TEXT], outputs, sorted(told.foreign)[:_MOST], decided)
+                   told.failure[:_LONGEST_TEXT], outputs, foreign[:_MOST], decided)
 
 
 def _decode_all(tree: Mapping[str, Entry]) -> dict[str, Told]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lictor import errors, model
 from lictor.adapters import clock
 from lictor.adapters.consul.answers import Catalogue
-from lictor.adapters.consul.client import Client
 from lictor.planner import next_state, release
 from lictor.planner.actions import Action, Confirm
 from lictor.planner.desired import Desired, look_alikes, specs_of
@@ -52,7 +51,7 @@ def one(context: Context, name: str, idle_reads: Mapping[str, int], *, certain: 
     service = responsibility.read_desired(context, name, keys, stored.state)
     if service.spec and (others := look_alikes(service.spec)):
         service = responsibility.read_desired(context, name, keys, stored.state, _specs(context, others))
-    service = by_labels(service, context.client)
+    service = by_labels(service, context)
     entries = [entry for each in service.catalog_names for entry in context.client.health(each, consistent=certain)]
     return _reading(FleetReader(context, name), service, stored, instances(entries), idle_reads, certain=certain)
 
@@ -90,11 +89,14 @@ def everything(context: Context, catalogue: Catalogue, keys: Mapping[str, bytes]
     return readings, broken
 
 
-def by_labels(service: Desired, client: Client) -> Desired:
-    """Take the route that labels ask for, where no spec counts."""
+def by_labels(service: Desired, context: Context) -> Desired:
+    """Take the route that labels ask for, where no spec counts: a refused one does."""
     if service.spec and not service.removed:  # mostly; Consul is not asked then
         return service
-    return labelled.choose(service, labelled.find({service.name: client.health(service.name)}, ())[0])
+    name, client = service.name, context.client
+    if not service.removed and client.get(f"{context.settings.prefix}{name}/spec"):
+        return service
+    return labelled.choose(service, labelled.find({name: client.health(name)}, ())[0])
 
 
 def catalog_names(names: Iterable[str]) -> Iterator[str]:

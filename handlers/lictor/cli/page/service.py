@@ -49,7 +49,7 @@ class Page(NamedTuple):
 def read(context: Context, row: Status) -> Page:
     """Read the page of a service that has this status."""
     service = service_keys.read_service(context.client, context.settings.prefix, row.name)
-    service = service._replace(desired=observe.by_labels(service.desired, context.client))
+    service = service._replace(desired=observe.by_labels(service.desired, context))
     groups = model.by_container(CheckWords(context.client, context.node).put_into(observe.instances(
         entry for name in service.desired.catalog_names for entry in context.client.health(name)))).values()
     served, client = _read_served(context, row.name), context.client
@@ -94,7 +94,7 @@ def _read_served(context: Context, name: str) -> dict[tuple[str, str], list[str]
 def _row(context: Context, name: str, group: list[model.Instance],
          served: dict[tuple[str, str], list[str]], foreign: frozenset[conditions.InstanceKey]) -> InstanceRow:
     worst = max(group, key=lambda each: (each.maintenance is not None, not each.node_alive, each.status != "passing"))
-    is_foreign = worst.identity in foreign
+    is_foreign = any(each.identity in foreign for each in group)
     return InstanceRow(one_line(worst.service_id), worst.node, model.host_port(worst.address, worst.port),
                        one_line(worst.image), _describe_condition(worst) + _NOT_OURS * is_foreign,
                        served.get((worst.node, worst.service_id), []), worst.weight,

@@ -6,7 +6,7 @@ from typing import Any
 from lictor import errors
 from lictor.adapters.text import one_line
 from lictor.cli.status_report import Status
-from lictor.events import agent_config
+from lictor.events import agent_config, timer
 from lictor.reconcile import conditions, responsibility
 from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context
@@ -68,10 +68,11 @@ def _lines(checks: Iterable[dict[str, Any]], told: Told | None, rows: list[Statu
 
 def _check_lines(check: dict[str, Any], told: Told | None, of_services: tuple[str, ...]) -> list[str]:
     is_autoscalers = check["CheckID"] == agent_config.AUTOSCALE_CHECK_ID
+    lines = check["Output"].splitlines()[:_SHOWN_LINES]
     if told and not is_autoscalers and check.get("ModifyIndex", 0) < told.at_index:
-        return []
+        return [line for line in lines if line.startswith(timer.NOT_OF_THE_SWEEP)]
     known = of_services if check["Status"] != "critical" or is_autoscalers else ()
-    return [line for line in check["Output"].splitlines()[:_SHOWN_LINES] if not line.startswith(known)]
+    return [line for line in lines if not line.startswith(known)]
 
 
 def _is_told_again(line: str, told: Told | None) -> bool:

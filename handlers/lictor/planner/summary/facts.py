@@ -29,6 +29,7 @@ class Facts(NamedTuple):
     unconfirmed: list[str] = []  # where nginx has not confirmed it
     labels_ask: bool = False  # for its route, and no spec
     foreign: list[model.Instance] = []  # under its name, and not of lictor's making
+    is_decided_here: bool = False  # on its containers too, which the catalogue may lack
 
     @property
     def images(self) -> list[str]:
@@ -49,11 +50,15 @@ def gather(now: float, desired: Desired, state: State, registered: Iterable[mode
            known_foreign: Container[tuple[str, str, str]] = ()) -> Facts:
     """Gather what the catalogue has of a service: `registered` is under the name of its live colour.
 
-    By their identity those are `known_foreign` that lictor did not start; they count for nothing.
+    By the identity of one of its registrations a container is `known_foreign`: lictor did not start it. It counts for
+    nothing.
     """
-    everyone = list(registered)
-    foreign = [each for each in everyone if each.identity in known_foreign]
-    groups = model.by_container(each for each in everyone if each not in foreign).values()
+    groups, foreign = list[list[model.Instance]](), list[model.Instance]()
+    for group in model.by_container(registered).values():
+        if any(each.identity in known_foreign for each in group):
+            foreign.append(group[0])
+        else:
+            groups.append(group)
     return Facts(now, desired, state, [max(group, key=_badness) for group in groups],
                  [group[0] for group in groups if all(map(may_receive, group))], foreign=foreign)
 

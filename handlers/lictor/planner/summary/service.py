@@ -40,10 +40,10 @@ def sum_up(facts: Facts) -> Summary:
     desired, spec = facts.desired, facts.spec
     if facts.why_nobody:
         return _failed(facts.why_nobody)
-    if desired.removed:
-        return _working("being removed")
     if desired.why_held:
         return _attention(f"on hold: {desired.why_held}")
+    if desired.removed:
+        return spec and _find_obstacle(facts, spec) or _working("being removed")
     if spec is None:
         return _failed("refused")
     obstacle = _find_obstacle(facts, spec)
@@ -147,15 +147,18 @@ def _sum_up_release(facts: Facts, spec: Spec) -> Summary | None:
 def _sum_up_deviation(facts: Facts, spec: Spec) -> Summary | None:
     """Say how the catalogue differs from what is desired."""
     desired = facts.desired
+    if spec.port is None and facts.is_decided_here:
+        return None
     if spec.port is None:
         return _attention("unknown: it has no port, so it is not in the catalogue. See `lictor plan "
                           f"{desired.name}` on its node")
     if facts.no_answer and not facts.instances:
         return _attention(facts.no_answer)
-    images = {each.image for each in facts.instances} - {""}
+    there = [each for each in facts.instances if each.node_alive]  # Consul keeps those of a lost node for days
+    images = {each.image for each in there} - {""}
     if images - {spec.image}:
         return _converging(f"{', '.join(sorted(images))} runs, {spec.image} is desired")
-    if not len(facts.receiving) == desired.replicas == len(facts.instances):
+    if not len(facts.receiving) == desired.replicas == len(there):
         return _sum_up_count(facts)
     if spec.route and facts.receiving and facts.nginx_nodes == []:
         return _attention("no nginx serves it")
