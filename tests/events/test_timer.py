@@ -348,10 +348,11 @@ def test_a_node_that_tells_nothing_any_more_is_named_by_all_others(
     end_session(consul)
     [(text, nodes)] = troubles.read(context, []).items()
     assert text.startswith("silent: no sweep of it has told anything") and nodes == ["node-2"]
-    assert survey.look(call).trouble == [f"node-2: {text}"]
+    summary = survey.look(call)
+    assert summary.pending == [f"node-2: {text}"] and not summary.trouble  # which is no trouble of this node
     assert troubles.read(elsewhere, []) == {}  # whose agent knows better
     conditions.tell(elsewhere, Told())
-    assert troubles.read(context, []) == {} and not survey.look(call).trouble
+    assert troubles.read(context, []) == {} and not survey.look(call).pending
 
 
 def test_a_node_that_is_dead_is_named_by_status_alone(consul: Consul, call: script.Call, elsewhere: Context) -> None:

@@ -9,7 +9,7 @@ from lictor import errors, model
 from lictor.planner import backoff, desired, next_state, observation, plan
 from lictor.planner.actions import Act, Drain, Start, Switch
 from lictor.planner.observation import Observation
-from lictor.planner.service_state import Failure, Failures, State
+from lictor.planner.service_state import Failure, Failures, LastOrder, State
 
 from support.scene import NOW, SPEC, fields_of, state_of
 
@@ -234,6 +234,18 @@ def test_the_deadline_does_not_count_while_others_answer_their_last_requests(spe
     gone = seen._replace(containers=tuple(each for each in seen.containers if each.color != "green" and (
         spec is BLUE_GREEN or each.number != 1)))
     assert later(later(gone, 10), 59).state.release.rollout and later(later(gone, 10), 60).state.release.failed
+
+
+@pytest.mark.parametrize("drains", [False, True])
+def test_while_a_scheduler_carries_out_an_order_no_time_counts(drains: bool) -> None:
+    """A playbook that takes longer than the deadline fails no release, whatever is seen first when it has ended."""
+    begun = world(ROLLING, NEW, "1 books:1 passing", "2 books:1 passing").state
+    rollout = begun.release.rollout
+    assert rollout and rollout.moved_at == NOW
+    state = {**fields_of(begun), "last_orders": {"": LastOrder(2, rollout.release, NOW + 62)}}
+    crew = ("1 books:1 drained" if drains else "1 books:1 passing", "2 books:1 passing")
+    seen = world(ROLLING, NEW, *crew, now=NOW + 63, state=state).state.release.rollout
+    assert seen and (seen.moved_at, seen.used_s) == ((0.0, 1.0) if drains else (NOW + 62, 0.0))
 
 
 @pytest.mark.parametrize("changes", [{"status": "paused"}, {"maintenance": "by hand"}])

@@ -61,7 +61,10 @@ def _write(state_dir: str, before: Mapping[str, Route], after: Mapping[str, Rout
     for name, each in after.items():
         if each != before.get(name):
             _log(name, before.get(name), each)
-            files.write_json(os.path.join(state_dir, "routes", f"{name}.json"), each)
+            try:
+                files.write_json(os.path.join(state_dir, "routes", f"{name}.json"), each)
+            except OSError as error:  # the others are written all the same
+                log.event("route", service=name, outcome="failed", reason=error)
 
 
 def _route(settings: Settings, service: Labelled, node: str) -> Route:
@@ -77,7 +80,7 @@ def _going(before: Mapping[str, Route], known: set[str], now: model.Clock) -> di
     for name, each in before.items():
         if route_store.is_labelled(each) and not each["removed"] and name not in known:
             since = each.get("gone_since")
-            if type(since) is not float:
+            if type(since) is not float or now.is_foreign(since):
                 found[name] = {**each, "gone_since": now.now}
             elif now.age_s(since) >= EMPTY_FOR_S:
                 found[name] = {**each, "removed": True}

@@ -116,7 +116,7 @@ def look(call: script.Call) -> timer.Summary:
     told = Told(unserved, (*problems, *trouble), tuple(pending), outputs=_read_outputs(context, observations),
                 foreign=_list_foreign(observations[name] for name in own), decided=_list_decided(own, sums))
     trouble += _attempt("other nodes do not hear how this one is",
-                        lambda: trouble.extend(_describe_silent(context, catalogue, conditions.tell(context, told))))
+                        lambda: pending.extend(_describe_silent(context, catalogue, conditions.tell(context, told))))
     lines = (list(map(one_line, texts)) for texts in (problems, pending, trouble))  # a name may hold the end of a line
     return timer.Summary(time.time(), "", len(own), todo, *lines)
 

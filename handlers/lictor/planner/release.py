@@ -191,7 +191,8 @@ def _advance_rollout(observation: Observation) -> Rollout | None:
 
 def _stop(rollout: Rollout, observation: Observation) -> Rollout:
     """Stop its deadline, which goes on later where it is now."""
-    used_s = observation.now - observation.since(rollout.moved_at) if rollout.moved_at else rollout.used_s
+    used_s = max(observation.now - _counts_from(rollout.moved_at, rollout, observation), 0.0
+                 ) if rollout.moved_at else rollout.used_s
     return replace(rollout, moved_at=0.0, used_s=used_s)
 
 
@@ -214,11 +215,15 @@ def _continue(rollout: Rollout, observation: Observation) -> Rollout:
 
 
 def _go_on(rollout: Rollout, observation: Observation) -> Rollout:
-    if not rollout.moved_at:
-        return replace(rollout, moved_at=observation.now - rollout.used_s)
+    moved_at = rollout.moved_at or observation.now - rollout.used_s
+    return replace(rollout, moved_at=_counts_from(moved_at, rollout, observation))
+
+
+def _counts_from(moved_at: float, rollout: Rollout, observation: Observation) -> float:
+    """Tell since when its deadline counts: while its scheduler carried out an order, nothing could come."""
     order = observation.state.release.last_orders.get(observation.desired.release_color)
     ordered_at = order.at if order and order.done and order.release == rollout.release else 0.0
-    return replace(rollout, moved_at=max(observation.since(rollout.moved_at), ordered_at))
+    return max(observation.since(moved_at), ordered_at)
 
 
 def _is_kept_away(release: str, count: int, observation: Observation) -> bool:

@@ -97,13 +97,13 @@ class _Stored(msgspec.Struct, frozen=True):
 
 
 def tell(context: Context, told: Told) -> dict[str, Told]:
-    """Write this node's condition, if Consul does not hold that already, and renew the session that holds the key.
-    Returns what all nodes had told."""
+    """Write this node's condition, if Consul does not hold that already, and only then renew the session that holds
+    the key: what could not be written has to become silent. Returns what all nodes had told."""
     key, client = f"{PREFIX}{context.node}", context.client
     tree, text = client.tree(PREFIX), msgspec.json.encode(_stored(told))
     entry = tree.get(key)
-    session = _renewed(client, entry)
-    if entry is None or entry.value != text or entry.session != session:
+    if not (entry and _keeps(client, key, entry, text)):
+        session = client.create_session(PREFIX.rstrip("/"), ttl_s=_TTL_S, lock_delay_s=0, behavior="release")
         client.acquire(key, session, text)
     return _decode_all(tree)
 
@@ -142,15 +142,17 @@ def list_foreign(conditions: Mapping[str, Told]) -> frozenset[InstanceKey]:
     return frozenset(key for told in conditions.values() for key in told.foreign)
 
 
-def _renewed(client: Client, entry: Entry | None) -> str:
-    """Renew the session that holds the key, or make another one if it has ended."""
-    if entry and entry.session:
-        try:
-            client.renew_session(entry.session)
-            return entry.session
-        except errors.Conflict:
-            pass
-    return client.create_session(PREFIX.rstrip("/"), ttl_s=_TTL_S, lock_delay_s=0, behavior="release")
+def _keeps(client: Client, key: str, entry: Entry, text: bytes) -> bool:
+    """Write what is new by the session that holds the key, and renew it; False if there is none any more."""
+    if not entry.session:
+        return False
+    try:
+        if entry.value != text and not client.acquire(key, entry.session, text):
+            return False
+        client.renew_session(entry.session)
+    except errors.Conflict:
+        return False
+    return True
 
 
 def _by_nodes(texts: Iterable[tuple[str, str]]) -> list[str]:

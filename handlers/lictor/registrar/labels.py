@@ -47,7 +47,7 @@ def _users(labels: Mapping[str, str], variables: list[str], image: Mapping[str, 
 def read_route(container: Mapping[str, Any], image: Mapping[str, Any] | None) -> str:
     """Read the label that asks for a route; "" without one, and of lictor's own containers: their spec has the route.
 
-    That of an `image` (its configuration) counts for nothing.
+    That of an `image` (its configuration, given with --ignore-image) counts for nothing.
     """
     text = (container["Config"].get("Labels") or {}).get(model.LABEL_ROUTE, "")
     is_inherited = text == ((image or {}).get("Labels") or {}).get(model.LABEL_ROUTE)

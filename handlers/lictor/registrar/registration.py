@@ -58,7 +58,7 @@ def registrations(container: Mapping[str, Any], options: Options, *, joined: Map
     if container["State"]["Status"] not in RUNNING:
         return [], []
     found: dict[str, Registration] = {}
-    refused, named = list[str](), list[dict[str, Any]]()
+    refused, named, is_told = list[str](), list[dict[str, Any]](), False
     settings = labels.read_settings(container, image)
     ports, why_no_other = list_ports(container, labels.by_port(settings), address=options.address,
                                      internal=options.internal, joined=joined)
@@ -75,9 +75,11 @@ def registrations(container: Mapping[str, Any], options: Options, *, joined: Map
             named += [registration.definition] if values.get("name") and port.protocol == "tcp" else []
             refused += left_out + _unasked(port, settings, ports)
         except ValueError as error:
+            is_told = True
             refused.append(f"port {port.number}/{port.protocol} is not registered: {error}")
-    refused += _unmet(container, settings, options, ports, why_no_other)
-    is_told = bool(refused or settings.get("ignore"))
+    unmet = _unmet(container, settings, options, ports, why_no_other)
+    refused += unmet
+    is_told = is_told or bool(unmet or settings.get("ignore"))
     refused += route_label.mark(labels.read_route(container, image), named, is_told=is_told)
     return list(found.values()), list(dict.fromkeys(refused))
 

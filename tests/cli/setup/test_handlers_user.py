@@ -31,6 +31,7 @@ UNIT = "[Service]\nExecStart=/usr/bin/consul agent -config-dir=/etc/consul.d\nUs
 def put_process(root: Path, pid: int, argv: str, *, uid: int = 65534, caps: str = "0") -> None:
     folder = root / "proc" / str(pid)
     folder.mkdir(parents=True)
+    (root / "etc/consul.d").mkdir(parents=True, exist_ok=True)
     (folder / "cmdline").write_text(argv.replace(" ", "\0") + "\0")
     (folder / "environ").write_text("PATH=/bin\0CONSUL_HTTP_ADDR=127.0.0.1:1\0ODD\0")
     (folder / "status").write_text(f"Name:\tconsul\nUid:\t0\t{uid}\t0\t0\nGid:\t0\t7\t0\t0\nGroups:\t7 9 \n"
@@ -50,6 +51,7 @@ def put_process(root: Path, pid: int, argv: str, *, uid: int = 65534, caps: str 
 def test_the_process_that_starts_handlers_says_who_runs_them(tmp_path: Path, argv: str, door: str,
                                                              is_it: bool) -> None:
     put_process(tmp_path, 7, argv, caps="0000000000000020")
+    os.chown(tmp_path / "etc/consul.d", 65534, 0)
     (tmp_path / "proc/8").mkdir()  # it has just ended
     found = handlers_user.find(Settings(path="/srv/l.toml", watch=Watch(door=door)), str(tmp_path))
     assert (found is not None) is is_it
@@ -69,6 +71,22 @@ def test_while_no_agent_runs_its_unit_says_who_would_run_handlers(tmp_path: Path
     assert found and (found.name, found.user.uid, found.may_signal) == ("daemon", DAEMON.pw_uid, True)
     assert NOBODY.pw_gid in found.user.groups and found.environ["DOCKER_HOST"] == "unix:///my docker"
     assert handlers_user.find(Settings(watch=Watch(config_dir="/srv/other")), str(tmp_path)) is None
+    assert handlers_user.find(Settings(watch=Watch(config_dir="/etc/consul.d/")), str(tmp_path)) == found
+    put_process(tmp_path, 7, "consul agent -config-dir=/etc/consul.d", uid=65534)  # as anybody may call a process
+    assert handlers_user.find(Settings(), str(tmp_path)) == found
+    for pid, uid in ((8, DAEMON.pw_uid), (6, 0)):
+        put_process(tmp_path, pid, "consul agent -config-dir=/etc/consul.d", uid=uid)
+        own = handlers_user.find(Settings(), str(tmp_path))
+        assert own and (own.user.uid, own.place) == (uid, f"process {pid}")
+        shutil.rmtree(tmp_path / f"proc/{pid}")
+
+
+@pytest.mark.parametrize(("user", "uid"), [("1", 1), ("nobody-knows", None), ("4294967296000", None)])
+def test_a_unit_may_name_a_number_or_an_account_that_is_gone(tmp_path: Path, user: str, uid: int | None) -> None:
+    (tmp_path / "lib/systemd/system").mkdir(parents=True)
+    (tmp_path / "lib/systemd/system/consul.service").write_text(UNIT.replace("daemon", user))
+    found = handlers_user.find(Settings(), str(tmp_path))
+    assert (found and found.user.uid) == uid
 
 
 class _OfNobody(Consul):

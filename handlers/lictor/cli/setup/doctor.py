@@ -42,10 +42,12 @@ def examine(settings: Settings, *, token_file: str | None = None) -> list[Findin
     user, token_file = handlers_user.find(settings), token_file or written_config.read_token_file(settings)
     if user is None:
         return _examine_here(settings, token_file, _unknown_user)
+    if user.user.uid:  # whose environment is not root's to have, but for where Consul is
+        consul = {name: value for name, value in user.environ.items() if name.startswith("CONSUL_")}
+        with _environment({**os.environ, **consul}):
+            return _examine_as(user, settings, token_file)
     with _environment(user.environ):
-        if user.user.uid == 0:
-            return _examine_here(settings, token_file, lambda: f"tested as root, with the environment of {user.place}")
-        return _examine_as(user, settings, token_file)
+        return _examine_here(settings, token_file, lambda: f"tested as root, with the environment of {user.place}")
 
 
 @contextlib.contextmanager

@@ -45,11 +45,18 @@ class HandlersUser(NamedTuple):
 
 
 def find(settings: Settings, root: str = "/") -> HandlersUser | None:
-    """Find who runs the handlers of these settings; None if neither a process nor a unit of theirs is known."""
+    """Find who runs the handlers of these settings; None if neither a process nor a unit of theirs is known.
+
+    Anybody can give a process the agent's name: one counts that is root's, the unit's user's, or of whoever owns the
+    agent's configuration.
+    """
     root = root.rstrip("/")
+    trusted = _list_trusted(settings, root)
     for folder in _find_processes(settings, root):
         with contextlib.suppress(OSError, KeyError, ValueError):  # it has just ended
-            return _read_process(folder)
+            found = _read_process(folder)
+            if found.user.uid in trusted:
+                return found
     return _read_unit(settings, root)
 
 
@@ -63,7 +70,7 @@ def describe_failure(error: errors.CommandFailed) -> str:
 
 def list_agents(settings: Settings, root: str = "/") -> list[str]:
     """List the folders below /proc of the agents that load the configuration of these settings."""
-    return [folder for folder, argv in detect.list_agents(root) if settings.watch.config_dir in _config_dirs(argv)]
+    return [folder for folder, argv in detect.list_agents(root) if _config_dir(settings) in _config_dirs(argv)]
 
 
 def _find_processes(settings: Settings, root: str) -> list[str]:
@@ -72,6 +79,10 @@ def _find_processes(settings: Settings, root: str) -> list[str]:
     options = ["--config", settings.path] if settings.path not in ("", DEFAULT_PATH) else []
     return [folder for folder, argv in detect.list_processes(root)
             if os.path.basename(argv[1] if argv[1:] else "") == "lictor-serve" and argv[2:][:len(options)] == options]
+
+
+def _config_dir(settings: Settings) -> str:
+    return os.path.normpath(settings.watch.config_dir)
 
 
 def _config_dirs(argv: list[str]) -> set[str]:
@@ -83,9 +94,9 @@ def _read_process(folder: str) -> HandlersUser:
     status = dict(line.split(":", 1) for line in (files.read(f"{folder}/status") or "").splitlines())
     uid, gid = (int(status[key].split()[1]) for key in ("Uid", "Gid"))  # the effective ones
     pairs = [each.partition("=") for each in (files.read(f"{folder}/environ") or "").split("\0") if each]
-    name = _name(uid)
-    return HandlersUser(name, User(uid, gid, tuple(map(int, status["Groups"].split()))),
-                        {key: value for key, _, value in pairs}, bool(int(status["CapEff"], 16) >> _CAP_KILL & 1),
+    may_signal = bool(int(status["CapEff"], 16) >> _CAP_KILL & 1)
+    return HandlersUser(_name(uid), User(uid, gid, tuple(map(int, status["Groups"].split()))),
+                        {key: value for key, _, value in pairs if key}, may_signal,
                         f"process {os.path.basename(folder)}", folder)
 
 
@@ -96,14 +107,31 @@ def _name(uid: int) -> str:
         return f"user id {uid}"
 
 
+def _list_trusted(settings: Settings, root: str) -> set[int]:
+    account, trusted = _find_account(settings, detect.detect(root)), {0}
+    with contextlib.suppress(OSError):
+        trusted.add(os.stat(root + _config_dir(settings)).st_uid)
+    return trusted | ({account.pw_uid} if account else set())
+
+
+def _find_account(settings: Settings, node: detect.Node) -> pwd.struct_passwd | None:
+    """Find the account that the agent's unit names, by its name or its number, if the unit is of these settings."""
+    if not node.agent_user or os.path.normpath(node.consul_dir) != _config_dir(settings):
+        return None
+    with contextlib.suppress(KeyError, OverflowError):
+        by_number = node.agent_user.isdecimal()
+        return pwd.getpwuid(int(node.agent_user)) if by_number else pwd.getpwnam(node.agent_user)
+    return None
+
+
 def _read_unit(settings: Settings, root: str) -> HandlersUser | None:
     """Read who the agent's unit would run as, with what `lictor init` put beside it."""
     node = detect.detect(root)
-    if not node.agent_user or node.consul_dir != settings.watch.config_dir:
+    account = _find_account(settings, node)
+    if account is None:
         return None
     drop_ins = "\n".join(files.read(path) or "" for path in glob.glob(
         f"{root}/etc/systemd/system/{node.agent_unit}.d/*.conf"))
-    account = pwd.getpwnam(node.agent_user)
     groups = detect.list_groups(account, re.findall(r"^SupplementaryGroups=(.*)", drop_ins, re.MULTILINE))
     return HandlersUser(node.agent_user, User(account.pw_uid, account.pw_gid, groups), _read_environment(root),
                         "CAP_KILL" in drop_ins, f"{node.agent_unit}, which does not run now")
