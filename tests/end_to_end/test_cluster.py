@@ -197,10 +197,12 @@ def test_the_names_in_consul_follow_the_roles(db: EtcdService, writer: Writer, t
     with gateway(tmp_path) as address:  # etcd's own resolver of SRV records
         wait_for(lambda: ask(address, "GET", "/health") == (200, '{"health":"true"}'), "a member answers behind it")
     leader = db.leader()
+    db.hold("it is not started again before the others have elected one")
     db.kill(leader)
     wait_for(lambda: db.leader() not in (0, leader), "another member leads", 60)
     wait_for(lambda: db.tagged("primary") == [f"{db.name}-{db.leader()}"], "the tag follows", 60)
     wait_for(lambda: names.places(primary) == [db.address(db.leader())], "Consul's DNS follows", 60)
+    db.resume()
     db.settle(3)
     wait_for(lambda: is_tagged(db), "the tags of all", 60)
     assert_nothing_lost(db, writer)

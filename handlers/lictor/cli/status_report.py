@@ -48,7 +48,7 @@ class Status(NamedTuple):
     unserved: list[str] = []  # where nginx does not serve it as it should
     desired_image: str = ""
     severity: Severity = Severity.FAILED
-    is_unseen: bool = False  # it has no port, so that only the node that acts for it knows how it is
+    is_unseen: bool = False  # only the node that acts for it knows how it is
 
     @property
     def images(self) -> str:
@@ -128,7 +128,7 @@ def make_row(facts: Facts, decided: Iterable[Decided]) -> Status:
     return Status(desired.name, 0 if desired.removed else desired.replicas, len(facts.receiving), len(facts.instances),
                   one_line(", ".join(facts.images)), engine, node, route, facts.nginx_nodes or [],
                   one_line(summary.says), list(desired.problems), desired.color, facts.why_nobody, facts.unserved,
-                  image, summary.severity, bool(spec and spec.engine != "none" and spec.port is None))
+                  image, summary.severity, summary.is_unseen)
 
 
 def decide_now(context: Context, name: str) -> list[dict[str, Any]]:

@@ -22,10 +22,8 @@ from lictor.planner.service_state import Failure, Release, Rollout
 
 
 def live_release(observation: Observation) -> str:
-    """Find the fingerprint of the live instances; "": none has passed its check yet, so nothing has to be kept.
-
-    If it is not remembered, the desired release has yet to prove itself beside another one that passes.
-    """
+    """Find the fingerprint of the live instances; "": none has passed its check yet, so nothing has to be kept. If it
+    is not remembered, the desired release has yet to prove itself beside another one that passes."""
     release, desired = observation.state.release, observation.desired
     if release.live_is_proven and release.live_release:
         return release.live_release
@@ -191,9 +189,8 @@ def _advance_rollout(observation: Observation) -> Rollout | None:
 
 def _stop(rollout: Rollout, observation: Observation) -> Rollout:
     """Stop its deadline, which goes on later where it is now."""
-    used_s = max(observation.now - _counts_from(rollout.moved_at, rollout, observation), 0.0
-                 ) if rollout.moved_at else rollout.used_s
-    return replace(rollout, moved_at=0.0, used_s=used_s)
+    counted_s = observation.now - _counts_from(rollout.moved_at or observation.now, rollout, observation)
+    return replace(rollout, moved_at=0.0, used_s=max(counted_s, 0.0) if rollout.moved_at else rollout.used_s)
 
 
 def _continue(rollout: Rollout, observation: Observation) -> Rollout:
@@ -243,9 +240,8 @@ def _failure(observation: Observation) -> Failure | None:
 
 def _ended(observation: Observation) -> str:
     """Fail it if an instance ends by itself: the live release serves on, and nobody waits for the deadline."""
-    return "; ".join(member.words for member in new_members(observation)
-                     if member.condition == "gone" and not is_kept(member, observation)
-                     and member.container.status != "created")
+    return "; ".join(member.words for member in new_members(observation) if member.condition == "gone"
+                     and not is_kept(member, observation) and member.container.status != "created")
 
 
 def _given_up(observation: Observation) -> str:

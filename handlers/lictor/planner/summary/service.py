@@ -29,6 +29,7 @@ class Summary(NamedTuple):
     severity: Severity
     says: str  # "as desired", or "STATE: CAUSE. CONSEQUENCE."
     is_vague: bool = False  # it says what is amiss, and not why
+    is_unseen: bool = False  # only the node that acts knows
 
     @property
     def is_well(self) -> bool:
@@ -151,7 +152,7 @@ def _sum_up_deviation(facts: Facts, spec: Spec) -> Summary | None:
         return None
     if spec.port is None:
         return _attention("unknown: it has no port, so it is not in the catalogue. See `lictor plan "
-                          f"{desired.name}` on its node")
+                          f"{desired.name}` on its node")._replace(is_unseen=True)
     if facts.no_answer and not facts.instances:
         return _attention(facts.no_answer)
     there = [each for each in facts.instances if each.node_alive]  # Consul keeps those of a lost node for days
