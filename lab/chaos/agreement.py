@@ -88,7 +88,7 @@ def _differ(one: _Claims, other: _Claims) -> str:
 
 
 def _status_claims(row: Mapping[str, Any]) -> _Claims:
-    is_well = row["severity"] == "well" and not row["problems"]
+    is_well = None if row["is_unseen"] else row["severity"] == "well" and not row["problems"]
     return _Claims(is_well, bool(row["nobody"]), told="; ".join([row["says"], *row["problems"]]))
 
 

@@ -26,8 +26,8 @@ from support.examples import at_least
 from support.paths import DATA
 from support.scene import NOW, scene
 
-WELL = {"name": "books", "severity": "well", "says": "as desired", "problems": [], "nobody": "", "color": "",
-        "passing": 2, "registered": 2}
+WELL = {"name": "books", "severity": "well", "is_unseen": False, "says": "as desired", "problems": [], "nobody": "",
+        "color": "", "passing": 2, "registered": 2}
 ILL = {**WELL, "severity": "working", "says": "converging: replicas key is 3"}
 NOBODYS = {**WELL, "severity": "failed", "says": "nobody acts: vm1", "nobody": "nobody acts: vm1"}
 START = {"service": "books", "kind": "start", "container": "books-3", "reason": "replicas key is 3, 2 run"}
@@ -125,12 +125,13 @@ def ask(before: Observation) -> Said:
     facts = gather(NOW, seen.desired, state, (
         each for each in {*seen.instances, *seen.foreign} if each.service == seen.desired.catalog_name),
         {each.identity for each in seen.foreign})
-    summary, name = sum_up(facts), seen.desired.name
-    told = add_to(summary, facts, actions)
+    here = facts._replace(is_decided_here=True)  # as the sweep of the node that acts has them
+    summary, name = sum_up(here), seen.desired.name
+    told = add_to(summary, here, actions)
     row = status_report.make_row(facts, [told] if told else [])
     plan = status_report.complete([{"service": name, "kind": each.kind, "container": each.container,
                                     "reason": each.reason} for each in actions], row)
-    lines = [one_line(f"{name}: {line}") for line in list_lines(summary, facts, actions)]
+    lines = [one_line(f"{name}: {line}") for line in list_lines(summary, here, actions)]
     problems = [one_line(f"{name}: {line}") for line in seen.desired.problems]
     problems += [f"{name}: the breaker is open: {state.breaker.why}"] if state.breaker else []
     text, status = timer.judge(timer.Summary(NOW, "", 1, [], problems, lines, []), Clock(NOW))
