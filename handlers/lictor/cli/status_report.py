@@ -164,9 +164,9 @@ def complete(actions: list[dict[str, Any]], row: Status | None) -> list[dict[str
     how it is, if nothing is decided although it is not well."""
     if row is None:
         return actions
-    is_untold = row.severity != Severity.WELL and not row.unserved and not row.is_unseen and (
-        not actions or row.engine == "none")
-    amiss, unserved = [(AMISS, row.says)] if is_untold else [], [(UNSERVED, text) for text in row.unserved]
+    says = "; ".join(row.problems) if row.is_unseen else row.says
+    is_untold = row.severity != Severity.WELL and not row.unserved and (not actions or row.engine == "none")
+    amiss, unserved = [(AMISS, says)] if says and is_untold else [], [(UNSERVED, text) for text in row.unserved]
     return [*_as_actions(row.name, amiss), *actions, *_as_actions(row.name, unserved)]
 
 
