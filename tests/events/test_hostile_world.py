@@ -98,6 +98,7 @@ def edges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Wor
         patch.setattr(http, "exchange", nobody)
         patch.setattr(process, "run", nobody)
         patch.setattr(process, "spawn_handler", lambda *_, **__: Started())
+        patch.setattr(timer, "PATIENCE_S", 0.0)  # as none of them records anything
         patch.setattr(nginx, "validate", lambda *_: [])
         patch.setattr(nginx, "turn_in_s", lambda _: 0.0)
         patch.setattr(nginx, "reload", lambda given: nginx._stamped(given.conf_dir))
