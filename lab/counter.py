@@ -1,11 +1,12 @@
 """A proxy on loopback that counts the HTTP requests to a Consul agent, as they are on the wire."""
 
 import http.client
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from lab.serving import Serving
 
-class Counter:
+
+class Counter(Serving):
     """Passes all on to `target` (HOST:PORT) and notes it in `requests`; use as `with Counter(...) as counter`."""
 
     def __init__(self, target: str) -> None:
@@ -38,11 +39,3 @@ class Counter:
         self.requests = noted
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self) -> "Counter":
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +21,7 @@ from lictor.spec import service_spec
 from lictor.spec.settings import Settings, parse_settings
 
 from lab.daemon import free_ports
+from lab.serving import Serving
 from support import jenkins as lab
 from support.jenkins import Jenkins, Job
 
@@ -35,7 +35,7 @@ JOBS = {
 }
 
 
-class Server:
+class Server(Serving):
     """Answers with what stands first in `answers`, 200 when nothing does, and keeps what it got."""
 
     def __init__(self, port: int = 0) -> None:
@@ -61,16 +61,8 @@ class Server:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
-
-    def __enter__(self) -> "Server":
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
 
 
 @pytest.fixture

@@ -18,12 +18,13 @@ from lictor.reconcile import notify
 from lictor.spec.settings import Notify, Settings
 
 from lab.daemon import wait_for
+from lab.serving import Serving
 
 RECORD = {"service": "books", "reason": "the breaker is open: ü \"5\" in 10m"}
 TOKEN = "s3cr3t-0f-the-webhook"
 
 
-class Webhook:
+class Webhook(Serving):
     """Answers each POST by the status that its path names, a redirect to one of 200, and keeps what it got."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -51,14 +52,6 @@ class Webhook:
         if tls:
             self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self) -> "Webhook":
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from lictor.spec.settings import Settings
 from lab.client import Client
 from lab.daemon import wait_for
 from lab.nginx import Nginx
+from lab.serving import Serving
 from support.modes import in_both_modes
 from support.routed import put_route
 
@@ -26,7 +27,7 @@ _PATIENCE_S = 60  # of an instance with an idle connection: longer than that of 
 _BODY = b'{"instance": "books-1", "boot": "1"}'
 
 
-class Instance:
+class Instance(Serving):
     """Counts the connections that were made to it, those that are open, and whether nginx ended them."""
 
     def __init__(self, *, closes: bool = False) -> None:
@@ -62,22 +63,14 @@ class Instance:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port: int = self._server.server_address[1]
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port: int = self.server.server_address[1]
 
     def _count(self, **more: int) -> None:
         with self._lock:
             for key, count in more.items():
                 setattr(self, key, getattr(self, key) + count)
-
-    def __enter__(self) -> "Instance":
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture

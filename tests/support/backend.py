@@ -1,12 +1,13 @@
 """An HTTP server in this very process that answers with its name, where a container would only take longer."""
 
 import json
-import threading
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from lab.serving import Serving
 
-class Backend:
+
+class Backend(Serving):
     """Answers every GET as the lab's books-service does; use as `with Backend("a") as backend`."""
 
     protocol = "HTTP/1.0"
@@ -35,10 +36,3 @@ class Backend:
         """Make the answer to a request with these headers."""
         return json.dumps({"instance": self.name, "boot": "1"}).encode()
 
-    def __enter__(self) -> "Backend":
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()

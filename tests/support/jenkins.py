@@ -23,11 +23,12 @@ import base64
 import json
 import re
 import secrets
-import threading
 import urllib.parse
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
+
+from lab.serving import Serving
 
 USER, TOKEN, PASSWORD = "lictor", "11d3c0ffee-api-token", "hunter2-password"
 FIELD = "Jenkins-Crumb"
@@ -49,7 +50,7 @@ class Job(NamedTuple):
     script: Callable[[dict[str, str]], object] = dict
 
 
-class Jenkins:
+class Jenkins(Serving):
     """Use as `with Jenkins({"deploy-books": Job({"service_instances": "1"})}) as jenkins`.
 
     `builds` are those that were started, with their parameters; `requests` all that was asked, with its headers.
@@ -87,16 +88,9 @@ class Jenkins:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/ci/"
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/ci/"
 
-    def __enter__(self) -> "Jenkins":
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
     def asked(self, method: str, part: str) -> int:
         """How many requests had that method and that in their path."""

@@ -11,15 +11,16 @@ import hashlib
 import io
 import json
 import tarfile
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from lab.serving import Serving
 
 _TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 _NAME, _TAG = "tools/busybox", "1.0"
 
 
-class Registry:
+class Registry(Serving):
     """Use as `with Registry() as registry`; `image` is what to pull.
 
     `credentials` (USER:PASSWORD in base64) are wanted from everybody; without `blobs` only the manifest is there.
@@ -59,14 +60,6 @@ class Registry:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self.server.server_address[1]}"
         self.image = f"{self.address}/{_NAME}:{_TAG}"
-
-    def __enter__(self) -> "Registry":
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def _content(*, blobs: bool) -> dict[str, tuple[str, bytes]]:
