@@ -1,6 +1,6 @@
-"""Whether status, plan, why, the check and doctor agree about a service. Pure: from what each said to contradictions.
+"""Contradictions of status, plan, why, the check and doctor about a service. Pure: from what each of them said.
 
-What could not be told contradicts nothing: an error, a node that may not decide, a check that knows of no sweep.
+A verb that could not tell contradicts nothing: an error, a node that may not decide, a check that knows of no sweep.
 """
 
 import re
@@ -25,7 +25,7 @@ class Check(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What each verb said at about the same time, all of it as `--json` has it; None: it could not say anything."""
+    """Answers of the verbs at about the same time, all of them as `--json` has it; None: it could not say anything."""
 
     status: Sequence[Mapping[str, Any]] | None = None
     plan: Sequence[Mapping[str, Any]] | None = None
@@ -70,7 +70,7 @@ def contradictions(said: Said) -> list[Contradiction]:
 
 
 class _Claims(NamedTuple):
-    """What a verb claims of a service; None: it claims nothing of the sort."""
+    """Claims of a verb about a service; None: it claims nothing of the sort."""
 
     is_well: bool | None = None
     is_nobodys: bool | None = None

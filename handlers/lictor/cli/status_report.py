@@ -52,7 +52,7 @@ class Status(NamedTuple):
 
     @property
     def images(self) -> str:
-        """What runs, and beside it what is desired, where that is another image."""
+        """The image that runs, and beside it the desired one, where that is another."""
         return self.image if self.image == self.desired_image else (
             f"{self.image or '-'} (desired: {self.desired_image})" if self.desired_image else self.image)
 

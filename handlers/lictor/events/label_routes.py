@@ -26,7 +26,7 @@ Route = dict[str, Any]  # as routes/NAME.json holds it; `gone_since`: since when
 
 
 class Outcome(NamedTuple):
-    """What of the labels is not in force: refused routes by service, and lines on others."""
+    """The wishes of labels that are not in force: refused routes by service, and lines on others."""
 
     refused: dict[str, str] = {}
     told: tuple[str, ...] = ()

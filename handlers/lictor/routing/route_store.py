@@ -140,7 +140,7 @@ def names_without_host(state_dir: str) -> list[str]:
 
 
 def is_labelled(route: dict[str, Any]) -> bool:
-    """Whether the labels of containers ask for the route, and no spec."""
+    """Tell whether the labels of containers ask for the route, and no spec."""
     return route.get("labelled") is True
 
 

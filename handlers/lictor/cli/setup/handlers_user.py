@@ -21,7 +21,7 @@ _TIMEOUT_S = 120.0
 
 
 class HandlersUser(NamedTuple):
-    """Who runs the handlers, as `place` shows: a process, or a unit whose process does not run."""
+    """The user that runs the handlers, as `place` shows: a process, or a unit whose process does not run."""
 
     name: str
     user: User

@@ -1,4 +1,4 @@
-"""What `lictor init` leaves to people, as steps in their order."""
+"""Steps that `lictor init` leaves to people, in their order."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What lictor has written for the agent, as it stands on this node."""
+"""Files that lictor has written for the agent, as they stand on this node."""
 
 import os
 from typing import Any

@@ -12,7 +12,7 @@ _SHOWN = 3  # instances in a sentence
 
 
 class Facts(NamedTuple):
-    """What is known of a service. A text is "", and a list empty, if there is nothing of the sort to tell."""
+    """The facts about a service. A text is "", and a list empty, if there is nothing of the sort to tell."""
 
     now: float  # seconds since the epoch
     desired: Desired

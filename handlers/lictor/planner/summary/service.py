@@ -1,6 +1,6 @@
 """The summary of one service: how it is in a sentence, the weightiest first, and how much that matters. Pure.
 
-Whoever words how a service is reads this: a second wording would sooner or later say something else.
+Each verb that words how a service is reads this: a second wording would sooner or later say something else.
 """
 
 from enum import StrEnum
