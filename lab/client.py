@@ -10,6 +10,7 @@ import threading
 import time
 from typing import NamedTuple
 
+from lab.daemon import stretched
 from lab.netns import inside
 
 
@@ -52,7 +53,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._ending.set()
         for each in self._threads:
-            each.join(15)
+            each.join(stretched(15))
 
     def answered_since(self, moment: float) -> set[str]:
         """Instances (NAME/BOOT) that have answered since."""
@@ -60,7 +61,7 @@ class Client:
             return {name for name, at in self.last_answer.items() if at >= moment}
 
     def _connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.address, self.port, timeout=10)
+        return http.client.HTTPConnection(self.address, self.port, timeout=stretched(10))
 
     def _fresh(self) -> None:
         with inside(self.netns):

@@ -9,8 +9,11 @@ from typing import Any
 
 from lictor.adapters import files
 
-from lab.daemon import Daemon, free_ports, wait_for
+from lab.daemon import Daemon, free_ports, stretched, wait_for
 from lab.http import ask
+
+# A dev server's own pace of gossip is for idle machines only: it would take a busy node for a dead one.
+_LAN = {"gossip_interval": "200ms", "probe_interval": "1s", "probe_timeout": "500ms", "suspicion_mult": 4}
 
 
 class Consul:
@@ -35,6 +38,8 @@ class Consul:
             "limits": {"http_max_conns_per_client": 2000}, "disable_update_check": True, "leave_on_terminate": False,
             "performance": {"raft_multiplier": 1},
         }
+        if not (join or keep_data or "data_dir" in self.config):
+            base["gossip_lan"] = _LAN
         files.write_atomic(os.path.join(folder, "agent.json"), json.dumps({**base, **self.config, "ports": ports}))
         self.daemon: Daemon | None = None
 
@@ -61,7 +66,7 @@ class Consul:
             self.wait_ready()
         return self
 
-    def wait_ready(self, timeout_s: float = 30) -> None:
+    def wait_ready(self, timeout_s: float = 60) -> None:
         wait_for(lambda: self.request("GET", "/v1/status/leader") and self._node_is_known(),
                  f"{self.node} knows a leader on {self.address}", timeout_s)
 
@@ -116,7 +121,7 @@ class Consul:
             json.dumps(body).encode() if body is not None else None)
         given = self.token if token is None else token
         status, text = ask(self.address, method, path, body=data, headers={"X-Consul-Token": given} if given else {},
-                           netns=self.netns, timeout_s=timeout_s)
+                           netns=self.netns, timeout_s=stretched(timeout_s))
         if status == 404:
             return None
         if status >= 300:

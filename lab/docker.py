@@ -15,7 +15,7 @@ import docker
 import docker.errors
 
 from lab import leftovers
-from lab.daemon import Daemon, wait_for
+from lab.daemon import Daemon, stretched, wait_for
 
 _DOCKERFILE = """FROM scratch
 COPY busybox /bin/busybox
@@ -67,12 +67,12 @@ class Engine:
         self.built: list[str] = []
         self._api: docker.APIClient | None = None
 
-    def wait_ready(self, timeout_s: float = 30) -> None:
+    def wait_ready(self, timeout_s: float = 60) -> None:
         wait_for(lambda: self.docker("version"), f"dockerd answers on {self.url}", timeout_s)
 
     def docker(self, *words: str, timeout_s: float = 60) -> str:
         """Run the docker command against this engine and return what it prints."""
-        done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=timeout_s,
+        done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=stretched(timeout_s),
                               env={**os.environ, **self.environ, "DOCKER_BUILDKIT": "0"})
         if done.returncode:
             raise OSError(f"docker {' '.join(words)}: {done.stderr.strip()}")
@@ -113,9 +113,9 @@ class Engine:
 
     def copy(self, image: str, other: "Engine") -> None:
         """Give the other engine an image of ours: no registry, and no file that a crash could leave behind."""
-        saved = subprocess.run(["docker", "save", image], capture_output=True, check=True, timeout=60,
+        saved = subprocess.run(["docker", "save", image], capture_output=True, check=True, timeout=stretched(60),
                                env={**os.environ, **self.environ}).stdout
-        subprocess.run(["docker", "load"], input=saved, capture_output=True, check=True, timeout=60,
+        subprocess.run(["docker", "load"], input=saved, capture_output=True, check=True, timeout=stretched(60),
                        env={**os.environ, **other.environ})
 
     def containers(self, *filters: str) -> list[str]:
@@ -184,18 +184,30 @@ class Docker(Engine):
         return listed.split()[3].partition("/")[0]
 
     def clear(self) -> None:
-        """Remove every container of our own engine; of another one only those made from our images."""
-        filters = [word for tag in self.built for word in ("--filter", f"ancestor={tag}")] if self.external else []
-        ids = self.docker("ps", "-aq", *filters).split() if filters or not self.external else []
+        """Remove every container of our own engine; of another one only those made from our images. Docker refuses
+        one that it removes already, as a handler asked that was killed since."""
+        wait_for(lambda: not self._remove_all(), "no container is left")
+
+    def _remove_all(self) -> list[str]:
+        """Remove the containers of now, and return their ids."""
+        found = self._list({"ancestor": self.built} if self.external else {}) if self.built or not self.external else []
+        ids = [each["Id"] for each in found]
         if ids:
             self.docker("rm", "-f", "-v", *ids, timeout_s=60 + len(ids))
+        return ids
 
     def clear_volumes(self) -> None:
         """Remove every container and volume of our own engine; of another one no volume."""
         self.clear()
-        volumes = [] if self.external else self.docker("volume", "ls", "-q").split()
+        if not self.external:
+            wait_for(lambda: not self._remove_volumes(), "no volume is left")
+
+    def _remove_volumes(self) -> list[str]:
+        """Remove the volumes of now, and return their names."""
+        volumes = self.docker("volume", "ls", "-q").split()
         if volumes:
             self.docker("volume", "rm", "-f", *volumes)
+        return volumes
 
     def stop(self) -> None:
         """Remove the containers, stop the engine, and take down all that it made."""

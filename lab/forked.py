@@ -16,6 +16,8 @@ from typing import Any
 
 from lictor.adapters import process
 
+from lab.daemon import stretched
+
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload([
     "lab.forked", "lictor.cli.instances.verbs", "lictor.cli.main", "lictor.cli.node", "lictor.cli.releases",
@@ -47,7 +49,7 @@ def _run(argv: list[str], environ: Mapping[str, str], given: str,
         streams = [DupFd(each.fileno()) for each in (stdin, stdout, stderr)]
         running = _forks.Process(target=_become, args=(argv, dict(environ), streams))
         running.start()
-        running.join(timeout_s)
+        running.join(stretched(timeout_s))
         if running.exitcode is None:
             running.kill()
             running.join()

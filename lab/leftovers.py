@@ -10,7 +10,7 @@ import time
 from lab.bench import processes
 from lab.daemon import wait_for
 
-_CGROUPS_LIMIT_S = 20.0
+_CGROUPS_LIMIT_S = 60.0
 _TAIL_BYTES = 1500
 
 

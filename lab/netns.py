@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _CLONE_NEWNET = 0x40000000
-_DEATH_LIMIT_S = 20.0
+_DEATH_LIMIT_S = 60.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 

@@ -5,7 +5,7 @@ import signal
 
 from lictor.adapters import files
 
-from lab.daemon import Daemon, free_ports, wait_for
+from lab.daemon import Daemon, free_ports, stretched, wait_for
 from lab.http import ask
 
 MODULES = "include /etc/nginx/modules-enabled/*.conf;"
@@ -64,7 +64,7 @@ class Nginx:
         """What nginx's own documentation has people call."""
         return ["/usr/sbin/nginx", "-c", self.main_conf, "-s", "reload"]
 
-    def start(self, timeout_s: float = 30) -> "Nginx":
+    def start(self, timeout_s: float = 60) -> "Nginx":
         """Start it; lictor's snippet (`lictor.conf` in `conf_dir`) must be there, as it must be for a user's nginx."""
         self.daemon = Daemon(self.argv, os.path.join(self.folder, "nginx.out"))
         wait_for(self.is_up, f"nginx answers on {self.url}", timeout_s)
@@ -90,4 +90,5 @@ class Nginx:
 
     def get(self, path: str, host: str = "") -> tuple[int, str]:
         """One request on a fresh connection: status and body."""
-        return ask(f"{self.address}:{self.port}", "GET", path, headers={"Host": host} if host else {}, netns=self.netns)
+        return ask(f"{self.address}:{self.port}", "GET", path, headers={"Host": host} if host else {}, netns=self.netns,
+                   timeout_s=stretched(10))

@@ -90,7 +90,7 @@ class Node:
             del static["service"]
         files.write_atomic(os.path.join(self.watch_dir, watches.STATIC_FILE), watches.text(static))
 
-    def start(self, timeout_s: float = 30) -> "Node":
+    def start(self, timeout_s: float = 60) -> "Node":
         self.install()
         self.nginx.start(timeout_s)
         self.consul.start(env=self.environ, wait=False)
@@ -160,10 +160,10 @@ class Node:
         now = route_store.published(self.settings.state_dir, name)
         return sorted(now.instances) if now and now.confirmed else []
 
-    def wait_served(self, *names: str, timeout_s: float = 30) -> None:
+    def wait_served(self, *names: str, timeout_s: float = 60) -> None:
         wait_for(lambda: self.served() == set(names), f"nginx serves exactly {', '.join(names)}", timeout_s)
 
-    def wait_for(self, condition: Callable[[], object], what: str, timeout_s: float = 30) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
         wait_for(condition, what, timeout_s)
 
     def log(self) -> str:

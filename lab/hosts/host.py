@@ -10,7 +10,7 @@ from typing import Any
 from lictor.adapters import process
 
 from lab import netns
-from lab.daemon import Daemon, wait_for
+from lab.daemon import Daemon, stretched, wait_for
 from lab.docker import Engine
 from lab.hosts import init
 from lab.hosts.network import SUBNET, Network
@@ -27,7 +27,7 @@ class Host(Node):
     """
 
     def __init__(self, folder: str, position: int, network: Network, *, count: int, servers: int, cgroup: str,
-                 memory_mib: int = 0) -> None:
+                 memory_mib: int = 0, raft_multiplier: int = 1) -> None:
         self.name = name_of(position)
         self.number = _FIRST_NUMBER + position
         self.address = address_of(position)
@@ -44,7 +44,8 @@ class Host(Node):
             "server": self.is_server,
         }
         if self.is_server:
-            agent |= {"bootstrap_expect": servers, "autopilot": {"server_stabilization_time": "2s"}}
+            agent |= {"bootstrap_expect": servers, "autopilot": {"server_stabilization_time": "2s"},
+                      "performance": {"raft_multiplier": raft_multiplier}}
         engine = Engine(f"unix://{folder}/docker.sock", scratch=folder)
         super().__init__(folder, engine, address=self.address, netns=self.netns, node=self.name, config=agent)
 
@@ -82,7 +83,7 @@ class Host(Node):
 
     def run(self, *words: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         argv = self.command([os.path.join(sys.prefix, "bin", "lictor"), *words])
-        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s,
+        return subprocess.run(argv, capture_output=True, text=True, timeout=stretched(timeout_s),
                               env={**os.environ, **self.environ}, stdin=subprocess.DEVNULL)
 
     def command(self, argv: list[str]) -> list[str]:

@@ -21,7 +21,6 @@ COUNT = 3
 IMAGE = "books-service:1.0"
 _MARK = "lab.json"
 _SWARM_PORT = 2377
-_CGROUPS_LIMIT_S = 20.0
 
 
 class NoLab(Exception):
@@ -32,12 +31,14 @@ class Lab:
     """Use as `with Lab(folder) as lab`: it is up, with books-service:1.0 on every engine, and goes down at the end.
 
     The first `servers` hosts run Consul servers, the first `managers` manage the Swarm. `memory_mib`: what each engine
-    takes its machine's memory to be.
+    takes its machine's memory to be. The more `patience`, the later Consul and the Swarm give up one that is silent.
     """
 
-    def __init__(self, folder: str, *, servers: int = 3, managers: int = 3, memory_mib: Sequence[int] = ()) -> None:
+    def __init__(self, folder: str, *, servers: int = 3, managers: int = 3, memory_mib: Sequence[int] = (),
+                 patience: int = 1) -> None:
         self.folder = os.path.abspath(folder)
-        self.settings: dict[str, Any] = {"servers": servers, "managers": managers, "memory_mib": list(memory_mib)}
+        self.settings: dict[str, Any] = {"servers": servers, "managers": managers, "memory_mib": list(memory_mib),
+                                         "patience": patience}
         self.managers = managers
         self.network = Network(os.path.join(self.folder, "net"))
         self.cgroup = f"lictor-lab-{hashlib.sha256(self.folder.encode()).hexdigest()[:12]}"
@@ -155,14 +156,16 @@ class Lab:
         memory = self.settings["memory_mib"] or [0] * COUNT
         self.hosts = [
             Host(os.path.join(self.folder, name_of(position)), position, self.network, count=COUNT,
-                 servers=self.settings["servers"], cgroup=f"/{self.cgroup}", memory_mib=memory[position])
+                 servers=self.settings["servers"], cgroup=f"/{self.cgroup}", memory_mib=memory[position],
+                 raft_multiplier=self.settings["patience"])
             for position in range(COUNT)
         ]
 
     def _join_swarm(self) -> None:
         """One after the other: managers are not fond of company at that moment."""
         first = self.hosts[0]
-        first.docker.docker("swarm", "init", "--advertise-addr", first.address, "--dispatcher-heartbeat", "2s")
+        first.docker.docker("swarm", "init", "--advertise-addr", first.address, "--dispatcher-heartbeat",
+                            f"{2 * self.settings['patience']}s")
         for position, host in enumerate(self.hosts[1:], start=1):
             role = "manager" if position < self.managers else "worker"
             token = first.docker.docker("swarm", "join-token", "--quiet", role)

@@ -6,6 +6,7 @@ in its volume names; the server ends with the container. Simulated time goes by 
 
 import contextlib
 import os
+import subprocess
 import threading
 import uuid
 from collections.abc import Callable
@@ -51,7 +52,8 @@ class Mongods:
 
     def _run(self) -> None:
         while not self._is_over.wait(_EVERY_S):
-            with contextlib.suppress(OSError, AssertionError, ValueError):  # a container that has just gone
+            # A container that has just gone, or an engine that is slow to tell.
+            with contextlib.suppress(OSError, AssertionError, ValueError, subprocess.SubprocessError):
                 self._follow()
             self.network.advance(1)
 
