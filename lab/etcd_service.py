@@ -92,8 +92,12 @@ class EtcdService:
         leading = [(report.term, number) for number, report in self.reports().items() if report.role == PRIMARY]
         return max(leading, default=(0, 0))[1]
 
+    def wait_leader(self) -> int:
+        """Find the number of the leader, once there is one: on a starved machine a set may just hold an election."""
+        return wait_for(self.leader, f"{self.name} has a leader")
+
     def follower(self) -> int:
-        leader = self.leader()
+        leader = self.wait_leader()
         return next(number for number in self._running() if number != leader)
 
     def members(self) -> dict[int, bool]:
@@ -127,10 +131,10 @@ class EtcdService:
         self.docker.docker("kill", f"{self.name}-{number}")
 
     def wipe(self, number: int) -> None:
-        """Kill a member, and lose its disk."""
-        self.kill(number)
+        """Lose a member's disk, and kill it, in this order: lictor may start it again as soon as it has ended."""
         folder = self.docker.docker("volume", "inspect", "-f", "{{.Mountpoint}}", f"{self.name}-{number}-data")
         subprocess.run(["find", folder, "-mindepth", "1", "-delete"], check=True)
+        self.kill(number)
 
     @contextmanager
     def firewall(self, one: int, other: int) -> Iterator[None]:
@@ -150,6 +154,11 @@ class EtcdService:
         assert done.returncode == 0, done.stderr
         records: list[dict[str, Any]] = json.loads(done.stdout)["history"]
         return records
+
+    def all_done(self) -> list[str]:
+        """List the acts, as `done` does, once none is under way: its outcome is recorded after it shows."""
+        wait_for(lambda: "started" not in [each["outcome"] for each in self.history()], "the last act is recorded")
+        return self.done()
 
     def done(self) -> list[str]:
         """List the acts, each as `kind number`."""

@@ -1,9 +1,10 @@
 """A client that writes keys to a set of etcd, and remembers which were acknowledged."""
 
+import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from lab import etcd_gateway
@@ -60,14 +61,16 @@ class Writer(threading.Thread):
 
     def missing(self) -> set[str]:
         """List the acknowledged keys that the set does not have any more, or with another value; it is asked with its
-        quorum."""
+        quorum, for which an election has to be over."""
+        [found] = wait_for(lambda: list(self._read_all()), "a member answers with its quorum")
+        return {key for key in self.acknowledged if found.get(key) != value_of(key)}
+
+    def _read_all(self) -> Iterator[dict[str, str]]:
+        """Yield what the set has, by the first member that can tell."""
         for address in self.addresses():
-            try:
-                found = etcd_gateway.read_all(address, _PREFIX)
-            except OSError:
-                continue
-            return {key for key in self.acknowledged if found.get(key) != value_of(key)}
-        raise AssertionError("no member answers")
+            with contextlib.suppress(OSError):
+                yield etcd_gateway.read_all(address, _PREFIX)
+                return
 
     def _put(self, address: str, key: str) -> bool:
         began = time.time()

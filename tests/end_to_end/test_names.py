@@ -8,6 +8,7 @@ import pytest
 from pymongo.uri_parser import parse_uri
 
 from lab.consul import Consul
+from lab.daemon import wait_for
 from support import names
 
 pytestmark = pytest.mark.daemons
@@ -24,6 +25,7 @@ def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
         for number, (address, port) in enumerate(MEMBERS, start=1):
             found.register({"Name": "books-db", "ID": f"books-db-{number}", "Address": address, "Port": port,
                             "Tags": ["primary" if number == 3 else "secondary"]})
+        wait_for(lambda: len(found.passing("books-db")) == len(MEMBERS), "the catalogue has them")
         yield found
     finally:
         found.stop(signal.SIGKILL)

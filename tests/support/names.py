@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import dns.exception
 import dns.resolver
 
 PORT = 53  # a test has a network of its own, and some programs ask no other port
@@ -11,25 +13,29 @@ CONFIG = {"ports": {"dns": PORT}}
 
 def resolver() -> dns.resolver.Resolver:
     found = dns.resolver.Resolver(configure=False)
-    found.nameservers, found.port, found.lifetime = ["127.0.0.1"], PORT, 10.0
+    found.nameservers, found.port, found.lifetime = ["127.0.0.1"], PORT, 30.0
     return found
 
 
 def addresses(name: str) -> list[str]:
     """List the addresses of a name; none: there is no such name."""
-    try:
-        return sorted(str(each) for each in resolver().resolve(name, "A"))
-    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-        return []
+    return sorted(map(str, _resolve(name, "A")))
 
 
 def places(name: str, *, by_tcp: bool = False) -> list[str]:
     """List each ADDRESS:PORT that a name's SRV records lead to."""
+    return sorted(f"{address}:{each.port}" for each in _resolve(name, "SRV", by_tcp=by_tcp)
+                  for address in addresses(str(each.target)))
+
+
+def _resolve(name: str, kind: str, *, by_tcp: bool = False) -> list[Any]:
+    """Read the records of a name; raises OSError if Consul does not answer for now."""
     try:
-        found = list(resolver().resolve(name, "SRV", tcp=by_tcp))
+        return list(resolver().resolve(name, kind, tcp=by_tcp))
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
         return []
-    return sorted(f"{address}:{each.port}" for each in found for address in addresses(str(each.target)))
+    except dns.exception.DNSException as error:
+        raise OSError(f"{kind} of {name}: {error}") from error
 
 
 @contextmanager
