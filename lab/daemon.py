@@ -19,6 +19,9 @@ _REST = 3.0  # times what asking took
 _LONGEST_REST_S = 1.0
 _USUAL_LOAD = 3.0  # programs that want each processor while tests run on a machine of their own
 _MOST_PATIENCE = 4.0
+# What a condition raises while something is not there yet, is half written, or does not answer.
+_NOT_YET = (OSError, ValueError, LookupError, AssertionError, http.client.HTTPException, subprocess.SubprocessError,
+            errors.LictorError)
 # From here neither the kernel nor Docker takes a port: while a daemon is restarted, nobody else has its own.
 _FIRST_PORT, _LAST_PORT = 20_000, 32_000
 _ports = itertools.count(random.randrange(_LAST_PORT - _FIRST_PORT))
@@ -38,8 +41,7 @@ def wait_for(condition: Callable[[], T], what: str, timeout_s: float = 60, every
         try:
             if found := condition():
                 return found
-        except (OSError, ValueError, AssertionError, http.client.HTTPException, subprocess.SubprocessError,
-                errors.LictorError) as error:
+        except _NOT_YET as error:
             last = error
         if time.monotonic() > start + stretched(timeout_s):
             raise AssertionError(f"not within {timeout_s:g} s: {what}" + (f" (last: {last})" if last else ""))

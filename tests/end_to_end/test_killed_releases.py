@@ -15,7 +15,7 @@ from lab.docker import Docker
 from lab.node import Node
 
 NAME = "books-service"
-QUICK_RELEASE: dict[str, Any] = {"healthy_for": "500ms", "deadline": "20s", "smoke": "/api/v1/books", "keep": "10m"}
+QUICK_RELEASE: dict[str, Any] = {"healthy_for": "500ms", "deadline": "10m", "smoke": "/api/v1/books", "keep": "10m"}
 # Asks for an image and reconciles, and kills itself when it carries out an act of this kind for the n-th time: before
 # it, after it, or inside, when Docker has been asked for the first thing of it. It asks when the service is its own:
 # the registrar has a service reconciled of which an instance ends, and that one must not take this work away.
@@ -81,7 +81,7 @@ KILLS = {
 
 
 def reconcile_killed(node: Node, image: str, kind: str, number: int, moment: str) -> None:
-    done = subprocess.run([sys.executable, "-c", _KILLED, image, kind, str(number), moment], timeout=120,
+    done = subprocess.run([sys.executable, "-c", _KILLED, image, kind, str(number), moment], timeout=400,
                           env={**os.environ, **node.environ}, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, f"{kind} {number} {moment}: it never came to that: {done.stderr}"
 
@@ -99,7 +99,7 @@ def live_image(node: Node) -> str:
     return str((service_state.decode(text.encode()).release.live or {}).get("image"))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("strategy", KILLS)
 def test_a_release_that_is_killed_is_ended_by_the_next(docker: Docker, tmp_path: Path, strategy: str) -> None:
     for version in ("2.0", "3.0"):
@@ -107,7 +107,7 @@ def test_a_release_that_is_killed_is_ended_by_the_next(docker: Docker, tmp_path:
     node = Node(str(tmp_path / "node"), docker, timer="", watches=False)
     try:
         node.start()
-        node.apply(route=None, replicas={"initial": 2, "min": 1, "max": 4},
+        node.apply(route=None, replicas={"initial": 2, "min": 1, "max": 4}, heal={"grace": "2m"},
                    release={**QUICK_RELEASE, "strategy": strategy})
         settle(node, "the first start")
         for step, case in enumerate(KILLS[strategy]):

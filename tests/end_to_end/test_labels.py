@@ -50,7 +50,7 @@ def test_containers_are_routed_by_their_labels(node: Node) -> None:
     wait_for(lambda: all(node.consul.passing(name) for name in HOSTILE), "they are registered", SOON_S)
     says = f"{len(HOSTILE)} not as labels ask, such as h1: lictor.route: path is '/x; return 200'; it must begin with a"
     wait_for(lambda: f"registrar: {says}" in node.run("status").stdout, "status says why they are not routed", SOON_S)
-    assert says in node.run("doctor").stdout
+    wait_for(lambda: says in node.run("doctor").stdout, "doctor says it, too", SOON_S)
 
     def is_told() -> bool:
         [row] = json.loads(node.run("status", "--json").stdout)
@@ -58,8 +58,8 @@ def test_containers_are_routed_by_their_labels(node: Node) -> None:
             "shop", "/api", 2, ["node-1"], "only routed, as its labels ask")
 
     wait_for(is_told, "status tells of it, and of nothing else", SOON_S)
-    assert "not routed: 4 registered services have neither a spec nor the label lictor.route: h1, h2, h3, h4" in (
-        node.run("status").stdout)
+    unrouted = "not routed: 4 registered services have neither a spec nor the label lictor.route: h1, h2, h3, h4"
+    wait_for(lambda: unrouted in node.run("status").stdout, "it names what is not routed", SOON_S)
     assert sorted(os.listdir(f"{node.nginx.conf_dir}/locations")) == ["shop.conf"]
     node.docker.docker("rm", "-f", "shop-1", "shop-2", *HOSTILE)
     routes = Path(node.settings.state_dir) / "routes"
@@ -67,4 +67,5 @@ def test_containers_are_routed_by_their_labels(node: Node) -> None:
     make_old(node)
     wait_for(lambda: node.nginx.get("/api/v1/books")[0] == 404, "its path is gone", SOON_S)
     wait_for(lambda: not os.listdir(routes), "nothing is left of it", SOON_S)
-    assert node.run("status").stdout == "no services yet; `lictor apply FILE` makes one\n"
+    nothing = "no services yet; `lictor apply FILE` makes one\n"
+    wait_for(lambda: node.run("status").stdout == nothing, "nothing is registered any more", SOON_S)

@@ -1,5 +1,6 @@
 """A node gets another name: everything says that nobody acts for its services, and `lictor apply` moves them."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,23 +18,32 @@ NOBODY = "nobody acts: node-1 is not in Consul; its containers run on vm2"
 
 
 @pytest.fixture
-def node(docker: Docker, tmp_path: Path) -> Iterator[Node]:
-    """A node whose agent is a client, as most are: it may get another name and keep its data."""
+def server(tmp_path: Path) -> Iterator[Consul]:
     (tmp_path / "server").mkdir()
-    server = Consul(str(tmp_path / "server"), node="server")
+    found = Consul(str(tmp_path / "server"), node="server")
+    try:
+        yield found.start()
+    finally:
+        found.stop()
+
+
+@pytest.fixture
+def node(docker: Docker, server: Consul, tmp_path: Path) -> Iterator[Node]:
+    """A node whose agent is a client, as most are: it may get another name and keep its data."""
     node = Node(str(tmp_path / "node"), docker, join=server.serf_port, timer="1s")
     try:
-        server.start()
         yield node.start()
     finally:
         node.stop()
-        server.stop()
 
 
-def rename(node: Node, name: str) -> None:
+def rename(node: Node, server: Consul, name: str) -> None:
     """Give the agent another name, as a new hostname does: it leaves, and joins anew with the same data."""
-    node.consul.request("PUT", "/v1/agent/leave")
+    old = node.consul.node
+    with contextlib.suppress(OSError):  # it may end before its answer is sent
+        node.consul.request("PUT", "/v1/agent/leave", timeout_s=60)
     node.consul.stop()
+    wait_for(lambda: old not in [each["Node"] for each in server.request("GET", "/v1/catalog/nodes")], f"{old} is gone")
     path = Path(node.consul.folder, "agent.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "node_name": name}))
     node.consul.node = name
@@ -51,11 +61,12 @@ def check(node: Node) -> tuple[str, str]:
     return check["Status"], check["Output"]
 
 
-def test_a_node_with_another_name_heals_nothing_says_so_everywhere_and_its_services_move(node: Node) -> None:
-    node.apply(replicas={"initial": 2})
+def test_a_node_with_another_name_heals_nothing_says_so_everywhere_and_its_services_move(node: Node,
+                                                                                         server: Consul) -> None:
+    node.apply(replicas={"initial": 2}, heal={"grace": "30s"})  # their checks begin anew with the agent
     node.wait_served(f"{NAME}-1", f"{NAME}-2")
     with Client(node.nginx.port, "/api/v1/books") as client:
-        rename(node, "vm2")
+        rename(node, server, "vm2")
         wait_for(lambda: says(node).startswith(NOBODY), "status says that nobody acts")
         wait_for(lambda: check(node)[0] == "critical" and NOBODY in check(node)[1], "the check says it")
         planned = node.run("plan")
@@ -65,7 +76,7 @@ def test_a_node_with_another_name_heals_nothing_says_so_everywhere_and_its_servi
             assert done.returncode == 1 and NOBODY in done.stderr, words
         assert NOBODY in node.run("doctor").stdout
         before = node.docker.containers()
-        node.apply(replicas={"initial": 2}, node="vm2")
+        node.apply(replicas={"initial": 2}, heal={"grace": "30s"}, node="vm2")
         wait_for(lambda: says(node) == "as desired", "it is taken over")
         assert node.docker.containers() == before == [f"{NAME}-1", f"{NAME}-2"]  # nothing was started twice
         assert node.run("scale", NAME, "3").returncode == 0

@@ -19,17 +19,20 @@ from lictor.planner.actions import KINDS_OF_ACTS
 
 from lab.daemon import wait_for
 from lab.docker import Engine
-from lab.hosts.demo import NAME, SPEC
+from lab.hosts import demo
+from lab.hosts.demo import NAME
 from lab.hosts.host import Host
 from lab.hosts.lab import Lab
 
 LIMIT_S = 120
+# A starved machine answers no check within a second each time.
+SPEC = {**demo.SPEC, "check": {**demo.SPEC["check"], "timeout": "5s"}, "heal": {"grace": "8s"}}
 
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     parent = tempfile.mkdtemp(prefix="lictor-swarm-", dir="/tmp")
-    with Lab(os.path.join(parent, "lab"), memory_mib=(512, 512, 4096)) as whole:
+    with Lab(os.path.join(parent, "lab"), memory_mib=(512, 512, 4096), patience=3) as whole:
         with ThreadPoolExecutor(len(whole.hosts)) as pool:
             list(pool.map(build_images, whole.hosts))
         yield whole
@@ -49,6 +52,14 @@ def passing(lab: Lab, color: str, host: int = 0) -> list[dict[str, Any]]:
     return lab.hosts[host].consul.passing(f"{NAME}-{color}")
 
 
+def put(host: Host, key: str, value: str) -> None:
+    """Write a key, once Consul has a leader that takes it."""
+    def is_written() -> bool:
+        host.consul.put(key, value)
+        return True
+    wait_for(is_written, f"{key} is written", LIMIT_S)
+
+
 def wait_all_serve(lab: Lab, count: int, color: str) -> None:
     wait_for(lambda: len(passing(lab, color)) == count, f"{count} of {color} pass", LIMIT_S)
     for host in lab.hosts:
@@ -66,14 +77,23 @@ def a_bad_release_changes_nothing(lab: Lab) -> None:
     host.write_and_apply({**SPEC, "release": {**SPEC["release"], "deadline": "20s"}})
     wait_all_serve(lab, 3, "blue")
     with lab.client(lab.hosts[2], SPEC["route"]["path"]) as client:
-        host.consul.put(f"services/{NAME}/image", f"{NAME}:no-start")
-        wait_for(lambda: remembered(lab).release.failed, "the bad one has failed", LIMIT_S)
-        assert "exit" in str(remembered(lab).release.failed)
+        put(host, f"services/{NAME}/image", f"{NAME}:no-start")
+        wait_for(lambda: has_failed_by_its_exit(lab), "the bad one has failed", LIMIT_S)
         wait_for(lambda: host.docker.docker("service", "ls", "--format", "{{.Name}} {{.Replicas}}") ==
                  f"{NAME}-blue 3/3", "only blue is left", LIMIT_S)
     assert client.failures == [] and client.requests > 100
-    assert host.consul.get(f"services/{NAME}/color") == "blue" and len(passing(lab, "blue")) == 3
+    wait_for(lambda: len(passing(lab, "blue")) == 3, "three pass")
+    assert host.consul.get(f"services/{NAME}/color") == "blue"
     host.write_and_apply(SPEC)
+
+
+def has_failed_by_its_exit(lab: Lab) -> bool:
+    """Tell whether the release has failed, as its tasks ended; a busy Swarm may not come to start one in time."""
+    failed = remembered(lab).release.failed
+    if failed and "exit" not in str(failed):
+        lab.hosts[0].run("deploy", NAME, f"{NAME}:no-start")
+    assert failed and "exit" in str(failed), failed
+    return True
 
 
 def an_ill_task_is_ended_by_its_node_and_swarm_starts_another(lab: Lab) -> None:
@@ -85,7 +105,7 @@ def an_ill_task_is_ended_by_its_node_and_swarm_starts_another(lab: Lab) -> None:
 
 
 def who_has_no_leader_changes_nothing_and_afterwards_all_agree(lab: Lab) -> None:
-    leader = lab.leader()
+    leader = wait_for(lab.leader, "Consul has a leader", LIMIT_S)
     assert leader
     other = next(each for each in lab.hosts if each is not leader)
     wait_for(lambda: any(each["Node"]["Node"] == leader.name for each in passing(lab, "blue")), "it runs one", LIMIT_S)
@@ -94,14 +114,13 @@ def who_has_no_leader_changes_nothing_and_afterwards_all_agree(lab: Lab) -> None
     said = len(leader.log())
     leader.docker.docker("exec", own[0], "/bin/busybox", "rm", "/www/health")
     wait_for(lambda: lab.leader() not in (None, leader), "the others have a leader", LIMIT_S)
-    other.consul.put(f"services/{NAME}/replicas", "5")
+    put(other, f"services/{NAME}/replicas", "5")
     wait_for(lambda: len(passing(lab, "blue", lab.hosts.index(other))) == 5 and not any(
         each["Node"]["Node"] == leader.name for each in passing(lab, "blue", lab.hosts.index(other))),
         "five run on the others", LIMIT_S)
     ill_long_since = len(leader.log())
     wait_for(lambda: "action=reconcile outcome=failed" in leader.log()[ill_long_since:], "it has judged", LIMIT_S)
-    last = timer.read(leader.settings)
-    assert last and last.error, "it saw nothing that it could rely on"
+    wait_for(lambda: (last := timer.read(leader.settings)) and last.error, "it relied on nothing", LIMIT_S)
     still = leader.docker.docker("ps", "-q", "--no-trunc", "--filter", f"label=lictor.service={NAME}").split()
     acts = [line for line in leader.log()[said:].splitlines() if "outcome=done" in line and any(
         f"action={kind} " in line for kind in KINDS_OF_ACTS)]
@@ -129,24 +148,31 @@ def memory_decides_where_they_run_and_what_fits_nowhere_is_no_release(lab: Lab) 
         assert "the release of" in said and "insufficient resources" in said, said
         return True
     wait_for(has_failed_for_lack_of_room, "the release has failed, and is said why", LIMIT_S)
-    assert nodes() == ["host-3", "host-3"] and host.consul.get("services/heavy/color") == "blue"
+    wait_for(lambda: nodes() == ["host-3", "host-3"], "both are there as before", LIMIT_S)
+    assert host.consul.get("services/heavy/color") == "blue"
     host.run("remove", "heavy")
     wait_for(lambda: "heavy" not in host.docker.docker("service", "ls"), "it is gone", LIMIT_S)
 
 
 def a_rolling_release_ends_and_one_that_swarm_stops_is_taken_back(lab: Lab) -> None:
     host, spec = lab.hosts[1], {**SPEC, "name": "rolled", "route": {"path": "/rolled"}, "replicas": {"initial": 2},
-                                "release": {**SPEC["release"], "strategy": "rolling", "smoke": "/health",
-                                            "deadline": "20s"}}
+                                "release": {**SPEC["release"], "strategy": "rolling", "smoke": "/health"}}
     host.write_and_apply(spec)
 
     def images() -> list[str]:
         return [each["Service"]["Meta"]["lictor-image"] for each in host.consul.passing("rolled")]
     wait_for(lambda: images() == [spec["image"]] * 2, "two are there", LIMIT_S)
-    done = host.run("deploy", "--wait", "rolled", f"{NAME}:2.0", timeout_s=LIMIT_S)
-    assert (done.returncode, images()) == (0, [f"{NAME}:2.0"] * 2), done.stdout + done.stderr
-    failed = host.run("deploy", "--wait", "rolled", f"{NAME}:no-start", timeout_s=LIMIT_S)
-    assert failed.returncode == 1 and "exit" in failed.stdout + failed.stderr
+    done = host.run("deploy", "--wait", "rolled", f"{NAME}:2.0", timeout_s=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_for(lambda: images() == [f"{NAME}:2.0"] * 2, "two of the release are there", LIMIT_S)
+    host.write_and_apply({**spec, "release": {**spec["release"], "deadline": "20s"}})
+
+    def fails_by_its_exit() -> bool:
+        """As above: a busy Swarm may not come to start one in time."""
+        failed = host.run("deploy", "--wait", "rolled", f"{NAME}:no-start", timeout_s=300)
+        assert failed.returncode == 1 and "exit" in failed.stdout + failed.stderr, failed
+        return True
+    wait_for(fails_by_its_exit, "the release has failed, and is said why", LIMIT_S)
     wait_for(lambda: images() == [f"{NAME}:2.0"] * 2, "two are there as before", LIMIT_S)
     host.run("remove", "rolled")
     wait_for(lambda: "rolled" not in host.docker.docker("service", "ls"), "it is gone", LIMIT_S)
@@ -168,7 +194,7 @@ def creations(lab: Lab, folder: Path) -> Iterator[list[str]]:
     finally:
         for each in listeners:
             each.terminate()
-            each.wait(10)
+            each.wait(60)
         found += [line for path in paths for line in path.read_text().split()]
 
 
@@ -182,7 +208,7 @@ def nothing_is_started_twice_for_one_intent(lab: Lab, tmp_path: Path) -> None:
         for _ in range(int(os.environ.get("LICTOR_INTENTS", "12"))):
             if r.random() < 0.5:
                 new = r.randint(2, 6)
-                lab.hosts[r.randrange(3)].consul.put(f"services/{NAME}/replicas", str(new))
+                put(lab.hosts[r.randrange(3)], f"services/{NAME}/replicas", str(new))
                 allowed, count = allowed + max(new - count, 0), new
             else:
                 victim = lab.hosts[r.randrange(3)].docker
@@ -206,7 +232,7 @@ def _kill(engine: Engine, container: str) -> bool:
 
 
 @pytest.mark.daemons
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_service_on_three_hosts(lab: Lab, tmp_path: Path) -> None:
     """One story, as every part goes on where the one before has ended."""
     a_bad_release_changes_nothing(lab)

@@ -23,17 +23,25 @@ def test_a_fault_is_named_where_one_looks_first(world: World, name: str) -> None
     fault = FAULTS[name]
     elsewhere = fault.says_elsewhere or fault.says
 
+    def says_here() -> bool:
+        fault.hurries(world)
+        return fault.says in world.status()
+
     def says_elsewhere() -> bool:
         fault.hurries(world)
         return elsewhere in world.status_elsewhere()
 
+    def is_checked() -> bool:
+        fault.hurries(world)
+        status, output = world.check()
+        return status in (fault.status, "critical") and fault.says in output
+
     wait_for(world.is_as_desired, "all is well before", SOON_S)
     fault.breaks(world)
     try:
-        wait_for(lambda: fault.says in world.status(), f"status says {fault.says!r}", SOON_S)
+        wait_for(says_here, f"status says {fault.says!r}", SOON_S)
         wait_for(says_elsewhere, f"status says {elsewhere!r} from another node, too", SOON_S)
-        wait_for(lambda: (found := world.check())[0] in (fault.status, "critical") and fault.says in found[1],
-                 f"the check is {fault.status}, and says it", SOON_S)
+        wait_for(is_checked, f"the check is {fault.status}, and says it", SOON_S)
     finally:
         fault.mends(world)
     wait_for(world.is_as_desired, "all is well again", SOON_S)

@@ -23,6 +23,7 @@ import base64
 import json
 import re
 import secrets
+import threading
 import urllib.parse
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,6 +67,7 @@ class Jenkins(Serving):
         self._items: list[tuple[str, dict[str, str]]] = []
         self._looks: dict[str, int] = {}
         self._sessions: dict[str, str] = {}
+        self._turn = threading.Lock()  # who asks for a build that just begins begins it no second time
         jenkins = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -104,6 +106,10 @@ class Jenkins(Serving):
         return None
 
     def _answer(self, request: BaseHTTPRequestHandler, body: str) -> tuple[int, dict[str, str], bytes]:
+        with self._turn:
+            return self._answer_alone(request, body)
+
+    def _answer_alone(self, request: BaseHTTPRequestHandler, body: str) -> tuple[int, dict[str, str], bytes]:
         secret = self._secret(request.headers["Authorization"] or "")
         if not secret:
             return (401 if request.headers["Authorization"] else 403), {}, _PAGE

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ class Fault(NamedTuple):
     says: str
     says_elsewhere: str = ""  # where it is not the same
     status: str = "critical"  # of the check
-    hurries: Callable[[World], object] = lambda world: None  # does at once what takes a while of itself
+    hurries: Callable[[World], object] = lambda world: None  # does at once what takes a while, or what was undone
 
 
 @contextmanager
@@ -103,7 +104,7 @@ def made(folder: Path, docker: Docker) -> Iterator[World]:
     finally:
         node.stop()
         server.stop(signal.SIGKILL)
-        subprocess.run(["umount", folder / "node/state"], check=True)
+        subprocess.run(["umount", "--lazy", folder / "node/state"], check=True)  # whoever is still at work there ends
         docker.clear()
 
 
@@ -139,15 +140,23 @@ def kill_master(world: World) -> None:
 def replace_nginx(world: World) -> None:
     """End what is left, and start it as its unit does, which removes the socket first."""
     for pid in (Path(world.node.folder) / "workers").read_text().split():
-        os.kill(int(pid), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # one of before a reload may have ended
+            os.kill(int(pid), signal.SIGKILL)
+    wait_for(lambda: not listens(world.node.nginx.port), "nobody listens on its port")
     Path(nginx_socket.path(world.node.nginx.conf_dir)).unlink(missing_ok=True)
-    world.node.nginx.start(30)
+    world.node.nginx.start()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def fill_disk(world: World) -> None:
+    """Fill it to the last page; what a handler frees that was at work is filled again."""
     state_dir = world.node.settings.state_dir
     assert os.path.ismount(state_dir)
-    with contextlib.suppress(OSError), open(f"{state_dir}/filler", "wb", buffering=0) as file:
+    with contextlib.suppress(OSError), open(f"{state_dir}/filler", "ab", buffering=0) as file:
         while True:
             file.write(bytes(4096))
 
@@ -208,7 +217,7 @@ def mend_registrar(world: World) -> None:
 
 FAULTS = {
     "nginx stopped": Fault(
-        lambda world: world.node.nginx.stop(), lambda world: world.node.nginx.start(30), "nginx does not answer"),
+        lambda world: world.node.nginx.stop(), lambda world: world.node.nginx.start(), "nginx does not answer"),
     "nginx's master killed": Fault(kill_master, replace_nginx, "nginx takes no change"),
     "nginx refuses": Fault(break_nginx, mend_nginx, "nginx takes no change: nginx refuses it"),
     "an include forgotten": Fault(forget_include, remember_include, "so nobody is asked for books-service"),
@@ -216,7 +225,7 @@ FAULTS = {
                               "lictor-registrar: it is not running", status="warning"),
     "registrar without rights": Fault(weaken_registrar, mend_registrar, "Permission denied", status="warning"),
     "Docker away": Fault(hide_docker, show_docker, "last one failed: docker", "last sweep failed: docker", "warning"),
-    "disk full": Fault(fill_disk, empty_disk, "takes no file: No space left on device"),
+    "disk full": Fault(fill_disk, empty_disk, "takes no file: No space left on device", hurries=fill_disk),
     "the agent's token revoked": Fault(
         lambda world: take_rights(world, AGENTS), lambda world: give_rights(world, AGENTS), "ACL not found",
         "node-1: silent: no sweep of it has told anything", "warning", World.end_sessions),
