@@ -91,6 +91,10 @@ class Consul:
         """Make a dev agent what it was at its start."""
         if self.clear_files():
             self.reload()
+        wait_for(self._clear, f"{self.node} has no service but Consul's own")
+
+    def _clear(self) -> bool:
+        """Remove what there is now; a program that a test has left may have written something meanwhile."""
         self.request("DELETE", "/v1/kv/?recurse")  # before the sessions: a lock that is held would be kept from others
         for session in self.request("GET", "/v1/session/list"):
             self.request("PUT", f"/v1/session/destroy/{session['ID']}")
@@ -100,7 +104,7 @@ class Consul:
         for node in self.request("GET", "/v1/catalog/nodes"):
             if node["Node"] != self.node:
                 self.request("PUT", "/v1/catalog/deregister", {"Node": node["Node"]})
-        wait_for(self._is_clear, f"{self.node} has no service but Consul's own")
+        return self._is_clear()
 
     def clear_files(self) -> list[str]:
         """Remove the files in `config_dir`, and return their names."""

@@ -23,7 +23,7 @@ _MOST_PATIENCE = 4.0
 _NOT_YET = (OSError, ValueError, LookupError, AssertionError, http.client.HTTPException, subprocess.SubprocessError,
             errors.LictorError)
 # From here neither the kernel nor Docker takes a port: while a daemon is restarted, nobody else has its own.
-_FIRST_PORT, _LAST_PORT = 20_000, 32_000
+_FIRST_PORT, _LAST_PORT = 10_000, 30_000
 _ports = itertools.count(random.randrange(_LAST_PORT - _FIRST_PORT))
 
 

@@ -107,10 +107,12 @@ class Node:
     def stop(self) -> None:
         """Kill Consul first, as it starts the handlers; then what they started and is still at work; then the rest."""
         self.consul.stop(signal.SIGKILL)
-        wait_for(lambda: not self._kill_handlers(), "no handler is left")
-        if self.registrar:
-            self.registrar.stop()
-        self.nginx.stop()
+        try:
+            wait_for(lambda: not self._kill_handlers(), "no handler is left")
+        finally:
+            if self.registrar:
+                self.registrar.stop()
+            self.nginx.stop()
 
     def _kill_handlers(self) -> list[int]:
         """Kill the handlers of now; returns them. One may have started another meanwhile."""

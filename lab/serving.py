@@ -1,8 +1,10 @@
 """HTTP servers in this very process: each is served by a thread of its own while it is used as a context."""
 
+import socketserver
+import sys
 import threading
 from http.server import HTTPServer
-from typing import Self
+from typing import Any, Self
 
 
 class Serving:
@@ -12,8 +14,19 @@ class Serving:
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        ignore_leaving(self.server)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+def ignore_leaving(server: socketserver.BaseServer) -> None:
+    """Have a server say nothing of clients that leave before the end, which the next test would find on its stderr."""
+    report = server.handle_error
+
+    def handle_error(request: Any, address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):
+            report(request, address)
+    server.handle_error = handle_error  # type: ignore[method-assign]

@@ -29,7 +29,8 @@ def pytest_configure() -> None:
     if os.geteuid() == 0:
         isolation.leave()
     # The same inputs each time, so that no change fails by what another one left; LICTOR_EXAMPLES looks for new ones.
-    hypothesis.settings.register_profile("lictor", deadline=None, derandomize="LICTOR_EXAMPLES" not in os.environ)
+    hypothesis.settings.register_profile("lictor", deadline=None, derandomize="LICTOR_EXAMPLES" not in os.environ,
+                                         suppress_health_check=[hypothesis.HealthCheck.too_slow])  # others are at work
     hypothesis.settings.load_profile("lictor")
 
 

@@ -16,7 +16,7 @@ from lab.bench.plan import Size
 from lab.bench.world import World, raise_descriptor_limit
 
 _QUIET_S = 0.6  # six times what nginx lets its old workers go on for after a HUP
-_LIMIT_S = 20.0
+_LIMIT_S = 60.0
 _BETWEEN_S = 0.5  # the next change meets no reload that has not ended, and no pause after the last one
 _ANSWERS_UP_TO = 10  # one of many more instances is asked too seldom for its answers to tell when
 

@@ -65,7 +65,7 @@ class Show:
         for host in self.lab.hosts:
             host.docker.build_books(_NEXT_IMAGE, "2.0")
         with self.timeline.step(f"lictor deploy {NAME} {_NEXT_IMAGE} --wait, on host-3: all three nginx serve it"):
-            done = self.lab["host-3"].run("deploy", NAME, _NEXT_IMAGE, "--wait", timeout_s=_LIMIT_S)
+            done = self.lab["host-3"].run("deploy", NAME, _NEXT_IMAGE, "--wait", timeout_s=2 * _LIMIT_S)
             assert done.returncode == 0, done.stderr
             self.wait_served(3)
 

@@ -183,7 +183,7 @@ class MongoSet:
 
     def session(self, number: int, login: Login | None = None) -> contextlib.AbstractContextManager[mongo.Run]:
         """Connect to a member, as the first user if there is one."""
-        return mongo.session(self.address(number), login or (Login(*self.user) if self.user else None), 5)
+        return mongo.session(self.address(number), login or (Login(*self.user) if self.user else None), 30)
 
     # What befalls it
 

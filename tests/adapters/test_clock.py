@@ -11,8 +11,12 @@ from lictor.adapters import clock, files
 
 
 @pytest.fixture
-def noted(tmp_path: Path) -> dict[str, Any]:
-    """A clock that was noted an hour ago."""
+def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A clock that was noted an hour ago. Both clocks stand still: a starved process may read one well after the other.
+    """
+    now, uptime_s = time.time(), clock.uptime_s()
+    monkeypatch.setattr("time.time", lambda: now)
+    monkeypatch.setattr(clock, "uptime_s", lambda: uptime_s)
     clock.note(str(tmp_path))
     found: dict[str, Any] = files.read_json(str(tmp_path / "clock.json"))
     found["set_at"] -= 3600

@@ -64,4 +64,4 @@ def test_no_call_lasts_longer_than_its_limit(trickle: tuple[Trickle, Trickle], t
         began = time.monotonic()
         with pytest.raises((errors.Unavailable, OSError)):
             call()
-        assert time.monotonic() - began < 10, name  # else it would last for ever
+        assert time.monotonic() - began < 100, name  # else it would last for ever

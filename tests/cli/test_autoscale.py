@@ -180,7 +180,7 @@ def test_windows_are_recorded_until_it_is_interrupted(consul: Consul, tmp_path: 
 
     def is_recorded() -> bool:
         node.counts(ago_s=-10)
-        return path.exists()
+        return path.exists() and path.stat().st_size > 0
 
     process = recording.begin("autoscale", "books", "--record", str(path))
     try:

@@ -16,6 +16,7 @@ from lictor.cli.shell import completion
 
 from lab import forked
 from lab.consul import Consul
+from lab.daemon import wait_for
 from support.command import Command
 
 LICTOR = f"{sys.prefix}/bin/lictor"
@@ -32,6 +33,11 @@ def lictor(consul: Consul, tmp_path: Path) -> Command:
     return Command(consul, tmp_path)
 
 
+def wait_offered(environ: Mapping[str, str], *words: str, expected: list[str]) -> None:
+    """Complete until the names come: a shell is not kept waiting, so that a starved Consul's are not offered."""
+    wait_for(lambda: complete(environ, *words) == expected, f"{expected} are offered")
+
+
 def complete(environ: Mapping[str, str], *words: str) -> list[str]:
     asked = {"_LICTOR_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(("lictor", *words)),
              "COMP_CWORD": str(len(words))}
@@ -41,9 +47,9 @@ def complete(environ: Mapping[str, str], *words: str) -> list[str]:
 
 
 def test_services_that_are_applied_and_not_removed_are_offered(lictor: Command) -> None:
-    assert complete(lictor.environ, "why", "b") == ["books", "books-2"]
-    assert complete(lictor.environ, "scale", "c") == ["carts"]
-    assert complete(lictor.environ, "exec", "carts") == ["carts"]
+    wait_offered(lictor.environ, "why", "b", expected=["books", "books-2"])
+    wait_offered(lictor.environ, "scale", "c", expected=["carts"])
+    wait_offered(lictor.environ, "exec", "carts", expected=["carts"])
     assert complete(lictor.environ, "stat") == ["status"]
     assert complete(lictor.environ, "deploy", "books", "b") == []
 
@@ -60,8 +66,11 @@ def test_every_verb_with_a_name_offers_services() -> None:
 def test_bash_itself_completes(lictor: Command) -> None:
     script = (f'PATH={os.path.dirname(LICTOR)}:$PATH; eval "$(_LICTOR_COMPLETE=bash_source lictor)"\n'
               'COMP_WORDS=(lictor logs c); COMP_CWORD=2; _lictor_completion lictor; echo "${COMPREPLY[@]}"')
-    done = subprocess.run(["bash", "-c", script], env=lictor.environ, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("carts\n", "")
+
+    def is_offered() -> bool:
+        done = subprocess.run(["bash", "-c", script], env=lictor.environ, capture_output=True, text=True, check=True)
+        return (done.stdout, done.stderr) == ("carts\n", "")
+    wait_for(is_offered, "bash has the name")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

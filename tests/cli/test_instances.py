@@ -120,7 +120,7 @@ def exec_passes_a_terminal_on(lictor: Command) -> None:
     running = lictor.begin("exec", "books-1", "busybox", "sh", "-c", "busybox tty; exit 3", stdin=theirs, stdout=theirs)
     os.close(theirs)
     try:
-        assert running.wait(timeout=60) == 3 and b"/dev/" in os.read(ours, 1000)
+        assert running.wait(timeout=150) == 3 and b"/dev/" in os.read(ours, 1000)
     finally:
         os.close(ours)
 
@@ -172,9 +172,9 @@ def test_logs_are_followed_over_new_instances_until_interrupted_or_unread(follow
     os.close(theirs)  # its reader has seen enough
     print_in("books-2", "and more")
     followed.wait_line("books-2 | and more")
-    assert unread.running.wait(timeout=30) == 141 and unread.stop() == ""
+    assert unread.running.wait(timeout=150) == 141 and unread.stop() == ""
     followed.running.send_signal(signal.SIGINT)
-    assert followed.running.wait(timeout=30) == 130 and followed.stop() == ""
+    assert followed.running.wait(timeout=150) == 130 and followed.stop() == ""
     assert sorted(followed.lines[:2]) == ["books-1 | last", "books-2 | last"]
     assert [followed.lines.count(f"books-{number} | one") for number in (1, 2, 3)] == [1, 0, 1]
 

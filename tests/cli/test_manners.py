@@ -76,14 +76,14 @@ def test_who_has_seen_enough_may_stop_reading(lictor: Command) -> None:
     os.close(theirs)
     running = lictor.begin("status", stdout=ours)
     os.close(ours)
-    assert running.communicate(timeout=60)[1] == "" and running.returncode == 141
+    assert running.communicate(timeout=150)[1] == "" and running.returncode == 141
 
 
 def test_what_the_terminal_cannot_show_is_shown_somehow(lictor: Command) -> None:
     lictor("apply", lictor.file("books.json", BOOKS))
     lictor("hold", "books-service", "bis Mönchengladbach")
     lictor.environ["PYTHONIOENCODING"] = "ascii"
-    assert "bis M\\xf6nchengladbach" in lictor.begin("status").communicate(timeout=60)[0]
+    assert "bis M\\xf6nchengladbach" in lictor.begin("status").communicate(timeout=150)[0]
     done = lictor("hold", "books-service", os.fsdecode(b"\xff\xfe"))
     assert done.returncode == 1 and "it must be UTF-8" in done.stderr
 

@@ -17,6 +17,7 @@ from lictor.planner.cluster.observation import Configuration, Link, Seat
 
 from lab.daemon import free_ports, wait_for
 from lab.etcd import EtcdSet
+from lab.serving import ignore_leaving
 
 pytestmark = pytest.mark.daemons
 KIND: Kind = etcd
@@ -71,17 +72,20 @@ def test_each_call_on_real_members(members: EtcdSet) -> None:
     members.settle()
     third = etcd.ask(client, members.peers[1])
     promotions = [each for each in members.done if "givevote" in each]
-    assert promotions == ["givevote 2", "givevote 3"]  # none was refused, as a learner that copies has another role
+    assert [each for each in promotions if each[0] != "("] == ["givevote 2", "givevote 3"]
+    # A learner that copies has another role, so that hardly one is refused: the leader may hear of its progress late.
+    assert len([each for each in promotions if "in sync with leader" in each]) <= 1, promotions
     assert third.set_id == first.set_id and all(seat.votes for seat in third.configuration.seats)
     for number in (1, 2, 3):
         others = {members.peers[other] for other in {1, 2, 3} - {number}}
-        assert etcd.ask_links(members.clients[number], members.peers[number]) == dict.fromkeys(others, Link(True))
+        wait_for(lambda number=number, others=others: etcd.ask_links(  # type: ignore[misc]
+            members.clients[number], members.peers[number]) == dict.fromkeys(others, Link(True)), "it is connected")
     etcd.step_down(client, third.configuration)
     wait_for(lambda: members.leader() not in (0, 1), "another member leads")
     with pytest.raises(errors.Conflict, match="is not the leader any more"):
         etcd.remove(client, members.peers[2], third.configuration)
-    leader = members.clients[members.leader()]
-    wait_for(lambda: _removes(leader, members.peers[1], third.configuration), "etcd finds its members connected")
+    wait_for(lambda: _removes(members.clients[members.leader()], members.peers[1], third.configuration),
+             "etcd finds its members connected")
     wait_for(lambda: not members.daemons[1].running, "a removed member ends by itself")
 
 
@@ -114,6 +118,7 @@ def test_an_answer_that_is_no_etcds_is_none(status: int, body: str) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        ignore_leaving(server)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         address = f"127.0.0.1:{server.server_address[1]}"
         with pytest.raises(errors.Unavailable):

@@ -292,10 +292,10 @@ def test_one_older_than_commitment_is_refused() -> None:
 
 
 def test_a_member_that_is_stopped_or_hangs_gives_no_answer(make_set: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongodb, "ASK_S", 0.3)
-    monkeypatch.setattr(mongodb, "CHANGE_S", 0.3)
     members = make_set(1)
     basis = KIND.ask(members.address(1), members.address(1)).configuration
+    monkeypatch.setattr(mongodb, "ASK_S", 0.3)
+    monkeypatch.setattr(mongodb, "CHANGE_S", 0.3)
     members.servers[1].is_hung = True
     calls: list[Callable[[str], object]] = [
         lambda at: KIND.ask(at, at), lambda at: KIND.add(at, "b:1", basis), lambda at: KIND.step_down(at, basis),

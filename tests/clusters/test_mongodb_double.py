@@ -370,7 +370,7 @@ def test_members_of_other_key_files_do_not_hear_each_other(make_set: Make) -> No
 def test_a_client_finds_the_set_from_any_seed_and_follows_its_primary(make_set: Make) -> None:
     members = make_set(3)
     client: pymongo.MongoClient[Document] = pymongo.MongoClient(
-        members.address(3), replicaSet=NAME, serverSelectionTimeoutMS=10_000, heartbeatFrequencyMS=500)
+        members.address(3), replicaSet=NAME, serverSelectionTimeoutMS=60_000, heartbeatFrequencyMS=500)
     with client:
         client["books"]["sold"].insert_one({"value": 0})
         assert client.primary == ("127.0.0.1", members.ports[1])

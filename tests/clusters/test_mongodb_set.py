@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from lictor import errors
-from lictor.clusters import mongodb
 from lictor.planner.cluster.actions import Change, Leave, Stop
 from lictor.planner.cluster.kept import Kept
 from lictor.planner.cluster.observation import Report
@@ -89,9 +88,7 @@ def test_a_release_restarts_the_primary_last_after_one_election(make_set: Make) 
     assert_well(members, 3)
 
 
-def test_a_release_that_does_not_work_costs_one_member_and_goes_back(
-        make_set: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mongodb, "ASK_S", 0.2)
+def test_a_release_that_does_not_work_costs_one_member_and_goes_back(make_set: Make) -> None:
     members = make_set(3)
     members.release, members.broken_releases = "2", {"2"}
     assert members.watch(5) == ["restart 3"]

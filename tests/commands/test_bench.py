@@ -124,7 +124,7 @@ def test_what_fails_does_not_take_the_other_figures_with_it(monkeypatch: pytest.
 def test_a_short_run_measures_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     code, output = leaving.run(REPOSITORY / "scripts/bench", "latency", "--quick", "--size", "1x3", "--rounds", 1,
-                               "--only", "script", "--json", path, timeout_s=120)
+                               "--only", "script", "--json", path, timeout_s=240)
     assert code in (0, 1), output
     figures = json.loads(path.read_text())
     rows = {row["contender"]: row for row in figures["parts"]["latency"]}

@@ -355,5 +355,5 @@ def test_a_short_run_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
                                timeout_s=570)
     assert code == 0, output
     summary = json.loads(summary_path.read_text())
-    assert summary["violations"] == [] and summary["requests"] > 500
+    assert summary["violations"] == [] and summary["requests"] > 100
     assert sum(each["done"] for each in summary["faults"].values()) >= 4

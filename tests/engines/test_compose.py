@@ -371,7 +371,7 @@ def test_without_compose_the_reason_is_clear(modern: Project, tmp_path: Path) ->
 def test_compose_that_cannot_reach_docker_is_unavailable(modern: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(errors.Unavailable, match="API version|onnect to the Docker daemon"):
-        engine._run(compose("-f", str(modern.file), "ps", "--all", "--quiet", "blue"), timeout_s=30)
+        engine._run(compose("-f", str(modern.file), "ps", "--all", "--quiet", "blue"), timeout_s=150)
 
 
 @pytest.mark.parametrize(("key", "said"), [

@@ -4,10 +4,10 @@ import base64
 import json
 import re
 import socket
-import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +48,10 @@ def start(number: int = 1, color: str = "", **keys: Any) -> model.Container:
 
 def inspect(docker: Docker, name: str, field: str) -> str:
     return docker.docker("inspect", "--format", f"{{{{json {field}}}}}", name)
+
+
+def within(docker: Docker, container: model.Container, script: str) -> str:
+    return docker.docker("exec", container.id, "/bin/busybox", "sh", "-c", script).strip()
 
 
 def port(docker: Docker, name: str) -> int:
@@ -149,11 +153,12 @@ def test_every_key_of_the_spec_reaches_docker(docker: Docker, network: str, tmp_
 
 def test_each_option_of_the_spec_holds_in_the_container(docker: Docker) -> None:
     """What Compose has beside image, command and volumes; read inside of the container where that shows it."""
-    start(tmpfs=["/run", "/scratch:size=64k,mode=1777"], init=True, shm_size="8m", dns="10.0.0.53", hostname="library",
-          ulimits={"nofile": {"soft": 100, "hard": 200}, "core": 0}, sysctls={"net.core.somaxconn": 77},
-          extra_hosts=["db:10.0.0.5", "six:::1"], working_dir="/scratch", pids_limit=55, group_add=["1234"],
-          healthcheck={"test": "busybox test -d /scratch", "interval": "1s", "timeout": "5s", "retries": 9},
-          security_opt=["no-new-privileges"], read_only=True, command=["/bin/busybox", "sleep", "100"])
+    made = start(
+        tmpfs=["/run", "/scratch:size=64k,mode=1777"], init=True, shm_size="8m", dns="10.0.0.53", hostname="library",
+        ulimits={"nofile": {"soft": 100, "hard": 200}, "core": 0}, sysctls={"net.core.somaxconn": 77},
+        extra_hosts=["db:10.0.0.5", "six:::1"], working_dir="/scratch", pids_limit=55, group_add=["1234"],
+        healthcheck={"test": "busybox test -d /scratch", "interval": "1s", "timeout": "5s", "retries": 9},
+        security_opt=["no-new-privileges"], read_only=True, command=["/bin/busybox", "sleep", "1000"])
     assert json.loads(inspect(docker, "books-1", ".HostConfig")).items() >= {
         "Tmpfs": {"/run": "", "/scratch": "size=64k,mode=1777"}, "Init": True, "ShmSize": 8 << 20, "PidsLimit": 55,
         "SecurityOpt": ["no-new-privileges"], "GroupAdd": ["1234"], "Ulimits": [
@@ -162,14 +167,14 @@ def test_each_option_of_the_spec_holds_in_the_container(docker: Docker) -> None:
     assert test == {"Test": ["CMD-SHELL", "busybox test -d /scratch"], "Interval": 10 ** 9, "Timeout": 5 * 10 ** 9,
                     "Retries": 9}
 
-    def within(command: str) -> str:
-        return docker.docker("exec", "books-1", "/bin/busybox", "sh", "-c", command).strip()
-    assert within("busybox hostname; pwd; busybox cat /proc/sys/net/core/somaxconn; ulimit -Hn; ulimit -c") == (
+    def shown(command: str) -> str:
+        return within(docker, made, command)
+    assert shown("busybox hostname; pwd; busybox cat /proc/sys/net/core/somaxconn; ulimit -Hn; ulimit -c") == (
         "library\n/scratch\n77\n200\n0")
-    assert "docker-init" in within("busybox cat /proc/1/cmdline") and "1234" in within("busybox id -G")
-    assert {"10.0.0.5\tdb", "::1\tsix"} <= set(within("busybox cat /etc/hosts").splitlines())
-    assert "nameserver 10.0.0.53" in within("busybox cat /etc/resolv.conf")
-    assert within("echo > /run/a; echo > /scratch/b; busybox grep -c -E ' /(run|scratch) tmpfs' /proc/mounts") == "2"
+    assert "docker-init" in shown("busybox cat /proc/1/cmdline") and "1234" in shown("busybox id -G")
+    assert {"10.0.0.5\tdb", "::1\tsix"} <= set(shown("busybox cat /etc/hosts").splitlines())
+    assert "nameserver 10.0.0.53" in shown("busybox cat /etc/resolv.conf")
+    assert shown("echo > /run/a; echo > /scratch/b; busybox grep -c -E ' /(run|scratch) tmpfs' /proc/mounts") == "2"
 
 
 def test_an_image_is_pulled_as_its_policy_says(docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,17 +349,17 @@ def test_logs_are_bounded_where_neither_the_spec_nor_the_daemon_bounds_them(dock
     assert docker.containers() == ["books-1", "books-2", "books-3"]
 
 
-def shell(script: str, number: int = 1) -> model.Container:
-    return start(number, entrypoint=["/bin/busybox", "sh", "-c"], command=[script])
+def shell(script: str, number: int = 1, **keys: Any) -> model.Container:
+    return start(number, entrypoint=["/bin/busybox", "sh", "-c"], command=[script], **keys)
 
 
-def test_stopping_waits_for_the_grace_and_no_longer(docker: Docker) -> None:
-    polite = shell("trap 'echo asked; busybox sleep 1; echo done; exit 0' TERM; echo ready; "
-                   "while :; do busybox sleep 0.1; done")
-    wait_for(lambda: "ready" in engine.logs(polite, lines=5), "it runs")
-    follower = subprocess.Popen(["docker", "logs", "-f", polite.id], stdout=subprocess.PIPE, text=True)
-    engine.remove(polite, grace_s=20)
-    assert follower.communicate(timeout=30)[0].split() == ["ready", "asked", "done"]
+def test_stopping_waits_for_the_grace_and_no_longer(docker: Docker, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    polite = shell("exec > /data/said; trap 'echo asked; busybox sleep 1; echo done; exit 0' TERM; echo ready; "
+                   "while :; do busybox sleep 0.1; done", volumes=[f"{tmp_path}:/data"])
+    wait_for(lambda: said.read_text() == "ready\n", "it runs")
+    engine.remove(polite, grace_s=60)
+    assert said.read_text().split() == ["ready", "asked", "done"]
     engine.remove(shell("trap '' TERM; while :; do busybox sleep 1; done"), grace_s=0.1)
     assert docker.containers() == []
 
@@ -369,13 +374,19 @@ def test_in_flight_counts_requests_from_outside(docker: Docker) -> None:
     url = f"http://127.0.0.1:{port(docker, container.name)}"
     wait_for(lambda: urllib.request.urlopen(f"{url}/health", timeout=5).status == 200, "it serves")
     wait_for(lambda: engine.in_flight(container) == 0, "nothing is in flight")
+    # A request that lasts until the test ends it.
+    within(docker, container, "echo '#!/bin/busybox sh' > /www/cgi-bin/held; "
+           "echo 'while [ -e /held ]; do busybox sleep 0.1; done' >> /www/cgi-bin/held; "
+           "echo 'echo Content-Type: text/plain; echo' >> /www/cgi-bin/held; "
+           "busybox chmod +x /www/cgi-bin/held; busybox touch /held")
     docker.docker("exec", "-d", container.id, "/bin/busybox", "wget", "-O", "/dev/null",
-                  "http://127.0.0.1:8080/cgi-bin/slow")
-    slow = threading.Thread(target=lambda: urllib.request.urlopen(f"{url}/cgi-bin/slow", timeout=20).read())
+                  "http://127.0.0.1:8080/cgi-bin/held")
+    held = threading.Thread(target=lambda: urllib.request.urlopen(f"{url}/cgi-bin/held", timeout=150).read())
     with socket.create_connection(("127.0.0.1", port(docker, container.name))):
-        slow.start()
+        held.start()
         wait_for(lambda: engine.in_flight(container) == 2, "one idle connection and one request")
-        slow.join()
+        within(docker, container, "busybox rm /held")
+        held.join()
         wait_for(lambda: engine.in_flight(container) == 1, "the idle one")
     wait_for(lambda: engine.in_flight(container) == 0, "none")
     engine.remove(container, grace_s=0)

@@ -201,7 +201,8 @@ def test_a_release_replaces_them_and_the_same_one_makes_them_anew(swarm: Swarm) 
     second = set(wait_running(2, "r2").container_ids or ())
     assert not first & second and "A=2" in inspect(swarm, min(second))["Config"]["Env"]
     redeploy(2, "r2", environment={"A": "2"}, release={"healthy_for": "0s"})  # nothing has changed
-    wait_for(lambda: not second & set(wait_running(2, "r2").container_ids or ()), "they are made anew")
+    wait_for(lambda: not second & set(group().container_ids or ()), "they are made anew")
+    wait_running(2, "r2")
     scale(2, made_from="r3", environment={"A": "4"}, release={"healthy_for": "0s"})
     wait_running(2, "r3")
 
@@ -243,10 +244,13 @@ def test_a_network_is_named_and_not_meant_by_its_id(swarm: Swarm) -> None:
 def test_a_release_that_fails_is_paused_and_the_old_one_comes_back(swarm: Swarm) -> None:
     scale(2)
     first = wait_running(2)
-    redeploy(2, "r2", release={"healthy_for": "1s"}, **shell("exit 3"))
-    wait_for(lambda: "update paused due to failure or early termination of task" in group().trouble, "it is paused")
-    said = group()
-    assert said.release == "r2" and said.trouble.endswith(": task: non-zero exit (3)")
+    redeploy(2, "r2", release={"healthy_for": "30s"}, **shell("exit 3"))  # however late Swarm sees that one has ended
+
+    def is_paused() -> bool:
+        said = group()
+        return (said.release == "r2" and said.trouble.endswith(": task: non-zero exit (3)")
+                and "update paused due to failure or early termination of task" in said.trouble)
+    wait_for(is_paused, "it is paused, and says why")
     redeploy(2, "r1", release={"healthy_for": "1s"})
     assert len(set(wait_running(2).container_ids or ()) & set(first.container_ids or ())) >= 1  # it went no further
 

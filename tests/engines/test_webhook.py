@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -20,7 +21,7 @@ from lictor.engines.protocols import Order
 from lictor.spec import service_spec
 from lictor.spec.settings import Settings, parse_settings
 
-from lab.daemon import free_ports
+from lab.daemon import free_ports, wait_for
 from lab.serving import Serving
 from support import jenkins as lab
 from support.jenkins import Jenkins, Job
@@ -88,7 +89,7 @@ def secret_file(path: Path, secret: str) -> Path:
     return path
 
 
-def settings(url: str, *, redeploy: Any = None, timeout: str = "20s", jenkins: Any = None,
+def settings(url: str, *, redeploy: Any = None, timeout: str = "2m", jenkins: Any = None,
              **scale: Any) -> Settings:
     table: dict[str, Any] = {"timeout": timeout, "scale": {"url": url, **scale}}
     table |= {key: value for key, value in (("redeploy", redeploy), ("jenkins", jenkins)) if value}
@@ -167,7 +168,7 @@ def test_what_may_not_be_done_twice_is_not(server: Server, failure: Any, said: s
 def test_who_asks_for_more_time_than_there_is_gets_no_second_request(server: Server, after: str) -> None:
     server.answers = [(503, {"Retry-After": after}, b"")]
     with pytest.raises(errors.Unavailable, match="the answer is 503") as raised:
-        scale(settings(server.url + "{name}/{replicas}", method="PUT"))
+        scale(settings(server.url + "{name}/{replicas}", method="PUT", timeout="20s"))
     assert len(server.requests) == 1 and raised.value.after_s >= 30
 
 
@@ -186,8 +187,14 @@ def test_what_was_not_received_is_sent_again_though_it_may_be_done_once_only(mon
     port, = free_ports(1)
     given = settings(f"http://127.0.0.1:{port}/{{name}}/{{replicas}}")
     assert given.webhook
-    with pytest.raises(http.NotSent, match="webhook.scale: POST .*: .*Connection refused"):
-        scale(Settings(webhook=replace(given.webhook, timeout_s=0.3)))
+    webhook = replace(given.webhook, timeout_s=0.3)
+
+    def is_refused() -> bool:
+        """Whether it says so: the last try has a moment only, and on a starved machine may hear nothing in it."""
+        with pytest.raises(errors.Unavailable, match="^webhook.scale: POST ") as raised:
+            scale(Settings(webhook=webhook))
+        return isinstance(raised.value, http.NotSent) and "Connection refused" in str(raised.value)
+    wait_for(is_refused, "it says that there was no connection")
     with contextlib.ExitStack() as stack:
         servers: list[Server] = []
         exchange = http.exchange
@@ -235,7 +242,7 @@ def test_a_secret_that_is_no_header_is_refused_and_not_shown(server: Server, tmp
 
 
 def built(jenkins: Jenkins, token_file: Path, *, name: str = "books", action: str = "buildWithParameters",
-          timeout: str = "20s", **keys: Any) -> str:
+          timeout: str = "2m", **keys: Any) -> str:
     given = settings(jenkins.url + f"job/deploy-{{name}}/{action}", timeout=timeout,
                      form={"service_instances": "{replicas}", "service_image": "{image}"},
                      jenkins={"url": jenkins.url, "user": lab.USER, "token_file": str(token_file), **keys})
@@ -306,15 +313,20 @@ def test_a_wrong_token_is_refused_and_shown_to_nobody(jenkins: Jenkins, tmp_path
     assert "wr0ng" not in str(raised.value) + capfd.readouterr().err and jenkins.asked("POST", "") == 0
 
 
-@pytest.mark.parametrize(("name", "where"), [("slow", "queue/item/0: .*: in the queue: .+"),
-                                             ("long", "job/deploy-long/1: .*: it is running")])
+@pytest.mark.parametrize(("name", "where"), [(
+    "slow", "queue/item/[0-9]: .*: in the queue: (?:In the q|Waiting)"),
+    ("long", "job/deploy-long/[0-9]: .*: it is running")])
 def test_when_the_time_is_over_it_says_what_was_waited_for(jenkins: Jenkins, token_file: Path, name: str,
                                                            where: str) -> None:
-    with pytest.raises(errors.Unavailable, match=f"{jenkins.url}{where}") as raised:
-        built(jenkins, token_file, name=name, timeout="1s")
-    assert "not done within 1 s, and not stopped" in str(raised.value)
+    for limit_s in (1, 1, 2, 2, 5, 5, 20):  # until it gets so far within the time
+        with pytest.raises(errors.Unavailable) as raised:
+            built(jenkins, token_file, name=name, timeout=f"{limit_s}s")
+        said = str(raised.value)
+        if match := re.search(f"{jenkins.url}{where}", said):
+            break
+    assert match and f"not done within {limit_s} s, and not stopped" in said
     if name == "slow":
-        assert "In the quiet period" in str(raised.value) or "Waiting for next available" in str(raised.value)
+        assert "In the quiet period" in said or "Waiting for next available" in said
 
 
 def test_a_build_that_is_called_off_is_not_waited_for(jenkins: Jenkins, token_file: Path) -> None:

@@ -67,7 +67,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 
 @pytest.mark.daemons
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", TOLD[1:])
 def test_commands_print_what_the_page_shows(story: Story, page: str) -> None:
     story.tell(REPOSITORY / page)

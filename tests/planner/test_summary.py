@@ -1,6 +1,5 @@
 """The summary of a service: what runs, what is the matter, and what it waits for."""
 
-import time
 from typing import Any
 
 import pytest
@@ -13,20 +12,20 @@ from lictor.planner.summary.decided import add_to, extend, list_lines
 from lictor.planner.summary.facts import Facts, gather
 from lictor.planner.summary.service import Severity, Summary, sum_up
 
-from support.scene import RELEASE, SPEC, state_of, wanted
+from support.scene import NOW, RELEASE, SPEC, state_of, wanted
 
 WHY = "db has no member yet"
 RUNS = model.Instance("node-1", "s1", "books", "127.0.0.1", 1, "passing", True, None, "c1", image="books:1")
 
 
 def facts_of(replicas: int) -> Facts:
-    return gather(time.time(), wanted(replicas), state_of(live_release=RELEASE), [RUNS])
+    return gather(NOW, wanted(replicas), state_of(live_release=RELEASE), [RUNS])
 
 
 def summary(replicas: int, running: int, image: str = "books:1", **state: Any) -> str:
     desired = wanted(replicas, {"image": image.encode()})
     instances = [RUNS._replace(service_id=f"s{number}") for number in range(running)]
-    return sum_up(Facts(time.time(), desired, state_of(live_release=RELEASE, **state), instances, instances,
+    return sum_up(Facts(NOW, desired, state_of(live_release=RELEASE, **state), instances, instances,
                         awaited=WHY)).says
 
 
@@ -40,9 +39,9 @@ def test_only_what_is_not_there_waits(replicas: int, running: int, said: str) ->
 
 def test_a_release_waits_as_long_as_it_is_under_way() -> None:
     release = wanted(2, {"image": b"books:2"}).release
-    rollout = Rollout(release, time.time())
+    rollout = Rollout(release, NOW)
     assert summary(2, 2, "books:2", rollout=rollout) == f"releasing books:2 for 0 s. It waits: {WHY}"
-    complete = Rollout(release, time.time(), most=2)
+    complete = Rollout(release, NOW, most=2)
     assert summary(2, 2, "books:2", rollout=complete) == "releasing books:2 for 0 s"
     failed = Failure(release, "books:2", "it died", 1.0)
     assert summary(2, 2, "books:2", failed=failed) == (

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from lab.daemon import wait_for
 from lab.leftovers import processes_naming
 from support import isolation
 
@@ -32,7 +33,8 @@ def run(*argv: object, timeout_s: float, outside: bool = False) -> Ended:
         left = os.listdir(folder)
         shutil.rmtree(folder)
     assert left == [], output
-    assert (processes_naming(folder), folder in Path("/proc/self/mounts").read_text()) == ({}, False), output
+    wait_for(lambda: not processes_naming(folder), f"its processes have ended, which said: {output}")
+    assert folder not in Path("/proc/self/mounts").read_text(), output
     show_bridge = ["ip", "link", "show", f"lictor{running.pid}"]
     shown = subprocess.run(isolation.outside(*show_bridge) if outside else show_bridge, capture_output=True)
     assert shown.returncode == 1, output

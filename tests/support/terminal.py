@@ -23,4 +23,4 @@ def read_terminal(begin: Callable[[int], "subprocess.Popen[str]"], columns: int)
                 text += more
     finally:
         os.close(ours)
-    return running.wait(timeout=60), text.decode().splitlines()
+    return running.wait(timeout=150), text.decode().splitlines()

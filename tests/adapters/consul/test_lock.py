@@ -25,7 +25,7 @@ import sys
 from lictor import errors
 from lictor.adapters.consul import lock
 from lictor.adapters.consul.client import Client
-lock._LOCK_DELAY_S = 1
+lock._LOCK_DELAY_S = int(sys.argv[1])
 lock._now = lambda: 0.0  # a clock that stands still while we are frozen, so that Consul alone can refuse
 with lock.held(Client.connect(), "web", node="child") as mine:
     print("held" if mine else "not held", flush=True)
@@ -39,9 +39,9 @@ with lock.held(Client.connect(), "web", node="child") as mine:
 
 
 @pytest.fixture
-def client(agent: Consul) -> Iterator[Client]:
-    """Whatever a test does, no lock and no session is left when it is over."""
-    yield Client.connect(environ=agent.environ)
+def client(consul: Consul, agent: Consul) -> Iterator[Client]:
+    """Whatever a test does, no lock and no session is left when it is over; those of other tests are gone before."""
+    yield Client.connect(environ=consul.environ)
     assert (keys(agent, "lictor/locks/"), sessions(agent)) == ([], [])
     agent.request("DELETE", "/v1/kv/?recurse")
 
@@ -66,10 +66,10 @@ def child(agent: Consul) -> Iterator["Child"]:
 class Child:
     """Another process that holds the lock, and writes under it when it is told to."""
 
-    def __init__(self, agent: Consul) -> None:
+    def __init__(self, agent: Consul, *, lock_delay_s: int = 1) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, env={**os.environ, **agent.environ, "PYTHONPATH": str(HANDLERS)},
+            [sys.executable, "-c", HOLDER, str(lock_delay_s)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, env={**os.environ, **agent.environ, "PYTHONPATH": str(HANDLERS)},
         )
         assert self.said() == "held"
 
@@ -155,9 +155,11 @@ def test_of_many_at_once_never_two_are_in(client: Client) -> None:
                     with counting:
                         inside[0] += 1
                         most[0] = max(most[0], inside[0])
-                    mine.put(GUARDED, "x", index_of(client, GUARDED))
-                    with counting:
-                        inside[0] -= 1
+                    try:
+                        mine.put(GUARDED, "x", index_of(client, GUARDED))
+                    finally:
+                        with counting:
+                            inside[0] -= 1
                 return mine is not None
         wait_for(through, "it is this one's turn")
         through_it.append(1)
@@ -249,7 +251,7 @@ def test_renewals_keep_it_and_failing_ones_do_not(consul: Consul, clock: list[fl
         clock[0] += 11
         return not is_ours(mine)
 
-    with lock.held(Client.connect(environ=consul.environ, timeout_s=0.5), "web", node="node-1") as mine:
+    with lock.held(Client.connect(environ=consul.environ, timeout_s=10), "web", node="node-1") as mine:
         assert mine
         clock[0] += 11
         wait_for(lambda: is_ours(mine), "it is renewed")
@@ -299,10 +301,12 @@ def test_a_holder_that_was_frozen_writes_nothing_after_another_took_over(agent: 
     assert agent.get(GUARDED) == "parent"
 
 
-def test_a_holder_that_was_killed_leaves_nothing_once_its_session_ends(agent: Consul, client: Client,
-                                                                       child: Child) -> None:
-    assert child.put(0) == "written"
-    child.end()
+def test_a_holder_that_was_killed_leaves_nothing_once_its_session_ends(agent: Consul, client: Client) -> None:
+    child = Child(agent, lock_delay_s=10)  # so long that it cannot be over before it is looked at
+    try:
+        assert child.put(0) == "written"
+    finally:
+        child.end()
     agent.request("PUT", f"/v1/session/destroy/{holder(agent)}")
     assert (keys(agent, "lictor/locks/"), sessions(agent)) == ([], [])
     with lock.held(client, "web", node="node-2") as mine:
@@ -311,7 +315,7 @@ def test_a_holder_that_was_killed_leaves_nothing_once_its_session_ends(agent: Co
 
 
 def test_a_consul_that_is_away_at_the_end_raises_nothing(consul: Consul, capfd: pytest.CaptureFixture[str]) -> None:
-    with lock.held(Client.connect(environ=consul.environ, timeout_s=1), "web", node="node-1") as mine:
+    with lock.held(Client.connect(environ=consul.environ), "web", node="node-1") as mine:
         assert mine
         consul.stop()
         with pytest.raises(errors.Unavailable):
@@ -320,7 +324,7 @@ def test_a_consul_that_is_away_at_the_end_raises_nothing(consul: Consul, capfd: 
 
 
 def test_a_consul_that_is_away_at_the_end_hides_no_error_of_the_body(consul: Consul) -> None:
-    client = Client.connect(environ=consul.environ, timeout_s=1)
+    client = Client.connect(environ=consul.environ)
     with pytest.raises(ZeroDivisionError), lock.held(client, "web", node="node-1") as mine:
         consul.stop()
         assert mine and 1 / 0

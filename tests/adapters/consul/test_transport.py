@@ -22,6 +22,7 @@ from lictor.adapters.consul.environment import Source
 
 from lab.consul import Consul
 from lab.daemon import free_ports, wait_for
+from lab.serving import ignore_leaving
 
 SECRET = "0f2d1c9e-7a54-4a0e-9d7e-3b1c5a6e8f00"
 
@@ -223,8 +224,8 @@ def freeze(agent: Consul) -> None:
     """Stop the process; the signal takes hold of one thread after the other."""
     assert agent.daemon is not None
     agent.daemon.send(signal.SIGSTOP)
-    threads = list(Path(f"/proc/{agent.daemon.pid}/task").iterdir())
-    wait_for(lambda: all(") T " in (each / "stat").read_text() for each in threads), "every thread stands still")
+    threads = Path(f"/proc/{agent.daemon.pid}/task")
+    wait_for(lambda: all(") T " in (each / "stat").read_text() for each in threads.iterdir()), "all stand still")
 
 
 @contextmanager
@@ -240,6 +241,7 @@ def double(respond: Callable[[Any], None]) -> Iterator[dict[str, str]]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    ignore_leaving(server)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
     try:
         yield {"CONSUL_HTTP_ADDR": f"127.0.0.1:{server.server_port}"}

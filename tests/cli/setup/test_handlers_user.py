@@ -18,6 +18,7 @@ from lictor.events import agent_config, autoscale
 from lictor.routing import nginx as lictor_nginx
 from lictor.spec.settings import Settings, Watch, load_settings
 
+from lab import leftovers
 from lab.consul import Consul
 from lab.daemon import wait_for
 from lab.docker import Docker
@@ -149,6 +150,7 @@ def node(docker: Docker) -> Iterator[_Node]:
             yield whole
         finally:
             whole.consul.stop()
+            leftovers.end_processes(folder)  # a handler would write into the folder while it is removed
             whole.nginx.stop()
             os.chown(whole.socket, mode.st_uid, mode.st_gid)
             os.chmod(whole.socket, mode.st_mode & 0o777)
