@@ -6,6 +6,8 @@ import threading
 from http.server import HTTPServer
 from typing import Any, Self
 
+_PENDING = 128  # of five, some would have to ask again a second later, where this process gets its turn late
+
 
 class Serving:
     """Use as `with ...:`; a subclass makes the `server`, which listens from then on."""
@@ -13,6 +15,7 @@ class Serving:
     server: HTTPServer
 
     def __enter__(self) -> Self:
+        self.server.socket.listen(_PENDING)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         ignore_leaving(self.server)
         return self

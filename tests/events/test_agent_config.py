@@ -96,7 +96,7 @@ def test_an_agent_runs_the_handlers_and_outgrows_its_connection_limit_by_a_reloa
         consul.reload()
         consul.register({"Name": "books-249-blue", "ID": "one", "Port": 1})
         wait_for(lambda: '"ID":"one"' in (tmp_path / "lictor-route-inputbooks-249").read_text(), "the last watch works")
-        wait_for(lambda: len(list(tmp_path.glob("lictor-route-input*"))) == 250, "every watch works")
+        wait_for(lambda: len(list(tmp_path.glob("lictor-route-input*"))) == 250, "every watch works", 90)
     finally:
         consul.stop()
 

@@ -3,6 +3,7 @@ must not stop it."""
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ from lictor.reconcile.autoscale import look, overview
 from lictor.routing.traffic import meter
 
 from lab.consul import Consul
+from support import gossip
 from support.autoscaled import SPEC, Node, window
 from support.paths import HANDLERS
 
@@ -31,6 +33,8 @@ from support.paths import HANDLERS
 @pytest.fixture
 def node(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     monkeypatch.setattr(autoscale_round, "rest_s", lambda *_: 0.0)
+    for limit in ("_ROUND_S", "_TIMEOUT_S"):  # on a starved machine, what Consul would end is as right
+        monkeypatch.setattr(autoscale_round, limit, 60.0)
     return Node(consul, tmp_path / "state", monkeypatch)
 
 
@@ -102,7 +106,8 @@ def test_a_count_that_a_person_wrote_holds_and_then_no_longer(node: Node) -> Non
     node.consul.put("services/books/replicas", "4")
     for _ in range(2):
         [line] = act(node)
-        assert "a person wrote the count 4, which holds for 15 min more" in line.text and node.count() == "4"
+        assert re.search("a person wrote the count 4, which holds for 1[45] min more", line.text)
+        assert node.count() == "4"
     kept = node.kept()
     node.keeps("books", replace(kept, manual_since=time.time() - 901))
     [line] = act(node)
@@ -240,6 +245,7 @@ def test_what_no_nginx_can_have_counted_is_doubted(node: Node, hostile: str) -> 
 
 
 def test_a_live_node_that_stopped_writing_is_doubted_and_a_dead_one_is_not(node: Node) -> None:
+    gossip.wait_unswept(node.consul)
     node.run(2)
     node.counts()
     node.routes("books", "node-2")
@@ -372,11 +378,11 @@ def test_many_services_are_read_at_once_and_each_one_has_its_own_outcome(node: N
 
 
 def test_what_there_was_no_time_for_is_told_by_name_and_comes_first_then(node: Node) -> None:
-    names = [f"s{number:02}" for number in range(50)]
+    names, now = [f"s{number:02}" for number in range(50)], time.time()
     for number, name in enumerate(names):
         node.run(1, name=name, route={"path": f"/{name}"})
         node.counts(name, slow=0.0)
-        node.keeps(name, replace(node.kept(name), at=time.time() - number))
+        node.keeps(name, replace(node.kept(name), at=now - number))
     lines = autoscale_round.run(node.context, names, time.monotonic() - 1)
     assert {each.status for each in lines} == {"warning"} and [each.name for each in lines] == [*reversed(names)]
     text = autoscale_round.describe([*lines, Line("zoo", "critical", "max is 9"), Line("well", "passing", "p95 1 ms")])

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 from lictor import errors
 from lictor.adapters import files, process
 from lictor.adapters.consul.payload import LONGEST_BYTES
-from lictor.events import agent_config, coalesce, http_door, http_server, script
+from lictor.events import agent_config, coalesce, connection_limits, http_door, http_server, script, timer
 from lictor.routing import route_store
 from lictor.spec import settings
 
@@ -27,7 +28,7 @@ from lab.daemon import Daemon, wait_for
 from lab.nginx import Nginx
 from support.backend import Backend
 from support.paths import HANDLERS, text_of
-from support.routed import Routed, payload
+from support.routed import Routed, payload, published
 
 
 @pytest.fixture
@@ -47,10 +48,12 @@ def serving(routed: Routed, **environ: str) -> Iterator[Daemon]:
 def test_events_are_followed_and_what_is_wrong_is_refused(routed: Routed) -> None:
     with serving(routed) as daemon:
         assert routed.post("/route/a", payload("a", 9001), 7) == (200, "done\n")
-        assert routed.is_confirmed("a", 9001) and routed.nginx.get("/a")[0] == 502
+        assert routed.is_confirmed("a", 9001)
+        wait_for(lambda: routed.nginx.get("/a")[0] == 502, "nginx asks an instance that nobody is")
+        first = published(routed.settings, "a")
         assert routed.post("/route/a", payload("a", 9001), 8) == (200, "done\n")
-        before = routed.served("a")
-        assert before and before.consul_index == 8 and routed.reloads() == 1
+        before = published(routed.settings, "a")
+        assert before.consul_index == 8 and before.generation == first.generation  # nothing was loaded for that
         bad = payload("a", 9002)
         for status, path, body, headers in (
             (403, "/route/a", bad, {agent_config.SECRET_HEADER: "guessed"}),
@@ -76,10 +79,11 @@ def test_events_are_followed_and_what_is_wrong_is_refused(routed: Routed) -> Non
 
 def test_strangers_are_few_and_short_and_wash_no_log_away(routed: Routed) -> None:
     """400 idle connections once delayed each event by 10 s, and each refusal was a line."""
+    began = time.monotonic()
     with serving(routed) as daemon, contextlib.ExitStack() as stack:
         address = http_door.parse_address(routed.settings)
-        idle = [stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(400)]
-        trickling = stack.enter_context(socket.create_connection(address, timeout=30))
+        idle = [stack.enter_context(socket.create_connection(address, timeout=150)) for _ in range(400)]
+        trickling = stack.enter_context(socket.create_connection(address, timeout=150))
         assert routed.post("/route/a", payload("a", 9001), 7) == (200, "done\n")
         with contextlib.suppress(OSError):  # until it is cut
             while True:
@@ -95,7 +99,8 @@ def test_strangers_are_few_and_short_and_wash_no_log_away(routed: Routed) -> Non
             assert routed.post("/alive", headers={agent_config.SECRET_HEADER: "guessed"})[0] == 403
         assert routed.post("/alive")[0] == 200
         refused = [line for line in daemon.log().splitlines() if "status=403" in line or "refused" in line]
-        assert len(refused) == 1 and "count=" in refused[0]
+        assert 1 <= len(refused) <= 1 + (time.monotonic() - began) // 60  # a line a minute
+        assert all("count=" in line for line in refused)
 
 
 def test_as_many_slow_ones_as_are_handled_at_once_hold_up_no_other_for_long(
@@ -103,6 +108,7 @@ def test_as_many_slow_ones_as_are_handled_at_once_hold_up_no_other_for_long(
     going_on = threading.Event()
     monkeypatch.setattr(http_server, "_AT_ONCE", 2)
     monkeypatch.setattr(http_server, "_SLOT_WAIT_S", 0.05)
+    monkeypatch.setattr(connection_limits, "_HEADER_S", 60.0)  # on a starved machine, a header may take that long
     monkeypatch.setattr(http_server.Server, "sweep", lambda *_: (202 if going_on.wait(60) else 500, "slow"))
     with http_server.Server(script.Call(routed.settings, None, argparse.Namespace())) as server:
         listening = threading.Thread(target=server.serve_forever)
@@ -141,22 +147,30 @@ def test_a_request_that_no_thread_can_be_had_for_takes_no_slot(
 
 def test_a_request_that_trickles_has_a_limit_and_one_that_takes_long_to_answer_has_none(
         routed: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
-    going_on = threading.Event()
-    monkeypatch.setattr(http_server, "_ARRIVAL_S", 0.3)
-    monkeypatch.setattr(http_server.Server, "sweep", lambda *_: (202 if going_on.wait(60) else 500, "slow"))
+    arrived, going_on = threading.Event(), threading.Event()
+    monkeypatch.setattr(connection_limits, "_HEADER_S", 60.0)
+
+    def sweep(*_: object) -> tuple[int, str]:
+        arrived.set()
+        return (202 if going_on.wait(60) else 500), "slow"
+
+    monkeypatch.setattr(http_server.Server, "sweep", sweep)
     with http_server.Server(script.Call(routed.settings, None, argparse.Namespace())) as server:
         listening = threading.Thread(target=server.serve_forever, args=(0.05,))
         listening.start()
         statuses: list[int] = []
         slow = threading.Thread(target=lambda: statuses.append(routed.post("/sweep")[0]))
         slow.start()
+        assert arrived.wait(60)
+        server.connections._arrival_s = 0.3
         with socket.create_connection(http_door.parse_address(routed.settings), timeout=60) as trickling:
             trickling.sendall(b"POST /sweep HTTP/1.1\r\n")
             with contextlib.suppress(OSError):
                 for _ in range(1000):
                     trickling.sendall(b"X: y\r\n")
                     threading.Event().wait(0.05)
-            assert trickling.recv(1) == b""
+            with contextlib.suppress(ConnectionResetError):
+                assert trickling.recv(1) == b""
         going_on.set()
         slow.join(60)
         server.shutdown()
@@ -168,7 +182,11 @@ def _refuse(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 
 
-def test_a_slow_service_holds_up_no_other_and_its_newest_news_wins(routed: Routed) -> None:
+def test_a_slow_service_holds_up_no_other_and_its_newest_news_wins(routed: Routed,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, as each piece of news has to have come in before the next one is sent."""
+    monkeypatch.setattr(connection_limits, "_HEADER_S", 60.0)
+    monkeypatch.setattr(script.Call, "reconcile", lambda *_: None)
     answers: dict[int, tuple[int, str]] = {}
 
     def post(port: int) -> threading.Thread:
@@ -177,20 +195,40 @@ def test_a_slow_service_holds_up_no_other_and_its_newest_news_wins(routed: Route
         thread.start()
         return thread
 
-    with serving(routed) as daemon:
+    with http_server.Server(script.Call(routed.settings, None, argparse.Namespace())) as server:
+        listening = threading.Thread(target=server.serve_forever)
+        listening.start()
         with files.locked(route_store.lock_path(routed.state_dir, "a")):
             posts = [post(9001)]
-            wait_for(lambda: in_flight(routed) == 1, "the first has come in")
+            wait_for(lambda: "a" in server.turns._running, "the first has come in")
             posts.append(post(9002))
-            wait_for(lambda: in_flight(routed) == 2, "the second has come in")
+            wait_for(lambda: server.turns._waiting.get("a"), "the second has come in")
             assert routed.post("/route/b", payload("b", 9009))[0] == 200 and routed.is_confirmed("b", 9009)
             posts.append(post(9003))
             wait_for(lambda: 9002 in answers, "the second need not wait any more")
-            daemon.send(signal.SIGTERM)
+            server.shutdown()
         for each in posts:
             each.join()
-        assert answers == {9001: (200, "done\n"), 9002: (202, "there is newer\n"), 9003: (200, "done\n")}
-        assert daemon.process.wait(20) == 0 and routed.is_confirmed("a", 9003)
+        listening.join()
+    assert answers == {9001: (200, "done\n"), 9002: (202, "there is newer\n"), 9003: (200, "done\n")}
+    assert routed.is_confirmed("a", 9003)
+
+
+def test_what_is_under_way_is_done_before_it_ends(routed: Routed) -> None:
+    answers: list[tuple[int, str]] = []
+    news = threading.Thread(target=lambda: answers.append(routed.post("/route/a", payload("a", 9001))))
+    with serving(routed) as daemon:
+        with files.locked(route_store.lock_path(routed.state_dir, "a")):
+            news.start()
+            wait_for(lambda: waits_for_a_lock(daemon.pid), "the news has come in")
+            daemon.send(signal.SIGTERM)
+        news.join()
+        assert answers == [(200, "done\n")] and daemon.process.wait(150) == 0 and routed.is_confirmed("a", 9001)
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    lines = [line.split() for line in text_of("/proc/locks").splitlines()]
+    return any(words[1] == "->" and words[5] == str(pid) for words in lines)
 
 
 def in_flight(routed: Routed) -> int:
@@ -236,7 +274,7 @@ def test_settings_are_read_again_when_they_change_and_bad_ones_are_not_taken(rou
         files.write_atomic(path, sound.replace("250ms", "1s"))
         wait_for(lambda: "has been read again" in daemon.log(), "it is taken")
         daemon.send(signal.SIGHUP)
-        wait_for(lambda: daemon.log().count("has been read again") == 2, "it is taken once more")
+        wait_for(lambda: daemon.log().count("has been read again") >= 2, "it is taken once more")
         assert routed.post("/route/a", payload("a", 9001))[0] == 200
         files.write_atomic(routed.settings.watch.secret_file, http_door.make_secret())
         wait_for(lambda: routed.post("/alive")[0] == 200, "so is another secret")
@@ -328,12 +366,26 @@ def test_an_agent_with_http_watches_is_followed_and_its_timer_when_nobody_serves
         wait_for(lambda: who_answers(nginx) == {"one", "two"}, "the watch leads to the second")
         told = '{"instances": [["node-1", "one"], ["node-1", "two"]]}'
         wait_for(lambda: consul.get("lictor/nodes/books/node-1") == told, "the others are told")
-        wait_for(lambda: consul.passing("lictor"), "sweeps are started through it")
-        assert "without lictor-serve" not in routed.log()
+        wait_for(lambda: consul.passing("lictor"), "the timer answers")
+        wait_for(lambda: not misses_in_two_sweeps(routed), "sweeps are started through it", 60)
         daemon.stop(signal.SIGKILL)
-        wait_for(lambda: "without lictor-serve" in routed.log(), "the timer misses it")
+        before = misses(routed)
+        wait_for(lambda: misses(routed) > before, "the timer misses it")
         consul.request("PUT", "/v1/agent/service/deregister/one")
         wait_for(lambda: who_answers(nginx) == {"two"}, "the timer converges by itself")
+
+
+def misses(routed: Routed) -> int:
+    return routed.log().count("without lictor-serve")
+
+
+def misses_in_two_sweeps(routed: Routed) -> int:
+    """How often the timer misses lictor-serve while two more sweeps end. On a starved machine it may be late."""
+    before = misses(routed)
+    for _ in range(2):
+        last = timer.read(routed.settings)
+        wait_for(lambda: timer.read(routed.settings) != last, "a sweep ends")  # noqa: B023
+    return misses(routed) - before
 
 
 def who_answers(nginx: Nginx) -> set[str]:

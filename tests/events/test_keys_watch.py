@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lictor.spec.keys import known_services
 from lictor.spec.settings import load_settings
 
 from lab.consul import Consul
+from support import handlers
 
 SPEC = {"image": "books:1", "port": 8080, "node": "node-1", "route": {"path": "/books"},
         "replicas": {"initial": 2, "min": 0}}
@@ -51,11 +53,14 @@ class Here:
 
 
 @pytest.fixture
-def here(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
+def here(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
     monkeypatch.setattr(keys_watch, "_LEAST_RELOAD_INTERVAL_S", 0.0)
-    return Here(consul, tmp_path)
+    yield Here(consul, tmp_path)
+    consul.clear_files()
+    consul.reload()  # its watches start handlers
+    handlers.end(str(tmp_path / "lictor.toml"))
 
 
 def test_a_route_follows_its_spec_and_goes_with_it(here: Here) -> None:

@@ -79,6 +79,7 @@ class Node:
 
 @pytest.fixture
 def node(consul: Consul, nginx: Nginx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    routed.be_patient(monkeypatch)
     monkeypatch.setenv("CONSUL_HTTP_ADDR", consul.address)
     monkeypatch.setattr(keys_watch, "_LEAST_RELOAD_INTERVAL_S", 0.0)
     monkeypatch.setattr(Client, "reload_agent", lambda _: None)  # a dev agent would forget its registrations

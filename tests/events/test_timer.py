@@ -38,6 +38,7 @@ from lictor.spec.delegation_settings import Command
 
 from lab.consul import Consul
 from lab.daemon import wait_for
+from support import gossip
 from support.paths import HANDLERS
 from support.scene import state_of
 
@@ -71,6 +72,7 @@ def test_the_check_says_what_the_sweep_finds_that_it_starts(call: script.Call, m
     def sweep(_: script.Call, *words: str) -> None:
         assert words == ("lictor-reconcile", "--sweep")
         if takes_s:
+            monkeypatch.setattr(timer, "PATIENCE_S", 60)
             found = well._replace(pending=["books: converging: replicas key is 3"])
             sweeps.append(threading.Timer(takes_s, timer.record, (call.settings, found)))
             sweeps[0].start()
@@ -322,6 +324,7 @@ def test_who_is_only_routed_and_has_no_instance_is_warned_of(consul: Consul, cal
 @pytest.fixture
 def elsewhere(consul: Consul, call: script.Call) -> Context:
     """Another node, node-2, with the service `lictor` and a passing serfHealth; its sweep told something."""
+    gossip.wait_unswept(consul)
     set_health(consul, "passing")
     context = Context(call.settings, Client.connect(), "node-2")
     conditions.tell(context, Told(outputs={"b1": "404 Not\x1b Found"}, foreign=frozenset({("node-2", "b2", "b2")})))
@@ -442,6 +445,7 @@ def test_what_no_node_gives_orders_for_is_told_of(consul: Consul, call: script.C
     assert json.loads(told or "") == {"swarm": False, "command": False, "webhook": False}
     lost = {"Node": "lost", "Address": "10.0.0.9", "Service": {"Service": "lictor"},
             "Check": {"CheckID": "serfHealth", "Name": "x", "Status": "critical"}}
+    gossip.wait_unswept(consul)
     consul.request("PUT", "/v1/catalog/register", lost)
     consul.put("lictor/acts/lost", '{"command": true, "webhook": false, "swarm": false}')
     summary = survey.look(call)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lictor import errors
+from lictor.adapters import log
 from lictor.clusters import registry
 from lictor.planner.cluster.observation import Report
 from lictor.registrar import container_views, registration, roles
@@ -50,15 +51,17 @@ def test_a_member_is_asked_as_the_user_of_its_container_which_is_never_shown() -
     assert "a=b" not in f"{member} {member!r} {[member]}"
 
 
-def test_a_kind_that_cannot_be_loaded_is_told_and_asks_nobody(monkeypatch: pytest.MonkeyPatch,
-                                                              capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_kind_that_cannot_be_loaded_is_told_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = list[str]()
+
     def kind(name: str, environment: object) -> None:
         raise errors.Refused("pymongo is not installed")
 
     monkeypatch.setattr(registry, "kind", kind)
+    monkeypatch.setattr(log, "event", lambda action, **fields: told.append(f"{action}: {fields['reason']}"))
     followed = Roles(lambda: None)
     followed.follow({"c1": Member("db", "mongodb", "10.0.0.5:27017", "10.0.0.5:27017")})
-    wait_for(lambda: "pymongo is not installed" in capsys.readouterr().err, "it is told")
+    wait_for(lambda: told == ["role: pymongo is not installed"], "it is told")
     assert followed.tags() == {}
 
 

@@ -1,6 +1,7 @@
 """A token that is replaced while the registrar runs, on a Consul that denies by default."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def test_no_entry_is_lost_with_the_token_that_registered_it(consul: Consul, dock
     wait_for(lambda: catalogue(consul) == {"dies-later": "passing"}, "the catalogue has heard of its end")
     docker.docker("kill", "dies-later")
     wait_for(lambda: catalogue(consul) == {}, "and of that one's")
-    assert "has kept it" not in registrar.log()  # it was told at once, and not only when the catalogue was looked at
+    assert "deregistration blocked" not in agents_log(consul)  # else the catalogue is mended when it is looked at
+    assert registrar.running
 
 
 def test_what_the_catalogue_kept_for_a_lost_token_goes(consul: Consul, docker: Docker, start: Start,
@@ -82,6 +84,10 @@ def test_what_the_catalogue_kept_for_a_lost_token_goes(consul: Consul, docker: D
 
 def deregistered(consul: Consul) -> str:
     consul.request("PUT", "/v1/agent/service/deregister/vm:kept:8080")
+    return agents_log(consul)
+
+
+def agents_log(consul: Consul) -> str:
     return Path(consul.folder, "consul.log").read_text()
 
 
@@ -97,4 +103,4 @@ def test_its_policy_suffices_for_what_it_starts(consul: Consul, docker: Docker, 
     wait_for(lambda: "books-1" in docker.containers("status=running"), "reconcile has started what is missing")
     wait_for(lambda: consul.request("GET", "/v1/kv/lictor/history/books/?keys"), "and has written it down")
     log = Path(tmp_path, "state", "lictor.log").read_text()
-    assert "ermission denied" not in log and "403" not in log
+    assert "ermission denied" not in log and not re.search(r"\b403\b", log)  # which an id may hold

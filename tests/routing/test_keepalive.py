@@ -95,7 +95,7 @@ def serve(settings: Settings, *instances: Instance) -> None:
 
 def send(nginx: Nginx, method: str) -> str:
     """Send a request on a fresh connection; returns what failed, or ""."""
-    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60)
     try:
         connection.request(method, "/books", body=b"one" if method == "POST" else None)
         answer = connection.getresponse()

@@ -1,5 +1,6 @@
 """Publications to a real nginx, from what is written into the state folder."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -28,7 +29,17 @@ from lab.docker import Docker
 from lab.nginx import Nginx
 from support.backend import Backend
 from support.paths import REPOSITORY, text_of
-from support.routed import HOST_TEMPLATE, nginx_of, published, put_route, set_up, with_nginx
+from support.routed import (
+    HOST_TEMPLATE,
+    children,
+    nginx_of,
+    published,
+    put_route,
+    reload_by_hand,
+    set_up,
+    with_nginx,
+    workers,
+)
 
 TEMPLATE = (REPOSITORY / "templates" / "location.conf.j2").read_text()
 
@@ -64,11 +75,6 @@ def written(nginx: Nginx) -> set[str]:
             for folder, _, names in os.walk(os.path.join(nginx.conf_dir, below)) for name in names}
 
 
-def workers(nginx: Nginx) -> set[str]:
-    with open(f"/proc/{nginx.pid}/task/{nginx.pid}/children", encoding="utf-8") as file:
-        return set(file.read().split())
-
-
 def test_prepare_changes_nothing_the_second_time(tmp_path: Path) -> None:
     conf_dir = str(tmp_path / "lictor")
     assert lictor_nginx.prepare(conf_dir) == [f"{conf_dir}/lictor.conf"]
@@ -89,8 +95,9 @@ def test_a_publication_is_served_and_confirmed_and_the_old_workers_are_gone(sett
         assert nginx.get("/books") == (200, '{"instance": "a", "boot": "1"}')
     assert nginx.get("/shelves")[0] == 503
     assert is_confirmed(settings, "books") and is_confirmed(settings, "shelves")
-    assert published(settings, "books").generation == lictor_nginx.answered(nginx.conf_dir)
-    wait_for(lambda: not workers(nginx) & old_workers, "the old workers have ended")
+    generation = published(settings, "books").generation
+    wait_for(lambda: lictor_nginx.answered(nginx.conf_dir) == generation, "nginx answers it")
+    wait_for(lambda: not children(nginx) & old_workers, "the old workers have ended")
     assert publish.publish(settings) == []
 
 
@@ -302,7 +309,7 @@ def test_what_nginx_could_not_start_with_is_taken_back_while_it_is_down(settings
     publish.publish(settings)
     make_clash(nginx)
     nginx.stop()
-    monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 3)  # twice over, where nginx is not asked for its reason
+    monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 8)  # twice over, where nginx is not asked for its reason
     monkeypatch.setattr(os, "geteuid", lambda: user)
     put(settings, "clash", 8003, path="/nginx-is-up/x")
     assert publish.publish(settings) == []
@@ -327,7 +334,7 @@ def test_what_nginx_refused_is_told_again_once_its_operator_has_mended_it(settin
                                                                           refusals: int) -> None:
     """Publications wait for the one that waits for the answer to a signal, which nginx may have swallowed."""
     monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", 0.1)
-    monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 60 if user == 0 else 2)
+    monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 60 if user == 0 else 10)  # at half it is told again
     monkeypatch.setattr(os, "geteuid", lambda: user)
     good, hup, left = text_of(nginx.main_conf), lictor_nginx._hup, refusals
 
@@ -390,8 +397,9 @@ def test_nginx_starts_again_after_a_kill_once_its_socket_is_cleaned_away(setting
                                                                          nginx: Nginx) -> None:
     put(settings, "books")
     publish.publish(settings)
-    for pid in [nginx.pid, *map(int, workers(nginx))]:
-        os.kill(pid, signal.SIGKILL)
+    for pid in [nginx.pid, *children(nginx)]:
+        with contextlib.suppress(ProcessLookupError):  # a worker from before the publication may just end
+            os.kill(pid, signal.SIGKILL)
     nginx.stop()
     leftovers = [f"{nginx.conf_dir}/run/generation.sock", f"{nginx.conf_dir}/upstreams/.x.conf.1.tmp"]
     open(leftovers[1], "w", encoding="utf-8").close()
@@ -493,7 +501,7 @@ def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings: Setti
         put(settings, "books", a.port)
         assert publish.publish(settings) == ["books"]
         # Not before: a second signal might make nginx read the earlier main_conf, and then the files of /x.
-        monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 1)
+        monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 1)  # in vain
         monkeypatch.setattr(lictor_nginx, "_ASK_WHY_AFTER_S", 0)
         text = text_of(nginx.main_conf)
         files.write_atomic(nginx.main_conf, text.replace(
@@ -506,6 +514,7 @@ def test_what_was_refused_is_tried_again_when_it_may_be_accepted(settings: Setti
         assert publish.publish(settings, ["books"]) == []
         assert ("rolled-back" in capsys.readouterr().err) is is_tried
         assert publish.publish(settings, ["books"]) == [] and "rolled-back" not in capsys.readouterr().err
+        monkeypatch.setattr(lictor_nginx, "_CONFIRM_TIMEOUT_S", 60)
         change_peers(settings, "books", b.port)
         assert publish.publish(settings) == ["books"] and '"b"' in nginx.get("/books")[1]
         files.write_atomic(nginx.main_conf, text)
@@ -733,8 +742,8 @@ def test_a_route_that_the_users_configuration_answers_is_refused_with_its_file(
         snippet = f"include {nginx.conf_dir}/lictor.conf"
         files.write_atomic(nginx.main_conf, text.replace(snippet, f"include {site}; {snippet}").replace(
             "location = ", "location ~ ^/own/ { return 204; } location /mine { return 204; } location = "))
-        nginx.send(signal.SIGHUP)
-        wait_for(lambda: {nginx.get("/mine")[0] for _ in range(20)} == {204}, "no worker from before accepts any more")
+        reload_by_hand(nginx)
+        assert nginx.get("/mine")[0] == 204
         put_route(settings, "books", path="/own/books")
         put(settings, "new", a.port, path="/mine")
         put_route(settings, "hosted", path="/", host="b.example.com")
@@ -810,7 +819,8 @@ def test_nginx_in_a_container(settings: Settings, nginx: Nginx, docker: Docker, 
     with Backend("a") as one:
         put(inside, "books", one.port)
         assert publish.publish(inside) == ["books"]
-        assert nginx.get("/books") == (200, '{"instance": "a", "boot": "1"}')
+        wait_for(lambda: nginx.get("/books") == (200, '{"instance": "a", "boot": "1"}'),
+                 "it is served, as soon as the workers from before accept nothing more, which is not to be seen")
     docker.docker("stop", "-t", "5", "proxy")
     put(inside, "books", 8001)
     assert publish.publish(inside) == []

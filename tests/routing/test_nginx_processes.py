@@ -16,16 +16,15 @@ from lictor.spec.settings import Nginx as NginxSettings
 from lab.daemon import wait_for
 from lab.nginx import Nginx
 from support.paths import text_of
+from support.routed import children, workers
 
 
 @pytest.fixture
 def running(nginx: Nginx) -> Nginx:
     lictor_nginx.prepare(nginx.conf_dir)
-    return nginx.start()
-
-
-def children(nginx: Nginx) -> set[int]:
-    return set(map(int, text_of(f"/proc/{nginx.pid}/task/{nginx.pid}/children").split()))
+    nginx.start()
+    workers(nginx)  # it has started them all, though one is enough to answer
+    return nginx
 
 
 def test_no_worker_is_asked_for_a_generation_before_nginx_has_read_its_files(running: Nginx,
@@ -43,7 +42,8 @@ def test_no_worker_is_asked_for_a_generation_before_nginx_has_read_its_files(run
     lictor_nginx.swap(running.conf_dir, {"peers/books.conf": "# none\n"})
     served = lictor_nginx.reload(NginxSettings(conf_dir=running.conf_dir, main_conf=running.main_conf,
                                                pid_file=running.pid_file))
-    assert served == lictor_nginx.answered(running.conf_dir) != generation
+    assert served != generation
+    wait_for(lambda: lictor_nginx.answered(running.conf_dir) == served, "nginx answers it")
     assert new_when_asked and all(new_when_asked)
 
 

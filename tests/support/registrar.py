@@ -41,5 +41,7 @@ def heartbeat(tmp_path: Path) -> dict[str, Any]:
 
 
 def instance(consul: Consul, name: str) -> dict[str, Any]:
+    """The only instance of a service, once the catalogue has it: the agent says so a moment earlier."""
+    wait_for(lambda: len(consul.request("GET", f"/v1/health/service/{name}")) == 1, f"the catalogue has one {name}")
     [found] = consul.request("GET", f"/v1/health/service/{name}")
     return {**found["Service"], "Checks": {each["CheckID"]: each for each in found["Checks"]}}

@@ -4,19 +4,24 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from lictor.adapters import files, process
 from lictor.events import agent_config, http_door, script
+from lictor.routing import condition, live_peers, nginx_processes, peers, route_store
 from lictor.routing import nginx as lictor_nginx
-from lictor.routing import peers, route_store
+from lictor.routing.traffic import meter
 from lictor.spec import settings
 
 from lab.daemon import Daemon, free_ports, wait_for
 from lab.nginx import Nginx
 
+_WORKERS = 2  # as lab/nginx.py has it
 HOST_TEMPLATE = "server {{ listen 127.0.0.1:{port}; server_name {{{{ host }}}}; include {{{{ folder }}}}/*.conf; }}"
 
 
@@ -122,6 +127,40 @@ def nginx_of(given: settings.Settings) -> settings.Nginx:
 def with_nginx(given: settings.Settings, **changes: Any) -> settings.Settings:
     """The same settings, but for these of nginx."""
     return given._replace(nginx=nginx_of(given)._replace(**changes))
+
+
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process wait longer for nginx than a handler may: on a starved machine its answer is as right later. A
+    test sets its own limit where it is to pass."""
+    for module, limit in ((lictor_nginx, "_CONFIRM_TIMEOUT_S"), (nginx_processes, "_QUIT_TIMEOUT_S"),
+                          (condition, "_PATIENCE_S"), (live_peers, "_TIMEOUT_S"), (meter, "_TIMEOUT_S")):
+        monkeypatch.setattr(module, limit, 60.0)
+
+
+def workers(nginx: Nginx) -> set[int]:
+    """The workers that take requests, once all of them do: those of before may end their last requests still."""
+    found = set[int]()
+
+    def are_there() -> bool:
+        found.clear()
+        found.update(pid for pid in children(nginx) if nginx_processes._is_titled(pid, nginx_processes._WORKER))
+        return len(found) == _WORKERS
+
+    wait_for(are_there, f"{_WORKERS} workers of nginx take requests")
+    return found
+
+
+def children(nginx: Nginx) -> set[int]:
+    """All processes that nginx's master has started, and has not seen end yet."""
+    with open(f"/proc/{nginx.pid}/task/{nginx.pid}/children", encoding="ascii") as file:
+        return set(map(int, file.read().split()))
+
+
+def reload_by_hand(nginx: Nginx) -> None:
+    """Have nginx read its files, as an operator does; returns when only workers that have read them take requests."""
+    before = workers(nginx)
+    nginx.send(signal.SIGHUP)
+    wait_for(lambda: not workers(nginx) & before, "no worker from before takes requests any more")
 
 
 def payload(name: str, port: int) -> bytes:

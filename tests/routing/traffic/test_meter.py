@@ -1,5 +1,6 @@
 """What a real nginx counts of a service that is measured, in each of the ways, and what is told of it."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -31,11 +32,11 @@ from lab.consul import Consul
 from lab.daemon import free_ports, wait_for
 from lab.nginx import Nginx
 from support.paths import text_of
-from support.routed import nginx_of
+from support.routed import children, nginx_of, reload_by_hand
 
 WAYS = [("reload", "lua"), ("live", "lua"), ("reload", "log"), ("live", "log")]
 in_each_way = pytest.mark.parametrize(("mode", "way"), WAYS, ids=["-".join(each) for each in WAYS])
-SLOW_S = 1.5
+SLOW_S = 4.0  # which no answer of the instance takes, on a starved machine either
 _USERS = """
     error_page 504 =200 /sorry;
     proxy_intercept_errors off;
@@ -52,7 +53,7 @@ _UNTOLD = 'location = /untold { log_by_lua_block { users = true } return 200 "st
 class Peer(ThreadingHTTPServer):
     """Answers by the last part of the path; .../held once it is `free`."""
 
-    daemon_threads = True
+    daemon_threads, request_queue_size = True, 128
 
     def __init__(self) -> None:
         peer = self
@@ -64,7 +65,7 @@ class Peer(ThreadingHTTPServer):
                 length = 4 << 20 if what == "large" else 2
                 peer.asked[what] += 1
                 if what == "held":
-                    peer.free.wait(30)
+                    peer.free.wait(120)
                 if what == "breaks":
                     return
                 self.send_response({"missing": 404, "fails": 500, "socket": 101}.get(what, 200))
@@ -147,7 +148,7 @@ def total(settings: Settings, name: str = "books") -> Counter[str]:
 
 
 def wait_total(settings: Settings, **expected: int) -> None:
-    wait_for(lambda: total(settings) == expected, f"{expected} is counted", 10)
+    wait_for(lambda: total(settings) == expected, f"{expected} is counted")
 
 
 def leave(nginx: Nginx, path: str, peer: Peer) -> None:
@@ -170,20 +171,15 @@ def refused(nginx: Nginx, path: str) -> None:
         nginx.get(path)
 
 
-def workers(nginx: Nginx) -> list[int]:
-    with open(f"/proc/{nginx.pid}/task/{nginx.pid}/children", encoding="ascii") as file:
-        return [int(each) for each in file.read().split()]
-
-
 def upgrade(nginx: Nginx, path: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60)
     connection.request("GET", path, headers={"Upgrade": "websocket", "Connection": "upgrade"})
     status = connection.getresponse().status
     connection.close()
     return status
 
 
-@pytest.mark.parametrize("read_timeout_s", [2])
+@pytest.mark.parametrize("read_timeout_s", [5])
 @in_each_way
 def test_each_kind_of_answer_is_counted_as_what_it_is(settings: Settings, nginx: Nginx, peer: Peer) -> None:
     assert [nginx.get(f"/books/{each}")[0] for each in ("ok", "missing", "fails", "breaks")] == [200, 404, 500, 502]
@@ -199,7 +195,7 @@ def test_each_kind_of_answer_is_counted_as_what_it_is(settings: Settings, nginx:
     wait_total(settings, begun=8, a=5, e=2, l=1, w=1)
     assert nginx.get("/books/held") == (200, "ok")  # the user's error page answers for a 504
     wait_total(settings, begun=9, a=5, e=3, l=1, w=1)
-    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60)
     connection.request("POST", "/books/ok", b"more than nine")
     assert connection.getresponse().status == 413
     assert nginx.get("/books/ok")[0] == 200
@@ -267,8 +263,9 @@ def test_what_was_in_progress_in_a_worker_that_dies_is_so_no_more(settings: Sett
     for each in asking:
         each.start()
     wait_total(settings, begun=6, open=6)
-    for pid in workers(nginx):
-        os.kill(pid, signal.SIGKILL)
+    for pid in children(nginx):
+        with contextlib.suppress(ProcessLookupError):  # one from before the publication may just end
+            os.kill(pid, signal.SIGKILL)
     for each in asking:
         each.join()
     wait_total(settings, begun=6)
@@ -374,7 +371,8 @@ def test_the_log_is_the_agents_users_also_after_the_users_logs_were_rotated(sett
     nginx.send(signal.SIGUSR1)
     nginx.get("/books/ok")
     wait_total(settings, begun=2, a=2)
-    assert os.stat(path).st_uid == 0 and os.stat(path).st_gid == 5678 and stat.S_IMODE(os.stat(path).st_mode) == 0o664
+    wait_for(lambda: os.stat(path).st_uid == 0, "nginx's master has heeded the signal")
+    assert os.stat(path).st_gid == 5678 and stat.S_IMODE(os.stat(path).st_mode) == 0o664
 
 
 @pytest.mark.parametrize(("mode", "way"), [("reload", "lua"), ("live", "lua"), ("reload", "log")])
@@ -389,8 +387,8 @@ def test_after_the_clock_was_set_back_it_counts_on(settings: Settings, nginx: Ng
     else:
         files.write_atomic(f"{nginx.conf_dir}/locations/set.conf", "location = /set { content_by_lua_block { "
                            f'ngx.shared.lictor_traffic:set(":since", {ahead}) ngx.print("set") }} }}')
-        nginx.send(signal.SIGHUP)
-        wait_for(lambda: nginx.get("/set")[1] == "set", "the clock is set back")
+        reload_by_hand(nginx)
+        assert nginx.get("/set")[1] == "set"
     first = meter.count(nginx_of(settings), settings.state_dir, time.time())
     later = meter.count(nginx_of(settings), settings.state_dir, time.time() + 60)
     assert first and later and first.since <= time.time()
@@ -462,8 +460,8 @@ def test_the_dictionary_has_room_for_the_fullest_slots_of_a_thousand_services(se
     text = made.traffic(nginx.conf_dir, tuple((name, ()) for name in ["books", *names]))[conf_files.COUNTS]
     assert text
     files.write_atomic(counting, text)
-    nginx.send(signal.SIGHUP)
-    wait_for(lambda: fill(nginx, 0)[1] == 128 << 20, "nginx has a dictionary for a thousand services")
+    reload_by_hand(nginx)
+    assert fill(nginx, 0)[1] == 128 << 20  # for a thousand services
     failed, _, free = fill(nginx, 999)
     assert failed == 0 and free > 1 << 20
     assert fill(nginx, 999, "&buckets=30")[0] == 0  # as many as a service may well have
@@ -477,8 +475,8 @@ def test_the_dictionary_has_room_for_the_fullest_slots_of_a_thousand_services(se
 def test_counts_that_are_lost_are_no_data(settings: Settings, nginx: Nginx, capsys: pytest.CaptureFixture[str]) -> None:
     """A dictionary that cannot take them is filled on purpose: nothing before is told as counted."""
     files.write_atomic(f"{nginx.conf_dir}/locations/fill.conf", _FILL)
-    nginx.send(signal.SIGHUP)
-    wait_for(lambda: fill(nginx, 0)[1] == 4 << 20, "nginx has the location")
+    reload_by_hand(nginx)
+    assert fill(nginx, 0)[1] == 4 << 20
     assert nginx.get("/books/ok")[0] == 200
     wait_total(settings, begun=1, a=1)
     failed, _, _ = fill(nginx, 200, "&exhaust=1")
