@@ -18,7 +18,7 @@ from lictor.adapters import clock, files, heartbeat
 from lictor.adapters.consul import transport
 from lictor.adapters.consul.client import Client
 from lictor.cli import status_report, story
-from lictor.cli.page import troubles
+from lictor.cli.page import service, troubles
 from lictor.cli.setup import consul_tests, findings, nginx_tests
 from lictor.cli.setup.findings import Probe
 from lictor.events import script, survey, timer
@@ -364,6 +364,23 @@ def test_a_node_that_is_dead_is_named_by_status_alone(consul: Consul, call: scri
     assert list(troubles.read(elsewhere._replace(node="node-1"), [])) == [
         "does not answer (serfHealth): nothing is healed there, and its instances get no traffic"]
     assert not survey.look(call).trouble  # Consul's own check says it
+
+
+def test_what_the_nginx_of_a_dead_node_had_is_no_service(consul: Consul, call: script.Call,
+                                                         elsewhere: Context) -> None:
+    put(consul, "books")
+    consul.register({"Name": "books", "ID": "b1", "Port": 80, "Meta": {
+        "lictor-container": "b1", "lictor-image": "books:1"}, "Check": {"TTL": "1h", "Status": "passing"}})
+    consul.put("lictor/nodes/books/node-2", json.dumps({"instances": [["node-1", "b1"]]}))
+
+    def says(health: str) -> tuple[list[str], str]:
+        set_health(consul, health)  # each time: Consul removes a node that gossip does not know
+        [row] = status_report.read_status(elsewhere._replace(node="node-1"))
+        return row.served_by + service.read(elsewhere, row).instances[0].nginx_on, row.says
+
+    wait_for(lambda: says("passing") == (["node-2"] * 2, "as desired"), "node-2 serves it")
+    wait_for(lambda: says("critical") == ([], "no nginx serves it: node-2 did; no answer from there (serfHealth)"),
+             "nobody does")
 
 
 def test_what_a_sweep_elsewhere_knows_of_instances_stands_in_each_row(

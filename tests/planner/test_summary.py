@@ -134,6 +134,9 @@ TRUE, VAGUE = facts_of(1), facts_of(2)
     (TRUE._replace(unserved=["node-1: x"]), (HELD,), "node-1: x", [f"books-2: {HELD.reason}"]),
     (TRUE._replace(nginx_nodes=[], desired=wanted(1, spec={"route": {"path": "/books"}})), (), "no nginx serves it", [
         "no nginx serves it"]),
+    (TRUE._replace(nginx_nodes=[], lost_nginx_nodes=["node-2"], desired=wanted(1, spec={"route": {"path": "/books"}})),
+     (), "no nginx serves it: node-2 did; no answer from there (serfHealth)", [
+        "no nginx serves it: node-2 did; no answer from there (serfHealth)"]),
 ])
 def test_a_decision_says_what_the_catalogue_does_not(facts: Facts, actions: tuple[Action, ...], status: str,
                                                      check: list[str]) -> None:

@@ -79,7 +79,8 @@ def read_overview(context: Context) -> Overview:
     specs = specs_of(grouped)
     by_labels, _ = labelled.find(catalogue.entries, {*observe.catalog_names(specs)})
     shown = sorted({*names, *by_labels})
-    nodes, alive, nginx_nodes = client.nodes(), client.alive_nodes(), announce.read_nodes(client, shown)
+    nodes, alive = client.nodes(), client.alive_nodes()
+    all_serving = announce.read_serving(client, shown, alive)
     lictor_nodes = responsibility.name_nodes(catalogue.entries.get("lictor", []))
     told = conditions.read(client, lictor_nodes & alive)
     acts = actors.read(client)
@@ -99,9 +100,10 @@ def read_overview(context: Context) -> Overview:
             found = found._replace(labels_ask=True, desired=found.desired._replace(replicas=len(found.instances)))
         if desired.removed and not (found.instances and desired.spec and desired.spec.engine != "none"):
             return None
-        serving = nginx_nodes.get(name, [])
+        serving, lost = all_serving.get(name, ([], []))
         return make_row(found._replace(
             nginx_nodes=[node for node in serving if not (node in told and told[node].nginx.silence)],
+            lost_nginx_nodes=lost,
             why_nobody=responsibility.describe_nobody(desired, found.instances, nodes, lictor_nodes, acts),
             no_answer=responsibility.describe_no_answer(desired, lictor_nodes, acts, alive),
             awaited=seeds.explain_wait(desired.spec and desired.spec.environment, lists),

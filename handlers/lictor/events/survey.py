@@ -229,9 +229,10 @@ def _sum_up(context: Context, catalogue: Catalogue, readings: Mapping[str, Readi
         name for name in own if readings[name].observation.spec.route])
     for name in sorted({*own, *routed}):
         seen, look = readings[name].observation, readings[name].look
+        nodes, lost = serving.get(name, (None, []))
         facts = gather(time.time(), seen.desired, seen.state, observe.instances(
             catalogue.of(seen.desired.catalog_name)), _list_foreign([seen]))._replace(
-                nginx_nodes=serving.get(name), awaited=seen.awaited.get(seen.desired.release, ""),
+                nginx_nodes=nodes, lost_nginx_nodes=lost, awaited=seen.awaited.get(seen.desired.release, ""),
                 set_failure=words.describe_failure(look.stored.record.kept) if look else "",
                 is_decided_here=name in own)
         sums[name] = facts, service.sum_up(facts)
@@ -253,13 +254,13 @@ def _list_decided(own: Mapping[str, Reading], sums: Mapping[str, tuple[Facts, Su
             if name in own and (found := add_to(summary, facts, own[name].actions))}
 
 
-def _read_serving(context: Context, names: list[str]) -> dict[str, list[str]]:
-    """Read which nodes' nginx serve these services. Consul is asked only if this node's does not serve all of them."""
-    here = {name: [context.node] for name in names if (
+def _read_serving(context: Context, names: list[str]) -> dict[str, announce.Serving]:
+    """Read which nodes that answer serve these services. Consul is asked only if this node's nginx does not."""
+    here = {name: announce.Serving([context.node], []) for name in names if (
         published := route_store.published(context.settings.state_dir, name)) and published.instances}
     elsewhere = set(names) - set(here)
-    found = announce.read_nodes(context.client, elsewhere) if elsewhere else {}
-    return {**here, **{name: found.get(name, []) for name in elsewhere}}
+    found = announce.read_serving(context.client, elsewhere, context.client.alive_nodes()) if elsewhere else {}
+    return {**here, **{name: found.get(name, announce.Serving([], [])) for name in elsewhere}}
 
 
 def _pending(context: Context, observations: Mapping[str, Observation], own: Mapping[str, Reading],

@@ -4,6 +4,7 @@ which it only routes, so it loads neither Docker nor the planner."""
 import json
 import os
 from collections.abc import Container, Iterable, Iterator
+from typing import NamedTuple
 
 from lictor import errors
 from lictor.adapters import files, log
@@ -14,6 +15,13 @@ from lictor.routing import route_store
 PREFIX = "lictor/nodes/"  # and then SERVICE/NODE
 _AT_ONCE = 64  # operations in one of Consul's transactions,
 _AT_ONCE_BYTES = 200_000  # whose request may have 512 kB
+
+
+class Serving(NamedTuple):
+    """The nodes whose nginx has an instance of a service; what a lost node wrote stays in Consul."""
+
+    nodes: list[str]
+    lost: list[str]  # to Consul these do not answer
 
 
 def tell(client: Client, state_dir: str, node: str, names: Iterable[str]) -> None:
@@ -49,14 +57,15 @@ def pairs(value: bytes) -> list[tuple[str, str]] | None:
         return None
 
 
-def read_nodes(client: Client, names: Container[str]) -> dict[str, list[str]]:
-    """Read, by service, the nodes whose nginx has an instance of it."""
-    nodes: dict[str, list[str]] = {}
-    for key, entry in sorted(client.tree(PREFIX, lambda key: key.split("/")[2] in names).items()):
+def read_serving(client: Client, names: Container[str], alive: Container[str]) -> dict[str, Serving]:
+    """Read, by service, the nodes whose nginx has an instance of it; `alive` are those that answer Consul."""
+    tree, serving = client.tree(PREFIX, lambda key: key.split("/")[2] in names), dict[str, Serving]()
+    for key, entry in sorted(tree.items()):
         name, _, node = key.removeprefix(PREFIX).partition("/")
         if pairs(entry.value):
-            nodes.setdefault(name, []).append(node)
-    return nodes
+            found = serving.setdefault(name, Serving([], []))
+            (found.nodes if node in alive else found.lost).append(node)
+    return serving
 
 
 def _news(client: Client, texts: dict[str, bytes]) -> dict[str, int]:

@@ -1,9 +1,11 @@
 """The page of one service: its instances, what is live, where users find it, and its last events."""
 
 import time
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 from lictor import model
+from lictor.adapters.consul.client import Client
 from lictor.adapters.text import one_line
 from lictor.cli import cluster_report, release_progress, service_keys, vantage
 from lictor.cli.cluster_report import SetReport
@@ -52,8 +54,8 @@ def read(context: Context, row: Status) -> Page:
     service = service._replace(desired=observe.by_labels(service.desired, context))
     groups = model.by_container(CheckWords(context.client, context.node).put_into(observe.instances(
         entry for name in service.desired.catalog_names for entry in context.client.health(name)))).values()
-    served, client = _read_served(context, row.name), context.client
-    foreign = conditions.list_foreign(conditions.read(client, client.alive_nodes()))
+    client, alive = context.client, context.client.alive_nodes()
+    served, foreign = _read_served(client, row.name, alive), conditions.list_foreign(conditions.read(client, alive))
     rows = sorted(_row(context, row.name, group, served, foreign) for group in groups)
     events = [describe_record(each).split("\n")[0] for each in history.read(client, row.name)[-_LAST_EVENTS:]]
     return Page(row, rows, _describe_release(service, row), _list_urls(context, service), events,
@@ -82,12 +84,13 @@ def as_tables(page: Page) -> list[dict[str, Any]]:
                if members else {})}]
 
 
-def _read_served(context: Context, name: str) -> dict[tuple[str, str], list[str]]:
-    """Read which nodes' nginx has which instances, by node and ID of the instance."""
+def _read_served(client: Client, name: str, alive: Container[str]) -> dict[tuple[str, str], list[str]]:
+    """Read which nodes that answer have which instances in nginx, by node and ID of the instance."""
     prefix, served = f"{announce.PREFIX}{name}/", dict[tuple[str, str], list[str]]()
-    for key, entry in sorted(context.client.tree(prefix).items()):
-        for pair in announce.pairs(entry.value) or ():
-            served.setdefault(pair, []).append(key.removeprefix(prefix))
+    for key, entry in sorted(client.tree(prefix).items()):
+        node = key.removeprefix(prefix)
+        for pair in announce.pairs(entry.value) or () if node in alive else ():
+            served.setdefault(pair, []).append(node)
     return served
 
 

@@ -19,7 +19,8 @@ class Facts(NamedTuple):
     state: State
     instances: list[model.Instance]  # of the live colour, one for each container: the worst of its registrations
     receiving: list[model.Instance]  # those of them that may receive traffic
-    nginx_nodes: list[str] | None = None  # whose nginx has an instance of it; None: it is unknown
+    nginx_nodes: list[str] | None = None  # that answer, and whose nginx has an instance of it; None: it is unknown
+    lost_nginx_nodes: list[str] = []  # that do not answer, and whose nginx had an instance of it
     why_nobody: str = ""  # why no node acts for it
     no_answer: str = ""  # that no node answers which may act for it
     awaited: str = ""  # why no instance can start: a set that its environment names is not there

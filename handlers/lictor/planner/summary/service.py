@@ -162,7 +162,8 @@ def _sum_up_deviation(facts: Facts, spec: Spec) -> Summary | None:
     if not len(facts.receiving) == desired.replicas == len(there):
         return _sum_up_count(facts)
     if spec.route and facts.receiving and facts.nginx_nodes == []:
-        return _attention("no nginx serves it")
+        lost = ", ".join(facts.lost_nginx_nodes)
+        return _attention(f"no nginx serves it{f': {lost} did; no answer from there (serfHealth)' if lost else ''}")
     mixed = model.describe_mixed_images(facts.instances)
     return _attention(mixed) if mixed else None
 
