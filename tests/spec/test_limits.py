@@ -107,6 +107,18 @@ def test_what_makes_sense_is_taken(key: str, value: Any) -> None:
     assert problems(key, value) == ()
 
 
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"check": {"http": "/h"}}, "check is for a service with a port"), ({"check": {"tcp": True}}, "check is for"),
+    ({"check": {"tcp": True, "port": 81}}, "check is for"), ({"release": {"smoke": "/h"}}, "release.smoke is for"),
+    ({"check": {"tcp": True}, "engine": "compose", "project": {"folder": "/srv"}}, "check is for"),
+    ({"engine": "none", "check": {"tcp": True}}, ""), ({"engine": "command", "check": {"tcp": True}}, ""),
+    ({"check": {"tcp": True}, "port": 80}, ""), ({}, "")])
+def test_what_asks_an_instance_needs_its_port(changes: dict[str, Any], said: str) -> None:
+    table = {key: value for key, value in BASE.items() if key not in ("port", "route", "check")} | changes
+    found = desired("books", {"spec": json.dumps(table).encode()}, State()).problems
+    assert [each.startswith(f"services/books/spec: {said}") for each in found] == ([True] if said else [])
+
+
 @pytest.mark.parametrize(("length", "said"), [
     (limits.LONGEST_BYTES - 200, []), (limits.LONGEST_BYTES, ["it may have 100000"]),
     (500_000, ["it may have 100000"])])

@@ -104,9 +104,11 @@ def _list_impossible(spec: service_spec.Spec, is_whole: bool) -> Iterator[tuple[
                                       "no limit")
     if is_whole and port is not None and port.protocol == "udp" and (spec.route or spec.check or release.smoke):
         yield ("port",), f"port is {spec.port!r}; a route, a check and a smoke path ask by TCP"
-    if is_whole and port is None and spec.check and spec.check.port:
-        yield ("check", "port"), (f"check.port is {spec.check.port}; it is for a service with a port. Without one no "
-                                  "instance is in the catalogue")
+    if is_whole and port is None and spec.engine not in ("none", *service_spec.DELEGATED):
+        for path, given in ((("check",), spec.check), (("release", "smoke"), release.smoke)):
+            if given:
+                yield path, (f"{'.'.join(path)} is for a service with a port. Without one no instance is in the "
+                             "catalogue, and nobody asks it")
 
 
 def _list_unfilled(spec: service_spec.Spec) -> Iterator[tuple[Path, str]]:
