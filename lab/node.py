@@ -82,7 +82,7 @@ class Node:
     def install(self) -> None:
         """Write what `lictor init` does: nginx's snippet, and the agent's watches and timer."""
         assert self.settings.nginx is not None
-        nginx.prepare(self.nginx.conf_dir, templates.Templates(live=self.settings.nginx.mode == "live"))
+        nginx.prepare(self.nginx.conf_dir, templates.Templates(live=self.settings.nginx.mode != "reload"))
         static = watches.static(self.settings, self.token_options, process.handler_argv)
         if self.timer:
             static["service"]["check"]["interval"] = self.timer

@@ -18,7 +18,8 @@ from typing import Any
 
 from lictor.adapters import files, process
 from lictor.events import script
-from lictor.routing import conf_files, nginx, route_store
+from lictor.routing import nginx, route_store
+from lictor.routing.conf import service_files
 from lictor.routing.peers import Peer
 from lictor.routing.templates import Templates
 from lictor.spec.settings import Nginx as NginxSettings
@@ -56,9 +57,9 @@ def _timed_ms(argv: list[str], stdin: bytes, environ: dict[str, str]) -> float:
 def _nginx_ms(settings: NginxSettings, peers: int) -> float:
     """nginx's own part of one publication: parsing the changed files, and HUP until it answers the new generation."""
     templates = Templates()
-    wanted = conf_files.desired(settings.conf_dir, templates, conf_files.routes_of({"books": _ROUTE}), "books",
+    wanted = service_files.desired(settings.conf_dir, templates, service_files.routes_of({"books": _ROUTE}), "books",
                                 tuple(Peer("127.0.0.1", 20000 + number) for number in range(peers)))
-    upstreams, staged = conf_files.staged(settings.conf_dir, [wanted])
+    upstreams, staged = service_files.staged(settings.conf_dir, [wanted])
     text = templates.text("check.conf.j2", run_dir=os.path.join(settings.conf_dir, nginx.RUN), upstreams=upstreams,
                           locations=[wanted.location])
     began = time.perf_counter()

@@ -11,7 +11,8 @@ from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, script
 from lictor.events import http_door as door
 from lictor.planner import desired, service_state
-from lictor.routing import conf_files, follow, nginx
+from lictor.routing import follow, nginx
+from lictor.routing.conf import service_files
 from lictor.spec.settings import DOORS, MODES, load_settings
 
 from lab.bench import processes
@@ -86,7 +87,7 @@ class Lictor:
         with open(os.path.join(self.folder, "start.log"), "w", encoding="utf-8") as file, \
                 contextlib.redirect_stderr(file):
             follow.refresh(settings, services, Client.connect(environ=self.world.consul.environ))
-        counts = os.path.join(self.front.nginx.conf_dir, conf_files.COUNTS)
+        counts = os.path.join(self.front.nginx.conf_dir, service_files.COUNTS)
         assert os.path.exists(counts) == bool(self.variant.measured), f"{counts} says whether requests are counted"
         if self.variant.door == "http":
             self.serve = self.world.run([*process.handler_argv("lictor-serve"), "--config", self.settings_path],

@@ -43,7 +43,7 @@ def with_instance(seen: Observation, position: int, **changes: Any) -> Observati
     ({}, {"maintenance": f"{observation.DRAINING}0: cut short"}, ["undrain books-1"]),
     # one for UDP speaks neither for nor against it
     ({}, {"status": "critical", "is_udp": True, "since": 99}, []),
-    ({"port": None}, {"status": "critical", "is_udp": True, "since": 99}, []),
+    ({"port": None, "check": None}, {"status": "critical", "is_udp": True, "since": 99}, []),
     # where UDP is what is asked, TCP says more all the same
     ({"port": "8080/udp", "check": None}, {"status": "critical", "is_udp": True, "since": 99}, []),
     ({"port": "8080/udp", "check": None}, {"status": "critical", "since": 99}, ["start books-2"]),

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.routing import conf_text
 from lictor.routing import templates as render
+from lictor.routing.conf import peer_files
 from lictor.routing.peers import Peer
 
 from support.paths import REPOSITORY
@@ -22,9 +22,9 @@ TEMPLATES = render.Templates(ipv6=True)
 @pytest.mark.parametrize(("file_name", "text"), [
     ("lictor.conf", TEMPLATES.text("lictor.conf.j2", conf_dir="/etc/nginx/lictor")),
     ("upstream.conf", TEMPLATES.upstream("books-service", CONF_DIR)),
-    ("peers.conf", conf_text.peers("books-service", PEERS)["peers/books-service.conf"]),
-    ("peers-empty.conf", conf_text.peers("books-service", [])["peers/books-service.conf"]),
-    ("peers.empty", conf_text.peers("books-service", [])["peers/books-service.empty"]),
+    ("peers.conf", peer_files.peers("books-service", PEERS)["peers/books-service.conf"]),
+    ("peers-empty.conf", peer_files.peers("books-service", [])["peers/books-service.conf"]),
+    ("peers.empty", peer_files.peers("books-service", [])["peers/books-service.empty"]),
     ("location.conf", TEMPLATES.location("books-service", "/api/v1/books", "prefix", CONF_DIR)),
     ("server.conf", TEMPLATES.server("books.example.com", ["*.example.org"],
                                      "/etc/nginx/lictor/servers/books.example.com.d")),
@@ -51,9 +51,9 @@ HOSTILE = ["x; } server { root /etc; } location /y", "x {", "x }", "x;", "$uri",
 def test_nothing_hostile_is_rendered(text: str) -> None:
     given: Any = text
     attempts: list[Callable[[], object]] = [
-        lambda: TEMPLATES.upstream(text, CONF_DIR), lambda: conf_text.peers("books", [Peer(text, 80)]),
-        lambda: conf_text.peers("books", [Peer("10.0.0.1", given)]),
-        lambda: conf_text.peers("books", [Peer("10.0.0.1", 80, given)]),
+        lambda: TEMPLATES.upstream(text, CONF_DIR), lambda: peer_files.peers("books", [Peer(text, 80)]),
+        lambda: peer_files.peers("books", [Peer("10.0.0.1", given)]),
+        lambda: peer_files.peers("books", [Peer("10.0.0.1", 80, given)]),
         lambda: TEMPLATES.location("books", "/" + text, "exact", CONF_DIR),
         lambda: TEMPLATES.server(text, [], "/d"), lambda: TEMPLATES.server("a", [text], "/d")]
     for attempt in attempts:
@@ -102,7 +102,7 @@ def test_live_mode_refuses_what_it_would_ignore(method: str, tmp_path: Path) -> 
         templates = render.Templates(str(tmp_path), live=live)
         refusal: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         if live:
-            refusal = pytest.raises(errors.Refused, match=f"would ignore {method.split()[0]}. Set `mode = \"reload\"`")
+            refusal = pytest.raises(errors.Refused, match=f"would ignore {method.split()[0]}; leave it out, or")
         with refusal:
             templates.upstream("books", CONF_DIR)
 

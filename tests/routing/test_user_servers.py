@@ -12,7 +12,8 @@ import pytest
 from lictor import errors
 from lictor.adapters import docker
 from lictor.cli.setup import nginx_tests
-from lictor.routing import conf_parser, user_servers
+from lictor.routing import user_servers
+from lictor.routing.conf import parser
 from lictor.spec.settings import Nginx
 
 OWN = "server { listen 80; listen [::]:80; server_name books.example.com *.example.net; }"
@@ -272,4 +273,4 @@ def test_a_location_without_a_host_is_asked_by_who_includes_it(nginx: Nginx, tmp
 @pytest.mark.parametrize("text", ["a", "a {", "}", "a }", "a { b }", '"', "a ${b;"])
 def test_text_that_is_no_configuration(text: str) -> None:
     with pytest.raises(ValueError, match="stray|within|cannot be read"):
-        conf_parser.directives(text)
+        parser.directives(text)

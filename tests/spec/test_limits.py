@@ -111,6 +111,7 @@ def test_what_makes_sense_is_taken(key: str, value: Any) -> None:
     ({"check": {"http": "/h"}}, "check is for a service with a port"), ({"check": {"tcp": True}}, "check is for"),
     ({"check": {"tcp": True, "port": 81}}, "check is for"), ({"release": {"smoke": "/h"}}, "release.smoke is for"),
     ({"check": {"tcp": True}, "engine": "compose", "project": {"folder": "/srv"}}, "check is for"),
+    ({"engine": "none", "check": {"tcp": True, "port": 81}}, "check.port is for a service with a port"),
     ({"engine": "none", "check": {"tcp": True}}, ""), ({"engine": "command", "check": {"tcp": True}}, ""),
     ({"check": {"tcp": True}, "port": 80}, ""), ({}, "")])
 def test_what_asks_an_instance_needs_its_port(changes: dict[str, Any], said: str) -> None:

@@ -39,7 +39,7 @@ class Routed:
                 "empty_ok": False, "removed": False})
         path = os.path.join(folder, "lictor.toml")
         files.write_atomic(path, (
-            f'state_dir = "{self.state_dir}"\n[nginx]\nconf_dir = "{nginx.conf_dir}"\n'
+            f'state_dir = "{self.state_dir}"\n[nginx]\nmode = "reload"\nconf_dir = "{nginx.conf_dir}"\n'
             f'main_conf = "{nginx.main_conf}"\npid_file = "{nginx.pid_file}"\nreload_min_interval = "{interval}"\n'
             f'[watch]\ndoor = "http"\naddress = "127.0.0.1:{free_ports(1)[0]}"\nsecret_file = "{folder}/secret"\n'
             f'config_dir = "{config_dir}"\n'))
@@ -107,7 +107,7 @@ def set_up(folder: str, nginx: Nginx) -> settings.Settings:
     lictor_nginx.prepare(nginx.conf_dir)
     nginx.start()
     return settings.Settings(path=f"{folder}/lictor.toml", state_dir=f"{folder}/state", nginx=settings.Nginx(
-        conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
+        mode="reload", conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
 
 
 def put_route(given: settings.Settings, name: str, *, path: str, host: str = "", removed: bool = False,

@@ -49,7 +49,8 @@ def print_page(page: "Page") -> None:
     if page.members:
         print_members(page.members)
     _print_instances(page.instances)
-    for heading, lines in (("release", [page.release]), ("url", page.urls), ("event", page.events)):
+    for heading, lines in (("release", [page.release]), ("url", page.urls), ("nginx", [page.nginx]),
+                           ("event", page.events)):
         for line in filter(None, lines):
             _print(one_line(f"{heading}: {line}"))
 

@@ -17,7 +17,7 @@ from lictor.reconcile.cluster import seeds
 from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
-from lictor.routing import announce, live_peers
+from lictor.routing import announce, live_peers, nginx_mode
 from lictor.spec.placeholders import find_sets
 
 
@@ -32,7 +32,7 @@ class FleetReader:
         self._containers: dict[str, list[model.Container]] = {}
         self._schedulers: dict[str, tuple[bool, list[model.Group] | None]] = {}  # whether this node acts, the orders
         nginx = context.settings.nginx
-        self._live_nginx = nginx if nginx and nginx.mode == "live" else None
+        self._live_nginx = nginx if nginx and nginx_mode.read(context.settings).name == "live" else None
 
     def containers(self, service: Desired) -> list[model.Container]:
         """Read the containers of a service that this node places; [] for other services."""

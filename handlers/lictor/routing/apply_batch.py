@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from lictor import errors
 from lictor.adapters import log
 from lictor.adapters.text import describe_error
-from lictor.routing import conf_files, nginx, route_store
+from lictor.routing import nginx, nginx_mode, route_store
+from lictor.routing.conf import service_files
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Change(NamedTuple):
     """Files of one service, and what is published of it once nginx has confirmed them."""
 
-    files: conf_files.ConfFiles
+    files: service_files.ConfFiles
     target: PublishedRoute
 
 
@@ -34,7 +35,8 @@ class Batch:
 
     def __init__(self, settings: Settings, nginx_settings: Nginx) -> None:
         self.settings, self.nginx_settings = settings, nginx_settings
-        self.state_dir, self.conf_dir, self.mode = settings.state_dir, nginx_settings.conf_dir, nginx_settings.mode
+        self.state_dir, self.conf_dir, self.mode = (
+            settings.state_dir, nginx_settings.conf_dir, nginx_mode.read(settings).name)
         self.routes = {name: route for name in route_store.names(self.state_dir)
                        if (route := route_store.route(self.state_dir, name))}
         self.published = {name: published for name in self.routes
@@ -65,14 +67,15 @@ class Batch:
                                    lua_modules=self._lua_modules if self.measured else None)
 
     @functools.cached_property
-    def measured(self) -> conf_files.Measured:
-        return conf_files.measured_of(self.routes)
+    def measured(self) -> service_files.Measured:
+        return service_files.measured_of(self.routes)
 
     @functools.cached_property
     def _lua_modules(self) -> tuple[str, ...] | None:
         from lictor.routing import user_servers  # which other peers do without
 
-        return user_servers.lua_modules(self.nginx_settings)
+        modules, lack = user_servers.find_lua(self.nginx_settings)
+        return None if lack else modules
 
     def check(self, changes: dict[str, Change], mode: str) -> dict[str, Change]:
         """Return the changes that nginx accepts, those of a service by itself. It is asked only about files that are
@@ -82,7 +85,7 @@ class Batch:
         if not new:
             return changes
         try:
-            upstreams, staged = conf_files.staged(self.conf_dir, new)
+            upstreams, staged = service_files.staged(self.conf_dir, new)
             nginx.check(self.nginx_settings, self.templates(mode).text(
                 "check.conf.j2", run_dir=f"{self.conf_dir}/{nginx.RUN}", upstreams=upstreams,
                 locations=[files.location for files in new]), staged)
@@ -105,8 +108,8 @@ class Batch:
         changes = {name: change for name, change in changes.items() if self._begin(name, change.target)}
         new = [name for name, change in changes.items() if change.files.is_new_to_nginx(self.conf_dir)]
         try:
-            merged = conf_files.merged(self.conf_dir, [change.files for change in changes.values()])
-            if merged.get(conf_files.LOG):
+            merged = service_files.merged(self.conf_dir, [change.files for change in changes.values()])
+            if merged.get(service_files.LOG):
                 from lictor.routing.traffic import access_log  # with msgspec, and a log is rarely needed
 
                 access_log.make(self.conf_dir)
@@ -136,7 +139,7 @@ class Batch:
                   ms=round(1000 * (time.monotonic() - began)))
         return list(changes)
 
-    def _require_names(self, some: list[conf_files.ConfFiles]) -> None:
+    def _require_names(self, some: list[service_files.ConfFiles]) -> None:
         """Raise Refused if nginx, which swallows that, would give other servers the names of new ones."""
         if some and nginx.can_validate_main_conf(self.nginx_settings):
             from lictor.routing import user_servers  # as above

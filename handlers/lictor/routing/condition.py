@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import process
-from lictor.routing import nginx, nginx_processes, nginx_socket, route_store
+from lictor.routing import nginx, nginx_mode, nginx_processes, nginx_socket, route_store
 from lictor.routing.key_cache import read_cache
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
@@ -26,13 +26,13 @@ def read(settings: Settings) -> Condition:
         str, str]()
     if not settings.nginx or not names:
         return Condition("", refused)
-    mode = settings.nginx.mode
+    mode = nginx_mode.read(settings).name
     for name in names:
         if published := route_store.published(settings.state_dir, name):
             route = route_store.route(settings.state_dir, name)
             if text := _describe_frozen(name, published) or _describe_refusal(route, mode, published):
                 refused[name] = text
-            elif text := _describe_unconfirmed(settings, name, route, published):
+            elif text := _describe_unconfirmed(settings, name, route, mode, published):
                 unconfirmed[name] = text
     silence = _describe_silence(settings.nginx) or (_describe_refused_main_conf(settings.nginx) if unconfirmed else "")
     forgotten = {} if silence else _describe_forgotten(
@@ -101,13 +101,12 @@ def _describe_refusal(route: dict[str, Any] | None, mode: str, published: Publis
     return f"its {what} is refused: {why}. nginx serves it as before"
 
 
-def _describe_unconfirmed(settings: Settings, name: str, route: dict[str, Any] | None,
+def _describe_unconfirmed(settings: Settings, name: str, route: dict[str, Any] | None, mode: str,
                           published: PublishedRoute) -> str:
-    assert settings.nginx
     if route and route["needs_consent"] and not published.peers:
         return (f"no registration of {route['service']} consents to be routed by the tag {model.META_CONSENT}=true, "
                 f"and the services of [allow] in {settings.where} do not hold {name}")
     if not published.confirmed:
         return "nginx has not confirmed its upstream"
-    is_settled = not route or route_store.is_settled(route, settings.nginx.mode, published)
+    is_settled = not route or route_store.is_settled(route, mode, published)
     return "" if is_settled else "nginx has not confirmed its route"

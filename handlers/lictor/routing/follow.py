@@ -51,6 +51,7 @@ def refresh(settings: Settings, names: Iterable[str], client: "Client") -> list[
     if not settings.nginx:
         return []
     suspects = list(names)
+    _reconsider_mode(settings)
     _note_listeners(settings, suspects)
     for name in suspects:
         _try_follow(settings.state_dir, name, None, client)
@@ -63,12 +64,19 @@ def sweep(settings: Settings, catalogue: "Catalogue", client: "Client") -> list[
     if not settings.nginx:
         return []
     known = route_store.names(settings.state_dir)
+    _reconsider_mode(settings)
     unread = _note_listeners(settings, known)
     for name in known:
         service = (route_store.route(settings.state_dir, name) or {}).get("service", name)
         _try_follow(settings.state_dir, name, functools.partial(catalogue.of, service), client)
     _publish(settings, known)
     return unread if known else []
+
+
+def _reconsider_mode(settings: Settings) -> None:
+    from lictor.routing import nginx_mode
+
+    nginx_mode.reconsider(settings)
 
 
 def _note_listeners(settings: Settings, names: Iterable[str]) -> list[str]:
@@ -157,7 +165,9 @@ def _without(dead: Set[str], instances: Sequence[model.Instance]) -> list[model.
 
 def _publish_peers(settings: Settings, name: str) -> list[str]:
     """Do what a change of peers alone needs in live mode, whatever the number of services."""
-    if settings.nginx is None or settings.nginx.mode != "live":
+    from lictor.routing import nginx_mode
+
+    if settings.nginx is None or nginx_mode.read(settings).name != "live":
         return []
     from lictor.routing import live_peers
 

@@ -188,6 +188,8 @@ def _ask(settings: Nginx, options: list[str]) -> process.Output:
     try:
         return process.run(argv, timeout_s=_TEST_TIMEOUT_S)
     except errors.CommandFailed as error:
+        if error.code is None:  # it has said nothing of the files
+            raise errors.Unavailable(f"nginx does not say whether it takes them: {error}") from error
         raise errors.Refused(f"nginx refuses it: {_reason(error.stderr or str(error))}") from error
 
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable
 
 from lictor import errors
 from lictor.adapters import files, log
-from lictor.routing import conf_files, live_peers, nginx, refusal_backoff, route_store
+from lictor.routing import live_peers, nginx, refusal_backoff, route_store
 from lictor.routing.apply_batch import Batch, Change
+from lictor.routing.conf import service_files
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.settings import Nginx, Settings
 
@@ -108,7 +109,7 @@ def _changes(batch: Batch, names: list[str], suspects: set[str]) -> dict[str, Ch
     changes = {name: _change(batch, name, found) for name in names
                if name not in suspects and batch.mode == "reload" and not batch.routes[name]["removed"]
                and batch.is_settled(name)
-               and (found := conf_files.other_peers(batch.conf_dir, name, batch.published[name].peers))}
+               and (found := service_files.other_peers(batch.conf_dir, name, batch.published[name].peers))}
     to_render = [name for name in names if name not in changes]
     return {**changes, **_rendered(batch, to_render)} if to_render else changes
 
@@ -121,11 +122,11 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
     missing = {path: text for path, text in shared if files.read(os.path.join(batch.conf_dir, path)) != text}
     changes: dict[str, Change] = {}
     users = user_servers.read(batch.nginx_settings).servers
-    routes = conf_files.routes_of(batch.routes, {name for name in batch.published if batch.is_refused(name)})
+    routes = service_files.routes_of(batch.routes, {name for name in batch.published if batch.is_refused(name)})
     for name in names:
         published = batch.published[name]
         try:
-            found = conf_files.desired(batch.conf_dir, templates, routes, name, published.peers)
+            found = service_files.desired(batch.conf_dir, templates, routes, name, published.peers)
             user_servers.require_no_clash(users, batch.routes[name], found.server)
         except (errors.Refused, OSError, ValueError) as error:
             log.event("publish", service=name, outcome="refused", reason=error)
@@ -138,7 +139,7 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
     return changes
 
 
-def _change(batch: Batch, name: str, found: conf_files.ConfFiles) -> Change:
+def _change(batch: Batch, name: str, found: service_files.ConfFiles) -> Change:
     """Return the change to these files; in live mode the peers are still to be confirmed then."""
     route = batch.routes[name]
     return Change(found, batch.published[name]._replace(
@@ -172,7 +173,7 @@ def _follow_by_earlier_files(batch: Batch, names: set[str]) -> None:
     for name in behind:
         published = batch.published[name]
         if name not in changes:
-            found = conf_files.other_peers(batch.conf_dir, name, published.peers)
+            found = service_files.other_peers(batch.conf_dir, name, published.peers)
             if found:
                 changes[name] = Change(found, published._replace(confirmed=True))
             _note_frozen(batch, name, is_frozen=not found)
@@ -202,8 +203,8 @@ def _earlier(batch: Batch, name: str) -> Change | None:
     route = {**batch.routes[name], **place._asdict(), "removed": False, "measure": place.ignored is not None,
              "ignore": place.ignored or ()}
     try:
-        found = conf_files.desired(batch.conf_dir, batch.templates("reload"), conf_files.routes_of({name: route}), name,
-                                   published.peers)
+        found = service_files.desired(batch.conf_dir, batch.templates("reload"), service_files.routes_of({name: route}),
+                                      name, published.peers)
         for path in (*found.files,):
             if path.startswith("traffic/"):  # what counts requests is the same for all services, in the mode in force
                 del found.files[path]

@@ -10,12 +10,12 @@ import jinja2
 
 from lictor import errors, model
 from lictor.adapters import files
-from lictor.routing import conf_files, conf_parser, conf_text
-from lictor.routing.conf_files import Measured
+from lictor.routing.conf import parser, peer_files, service_files
+from lictor.routing.conf.service_files import Measured
 from lictor.routing.traffic.counts import LOG_FORMAT
 from lictor.spec.locations import EXACT, is_alias, is_host, is_path, locations
 
-HEADER = conf_text.MARK + ", and written anew without asking; what it says is decided by templates/{template}.\n"
+HEADER = peer_files.MARK + ", and written anew without asking; what it says is decided by templates/{template}.\n"
 
 _METHODS = {"zone", "least_conn", "ip_hash", "hash", "random"}  # by which nginx itself chooses a server
 _BALANCING = _METHODS | {"keepalive", "keepalive_requests", "keepalive_time", "keepalive_timeout"}
@@ -28,8 +28,8 @@ _SERVERS = {False: "include {{ peers_file }};",
 
 
 _DUMP_PATH = "traffic/socket.conf"
-_DUMP = conf_text.MARK + ".\nlocation = /traffic { content_by_lua_block { package.loaded.lictor_traffic.dump(); } }\n"
-_LOG = conf_text.MARK + """, for servers with an access_log of their own.
+_DUMP = peer_files.MARK + ".\nlocation = /traffic { content_by_lua_block { package.loaded.lictor_traffic.dump(); } }\n"
+_LOG = peer_files.MARK + """, for servers with an access_log of their own.
 access_log {conf_dir}/traffic/access.log lictor_traffic buffer=64k flush=1s if=$lictor_counts;
 """
 _LEAST_MIB, _SERVICES_A_MIB = 4, 12  # a service has nine slots at a time, and the fullest one takes 8 KiB
@@ -74,21 +74,21 @@ class Templates:
         conf_dir; None: the file has to go."""
         sound = tuple((name, paths) for name, paths in measured if model.is_name(name) and all(map(is_path, paths)))
         if not sound:
-            return dict.fromkeys((conf_files.COUNTS, conf_files.LOG, _DUMP_PATH))
+            return dict.fromkeys((service_files.COUNTS, service_files.LOG, _DUMP_PATH))
         if self._counting[0] != (conf_dir, sound):  # it is the same for each of the services
             self._counting = (conf_dir, sound), self.text("traffic.conf.j2", conf_dir=conf_dir, measured=sound,
                                                           log_format=LOG_FORMAT, dictionary_mib=_mib_for(len(sound)))
-        return {conf_files.LOG: None if self.lua else _LOG.format(conf_dir=conf_dir),
-                conf_files.COUNTS: self._counting[1], _DUMP_PATH: _DUMP if self.lua else None}
+        return {service_files.LOG: None if self.lua else _LOG.format(conf_dir=conf_dir),
+                service_files.COUNTS: self._counting[1], _DUMP_PATH: _DUMP if self.lua else None}
 
     def upstream(self, name: str, conf_dir: str) -> str:
         """Render upstreams/lictor_NAME.conf; raises Refused if it has other servers than the file of its peers."""
         if not model.is_name(name):
             raise errors.Refused(f"upstream {name[:100]!r} must not reach a configuration")
-        path = conf_files.peers_path(conf_dir, name)
+        path = service_files.peers_path(conf_dir, name)
         expected = [["include", path]]
         if self.live:  # nginx wants a server, and never asks it
-            expected = [["server", conf_text.NO_PEER], ["balancer_by_lua_block"], [f'lictor.balance("{name}")']]
+            expected = [["server", peer_files.NO_PEER], ["balancer_by_lua_block"], [f'lictor.balance("{name}")']]
         rule = f"for {name} it must give one upstream lictor_{name} with `{_SERVERS[self.live]}`"
         try:
             text = self.text("upstream.conf.j2", name=name, peers_file=path)
@@ -102,7 +102,7 @@ class Templates:
         ignored = sorted({words[0] for words in directives} & _METHODS)
         if self.live and ignored:
             raise errors.Refused(f"templates/upstream.conf.j2: live mode chooses the peer itself and would ignore "
-                                 f"{' and '.join(ignored)}. Set `mode = \"reload\"` in [nginx], or leave it out")
+                                 f"{' and '.join(ignored)}; leave it out, or have mode reload in [nginx]")
         return text
 
     def location(self, name: str, path: str, match: str, conf_dir: str, ignored: Sequence[str] | None = None) -> str:
@@ -191,6 +191,6 @@ def _blocks(text: str, template: str, *, only: Iterable[str]) -> list[tuple[list
 
 def _tokens(text: str, template: str) -> Iterator[str]:
     try:
-        yield from (token for token, _ in conf_parser.tokens(text))
+        yield from (token for token, _ in parser.tokens(text))
     except ValueError as error:
         raise errors.Refused(f"templates/{template}: {error}") from error

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from lictor import errors
 from lictor.adapters import files
-from lictor.routing import conf_parser, nginx
-from lictor.routing.conf_parser import Directive
+from lictor.routing import nginx
+from lictor.routing.conf import parser
+from lictor.routing.conf.parser import Directive
 from lictor.spec.locations import EXACT
 from lictor.spec.settings import Nginx, Settings
 
@@ -62,21 +63,23 @@ def read(settings: Nginx) -> Users:
                  [*reader.unread])
 
 
-def lua_modules(settings: Nginx) -> tuple[str, ...] | None:
-    """List the modules that main_conf loads, if lictor can count requests by the Lua module; else None: it is not
-    loaded as a module of its own, or the user has hooks of http's where lictor needs them."""
+def find_lua(settings: Nginx) -> tuple[tuple[str, ...], str]:
+    """List the modules that main_conf loads, and say why lictor has no use of Lua there; "": it has. The Lua module
+    has to be one of them, and http's hooks have to be left to lictor."""
     if settings.container and not os.path.exists(settings.main_conf):
-        return None
+        return (), f"{settings.main_conf} is not on this machine"
     top = _Reader(settings).read_file(settings.main_conf, ())
     modules = tuple(each.arguments[0] for each in top if each.words[:1] == ["load_module"] and each.arguments)
-    hooks = {each.words[0] for http in top if http.words == ["http"] for each in http.block or () if each.words}
-    is_taken = any(each.startswith(_HOOKS) for each in hooks)
-    return modules if any("ngx_http_lua_module" in each for each in modules) and not is_taken else None
+    hooks = sorted(each.words[0] for http in top if http.words == ["http"] for each in http.block or ()
+                   if each.words and each.words[0].startswith(_HOOKS))
+    if not any("ngx_http_lua_module" in each for each in modules):
+        return modules, f"{settings.main_conf} loads no Lua module (ngx_http_lua_module)"
+    return modules, f"http in {settings.main_conf} has {hooks[0]}, which lictor needs" if hooks else ""
 
 
 def of_text(text: str) -> list[Server]:
     """Read a rendered file of servers; raises ValueError if it is none."""
-    return [_server(each) for each in conf_parser.directives(text)]
+    return [_server(each) for each in parser.directives(text)]
 
 
 def require_no_clash(users: Iterable[Server], route: Mapping[str, Any], server: str) -> None:
@@ -185,7 +188,7 @@ class _Reader:
                 raise ValueError(f"it includes itself, by {including[-1]}")
             if self._files_left < 0 or os.path.getsize(path) > _LONGEST_BYTES:
                 raise ValueError(f"there are more than {_MOST_FILES} files, or it has more than {_LONGEST_BYTES} bytes")
-            return self._expand(conf_parser.directives(files.read(path) or "", path), (*including, path))
+            return self._expand(parser.directives(files.read(path) or "", path), (*including, path))
         except (OSError, ValueError, RecursionError) as error:
             if self._files_left >= -1:
                 self._note_unread(path, error.strerror if isinstance(error, OSError) else str(error))

@@ -104,11 +104,19 @@ def _list_impossible(spec: service_spec.Spec, is_whole: bool) -> Iterator[tuple[
                                       "no limit")
     if is_whole and port is not None and port.protocol == "udp" and (spec.route or spec.check or release.smoke):
         yield ("port",), f"port is {spec.port!r}; a route, a check and a smoke path ask by TCP"
-    if is_whole and port is None and spec.engine not in ("none", *service_spec.DELEGATED):
-        for path, given in ((("check",), spec.check), (("release", "smoke"), release.smoke)):
-            if given:
-                yield path, (f"{'.'.join(path)} is for a service with a port. Without one no instance is in the "
-                             "catalogue, and nobody asks it")
+    if is_whole and port is None:
+        yield from _list_unasked(spec)
+
+
+def _list_unasked(spec: service_spec.Spec) -> Iterator[tuple[Path, str]]:
+    """List what would ask an instance of a service without a port, for which no instance is in the catalogue."""
+    asked: dict[Path, object] = {("check",): spec.check, ("release", "smoke"): spec.release.smoke}
+    if spec.engine in ("none", *service_spec.DELEGATED):
+        asked = {("check", "port"): spec.check and spec.check.port}
+    for path, given in asked.items():
+        if given:
+            yield path, (f"{'.'.join(path)} is for a service with a port. Without one no instance is in the catalogue, "
+                         "and nobody asks it")
 
 
 def _list_unfilled(spec: service_spec.Spec) -> Iterator[tuple[Path, str]]:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from lictor.spec.delegation_settings import Command, Webhook
 
 DEFAULT_PATH = "/etc/lictor/lictor.toml"
-MODES = ("reload", "live")
+AUTO = "auto"  # live where nginx can, else reload
+MODES = (AUTO, "reload", "live")
 DOORS = ("script", "http")
 LEAST_RELOAD_INTERVAL_S = 0.15  # a HUP delays both if the last one's old workers have not begun to quit
 Argv = Annotated[tuple[str, ...], "a list of strings, first the program"]
@@ -23,7 +24,7 @@ Argv = Annotated[tuple[str, ...], "a list of strings, first the program"]
 class Nginx(NamedTuple):
     """`[nginx]`: the place of this node's nginx, and the folder below which everything is lictor's."""
 
-    mode: str = "reload"
+    mode: str = AUTO
     conf_dir: str = "/etc/nginx/lictor"
     main_conf: str = "/etc/nginx/nginx.conf"
     binary: str = "/usr/sbin/nginx"

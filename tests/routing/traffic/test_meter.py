@@ -22,8 +22,9 @@ from lictor.adapters import files
 from lictor.adapters.consul.client import Client as ConsulClient
 from lictor.events import script
 from lictor.planner.autoscale import traffic
-from lictor.routing import conf_files, nginx_socket, peers, publish, route_store, templates
 from lictor.routing import nginx as lictor_nginx
+from lictor.routing import nginx_socket, peers, publish, route_store, templates
+from lictor.routing.conf import service_files
 from lictor.routing.traffic import access_log, counts, meter, windows
 from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Settings
@@ -454,10 +455,10 @@ def fill(nginx: Nginx, services: int, more: str = "") -> tuple[int, int, int]:
 @pytest.mark.parametrize(("mode", "way"), WAYS[:2])
 def test_the_dictionary_has_room_for_the_fullest_slots_of_a_thousand_services(settings: Settings, nginx: Nginx) -> None:
     files.write_atomic(f"{nginx.conf_dir}/locations/fill.conf", _FILL)
-    counting = f"{nginx.conf_dir}/{conf_files.COUNTS}"
+    counting = f"{nginx.conf_dir}/{service_files.COUNTS}"
     made = templates.Templates(live=settings.nginx is not None and settings.nginx.mode == "live", lua_modules=())
     names = [f"service-{number:04}" for number in range(999)]
-    text = made.traffic(nginx.conf_dir, tuple((name, ()) for name in ["books", *names]))[conf_files.COUNTS]
+    text = made.traffic(nginx.conf_dir, tuple((name, ()) for name in ["books", *names]))[service_files.COUNTS]
     assert text
     files.write_atomic(counting, text)
     reload_by_hand(nginx)
@@ -503,4 +504,4 @@ def test_a_hostile_path_to_ignore_reaches_no_configuration(paths: list[str]) -> 
         made.location("books", "/books", "prefix", "/conf", paths)
     assert made.traffic("/conf", (("books", tuple(paths)),)) == dict.fromkeys(
         ("traffic/log.conf", "traffic/http.conf", "traffic/socket.conf"))
-    assert conf_files.measured_of({}) == ()
+    assert service_files.measured_of({}) == ()

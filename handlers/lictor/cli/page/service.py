@@ -16,7 +16,7 @@ from lictor.planner.observation import drain_mark
 from lictor.reconcile import conditions, history, observe
 from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
-from lictor.routing import announce, live_peers, route_store
+from lictor.routing import announce, live_peers, nginx_mode, route_store
 
 _LAST_EVENTS = 5
 _NOT_OURS = ". It is foreign: lictor did not start it"
@@ -43,7 +43,8 @@ class Page(NamedTuple):
     row: Status
     instances: list[InstanceRow]
     release: str  # what is live, and what is under way
-    urls: list[str]  # of this node's nginx
+    urls: list[str]  # of this node's nginx,
+    nginx: str  # whose mode it is, and why; "": it does not route the service
     events: list[str]  # the last ones, oldest first
     members: SetReport | None  # of a set with state
 
@@ -58,7 +59,8 @@ def read(context: Context, row: Status) -> Page:
     served, foreign = _read_served(client, row.name, alive), conditions.list_foreign(conditions.read(client, alive))
     rows = sorted(_row(context, row.name, group, served, foreign) for group in groups)
     events = [describe_record(each).split("\n")[0] for each in history.read(client, row.name)[-_LAST_EVENTS:]]
-    return Page(row, rows, _describe_release(service, row), _list_urls(context, service), events,
+    urls = _list_urls(context, service)
+    return Page(row, rows, _describe_release(service, row), urls, _describe_mode(context) if urls else "", events,
                 _read_members(context, service))
 
 
@@ -79,7 +81,7 @@ def as_tables(page: Page) -> list[dict[str, Any]]:
     """Return the page as programs get it: the status with what is below it, in a list as that of all services."""
     members = page.members
     return [{**page.row._asdict(), "instances": [each._asdict() for each in page.instances], "release": page.release,
-            "urls": page.urls, "events": page.events,
+            "urls": page.urls, "nginx": page.nginx, "events": page.events,
             **({"cluster": {**members._asdict(), "members": [each._asdict() for each in members.members]}}
                if members else {})}]
 
@@ -113,7 +115,7 @@ def _describe_condition(instance: model.Instance) -> str:
 
 def _count_in_flight(context: Context, name: str, instance: model.Instance) -> int | None:
     settings = context.settings.nginx
-    if not settings or settings.mode != "live":
+    if not settings or nginx_mode.read(context.settings).name != "live":
         return None
     try:
         return live_peers.requests_at(settings.conf_dir, name, [instance])
@@ -134,6 +136,11 @@ def _describe_release(service: Existing, row: Status) -> str:
     rollout = release.rollout
     wished = f"; {row.desired_image} is released for {max(time.time() - rollout.began_at, 0):.0f} s" if rollout else ""
     return one_line(f"{live} is live{since}{wished}{back}")
+
+
+def _describe_mode(context: Context) -> str:
+    mode = nginx_mode.read(context.settings)
+    return one_line(f"mode {mode.name}: {mode.why}")
 
 
 def _list_urls(context: Context, service: Existing) -> list[str]:

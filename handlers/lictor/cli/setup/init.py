@@ -15,7 +15,7 @@ from lictor.cli.setup.node_setup import SNIPPET, UNITS, Setup, drop_in
 from lictor.cli.setup.unit_files import ENVIRONMENT, REGISTRAR_UNIT, SERVE_SOCKET, SERVE_UNIT
 from lictor.events import agent_config, http_door, script
 from lictor.routing import nginx, templates
-from lictor.spec.settings import DEFAULT_PATH, Settings, Watch, parse_settings
+from lictor.spec.settings import AUTO, DEFAULT_PATH, Settings, Watch, parse_settings
 
 
 class Report(NamedTuple):
@@ -50,7 +50,8 @@ def run(*, config_path: str = DEFAULT_PATH, token_file: str = "", force: bool = 
     todo = left_to_do.list_steps(setup)
     if environment and not node.has_systemd:
         todo.append(f"give the Consul agent and lictor-registrar what {ENVIRONMENT} holds as their environment")
-    return Report(manifest.lines or ["everything is in place"], [*todo, "see what is still missing: lictor doctor"])
+    done = [*(manifest.lines or ["everything is in place"]), *_describe_mode(setup)]
+    return Report(done, [*todo, "see what is still missing: lictor doctor"])
 
 
 def remove(*, config_path: str = DEFAULT_PATH, force: bool = False, root: str = "/") -> Report:
@@ -66,6 +67,17 @@ def remove(*, config_path: str = DEFAULT_PATH, force: bool = False, root: str = 
     with _as_root(), manifest.saved():
         manifest.remove(keep)
     return Report(manifest.lines, [*todo, "then once more: lictor init --remove"] if keep else _removed_todo(setup))
+
+
+def _describe_mode(setup: Setup) -> list[str]:
+    """Say which mode is chosen, if it is for lictor to choose; a sweep looks closer, and may find a reason against."""
+    server = setup.settings.nginx
+    if not server or server.mode != AUTO:
+        return []
+    if setup.has_lua():
+        return ["nginx: mode live, as its Lua module is there: other peers reload nothing"]
+    return ["nginx: mode reload, as its Lua module is not there: each change of peers is a reload. To have none: "
+            "apt-get install libnginx-mod-http-lua"]
 
 
 def _in_use(setup: Setup) -> tuple[dict[str, str], list[str]]:
@@ -128,7 +140,7 @@ def _make_folders(setup: Setup) -> None:
     if settings.nginx:
         manifest.make_folder(settings.nginx.conf_dir)
         nginx.prepare(manifest.path(settings.nginx.conf_dir), templates.Templates(
-            manifest.path(settings.templates_dir), live=settings.nginx.mode == "live" and setup.has_lua()))
+            manifest.path(settings.templates_dir), live=settings.nginx.mode != "reload" and setup.has_lua()))
         manifest.adopt(settings.nginx.conf_dir)
         manifest.own(settings.nginx.conf_dir, user, 0o750)
     if user:

@@ -8,8 +8,8 @@ from lictor.adapters import docker, files
 from lictor.adapters.consul.client import Client
 from lictor.cli.setup import front_door, old_workers, unit_files
 from lictor.cli.setup.findings import Probe, Remark, Untested
-from lictor.routing import nginx, nginx_processes, nginx_socket, publish, route_store, user_servers
-from lictor.spec.settings import Nginx, Settings
+from lictor.routing import nginx, nginx_mode, nginx_processes, nginx_socket, publish, route_store, user_servers
+from lictor.spec.settings import AUTO, Nginx, Settings
 
 SIGNAL = "nginx signal"  # the name of the test that any process with CAP_KILL passes
 
@@ -22,7 +22,7 @@ def list_tests(settings: Settings, server: Nginx, client: Client | None) -> Iter
         yield Probe(SIGNAL, lambda: _signal(server), "a process of another user than nginx's needs CAP_KILL, which "
                     "lictor init gives the unit", "nginx")
     yield Probe("nginx configuration", lambda: _main_conf(server), "correct it", "nginx", of_root=True)
-    if server.mode == "reload":
+    if nginx_mode.read(settings).name == "reload":
         yield Probe("nginx reloads", lambda: old_workers.examine(settings, server, client), "correct the configuration",
                     "nginx", of_root=True)
     yield Probe("nginx servers", lambda: _servers(server, route_store.names_without_host(settings.state_dir)),
@@ -33,6 +33,8 @@ def list_tests(settings: Settings, server: Nginx, client: Client | None) -> Iter
                 f"include {server.conf_dir}/locations/*.conf in the server that users ask, and reload nginx", "nginx")
     if server.mode == "live":
         yield Probe("live mode", lambda: _lua(settings, server), unit_files.LUA_REMEDY, "conf_dir")
+    else:
+        yield Probe("nginx mode", lambda: _mode(settings), "nginx has to answer `nginx -t`", "conf_dir")
 
 
 def _master(server: Nginx) -> str:
@@ -81,6 +83,15 @@ def _generation(server: Nginx) -> str:
     if generation is None:
         raise errors.Unavailable(f"nginx does not answer on the socket in {server.conf_dir}")
     return f"nginx serves generation {generation}"
+
+
+def _mode(settings: Settings) -> str:
+    """Choose the mode anew, if it is for lictor to choose: what is in force was chosen by the last sweep."""
+    mode = nginx_mode.read(settings)
+    chosen = nginx_mode.choose(settings) if settings.nginx and settings.nginx.mode == AUTO else mode
+    if chosen.name != mode.name:
+        raise Remark(f"{mode.name} is in force until the next sweep, which will choose {chosen.name}: {chosen.why}")
+    return f"{chosen.name}: {chosen.why}"
 
 
 def _lua(settings: Settings, server: Nginx) -> str:

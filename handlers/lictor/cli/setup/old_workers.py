@@ -13,7 +13,8 @@ from lictor.planner.desired import specs_of
 from lictor.planner.service_state import State
 from lictor.reconcile import responsibility
 from lictor.reconcile.context import Context
-from lictor.routing import conf_parser, nginx
+from lictor.routing import nginx
+from lictor.routing.conf import parser
 from lictor.spec.keys import group_by_service, known_below
 from lictor.spec.settings import Nginx, Settings
 
@@ -62,7 +63,7 @@ def judge(given: str, drains: dict[str, float]) -> str:
 
 def read_timeout(text: str) -> str:
     """Read the directive out of a whole configuration; "" if it is not there."""
-    found = [each.arguments for each in conf_parser.directives(text) if each.words[:1] == [_DIRECTIVE]]
+    found = [each.arguments for each in parser.directives(text) if each.words[:1] == [_DIRECTIVE]]
     return " ".join(found[-1]) if found else ""
 
 

@@ -161,11 +161,16 @@ def _sum_up_deviation(facts: Facts, spec: Spec) -> Summary | None:
         return _converging(f"{', '.join(sorted(images))} runs, {spec.image} is desired")
     if not len(facts.receiving) == desired.replicas == len(there):
         return _sum_up_count(facts)
-    if spec.route and facts.receiving and facts.nginx_nodes == []:
-        lost = ", ".join(facts.lost_nginx_nodes)
-        return _attention(f"no nginx serves it{f': {lost} did; no answer from there (serfHealth)' if lost else ''}")
-    mixed = model.describe_mixed_images(facts.instances)
-    return _attention(mixed) if mixed else None
+    why = _describe_unserved(facts) or model.describe_mixed_images(facts.instances)
+    return _attention(why) if why else None
+
+
+def _describe_unserved(facts: Facts) -> str:
+    """Say that no nginx serves what could be served; "" if one does, or it is unknown."""
+    if not (facts.spec and facts.spec.route and facts.receiving and facts.nginx_nodes == []):
+        return ""
+    lost = ", ".join(facts.lost_nginx_nodes)
+    return f"no nginx serves it{f': {lost} did; no answer from there (serfHealth)' if lost else ''}"
 
 
 def _sum_up_count(facts: Facts) -> Summary:

@@ -177,6 +177,7 @@ def _list_rules() -> list[Schema]:
                                for key in keys}}
 
     asks_a_port = {"properties": {"check": {**has("port"), "type": "object"}}, "required": ["check"]}
+    has_smoke = {"properties": {"release": {**has("smoke"), "type": "object"}}, "required": ["release"]}
     elsewhere = (*service_spec.DELEGATED, "compose")
     is_set = {"engine": {"enum": ["docker"]}, "autoscale": _NOTHING, "check": {"properties": {"port": _NOTHING}},
               "release": {"properties": {"strategy": {"enum": ["rolling"]}}},
@@ -184,7 +185,8 @@ def _list_rules() -> list[Schema]:
     return [
         {"if": engine(*_CONTAINERS), "then": {"properties": {"image": _text(service_spec.IMAGE)},
                                               "required": ["image"]}},
-        {"if": {"allOf": [engine(*_CONTAINERS), has("route")]}, "then": has("port")},
+        {"if": {"allOf": [engine(*_CONTAINERS), {"anyOf": [has("route"), has("check"), has_smoke]}]},
+         "then": has("port")},
         {"if": asks_a_port, "then": has("port")},
         {"if": engine("compose"), "then": {"required": ["project"]}, "else": without("project")},
         {"if": engine(*elsewhere), "then": without(*service_spec.CONTAINER_KEYS, *shorthands.RESOURCES)},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lictor import errors
 from lictor.adapters import files
-from lictor.routing import conf_text
+from lictor.routing.conf import peer_files
 from lictor.routing.peers import Peer
 
 if TYPE_CHECKING:
@@ -73,13 +73,13 @@ def desired(conf_dir: str, templates: "Templates", routes: Routes, name: str, pe
     route = routes.by_name[name]
     if route["removed"]:
         return ConfFiles({**_ours(conf_dir, [f"upstreams/lictor_{name}.conf", *_locations(conf_dir, name)]),
-                          **conf_text.no_peers(name), f"live/{name}.peers": None,
+                          **peer_files.no_peers(name), f"live/{name}.peers": None,
                           **_counting(conf_dir, templates, routes, route)})
     host, path, match = route["host"], route["path"], route["match"]
     sharing = _sharing(routes, route)
     if sharing[0] != name:
         raise errors.Refused(f"route {host}{path} is that of {sharing[0]}")
-    texts = conf_text.no_peers(name) if templates.live else conf_text.peers(name, peers)
+    texts = peer_files.no_peers(name) if templates.live else peer_files.peers(name, peers)
     upstream, location = templates.upstream(name, conf_dir), templates.location(
         name, path, match, conf_dir, route["ignore"] if route["measure"] else None)
     texts[f"upstreams/lictor_{name}.conf"] = upstream
@@ -125,7 +125,7 @@ def other_peers(conf_dir: str, name: str, peers: tuple[Peer, ...]) -> ConfFiles 
     """Return the files of other peers; None if the upstream of the service is not in place, or a peer is refused."""
     try:
         upstream = files.read(os.path.join(conf_dir, f"upstreams/lictor_{name}.conf")) or ""
-        return ConfFiles(conf_text.peers(name, peers)) if peers_path(conf_dir, name) in upstream else None
+        return ConfFiles(peer_files.peers(name, peers)) if peers_path(conf_dir, name) in upstream else None
     except (errors.Refused, OSError):
         return None
 
@@ -184,4 +184,4 @@ def _locations(conf_dir: str, name: str) -> list[str]:
 def _ours(conf_dir: str, paths: Iterable[str]) -> dict[str, str | None]:
     """Return the files among these that lictor wrote: they have to go."""
     return {path: None for path in paths
-            if (files.read(os.path.join(conf_dir, path)) or "").startswith(conf_text.MARK)}
+            if (files.read(os.path.join(conf_dir, path)) or "").startswith(peer_files.MARK)}

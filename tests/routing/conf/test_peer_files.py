@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lictor import errors
-from lictor.routing import conf_text
+from lictor.routing.conf import peer_files
 from lictor.routing.peers import Peer
 
 PEERS = [Peer("127.0.0.1", 32768), Peer("10.0.0.7", 8080, 3), Peer("fd00::1", 8080)]
@@ -13,8 +13,8 @@ PEERS = [Peer("127.0.0.1", 32768), Peer("10.0.0.7", 8080, 3), Peer("fd00::1", 80
 
 def servers(peers: list[Peer]) -> list[str]:
     """The lines of the file that an upstream includes, without comments."""
-    text = conf_text.peers("books", peers)["peers/books.conf"]
-    assert text and text.startswith(conf_text.MARK)
+    text = peer_files.peers("books", peers)["peers/books.conf"]
+    assert text and text.startswith(peer_files.MARK)
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
@@ -25,10 +25,10 @@ def test_each_peer_is_a_server_with_its_weight() -> None:
 
 def test_without_a_peer_nobody_is_asked_and_the_location_says_so() -> None:
     assert servers([]) == ["server 127.0.0.1:9 down;"]
-    texts = conf_text.peers("books", [])
+    texts = peer_files.peers("books", [])
     assert texts["peers/books.empty"] and "return 503;" in texts["peers/books.empty"]
-    assert conf_text.peers("books", PEERS)["peers/books.empty"] is None
-    assert set(conf_text.no_peers("books")) == set(texts) and not any(conf_text.no_peers("books").values())
+    assert peer_files.peers("books", PEERS)["peers/books.empty"] is None
+    assert set(peer_files.no_peers("books")) == set(texts) and not any(peer_files.no_peers("books").values())
 
 
 SOME_PEERS = st.lists(st.builds(
@@ -59,4 +59,4 @@ def test_a_hostile_address_gives_no_server(address: str) -> None:
     *(Peer("10.0.0.1", 80, weight) for weight in list[Any]([0, "x", "1 backup", -1, 100000]))])
 def test_nothing_hostile_becomes_a_server(peer: Peer) -> None:
     with pytest.raises(errors.Refused, match="must not reach a configuration"):
-        conf_text.peers("books", [PEERS[0], peer])
+        peer_files.peers("books", [PEERS[0], peer])
