@@ -256,7 +256,8 @@ def test_each_record_is_stored_by_the_names_of_its_fields(tmp_path: Path) -> Non
     assert written["peers"] == [{"address": "10.0.0.1", "port": 80, "weight": 1},
                                 {"address": "10.0.0.2", "port": 80, "weight": 3}]
     assert written["places"] == [
-        {"mode": "reload", "host": "", "path": "/books", "match": "prefix", "aliases": [], "ignored": None}, None]
+        {"mode": "reload", "host": "", "path": "/books", "match": "prefix", "aliases": [], "ignored": None,
+         "options": ""}, None]
     assert route_store.published(str(tmp_path), "books") == now
     del written["places"][0]["ignored"]  # as an earlier version has stored it
     assert route_store.from_table(written) == now

@@ -1,9 +1,10 @@
+import json
 from typing import Any
 
 import pytest
 
 from lictor import errors
-from lictor.spec import spec_file
+from lictor.spec import service_spec, spec_file
 from lictor.spec.locations import claims, locations
 
 
@@ -45,6 +46,29 @@ def test_each_mistake_about_a_host_has_its_own_hint(host: str, hint: str) -> Non
     *[({"host": "a", "aliases": [each]}, "route.aliases holds ")
       for each in ("_", "", "*", "*.", "a.*.b", "*.*.b", "*a.b", "a.b*", "~x", "*.a; }", ".a.b", "*.A")],
     ({"host": "a", "aliases": [f"{number}.b" for number in range(51)]}, "aliases holds 51; it must be at most 50"),
+    *[({"allow": [each]}, "route.allow holds .*; it must be IP addresses and networks")
+      for each in ("", "localhost", "10.0.0.0/33", "10.0.0.1; }", "all", "*", "10.0.0.0/8 ;")],
+    ({"allow": [f"10.0.0.{number}" for number in range(51)]}, "allow holds 51; it must be at most 50"),
+    *[({"request_headers": {each: "x"}}, "route.request_headers holds .*; it must be a header's name, and none that")
+      for each in ("", "Host", "host", "X-Forwarded-For", "x-forwarded-proto", "Content-Length", "Connection",
+                   "Upgrade", "Transfer-Encoding", "X-Real-IP", "Lictor-Hops", "Proxy", "Forwarded", "X A", "X-A;",
+                   "X_A", "X-\u00e4", "X" * 65, "1A")],
+    *[({"response_headers": {each: "x"}}, "route.response_headers holds .*; it must be one of Access-Control-")
+      for each in ("Server", "Location", "Set-Cookie", "Content-Length", "X-Accel-Redirect", "x-frame-options", "",
+                   "X-Frame-Options; add_header A")],
+    *[({key: {"X-Frame-Options": each}}, f"route.{key}.X-Frame-Options is .*; it must be ASCII without control")
+      for key in ("request_headers", "response_headers")
+      for each in ('a"b', "$host", "a\\", "a\nb", "a\x00", "\u00e4", "x" * 2001, "a\rSet-Cookie: b", "a\tb\x7f")],
+    ({"request_headers": {"X-A": "1", "x-a": "2"}}, "request_headers holds a name twice, in other letters: x-a, x-a"),
+    *[({"settings": {each: "x"}}, "route.settings holds .*; its keys must be of a-z")
+      for each in ("", "A", "a-b", "1")],
+    *[({"settings": {"zone": each}}, "route.settings.zone is .*; it must be at most 200 letters, digits")
+      for each in ("a;b", "{", "}", "$a", '"', "'", "#", "a\nb", "\\", "x" * 201)],
+    ({"timeout": "0s"}, "route.timeout is 0s; it must be within 1s..24h"), ({"timeout": "25h"}, "within 1s..24h"),
+    ({"timeout": "fast"}, "route.timeout: 'fast' is no duration"),
+    ({"max_body": "big"}, "'big' is no amount of memory"),
+    ({"max_body": "1025g"}, "route.max_body is .* bytes; it must be at most 1024g, or 0 for no limit"),
+    ({"max_body": "-1"}, "'-1' is no amount of memory"), ({"strip": "perhaps"}, "route.strip is 'perhaps'"),
 ])
 def test_routes_that_are_refused(route: dict[str, Any], text: str) -> None:
     with pytest.raises(errors.Refused, match=text):
@@ -53,6 +77,21 @@ def test_routes_that_are_refused(route: dict[str, Any], text: str) -> None:
 
 def test_aliases_that_nginx_takes() -> None:
     assert convert(host="a", aliases=["www.example.com", "*.example.com", "www.example.*", "my_app", "a"])
+
+
+@pytest.mark.parametrize(("given", "options"), [
+    ({}, {}), ({"strip": "true"}, {"strip": True}), ({"strip": "false"}, {}), ({"max_body": "0"}, {"max_body": 0}),
+    ({"max_body": "1KiB"}, {"max_body": 1024}), ({"timeout": "75"}, {"timeout": 75.0}), ({"timeout": None}, {}),
+    ({"allow": ["10.1.2.3/8", "::1"]}, {"allow": ["10.0.0.0/8", "::1/128"]}), ({"allow": []}, {}),
+    ({"request_headers": {"X-Env": "a b; {c} #'", "Cookie": ""}}, {
+        "request_headers": {"X-Env": "a b; {c} #'", "Cookie": ""}}),
+    ({"response_headers": {"Cache-Control": "no-store, max-age=0"}}, {
+        "response_headers": {"Cache-Control": "no-store, max-age=0"}}),
+    ({"settings": {"zone": "slow"}}, {"settings": {"zone": "slow"}})])
+def test_options_are_what_differs_from_the_usual(given: dict[str, Any], options: dict[str, Any]) -> None:
+    spec = service_spec.parse_spec(convert(**given), "x.yaml", strict=False)
+    assert spec.route and spec.route.options == options
+    assert json.loads(json.dumps(spec.route.options)) == options
 
 
 @pytest.mark.parametrize(("path", "match", "expected"), [

@@ -135,7 +135,7 @@ def route(desired: Desired, node: str) -> dict[str, Any] | None:
     scaled, asked = desired.spec.autoscale, desired.spec.check
     probed = asked.path if asked and not desired.spec.check_port else ""  # at another port nginx asks for no path
     return {
-        **msgspec.structs.asdict(desired.spec.route),
+        **desired.spec.route.table,
         "name": desired.name, "service": desired.catalog_name, "traffic": desired.spec.traffic, "node": node,
         "empty_ok": desired.replicas == 0, "removed": desired.removed, "needs_consent": False,
         "acts": desired.spec.engine != "none" and desired.spec.node in ("", node),

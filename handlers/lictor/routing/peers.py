@@ -44,7 +44,7 @@ class Peer(NamedTuple):
 
 class Place(NamedTuple):
     """Files of a service besides its peers: made for which mode of nginx, which host ("": the user's own server) with
-    which other names, which requests, and whether these are counted."""
+    which other names, which requests, whether these are counted, and how they are passed on."""
 
     mode: str
     host: str
@@ -52,6 +52,7 @@ class Place(NamedTuple):
     match: str = "prefix"
     aliases: tuple[str, ...] = ()
     ignored: tuple[str, ...] | None = None  # paths whose requests are not counted; None: none are
+    options: str = ""  # how requests are passed on, as JSON; "": as usual
 
 
 class Refusal(NamedTuple):

@@ -8,6 +8,7 @@ reloaded.
 """
 
 import functools
+import json
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -201,7 +202,7 @@ def _earlier(batch: Batch, name: str) -> Change | None:
     place = published.places[0]
     assert place
     route = {**batch.routes[name], **place._asdict(), "removed": False, "measure": place.ignored is not None,
-             "ignore": place.ignored or ()}
+             "ignore": place.ignored or (), "options": json.loads(place.options or "{}")}
     try:
         found = service_files.desired(batch.conf_dir, batch.templates("reload"), service_files.routes_of({name: route}),
                                       name, published.peers)

@@ -2,6 +2,7 @@
 serves, or is about to), and a lock on both. The commonest event imports it, so it imports the standard library only."""
 
 import contextlib
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -14,9 +15,9 @@ from lictor.routing.peers import Decision, Endpoint, Peer, Place, PublishedRoute
 
 _LISTENERS = "listeners.json"
 _FIELDS = {"service": str, "host": str, "path": str, "empty_ok": bool, "removed": bool, "match": str, "aliases": list,
-           "traffic": str, "node": str, "needs_consent": bool, "measure": bool, "ignore": list}
+           "traffic": str, "node": str, "needs_consent": bool, "measure": bool, "ignore": list, "options": dict}
 _LATER_FIELDS = {"match": "prefix", "aliases": [], "traffic": "healthy", "node": "", "needs_consent": False,
-                 "measure": False, "ignore": []}
+                 "measure": False, "ignore": [], "options": {}}
 
 
 def names(state_dir: str) -> list[str]:
@@ -102,7 +103,8 @@ def place(route: dict[str, Any], mode: str) -> Place | None:
     """Name the files that the route needs besides its peers; None: none."""
     return None if route["removed"] else Place(mode, route["host"], route["path"], route["match"],
                                                tuple(route["aliases"]),
-                                               tuple(route["ignore"]) if route["measure"] else None)
+                                               tuple(route["ignore"]) if route["measure"] else None,
+                                               json.dumps(route["options"], sort_keys=True) if route["options"] else "")
 
 
 def is_settled(route: dict[str, Any], mode: str, published: PublishedRoute) -> bool:

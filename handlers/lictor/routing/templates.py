@@ -3,13 +3,14 @@ nginx itself accepts whatever a hostile value would smuggle in."""
 
 import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jinja2
 
 from lictor import errors, model
 from lictor.adapters import files
+from lictor.routing.conf import options as route_options
 from lictor.routing.conf import parser, peer_files, service_files
 from lictor.routing.conf.service_files import Measured
 from lictor.routing.traffic.counts import LOG_FORMAT
@@ -81,7 +82,7 @@ class Templates:
         return {service_files.LOG: None if self.lua else _LOG.format(conf_dir=conf_dir),
                 service_files.COUNTS: self._counting[1], _DUMP_PATH: _DUMP if self.lua else None}
 
-    def upstream(self, name: str, conf_dir: str) -> str:
+    def upstream(self, name: str, conf_dir: str, options: Mapping[str, Any] = {}) -> str:
         """Render upstreams/lictor_NAME.conf; raises Refused if it has other servers than the file of its peers."""
         if not model.is_name(name):
             raise errors.Refused(f"upstream {name[:100]!r} must not reach a configuration")
@@ -91,7 +92,7 @@ class Templates:
             expected = [["server", peer_files.NO_PEER], ["balancer_by_lua_block"], [f'lictor.balance("{name}")']]
         rule = f"for {name} it must give one upstream lictor_{name} with `{_SERVERS[self.live]}`"
         try:
-            text = self.text("upstream.conf.j2", name=name, peers_file=path)
+            text = self.text("upstream.conf.j2", name=name, peers_file=path, settings=options.get("settings", {}))
         except errors.Refused as error:
             raise errors.Refused(f"{error}; {rule}") from error
         (head, directives), *more = _blocks(text, "upstream.conf.j2", only=["upstream"])
@@ -105,10 +106,11 @@ class Templates:
                                  f"{' and '.join(ignored)}; leave it out, or have mode reload in [nginx]")
         return text
 
-    def location(self, name: str, path: str, match: str, conf_dir: str, ignored: Sequence[str] | None = None) -> str:
+    def location(self, name: str, path: str, match: str, conf_dir: str, ignored: Sequence[str] | None = None,
+                 options: Mapping[str, Any] = {}) -> str:
         """Render the locations that nginx takes requests at; raises Refused for a hostile path, or another location.
 
-        `ignored`: paths whose requests are not counted; None: the service is not measured.
+        `ignored`: paths whose requests are not counted; None: the service is not measured. `options` are the route's.
         """
         for each in [path, *(ignored or ())]:
             if not is_path(each):
@@ -116,8 +118,11 @@ class Templates:
         places = locations(path, match)
         empty_file = f"{conf_dir}/peers/{name}.empt[y]"  # a pattern, as to nginx it is no error if no file matches
         text = self.text("location.conf.j2", name=name, path=path, locations=places, empty_file=empty_file,
-                         ignored=ignored)
-        for head, _ in _blocks(text, "location.conf.j2", only=["location"]):
+                         ignored=ignored, **route_options.variables(options))
+        blocks = _blocks(text, "location.conf.j2", only=["location"])
+        route_options.require_rendered(options, (directives for _, directives in blocks))
+        self._require_reader(options)
+        for head, _ in blocks:
             is_at_path = head[1:] == ["=", path] if match == EXACT else head[-1] in (path, places[-1])
             if not is_at_path:
                 raise errors.Refused(f"templates/location.conf.j2: location {' '.join(head[1:])} is not at "
@@ -126,6 +131,13 @@ class Templates:
             raise errors.Refused("templates/location.conf.j2: in live mode it needs what the one that came with lictor "
                                  "has for that, log_by_lua_block { lictor.leave(); } above all")
         return text
+
+    def _require_reader(self, options: Mapping[str, Any]) -> None:
+        """Raise Refused for settings that no template reads: those that came with lictor have no use for any."""
+        own = [os.path.join(self._folder, each) for each in ("location.conf.j2", "upstream.conf.j2")]
+        if options.get("settings") and not (self._folder and any(map(os.path.exists, own))):
+            raise errors.Refused("route.settings are for a template of yours, and there is neither "
+                                 f"{' nor '.join(own)}")
 
     def server(self, host: str, aliases: Sequence[str], folder: str) -> str:
         """Render the server of a host, which includes the locations in `folder`; raises Refused for a hostile host."""

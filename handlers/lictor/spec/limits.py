@@ -10,14 +10,15 @@ from typing import Any
 
 from lictor import errors
 from lictor.spec import placeholders, service_spec
-from lictor.spec.input.problems import Path
+from lictor.spec.input.problems import Path, dotted
 from lictor.spec.quantities import Duration, Memory, parse_duration
 
 MOST_BUDGET = 1000
 LONGEST_BYTES = 100_000  # a service's state holds up to three specs, and Consul takes 512 KiB of it
 DURATIONS = {
     "heal.per": ("1s", "24h"),  # replacements are on record for a day
-    "release.deadline": ("1s", "8760h"), "check.interval": ("1ms", "24h"), "check.timeout": ("1ms", "24h"),
+    "release.deadline": ("1s", "8760h"), "route.timeout": ("1s", "24h"),
+    "check.interval": ("1ms", "24h"), "check.timeout": ("1ms", "24h"),
     "autoscale.p50": ("1ms", "60s"), "autoscale.p95": ("1ms", "60s"), "autoscale.p99": ("1ms", "60s"),
     "autoscale.window": ("20s", "5m"),  # a node's slices are of the last 6 min
     "autoscale.down_after": ("1m", "1h"), "autoscale.hold_after_manual": ("0s", "24h")}
@@ -25,6 +26,7 @@ _ANY_DURATION = ("0s", "8760h")
 _MOST_SEEDS = 16
 _LEAST_CPUS = 0.01  # Docker gives no container less,
 LEAST_MEMORY_M, _MOST_MEMORY_G = 4, 65536  # nor less than this; and no machine has more
+_MOST_BODY_G = 1024
 _MODES = "ro|rw|z|Z|nocopy|r?(?:shared|slave|private)|consistent|cached|delegated"
 VOLUME = re.compile(rf"(?:(?:/[^:]*|[A-Za-z0-9][A-Za-z0-9_.-]+):)?/[^:]+(?::(?:{_MODES})(?:,(?:{_MODES}))*)?")
 
@@ -50,6 +52,9 @@ def list_unworkable(spec: service_spec.Spec, *, is_whole: bool = True) -> Iterat
         path = tuple(key.split("."))
         if isinstance(amount, Duration):
             yield from _problems(path, _require_duration, key, amount)
+        elif key == "route.max_body":  # it is no memory of a container
+            if amount > _MOST_BODY_G << 30:
+                yield path, f"{key} is {str(amount)[:100]} bytes; it must be at most {_MOST_BODY_G}g, or 0 for no limit"
         elif amount and not LEAST_MEMORY_M << 20 <= amount <= _MOST_MEMORY_G << 30:
             yield path, (f"{key} is {str(amount)[:100]} bytes; it must be within {LEAST_MEMORY_M}m.."
                          f"{_MOST_MEMORY_G}g, or 0 for no limit")
@@ -115,7 +120,7 @@ def _list_unasked(spec: service_spec.Spec) -> Iterator[tuple[Path, str]]:
         asked = {("check", "port"): spec.check and spec.check.port}
     for path, given in asked.items():
         if given:
-            yield path, (f"{'.'.join(path)} is for a service with a port. Without one no instance is in the catalogue, "
+            yield path, (f"{dotted(path)} is for a service with a port. Without one no instance is in the catalogue, "
                          "and nobody asks it")
 
 

@@ -1,14 +1,34 @@
-"""The route of a service: the requests that nginx passes to it. Pure."""
+"""The route of a service: the requests that nginx passes to it, and how. Pure."""
 
+import ipaddress
 import re
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import msgspec
 
 from lictor.spec.locations import ANY_HOST, MATCHES, is_alias, is_host, is_path
-from lictor.spec.plain_tables import require_one_of
+from lictor.spec.plain_tables import require_networks, require_one_of
+from lictor.spec.quantities import Duration, Memory
 
 _MOST_ALIASES = 50
+_MOST_OPTIONS = 50  # of one list or table
+HEADER = re.compile("[A-Za-z][A-Za-z0-9-]{0,63}", re.ASCII)
+# Text for nginx stands in quotes; in these it has no way to write a $ that begins no variable.
+VALUE = re.compile(r"[ !#%-\[\]-~]{0,2000}", re.ASCII)
+SETTING = re.compile("[a-z][a-z0-9_]{0,63}", re.ASCII)
+SETTING_VALUE = re.compile("[A-Za-z0-9 ._~:/@,=+*%-]{0,200}", re.ASCII)  # a template may have it without quotes
+# Headers that say where a message ends or whose it is, and those that nginx itself sets for lictor.
+_OWN_HEADERS = re.compile(
+    "connection|content-length|expect|forwarded|front-end-https|host|keep-alive|lictor-.*|proxy.*|te|trailer|"
+    "transfer-encoding|upgrade|x-forwarded-.*|x-original-.*|x-real-ip|x-rewrite-url")
+RESPONSE_HEADERS = (
+    "Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Access-Control-Max-Age", "Cache-Control",
+    "Content-Security-Policy", "Content-Security-Policy-Report-Only", "Cross-Origin-Embedder-Policy",
+    "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Permissions-Policy", "Referrer-Policy",
+    "Strict-Transport-Security", "Timing-Allow-Origin", "Vary", "X-Content-Type-Options", "X-Frame-Options",
+    "X-Permitted-Cross-Domain-Policies", "X-Powered-By", "X-Robots-Tag", "X-XSS-Protection")
 # What people write where a host stands, and what helps, the most telling one first.
 _MISTAKES = (
     (r"\s|[\x00-\x1f]", "without white space"),
@@ -36,6 +56,13 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = ""
     match: str = MATCHES[0]
     aliases: list[str] = []
+    strip: bool = False  # the path is taken off before the request is passed on
+    timeout: Duration | None = None  # how long an instance may be silent; None: as nginx has it
+    max_body: Memory | None = None  # of a request; 0: any. None: as nginx has it
+    allow: list[str] = []  # addresses and networks of clients; []: all of them
+    request_headers: dict[str, str] = {}  # "": such a header of the client's is dropped
+    response_headers: dict[str, str] = {}  # "": such a header of the instance's is dropped
+    settings: dict[str, str] = {}  # for templates of the user's
 
     def __post_init__(self) -> None:
         if not is_path(self.path):
@@ -54,6 +81,59 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for each in self.aliases:
             if not is_alias(each):
                 raise ValueError(f"aliases holds {each[:100]!r}; it must be a host name, {_hint(each)}")
+        require_options(self.options)
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """Its part of routes/NAME.json."""
+        return {"path": self.path, "host": self.host, "match": self.match, "aliases": self.aliases,
+                "options": self.options}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is said of how requests are passed on, ready for JSON; {}: all of it is as usual."""
+        networks = []
+        for each in self.allow:
+            try:
+                networks.append(str(ipaddress.ip_network(each, strict=False)))
+            except ValueError:  # `require_options` says so
+                networks.append(each)
+        amounts = {"timeout": self.timeout, "max_body": self.max_body}
+        others = {"strip": self.strip, "allow": networks, "request_headers": self.request_headers,
+                  "response_headers": self.response_headers, "settings": self.settings}
+        return {**{key: value for key, value in amounts.items() if value is not None},
+                **{key: value for key, value in others.items() if value}}
+
+
+def require_options(options: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the key, for an option that must not reach a configuration of nginx's."""
+    for key in ("allow", "request_headers", "response_headers", "settings"):
+        if len(given := options.get(key) or ()) > _MOST_OPTIONS:
+            raise ValueError(f"{key} holds {len(given)}; it must be at most {_MOST_OPTIONS}")
+    require_networks("allow", options.get("allow") or ())
+    for name, value in (options.get("settings") or {}).items():
+        if not SETTING.fullmatch(name):
+            raise ValueError(f"settings holds {name[:100]!r}; its keys must be of a-z, 0-9 and _, such as hash_key")
+        if not SETTING_VALUE.fullmatch(value):
+            raise ValueError(f"settings.{name} is {value[:100]!r}; it must be at most 200 letters, digits, spaces and "
+                             "._~:/@,=+*%-")
+    for key in ("request_headers", "response_headers"):
+        names = [name.lower() for name in options.get(key) or ()]
+        if len({*names}) < len(names):
+            raise ValueError(f"{key} holds a name twice, in other letters: {', '.join(sorted(names))[:100]}")
+        for name, value in (options.get(key) or {}).items():
+            _require_header(key, name, value)
+
+
+def _require_header(key: str, name: str, value: str) -> None:
+    if key == "request_headers" and (not HEADER.fullmatch(name) or _OWN_HEADERS.fullmatch(name.lower())):
+        raise ValueError(f"request_headers holds {name[:100]!r}; it must be a header's name, and none that nginx sets "
+                         "or ends a message by, such as Host or X-Forwarded-For")
+    if key == "response_headers" and name not in RESPONSE_HEADERS:
+        raise ValueError(f"response_headers holds {name[:100]!r}; it must be one of {', '.join(RESPONSE_HEADERS)}")
+    if not VALUE.fullmatch(value):
+        raise ValueError(f"{key}.{name} is {value[:100]!r}; it must be ASCII without control characters, quotes (\"), "
+                         "$ and backslashes, and at most 2000 characters")
 
 
 def parse_label(text: str) -> Route:

@@ -80,8 +80,9 @@ def desired(conf_dir: str, templates: "Templates", routes: Routes, name: str, pe
     if sharing[0] != name:
         raise errors.Refused(f"route {host}{path} is that of {sharing[0]}")
     texts = peer_files.no_peers(name) if templates.live else peer_files.peers(name, peers)
-    upstream, location = templates.upstream(name, conf_dir), templates.location(
-        name, path, match, conf_dir, route["ignore"] if route["measure"] else None)
+    options, ignored = route["options"], route["ignore"] if route["measure"] else None
+    upstream = templates.upstream(name, conf_dir, options)
+    location = templates.location(name, path, match, conf_dir, ignored, options)
     texts[f"upstreams/lictor_{name}.conf"] = upstream
     texts.update(_counting(conf_dir, templates, routes, route))
     if host:

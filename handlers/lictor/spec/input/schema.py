@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct, inspect
 
 from lictor import model
-from lictor.spec import cluster, compose_project, limits, locations, placement, quantities, service_spec
+from lictor.spec import cluster, compose_project, limits, locations, placement, quantities, route, service_spec
 from lictor.spec.check import HIGHEST_PORT, MOST_IGNORED, SHARES
 from lictor.spec.container import options, ports
 from lictor.spec.input import shorthands
@@ -32,6 +32,11 @@ def _pattern(*patterns: re.Pattern[str]) -> str:
 def _text(*patterns: re.Pattern[str], **more: Any) -> Schema:
     """Describe a text. A file's numbers and flags are texts too, as they were written."""
     return {"type": ["string", "number", "boolean"], **({"pattern": _pattern(*patterns)} if patterns else {}), **more}
+
+
+def _table(value: re.Pattern[str], **names: Any) -> Schema:
+    """Describe a table of texts, whose keys are `names`."""
+    return {"type": "object", "propertyNames": names, "additionalProperties": _text(value)}
 
 
 def _whole(least: int, most: int) -> Schema:
@@ -62,6 +67,10 @@ _ADDED: dict[str, Schema] = {
     "route.path": _PATH_OF_URL, "route.host": _text(locations.HOST, _OPTIONAL),
     "route.match": {"enum": [*locations.MATCHES]},
     "route.aliases": {"type": "array", "items": _text(locations.HOST, locations.WILDCARD)},
+    "route.max_body": {"anyOf": [_COUNT, _BY_KIND[quantities.Memory]["anyOf"][-1], {"type": "null"}]},
+    "route.request_headers": _table(route.VALUE, pattern=_pattern(route.HEADER)),
+    "route.response_headers": _table(route.VALUE, enum=[*route.RESPONSE_HEADERS]),
+    "route.settings": _table(route.SETTING_VALUE, pattern=_pattern(route.SETTING)),
     **{f"replicas.{key}": _whole(0, service_spec.MAX_REPLICAS) for key in ("initial", "min", "max")},
     "check.http": _PROBE, "check.https": _PROBE,
     "check.port": {"anyOf": [_whole(1, HIGHEST_PORT), {"type": "null"}]}, "heal.budget": _whole(0, limits.MOST_BUDGET),

@@ -1,0 +1,53 @@
+"""Options of a route, as `max_body`, in the text of its locations. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lictor import errors
+from lictor.spec.route import require_options
+
+_ABSENT: dict[str, Any] = {"strip": False, "timeout": None, "max_body": None, "allow": [], "request_headers": {},
+                           "response_headers": {}, "settings": {}}
+
+
+def variables(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables that a template has for these options; raises Refused for a hostile one."""
+    try:
+        if not all(isinstance(each, str) for each in options.get("allow") or ()):
+            raise ValueError("allow holds no text")
+        require_options(options)
+        timeout = options.get("timeout")
+        known = {**_ABSENT, **{key: value for key, value in options.items() if key in _ABSENT}}
+        return {**known, "timeout": None if timeout is None else f"{round(1000 * timeout)}ms",
+                "max_body": None if (most := options.get("max_body")) is None else int(most)}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise errors.Refused(f"route.{str(error)[:300]}; it must not reach a configuration") from error
+
+
+def require_rendered(options: Mapping[str, Any], blocks: Iterable[Sequence[Sequence[str]]]) -> None:
+    """Raise Refused if the locations do not have what the options ask for: a template of the user's may be older.
+
+    `blocks` are the directives of each location, as lists of words.
+    """
+    blocks = [*blocks]
+    asking = [each for each in blocks if any(words[0] == "proxy_pass" for words in each)]
+    for directives in asking or blocks:
+        present = {tuple(words[:2]) for words in directives} | {(words[0],) for words in directives}
+        for option, wanted in _list_wanted(options):
+            if not present.intersection(wanted):
+                raise errors.Refused(f"templates/location.conf.j2: route.{option} is given, and the location has no "
+                                     f"{' '.join(wanted[0])}. The template that came with lictor shows where it stands")
+        passed = [words[1] for words in directives if words[0] == "proxy_pass"]
+        if options.get("strip") and not (passed and passed[0].endswith("/")):
+            raise errors.Refused("templates/location.conf.j2: route.strip is given, and the URL of proxy_pass does not "
+                                 "end with /")
+
+
+def _list_wanted(options: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """List the options, each with the directives of which a location has to have one."""
+    single = {"timeout": ("proxy_read_timeout",), "max_body": ("client_max_body_size",), "allow": ("deny", "all")}
+    wanted: list[tuple[str, list[tuple[str, ...]]]] = [
+        (option, [directive]) for option, directive in single.items() if option in options]
+    wanted += [(f"request_headers.{name}", [("proxy_set_header", name)]) for name in options.get("request_headers", ())]
+    return wanted + [(f"response_headers.{name}", [("add_header", name), ("proxy_hide_header", name)])
+                     for name in options.get("response_headers", ())]

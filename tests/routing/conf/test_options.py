@@ -1,0 +1,69 @@
+"""Options of a route in the text of its locations: what a template gives, and what one that is older leaves out."""
+
+from typing import Any
+
+import pytest
+
+from lictor import errors
+from lictor.routing.conf import options, parser
+from lictor.routing.templates import Templates
+
+CONF_DIR = "/etc/nginx/lictor"
+ALL: dict[str, Any] = {
+    "strip": True, "timeout": 75.0, "max_body": 0, "allow": ["10.0.0.0/8", "::1/128"], "request_headers": {"X-Env": ""},
+    "response_headers": {"Vary": "", "Cache-Control": "no-store"}}
+
+
+def location(given: dict[str, Any], *, live: bool = False) -> str:
+    return Templates(live=live).location("books", "/books", "prefix", CONF_DIR, None, given)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_both_locations_have_what_each_option_asks_for(live: bool) -> None:
+    for each in parser.directives(location(ALL, live=live)):
+        lines = [" ".join(line.words) for line in each.block or ()]
+        for expected in (
+                "proxy_pass http://lictor_books/", "proxy_set_header X-Forwarded-Prefix /books",
+                "client_max_body_size 0", "allow 10.0.0.0/8", "allow ::1/128", "deny all", "proxy_read_timeout 75000ms",
+                "proxy_send_timeout 75000ms", "proxy_set_header X-Env ", "proxy_hide_header Vary",
+                "proxy_hide_header Cache-Control", "add_header Cache-Control no-store always"):
+            assert lines.count(expected) == 1, expected
+        assert not [line for line in lines if line.startswith("add_header Vary")]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_without_options_a_location_has_no_line_of_theirs(live: bool) -> None:
+    text = location({}, live=live)
+    for word in ("client_max_body_size", "allow", "deny", "proxy_read_timeout", "proxy_hide_header", "lictor_books/"):
+        assert word not in text
+
+
+LINES = {"strip": ["proxy_pass", "http://u/"], "timeout": ["proxy_read_timeout", "1ms"],
+         "max_body": ["client_max_body_size", "0"], "allow": ["deny", "all"],
+         "request_headers.X-Env": ["proxy_set_header", "X-Env", ""],
+         "response_headers.Vary": ["proxy_hide_header", "Vary"],
+         "response_headers.Cache-Control": ["add_header", "Cache-Control", "no-store"]}
+
+
+@pytest.mark.parametrize("option", LINES)
+def test_a_template_that_leaves_an_option_out_is_refused(option: str) -> None:
+    options.require_rendered(ALL, [[*LINES.values()]])
+    others = [words for name, words in LINES.items() if name != option]
+    for blocks in ([others], [[*LINES.values()], [*others, ["proxy_pass", "http://u"]]]):
+        with pytest.raises(errors.Refused, match=rf"templates/location.conf.j2: route.{option} is given, and "):
+            options.require_rendered(ALL, blocks)
+    options.require_rendered({}, [others])
+
+
+def test_a_location_that_passes_nothing_on_needs_no_option_beside_one_that_does() -> None:
+    options.require_rendered(ALL, [[["return", "301", "/books/"]], [*LINES.values()]])
+    with pytest.raises(errors.Refused, match="route.timeout is given"):
+        options.require_rendered(ALL, [[["return", "301", "/books/"]]])
+
+
+@pytest.mark.parametrize("given", [
+    {"allow": ["all; }"]}, {"request_headers": {"X": "$host"}}, {"response_headers": {"Server": "x"}}, {"allow": 1},
+    {"settings": {"a": "b;"}}, {"timeout": "1; }"}, {"max_body": "1; }"}, {"request_headers": ["X"]}, {"allow": [1]}])
+def test_a_damaged_or_hostile_option_reaches_no_configuration(given: dict[str, Any]) -> None:
+    with pytest.raises(errors.Refused, match="must not reach a configuration"):
+        location(given)

@@ -1,0 +1,189 @@
+"""How nginx passes requests on, as the keys of a route say, in both modes."""
+
+import contextlib
+import http.client
+import json
+import os
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from lictor.adapters import files
+from lictor.events import script
+from lictor.routing import nginx as lictor_nginx
+from lictor.routing import peers, publish, route_store, templates
+from lictor.spec.route import Route
+from lictor.spec.settings import Nginx as NginxSettings
+from lictor.spec.settings import Settings
+
+from lab.daemon import wait_for
+from lab.nginx import Nginx
+from lab.serving import Serving
+from support.modes import in_both_modes
+from support.paths import REPOSITORY
+from support.routed import put_route
+
+NAME = "books"
+OWN_HEADERS = {"X-Frame-Options": "SAMEORIGIN", "X-Powered-By": "Books", "Cache-Control": "no-store"}
+
+
+class Echo(Serving):
+    """Answers with the path and the headers that it was sent; /silent is not answered until the end."""
+
+    def __init__(self) -> None:
+        self.ends = ends = threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if self.path.endswith("/silent"):
+                    ends.wait(60)
+                body = json.dumps({"path": self.path, "headers": dict(self.headers.items())}).encode()
+                self.send_response(500 if self.path.endswith("/broken") else 200)
+                for name, value in {**OWN_HEADERS, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                with contextlib.suppress(BrokenPipeError):  # nginx waited no longer
+                    self.wfile.write(body)
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port: int = self.server.server_address[1]
+
+    def __exit__(self, *arguments: object) -> None:
+        self.ends.set()
+        super().__exit__(*arguments)
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: list[tuple[str, str]]
+    sent: dict[str, Any]  # to the instance, if it answered
+
+
+@pytest.fixture
+def settings(tmp_path: Path, nginx: Nginx, mode: str) -> Settings:
+    for folder in (*(f"state/{each}" for each in script.FOLDERS), "templates"):
+        os.makedirs(tmp_path / folder)
+    lictor_nginx.prepare(nginx.conf_dir, templates.Templates(live=mode == "live"))
+    nginx.start()
+    return Settings(path=str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=NginxSettings(
+        mode=mode, conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
+
+
+def publish_with(node: Settings, port: int, **options: Any) -> list[str]:
+    """Publish the route with these options, as the spec has them, and one instance."""
+    put_route(node, NAME, path="/books", options=Route("/books", **options).options)
+    before = route_store.published(node.state_dir, NAME) or peers.PublishedRoute((), ())
+    route_store.write_published(node.state_dir, NAME, before._replace(
+        peers=(peers.Peer("127.0.0.1", port),), instances=(("node-1", "1"),), confirmed=False))
+    return publish.publish(node, [NAME])
+
+
+def refusal_of(node: Settings) -> str:
+    published = route_store.published(node.state_dir, NAME)
+    return published.refusal.reason if published and published.refusal else ""
+
+
+def ask(nginx: Nginx, target: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
+    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60)
+    try:
+        connection.request("POST" if body else "GET", target, body or None, headers or {})
+        answer = connection.getresponse()
+        text = answer.read()
+        return Answer(answer.status, answer.getheaders(), json.loads(text) if text.startswith(b"{") else {})
+    finally:
+        connection.close()
+
+
+def of_instance(answer: Answer) -> list[tuple[str, str]]:
+    """The headers that are not nginx's own."""
+    return sorted(each for each in answer.headers if each[0] not in ("Server", "Date", "Connection"))
+
+
+@in_both_modes
+def test_each_option_does_what_it_says_and_goes_when_it_is_taken_away(settings: Settings, nginx: Nginx) -> None:
+    """A worker of before may take one more request, so each effect is waited for."""
+    client = {"X-Env": "client", "Cookie": "c=1", "X-Forwarded-Prefix": "/no"}
+    with Echo() as echo:
+        def serve(shows: Callable[[], bool], **options: Any) -> None:
+            assert publish_with(settings, echo.port, **options) == [NAME]
+            wait_for(shows, f"nginx does what {options} says")
+
+        def status(body: bytes = b"", target: str = "/books") -> int:
+            return ask(nginx, target, body).status
+
+        serve(lambda: status() == 200)
+        before = ask(nginx, "/books/a?x=1", headers=client)
+        assert before.sent["path"] == "/books/a?x=1" and before.sent["headers"]["X-Env"] == "client"
+        assert "X-Forwarded-Prefix" not in before.sent["headers"] and of_instance(before) == sorted(
+            [*OWN_HEADERS.items(), ("Content-Length", dict(before.headers)["Content-Length"])])
+
+        serve(lambda: ask(nginx, "/books").sent["path"] == "/", strip=True)
+        assert [ask(nginx, target).sent["path"] for target in ("/books/a?x=1", "/books/", "/books?y")] == [
+            "/a?x=1", "/", "/?y"]
+        assert ask(nginx, "/books", headers=client).sent["headers"]["X-Forwarded-Prefix"] == "/books"
+
+        serve(lambda: status(b"x" * 1001) == 413, max_body=1000)
+        assert status(b"x" * 1000) == 200
+        serve(lambda: status(b"x" * 3_000_000) == 200, max_body=0)
+
+        serve(lambda: status(target="/books/silent") == 504, timeout=1.0)
+        serve(lambda: status() == 403, allow=["203.0.113.7", "2001:db8::/32"])
+        serve(lambda: status() == 200, allow=["127.9.9.9/8"])
+
+        value = "a 'b'; {c} # <d> %20 *"
+        serve(lambda: ask(nginx, "/books", headers=client).sent["headers"]["X-Env"] == value,
+              request_headers={"X-Env": value, "Cookie": ""})
+        assert "Cookie" not in ask(nginx, "/books", headers=client).sent["headers"]
+
+        policy = "default-src 'self'; img-src *"
+        serve(lambda: "X-Powered-By" not in dict(ask(nginx, "/books").headers), response_headers={
+            "X-Frame-Options": "DENY", "Content-Security-Policy": policy, "X-Powered-By": ""})
+        for target in ("/books", "/books/broken"):
+            answer = ask(nginx, target)
+            assert answer.status == (500 if target.endswith("/broken") else 200) and of_instance(answer) == sorted([
+                ("Cache-Control", "no-store"), ("Content-Length", dict(answer.headers)["Content-Length"]),
+                ("Content-Security-Policy", policy), ("X-Frame-Options", "DENY")])
+
+        serve(lambda: ask(nginx, "/books/a?x=1", headers=client).sent == before.sent)
+        assert of_instance(ask(nginx, "/books/a?x=1", headers=client)) == of_instance(before)
+
+
+@in_both_modes
+def test_a_template_of_the_user_s_that_leaves_an_option_out_is_refused(settings: Settings, nginx: Nginx) -> None:
+    """The service goes on as it was, and the reason says what is missing."""
+    shipped = (REPOSITORY / "templates" / "location.conf.j2").read_text()
+    older = shipped.replace("client_max_body_size", "# client_max_body_size")
+    assert older != shipped
+    files.write_atomic(f"{settings.templates_dir}/location.conf.j2", older)
+    with Echo() as echo:
+        assert publish_with(settings, echo.port) == [NAME]
+        assert publish_with(settings, echo.port, max_body=1000) in ([], [NAME])  # its peers, by the earlier files
+        assert refusal_of(settings).startswith(
+            "templates/location.conf.j2: route.max_body is given, and the location has no client_max_body_size")
+        assert ask(nginx, "/books", b"x" * 1001).status == 200
+        files.write_atomic(f"{settings.templates_dir}/location.conf.j2", shipped)
+        assert publish_with(settings, echo.port, max_body=1000) == [NAME]
+        wait_for(lambda: ask(nginx, "/books", b"x" * 1001).status == 413, "the option is in force")
+
+
+@in_both_modes
+def test_settings_reach_templates_of_the_user_s_and_are_refused_without_any(settings: Settings, nginx: Nginx) -> None:
+    with Echo() as echo:
+        publish_with(settings, echo.port, settings={"zone": "slow"})
+        assert "route.settings are for a template of yours" in refusal_of(settings)
+        shipped = (REPOSITORY / "templates" / "location.conf.j2").read_text()
+        files.write_atomic(f"{settings.templates_dir}/location.conf.j2", shipped.replace(
+            "    proxy_http_version", '    add_header X-Zone "{{ settings.zone }}" always;\n    proxy_http_version'))
+        assert publish_with(settings, echo.port, settings={"zone": "slow"}) == [NAME]
+        wait_for(lambda: dict(ask(nginx, "/books").headers).get("X-Zone") == "slow", "the template has the setting")
