@@ -32,4 +32,4 @@ def ignore_leaving(server: socketserver.BaseServer) -> None:
     def handle_error(request: Any, address: Any) -> None:
         if not isinstance(sys.exception(), OSError):
             report(request, address)
-    server.handle_error = handle_error  # type: ignore[method-assign]
+    server.handle_error = handle_error  # type: ignore[method-assign, assignment]
