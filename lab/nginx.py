@@ -5,7 +5,7 @@ import signal
 
 from lictor.adapters import files
 
-from lab.daemon import Daemon, free_ports, stretched, wait_for
+from lab.daemon import Daemon, free_ports, wait_for
 from lab.http import ask
 
 MODULES = "include /etc/nginx/modules-enabled/*.conf;"
@@ -91,4 +91,4 @@ class Nginx:
     def get(self, path: str, host: str = "") -> tuple[int, str]:
         """One request on a fresh connection: status and body."""
         return ask(f"{self.address}:{self.port}", "GET", path, headers={"Host": host} if host else {}, netns=self.netns,
-                   timeout_s=stretched(10))
+                   timeout_s=60)
