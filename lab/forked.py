@@ -10,7 +10,9 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
+from multiprocessing import connection
 from multiprocessing.reduction import DupFd
 from typing import Any
 
@@ -18,6 +20,8 @@ from lictor.adapters import process
 
 from lab.daemon import stretched
 
+# A start also looks after all that have ended: of two threads that look at once, one would read no exit code.
+_turn = threading.Lock()
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload([
     "lab.forked", "lictor.cli.instances.verbs", "lictor.cli.main", "lictor.cli.node", "lictor.cli.releases",
@@ -48,17 +52,21 @@ def _run(argv: list[str], environ: Mapping[str, str], given: str,
         stdin.seek(0)
         streams = [DupFd(each.fileno()) for each in (stdin, stdout, stderr)]
         running = _forks.Process(target=_become, args=(argv, dict(environ), streams))
-        running.start()
-        running.join(stretched(timeout_s))
-        if running.exitcode is None:
-            running.kill()
+        with _turn:
+            running.start()
+        is_over = connection.wait([running.sentinel], stretched(timeout_s))
+        with _turn:
+            if not is_over:
+                running.kill()
             running.join()
+            code = running.exitcode
+        if not is_over or code is None:
             raise subprocess.TimeoutExpired(argv, timeout_s)
         said = []
         for each in (stdout, stderr):
             each.seek(0)
             said.append(each.read().decode())
-        return subprocess.CompletedProcess(argv, running.exitcode, *said)
+        return subprocess.CompletedProcess(argv, code, *said)
 
 
 def _become(argv: list[str], environ: dict[str, str], streams: list[Any]) -> None:
