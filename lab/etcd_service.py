@@ -131,10 +131,15 @@ class EtcdService:
         self.docker.docker("kill", f"{self.name}-{number}")
 
     def wipe(self, number: int) -> None:
-        """Lose a member's disk, and kill it, in this order: lictor may start it again as soon as it has ended."""
+        """Lose a member's disk, and kill it, in this order: lictor may start it again as soon as it has ended. Without
+        its disk it may end by itself, and write a file while others are deleted."""
         folder = self.docker.docker("volume", "inspect", "-f", "{{.Mountpoint}}", f"{self.name}-{number}-data")
-        subprocess.run(["find", folder, "-mindepth", "1", "-delete"], check=True)
-        self.kill(number)
+        wait_for(lambda: subprocess.run(["find", folder, "-mindepth", "1", "-delete"], check=True), "the disk is empty")
+        try:
+            self.kill(number)
+        except OSError as error:
+            if "is not running" not in str(error):
+                raise
 
     @contextmanager
     def firewall(self, one: int, other: int) -> Iterator[None]:

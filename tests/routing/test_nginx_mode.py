@@ -1,6 +1,7 @@
 """Which mode `mode = "auto"` comes to on a node, by what a real nginx loads and the templates that are there."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lictor.routing import follow, nginx_mode, peers, publish, route_store
 from lictor.routing.nginx_mode import Mode
 from lictor.spec.settings import AUTO, Settings
 
+from lab.daemon import wait_for
 from lab.nginx import Nginx
 from support.backend import Backend
 from support.routed import nginx_of, published, put_route, set_up, with_nginx
@@ -40,6 +42,10 @@ def take_hook(given: Settings) -> None:
     edit(nginx_of(given).main_conf, lambda text: text.replace("http {", "http { log_by_lua_block { return }"))
 
 
+def take_first_hook(given: Settings) -> None:
+    edit(nginx_of(given).main_conf, lambda text: text.replace("http {", "http { init_by_lua_block { return }"))
+
+
 def hash_peers(given: Settings) -> None:
     files.write_atomic(f"{given.templates_dir}/upstream.conf.j2",
                        "upstream lictor_{{ name }} { hash $uri; include {{ peers_file }}; }")
@@ -56,14 +62,14 @@ def is_served(given: Settings, nginx: Nginx, by: Backend, mode: str) -> bool:
     """Publish, and look at whose answer it is, and at the mode of the files that give it."""
     decide(given, by.port)
     assert publish.publish(given, [NAME]) == [NAME]
-    status, body = nginx.get("/books")
-    return status == 200 and json.loads(body)["instance"] == by.name and route_store.mode_served(
-        published(given, NAME)) == mode
+    wait_for(lambda: json.loads(nginx.get("/books")[1])["instance"] == by.name, "it answers")
+    return route_store.mode_served(published(given, NAME)) == mode
 
 
 @pytest.mark.parametrize(("change", "name", "why"), [
     (unload_lua, "reload", "nginx.conf loads no Lua module (ngx_http_lua_module)"),
     (take_hook, "reload", "has log_by_lua_block, which lictor needs"),
+    (take_first_hook, "reload", "has init_by_lua_block, which lictor needs"),
     (hash_peers, "reload", "it must give one upstream lictor_lictor with `server 127.0.0.1:9; balancer"),
     (lambda given: None, "live", "nginx has its Lua module")])
 def test_the_mode_follows_what_nginx_loads_and_templates_want(
@@ -95,7 +101,9 @@ def test_what_the_settings_say_is_not_asked_of_nginx(auto: Settings, changes: di
     assert nginx_mode.read(with_nginx(auto, **changes)._replace(path="/etc/lictor/lictor.toml")) == mode
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"name": "both", "why": "", "circumstances": ""}', '{"name": "live"}'])
+@pytest.mark.parametrize("text", [
+    "", "[1]", '{"name": "both", "why": "", "circumstances": "", "at": 0}', '{"name": "live"}',
+    '{"name": "live", "why": "", "circumstances": "", "at": "x"}'])
 def test_a_damaged_note_is_made_anew(auto: Settings, text: str) -> None:
     note = f"{auto.state_dir}/nginx_mode.json"
     files.write_atomic(note, text)
@@ -103,10 +111,31 @@ def test_a_damaged_note_is_made_anew(auto: Settings, text: str) -> None:
 
 
 def test_no_answer_of_nginx_is_no_choice(auto: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next sweep asks again, and until then what was chosen before holds."""
     def is_silent(*_: object) -> None:
         raise errors.Unavailable("nginx ran out of time")
+    unknown = Mode("reload", "whether live mode is possible is not known yet: nginx ran out of time")
     with monkeypatch.context() as patched:
         patched.setattr(publish, "check_live", is_silent)
-        assert nginx_mode.read(auto) == Mode("reload", "whether live mode is possible is not known yet: nginx ran out "
-                                                       "of time")
-    assert nginx_mode.read(auto) == HAS_LUA
+        assert nginx_mode.read(auto) == unknown == nginx_mode.read(auto)
+    assert nginx_mode.reconsider(auto) == HAS_LUA
+    edit(nginx_of(auto).main_conf, lambda text: text.replace("http {", "http {{"))
+    assert nginx_mode.reconsider(auto) == HAS_LUA  # it cannot be read
+    unload_lua(auto)
+    edit(nginx_of(auto).main_conf, lambda text: text.replace("http {{", "http {"))
+    assert nginx_mode.reconsider(auto).name == "reload"
+
+
+def test_a_choice_does_not_outlive_the_settings_nor_a_few_minutes(auto: Settings) -> None:
+    elsewhere = with_nginx(auto, binary="/nowhere/nginx")
+    assert nginx_mode.reconsider(elsewhere).name == "reload" and nginx_mode.reconsider(auto) == HAS_LUA
+    note = f"{auto.state_dir}/nginx_mode.json"
+    for age_s, expected in ((100, Mode("reload", "x")), (301, HAS_LUA), (-100, HAS_LUA)):  # the clock was set back
+        table = {**json.loads(files.read(note) or ""), "name": "reload", "why": "x", "at": time.time() - age_s}
+        files.write_json(note, table)
+        assert nginx_mode.reconsider(auto) == expected
+
+
+def test_where_it_cannot_be_noted_it_is_chosen_all_the_same(auto: Settings) -> None:
+    Path(auto.state_dir, "nginx_mode.json").mkdir()
+    assert nginx_mode.reconsider(auto) == HAS_LUA == nginx_mode.read(auto)

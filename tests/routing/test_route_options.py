@@ -83,10 +83,16 @@ def settings(tmp_path: Path, nginx: Nginx, mode: str) -> Settings:
 def publish_with(node: Settings, port: int, **options: Any) -> list[str]:
     """Publish the route with these options, as the spec has them, and one instance."""
     put_route(node, NAME, path="/books", options=Route("/books", **options).options)
+    decide(node, port)
+    return publish.publish(node, [NAME])
+
+
+def decide(node: Settings, *ports: int) -> None:
+    """What a decision leaves in the state folder."""
     before = route_store.published(node.state_dir, NAME) or peers.PublishedRoute((), ())
     route_store.write_published(node.state_dir, NAME, before._replace(
-        peers=(peers.Peer("127.0.0.1", port),), instances=(("node-1", "1"),), confirmed=False))
-    return publish.publish(node, [NAME])
+        peers=tuple(peers.Peer("127.0.0.1", port) for port in ports),
+        instances=tuple(("node-1", f"{port}") for port in ports), confirmed=False))
 
 
 def refusal_of(node: Settings) -> str:
@@ -155,6 +161,11 @@ def test_each_option_does_what_it_says_and_goes_when_it_is_taken_away(settings: 
                 ("Cache-Control", "no-store"), ("Content-Length", dict(answer.headers)["Content-Length"]),
                 ("Content-Security-Policy", policy), ("X-Frame-Options", "DENY")])
 
+        decide(settings)
+        publish.publish(settings, [NAME])
+        wait_for(lambda: status() == 503, "there is no instance")
+        assert {("X-Frame-Options", "DENY"), ("Retry-After", "5")} < {*ask(nginx, "/books").headers}
+
         serve(lambda: ask(nginx, "/books/a?x=1", headers=client).sent == before.sent)
         assert of_instance(ask(nginx, "/books/a?x=1", headers=client)) == of_instance(before)
 
@@ -170,7 +181,7 @@ def test_a_template_of_the_user_s_that_leaves_an_option_out_is_refused(settings:
         assert publish_with(settings, echo.port) == [NAME]
         assert publish_with(settings, echo.port, max_body=1000) in ([], [NAME])  # its peers, by the earlier files
         assert refusal_of(settings).startswith(
-            "templates/location.conf.j2: route.max_body is given, and the location has no client_max_body_size")
+            "templates/location.conf.j2: route.max_body is given, and the location has no `client_max_body_size 1000`")
         assert ask(nginx, "/books", b"x" * 1001).status == 200
         files.write_atomic(f"{settings.templates_dir}/location.conf.j2", shipped)
         assert publish_with(settings, echo.port, max_body=1000) == [NAME]
@@ -180,9 +191,12 @@ def test_a_template_of_the_user_s_that_leaves_an_option_out_is_refused(settings:
 @in_both_modes
 def test_settings_reach_templates_of_the_user_s_and_are_refused_without_any(settings: Settings, nginx: Nginx) -> None:
     with Echo() as echo:
+        shipped = (REPOSITORY / "templates" / "location.conf.j2").read_text()
         publish_with(settings, echo.port, settings={"zone": "slow"})
         assert "route.settings are for a template of yours" in refusal_of(settings)
-        shipped = (REPOSITORY / "templates" / "location.conf.j2").read_text()
+        files.write_atomic(f"{settings.templates_dir}/location.conf.j2", shipped)
+        publish_with(settings, echo.port, settings={"zone": "slow"})
+        assert "has them" in refusal_of(settings)  # nor has this one
         files.write_atomic(f"{settings.templates_dir}/location.conf.j2", shipped.replace(
             "    proxy_http_version", '    add_header X-Zone "{{ settings.zone }}" always;\n    proxy_http_version'))
         assert publish_with(settings, echo.port, settings={"zone": "slow"}) == [NAME]

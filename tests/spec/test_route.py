@@ -47,7 +47,8 @@ def test_each_mistake_about_a_host_has_its_own_hint(host: str, hint: str) -> Non
       for each in ("_", "", "*", "*.", "a.*.b", "*.*.b", "*a.b", "a.b*", "~x", "*.a; }", ".a.b", "*.A")],
     ({"host": "a", "aliases": [f"{number}.b" for number in range(51)]}, "aliases holds 51; it must be at most 50"),
     *[({"allow": [each]}, "route.allow holds .*; it must be IP addresses and networks")
-      for each in ("", "localhost", "10.0.0.0/33", "10.0.0.1; }", "all", "*", "10.0.0.0/8 ;")],
+      for each in ("", "localhost", "10.0.0.0/33", "10.0.0.1; }", "all", "*", "10.0.0.0/8 ;", "fe80::1%eth0",
+                   "fe80::1%x;allow all;#")],
     ({"allow": [f"10.0.0.{number}" for number in range(51)]}, "allow holds 51; it must be at most 50"),
     *[({"request_headers": {each: "x"}}, "route.request_headers holds .*; it must be a header's name, and none that")
       for each in ("", "Host", "host", "X-Forwarded-For", "x-forwarded-proto", "Content-Length", "Connection",

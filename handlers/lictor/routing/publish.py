@@ -201,15 +201,15 @@ def _earlier(batch: Batch, name: str) -> Change | None:
     published = batch.published[name]
     place = published.places[0]
     assert place
-    route = {**batch.routes[name], **place._asdict(), "removed": False, "measure": place.ignored is not None,
-             "ignore": place.ignored or (), "options": json.loads(place.options or "{}")}
     try:
+        route = {**batch.routes[name], **place._asdict(), "removed": False, "measure": place.ignored is not None,
+                 "ignore": place.ignored or (), "options": json.loads(place.options or "{}")}
         found = service_files.desired(batch.conf_dir, batch.templates("reload"), service_files.routes_of({name: route}),
                                       name, published.peers)
         for path in (*found.files,):
             if path.startswith("traffic/"):  # what counts requests is the same for all services, in the mode in force
                 del found.files[path]
-    except (errors.Refused, OSError) as error:
+    except (errors.Refused, OSError, ValueError) as error:
         log.event("publish", service=name, outcome="refused", reason=error)
         return None
     return Change(found, published._replace(places=(place,), confirmed=True))

@@ -118,7 +118,7 @@ class Templates:
         places = locations(path, match)
         empty_file = f"{conf_dir}/peers/{name}.empt[y]"  # a pattern, as to nginx it is no error if no file matches
         text = self.text("location.conf.j2", name=name, path=path, locations=places, empty_file=empty_file,
-                         ignored=ignored, **route_options.variables(options))
+                         ignored=ignored, **route_options.make_variables(options))
         blocks = _blocks(text, "location.conf.j2", only=["location"])
         route_options.require_rendered(options, (directives for _, directives in blocks))
         self._require_reader(options)
@@ -134,10 +134,12 @@ class Templates:
 
     def _require_reader(self, options: Mapping[str, Any]) -> None:
         """Raise Refused for settings that no template reads: those that came with lictor have no use for any."""
-        own = [os.path.join(self._folder, each) for each in ("location.conf.j2", "upstream.conf.j2")]
-        if options.get("settings") and not (self._folder and any(map(os.path.exists, own))):
-            raise errors.Refused("route.settings are for a template of yours, and there is neither "
-                                 f"{' nor '.join(own)}")
+        if not options.get("settings"):
+            return
+        own = [os.path.join(self._folder or "/", each) for each in ("location.conf.j2", "upstream.conf.j2")]
+        if not any("settings" in (files.read(path) or "") for path in own):
+            raise errors.Refused("route.settings are for a template of yours, and neither "
+                                 f"{' nor '.join(own)} has them")
 
     def server(self, host: str, aliases: Sequence[str], folder: str) -> str:
         """Render the server of a host, which includes the locations in `folder`; raises Refused for a hostile host."""

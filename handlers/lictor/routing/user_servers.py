@@ -28,7 +28,8 @@ _LISTEN = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|\*|\d+(?=:)|[A-Za-z0-9-
                      r"(?:(?P<port>\d{1,9})(?:-(?P<last>\d{1,9}))?)?", re.ASCII)
 _PORTS = range(1, 65536)
 _GROUP = re.compile(r"\(\?<(?=\w)")  # the begin of a named group as PCRE has it, and Python has not
-_HOOKS = ("init_worker_by_lua", "log_by_lua")  # http takes one of each
+COUNTING_HOOKS = ("init_worker_by_lua", "log_by_lua")  # http takes one of each
+LIVE_HOOKS = ("init_by_lua", *COUNTING_HOOKS)
 _EVERYWHERE = {"*": "", "0.0.0.0": "", "localhost": "127.0.0.1"}
 _DEFAULT = {"default_server", "default"}
 
@@ -63,15 +64,15 @@ def read(settings: Nginx) -> Users:
                  [*reader.unread])
 
 
-def find_lua(settings: Nginx) -> tuple[tuple[str, ...], str]:
+def find_lua(settings: Nginx, needed: tuple[str, ...] = COUNTING_HOOKS) -> tuple[tuple[str, ...], str]:
     """List the modules that main_conf loads, and say why lictor has no use of Lua there; "": it has. The Lua module
-    has to be one of them, and http's hooks have to be left to lictor."""
+    has to be one of them, and the `needed` hooks of http have to be left to lictor."""
     if settings.container and not os.path.exists(settings.main_conf):
         return (), f"{settings.main_conf} is not on this machine"
     top = _Reader(settings).read_file(settings.main_conf, ())
     modules = tuple(each.arguments[0] for each in top if each.words[:1] == ["load_module"] and each.arguments)
     hooks = sorted(each.words[0] for http in top if http.words == ["http"] for each in http.block or ()
-                   if each.words and each.words[0].startswith(_HOOKS))
+                   if each.words and each.words[0].startswith(needed))
     if not any("ngx_http_lua_module" in each for each in modules):
         return modules, f"{settings.main_conf} loads no Lua module (ngx_http_lua_module)"
     return modules, f"http in {settings.main_conf} has {hooks[0]}, which lictor needs" if hooks else ""

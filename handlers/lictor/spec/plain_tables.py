@@ -98,6 +98,8 @@ def require_networks(key: str, given: Iterable[str]) -> None:
         import ipaddress  # few nodes have any, and each handler imports this module
 
         try:
+            if "%" in each:  # an address of IPv6 may name an interface there, and that name may be anything
+                raise ValueError(each)
             ipaddress.ip_network(each, strict=False)
         except ValueError as error:
             raise ValueError(f"{key} holds {each[:_LONGEST_SHOWN]!r}; it must be IP addresses and networks, such as "

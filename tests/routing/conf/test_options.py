@@ -38,32 +38,43 @@ def test_without_options_a_location_has_no_line_of_theirs(live: bool) -> None:
         assert word not in text
 
 
-LINES = {"strip": ["proxy_pass", "http://u/"], "timeout": ["proxy_read_timeout", "1ms"],
-         "max_body": ["client_max_body_size", "0"], "allow": ["deny", "all"],
-         "request_headers.X-Env": ["proxy_set_header", "X-Env", ""],
+LINES = {"strip": ["proxy_pass", "http://u/"], "timeout": ["proxy_read_timeout", "75000ms"],
+         "max_body": ["client_max_body_size", "0"], "allow": ["allow", "10.0.0.0/8"],
+         "request_headers.X-Env": ["proxy_set_header", "X-Env", '""'],
          "response_headers.Vary": ["proxy_hide_header", "Vary"],
          "response_headers.Cache-Control": ["add_header", "Cache-Control", "no-store"]}
+FIXED = [["deny", "all"], ["allow", "::1/128"]]
 
 
 @pytest.mark.parametrize("option", LINES)
 def test_a_template_that_leaves_an_option_out_is_refused(option: str) -> None:
-    options.require_rendered(ALL, [[*LINES.values()]])
-    others = [words for name, words in LINES.items() if name != option]
-    for blocks in ([others], [[*LINES.values()], [*others, ["proxy_pass", "http://u"]]]):
+    options.require_rendered(ALL, [[*LINES.values(), *FIXED]])
+    others = [*FIXED, *(words for name, words in LINES.items() if name != option)]
+    older = [*others, [*LINES[option][:-1], "other"]]  # as a template with a value of its own has it
+    for blocks in ([others], [older], [[*LINES.values(), *FIXED], [*others, ["proxy_pass", "http://u"]]]):
         with pytest.raises(errors.Refused, match=rf"templates/location.conf.j2: route.{option} is given, and "):
             options.require_rendered(ALL, blocks)
     options.require_rendered({}, [others])
 
 
+def test_a_list_of_clients_that_is_open_at_its_end_is_refused() -> None:
+    for line in FIXED:
+        others = [words for words in (*LINES.values(), *FIXED) if words != line]
+        with pytest.raises(errors.Refused, match="route.allow is given, and the location has no `"):
+            options.require_rendered(ALL, [others])
+
+
 def test_a_location_that_passes_nothing_on_needs_no_option_beside_one_that_does() -> None:
-    options.require_rendered(ALL, [[["return", "301", "/books/"]], [*LINES.values()]])
+    options.require_rendered(ALL, [[["return", "301", "/books/"]], [*LINES.values(), *FIXED]])
     with pytest.raises(errors.Refused, match="route.timeout is given"):
         options.require_rendered(ALL, [[["return", "301", "/books/"]]])
 
 
 @pytest.mark.parametrize("given", [
     {"allow": ["all; }"]}, {"request_headers": {"X": "$host"}}, {"response_headers": {"Server": "x"}}, {"allow": 1},
-    {"settings": {"a": "b;"}}, {"timeout": "1; }"}, {"max_body": "1; }"}, {"request_headers": ["X"]}, {"allow": [1]}])
+    {"settings": {"a": "b;"}}, {"timeout": "1; }"}, {"max_body": "1; }"}, {"request_headers": ["X"]}, {"allow": [1]},
+    {"timeout": 1e308}, {"timeout": float("inf")}, {"max_body": float("inf")}, {"allow": ["fe80::1%eth0"]},
+    {"allow": ["fe80::1%x;allow all;#"]}])
 def test_a_damaged_or_hostile_option_reaches_no_configuration(given: dict[str, Any]) -> None:
     with pytest.raises(errors.Refused, match="must not reach a configuration"):
         location(given)

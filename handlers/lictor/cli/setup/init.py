@@ -14,8 +14,8 @@ from lictor.cli.setup.install_manifest import Manifest
 from lictor.cli.setup.node_setup import SNIPPET, UNITS, Setup, drop_in
 from lictor.cli.setup.unit_files import ENVIRONMENT, REGISTRAR_UNIT, SERVE_SOCKET, SERVE_UNIT
 from lictor.events import agent_config, http_door, script
-from lictor.routing import nginx, templates
-from lictor.spec.settings import AUTO, DEFAULT_PATH, Settings, Watch, parse_settings
+from lictor.routing import nginx, nginx_mode, templates
+from lictor.spec.settings import AUTO, DEFAULT_PATH, Nginx, Settings, Watch, parse_settings
 
 
 class Report(NamedTuple):
@@ -140,11 +140,19 @@ def _make_folders(setup: Setup) -> None:
     if settings.nginx:
         manifest.make_folder(settings.nginx.conf_dir)
         nginx.prepare(manifest.path(settings.nginx.conf_dir), templates.Templates(
-            manifest.path(settings.templates_dir), live=settings.nginx.mode != "reload" and setup.has_lua()))
+            manifest.path(settings.templates_dir), live=_is_live(setup, settings.nginx)))
         manifest.adopt(settings.nginx.conf_dir)
         manifest.own(settings.nginx.conf_dir, user, 0o750)
     if user:
         manifest.share(settings.watch.config_dir, user)
+
+
+def _is_live(setup: Setup, server: Nginx) -> bool:
+    """Decide which snippet stands there at first. If lictor is to choose, it is that of the mode in force, else of mode
+    reload, with which any nginx starts; the first publication brings the other one."""
+    state_dir = setup.manifest.path(setup.settings.state_dir)
+    noted = nginx_mode.read_noted(state_dir) if server.mode == AUTO else None
+    return setup.has_lua() and "live" in (server.mode, noted and noted.name)
 
 
 def _configure_agent(setup: Setup) -> None:

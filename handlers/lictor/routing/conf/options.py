@@ -10,44 +10,50 @@ _ABSENT: dict[str, Any] = {"strip": False, "timeout": None, "max_body": None, "a
                            "response_headers": {}, "settings": {}}
 
 
-def variables(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables that a template has for these options; raises Refused for a hostile one."""
+def make_variables(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the variables that a template has for these options; raises Refused for a hostile one."""
     try:
         if not all(isinstance(each, str) for each in options.get("allow") or ()):
             raise ValueError("allow holds no text")
         require_options(options)
-        timeout = options.get("timeout")
+        timeout, most = options.get("timeout"), options.get("max_body")
         known = {**_ABSENT, **{key: value for key, value in options.items() if key in _ABSENT}}
         return {**known, "timeout": None if timeout is None else f"{round(1000 * timeout)}ms",
-                "max_body": None if (most := options.get("max_body")) is None else int(most)}
-    except (ValueError, TypeError, AttributeError) as error:
+                "max_body": None if most is None else int(most)}
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise errors.Refused(f"route.{str(error)[:300]}; it must not reach a configuration") from error
 
 
 def require_rendered(options: Mapping[str, Any], blocks: Iterable[Sequence[Sequence[str]]]) -> None:
     """Raise Refused if the locations do not have what the options ask for: a template of the user's may be older.
 
-    `blocks` are the directives of each location, as lists of words.
+    `blocks` are the directives of each location, as lists of words, quoted or not.
     """
-    blocks = [*blocks]
+    blocks = [[[word[1:-1] if word[:1] in ("'", '"') else word for word in words] for words in each] for each in blocks]
     asking = [each for each in blocks if any(words[0] == "proxy_pass" for words in each)]
     for directives in asking or blocks:
-        present = {tuple(words[:2]) for words in directives} | {(words[0],) for words in directives}
+        present = {tuple(words[:count]) for words in directives for count in (2, 3)}
         for option, wanted in _list_wanted(options):
-            if not present.intersection(wanted):
+            if wanted not in present:
                 raise errors.Refused(f"templates/location.conf.j2: route.{option} is given, and the location has no "
-                                     f"{' '.join(wanted[0])}. The template that came with lictor shows where it stands")
+                                     f"`{' '.join(wanted)}`. The template that came with lictor shows where it stands")
         passed = [words[1] for words in directives if words[0] == "proxy_pass"]
         if options.get("strip") and not (passed and passed[0].endswith("/")):
             raise errors.Refused("templates/location.conf.j2: route.strip is given, and the URL of proxy_pass does not "
                                  "end with /")
 
 
-def _list_wanted(options: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """List the options, each with the directives of which a location has to have one."""
-    single = {"timeout": ("proxy_read_timeout",), "max_body": ("client_max_body_size",), "allow": ("deny", "all")}
-    wanted: list[tuple[str, list[tuple[str, ...]]]] = [
-        (option, [directive]) for option, directive in single.items() if option in options]
-    wanted += [(f"request_headers.{name}", [("proxy_set_header", name)]) for name in options.get("request_headers", ())]
-    return wanted + [(f"response_headers.{name}", [("add_header", name), ("proxy_hide_header", name)])
-                     for name in options.get("response_headers", ())]
+def _list_wanted(options: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+    """List the directives that a location has to have, each with its option; an older one may have other values."""
+    made = make_variables(options)
+    wanted: list[tuple[str, tuple[str, ...]]] = []
+    if made["timeout"]:
+        wanted.append(("timeout", ("proxy_read_timeout", made["timeout"])))
+    if made["max_body"] is not None:
+        wanted.append(("max_body", ("client_max_body_size", str(made["max_body"]))))
+    if made["allow"]:
+        wanted += [("allow", ("deny", "all")), *(("allow", ("allow", each)) for each in made["allow"])]
+    wanted += [(f"request_headers.{name}", ("proxy_set_header", name, value))
+               for name, value in made["request_headers"].items()]
+    return wanted + [(f"response_headers.{name}", ("add_header", name, value) if value else ("proxy_hide_header", name))
+                     for name, value in made["response_headers"].items()]
