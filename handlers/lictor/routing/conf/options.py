@@ -29,18 +29,26 @@ def require_rendered(options: Mapping[str, Any], blocks: Iterable[Sequence[Seque
 
     `blocks` are the directives of each location, as lists of words, quoted or not.
     """
-    blocks = [[[word[1:-1] if word[:1] in ("'", '"') else word for word in words] for words in each] for each in blocks]
-    asking = [each for each in blocks if any(words[0] == "proxy_pass" for words in each)]
-    for directives in asking or blocks:
-        present = {tuple(words[:count]) for words in directives for count in (2, 3)}
-        for option, wanted in _list_wanted(options):
-            if wanted not in present:
-                raise errors.Refused(f"templates/location.conf.j2: route.{option} is given, and the location has no "
-                                     f"`{' '.join(wanted)}`. The template that came with lictor shows where it stands")
-        passed = [words[1] for words in directives if words[0] == "proxy_pass"]
-        if options.get("strip") and not (passed and passed[0].endswith("/")):
-            raise errors.Refused("templates/location.conf.j2: route.strip is given, and the URL of proxy_pass does not "
-                                 "end with /")
+    bare = [[[*map(_unquote, words)] for words in directives] for directives in blocks]
+    asking = [directives for directives in bare if any(words[0] == "proxy_pass" for words in directives)]
+    for directives in asking or bare:
+        _require_in(options, directives)
+
+
+def _require_in(options: Mapping[str, Any], directives: Sequence[Sequence[str]]) -> None:
+    present = {tuple(words[:count]) for words in directives for count in (2, 3)}
+    for option, wanted in _list_wanted(options):
+        if wanted not in present:
+            raise errors.Refused(f"templates/location.conf.j2: route.{option} is given, and the location has no "
+                                 f"`{' '.join(wanted)}`. The template that came with lictor shows where it stands")
+    passed = [words[1] for words in directives if words[0] == "proxy_pass"]
+    if options.get("strip") and not (passed and passed[0].endswith("/")):
+        raise errors.Refused("templates/location.conf.j2: route.strip is given, and the URL of proxy_pass does not end "
+                             "with /")
+
+
+def _unquote(word: str) -> str:
+    return word[1:-1] if word[:1] in ("'", '"') else word
 
 
 def _list_wanted(options: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
