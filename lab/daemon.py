@@ -19,7 +19,7 @@ _REST = 3.0  # times what asking took
 _LONGEST_REST_S = 1.0
 _USUAL_LOAD = 3.0  # programs that want each processor while tests run on a machine of their own
 _MOST_PATIENCE = 4.0
-# What a condition raises while something is not there yet, is half written, or does not answer.
+# Errors that a condition raises while something is not there yet, is half written, or does not answer.
 _NOT_YET = (OSError, ValueError, LookupError, AssertionError, http.client.HTTPException, subprocess.SubprocessError,
             errors.LictorError)
 # From here neither the kernel nor Docker takes a port: while a daemon is restarted, nobody else has its own.

@@ -16,8 +16,8 @@ class Serving:
 
     def __enter__(self) -> Self:
         self.server.socket.listen(_PENDING)
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         ignore_leaving(self.server)
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

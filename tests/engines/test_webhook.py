@@ -190,7 +190,7 @@ def test_what_was_not_received_is_sent_again_though_it_may_be_done_once_only(mon
     webhook = replace(given.webhook, timeout_s=0.3)
 
     def is_refused() -> bool:
-        """Whether it says so: the last try has a moment only, and on a starved machine may hear nothing in it."""
+        """Tell whether the error says so: the last try has a moment only, and may hear nothing on a starved machine."""
         with pytest.raises(errors.Unavailable, match="^webhook.scale: POST ") as raised:
             scale(Settings(webhook=webhook))
         return isinstance(raised.value, http.NotSent) and "Connection refused" in str(raised.value)

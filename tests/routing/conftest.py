@@ -1,4 +1,4 @@
-"""What all tests of routing have in common: publications that are made in this very process."""
+"""Fixture of all tests of routing: they make publications in this very process."""
 
 import pytest
 

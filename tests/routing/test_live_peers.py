@@ -24,7 +24,7 @@ from lictor.events import script
 from lictor.planner import observation
 from lictor.reconcile import observe
 from lictor.reconcile.context import Context
-from lictor.routing import condition, live_peers, nginx_socket, peers, publish, route_store, templates
+from lictor.routing import condition, live_peers, nginx_socket, publish, templates
 from lictor.routing import nginx as lictor_nginx
 from lictor.routing.condition import Condition
 from lictor.spec.settings import Nginx as NginxSettings
@@ -34,6 +34,7 @@ from lab.client import Client
 from lab.consul import Consul
 from lab.daemon import free_ports, wait_for
 from lab.nginx import Nginx
+from support import routed
 from support.backend import Backend
 from support.paths import REPOSITORY, text_of
 from support.routed import children, nginx_of, published, reload_by_hand, with_nginx, workers
@@ -128,12 +129,7 @@ def route(settings: Settings, **changes: object) -> None:
 
 
 def decide(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None:
-    """What a decision leaves in the state folder."""
-    before = route_store.published(settings.state_dir, NAME) or peers.PublishedRoute((), ())
-    route_store.write_published(settings.state_dir, NAME, before._replace(
-        peers=tuple(peers.Peer("127.0.0.1", port, weight)
-                    for port, weight in zip(ports, weights or [1] * len(ports), strict=True)),
-        instances=tuple(("node-1", f"{port}") for port in ports), confirmed=False))
+    routed.decide(settings, NAME, *ports, weights=weights)
 
 
 def set_peers(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None:

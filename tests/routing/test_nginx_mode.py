@@ -9,14 +9,14 @@ import pytest
 
 from lictor import errors
 from lictor.adapters import files
-from lictor.routing import follow, nginx_mode, peers, publish, route_store
+from lictor.routing import follow, nginx_mode, publish, route_store
 from lictor.routing.nginx_mode import Mode
 from lictor.spec.settings import AUTO, Settings
 
 from lab.daemon import wait_for
 from lab.nginx import Nginx
 from support.backend import Backend
-from support.routed import nginx_of, published, put_route, set_up, with_nginx
+from support.routed import decide, nginx_of, published, put_route, set_up, with_nginx
 
 NAME = "books"
 HAS_LUA = Mode("live", "nginx has its Lua module")
@@ -51,16 +51,9 @@ def hash_peers(given: Settings) -> None:
                        "upstream lictor_{{ name }} { hash $uri; include {{ peers_file }}; }")
 
 
-def decide(given: Settings, port: int) -> None:
-    """What a decision leaves in the state folder."""
-    before = route_store.published(given.state_dir, NAME) or peers.PublishedRoute((), ())
-    route_store.write_published(given.state_dir, NAME, before._replace(
-        peers=(peers.Peer("127.0.0.1", port),), instances=(("node-1", f"{port}"),), confirmed=False))
-
-
 def is_served(given: Settings, nginx: Nginx, by: Backend, mode: str) -> bool:
     """Publish, and look at whose answer it is, and at the mode of the files that give it."""
-    decide(given, by.port)
+    decide(given, NAME, by.port)
     assert publish.publish(given, [NAME]) == [NAME]
     wait_for(lambda: json.loads(nginx.get("/books")[1])["instance"] == by.name, "it answers")
     return route_store.mode_served(published(given, NAME)) == mode

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import os
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,11 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from lictor.adapters import files
-from lictor.events import script
-from lictor.routing import nginx as lictor_nginx
-from lictor.routing import peers, publish, route_store, templates
+from lictor.routing import publish, route_store
 from lictor.spec.route import Route
-from lictor.spec.settings import Nginx as NginxSettings
 from lictor.spec.settings import Settings
 
 from lab.daemon import wait_for
@@ -25,7 +21,7 @@ from lab.nginx import Nginx
 from lab.serving import Serving
 from support.modes import in_both_modes
 from support.paths import REPOSITORY
-from support.routed import put_route
+from support.routed import decide, put_route, set_up, with_nginx
 
 NAME = "books"
 OWN_HEADERS = {"X-Frame-Options": "SAMEORIGIN", "X-Powered-By": "Books", "Cache-Control": "no-store"}
@@ -72,27 +68,14 @@ class Answer(NamedTuple):
 
 @pytest.fixture
 def settings(tmp_path: Path, nginx: Nginx, mode: str) -> Settings:
-    for folder in (*(f"state/{each}" for each in script.FOLDERS), "templates"):
-        os.makedirs(tmp_path / folder)
-    lictor_nginx.prepare(nginx.conf_dir, templates.Templates(live=mode == "live"))
-    nginx.start()
-    return Settings(path=str(tmp_path / "lictor.toml"), state_dir=str(tmp_path / "state"), nginx=NginxSettings(
-        mode=mode, conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
+    return with_nginx(set_up(str(tmp_path), nginx), mode=mode)
 
 
 def publish_with(node: Settings, port: int, **options: Any) -> list[str]:
     """Publish the route with these options, as the spec has them, and one instance."""
     put_route(node, NAME, path="/books", options=Route("/books", **options).options)
-    decide(node, port)
+    decide(node, NAME, port)
     return publish.publish(node, [NAME])
-
-
-def decide(node: Settings, *ports: int) -> None:
-    """What a decision leaves in the state folder."""
-    before = route_store.published(node.state_dir, NAME) or peers.PublishedRoute((), ())
-    route_store.write_published(node.state_dir, NAME, before._replace(
-        peers=tuple(peers.Peer("127.0.0.1", port) for port in ports),
-        instances=tuple(("node-1", f"{port}") for port in ports), confirmed=False))
 
 
 def refusal_of(node: Settings) -> str:
@@ -161,7 +144,7 @@ def test_each_option_does_what_it_says_and_goes_when_it_is_taken_away(settings: 
                 ("Cache-Control", "no-store"), ("Content-Length", dict(answer.headers)["Content-Length"]),
                 ("Content-Security-Policy", policy), ("X-Frame-Options", "DENY")])
 
-        decide(settings)
+        decide(settings, NAME)
         publish.publish(settings, [NAME])
         wait_for(lambda: status() == 503, "there is no instance")
         assert {("X-Frame-Options", "DENY"), ("Retry-After", "5")} < {*ask(nginx, "/books").headers}

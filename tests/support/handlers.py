@@ -24,7 +24,7 @@ def _kill(settings_path: str) -> list[int]:
 
 
 def _has(pid: int, settings_path: str) -> bool:
-    """Whether a process was told of these settings, by its environment or by an option."""
+    """Tell whether a process was told of these settings, by its environment or by an option."""
     path = settings_path.encode()
     return f"LICTOR_CONFIG={settings_path}".encode() in _words(pid, "environ") or path in _words(pid, "cmdline")
 

@@ -118,6 +118,15 @@ def put_route(given: settings.Settings, name: str, *, path: str, host: str = "",
         "empty_ok": False, "removed": removed, **fields})
 
 
+def decide(given: settings.Settings, name: str, *ports: int, weights: Sequence[int] = ()) -> None:
+    """Write what a decision for instances at these ports of loopback leaves in the state folder."""
+    before = route_store.published(given.state_dir, name) or peers.PublishedRoute((), ())
+    route_store.write_published(given.state_dir, name, before._replace(
+        peers=tuple(peers.Peer("127.0.0.1", port, weight)
+                    for port, weight in zip(ports, weights or [1] * len(ports), strict=True)),
+        instances=tuple(("node-1", f"{port}") for port in ports), confirmed=False))
+
+
 def nginx_of(given: settings.Settings) -> settings.Nginx:
     """The settings of nginx, on a node that routes."""
     assert given.nginx

@@ -117,10 +117,11 @@ class Templates:
                 raise errors.Refused(f"path {each[:100]!r} must not reach a configuration")
         places = locations(path, match)
         empty_file = f"{conf_dir}/peers/{name}.empt[y]"  # a pattern, as to nginx it is no error if no file matches
+        variables = route_options.make_variables(options)
         text = self.text("location.conf.j2", name=name, path=path, locations=places, empty_file=empty_file,
-                         ignored=ignored, **route_options.make_variables(options))
+                         ignored=ignored, **variables)
         blocks = _blocks(text, "location.conf.j2", only=["location"])
-        route_options.require_rendered(options, (directives for _, directives in blocks))
+        route_options.require_rendered(variables, (directives for _, directives in blocks))
         self._require_reader(options)
         for head, _ in blocks:
             is_at_path = head[1:] == ["=", path] if match == EXACT else head[-1] in (path, places[-1])

@@ -91,7 +91,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What is said of how requests are passed on, ready for JSON; {}: all of it is as usual."""
+        """Options of how requests are passed on, ready for JSON; {}: all of it is as usual."""
         networks = []
         for each in self.allow:
             try:

@@ -13,6 +13,8 @@ ALL: dict[str, Any] = {
     "strip": True, "timeout": 75.0, "max_body": 0, "allow": ["10.0.0.0/8", "::1/128"], "request_headers": {"X-Env": ""},
     "response_headers": {"Vary": "", "Cache-Control": "no-store"}}
 
+MADE = options.make_variables(ALL)
+
 
 def location(given: dict[str, Any], *, live: bool = False) -> str:
     return Templates(live=live).location("books", "/books", "prefix", CONF_DIR, None, given)
@@ -48,26 +50,26 @@ FIXED = [["deny", "all"], ["allow", "::1/128"]]
 
 @pytest.mark.parametrize("option", LINES)
 def test_a_template_that_leaves_an_option_out_is_refused(option: str) -> None:
-    options.require_rendered(ALL, [[*LINES.values(), *FIXED]])
+    options.require_rendered(MADE, [[*LINES.values(), *FIXED]])
     others = [*FIXED, *(words for name, words in LINES.items() if name != option)]
     older = [*others, [*LINES[option][:-1], "other"]]  # as a template with a value of its own has it
     for blocks in ([others], [older], [[*LINES.values(), *FIXED], [*others, ["proxy_pass", "http://u"]]]):
         with pytest.raises(errors.Refused, match=rf"templates/location.conf.j2: route.{option} is given, and "):
-            options.require_rendered(ALL, blocks)
-    options.require_rendered({}, [others])
+            options.require_rendered(MADE, blocks)
+    options.require_rendered(options.make_variables({}), [others])
 
 
 def test_a_list_of_clients_that_is_open_at_its_end_is_refused() -> None:
     for line in FIXED:
         others = [words for words in (*LINES.values(), *FIXED) if words != line]
         with pytest.raises(errors.Refused, match="route.allow is given, and the location has no `"):
-            options.require_rendered(ALL, [others])
+            options.require_rendered(MADE, [others])
 
 
 def test_a_location_that_passes_nothing_on_needs_no_option_beside_one_that_does() -> None:
-    options.require_rendered(ALL, [[["return", "301", "/books/"]], [*LINES.values(), *FIXED]])
+    options.require_rendered(MADE, [[["return", "301", "/books/"]], [*LINES.values(), *FIXED]])
     with pytest.raises(errors.Refused, match="route.timeout is given"):
-        options.require_rendered(ALL, [[["return", "301", "/books/"]]])
+        options.require_rendered(MADE, [[["return", "301", "/books/"]]])
 
 
 @pytest.mark.parametrize("given", [

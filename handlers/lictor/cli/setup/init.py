@@ -70,14 +70,20 @@ def remove(*, config_path: str = DEFAULT_PATH, force: bool = False, root: str = 
 
 
 def _describe_mode(setup: Setup) -> list[str]:
-    """Say which mode is chosen, if it is for lictor to choose; a sweep looks closer, and may find a reason against."""
+    """Say which mode was chosen, if it is for lictor to choose, or will be: a sweep looks closer."""
     server = setup.settings.nginx
     if not server or server.mode != AUTO:
         return []
+    if noted := _read_noted_mode(setup):
+        return [f"nginx: mode {noted.name}: {noted.why}"]
     if setup.has_lua():
-        return ["nginx: mode live, as its Lua module is there: other peers reload nothing"]
+        return ["nginx: mode live, unless the first sweep finds a reason against it: its Lua module is there"]
     return ["nginx: mode reload, as its Lua module is not there: each change of peers is a reload. To have none: "
             "apt-get install libnginx-mod-http-lua"]
+
+
+def _read_noted_mode(setup: Setup) -> nginx_mode.Mode | None:
+    return nginx_mode.read_noted(setup.manifest.path(setup.settings.state_dir))
 
 
 def _in_use(setup: Setup) -> tuple[dict[str, str], list[str]]:
@@ -150,8 +156,7 @@ def _make_folders(setup: Setup) -> None:
 def _is_live(setup: Setup, server: Nginx) -> bool:
     """Decide which snippet stands there at first. If lictor is to choose, it is that of the mode in force, else of mode
     reload, with which any nginx starts; the first publication brings the other one."""
-    state_dir = setup.manifest.path(setup.settings.state_dir)
-    noted = nginx_mode.read_noted(state_dir) if server.mode == AUTO else None
+    noted = _read_noted_mode(setup) if server.mode == AUTO else None
     return setup.has_lua() and "live" in (server.mode, noted and noted.name)
 
 

@@ -90,7 +90,7 @@ def _mode(settings: Settings) -> str:
     mode = nginx_mode.read(settings)
     chosen = nginx_mode.choose(settings) if settings.nginx and settings.nginx.mode == AUTO else mode
     if chosen.name != mode.name:
-        raise Remark(f"{mode.name} is in force until the next sweep, which will choose {chosen.name}: {chosen.why}")
+        raise Remark(f"{mode.name} is in force until a sweep chooses {chosen.name}, within minutes: {chosen.why}")
     return f"{chosen.name}: {chosen.why}"
 
 

@@ -24,25 +24,27 @@ def make_variables(options: Mapping[str, Any]) -> dict[str, Any]:
         raise errors.Refused(f"route.{str(error)[:300]}; it must not reach a configuration") from error
 
 
-def require_rendered(options: Mapping[str, Any], blocks: Iterable[Sequence[Sequence[str]]]) -> None:
-    """Raise Refused if the locations do not have what the options ask for: a template of the user's may be older.
+def require_rendered(variables: Mapping[str, Any], blocks: Iterable[Sequence[Sequence[str]]]) -> None:
+    """Raise Refused if the locations do not have what `make_variables` gave: a template of the user's may be older.
 
     `blocks` are the directives of each location, as lists of words, quoted or not.
     """
+    wanted = _list_wanted(variables)
     bare = [[[*map(_unquote, words)] for words in directives] for directives in blocks]
     asking = [directives for directives in bare if any(words[0] == "proxy_pass" for words in directives)]
     for directives in asking or bare:
-        _require_in(options, directives)
+        _require_in(directives, wanted, strips=variables["strip"])
 
 
-def _require_in(options: Mapping[str, Any], directives: Sequence[Sequence[str]]) -> None:
+def _require_in(directives: Sequence[Sequence[str]], wanted: Iterable[tuple[str, tuple[str, ...]]], *,
+                strips: bool) -> None:
     present = {tuple(words[:count]) for words in directives for count in (2, 3)}
-    for option, wanted in _list_wanted(options):
-        if wanted not in present:
+    for option, directive in wanted:
+        if directive not in present:
             raise errors.Refused(f"templates/location.conf.j2: route.{option} is given, and the location has no "
-                                 f"`{' '.join(wanted)}`. The template that came with lictor shows where it stands")
+                                 f"`{' '.join(directive)}`. The template that came with lictor shows where it stands")
     passed = [words[1] for words in directives if words[0] == "proxy_pass"]
-    if options.get("strip") and not (passed and passed[0].endswith("/")):
+    if strips and not (passed and passed[0].endswith("/")):
         raise errors.Refused("templates/location.conf.j2: route.strip is given, and the URL of proxy_pass does not end "
                              "with /")
 
@@ -51,17 +53,16 @@ def _unquote(word: str) -> str:
     return word[1:-1] if word[:1] in ("'", '"') else word
 
 
-def _list_wanted(options: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+def _list_wanted(variables: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
     """List the directives that a location has to have, each with its option; an older one may have other values."""
-    made = make_variables(options)
     wanted: list[tuple[str, tuple[str, ...]]] = []
-    if made["timeout"]:
-        wanted.append(("timeout", ("proxy_read_timeout", made["timeout"])))
-    if made["max_body"] is not None:
-        wanted.append(("max_body", ("client_max_body_size", str(made["max_body"]))))
-    if made["allow"]:
-        wanted += [("allow", ("deny", "all")), *(("allow", ("allow", each)) for each in made["allow"])]
+    if variables["timeout"]:
+        wanted.append(("timeout", ("proxy_read_timeout", variables["timeout"])))
+    if variables["max_body"] is not None:
+        wanted.append(("max_body", ("client_max_body_size", str(variables["max_body"]))))
+    if variables["allow"]:
+        wanted += [("allow", ("deny", "all")), *(("allow", ("allow", each)) for each in variables["allow"])]
     wanted += [(f"request_headers.{name}", ("proxy_set_header", name, value))
-               for name, value in made["request_headers"].items()]
+               for name, value in variables["request_headers"].items()]
     return wanted + [(f"response_headers.{name}", ("add_header", name, value) if value else ("proxy_hide_header", name))
-                     for name, value in made["response_headers"].items()]
+                     for name, value in variables["response_headers"].items()]
