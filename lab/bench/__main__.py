@@ -4,11 +4,12 @@ latency     from the catalogue's change, which a blocking query of our own is to
             by the new peer, and to the last one by a removed one; new connections; all doors and modes, and the peers
 storm       all instances of 200 services come back on another port within 2 s: reloads, time, CPU of all that it takes
 throughput  wrk through each proxy and through a plain nginx with keepalive: requests a second, 99th percentile
-churn       50 changes a second under full load, in live mode
+churn       50 changes a second under full load, in both modes
 resident    memory of `lictor serve`, and what an unchanged event costs there
 events      what an event costs the script door
 measuring   what counting requests costs, of a measured service and of one beside it, in each way; only when it is named
 sweep       what an idle sweep of 300 containers costs; only when it is named, as it takes root and a Docker engine
+releases    20 of each strategy in each mode, under requests; only when it is named, as it takes a Docker engine
 
 Everyone is on one agent and has the same instances; rounds alternate. With 1,000 services only as many at a time as the
 agent may open connections for; and Traefik, which acts on whatever changes, is by itself. Consul keeps its data in
@@ -37,6 +38,7 @@ from lab.bench import (
     measuring,
     plan,
     processes,
+    releases,
     report,
     resident,
     storm,
@@ -45,7 +47,7 @@ from lab.bench import (
 )
 
 _PARTS = ("latency", "storm", "throughput", "churn", "resident", "events")
-_NAMED_PARTS = ("measuring", "sweep")
+_NAMED_PARTS = ("measuring", "sweep", "releases")
 _EVENT_RUNS, _SWEEP_RUNS = 30, 5
 
 
@@ -104,10 +106,11 @@ def _to_measure(folder: str, arguments: argparse.Namespace, present: Sequence[fi
         "storm": lambda: storm.measure(folder, present, chosen, orphans),
         "throughput": lambda: throughput.measure(folder, without_scripts, chosen, orphans),
         "measuring": lambda: measuring.measure(folder, arguments.rounds or chosen.pairs, orphans),
-        "churn": lambda: throughput.churn(folder, _live(present), chosen, orphans),
+        "churn": lambda: throughput.churn(folder, _by_http(present), chosen, orphans),
         "resident": lambda: resident.measure(folder, chosen, orphans),
         "events": lambda: events.measure(os.path.join(folder, "e"), arguments.rounds or _EVENT_RUNS),
         "sweep": lambda: sweeps.measure(os.path.join(folder, "w"), arguments.rounds or _SWEEP_RUNS),
+        "releases": lambda: releases.measure(os.path.join(folder, "r"), arguments.rounds or chosen.releases),
     }
     for part in arguments.part:
         for number, size in enumerate(arguments.size or chosen.sizes if part == "latency" else ()):
@@ -119,15 +122,15 @@ def _to_measure(folder: str, arguments: argparse.Namespace, present: Sequence[fi
 
 def _lacks(part: str, present: Sequence[field.Entry]) -> str:
     """Why a part can't be measured; "" when it can."""
-    if part == "churn" and not _live(present):
-        return "there is no live mode to measure"
+    if part == "churn" and not _by_http(present):
+        return "there is no http door to measure"
     if part == "resident" and resident.VARIANT.missing():
         return "there is no http door to measure"
     return load.missing() if part in ("throughput", "measuring", "churn") else ""
 
 
-def _live(present: Sequence[field.Entry]) -> list[field.Entry]:
-    return [each for each in present if each.name == "lictor http live"]
+def _by_http(present: Sequence[field.Entry]) -> list[field.Entry]:
+    return [each for each in present if each.name in ("lictor http live", "lictor http reload")]
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -141,7 +144,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
                                                                          "may be given again")
     options.add_argument("--size", action="append", type=_size, metavar="SxI", help="latency with so many services and "
                                                                                     "instances; may be given again")
-    options.add_argument("--rounds", type=int, metavar="N", help="of latency, events, measuring and sweeps")
+    options.add_argument("--rounds", type=int, metavar="N", help="of latency, events, measuring, sweeps and releases")
     arguments = options.parse_args(argv)
     unknown = set(arguments.part) - {*_PARTS, *_NAMED_PARTS}
     if unknown:

@@ -34,7 +34,7 @@ def judge(parts: Parts) -> list[Verdict]:
     """One verdict a limit, of those parts only that were measured."""
     of_part: dict[str, Callable[[Parts], Iterator[Verdict]]] = {
         "latency": _latency, "storm": _storm, "throughput": _throughput, "churn": _churn, "resident": _resident,
-        "events": _events, "measuring": _measuring, "sweep": _sweep}
+        "events": _events, "measuring": _measuring, "sweep": _sweep, "releases": _releases}
     return [verdict for part, found in of_part.items() if part in parts for verdict in found(parts)]
 
 
@@ -94,8 +94,16 @@ def _throughput(parts: Parts) -> Iterator[Verdict]:
 
 
 def _churn(parts: Parts) -> Iterator[Verdict]:
-    yield Verdict("http live: failed requests at 50 changes a second",
-                  _value(parts["churn"], "failed", contender="lictor http live"), at_most=0)
+    for way in ("http live", "http reload"):
+        yield Verdict(f"{way}: failed requests at 50 changes a second",
+                      _value(parts["churn"], "failed", contender=f"lictor {way}"), at_most=0)
+    yield Verdict("http live: kept-alive connections that ended", _value(
+        parts["churn"], "cut", contender="lictor http live"), at_most=0)
+
+
+def _releases(parts: Parts) -> Iterator[Verdict]:
+    for row in parts["releases"]:
+        yield Verdict(f"{row['strategy']} in mode {row['mode']}: failed requests", row["failed"], at_most=0)
 
 
 def _resident(parts: Parts) -> Iterator[Verdict]:

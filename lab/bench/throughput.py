@@ -43,7 +43,11 @@ def measure(folder: str, entries: Sequence[Entry], plan: Plan, orphans: processe
 
 
 def churn(folder: str, entries: Sequence[Entry], plan: Plan, orphans: processes.Orphans) -> list[dict[str, Any]]:
-    """Rows of contender, changes a second that were made, and requests that failed meanwhile."""
+    """Rows of contender, changes a second that were made, and requests that failed meanwhile.
+
+    A kept-alive connection that a reload of nginx ends is counted apart, as its client sends the request again; on a
+    fresh connection everything counts.
+    """
     rows = []
     for number, entry in enumerate(entries):
         print(f"churn: {entry.name}, {plan.churn_s} s of {_CHANGES_PER_S} changes a second ...", flush=True)
@@ -57,10 +61,11 @@ def churn(folder: str, entries: Sequence[Entry], plan: Plan, orphans: processes.
 
 def _churn(world: World, contender: Contender, seconds: int) -> dict[str, Any]:
     reloads = contender.reloads()
-    running = load.start(f"http://127.0.0.1:{contender.port}/{_SERVICE}", seconds)
+    url = f"http://127.0.0.1:{contender.port}/{_SERVICE}"
+    keeping, fresh = load.start(url, seconds), load.start(url, seconds, fresh=True)
     began, changes = time.monotonic(), 0
     try:
-        while running.poll() is None:
+        while keeping.poll() is None:
             if changes % 2:
                 world.deregister(_SERVICE, world.backends.addresses[-1])
             else:
@@ -70,9 +75,10 @@ def _churn(world: World, contender: Contender, seconds: int) -> dict[str, Any]:
             time.sleep(max(0.0, began + changes / _CHANGES_PER_S - time.monotonic()))
         took_s = time.monotonic() - began
     finally:
-        done = load.result(running, 0)
-    return {"changes_per_s": changes / took_s, "requests": round(done.requests_per_s * seconds),
-            "failed": done.failed, "reloads": contender.reloads() - reloads}
+        kept, others = load.result(keeping, 0), load.result(fresh, 0)
+    return {"changes_per_s": changes / took_s, "requests": round(kept.requests_per_s * seconds),
+            "on_fresh_connections": round(others.requests_per_s * seconds),
+            "failed": kept.failed - kept.cut + others.failed, "cut": kept.cut, "reloads": contender.reloads() - reloads}
 
 
 def _plain(world: World) -> int:

@@ -25,13 +25,13 @@ Transfer/sec:      0.98MB
 
 
 @pytest.mark.parametrize(("p99", "trouble", "expected"), [
-    ("31.93ms", "", load.Load(4987.61, 31.93, 0)),
-    ("900.00us", "  Non-2xx or 3xx responses: 3\n", load.Load(4987.61, 0.9, 3)),
-    ("1.20s", "  Socket errors: connect 1, read 2, write 0, timeout 4\n", load.Load(4987.61, 1200.0, 7)),
+    ("31.93ms", "", load.Load(4987.61, 31.93, 0, 0)),
+    ("900.00us", "  Non-2xx or 3xx responses: 3\n", load.Load(4987.61, 0.9, 3, 0)),
+    ("1.20s", "  Socket errors: connect 1, read 2, write 0, timeout 4\n", load.Load(4987.61, 1200.0, 7, 2)),
 ])
 def test_what_wrk_prints(p99: str, trouble: str, expected: load.Load) -> None:
     found = load.parse(WRK.format(p99=p99, trouble=trouble))
-    assert (found.requests_per_s, round(found.p99_ms, 6), found.failed) == expected
+    assert found._replace(p99_ms=round(found.p99_ms, 6)) == expected
 
 
 def test_a_load_that_could_not_run_is_an_error() -> None:
@@ -79,6 +79,15 @@ def test_limits_of_measuring(way: str, measured: float, beside: float, expected:
     rows = [{"way": way, "service": service, "throughput": ratio}
             for service, ratio in ((measuring.MEASURED, measured), (measuring.BESIDE, beside))]
     assert [each.holds for each in limits.judge({"measuring": rows})] == expected
+
+
+def test_limits_of_churn_and_releases() -> None:
+    """A connection that a reload ends is no failed request, and in live mode there is no reload."""
+    churn = [{"contender": "lictor http live", "failed": 0, "cut": 1}, {"contender": "lictor http reload", "failed": 0,
+                                                                      "cut": 9}]
+    assert [each.holds for each in limits.judge({"churn": churn})] == [True, True, False]
+    found = limits.judge({"releases": [{"mode": "live", "strategy": "rolling", "failed": failed} for failed in (0, 1)]})
+    assert [each.holds for each in found] == [True, False]
 
 
 def test_figures_never_seen_are_counted_and_do_not_count_as_quick() -> None:
