@@ -8,6 +8,7 @@ from lictor.adapters import files
 from lab.daemon import Daemon, free_ports, wait_for
 from lab.http import ask
 
+BINARY = "/usr/sbin/nginx"
 MODULES = "include /etc/nginx/modules-enabled/*.conf;"
 _MAIN_CONF = """
 {modules}
@@ -41,8 +42,8 @@ class Nginx:
     On loopback it has a free port; in the network namespace `netns` it listens on `address`, port 80.
     """
 
-    def __init__(self, folder: str, *, address: str = "127.0.0.1", netns: str = "") -> None:
-        self.folder, self.netns, self.address = folder, netns, address
+    def __init__(self, folder: str, *, address: str = "127.0.0.1", netns: str = "", binary: str = BINARY) -> None:
+        self.folder, self.netns, self.address, self.binary = folder, netns, address, binary
         self.conf_dir = os.path.join(folder, "lictor")
         self.main_conf = os.path.join(folder, "nginx.conf")
         self.pid_file = os.path.join(folder, "nginx.pid")
@@ -57,12 +58,12 @@ class Nginx:
 
     @property
     def argv(self) -> list[str]:
-        return ["/usr/sbin/nginx", "-c", self.main_conf, "-g", "daemon off;"]
+        return [self.binary, "-c", self.main_conf, "-g", "daemon off;"]
 
     @property
     def reload_argv(self) -> list[str]:
         """What nginx's own documentation has people call."""
-        return ["/usr/sbin/nginx", "-c", self.main_conf, "-s", "reload"]
+        return [self.binary, "-c", self.main_conf, "-s", "reload"]
 
     def start(self, timeout_s: float = 60) -> "Nginx":
         """Start it; lictor's snippet (`lictor.conf` in `conf_dir`) must be there, as it must be for a user's nginx."""

@@ -11,7 +11,7 @@ import pytest
 
 from lab.consul import Consul
 from lab.docker import Docker
-from lab.nginx import Nginx
+from lab.nginx import BINARY, Nginx
 from lab.swarm import Swarm
 from support import isolation
 
@@ -121,9 +121,15 @@ def consul(agent: Consul) -> Iterator[Consul]:
 
 
 @pytest.fixture
-def nginx(tmp_path: Path) -> Iterator[Nginx]:
+def nginx_binary() -> str:
+    """This machine's own."""
+    return BINARY
+
+
+@pytest.fixture
+def nginx(tmp_path: Path, nginx_binary: str) -> Iterator[Nginx]:
     """nginx, configured but not started: lictor's snippet has to be written first."""
-    server = Nginx(_folder(tmp_path, "nginx"))
+    server = Nginx(_folder(tmp_path, "nginx"), binary=nginx_binary)
     try:
         yield server
     finally:

@@ -107,7 +107,8 @@ def set_up(folder: str, nginx: Nginx) -> settings.Settings:
     lictor_nginx.prepare(nginx.conf_dir)
     nginx.start()
     return settings.Settings(path=f"{folder}/lictor.toml", state_dir=f"{folder}/state", nginx=settings.Nginx(
-        mode="reload", conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file))
+        mode="reload", conf_dir=nginx.conf_dir, main_conf=nginx.main_conf, pid_file=nginx.pid_file,
+        binary=nginx.binary))
 
 
 def put_route(given: settings.Settings, name: str, *, path: str, host: str = "", removed: bool = False,

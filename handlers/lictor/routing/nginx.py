@@ -194,7 +194,7 @@ def _ask(settings: Nginx, options: list[str]) -> process.Output:
 
 
 def _reason(output: str) -> str:
-    return "; ".join(_said(output, "emerg") or output.splitlines()[-1:])
+    return "; ".join(_said(output, "emerg") or _said(output, "error") or output.splitlines()[-1:])
 
 
 def _said(output: str, level: str) -> list[str]:

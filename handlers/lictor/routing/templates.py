@@ -47,8 +47,9 @@ class Templates:
         self.lua = lua_modules is not None
         self._counting: tuple[tuple[str, Measured], str] = ("", ()), ""
         ours = jinja2.PackageLoader("lictor.routing", "default_templates")  # in a checkout a link to templates/
+        users = [jinja2.FileSystemLoader(folder)] if folder else []
         self._environment = jinja2.Environment(
-            loader=jinja2.ChoiceLoader([jinja2.FileSystemLoader(folder), ours]) if folder else ours,
+            loader=jinja2.ChoiceLoader([*users, ours, jinja2.PrefixLoader({"shipped": ours})]),  # to be extended
             undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
         self._environment.globals.update(live=live, ipv6=ipv6, trusted_proxies=trusted_proxies, forwarded=_FORWARDED,

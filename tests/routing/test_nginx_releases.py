@@ -1,0 +1,124 @@
+"""Each nginx from Debian 11's on takes all that lictor writes, without a warning, and does what it says."""
+
+import http.client
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+
+from lictor.adapters import files
+from lictor.routing import nginx as lictor_nginx
+from lictor.routing import nginx_mode, publish
+from lictor.routing.nginx_mode import Mode
+from lictor.routing.traffic import meter
+from lictor.spec.route import Route
+from lictor.spec.settings import AUTO, Settings
+
+from lab.daemon import wait_for
+from lab.nginx import MODULES, Nginx
+from support.backend import Backend
+from support.paths import REPOSITORY
+from support.releases import SUITES, WITH_BALANCER, binary_of
+from support.routed import decide, nginx_of, put_route, set_up, with_nginx
+
+OPTIONS: dict[str, Any] = {
+    "strip": True, "timeout": 60.0, "max_body": 1000, "allow": ["127.0.0.0/8", "2001:db8::/32"],
+    "request_headers": {"X-Env": "test", "Cookie": ""}, "settings": {"zone": "slow"},
+    "response_headers": {"X-Frame-Options": "DENY", "X-Powered-By": ""}}
+ROUTES = {
+    "plain": Route("/plain"), "exact": Route("/exact", match="exact"), "options": Route("/options", **OPTIONS),
+    "root": Route("/", host="a.example.com", aliases=["*.example.org", "b.example.com"]),
+    "any": Route("/books", host="_")}
+# Whatever is measured is so by Lua, by Lua in live mode, or by a log.
+WAYS = [("reload", "lua"), ("live", "lua"), ("reload", "log")]
+KINDS = [(suite, *way) for suite in SUITES for way in WAYS if suite in WITH_BALANCER or way[0] == "reload"]
+SHIPPED = {path.name for kind in ("conf", "lua") for path in (REPOSITORY / "templates").glob(f"*.{kind}.j2")} - {
+    "agent-drop-in.conf.j2", "nginx-drop-in.conf.j2"}  # systemd's
+in_each = pytest.mark.parametrize(("suite", "mode", "way"), KINDS, ids=["-".join(each) for each in KINDS])
+
+
+@pytest.fixture
+def nginx_binary(suite: str) -> str:
+    return binary_of(suite)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, nginx: Nginx, mode: str, way: str) -> Settings:
+    """A node whose servers of hosts are made by lictor's own template, on port 80 of this process's network."""
+    if way == "log":
+        files.write_atomic(nginx.main_conf, (files.read(nginx.main_conf) or "").replace(MODULES, ""))
+    given = with_nginx(set_up(str(tmp_path), nginx), mode=mode, trusted_proxies=("127.0.0.0/8",))
+    Path(given.templates_dir, "server.conf.j2").unlink()
+    Path(given.templates_dir, "upstream.conf.j2").write_text(
+        '{% extends "shipped/upstream.conf.j2" %} {# `settings` are for it #}')
+    return given
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The templates that came with lictor and are read."""
+    names, get_source = set[str](), jinja2.PackageLoader.get_source
+
+    def get(loader: jinja2.PackageLoader, environment: jinja2.Environment, name: str) -> Any:
+        found = get_source(loader, environment, name)
+        names.add(name)
+        return found
+    monkeypatch.setattr(jinja2.PackageLoader, "get_source", get)
+    return names
+
+
+def get(address: str, path: str, host: str) -> tuple[int, str, dict[str, str]]:
+    connection = http.client.HTTPConnection(address, timeout=60)
+    try:
+        connection.request("GET", path, headers={"Host": host})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), dict(answer.getheaders())
+    finally:
+        connection.close()
+
+
+def await_answer(backend: Backend, *asked: str) -> None:
+    wait_for(lambda: f'"{backend.name}"' in get(*asked)[1], f"{backend.name} answers {asked}")
+
+
+@in_each
+def test_all_that_is_written_is_taken_without_a_warning_and_served(
+        settings: Settings, nginx: Nginx, mode: str, way: str, rendered: set[str]) -> None:
+    with Backend("a") as first, Backend("b") as second:
+        for backend in (first, second):
+            for name, route in ROUTES.items():
+                put_route(settings, name, **route.table, measure=name == "plain", ignore=["/plain/health"])
+                decide(settings, name, backend.port)
+            assert sorted(publish.publish(settings)) == sorted(ROUTES)
+            assert lictor_nginx.validate(nginx_of(settings), nginx.main_conf) == []
+            own = f"127.0.0.1:{nginx.port}"
+            for asked in ((own, "/plain", "x"), (own, "/exact", "x"), (own, "/options/a", "x"),
+                          ("127.0.0.1", "/", "a.example.com"), ("127.0.0.1", "/", "c.example.org"),
+                          ("127.0.0.1", "/books", "no.example.net")):
+                await_answer(backend, *asked)
+        assert get(own, "/options", "x")[2]["X-Frame-Options"] == "DENY"
+        wait_for(lambda: meter.count(nginx_of(settings), settings.state_dir, 0.0), "it is counted")
+    decide(settings, "plain")
+    publish.publish(settings)
+    wait_for(lambda: get(own, "/plain", "x")[0] == 503, "there is no instance")
+    unused = set() if way == "lua" else {"traffic.lua.j2", "answers.lua.j2"}
+    assert rendered == SHIPPED - unused - (set() if mode == "live" else {"live.lua.j2"})
+    assert re.findall(r"\[(?:warn|error|crit|alert|emerg)\].*", files.read(f"{nginx.folder}/error.log") or "") == []
+
+
+@pytest.mark.parametrize(("suite", "mode", "way"), [(suite, AUTO, "lua") for suite in SUITES])
+def test_the_mode_is_live_where_the_lua_module_has_what_that_needs(settings: Settings, suite: str) -> None:
+    found = nginx_mode.choose(settings)
+    if suite in WITH_BALANCER:
+        assert found == Mode("live", "nginx has its Lua module")
+    else:
+        assert found.name == "reload" and "there is no ngx.balancer, a part of lua-resty-core" in found.why
+
+
+def test_the_routes_above_ask_for_all_that_a_route_can() -> None:
+    """A key that is new needs a value above: it may be in the way of another nginx."""
+    asked = {key for key in Route.__struct_fields__ for route in ROUTES.values()
+             if getattr(route, key) != getattr(Route("/"), key)}
+    assert asked == {*Route.__struct_fields__}
