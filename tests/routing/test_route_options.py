@@ -1,11 +1,8 @@
 """How nginx passes requests on, as the keys of a route say, in both modes."""
 
-import contextlib
 import http.client
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,46 +15,12 @@ from lictor.spec.settings import Settings
 
 from lab.daemon import wait_for
 from lab.nginx import Nginx
-from lab.serving import Serving
+from support.echo import OWN_HEADERS, Echo
 from support.modes import in_both_modes
 from support.paths import REPOSITORY
 from support.routed import decide, put_route, set_up, with_nginx
 
 NAME = "books"
-OWN_HEADERS = {"X-Frame-Options": "SAMEORIGIN", "X-Powered-By": "Books", "Cache-Control": "no-store"}
-
-
-class Echo(Serving):
-    """Answers with the path and the headers that it was sent; /silent is not answered until the end."""
-
-    def __init__(self) -> None:
-        self.ends = ends = threading.Event()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                if self.path.endswith("/silent"):
-                    ends.wait(60)
-                body = json.dumps({"path": self.path, "headers": dict(self.headers.items())}).encode()
-                self.send_response(500 if self.path.endswith("/broken") else 200)
-                for name, value in {**OWN_HEADERS, "Content-Length": str(len(body))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                with contextlib.suppress(BrokenPipeError):  # nginx waited no longer
-                    self.wfile.write(body)
-
-            do_POST = do_GET
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.port: int = self.server.server_address[1]
-
-    def __exit__(self, *arguments: object) -> None:
-        self.ends.set()
-        super().__exit__(*arguments)
 
 
 class Answer(NamedTuple):

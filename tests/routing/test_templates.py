@@ -116,6 +116,31 @@ def test_a_users_template_wins_over_ours(tmp_path: Path) -> None:
     assert templates.upstream("books", CONF_DIR) == TEMPLATES.upstream("books", CONF_DIR)
 
 
+@pytest.mark.parametrize(("template", "block", "text", "replaced"), [
+    ("location", "more", "gzip on;", set()), ("upstream", "balancing", "least_conn;", set()),
+    ("server", "more", "location = /robots.txt { return 404; }", set()), ("server", "listen", "listen 81;", {"listen"}),
+    ("location", "retries", "proxy_next_upstream off;", {"proxy_next_upstream", "proxy_next_upstream_timeout"}),
+    ("upstream", "keepalive", "keepalive 8;", {"keepalive", "keepalive_timeout"})])
+def test_a_users_template_may_fill_a_block_of_ours_and_nothing_else_is_lost(
+        template: str, block: str, text: str, replaced: set[str], tmp_path: Path) -> None:
+    def render_with(body: str) -> list[str]:
+        (tmp_path / f"{template}.conf.j2").write_text(
+            f'{{% extends "shipped/{template}.conf.j2" %}}{{% block {block} %}}\n{body}\n{{% endblock %}}')
+        return lines_of(render.Templates(str(tmp_path), ipv6=True))
+
+    def lines_of(templates: render.Templates) -> list[str]:
+        made = {"location": lambda: templates.location("books", "/books", "prefix", CONF_DIR),
+                "upstream": lambda: templates.upstream("books", CONF_DIR),
+                "server": lambda: templates.server("a.example.com", [], "/d")}[template]()
+        return [line.strip() for line in made.splitlines() if line.strip()]
+    ours, filled = lines_of(TEMPLATES), render_with(text)
+    assert render_with("{{ super() }}") == ours and {line for line in filled if line not in ours} == {text}
+    assert {line.split()[0] for line in ours if line not in filled} == replaced
+    for broken in ("} map $a $b { default 1;", "} upstream x { server 10.0.0.9:80;", "}", "{"):
+        with pytest.raises(errors.Refused, match=f"{template}.conf.j2"):
+            render_with(broken)
+
+
 def test_templates_that_are_kept_are_read_again_when_they_change(tmp_path: Path) -> None:
     folder = tmp_path / "templates"
 
