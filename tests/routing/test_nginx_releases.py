@@ -1,6 +1,8 @@
 """Each nginx from Debian 11's on takes all that lictor writes, without a warning, and does what it says."""
 
+import contextlib
 import http.client
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,30 @@ def test_the_mode_is_live_where_the_lua_module_has_what_that_needs(settings: Set
         assert found == Mode("live", "nginx has its Lua module")
     else:
         assert found.name == "reload" and "there is no ngx.balancer, a part of lua-resty-core" in found.why
+
+
+@pytest.mark.parametrize(("suite", "mode", "way", "expected"), [("testing", "live", "lua", "b"),
+                                                                ("testing", "reload", "lua", "a")])
+def test_a_worker_of_before_that_keeps_a_client_asks_the_peers_of_now_in_live_mode_only(
+        settings: Settings, nginx: Nginx, expected: str) -> None:
+    """Therefore lictor does not set keepalive_min_timeout: in mode reload it would outlive a drain."""
+    files.write_atomic(nginx.main_conf, (files.read(nginx.main_conf) or "").replace(
+        "http {", "http { keepalive_min_timeout 300s;"))
+    kept = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=60)
+
+    def ask() -> tuple[str, str | None]:
+        kept.request("GET", "/books")
+        answer = kept.getresponse()
+        return json.loads(answer.read())["instance"], answer.getheader("Connection")
+    with Backend("a") as first, Backend("b") as second, contextlib.closing(kept):
+        put_route(settings, "books", path="/books")
+        decide(settings, "books", first.port)
+        assert publish.publish(settings) == ["books"] and ask() == ("a", "keep-alive")
+        put_route(settings, "other", path="/other")
+        decide(settings, "other", first.port)
+        assert publish.publish(settings) == ["other"]
+        decide(settings, "books", second.port)
+        assert publish.publish(settings) == ["books"] and ask() == (expected, "close")
 
 
 def test_the_routes_above_ask_for_all_that_a_route_can() -> None:
