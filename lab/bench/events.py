@@ -58,7 +58,7 @@ def _nginx_ms(settings: NginxSettings, peers: int) -> float:
     """nginx's own part of one publication: parsing the changed files, and HUP until it answers the new generation."""
     templates = Templates()
     wanted = service_files.desired(settings.conf_dir, templates, service_files.routes_of({"books": _ROUTE}), "books",
-                                tuple(Peer("127.0.0.1", 20000 + number) for number in range(peers)))
+                                tuple(Peer("127.0.0.1", 20000 + number) for number in range(peers)), {})
     upstreams, staged = service_files.staged(settings.conf_dir, [wanted])
     text = templates.text("check.conf.j2", run_dir=os.path.join(settings.conf_dir, nginx.RUN), upstreams=upstreams,
                           locations=[wanted.location])

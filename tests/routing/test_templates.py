@@ -145,7 +145,8 @@ def test_templates_that_are_kept_are_read_again_when_they_change(tmp_path: Path)
     folder = tmp_path / "templates"
 
     def said() -> str:
-        return render.templates(str(folder), live=False).text("server.conf.j2", host="x", aliases=[], folder="/y")
+        return render.templates(str(folder), live=False).text("server.conf.j2", host="x", aliases=[], folder="/y",
+                                                              tls=None)
     ours = said()
     folder.mkdir()
     os.utime(folder, ns=(1, 1))

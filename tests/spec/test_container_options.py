@@ -75,7 +75,7 @@ def test_what_compose_takes_is_taken(text: str) -> None:
     ("secrets: [key]", "unknown key secrets; did you mean env_file or volumes (files of the node"),
     ("configs: [app]", "unknown key configs; did you mean env_file or volumes"),
     ("stop_signal: SIGINT", "unknown key stop_signal; did you mean stop_grace_period (the signal is the image's own"),
-    ("tls: true", "unknown key tls; did you mean a template of the node's"),
+    ("tls: true", "unknown key tls; did you mean route.tls"),
 ])
 def test_what_docker_would_not_take_or_a_spec_must_not_ask_is_refused(text: str, said: str) -> None:
     with pytest.raises(errors.Refused) as refused:

@@ -70,6 +70,10 @@ def test_each_mistake_about_a_host_has_its_own_hint(host: str, hint: str) -> Non
     ({"max_body": "big"}, "'big' is no amount of memory"),
     ({"max_body": "1025g"}, "route.max_body is .* bytes; it must be at most 1024g, or 0 for no limit"),
     ({"max_body": "-1"}, "'-1' is no amount of memory"), ({"strip": "perhaps"}, "route.strip is 'perhaps'"),
+    *[({"tls": each, **host}, f"route.tls is {each}; it must be false without a named host: your own server block")
+      for each in ("true", "redirect") for host in ({}, {"host": "_"})],
+    *[({"tls": each, "host": "a"}, "route.tls is .*; it must be true, false or redirect")
+      for each in ("yes", "on", "1", "Redirect", "redirect; }", "$host", "none")],
 ])
 def test_routes_that_are_refused(route: dict[str, Any], text: str) -> None:
     with pytest.raises(errors.Refused, match=text):
@@ -88,7 +92,8 @@ def test_aliases_that_nginx_takes() -> None:
         "request_headers": {"X-Env": "a b; {c} #'", "Cookie": ""}}),
     ({"response_headers": {"Cache-Control": "no-store, max-age=0"}}, {
         "response_headers": {"Cache-Control": "no-store, max-age=0"}}),
-    ({"settings": {"zone": "slow"}}, {"settings": {"zone": "slow"}})])
+    ({"settings": {"zone": "slow"}}, {"settings": {"zone": "slow"}}), ({"tls": "false"}, {}),
+    ({"tls": "true", "host": "a"}, {"tls": True}), ({"tls": "redirect", "host": "a"}, {"tls": "redirect"})])
 def test_options_are_what_differs_from_the_usual(given: dict[str, Any], options: dict[str, Any]) -> None:
     spec = service_spec.parse_spec(convert(**given), "x.yaml", strict=False)
     assert spec.route and spec.route.options == options

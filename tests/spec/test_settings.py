@@ -74,6 +74,12 @@ def test_who_is_told_is_a_command_or_an_address(given: str, notify: settings.Not
     ('[heal]\ntrust_after = "-30s"', "heal.trust_after: '-30s' is no duration"),
     ('[heal]\nsurplus_after = "soon"', "heal.surplus_after: 'soon' is no duration"),
     ("[nginx]\nreload_min_interval = '100ms'", "nginx.reload_min_interval is 100ms; it must be at least 150ms"),
+    *[(f"[nginx]\n{key} = '/x'", f"nginx.{other} is missing; it must be given with nginx.{key}")
+      for key, other in (("certificate", "key"), ("key", "certificate"))],
+    *[(f"[nginx]\nkey = '/x'\ncertificate = {each!r}", f"nginx.certificate is {each!r}; it must be an absolute path of")
+      for each in ("live/{host}.pem", "/{name}.pem", "/{host", "/a b", "/a;", "/$ssl_server_name", "/a|", "/a'", "/ä")],
+    ("[nginx]\nacme_webroot = '/{host}'", "nginx.acme_webroot is '/{host}'; it must be an absolute path of letters"),
+    ("[nginx]\nacme_webroot = 'acme'", "nginx.acme_webroot is 'acme'; it must be an absolute path"),
     ("[nginx]\nreload_min_interval = 0", "nginx.reload_min_interval is 0ms; it must be at least 150ms"),
     ("[watch]\ndoor = 'side'", "watch.door is 'side'; this version knows script, http"),
     ("[watch]\naddress = '0.0.0.0:8899'", "watch.address is '0.0.0.0:8899'; it must be a loopback address"),

@@ -27,6 +27,7 @@ from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context, connect
 from lictor.reconcile.observe import Reading
 from lictor.routing import announce, condition, follow, nginx, route_store
+from lictor.routing.tls import renewal
 from lictor.routing.traffic import meter
 from lictor.spec.keys import group_by_service, known_services
 from lictor.spec.settings import Settings
@@ -88,6 +89,7 @@ def look(call: script.Call) -> timer.Summary:
         *_attempt("watches do not follow the routes", lambda: keys_watch.watch(call)),
         *_attempt("nginx does not follow the catalogue",
                   lambda: unread.extend(follow.sweep(settings, catalogue, context.client))),
+        *_attempt("nginx does not read renewed certificates", lambda: renewal.follow(settings)),
         *_attempt("other nodes do not hear what nginx serves",
                   lambda: announce.tell(context.client, settings.state_dir, context.node,
                                         route_store.names(settings.state_dir))),

@@ -18,6 +18,7 @@ from lictor.spec.settings import Nginx, Settings
 
 if TYPE_CHECKING:
     from lictor.routing.templates import Templates
+    from lictor.routing.tls.hosts import Hosts
 
 
 class Change(NamedTuple):
@@ -59,12 +60,22 @@ class Batch:
         """Whether the route of the service was refused before."""
         return route_store.is_refused(self.routes[name], self.mode, self.published[name])
 
+    def refused_before(self) -> set[str]:
+        return {name for name in self.published if self.is_refused(name)}
+
     def templates(self, mode: str) -> "Templates":
         from lictor.routing import templates  # with Jinja2, which takes longer to load than other peers take
 
         return templates.templates(self.settings.templates_dir, live=mode == "live",
                                    trusted_proxies=self.nginx_settings.trusted_proxies,
-                                   lua_modules=self._lua_modules if self.measured else None)
+                                   lua_modules=self._lua_modules if self.measured else None,
+                                   acme_webroot=self.nginx_settings.acme_webroot)
+
+    def hosts(self) -> "Hosts":
+        """Decide which hosts have TLS; raises Unavailable if nginx does not tell what it can."""
+        from lictor.routing.tls.hosts import Hosts  # as above
+
+        return Hosts(self.settings, lambda: self.templates(self.mode), self.routes, self.refused_before())
 
     @functools.cached_property
     def measured(self) -> service_files.Measured:

@@ -26,10 +26,11 @@ def read(settings: Settings) -> Condition:
         str, str]()
     if not settings.nginx or not names:
         return Condition("", refused)
-    mode = nginx_mode.read(settings).name
+    mode, routes = nginx_mode.read(settings).name, dict[str, dict[str, Any]]()
     for name in names:
         if published := route_store.published(settings.state_dir, name):
             route = route_store.route(settings.state_dir, name)
+            routes |= {name: route} if route else {}
             if text := _describe_frozen(name, published) or _describe_refusal(route, mode, published):
                 refused[name] = text
             elif text := _describe_unconfirmed(settings, name, route, mode, published):
@@ -37,7 +38,7 @@ def read(settings: Settings) -> Condition:
     silence = _describe_silence(settings.nginx) or (_describe_refused_main_conf(settings.nginx) if unconfirmed else "")
     forgotten = {} if silence else _describe_forgotten(
         settings.nginx, route_store.names_without_host(settings.state_dir))
-    return Condition(silence, {**forgotten, **refused}, unconfirmed)
+    return Condition(silence, {**forgotten, **_describe_refused_tls(settings, routes), **refused}, unconfirmed)
 
 
 def _describe_silence(settings: Nginx) -> str:
@@ -85,6 +86,15 @@ def _describe_forgotten(settings: Nginx, names: list[str]) -> dict[str, str]:
 
     text = user_servers.explain_forgotten(settings, user_servers.read(settings), names) if names else ""
     return dict.fromkeys(names, text) if text else {}
+
+
+def _describe_refused_tls(settings: Settings, routes: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Say of each service why its host has not the TLS that its route asks for; usually {}."""
+    if not any("tls" in route["options"] for route in routes.values()):
+        return {}
+    from lictor.routing.tls import hosts  # which routes without it do without
+
+    return hosts.explain_refused(settings, routes)
 
 
 def _describe_frozen(name: str, published: PublishedRoute) -> str:

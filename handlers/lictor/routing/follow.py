@@ -86,8 +86,9 @@ def _note_listeners(settings: Settings, names: Iterable[str]) -> list[str]:
     assert settings.nginx
     users = user_servers.read(settings.nginx)
     found = user_servers.listeners(settings.nginx, users.servers)
-    if any(route["host"] for name in names if (route := route_store.route(settings.state_dir, name))):
-        found |= user_servers.listeners_to_come(settings)
+    routes = [route for name in names if (route := route_store.route(settings.state_dir, name)) and route["host"]]
+    if routes:
+        found |= user_servers.listeners_to_come(settings, tls=any("tls" in route["options"] for route in routes))
     route_store.write_listeners(settings.state_dir, found)
     return users.unread
 

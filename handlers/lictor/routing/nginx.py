@@ -171,6 +171,17 @@ def validate(settings: Nginx, path: str) -> list[str]:
     return _said(_ask(settings, ["-t", "-q", "-c", path]).stderr, "warn")
 
 
+def reread(settings: Nginx) -> int:
+    """Have nginx read its files though none of lictor's has changed; as `reload`."""
+    _stamp(settings.conf_dir)
+    return reload(settings)
+
+
+def describe_build(settings: Nginx) -> str:
+    """Have nginx print its version and how it was built."""
+    return _ask(settings, ["-V"]).stderr
+
+
 def dump(settings: Nginx) -> str:
     """Have nginx print main_conf with all that it includes; raises Refused with its reason."""
     return _ask(settings, ["-T", "-q", "-c", settings.main_conf]).stdout

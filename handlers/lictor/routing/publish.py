@@ -47,6 +47,15 @@ def publish(settings: Settings, suspects: Iterable[str] = ()) -> list[str]:
         time.sleep(wait_s)
 
 
+def reread(settings: Settings) -> None:
+    """Have nginx read files again that are not lictor's. Raises Refused, or Unavailable, as a reload does."""
+    assert settings.nginx
+    with files.locked(os.path.join(settings.state_dir, "nginx.lock")):
+        nginx.take_back(settings.nginx.conf_dir)
+        nginx.await_idle(settings.nginx)
+        nginx.reread(settings.nginx)
+
+
 def check_live(settings: Settings, nginx_settings: Nginx) -> None:
     """Have nginx parse what live mode writes for a service; raises Refused when it can't, as without its Lua module."""
     import tempfile  # which an event does without
@@ -79,6 +88,7 @@ def _publish(batch: Batch, suspects: set[str]) -> list[str]:
     not_accepted = {**batch.refused, **batch.invalid}
     for name, reason in not_accepted.items():
         _note_refusal(batch, name, circumstances() if name in batch.refused else "", reason)
+    _serve_without_tls(batch, [*batch.refused])
     _follow_by_earlier_files(batch, backing_off | not_accepted.keys())
     return list(dict.fromkeys(batch.confirmed))
 
@@ -94,6 +104,10 @@ def _set_live_peers(batch: Batch, suspects: set[str]) -> None:
 
 def _note_refusal(batch: Batch, name: str, circumstances: str, reason: str) -> None:
     published, place = batch.published[name], route_store.place(batch.routes[name], batch.mode)
+    if circumstances and "tls" in batch.routes[name]["options"]:
+        from lictor.routing.tls import hosts  # as above
+
+        reason += hosts.explain_unseen(batch.nginx_settings, batch.routes[name])
     refusal = refusal_backoff.again(published.refusal, place, circumstances, reason)
     batch.mark(name, confirmed=published.confirmed, refusal=refusal)
     batch.reread([name])
@@ -123,11 +137,17 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
     missing = {path: text for path, text in shared if files.read(os.path.join(batch.conf_dir, path)) != text}
     changes: dict[str, Change] = {}
     users = user_servers.read(batch.nginx_settings).servers
-    routes = service_files.routes_of(batch.routes, {name for name in batch.published if batch.is_refused(name)})
+    routes = service_files.routes_of(batch.routes, batch.refused_before())
+    try:
+        hosts = batch.hosts()
+    except errors.Unavailable as error:
+        log.event("publish", service=" ".join(names), outcome="waits", reason=error)
+        return {}
     for name in names:
         published = batch.published[name]
         try:
-            found = service_files.desired(batch.conf_dir, templates, routes, name, published.peers)
+            found = service_files.desired(batch.conf_dir, templates, routes, name, published.peers,
+                                          hosts.secure(batch.routes[name]))
             user_servers.require_no_clash(users, batch.routes[name], found.server)
         except (errors.Refused, OSError, ValueError) as error:
             log.event("publish", service=name, outcome="refused", reason=error)
@@ -158,6 +178,35 @@ def _bring(batch: Batch, changes: dict[str, Change]) -> None:
         changes = {name: each for name, each in changes.items() if name not in failed}
     batch.confirmed += [name for name in batch.serve(changes)
                         if changes[name].target.confirmed or live_peers.publish(nginx_settings, state_dir, name)]
+
+
+def _serve_without_tls(batch: Batch, names: list[str]) -> None:
+    """Serve by plain HTTP those that nginx refused on a host whose TLS is new: its certificate may be to blame, which
+    lictor need not be able to read. The refusal of what asks for it stays."""
+    from lictor.routing.tls import hosts  # which other peers do without
+
+    wishes = hosts.gather_wishes(batch.routes[name] for name in names)
+    if not wishes:
+        return
+    known, changes = batch.hosts(), dict[str, Change]()
+    new = {host for host, wish in wishes.items()
+           if known.decide(host, wish).tls and not hosts.is_in_force(batch.conf_dir, host)}
+    routes = service_files.routes_of(batch.routes, batch.refused_before())
+    for name in (each for each in names if batch.routes[each]["host"] in new):
+        try:
+            found = service_files.desired(batch.conf_dir, batch.templates(batch.mode), routes, name,
+                                          batch.published[name].peers, known.secured)
+        except (errors.Refused, OSError, ValueError) as error:
+            log.event("publish", service=name, outcome="refused", reason=error)
+            continue
+        change = _change(batch, name, found)
+        if hosts.read_wish(batch.routes[name]):
+            place = route_store.place(hosts.without_wish(batch.routes[name]), batch.mode)
+            change = change._replace(target=change.target._replace(
+                places=(place,), refusal=batch.published[name].refusal))
+        changes[name] = change
+    _bring(batch, changes)
+    batch.reread(changes)
 
 
 def _follow_by_earlier_files(batch: Batch, names: set[str]) -> None:
@@ -205,11 +254,11 @@ def _earlier(batch: Batch, name: str) -> Change | None:
         route = {**batch.routes[name], **place._asdict(), "removed": False, "measure": place.ignored is not None,
                  "ignore": place.ignored or (), "options": json.loads(place.options or "{}")}
         found = service_files.desired(batch.conf_dir, batch.templates("reload"), service_files.routes_of({name: route}),
-                                      name, published.peers)
+                                      name, published.peers, batch.hosts().secure(route))
         for path in (*found.files,):
             if path.startswith("traffic/"):  # what counts requests is the same for all services, in the mode in force
                 del found.files[path]
-    except (errors.Refused, OSError, ValueError) as error:
+    except (errors.Refused, errors.Unavailable, OSError, ValueError) as error:
         log.event("publish", service=name, outcome="refused", reason=error)
         return None
     return Change(found, published._replace(places=(place,), confirmed=True))

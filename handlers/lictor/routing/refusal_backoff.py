@@ -17,13 +17,14 @@ _INCLUDE = re.compile(r"\binclude\s+([^;{}]+);")
 
 
 def circumstances(settings: Settings, nginx_settings: Nginx) -> str:
-    """Return what tells the user's main configuration, what it includes itself, and the user's templates from other
-    ones. Not by their content: a handler that may not read them has most need to know."""
+    """Return what tells the user's main configuration, what it includes itself, certificates, and the user's templates
+    from other ones. Not by their content: a handler that may not read them has most need to know."""
     import glob  # which a publication that meets no refusal does without
 
     patterns = [os.path.join(os.path.dirname(nginx_settings.main_conf), each)
                 for each in _INCLUDE.findall(_readable(nginx_settings.main_conf))]
     patterns += [os.path.join(settings.templates_dir, "*")] if settings.templates_dir else []
+    patterns += [path.replace("{host}", "*") for path in (nginx_settings.certificate, nginx_settings.key) if path]
     paths = sorted({nginx_settings.main_conf, *(path for each in patterns for path in glob.iglob(each))})
     ours = os.path.join(nginx_settings.conf_dir, "")
     stamps = [f"{path} {_stamp(path)}" for path in paths if not path.startswith(ours)]

@@ -4,7 +4,7 @@ nginx itself accepts whatever a hostile value would smuggle in."""
 import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
@@ -15,6 +15,9 @@ from lictor.routing.conf import parser, peer_files, service_files
 from lictor.routing.conf.service_files import Measured
 from lictor.routing.traffic.counts import LOG_FORMAT
 from lictor.spec.locations import EXACT, is_alias, is_host, is_path, locations
+
+if TYPE_CHECKING:
+    from lictor.routing.tls.hosts import Tls
 
 HEADER = peer_files.MARK + ", and written anew without asking; what it says is decided by templates/{template}.\n"
 
@@ -41,7 +44,7 @@ class Templates:
     """The templates in force: those in the user's folder, else those that came with lictor."""
 
     def __init__(self, folder: str = "", *, live: bool = False, trusted_proxies: Sequence[str] = (),
-                 ipv6: bool = _HAS_IPV6, lua_modules: Sequence[str] | None = None) -> None:
+                 ipv6: bool = _HAS_IPV6, lua_modules: Sequence[str] | None = None, acme_webroot: str = "") -> None:
         """`lua_modules`: what nginx loads so that requests can be counted in Lua; None: they are logged instead."""
         self.live, self._folder = live, folder
         self.lua = lua_modules is not None
@@ -53,7 +56,7 @@ class Templates:
             undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
         self._environment.globals.update(live=live, ipv6=ipv6, trusted_proxies=trusted_proxies, forwarded=_FORWARDED,
-                                         lua=self.lua, modules=lua_modules or ())
+                                         lua=self.lua, modules=lua_modules or (), acme_webroot=acme_webroot)
 
     def text(self, template: str, **values: Any) -> str:
         """Render a file of nginx's, with a header; raises Refused, naming the template, when it can't be rendered."""
@@ -143,39 +146,55 @@ class Templates:
             raise errors.Refused("route.settings are for a template of yours, and neither "
                                  f"{' nor '.join(own)} has them")
 
-    def server(self, host: str, aliases: Sequence[str], folder: str) -> str:
-        """Render the server of a host, which includes the locations in `folder`; raises Refused for a hostile host."""
+    def server(self, host: str, aliases: Sequence[str], folder: str, tls: "Tls | None" = None) -> str:
+        """Render the server of a host, which includes the locations in `folder`; raises Refused for a hostile host, and
+        for a template without the TLS that is asked for."""
         if not (is_host(host) and all(map(is_alias, aliases))):
             raise errors.Refused(f"host {' '.join([host, *aliases])[:100]!r} must not reach a configuration")
-        text = self.text("server.conf.j2", host=host, aliases=aliases, folder=folder)
+        text = self.text("server.conf.j2", host=host, aliases=aliases, folder=folder, tls=tls)
         blocks = _blocks(text, "server.conf.j2", only=["server"])
         names = [words for _, directives in blocks for words in directives if words[0] == "server_name"]
         if not {word for words in names for word in words}.issuperset(aliases):
             raise errors.Refused("templates/server.conf.j2: it must give the `aliases` of the host to a server_name")
+        if tls:
+            _require_tls([words for _, directives in blocks for words in directives], redirects=tls.redirects)
         return text
 
-    def default_server(self) -> str | None:
-        """Render the server for requests that name no host of lictor's. None if the user has an own template for the
-        servers of hosts, which may listen elsewhere, and none for this one."""
+    def default_server(self, tls: "Tls | None" = None) -> str | None:
+        """Render the server for requests that name no host of lictor's; `tls`: that of any host, None if none has it.
+        None if the user has an own template for the servers of hosts, which may listen elsewhere, and none for this
+        one."""
         host, default = (self._folder and os.path.exists(os.path.join(self._folder, each))
                          for each in ("server.conf.j2", "default.conf.j2"))
         if host and not default:
             return None
-        text = self.text("default.conf.j2")
+        text = self.text("default.conf.j2", tls=tls)
         _blocks(text, "default.conf.j2", only=["server"])
         return text
 
 
 @functools.lru_cache(maxsize=2)
 def _templates(folder: str, live: bool, trusted_proxies: tuple[str, ...], lua_modules: tuple[str, ...] | None,
-               _folder_ns: int) -> Templates:
-    return Templates(folder, live=live, trusted_proxies=trusted_proxies, lua_modules=lua_modules)
+               acme_webroot: str, _folder_ns: int) -> Templates:
+    return Templates(folder, live=live, trusted_proxies=trusted_proxies, lua_modules=lua_modules,
+                     acme_webroot=acme_webroot)
 
 
 def templates(folder: str, *, live: bool, trusted_proxies: tuple[str, ...] = (),
-              lua_modules: tuple[str, ...] | None = None) -> Templates:
+              lua_modules: tuple[str, ...] | None = None, acme_webroot: str = "") -> Templates:
     """Return the Templates of the last call unless a file has come or gone since; an edited one is read again."""
-    return _templates(folder, live, trusted_proxies, lua_modules, files.modified_ns(folder))
+    return _templates(folder, live, trusted_proxies, lua_modules, acme_webroot, files.modified_ns(folder))
+
+
+def _require_tls(directives: Sequence[Sequence[str]], *, redirects: bool) -> None:
+    """Raise Refused if the servers do not speak TLS, or do not send plain requests on: a template of the user's may be
+    older."""
+    listens = any(words[0] == "listen" and "ssl" in words for words in directives)
+    if not (listens and {"ssl_certificate", "ssl_certificate_key"} <= {words[0] for words in directives}):
+        raise errors.Refused("templates/server.conf.j2: route.tls is given, and no server has `listen ... ssl` with "
+                             "ssl_certificate and ssl_certificate_key. The template that came with lictor shows them")
+    if redirects and not any(words[0] == "return" and "https://" in words[-1] for words in directives):
+        raise errors.Refused("templates/server.conf.j2: route.tls is redirect, and no server has `return ... https://`")
 
 
 def _mib_for(services: int) -> int:

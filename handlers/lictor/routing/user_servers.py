@@ -158,10 +158,10 @@ def _published(settings: Nginx) -> set[Listener]:
         return set()
 
 
-def listeners_to_come(settings: Settings) -> set[Listener]:
+def listeners_to_come(settings: Settings, *, tls: bool) -> set[Listener]:
     """List where the server of a first host will listen, if it is made by lictor's own template."""
     own = settings.templates_dir and os.path.exists(os.path.join(settings.templates_dir, "server.conf.j2"))
-    return set() if own else {("", 80), ("::", 80)}
+    return set() if own else {(address, port) for address in ("", "::") for port in ((80, 443) if tls else (80,))}
 
 
 def require_names(settings: Nginx, names: Collection[str]) -> None:

@@ -92,6 +92,15 @@ def require_absolute(key: str, path: str) -> None:
         raise ValueError(f"{key} is {path!r}; it must be an absolute path")
 
 
+def require_plain_path(key: str, path: str, *, placeholder: str = "") -> None:
+    """Raise ValueError unless the path, which may be "", is absolute and has no sign that means something to nginx.
+    `placeholder` is the only one that it may hold."""
+    if path and not re.fullmatch("/[A-Za-z0-9._~@+=,/-]*", path.replace(placeholder, ""), re.ASCII):
+        only = f", and {placeholder}" if placeholder else ""
+        raise ValueError(f"{key} is {path[:_LONGEST_SHOWN]!r}; it must be an absolute path of letters, digits and "
+                         f"._~@+=,-{only}")
+
+
 def require_networks(key: str, given: Iterable[str]) -> None:
     """Raise ValueError unless each is an IP address, or a network such as 10.0.0.0/8."""
     for each in given:

@@ -16,6 +16,7 @@ _MOST_OPTIONS = 50  # of one list or table
 HEADER = re.compile("[A-Za-z][A-Za-z0-9-]{0,63}", re.ASCII)
 # Text for nginx stands in quotes; in these it has no way to write a $ that begins no variable.
 VALUE = re.compile(r"[ !#%-\[\]-~]{0,2000}", re.ASCII)
+TLS = (True, False, "redirect")
 SETTING = re.compile("[a-z][a-z0-9_]{0,63}", re.ASCII)
 SETTING_VALUE = re.compile("[A-Za-z0-9 ._~:/@,=+*%-]{0,200}", re.ASCII)  # a template may have it without quotes
 # Headers that say where a message ends or whose it is, and those that nginx itself sets for lictor.
@@ -63,6 +64,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request_headers: dict[str, str] = {}  # "": such a header of the client's is dropped
     response_headers: dict[str, str] = {}  # "": such a header of the instance's is dropped
     settings: dict[str, str] = {}  # for templates of the user's
+    tls: bool | str = False  # the host is served by TLS too; "redirect": plain requests are sent on to it
 
     def __post_init__(self) -> None:
         if not is_path(self.path):
@@ -81,7 +83,18 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for each in self.aliases:
             if not is_alias(each):
                 raise ValueError(f"aliases holds {each[:100]!r}; it must be a host name, {_hint(each)}")
+        self._check_tls()
         require_options(self.options)
+
+    def _check_tls(self) -> None:
+        """Take a file's flag, which is a text, for what it says; raise ValueError for any other text."""
+        given = {"true": True, "false": False}.get(str(self.tls).lower(), self.tls)
+        if given not in TLS:
+            raise ValueError(f"tls is {str(given)[:100]!r}; it must be true, false or redirect")
+        if given and self.host in ("", ANY_HOST):
+            raise ValueError(f"tls is {str(given).lower()}; it must be false without a named host: your own server "
+                             "block speaks TLS then")
+        msgspec.structs.force_setattr(self, "tls", given)
 
     @property
     def table(self) -> dict[str, Any]:
@@ -100,7 +113,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 networks.append(each)
         amounts = {"timeout": self.timeout, "max_body": self.max_body}
         others = {"strip": self.strip, "allow": networks, "request_headers": self.request_headers,
-                  "response_headers": self.response_headers, "settings": self.settings}
+                  "response_headers": self.response_headers, "settings": self.settings, "tls": self.tls}
         return {**{key: value for key, value in amounts.items() if value is not None},
                 **{key: value for key, value in others.items() if value}}
 

@@ -32,6 +32,9 @@ class Nginx(NamedTuple):
     container: str = ""  # set: nginx runs in this container, which mounts conf_dir at the same path
     reload_min_interval_s: Duration = Duration(0.25)  # changes that come within it share one reload
     trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-* headers are passed on
+    certificate: str = ""  # of each host with TLS, and what its issuer needs; {host} stands for the host
+    key: str = ""
+    acme_webroot: str = ""  # has the answers to challenges of certificates' issuers; "": hosts answer none
 
     def check(self) -> None:
         plain_tables.require_one_of("mode", self.mode, MODES)
@@ -40,6 +43,12 @@ class Nginx(NamedTuple):
             raise ValueError(f"reload_min_interval is {1000 * self.reload_min_interval_s:g}ms; it must be at least "
                              f"{1000 * LEAST_RELOAD_INTERVAL_S:.0f}ms, which nginx needs for one reload")
         plain_tables.require_networks("trusted_proxies", self.trusted_proxies)
+        if bool(self.certificate) != bool(self.key):
+            given, missing = ("certificate", "key") if self.certificate else ("key", "certificate")
+            raise ValueError(f"{missing} is missing; it must be given with nginx.{given}")
+        for key in ("certificate", "key"):
+            plain_tables.require_plain_path(key, getattr(self, key), placeholder="{host}")
+        plain_tables.require_plain_path("acme_webroot", self.acme_webroot)
 
 
 class Watch(NamedTuple):

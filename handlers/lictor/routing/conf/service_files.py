@@ -16,6 +16,7 @@ from lictor.routing.peers import Peer
 
 if TYPE_CHECKING:
     from lictor.routing.templates import Templates
+    from lictor.routing.tls.hosts import Tls
 
 DEFAULT_SERVER = "servers/-default.conf"  # before every host's, none of which begins with -
 COUNTS = "traffic/http.conf"  # counts the requests of measured services
@@ -68,8 +69,10 @@ def routes_of(by_name: Mapping[str, dict[str, Any]], refused: Set[str] = frozens
     return found
 
 
-def desired(conf_dir: str, templates: "Templates", routes: Routes, name: str, peers: tuple[Peer, ...]) -> ConfFiles:
-    """Render the files of a service. Raises Refused if the route or a template is no good."""
+def desired(conf_dir: str, templates: "Templates", routes: Routes, name: str, peers: tuple[Peer, ...],
+            secured: "Mapping[str, Tls]") -> ConfFiles:
+    """Render the files of a service, with TLS of the hosts that have it. Raises Refused if the route or a template is
+    no good."""
     route = routes.by_name[name]
     if route["removed"]:
         return ConfFiles({**_ours(conf_dir, [f"upstreams/lictor_{name}.conf", *_locations(conf_dir, name)]),
@@ -88,8 +91,9 @@ def desired(conf_dir: str, templates: "Templates", routes: Routes, name: str, pe
     if host:
         texts[f"servers/{host}.d/{name}.conf"] = location
         aliases = sorted({*routes.aliases[host], *route["aliases"]} - {host})
-        texts[f"servers/{host}.conf"] = templates.server(host, aliases, os.path.join(conf_dir, "servers", f"{host}.d"))
-        texts[DEFAULT_SERVER] = templates.default_server()
+        texts[f"servers/{host}.conf"] = templates.server(host, aliases, os.path.join(conf_dir, "servers", f"{host}.d"),
+                                                         secured.get(host))
+        texts[DEFAULT_SERVER] = templates.default_server(next(iter(secured.values()), None))
     else:
         texts[f"locations/{name}.conf"] = location
     for other in sharing:  # the others' files of the same location would make nginx refuse this one's

@@ -70,6 +70,7 @@ _ADDED: dict[str, Schema] = {
     "route.max_body": {"anyOf": [_COUNT, _BY_KIND[quantities.Memory]["anyOf"][-1], {"type": "null"}]},
     "route.request_headers": _table(route.VALUE, pattern=_pattern(route.HEADER)),
     "route.response_headers": _table(route.VALUE, enum=[*route.RESPONSE_HEADERS]),
+    "route.tls": {"enum": [*route.TLS, "true", "false"]},
     "route.settings": _table(route.SETTING_VALUE, pattern=_pattern(route.SETTING)),
     **{f"replicas.{key}": _whole(0, service_spec.MAX_REPLICAS) for key in ("initial", "min", "max")},
     "check.http": _PROBE, "check.https": _PROBE,

@@ -19,7 +19,7 @@ SYNONYMS = {
     "restart": "heal (lictor itself restarts instances)", "mem_limit": "resources.memory", "cpus": "resources.cpus",
     "secrets": _FILES, "configs": _FILES, "profiles": "engine: compose",
     "stop_signal": "stop_grace_period (the signal is the image's own, STOPSIGNAL)",
-    "tls": "a template of the node's (docs/routes.md has an example)",
+    "tls": "route.tls",
     **dict.fromkeys(("cap_add", "cgroup_parent", "device_cgroup_rules", "devices", "gpus", "ipc", "pid", "privileged",
                      "runtime", "userns_mode", "volumes_from"), _OPENS_THE_NODE),
 }
