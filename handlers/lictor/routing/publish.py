@@ -133,8 +133,7 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
     from lictor.routing import user_servers  # which other peers do without
 
     templates = batch.templates(batch.mode)
-    shared = templates.shared(batch.conf_dir).items()  # of other settings, mode or version than lictor init knew
-    missing = {path: text for path, text in shared if files.read(os.path.join(batch.conf_dir, path)) != text}
+    missing = _missing(batch)
     changes: dict[str, Change] = {}
     users = user_servers.read(batch.nginx_settings).servers
     routes = service_files.routes_of(batch.routes, batch.refused_before())
@@ -158,6 +157,13 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
                 or not found.is_in_place(batch.conf_dir)):
             changes[name] = _change(batch, name, found)
     return changes
+
+
+def _missing(batch: Batch) -> dict[str, str]:
+    """Return the files that all services need, as far as others are there: those of other settings, mode or version
+    than lictor init knew."""
+    shared = batch.templates(batch.mode).shared(batch.conf_dir).items()
+    return {path: text for path, text in shared if files.read(os.path.join(batch.conf_dir, path)) != text}
 
 
 def _change(batch: Batch, name: str, found: service_files.ConfFiles) -> Change:
@@ -188,7 +194,7 @@ def _serve_without_tls(batch: Batch, names: list[str]) -> None:
     wishes = hosts.gather_wishes(batch.routes[name] for name in names)
     if not wishes:
         return
-    known, changes = batch.hosts(), dict[str, Change]()
+    known, missing, changes = batch.hosts(), _missing(batch), dict[str, Change]()
     new = {host for host, wish in wishes.items()
            if known.decide(host, wish).tls and not hosts.is_in_force(batch.conf_dir, host)}
     routes = service_files.routes_of(batch.routes, batch.refused_before())
@@ -199,6 +205,7 @@ def _serve_without_tls(batch: Batch, names: list[str]) -> None:
         except (errors.Refused, OSError, ValueError) as error:
             log.event("publish", service=name, outcome="refused", reason=error)
             continue
+        found.files.update(missing)
         change = _change(batch, name, found)
         if hosts.read_wish(batch.routes[name]):
             place = route_store.place(hosts.without_wish(batch.routes[name]), batch.mode)

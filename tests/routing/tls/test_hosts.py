@@ -1,98 +1,21 @@
 """TLS of hosts, on a real nginx and with real clients, in both modes."""
 
-import contextlib
-import http.client
-import json
 import os
-import ssl
 import subprocess
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
-from lictor.routing import condition, publish, user_servers
+from lictor.routing import publish, user_servers
 from lictor.routing.tls import certificate
-from lictor.spec.route import Route
 from lictor.spec.settings import Settings
 
 from lab.daemon import wait_for
-from lab.nginx import Nginx
 from support.backend import Backend
 from support.certificates import Authority
 from support.modes import in_both_modes
-from support.routed import decide, nginx_of, put_route, set_up, with_nginx
-
-HOST, OTHER = "books.example.com", "other.example.com"
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(str(tmp_path / "authority"))
-
-
-@pytest.fixture
-def settings(tmp_path: Path, nginx: Nginx, mode: str) -> Settings:
-    """A node whose hosts have lictor's own template, so that they listen on the ports of the web."""
-    given = set_up(str(tmp_path), nginx)
-    os.unlink(os.path.join(given.templates_dir, "server.conf.j2"))
-    return with_nginx(given, mode=mode, certificate=f"{tmp_path}/live/{{host}}/fullchain.pem",
-                      key=f"{tmp_path}/live/{{host}}/privkey.pem", acme_webroot=f"{tmp_path}/acme")
-
-
-def issue(node: Settings, authority: Authority, *names: str) -> certificate.Pair:
-    """Issue the certificate of a host, the first of the names, where the settings say."""
-    pair = certificate.of_host(nginx_of(node), names[0])
-    authority.issue(*pair, *names)
-    return pair
-
-
-def put(node: Settings, name: str, port: int, *, host: str = HOST, path: str = "/",
-        aliases: Sequence[str] = (), **options: Any) -> None:
-    put_route(node, name, path=path, host=host, aliases=[*aliases], options=Route(path, host, **options).options)
-    decide(node, name, port)
-
-
-def serve(node: Settings, name: str, port: int, **route: Any) -> list[str]:
-    """Publish a service, as its event does; returns what nginx has confirmed."""
-    put(node, name, port, **route)
-    return publish.publish(node, [name])
-
-
-class Plain(NamedTuple):
-    """An answer without TLS; `place` is where it sends the client on to."""
-
-    status: int
-    place: str
-    body: str
-
-
-def plain(host: str = HOST, path: str = "/", method: str = "GET") -> Plain:
-    connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=60)
-    with contextlib.closing(connection):
-        connection.request(method, path, b"x" if method == "POST" else None, {"Host": host})
-        answer = connection.getresponse()
-        return Plain(answer.status, answer.getheader("Location", ""), answer.read().decode())
-
-
-def refused(node: Settings) -> Mapping[str, str]:
-    return condition.read(node).refused
-
-
-def is_rejected(authority: Authority, host: str) -> bool:
-    """Tell whether nginx presents nothing at all to a client that asks for this host by TLS."""
-    try:
-        authority.ask(host)
-    except ssl.SSLCertVerificationError:
-        return False
-    except (ssl.SSLError, ConnectionError):
-        return True
-    return False
-
-
-def instance(body: str) -> str:
-    return str(json.loads(body)["instance"])
+from support.routed import decide, nginx_of, put_route, with_nginx
+from support.secured import HOST, OTHER, instance, is_closed, is_rejected, issue, plain, put, refused, serve
 
 
 @in_both_modes
@@ -214,15 +137,6 @@ def test_two_services_of_a_host_have_the_tls_that_either_asks_for(settings: Sett
         wait_for(lambda: authority.ask(HOST, "/carts").body.find("one") > 0, "it stays with the other one")
         assert serve(settings, "books", one.port)
         wait_for(lambda: plain().status == 200 and is_closed(), "it goes with the last one")
-
-
-def is_closed() -> bool:
-    """Tell whether nobody listens where TLS is spoken."""
-    try:
-        http.client.HTTPConnection("127.0.0.1", 443, timeout=60).connect()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def encrypt(path: str) -> None:
