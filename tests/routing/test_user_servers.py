@@ -14,7 +14,10 @@ from lictor.adapters import docker
 from lictor.cli.setup import nginx_tests
 from lictor.routing import user_servers
 from lictor.routing.conf import parser
-from lictor.spec.settings import Nginx
+from lictor.routing.templates import Templates
+from lictor.routing.tls.build import Build
+from lictor.routing.tls.hosts import Tls
+from lictor.spec.settings import Nginx, Settings
 
 OWN = "server { listen 80; listen [::]:80; server_name books.example.com *.example.net; }"
 
@@ -209,6 +212,27 @@ def test_hosts_that_no_server_has_are_those_of_the_users_default_server(nginx: N
     route = {"host": "_", "path": "/", "match": "prefix"}
     why = user_servers.explain_clash(user_servers.read(nginx).servers, route, own)
     assert ("host _ is answered by the default_server in " in why) is is_clash
+
+
+@pytest.mark.parametrize(("server", "is_clash"), [
+    ("listen 443 ssl; server_name books.example.com;", True), ("listen 443 ssl default_server; server_name a;", False),
+    ("listen 10.0.0.9:443 ssl; server_name books.example.com;", True), ("listen 443 ssl; server_name a;", False),
+    ("listen [::]:443 ssl http2; server_name books.example.com;", True),
+    ("listen 8443 ssl; server_name books.example.com;", False)])
+def test_a_host_with_tls_that_a_server_of_the_users_has(nginx: Nginx, server: str, is_clash: bool) -> None:
+    write(nginx, f"server {{ {server} }}")
+    tls = Tls("/c", "/k", True, Build("listen", True))
+    own = user_servers.of_text(Templates(ipv6=True).server("books.example.com", [], "/d", tls))
+    route = {"host": "books.example.com", "path": "/", "match": "prefix"}
+    why = user_servers.explain_clash(user_servers.read(nginx).servers, route, own)
+    assert ("host books.example.com is answered by the server in " in why) is is_clash, why
+
+
+def test_a_first_host_listens_for_tls_too_if_it_asks_for_it(tmp_path: Path) -> None:
+    settings = Settings(path=f"{tmp_path}/lictor.toml")
+    assert user_servers.listeners_to_come(settings, tls=False) == {("", 80), ("::", 80)}
+    assert user_servers.listeners_to_come(settings, tls=True) == {
+        (address, port) for address in ("", "::") for port in (80, 443)}
 
 
 @pytest.mark.parametrize(("location", "route", "is_clash"), [

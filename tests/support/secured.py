@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,9 +16,17 @@ from lictor.spec.settings import Settings
 
 from lab.nginx import Nginx
 from support.certificates import Authority
-from support.routed import decide, nginx_of, put_route
+from support.routed import decide, nginx_of, put_route, set_up, with_nginx
 
 HOST, OTHER = "books.example.com", "other.example.com"
+
+
+def make_node(folder: str, nginx: Nginx, mode: str = "reload") -> Settings:
+    """Set up a node whose hosts have lictor's own template, so that they listen on the ports of the web."""
+    given = set_up(folder, nginx)
+    os.unlink(os.path.join(given.templates_dir, "server.conf.j2"))
+    return with_nginx(given, mode=mode, certificate=f"{folder}/live/{{host}}/fullchain.pem",
+                      key=f"{folder}/live/{{host}}/privkey.pem", acme_webroot=f"{folder}/acme")
 
 
 def issue(node: Settings, authority: Authority, *names: str) -> certificate.Pair:

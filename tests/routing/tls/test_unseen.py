@@ -19,8 +19,8 @@ from lab.nginx import Nginx
 from support.backend import Backend
 from support.certificates import Authority, serial_number
 from support.modes import in_both_modes
-from support.routed import nginx_of, published, set_up, with_nginx
-from support.secured import HOST, issue, plain, put, refused, reloads
+from support.routed import nginx_of, published
+from support.secured import HOST, issue, make_node, plain, put, refused, reloads
 
 _NOBODY, _DAY_S = 65534, 86_400.0
 
@@ -49,15 +49,13 @@ def server(folder: str) -> Iterator[Nginx]:
 @pytest.fixture
 def node(folder: str, server: Nginx, mode: str) -> Settings:
     """A node all of whose files are the handlers' user's, but for the certificates."""
-    given = set_up(folder, server)
-    os.unlink(os.path.join(given.templates_dir, "server.conf.j2"))
+    given = make_node(folder, server, mode)
     os.makedirs(f"{folder}/live", mode=0o700)
     for path in (given.state_dir, server.conf_dir):
         for place, _, names in os.walk(path):
             for each in (place, *(os.path.join(place, name) for name in names)):
                 os.chown(each, _NOBODY, 0)
-    return with_nginx(given, mode=mode, certificate=f"{folder}/live/{{host}}/fullchain.pem",
-                      key=f"{folder}/live/{{host}}/privkey.pem")
+    return given
 
 
 @contextlib.contextmanager

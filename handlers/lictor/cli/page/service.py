@@ -17,6 +17,7 @@ from lictor.reconcile import conditions, history, observe
 from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.routing import announce, live_peers, nginx_mode, route_store
+from lictor.routing.tls import hosts
 
 _LAST_EVENTS = 5
 _NOT_OURS = ". It is foreign: lictor did not start it"
@@ -150,9 +151,19 @@ def _list_urls(context: Context, service: Existing) -> list[str]:
     if not spec or not spec.route or not is_routed:
         return []
     found = []
-    for address, port in sorted(route_store.listeners(state_dir)):
+    for address, port in _listeners(context, spec.route.host):
         host = spec.route.host or ("127.0.0.1" if address in ("", "::") else address)
         scheme = "https" if port == _HTTPS_PORT else "http"
         place = model.bracketed(host) if port in (_HTTP_PORT, _HTTPS_PORT) else model.host_port(host, port)
         found.append(f"{scheme}://{place}{spec.route.path}")
     return list(dict.fromkeys(found))
+
+
+def _listeners(context: Context, host: str) -> list[tuple[str, int]]:
+    """List where nginx listens. If hosts of lictor's have TLS, port 443 is for those alone, and they are for that."""
+    assert context.settings.nginx
+    listeners, conf_dir = sorted(route_store.listeners(context.settings.state_dir)), context.settings.nginx.conf_dir
+    if not host or not hosts.list_in_force(conf_dir):
+        return listeners
+    has_tls = hosts.is_in_force(conf_dir, host)
+    return [each for each in listeners if has_tls == (each[1] == _HTTPS_PORT)] or listeners

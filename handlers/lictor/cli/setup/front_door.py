@@ -13,6 +13,7 @@ from lictor import errors, model
 from lictor.adapters import http
 from lictor.cli.setup.findings import Untested
 from lictor.routing import route_store, user_servers
+from lictor.routing.tls import hosts
 from lictor.routing.user_servers import Server
 from lictor.spec.settings import Nginx, Settings
 
@@ -43,7 +44,8 @@ def examine(settings: Settings, server: Nginx) -> str:
         raise Untested("no service is routed yet")
     servers, listeners = user_servers.read(server).servers, route_store.listeners(settings.state_dir)
     asked = [*routes][:_MOST_ASKED]
-    failed = [text for name in asked if (text := _ask(name, routes[name], servers, listeners))]
+    failed = [text for name in asked if (text := _ask(name, routes[name], servers, listeners, tls=hosts.is_in_force(
+        server.conf_dir, routes[name]["host"])))]
     if failed:
         raise errors.Refused("; ".join(failed))
     return f"{len(asked)} of {len(routes)} services are reached by their paths and hosts"
@@ -56,11 +58,14 @@ def _list_routes(state_dir: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, route
 
 
-def _ask(name: str, route: dict[str, Any], servers: list[Server], listeners: set[tuple[str, int]]) -> str:
-    """Ask each door until lictor's location answers; "" if it does, else what was answered."""
+def _ask(name: str, route: dict[str, Any], servers: list[Server], listeners: set[tuple[str, int]], *,
+         tls: bool) -> str:
+    """Ask each door until lictor's location answers, by TLS if that is asked for; "" if it does, else what was
+    answered."""
     answers = []
     for door in _doors(route, servers, listeners):
-        status = _status(door, route["path"])
+        path = route["path"]
+        status = _exchange(door, path, _make_trusting_context()) if tls else _status(door, path)
         if status == _ANSWERED_BY_LICTOR:
             return ""
         answers.append(f"{door}: {status or 'no answer'}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from lictor import errors
 from lictor.adapters import docker, files
 from lictor.adapters.consul.client import Client
-from lictor.cli.setup import front_door, old_workers, unit_files
+from lictor.cli.setup import certificate_tests, front_door, old_workers, unit_files
 from lictor.cli.setup.findings import Probe, Remark, Untested
 from lictor.routing import nginx, nginx_mode, nginx_processes, nginx_socket, publish, route_store, user_servers
 from lictor.spec.settings import AUTO, Nginx, Settings
@@ -31,6 +31,9 @@ def list_tests(settings: Settings, server: Nginx, client: Client | None) -> Iter
                 f"the http block of {server.main_conf}, and reload it", "nginx")
     yield Probe("front door", lambda: front_door.examine(settings, server),
                 f"include {server.conf_dir}/locations/*.conf in the server that users ask, and reload nginx", "nginx")
+    if certificate_tests.is_needed(settings, server):
+        yield Probe("certificates", lambda: certificate_tests.examine(settings, server),
+                    "put the files in their places, or correct certificate and key in the settings", "nginx generation")
     if server.mode == "live":
         yield Probe("live mode", lambda: _lua(settings, server), unit_files.LUA_REMEDY, "conf_dir")
     else:
