@@ -130,6 +130,7 @@ def test_two_services_of_a_host_have_the_tls_that_either_asks_for(settings: Sett
         publish.publish(settings, ["books", "carts"])  # as a sweep
         assert authority.ask(HOST).status == 200
         assert serve(settings, "books", one.port, tls="redirect")
+        publish.publish(settings, ["books", "carts"])
         wait_for(lambda: plain(path="/carts").status == 308, "the host redirects if one of them asks for that")
         put_route(settings, "carts", path="/carts", host=HOST, removed=True, options={"tls": True})
         decide(settings, "carts")

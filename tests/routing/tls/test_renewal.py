@@ -58,6 +58,9 @@ def test_a_link_that_leads_to_another_certificate_is_followed(settings: Settings
             os.replace(f"{path}.new", path)
         renewal.follow(settings)
         assert authority.ask(HOST).number == serial_number(f"{tmp_path}/archive/2.pem")
+        authority.issue(f"{tmp_path}/archive/2.pem", f"{tmp_path}/archive/2.key", HOST)
+        renewal.follow(settings)
+        assert authority.ask(HOST).number == serial_number(f"{tmp_path}/archive/2.pem")
 
 
 @in_both_modes
