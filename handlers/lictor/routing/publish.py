@@ -137,8 +137,8 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
     changes: dict[str, Change] = {}
     users = user_servers.read(batch.nginx_settings).servers
     routes = service_files.routes_of(batch.routes, batch.refused_before())
-    try:
-        hosts = batch.hosts()
+    try:  # the most have no TLS, and do without what reads certificates
+        hosts = batch.hosts() if any("tls" in each["options"] for each in batch.routes.values()) else None
     except errors.Unavailable as error:
         log.event("publish", service=" ".join(names), outcome="waits", reason=error)
         return {}
@@ -146,7 +146,7 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
         published = batch.published[name]
         try:
             found = service_files.desired(batch.conf_dir, templates, routes, name, published.peers,
-                                          hosts.secure(batch.routes[name]))
+                                          hosts.secure(batch.routes[name]) if hosts else {})
             user_servers.require_no_clash(users, batch.routes[name], found.server)
         except (errors.Refused, OSError, ValueError) as error:
             log.event("publish", service=name, outcome="refused", reason=error)

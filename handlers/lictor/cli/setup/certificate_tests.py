@@ -4,6 +4,7 @@ names of the host, and is valid for a while yet."""
 import os
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from lictor import errors
@@ -29,20 +30,19 @@ def examine(settings: Settings, server: Nginx) -> str:
     wishes = hosts.gather_wishes(routes.values())
     failed = [f"{name}: {why}" for name, why in hosts.explain_refused(settings, routes).items()]
     remarks = [*_list_deaf(server)]
-    if server.container and not failed and wishes:
-        raise Untested("nginx is in a container, so where it listens is not known here")
-    for host in wishes:
-        if hosts.is_in_force(server.conf_dir, host):
-            try:
-                presented = handshake.read_presented(server.conf_dir, host)
-            except errors.Unavailable as error:
-                failed.append(str(error))
-                continue
-            if presented.ends < time.time():
-                failed.append(f"{host}: its certificate has expired, on {_date(presented)}")
-            remarks += _remark(server, host, presented, _names(routes, host))
+    for host in () if server.container else filter(partial(hosts.is_in_force, server.conf_dir), wishes):
+        try:
+            presented = handshake.read_presented(server.conf_dir, host)
+        except errors.Unavailable as error:
+            failed.append(str(error))
+            continue
+        if presented.ends < time.time():
+            failed.append(f"{host}: its certificate has expired, on {_date(presented)}")
+        remarks += _remark(server, host, presented, _names(routes, host))
     if failed:
         raise errors.Refused("; ".join([*failed, *remarks]))
+    if server.container and wishes:
+        raise Untested("nginx is in a container, so where it listens is not known here")
     if remarks:
         raise Remark("; ".join(remarks), _REMEDY)
     return f"hosts with TLS: {len(wishes)}; nginx presents a certificate for each"

@@ -85,6 +85,7 @@ class Hosts:
         assert settings.nginx
         self._settings, self._nginx, self._make_templates = settings, settings.nginx, make_templates
         self._decided = dict[tuple[str, bool | str], Verdict]()
+        self._confirmed = record.read(settings.state_dir).confirmed
         self._build, self._lack = Build("", False), f"certificate and key in [nginx] of {settings.where} are not set"
         if self._nginx.certificate and any(map(read_wish, routes.values())):
             self._build, self._lack = self._read_build()
@@ -128,7 +129,7 @@ class Hosts:
     def _explain_unusable(self, host: str, pair: Pair) -> str:
         """Say why nginx would refuse the files; those that it has confirmed are not read again."""
         stamp = certificate.stamp(self._nginx, pair)
-        if stamp and record.read(self._settings.state_dir).confirmed.get(host) == stamp:
+        if stamp and self._confirmed.get(host) == stamp:
             return ""
         return certificate.explain_unusable(self._nginx, pair)
 
