@@ -21,10 +21,13 @@ from lictor.spec.settings import AUTO, Settings
 from lab.daemon import wait_for
 from lab.nginx import MODULES, Nginx
 from support.backend import Backend
+from support.certificates import Authority
 from support.paths import REPOSITORY
 from support.releases import SUITES, WITH_BALANCER, binary_of
-from support.routed import decide, nginx_of, put_route, set_up, with_nginx
+from support.routed import decide, nginx_of, put_route, with_nginx
+from support.secured import instance, issue, make_node
 
+SECURED = "tls.example.com"
 OPTIONS: dict[str, Any] = {
     "strip": True, "timeout": 60.0, "max_body": 1000, "allow": ["127.0.0.0/8", "2001:db8::/32"],
     "request_headers": {"X-Env": "test", "Cookie": ""}, "settings": {"zone": "slow"},
@@ -32,7 +35,8 @@ OPTIONS: dict[str, Any] = {
 ROUTES = {
     "plain": Route("/plain"), "exact": Route("/exact", match="exact"), "options": Route("/options", **OPTIONS),
     "root": Route("/", host="a.example.com", aliases=["*.example.org", "b.example.com"]),
-    "any": Route("/books", host="_")}
+    "any": Route("/books", host="_"),
+    "secured": Route("/", host=SECURED, tls="redirect")}
 # Whatever is measured is so by Lua, by Lua in live mode, or by a log.
 WAYS = [("reload", "lua"), ("live", "lua"), ("reload", "log")]
 KINDS = [(suite, *way) for suite in SUITES for way in WAYS if suite in WITH_BALANCER or way[0] == "reload"]
@@ -51,8 +55,7 @@ def settings(tmp_path: Path, nginx: Nginx, mode: str, way: str) -> Settings:
     """A node whose servers of hosts are made by lictor's own template, on port 80 of this process's network."""
     if way == "log":
         files.write_atomic(nginx.main_conf, (files.read(nginx.main_conf) or "").replace(MODULES, ""))
-    given = with_nginx(set_up(str(tmp_path), nginx), mode=mode, trusted_proxies=("127.0.0.0/8",))
-    Path(given.templates_dir, "server.conf.j2").unlink()
+    given = with_nginx(make_node(str(tmp_path), nginx, mode), trusted_proxies=("127.0.0.0/8",))
     Path(given.templates_dir, "upstream.conf.j2").write_text(
         '{% extends "shipped/upstream.conf.j2" %} {# `settings` are for it #}')
     return given
@@ -90,9 +93,15 @@ def await_answer(backend: Backend, *asked: str) -> None:
     wait_for(lambda: f'"{backend.name}"' in get(*asked)[1], f"{backend.name} answers {asked}")
 
 
+def await_by_tls(backend: Backend, authority: Authority) -> None:
+    wait_for(lambda: instance(authority.ask(SECURED).body) == backend.name, f"{backend.name} answers by TLS")
+
+
 @in_each
 def test_all_that_is_written_is_taken_without_a_warning_and_served(
-        settings: Settings, nginx: Nginx, mode: str, way: str, rendered: set[str]) -> None:
+        settings: Settings, nginx: Nginx, tmp_path: Path, mode: str, way: str, rendered: set[str]) -> None:
+    authority = Authority(str(tmp_path / "authority"))
+    issue(settings, authority, SECURED)
     with Backend("a") as first, Backend("b") as second:
         for backend in (first, second):
             for name, route in ROUTES.items():
@@ -106,6 +115,7 @@ def test_all_that_is_written_is_taken_without_a_warning_and_served(
                           ("127.0.0.1", "/", "a.example.com"), ("127.0.0.1", "/", "c.example.org"),
                           ("127.0.0.1", "/books", "no.example.net")):
                 await_answer(backend, *asked)
+            await_by_tls(backend, authority)
         assert get(own, "/options", "x")[2]["X-Frame-Options"] == "DENY"
         wait_for(lambda: meter.count(nginx_of(settings), settings.state_dir, 0.0), "it is counted")
     decide(settings, "plain")
