@@ -61,7 +61,7 @@ def _nginx_ms(settings: NginxSettings, peers: int) -> float:
                                 tuple(Peer("127.0.0.1", 20000 + number) for number in range(peers)), {})
     upstreams, staged = service_files.staged(settings.conf_dir, [wanted])
     text = templates.text("check.conf.j2", run_dir=os.path.join(settings.conf_dir, nginx.RUN), upstreams=upstreams,
-                          locations=[wanted.location])
+                          locations=wanted.locations)
     began = time.perf_counter()
     nginx.check(settings, text, staged)
     checked = time.perf_counter()

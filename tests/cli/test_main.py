@@ -90,11 +90,11 @@ def test_one_file_serves_several_customers_who_have_nothing_in_common(lictor: Co
     lictor("scale", "acme-books", "3")
     consul.put("services/zenith-books/color", "green")
     lictor("deploy", "zenith-books", "books:2")
-    keys = ("name", "desired", "desired_image", "color", "route")
+    keys = ("name", "desired", "desired_image", "color", "routes")
     shown = [tuple(each[key] for key in keys) for each in lictor.status()]
     assert shown == [
-        ("acme-books", 3, "books:1", "blue", "acme.example.com/books"), ("books", 1, "books:1", "blue", "/books"),
-        ("zenith-books", 1, "books:2", "green", "zenith.example.com/books")]
+        ("acme-books", 3, "books:1", "blue", ["acme.example.com/books"]), ("books", 1, "books:1", "blue", ["/books"]),
+        ("zenith-books", 1, "books:2", "green", ["zenith.example.com/books"])]
     specs = [service_spec.parse_spec(json.loads(consul.get(f"services/{name}/spec") or ""), "")
              for name in ("books", "acme-books", "zenith-books")]
     assert [name for spec in specs for name in desired.catalog_names(spec)] == [

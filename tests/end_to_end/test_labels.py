@@ -54,8 +54,8 @@ def test_containers_are_routed_by_their_labels(node: Node) -> None:
 
     def is_told() -> bool:
         [row] = json.loads(node.run("status", "--json").stdout)
-        return (row["name"], row["route"], row["passing"], row["served_by"], row["says"]) == (
-            "shop", "/api", 2, ["node-1"], "only routed, as its labels ask")
+        return (row["name"], row["routes"], row["passing"], row["served_by"], row["says"]) == (
+            "shop", ["/api"], 2, ["node-1"], "only routed, as its labels ask")
 
     wait_for(is_told, "status tells of it, and of nothing else", SOON_S)
     unrouted = "not routed: 4 registered services have neither a spec nor the label lictor.route: h1, h2, h3, h4"

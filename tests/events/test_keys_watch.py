@@ -17,6 +17,7 @@ from lictor.routing import condition, nginx
 from lictor.routing.key_cache import Key
 from lictor.spec.allow import Allow
 from lictor.spec.keys import known_services
+from lictor.spec.locations import show
 from lictor.spec.settings import load_settings
 
 from lab.consul import Consul
@@ -51,6 +52,10 @@ class Here:
     def route(self, name: str) -> dict[str, Any]:
         return keys_watch.read_routes(self.call.settings)[name]
 
+    def path(self, name: str) -> str:
+        [only] = self.route(name)["routes"]
+        return str(only["path"])
+
 
 @pytest.fixture
 def here(consul: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
@@ -68,10 +73,10 @@ def test_a_route_follows_its_spec_and_goes_with_it(here: Here) -> None:
     assert here.follow() == {"books"} and here.follow() == set()
     here.put("books", route={"path": "/other"})
     here.follow()
-    assert (here.route("books")["path"], here.route("books")["removed"]) == ("/other", False)
+    assert (here.path("books"), here.route("books")["removed"]) == ("/other", False)
     here.consul.put("services/books/spec", "{")
     here.follow()
-    assert here.route("books")["path"] == "/other" and not here.route("books")["removed"]
+    assert here.path("books") == "/other" and not here.route("books")["removed"]
     here.put("books", route=None)
     here.follow()
     assert here.route("books")["removed"]
@@ -104,7 +109,7 @@ def test_a_place_that_is_taken_is_refused_until_it_is_free(here: Here) -> None:
     assert "services/author/spec: route is /books, which is that of books" in refused
     here.put("books", route={"path": "/other"})
     assert here.follow() == {"author", "books"}
-    assert (here.route("author")["path"], here.route("books")["path"]) == ("/books", "/other")
+    assert (here.path("author"), here.path("books")) == ("/books", "/other")
     assert "author" not in condition.read(here.call.settings).refused and here.follow() == set()
 
 
@@ -129,8 +134,11 @@ def sweep(call: script.Call) -> None:
         survey.look(call)
 
 
-def route(path: str, *, removed: bool = False) -> dict[str, Any]:
-    return {"host": "", "path": path, "removed": removed}
+def routed(paths: str) -> dict[str, Any]:
+    """The routes of a service, given their hosts and paths."""
+    return {"removed": False, "routes": [
+        {"host": host, "path": f"/{path}", "match": "prefix", "aliases": []}
+        for host, _, path in (each.partition("/") for each in paths.split())]}
 
 
 @pytest.mark.parametrize(("before", "after", "refused"), [
@@ -139,12 +147,22 @@ def route(path: str, *, removed: bool = False) -> dict[str, Any]:
     ({"b": "/x"}, {"a": "/x", "b": "/y"}, set()),  # both in one go
     ({"a": "/y", "b": "/x"}, {"a": "/x", "b": "/y"}, set()),
     ({"b": "/x", "c": "/y"}, {"a": "/x", "b": "/y"}, {"a", "b"}),  # b stays where it was
+    ({"b": "/x /y"}, {"a": "/z h/x /y"}, {"a"}), ({"b": "/x /y"}, {"a": "h/x /z"}, set()),
+    ({"b": "/x"}, {"b": "/x /y", "a": "/x"}, {"a"}),  # another one beside it gives up nothing
+    ({"a": "/x", "b": "/y"}, {"a": "/x /y"}, {"a"}), ({"a": "/x", "b": "/y"}, {"a": "/x /y", "b": "/z"}, set()),
+    ({"a": "/x", "b": "/y"}, {"a": "/x /y", "b": "/z /x"}, {"a", "b"}),
 ])
 def test_no_two_routes_have_one_place(before: dict[str, str], after: dict[str, str], refused: set[str]) -> None:
-    had, asked = ({name: route(path) for name, path in each.items()} for each in (before, after))
+    had, asked = ({name: routed(paths) for name, paths in each.items()} for each in (before, after))
     assert keys_watch.drop_conflicts(had, asked).keys() == refused
-    places = [each["path"] for each in {**had, **asked}.values()]
+    places = [show(route) for each in {**had, **asked}.values() for route in each["routes"]]
     assert len(set(places)) == len(places) and not refused & asked.keys()
+
+
+def test_which_route_of_a_list_is_taken_is_told() -> None:
+    asked = {"a": routed("/y h/x /x")}
+    assert keys_watch.drop_conflicts({"b": routed("/x h/y")}, asked) == {
+        "a": "route[2] is /x, which is that of b; two routes cannot have the same"}
 
 
 @pytest.mark.parametrize("damage", ["[]", "{", '{"keys": {"a": 1}}'])
@@ -156,7 +174,7 @@ def test_what_is_damaged_is_made_anew(here: Here, damage: str) -> None:
         each.write_text(damage)
         here.follow()
         keys_watch.watch(here.call)
-        assert here.route("books")["path"] == "/books"
+        assert here.path("books") == "/books"
         assert known_services(here.call.settings) == {"books"}
 
 
@@ -227,7 +245,7 @@ def test_an_event_older_than_what_was_read_changes_nothing_back(here: Here) -> N
     here.put("books", route={"path": "/other"})
     here.follow()
     assert keys_watch.follow(here.call, old, old["services/books/spec"].modify_index) == set()
-    assert here.route("books")["path"] == "/other"
+    assert here.path("books") == "/other"
 
 
 def test_a_late_event_and_no_right_to_read_lose_no_service(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from lictor.reconcile import observe
 from lictor.reconcile.context import Context
 from lictor.routing import peers, route_store
 from lictor.spec.allow import Allow
+from lictor.spec.locations import show
 
 from lab import forked
 from lab.consul import Consul
@@ -60,7 +61,7 @@ class Node:
         return found
 
     def routes(self) -> dict[str, str]:
-        return {name: each["host"] + each["path"] for name, each in keys_watch.read_routes(self.call.settings).items()
+        return {name: show(each["routes"][0]) for name, each in keys_watch.read_routes(self.call.settings).items()
                 if not each["removed"]}
 
     def row(self, name: str = "shop") -> status_report.Status | None:
@@ -105,8 +106,8 @@ def test_a_route_comes_and_goes_with_the_labels(node: Node, backend: Backend, no
     assert [each["service"] for each in json.loads(node.watches.read_text())["watches"]] == ["shop"]
     assert route_store.is_only_routed(node.call.settings.state_dir, "shop")
     row = node.row()
-    assert row and (row.engine, row.route, row.passing, row.desired, row.served_by, row.says, row.problems) == (
-        "none", "/shop", 1, 1, ["node-1"], "only routed, as its labels ask", [])
+    assert row and (row.engine, row.routes, row.passing, row.desired, row.served_by, row.says, row.problems) == (
+        "none", ["/shop"], 1, 1, ["node-1"], "only routed, as its labels ask", [])
     before = (Path(node.call.settings.state_dir) / "routes" / "shop.json").stat().st_mtime_ns
     node.sweep()
     assert (Path(node.call.settings.state_dir) / "routes" / "shop.json").stat().st_mtime_ns == before
@@ -151,8 +152,8 @@ def test_a_spec_counts_and_its_removal_lets_the_labels_count_again(node: Node, b
                                     "/spec"]
     row = node.row()
     overruled = "lictor.route of a on node-1 is '/shop'. The spec counts, and its route is /spec"
-    assert row and (row.route, row.says, node.ask("/spec"), node.ask("/shop")) == (
-        "/spec", f"refused: {overruled}. All else is as desired", 200, 404)
+    assert row and (row.routes, row.says, node.ask("/spec"), node.ask("/shop")) == (
+        ["/spec"], f"refused: {overruled}. All else is as desired", 200, 404)
     assert row.problems == [overruled]
     node.put("shop")  # it has no route at all
     node.sweep()
@@ -184,7 +185,7 @@ def test_a_place_is_its_owners_be_it_by_label_or_by_spec(node: Node, backend: Ba
     node.register("books-1", backend.port, None, "books")
     node.sweep()
     node.register("a", backend.port, "/books")
-    refused = ("the route of its labels is refused: route is /books, which is that of books; two services cannot have "
+    refused = ("the route of its labels is refused: route is /books, which is that of books; two routes cannot have "
                "the same")
     assert node.sweep().problems == [f"shop: {refused}"]
     row = node.row()

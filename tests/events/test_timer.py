@@ -208,7 +208,7 @@ def test_what_is_damaged_or_refused_stops_no_sweep(consul: Consul, call: script.
     consul.put("lictor/history/books/1", "[")
     assert survey.sweep(call) == 0
     assert timer.judge(timer.read(call.settings), Clock(time.time())) == (
-        "twin: services/twin/spec: route is /books, which is that of books; two services cannot have the same", 2)
+        "twin: services/twin/spec: route is /books, which is that of books; two routes cannot have the same", 2)
     context = Context(call.settings, Client.connect(), "node-1")
     assert [(row.name, row.served_by) for row in status_report.read_status(context)] == [("books", []), ("twin", [])]
     assert "damaged" in status_report.describe_record(story.read(context, "books")["history"][0])

@@ -34,7 +34,7 @@ from lictor.spec import (
     settings,
     spec_file,
 )
-from lictor.spec.container import healthcheck
+from lictor.spec.container import healthcheck, resources
 
 from support import pages
 from support.certificates import Authority
@@ -186,7 +186,7 @@ def test_own_handler_shows_the_example(kind: str, file: str) -> None:
 TABLES: dict[str, Any] = {
     "## All keys": service_spec.Spec, "## route": route.Route, "## replicas": service_spec.Replicas,
     "## check": check.Check, "## release": service_spec.Release, "## heal": service_spec.Heal,
-    "## resources": service_spec.Resources, "## logging": service_spec.Logging,
+    "## resources": resources.Resources, "## logging": resources.Logging,
     "## autoscale": check.Autoscale, "## cluster": cluster.Cluster, "## placement": placement.Placement,
     "## project": compose_project.Project, "## healthcheck": healthcheck.Healthcheck}
 PARENTS: dict[str, dict[str, Any]] = {

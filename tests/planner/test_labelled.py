@@ -74,6 +74,8 @@ def test_a_spec_counts_and_who_asks_for_something_else_is_named() -> None:
         "lictor.route of b on node-1 is '/b'. The spec counts, and its route is /a"]
     assert told("shop") == [
         "lictor.route of a on node-1 is '/a', and 1 more differ. The spec counts, and it has no route"]
+    assert told("shop", route=["/c", {"path": "/b", "host": ""}]) == [
+        "lictor.route of a on node-1 is '/a'. The spec counts, and its routes are /c, /b"]
     assert told("other") == told("hosted", route={"path": "/c", "host": "a.b"}) == []
     assert labelled.describe_overruled(entries, desired("shop", {}, State())) == ()
 

@@ -337,7 +337,7 @@ def test_where_a_route_is_refused_the_earlier_one_follows_the_catalogue(node: No
     done = node.route(node.payload())
     assert (done.returncode, node.who_answers()) == (0, {"a", "b"}), done.stderr
     refusal = node.served.refusal
-    assert node.served.confirmed and refusal and refusal.place == peers.Place(mode, "", "/taken")
+    assert node.served.confirmed and refusal and refusal.place == peers.Place(mode, (peers.Location("", "/taken"),))
     node.register(c, name="other")
     files.write_json(f"{node.settings.state_dir}/routes/other.json", {
         "name": "other", "service": "other", "path": "/other", "host": "", "traffic": "healthy", "node": "node-1",

@@ -248,20 +248,20 @@ def test_the_same_address_twice_is_one_peer_and_the_order_is_stable() -> None:
 
 def test_each_record_is_stored_by_the_names_of_its_fields(tmp_path: Path) -> None:
     (tmp_path / "peers").mkdir()
-    place = peers.Place("reload", "", "/books")
+    place = peers.Place("reload", (peers.Location("", "/books"),))
     now = serving(1)._replace(peers=(peers.Peer("10.0.0.1", 80), peers.Peer("10.0.0.2", 80, 3)), places=(place, None),
                               refusal=peers.Refusal(None, "", 1, 2.0))
     route_store.write_published(str(tmp_path), "books", now)
     written = json.loads((tmp_path / "peers" / "books.json").read_text())
     assert written["peers"] == [{"address": "10.0.0.1", "port": 80, "weight": 1},
                                 {"address": "10.0.0.2", "port": 80, "weight": 3}]
-    assert written["places"] == [
-        {"mode": "reload", "host": "", "path": "/books", "match": "prefix", "aliases": [], "ignored": None,
-         "options": ""}, None]
+    location = {"host": "", "path": "/books", "match": "prefix", "aliases": [], "options": ""}
+    assert written["places"] == [{"mode": "reload", "locations": [location], "ignored": None}, None]
     assert route_store.published(str(tmp_path), "books") == now
-    del written["places"][0]["ignored"]  # as an earlier version has stored it
-    assert route_store.from_table(written) == now
-    place = place._replace(ignored=("/health",))
+    for earlier in ({"mode": "reload", **location, "ignored": None}, {"mode": "reload", **location}):
+        assert route_store.from_table({**written, "places": [earlier, None]}) == now
+    place = place._replace(ignored=("/health",), locations=(
+        *place.locations, peers.Location("a.example.com", "/", aliases=("b",), options='{"strip": true}')))
     refused = now._replace(refusal=peers.Refusal(place, "x", 1, 2.0))
     route_store.write_published(str(tmp_path), "books", refused)
     assert route_store.published(str(tmp_path), "books") == refused
@@ -273,6 +273,9 @@ def test_what_is_served_survives_its_file_and_a_damaged_one_is_none() -> None:
     assert route_store.from_table(json.loads(json.dumps(table))) == now
     for damaged in list[object]([None, [], {}, {**table, "peers": 1}, {**table, "peers": [[1]]},
                                  {**table, "peers": [{"address": "10.0.0.1"}]}, {**table, "places": [{"mode": ""}]},
+                                 {**table, "places": [{"mode": "", "locations": 1}]},
+                                 {**table, "places": [{"mode": "", "locations": [{"path": "/"}]}]},
+                                 {**table, "places": [{"mode": "", "locations": [], "more": 1}]},
                                  {**table, "refusal": {"times": 1}}, {**table, "strange": 1}]):
         assert route_store.from_table(damaged) is None
 

@@ -13,6 +13,7 @@ def test_the_more_often_in_vain_the_longer_it_rests(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(time, "time", lambda: 1000.0)
     refusal = None
     for path in refused:
-        refusal = refusal_backoff.again(refusal, peers.Place("reload", "", path), "as before")
-    assert refusal and refusal.place and refusal.place.path == refused[-1] and refusal.until == 1000 + waits_s
+        refusal = refusal_backoff.again(refusal, peers.Place("reload", (peers.Location("", path),)), "as before")
+    assert refusal and refusal.place and refusal.place.locations[0].path == refused[-1]
+    assert refusal.until == 1000 + waits_s
     assert refusal_backoff.again(refusal, refusal.place, "other").until == 1060

@@ -35,7 +35,8 @@ def state_dir(tmp_path: Path) -> str:
         "name": "books", "service": "books", "path": "/books", "host": "", "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": False})
     route_store.write_published(str(tmp_path), "books", peers.PublishedRoute(
-        (PEER,), (INSTANCE,), empty_since=NOW - 5, confirmed=True, places=(peers.Place("reload", "", "/books"),)))
+        (PEER,), (INSTANCE,), empty_since=NOW - 5, confirmed=True,
+        places=(peers.Place("reload", (peers.Location("", "/books"),)),)))
     return str(tmp_path)
 
 

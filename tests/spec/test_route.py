@@ -96,8 +96,9 @@ def test_aliases_that_nginx_takes() -> None:
     ({"tls": "true", "host": "a"}, {"tls": True}), ({"tls": "redirect", "host": "a"}, {"tls": "redirect"})])
 def test_options_are_what_differs_from_the_usual(given: dict[str, Any], options: dict[str, Any]) -> None:
     spec = service_spec.parse_spec(convert(**given), "x.yaml", strict=False)
-    assert spec.route and spec.route.options == options
-    assert json.loads(json.dumps(spec.route.options)) == options
+    [route] = spec.routes
+    assert route.options == options
+    assert json.loads(json.dumps(route.options)) == options
 
 
 @pytest.mark.parametrize(("path", "match", "expected"), [
@@ -120,5 +121,6 @@ def test_locations_of_a_path(path: str, match: str, expected: list[str]) -> None
 ])
 def test_no_two_services_claim_the_same(one: dict[str, Any], other: dict[str, Any], is_clash: bool) -> None:
     defaults = {"path": "/", "host": "", "match": "prefix", "aliases": []}
-    owners = dict(claims("one", {**defaults, **one}))
-    assert any(owners.get(claim, owner) != owner for claim, owner in claims("other", {**defaults, **other})) is is_clash
+    owners = {claim.place: claim.owner for claim in claims("one", [{**defaults, **one}])}
+    assert any(owners.get(claim.place, claim.owner) != claim.owner
+               for claim in claims("other", [{**defaults, **other}])) is is_clash

@@ -111,12 +111,16 @@ def set_up(folder: str, nginx: Nginx) -> settings.Settings:
         binary=nginx.binary))
 
 
-def put_route(given: settings.Settings, name: str, *, path: str, host: str = "", removed: bool = False,
-              **fields: object) -> None:
-    """What lictor-scale would leave in the state folder."""
+def put_route(given: settings.Settings, name: str, *, removed: bool = False, **fields: Any) -> None:
+    """What lictor-scale would leave in the state folder of a service with one route, hostile or not."""
+    put_routes(given, name, {"host": "", **fields}, removed=removed)
+
+
+def put_routes(given: settings.Settings, name: str, *routes: Mapping[str, Any], removed: bool = False) -> None:
+    """And of one with several."""
     files.write_json(f"{given.state_dir}/routes/{name}.json", {
-        "name": name, "service": name, "path": path, "host": host, "traffic": "healthy", "node": "node-1",
-        "empty_ok": False, "removed": removed, **fields})
+        "name": name, "service": name, "routes": routes, "traffic": "healthy", "node": "node-1", "empty_ok": False,
+        "removed": removed})
 
 
 def decide(given: settings.Settings, name: str, *ports: int, weights: Sequence[int] = ()) -> None:

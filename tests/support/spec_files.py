@@ -27,7 +27,20 @@ WRONG = [
     ("replicas: many", "replicas is 'many'; it must be a whole number, or a table with the keys initial, min, max"),
     ("replicas: 501", "the counts are min 0, initial 501, max 501; they must not descend, and lie within 0..500"),
     ("route: books", "route.path is 'books'; it must begin with a slash"),
-    ("route: []", "route is []; it must be a path, or a table with the keys path, host"),
+    ("route: []", "route holds 0; it must be within 1..20"),
+    (f"route: [{', '.join(f'/{number}' for number in range(21))}]", "route holds 21; it must be within 1..20"),
+    ("route: [/a, books]", "route[1].path is 'books'; it must begin with a slash"),
+    ("route: [/a, [/b]]", "route[1] is a list; it must be a path, or a table with the keys path, host"),
+    ("route: [/a, {path: /b, hots: c}]", "unknown key route[1].hots; did you mean host? Known are path, host"),
+    ("route: [/a, {host: c}]", "route[1].path is missing"),
+    ("route: [/a, {path: /b, strip: yes}]", "route[1].strip is 'yes'; it must be true or false"),
+    ("route: [/a, {path: /b, timeout: 25h}]", "route[1].timeout is 25h; it must be within 1s..24h"),
+    ("route: [/a, {path: /b, max_body: 2000g}]", "route[1].max_body is 2147483648000 bytes; it must be at most 1024g"),
+    ("route: [/a, {path: /b, allow: [h]}]", "route[1].allow holds 'h'"),
+    ("route: [/a, /b, {path: /a}]", "route[2] is /a, which is that of route[0]; two routes cannot have the same"),
+    ("route: [/a, {path: /a, match: exact}]", "route[1] is /a, which is that of route[0]"),
+    ("route: [{path: /, host: a, aliases: [b]}, {path: /c, host: b}]", "route[1] is b, which is that of host a"),
+    ("route: [{path: /, host: b}, {path: /c, host: a, aliases: [b]}]", "route[1] is b, which is that of host b"),
     ("check: tcp", "check.http is 'tcp'; it must be a path such as /health"),
     ("cpus: many", "resources.cpus is 'many'; it must be a number"),
     ("cpus: 1\nresources: {cpus: 2}", "unknown key cpus; did you mean resources.cpus?"),
@@ -112,7 +125,8 @@ WRONG = [
 # What no schema can tell: amounts within bounds, one value beside another, texts by their characters, names that stand
 # twice (a reader keeps the last one), and numbers in forms that another reader of YAML understands.
 _BEYOND = ("0.0004s}", "2m}", "2h}", "10s}", "8761h", "99999h}", "is infh", "65537g}", "stands twice",
-          "holds 'x\\x00y'", "'010'", "'1_0'", "'.nan'", "'yes'", "unknown key cpus", "env_file is ''")
+          "holds 'x\\x00y'", "'010'", "'1_0'", "'.nan'", "'yes'", "unknown key cpus", "env_file is ''",
+          "25h}]", "2000g}]", "allow holds 'h'", "which is that of")
 TAKEN = [
     "replicas: 3", "replicas: '3'", "replicas: {initial: 1, max: '5'}", "route: /api", "check: /health", "cpus: '0.5'",
     "cpus: 2", "mem_limit: 64m", "drain: 30", "drain: '30'", "drain: 1m30s", "resources: {cpus: '0.5', memory: 128MiB}",
@@ -121,6 +135,7 @@ TAKEN = [
     "labels: {a: , b: 1}", "labels: [a, b=c]", "env_file: books.env", "env_file: [a, /b]", "command: a b",
     "command: [a, 1]", "volumes: [./data:/data, ../up:/up:ro, named:/n, /abs:/abs, /alone]", "networks: []",
     "route: {path: /b, match: exact, host: a.example.com, aliases: [b.example.com, '*.c.example.com']}",
+    "route: [/b]\nautoscale: {p95: 1s}", "route: [/b, {path: /, host: b.example.com, strip: 'true', timeout: 5}]",
     "route: /b\nautoscale: {p95: 250ms, window: 60, ignore: [/status]}", "check: {tcp: true, start: 60}",
     "check: {http: /h, interval: 500ms}", "logging: {driver: syslog, options: {max-file: 3}}",
     "release: {strategy: blue-green, smoke: /s, keep: 10m}", "heal: {budget: 0, per: 24h}", "image: 1.10",

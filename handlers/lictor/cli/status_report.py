@@ -39,7 +39,7 @@ class Status(NamedTuple):
     image: str = ""  # what runs; "": nothing, or it is unknown
     engine: str = ""
     node: str = ""
-    route: str = ""
+    routes: list[str] = []
     served_by: list[str] = []  # nodes whose nginx has an instance of it
     says: str = ""  # "as desired", or what is the matter, in words
     problems: list[str] = []  # refused input that stands
@@ -125,10 +125,10 @@ def read_overview(context: Context) -> Overview:
 def make_row(facts: Facts, decided: Iterable[Decided]) -> Status:
     """Make the status of a service, of its facts and what nodes have decided beyond them."""
     desired, spec, summary = facts.desired, facts.spec, extend(service.sum_up(facts), facts, decided)
-    route = f"{spec.route.host}{spec.route.path}" if spec and spec.route and not desired.removed else ""
+    routes = [f"{each.host}{each.path}" for each in spec.routes] if spec and not desired.removed else []
     image, engine, node = (spec.image, spec.engine, spec.node) if spec else ("", "", "")
     return Status(desired.name, 0 if desired.removed else desired.replicas, len(facts.receiving), len(facts.instances),
-                  one_line(", ".join(facts.images)), engine, node, route, facts.nginx_nodes or [],
+                  one_line(", ".join(facts.images)), engine, node, routes, facts.nginx_nodes or [],
                   one_line(summary.says), list(desired.problems), desired.color, facts.why_nobody, facts.unserved,
                   image, summary.severity, summary.is_unseen)
 

@@ -26,7 +26,12 @@ def print_statuses(rows: "list[Status]") -> None:
     print_table(
         ["SERVICE", "PASSING", "IMAGE", *(["COLOR"] if has_colors else []), "NODE", "ROUTE", "NGINX ON", "STATE"],
         [[row.name, f"{row.passing}/{row.desired}", row.images, *([row.color or "-"] if has_colors else []),
-          row.node or row.engine, row.route, ", ".join(row.served_by) or "-", row.says] for row in rows])
+          row.node or row.engine, _shorten(row.routes), ", ".join(row.served_by) or "-", row.says] for row in rows])
+
+
+def _shorten(routes: Sequence[str]) -> str:
+    """Show the first route, and how many there are beside it."""
+    return f"{routes[0]} +{len(routes) - 1}" if routes[1:] else "".join(routes)
 
 
 def print_members(found: "SetReport") -> None:

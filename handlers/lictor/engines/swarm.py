@@ -14,6 +14,7 @@ from lictor.adapters.process import CalledOff
 from lictor.engines import container_options, labels, own_containers
 from lictor.engines.protocols import Order
 from lictor.spec import service_spec
+from lictor.spec.container.resources import Logging
 from lictor.spec.settings import Settings
 
 _RESTART_DELAY_S = 2.0  # also before the replacement of a task that lictor or a dead node ended
@@ -124,7 +125,7 @@ def definition(order: Order) -> dict[str, Any]:
                 "Preferences": [{"Spread": {"SpreadDescriptor": label}} for label in spec.placement.spread]},
             "Networks": [{"Target": network} for network in spec.networks],
             **({"LogDriver": {"Name": spec.logging.driver, "Options": spec.logging.options}}
-               if spec.logging != service_spec.Logging() else {}),
+               if spec.logging != Logging() else {}),
         },
         "Mode": {"Replicated": {"Replicas": replicas}},
         "UpdateConfig": update,

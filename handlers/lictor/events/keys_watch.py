@@ -4,7 +4,7 @@ reconciled."""
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -22,7 +22,7 @@ from lictor.routing.follow import refresh
 from lictor.routing.key_cache import Key, KeyCache, read_cache, versions, write_cache
 from lictor.spec.allow import refusals
 from lictor.spec.keys import changed_services, describe_unknown, group_by_service, known_below, services_of
-from lictor.spec.locations import claims, describe_claim
+from lictor.spec.locations import Claim, claims
 from lictor.spec.settings import Settings
 
 _LEAST_RELOAD_INTERVAL_S = 30.0  # all watches of an agent fire at each reload
@@ -194,26 +194,29 @@ def _labelled(routes: Mapping[str, Route], specs: Mapping[str, bytes]) -> set[st
 
 
 def drop_conflicts(before: Mapping[str, Route], after: dict[str, Route]) -> dict[str, str]:
-    """Take from `after` the routes whose place belongs to another service, and return the reason of each.
+    """Take from `after` the services of which a route claims what belongs to another one, and return the reason of
+    each.
 
-    A service that has had the place keeps it, and a refused service keeps its old place.
+    A service keeps what it has had, and a refused one keeps its old routes.
     """
     refused: dict[str, str] = {}
+    had = {(name, claim.place, claim.owner) for name, claim in _claims(before)}
     while True:
-        owners: dict[tuple[str, str], str] = {}  # of each claim
-        routes = {name: route for name, route in {**before, **after}.items() if not route["removed"]}
-        for name in sorted(routes, key=lambda name: (not _stays(before.get(name), routes[name]), name)):
-            taken = [claim for claim, owner in claims(name, routes[name]) if owners.setdefault(claim, owner) != owner]
-            if taken and name in after:
-                refused[name] = describe_claim(*taken[0], owners[taken[0]])
+        owners: dict[tuple[str, str], str] = {}
+        claimed = sorted(_claims({**before, **after}), key=lambda pair: ((pair[0], *pair[1][1:]) not in had, pair[0]))
+        for name, claim in claimed:
+            owner = owners.setdefault(claim.place, claim.owner)
+            if owner != claim.owner and name in after:
+                refused[name] = claim.describe_clash(owner)
                 del after[name]
                 break
         else:
             return refused
 
 
-def _stays(old: Route | None, new: Route) -> bool:
-    return old is not None and not old["removed"] and dict(claims("", old)) == dict(claims("", new))
+def _claims(routes: Mapping[str, Route]) -> Iterator[tuple[str, Claim]]:
+    return ((name, claim) for name, route in routes.items() if not route["removed"]
+            for claim in claims(name, route["routes"]))
 
 
 def _route(settings: Settings, name: str, grouped: Mapping[str, Mapping[str, bytes]], old: Route | None,
@@ -222,7 +225,7 @@ def _route(settings: Settings, name: str, grouped: Mapping[str, Mapping[str, byt
     service = desired(name, grouped.get(name, {}), State(), settings.prefix, specs_of(grouped))
     for problem in service.problems:
         log.event("refused", service=name, reason=problem)
-    if service.removed or service.spec and not service.spec.route:
+    if service.removed or service.spec and not service.spec.routes:
         return {**old, "removed": True} if old else None
     new = route(service, node)
     if new and service.spec and service.spec.engine == "none":

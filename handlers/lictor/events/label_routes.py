@@ -20,6 +20,7 @@ from lictor.reconcile.context import Context
 from lictor.routing import announce, route_store
 from lictor.routing.peers import EMPTY_FOR_S
 from lictor.spec.allow import refusals
+from lictor.spec.locations import show
 from lictor.spec.settings import Settings
 
 Route = dict[str, Any]  # as routes/NAME.json holds it; `gone_since`: since when no registration asks for it
@@ -88,13 +89,13 @@ def _going(before: Mapping[str, Route], known: set[str], now: model.Clock) -> di
 
 
 def _log(name: str, old: Route | None, new: Route) -> None:
-    place = f"{new['host']}{new['path']}"
+    place = ", ".join(map(show, new["routes"]))
     if new["removed"]:
         log.event("unroute", service=name, reason=f"no label asks for {place} any more, for {EMPTY_FOR_S:.0f} s")
     elif "gone_since" in new:
         log.event("unroute", service=name, outcome="hold", reason=f"no label asks for {place}. The route stays until "
                                                                   f"that has been so for {EMPTY_FOR_S:.0f} s.")
-    elif old is None or old["removed"] or (old["host"], old["path"]) != (new["host"], new["path"]):
+    elif old is None or old["removed"] or old["routes"] != new["routes"]:
         log.event("route", service=name, outcome="new", reason=f"the labels of its containers ask for {place}")
 
 

@@ -228,7 +228,7 @@ def _sum_up(context: Context, catalogue: Catalogue, readings: Mapping[str, Readi
               and desired.spec.engine == "none" and not desired.removed
               and route_store.route(context.settings.state_dir, name)]
     sums, serving = dict[str, tuple[Facts, Summary]](), _read_serving(context, [
-        name for name in own if readings[name].observation.spec.route])
+        name for name in own if readings[name].observation.spec.routes])
     for name in sorted({*own, *routed}):
         seen, look = readings[name].observation, readings[name].look
         nodes, lost = serving.get(name, (None, []))

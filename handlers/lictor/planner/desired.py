@@ -130,12 +130,12 @@ def with_environment(spec: service_spec.Spec, table: dict[str, str]) -> service_
 
 def route(desired: Desired, node: str) -> dict[str, Any] | None:
     """Make routes/NAME.json for lictor-route; None if nginx has no part in the service."""
-    if desired.spec is None or desired.spec.route is None:
+    if desired.spec is None or not desired.spec.routes:
         return None
     scaled, asked = desired.spec.autoscale, desired.spec.check
     probed = asked.path if asked and not desired.spec.check_port else ""  # at another port nginx asks for no path
     return {
-        **desired.spec.route.table,
+        "routes": [each.table for each in desired.spec.routes],
         "name": desired.name, "service": desired.catalog_name, "traffic": desired.spec.traffic, "node": node,
         "empty_ok": desired.replicas == 0, "removed": desired.removed, "needs_consent": False,
         "acts": desired.spec.engine != "none" and desired.spec.node in ("", node),

@@ -30,7 +30,7 @@ def run(spec: service_spec.Spec, members: Sequence[Member], observation: Observa
 
 
 def _test(spec: service_spec.Spec, instance: model.Instance) -> str:
-    host = spec.route.host if spec.route and spec.route.host != ANY_HOST else ""
+    host = next((each.host for each in spec.routes if each.host not in ("", ANY_HOST)), "")
     headers = {"User-Agent": "lictor", **({"Host": host} if host else {})}
     try:
         host_port = model.host_port(str(ipaddress.ip_address(instance.address)), instance.port)

@@ -6,7 +6,7 @@ All files are tried at once, else by halves, so that a file which nginx refuses 
 import functools
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lictor import errors
 from lictor.adapters import log
@@ -63,6 +63,11 @@ class Batch:
     def refused_before(self) -> set[str]:
         return {name for name in self.published if self.is_refused(name)}
 
+    def earlier_routes(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the routes in force of the services whose present ones were refused before."""
+        places = {name: self.published[name].places[0] for name in self.refused_before()}
+        return {name: route_store.routes_at(place) if place else [] for name, place in places.items()}
+
     def templates(self, mode: str) -> "Templates":
         from lictor.routing import templates  # with Jinja2, which takes longer to load than other peers take
 
@@ -99,7 +104,7 @@ class Batch:
             upstreams, staged = service_files.staged(self.conf_dir, new)
             nginx.check(self.nginx_settings, self.templates(mode).text(
                 "check.conf.j2", run_dir=f"{self.conf_dir}/{nginx.RUN}", upstreams=upstreams,
-                locations=[files.location for files in new]), staged)
+                locations=[text for files in new for text in files.locations]), staged)
             return changes
         except errors.Refused as error:
             if len(changes) > 1:
@@ -156,7 +161,8 @@ class Batch:
             from lictor.routing import user_servers  # as above
 
             user_servers.require_names(self.nginx_settings, {
-                name for files in some for server in user_servers.of_text(files.server) for name in server.names})
+                name for files in some for text in files.servers.values() for server in user_servers.of_text(text)
+                for name in server.names})
 
     def _serve_less(self, changes: dict[str, Change], new: list[str], error: errors.Refused, *,
                     is_to_blame: bool) -> list[str]:

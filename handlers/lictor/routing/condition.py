@@ -7,6 +7,7 @@ from lictor.adapters import process
 from lictor.routing import nginx, nginx_mode, nginx_processes, nginx_socket, route_store
 from lictor.routing.key_cache import read_cache
 from lictor.routing.peers import PublishedRoute
+from lictor.spec.locations import show
 from lictor.spec.settings import Nginx, Settings
 
 _PATIENCE_S = 5.0  # nginx may be reading its files
@@ -90,7 +91,7 @@ def _describe_forgotten(settings: Nginx, names: list[str]) -> dict[str, str]:
 
 def _describe_refused_tls(settings: Settings, routes: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Say of each service why its host has not the TLS that its route asks for; usually {}."""
-    if not any("tls" in route["options"] for route in routes.values()):
+    if not any("tls" in each["options"] for route in routes.values() for each in route["routes"]):
         return {}
     from lictor.routing.tls import hosts  # which routes without it do without
 
@@ -106,7 +107,8 @@ def _describe_frozen(name: str, published: PublishedRoute) -> str:
 def _describe_refusal(route: dict[str, Any] | None, mode: str, published: PublishedRoute) -> str:
     if not route or not route_store.is_refused(route, mode, published):
         return ""
-    what = "removal" if route["removed"] else f"route {route['host']}{route['path']}"
+    is_one = len(route["routes"]) == 1
+    what = "removal" if route["removed"] else f"route {show(route['routes'][0])}" if is_one else "list of routes"
     why = published.refusal and published.refusal.reason or f"{process.LOG_NAME} in the state folder says why"
     return f"its {what} is refused: {why}. nginx serves it as before"
 

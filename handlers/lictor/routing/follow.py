@@ -86,9 +86,10 @@ def _note_listeners(settings: Settings, names: Iterable[str]) -> list[str]:
     assert settings.nginx
     users = user_servers.read(settings.nginx)
     found = user_servers.listeners(settings.nginx, users.servers)
-    routes = [route for name in names if (route := route_store.route(settings.state_dir, name)) and route["host"]]
+    routes = [each for name in names if (route := route_store.route(settings.state_dir, name))
+              for each in route["routes"] if each["host"]]
     if routes:
-        found |= user_servers.listeners_to_come(settings, tls=any("tls" in route["options"] for route in routes))
+        found |= user_servers.listeners_to_come(settings, tls=any("tls" in each["options"] for each in routes))
     route_store.write_listeners(settings.state_dir, found)
     return users.unread
 

@@ -42,17 +42,24 @@ class Peer(NamedTuple):
     weight: int = 1
 
 
-class Place(NamedTuple):
-    """Files of a service besides its peers: made for which mode of nginx, which host ("": the user's own server) with
-    which other names, which requests, whether these are counted, and how they are passed on."""
+class Location(NamedTuple):
+    """One route of a service: at which host ("": in the user's own server) with which other names, for which requests,
+    and how these are passed on."""
 
-    mode: str
     host: str
     path: str
     match: str = "prefix"
     aliases: tuple[str, ...] = ()
+    options: str = ""  # as JSON; "": as usual
+
+
+class Place(NamedTuple):
+    """Files of a service besides its peers: made for which mode of nginx, for which routes, and whether their requests
+    are counted."""
+
+    mode: str
+    locations: tuple[Location, ...]
     ignored: tuple[str, ...] | None = None  # paths whose requests are not counted; None: none are
-    options: str = ""  # how requests are passed on, as JSON; "": as usual
 
 
 class Refusal(NamedTuple):

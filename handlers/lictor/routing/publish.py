@@ -8,7 +8,6 @@ reloaded.
 """
 
 import functools
-import json
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -104,7 +103,7 @@ def _set_live_peers(batch: Batch, suspects: set[str]) -> None:
 
 def _note_refusal(batch: Batch, name: str, circumstances: str, reason: str) -> None:
     published, place = batch.published[name], route_store.place(batch.routes[name], batch.mode)
-    if circumstances and "tls" in batch.routes[name]["options"]:
+    if circumstances and any("tls" in each["options"] for each in batch.routes[name]["routes"]):
         from lictor.routing.tls import hosts  # as above
 
         reason += hosts.explain_unseen(batch.nginx_settings, batch.routes[name])
@@ -136,9 +135,9 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
     missing = _missing(batch)
     changes: dict[str, Change] = {}
     users = user_servers.read(batch.nginx_settings).servers
-    routes = service_files.routes_of(batch.routes, batch.refused_before())
+    routes = service_files.routes_of(batch.routes, batch.earlier_routes())
     try:  # the most have no TLS, and do without what reads certificates
-        hosts = batch.hosts() if any("tls" in each["options"] for each in batch.routes.values()) else None
+        hosts = batch.hosts() if _asks_for_tls(batch) else None
     except errors.Unavailable as error:
         log.event("publish", service=" ".join(names), outcome="waits", reason=error)
         return {}
@@ -147,7 +146,7 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
         try:
             found = service_files.desired(batch.conf_dir, templates, routes, name, published.peers,
                                           hosts.secure(batch.routes[name]) if hosts else {})
-            user_servers.require_no_clash(users, batch.routes[name], found.server)
+            user_servers.require_no_clash(users, batch.routes[name], found.servers)
         except (errors.Refused, OSError, ValueError) as error:
             log.event("publish", service=name, outcome="refused", reason=error)
             batch.invalid[name] = str(error)
@@ -164,6 +163,10 @@ def _missing(batch: Batch) -> dict[str, str]:
     than lictor init knew."""
     shared = batch.templates(batch.mode).shared(batch.conf_dir).items()
     return {path: text for path, text in shared if files.read(os.path.join(batch.conf_dir, path)) != text}
+
+
+def _asks_for_tls(batch: Batch) -> bool:
+    return any("tls" in route["options"] for service in batch.routes.values() for route in service["routes"])
 
 
 def _change(batch: Batch, name: str, found: service_files.ConfFiles) -> Change:
@@ -191,14 +194,14 @@ def _serve_without_tls(batch: Batch, names: list[str]) -> None:
     lictor need not be able to read. The refusal of what asks for it stays."""
     from lictor.routing.tls import hosts  # which other peers do without
 
-    wishes = hosts.gather_wishes(batch.routes[name] for name in names)
+    wishes = hosts.gather_wishes(*(batch.routes[name] for name in names))
     if not wishes:
         return
     known, missing, changes = batch.hosts(), _missing(batch), dict[str, Change]()
     new = {host for host, wish in wishes.items()
            if known.decide(host, wish).tls and not hosts.is_in_force(batch.conf_dir, host)}
-    routes = service_files.routes_of(batch.routes, batch.refused_before())
-    for name in (each for each in names if batch.routes[each]["host"] in new):
+    routes = service_files.routes_of(batch.routes, batch.earlier_routes())
+    for name in (each for each in names if any(route["host"] in new for route in batch.routes[each]["routes"])):
         try:
             found = service_files.desired(batch.conf_dir, batch.templates(batch.mode), routes, name,
                                           batch.published[name].peers, known.secured)
@@ -207,8 +210,8 @@ def _serve_without_tls(batch: Batch, names: list[str]) -> None:
             continue
         found.files.update(missing)
         change = _change(batch, name, found)
-        if hosts.read_wish(batch.routes[name]):
-            place = route_store.place(hosts.without_wish(batch.routes[name]), batch.mode)
+        if hosts.gather_wishes(batch.routes[name]):
+            place = route_store.place(hosts.without_wishes(batch.routes[name]), batch.mode)
             change = change._replace(target=change.target._replace(
                 places=(place,), refusal=batch.published[name].refusal))
         changes[name] = change
@@ -258,8 +261,8 @@ def _earlier(batch: Batch, name: str) -> Change | None:
     place = published.places[0]
     assert place
     try:
-        route = {**batch.routes[name], **place._asdict(), "removed": False, "measure": place.ignored is not None,
-                 "ignore": place.ignored or (), "options": json.loads(place.options or "{}")}
+        route = {**batch.routes[name], "routes": route_store.routes_at(place), "removed": False,
+                 "measure": place.ignored is not None, "ignore": place.ignored or ()}
         found = service_files.desired(batch.conf_dir, batch.templates("reload"), service_files.routes_of({name: route}),
                                       name, published.peers, batch.hosts().secure(route))
         for path in (*found.files,):

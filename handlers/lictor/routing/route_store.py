@@ -5,19 +5,20 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lictor import model
 from lictor.adapters import files
 from lictor.adapters.consul.payload import HINT
-from lictor.routing.peers import Decision, Endpoint, Peer, Place, PublishedRoute, Refusal, peer
+from lictor.routing.peers import Decision, Endpoint, Location, Peer, Place, PublishedRoute, Refusal, peer
 
 _LISTENERS = "listeners.json"
-_FIELDS = {"service": str, "host": str, "path": str, "empty_ok": bool, "removed": bool, "match": str, "aliases": list,
-           "traffic": str, "node": str, "needs_consent": bool, "measure": bool, "ignore": list, "options": dict}
-_LATER_FIELDS = {"match": "prefix", "aliases": [], "traffic": "healthy", "node": "", "needs_consent": False,
-                 "measure": False, "ignore": [], "options": {}}
+_FIELDS = {"service": str, "routes": list, "empty_ok": bool, "removed": bool, "traffic": str, "node": str,
+           "needs_consent": bool, "measure": bool, "ignore": list}
+_LATER_FIELDS = {"traffic": "healthy", "node": "", "needs_consent": False, "measure": False, "ignore": []}
+_ROUTE_FIELDS = {"host": str, "path": str, "match": str, "aliases": list, "options": dict}
+_LATER_ROUTE_FIELDS = {"match": "prefix", "aliases": [], "options": {}}
 
 
 def names(state_dir: str) -> list[str]:
@@ -32,8 +33,23 @@ def names(state_dir: str) -> list[str]:
 def route(state_dir: str, name: str) -> dict[str, Any] | None:
     """Read routes/NAME.json; None if the service is not known here, or the file is damaged."""
     found = files.read_json(os.path.join(state_dir, "routes", f"{name}.json"))
-    table = {**_LATER_FIELDS, **found} if isinstance(found, dict) else {}
-    return table if all(type(table.get(field)) is kind for field, kind in _FIELDS.items()) else None
+    table = {**_LATER_FIELDS, **_with_routes(found)} if isinstance(found, dict) else {}
+    is_sound = _has(table, _FIELDS) and table["routes"] and all(_has(each, _ROUTE_FIELDS) for each in table["routes"])
+    return table if is_sound else None
+
+
+def _has(table: dict[str, Any], fields: Mapping[str, type]) -> bool:
+    return all(type(table.get(field)) is kind for field, kind in fields.items())
+
+
+def _with_routes(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored table with a list of routes; an earlier version had one route, and that among the rest."""
+    if "routes" not in table:
+        only = {field: table[field] for field in _ROUTE_FIELDS if field in table}
+        table = {**{field: value for field, value in table.items() if field not in only}, "routes": [only]}
+    routes = table["routes"]
+    return {**table, "routes": [{**_LATER_ROUTE_FIELDS, **each} if type(each) is dict else {} for each in routes]
+            if type(routes) is list else None}
 
 
 def published(state_dir: str, name: str) -> PublishedRoute | None:
@@ -50,8 +66,8 @@ def as_table(published: PublishedRoute) -> dict[str, Any]:
     """Return the stored form: each record by its fields' names."""
     refusal = published.refusal
     return {**published._asdict(), "peers": [each._asdict() for each in published.peers],
-            "places": [each and each._asdict() for each in published.places],
-            "refusal": refusal and {**refusal._asdict(), "place": refusal.place and refusal.place._asdict()}}
+            "places": [each and _place_table(each) for each in published.places],
+            "refusal": refusal and {**refusal._asdict(), "place": refusal.place and _place_table(refusal.place)}}
 
 
 def from_table(table: Any) -> PublishedRoute | None:
@@ -101,10 +117,18 @@ def mark(state_dir: str, name: str, decided: PublishedRoute, **fields: object) -
 
 def place(route: dict[str, Any], mode: str) -> Place | None:
     """Name the files that the route needs besides its peers; None: none."""
-    return None if route["removed"] else Place(mode, route["host"], route["path"], route["match"],
-                                               tuple(route["aliases"]),
-                                               tuple(route["ignore"]) if route["measure"] else None,
-                                               json.dumps(route["options"], sort_keys=True) if route["options"] else "")
+    return None if route["removed"] else Place(
+        mode, tuple(_location(each) for each in route["routes"]), tuple(route["ignore"]) if route["measure"] else None)
+
+
+def _location(route: dict[str, Any]) -> Location:
+    return Location(route["host"], route["path"], route["match"], tuple(route["aliases"]),
+                    json.dumps(route["options"], sort_keys=True) if route["options"] else "")
+
+
+def routes_at(place: Place) -> list[dict[str, Any]]:
+    """Return the routes that the files of a place were made for, as routes/NAME.json has them."""
+    return [{**each._asdict(), "options": json.loads(each.options or "{}")} for each in place.locations]
 
 
 def is_settled(route: dict[str, Any], mode: str, published: PublishedRoute) -> bool:
@@ -138,7 +162,8 @@ def is_only_routed(state_dir: str, name: str) -> bool:
 def names_without_host(state_dir: str) -> list[str]:
     """List the services that are routed by their paths alone, in the user's own servers."""
     return [name for name in names(state_dir)
-            if (found := route(state_dir, name)) and not found["host"] and not found["removed"]]
+            if (found := route(state_dir, name)) and not found["removed"]
+            and not all(each["host"] for each in found["routes"])]
 
 
 def is_labelled(route: dict[str, Any]) -> bool:
@@ -197,12 +222,20 @@ def lock_path(state_dir: str, name: str) -> str:
     return os.path.join(state_dir, "locks", f"route:{name}.lock")  # no service's name has a colon
 
 
+def _place_table(place: Place) -> dict[str, Any]:
+    return {**place._asdict(), "locations": [each._asdict() for each in place.locations]}
+
+
 def _stored_place(table: Any) -> Place | None:
     if not table:
         return None
-    ignored = table.get("ignored")
-    return Place(**{**table, "aliases": tuple(table["aliases"]),
-                    "ignored": None if ignored is None else tuple(ignored)})
+    if "locations" not in table:  # an earlier version had one location, and that among the rest
+        only = {field: value for field, value in table.items() if field not in Place._fields}
+        table = {**{field: value for field, value in table.items() if field not in only}, "locations": [only]}
+    ignored, locations = table.get("ignored"), table["locations"]
+    return Place(**{**table, "locations": tuple(
+        Location(**{**each, "aliases": tuple(each["aliases"])}) for each in locations),
+        "ignored": None if ignored is None else tuple(ignored)})
 
 
 def _published_path(state_dir: str, name: str) -> str:

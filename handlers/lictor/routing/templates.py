@@ -66,6 +66,8 @@ class Templates:
         """Render just what the template says; raises Refused, naming the template, when it can't be rendered."""
         try:
             return self._environment.get_template(template).render(**values)
+        except errors.Refused as error:
+            raise errors.Refused(f"templates/{template}: {error}") from error
         except Exception as error:  # whatever a template of the user's does is that one's failure
             raise errors.Refused(f"templates/{template}: {type(error).__name__}: {error}") from error
 
@@ -86,8 +88,9 @@ class Templates:
         return {service_files.LOG: None if self.lua else _LOG.format(conf_dir=conf_dir),
                 service_files.COUNTS: self._counting[1], _DUMP_PATH: _DUMP if self.lua else None}
 
-    def upstream(self, name: str, conf_dir: str, options: Mapping[str, Any] = {}) -> str:
-        """Render upstreams/lictor_NAME.conf; raises Refused if it has other servers than the file of its peers."""
+    def upstream(self, name: str, conf_dir: str, options: Iterable[Mapping[str, Any]] = ()) -> str:
+        """Render upstreams/lictor_NAME.conf, given the options of each of its routes; raises Refused if it has other
+        servers than the file of its peers."""
         if not model.is_name(name):
             raise errors.Refused(f"upstream {name[:100]!r} must not reach a configuration")
         path = service_files.peers_path(conf_dir, name)
@@ -96,7 +99,8 @@ class Templates:
             expected = [["server", peer_files.NO_PEER], ["balancer_by_lua_block"], [f'lictor.balance("{name}")']]
         rule = f"for {name} it must give one upstream lictor_{name} with `{_SERVERS[self.live]}`"
         try:
-            text = self.text("upstream.conf.j2", name=name, peers_file=path, settings=options.get("settings", {}))
+            text = self.text("upstream.conf.j2", name=name, peers_file=path,
+                             settings=route_options.Shared(each.get("settings", {}) for each in options))
         except errors.Refused as error:
             raise errors.Refused(f"{error}; {rule}") from error
         (head, directives), *more = _blocks(text, "upstream.conf.j2", only=["upstream"])

@@ -18,7 +18,7 @@ from lictor.adapters import files
 from lictor.routing import nginx
 from lictor.routing.conf import parser
 from lictor.routing.conf.parser import Directive
-from lictor.spec.locations import EXACT
+from lictor.spec.locations import EXACT, blame, keyed
 from lictor.spec.settings import Nginx, Settings
 
 Listener = tuple[str, int]  # address ("" is every one of IPv4, "::" of IPv6), port
@@ -83,12 +83,12 @@ def of_text(text: str) -> list[Server]:
     return [_server(each) for each in parser.directives(text)]
 
 
-def require_no_clash(users: Iterable[Server], route: Mapping[str, Any], server: str) -> None:
-    """Raise Refused if the user's own configuration answers what the route asks for, of which nginx says nothing.
-    `server`: the rendered server of the route's host."""
-    why = "" if route["removed"] else explain_clash(users, route, of_text(server))
-    if why:
-        raise errors.Refused(f"{why}, and not by this service; take that away, or have another route")
+def require_no_clash(users: Iterable[Server], service: Mapping[str, Any], servers: Mapping[str, str]) -> None:
+    """Raise Refused if the user's own configuration answers what a route asks for, of which nginx says nothing.
+    `servers`: the rendered servers of the routes' hosts."""
+    for key, route in keyed([] if service["removed"] else service["routes"]):
+        if why := explain_clash(users, route, of_text(servers.get(route["host"], ""))):
+            raise errors.Refused(blame(key, f"{why}, and not by this service; take that away, or have another route"))
 
 
 def explain_clash(users: Iterable[Server], route: Mapping[str, Any], own: Iterable[Server]) -> str:

@@ -48,11 +48,11 @@ def list_unworkable(spec: service_spec.Spec, *, is_whole: bool = True) -> Iterat
     """
     if spec.image and spec.engine != "none":
         yield from _problems(("image",), service_spec.parse_image, spec.image, spec.engine)
-    for key, amount in _amounts(spec, ""):
-        path = tuple(key.split("."))
+    for path, amount in _amounts(spec, ()):
+        key, named = dotted(path), ".".join(step for step in path if isinstance(step, str))
         if isinstance(amount, Duration):
-            yield from _problems(path, _require_duration, key, amount)
-        elif key == "route.max_body":  # it is no memory of a container
+            yield from _problems(path, _require_duration, key, amount, *DURATIONS.get(named, _ANY_DURATION))
+        elif named == "route.max_body":  # it is no memory of a container
             if amount > _MOST_BODY_G << 30:
                 yield path, f"{key} is {str(amount)[:100]} bytes; it must be at most {_MOST_BODY_G}g, or 0 for no limit"
         elif amount and not LEAST_MEMORY_M << 20 <= amount <= _MOST_MEMORY_G << 30:
@@ -81,17 +81,18 @@ def _require_volume(text: str) -> None:
                          "a volume's name or a path, and the mode such as ro")
 
 
-def _amounts(of: Any, where: str) -> Iterator[tuple[str, Duration | Memory]]:
-    for key in of.__struct_fields__:
-        value = getattr(of, key)
-        if isinstance(value, Duration | Memory):
-            yield f"{where}{key}", value
-        elif hasattr(value, "__struct_fields__"):
-            yield from _amounts(value, f"{where}{key}.")
+def _amounts(of: Any, path: Path) -> Iterator[tuple[Path, Duration | Memory]]:
+    if isinstance(of, Duration | Memory):
+        yield path, of
+    elif isinstance(of, list):
+        for place, each in enumerate(of):
+            yield from _amounts(each, (*path, place))
+    elif hasattr(of, "__struct_fields__"):
+        for key in of.__struct_fields__:
+            yield from _amounts(getattr(of, key), (*path, key))
 
 
-def _require_duration(key: str, amount: Duration) -> None:
-    least, most = DURATIONS.get(key, _ANY_DURATION)
+def _require_duration(key: str, amount: Duration, least: str, most: str) -> None:
     if not parse_duration(least) <= amount <= parse_duration(most):
         shown = f"{amount / 3600:g}h" if amount >= 3600 else f"{amount:g}s"
         raise ValueError(f"{key} is {shown}; it must be within {least}..{most}")
@@ -107,7 +108,7 @@ def _list_impossible(spec: service_spec.Spec, is_whole: bool) -> Iterator[tuple[
     if 0 < cpus < _LEAST_CPUS:
         yield ("resources", "cpus"), (f"resources.cpus is {cpus!r}; it must be within {_LEAST_CPUS}..1024, or 0 for "
                                       "no limit")
-    if is_whole and port is not None and port.protocol == "udp" and (spec.route or spec.check or release.smoke):
+    if is_whole and port is not None and port.protocol == "udp" and (spec.routes or spec.check or release.smoke):
         yield ("port",), f"port is {spec.port!r}; a route, a check and a smoke path ask by TCP"
     if is_whole and port is None:
         yield from _list_unasked(spec)

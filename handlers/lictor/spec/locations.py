@@ -1,8 +1,10 @@
 """Hosts and paths of routes, and the locations that nginx has for them. Pure, and cheap to import."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+Route = TypeVar("Route")
 
 EXACT = "exact"
 MATCHES = ("prefix", EXACT)
@@ -33,15 +35,52 @@ def locations(path: str, match: str) -> tuple[str, ...]:
     return (path,) if path.endswith("/") else (f"= {path}", f"{path}/")
 
 
-def claims(name: str, route: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield what nobody but this service or its host may have, with the owner: its locations, and its host's names."""
-    host = route["host"]
-    for location in locations(route["path"], route.get("match", MATCHES[0])):
-        yield (host, location), name
-    for each in {host, *route.get("aliases", ())} - {""}:
-        yield (each, ""), f"host {host}"
+class Claim(NamedTuple):
+    """What nobody but its owner may have, and the key of the route that claims it."""
+
+    key: str
+    place: tuple[str, str]  # host, and a location of the owner's, which is a service; "": a name of the owner, a host
+    owner: str
+
+    def describe_clash(self, owner: str) -> str:
+        """Say that this is claimed although it is another owner's."""
+        host, location = self.place
+        return (f"{self.key} is {host}{location.removeprefix('= ')}, which is that of {owner}; two routes cannot have "
+                "the same")
 
 
-def describe_claim(host: str, location: str, owner: str) -> str:
-    """Say that somebody else has what a route claims."""
-    return f"route is {host}{location.removeprefix('= ')}, which is that of {owner}; two services cannot have the same"
+def claims(name: str, routes: Sequence[Mapping[str, Any]]) -> Iterator[Claim]:
+    """Yield what the routes of a service claim: their locations, and the names of their hosts for these."""
+    for key, route in keyed(routes):
+        host = route["host"]
+        for location in locations(route["path"], route["match"]):
+            yield Claim(key, (host, location), name)
+        for each in {host, *route["aliases"]} - {""}:
+            yield Claim(key, (each, ""), f"host {host}")
+
+
+def explain_own_clash(routes: Sequence[Mapping[str, Any]]) -> str:
+    """Say which route of a service claims what an earlier one of it has; "" if none does."""
+    found: dict[tuple[str, str], Claim] = {}
+    for claim in claims("", routes):
+        earlier = found.setdefault(claim.place, claim)
+        if earlier.owner != claim.owner:
+            return claim.describe_clash(earlier.owner)
+        if earlier is not claim and claim.place[1]:  # several routes may have one host
+            return claim.describe_clash(earlier.key)
+    return ""
+
+
+def keyed(routes: Sequence[Route]) -> Iterator[tuple[str, Route]]:
+    """Yield routes with their keys in a spec; the only one is `route`, in a list or not."""
+    return ((f"route[{place}]" if len(routes) > 1 else "route", route) for place, route in enumerate(routes))
+
+
+def blame(key: str, problem: object) -> str:
+    """Say which route of a list has a problem; where there is only one, the problem says enough."""
+    return f"{key}: {problem}" if key.endswith("]") else str(problem)
+
+
+def show(route: Mapping[str, Any]) -> str:
+    """Write a route as people read it: its host, and its path."""
+    return f"{route['host']}{route['path']}"

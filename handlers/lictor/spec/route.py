@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from lictor.spec.locations import ANY_HOST, MATCHES, is_alias, is_host, is_path
+from lictor.spec.locations import ANY_HOST, MATCHES, explain_own_clash, is_alias, is_host, is_path
 from lictor.spec.plain_tables import require_networks, require_one_of
 from lictor.spec.quantities import Duration, Memory
 
+MOST_ROUTES = 20  # of one service
 _MOST_ALIASES = 50
 _MOST_OPTIONS = 50  # of one list or table
 HEADER = re.compile("[A-Za-z][A-Za-z0-9-]{0,63}", re.ASCII)
@@ -98,7 +99,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def table(self) -> dict[str, Any]:
-        """Its part of routes/NAME.json."""
+        """Its entry in routes/NAME.json."""
         return {"path": self.path, "host": self.host, "match": self.match, "aliases": self.aliases,
                 "options": self.options}
 
@@ -116,6 +117,19 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                   "response_headers": self.response_headers, "settings": self.settings, "tls": self.tls}
         return {**{key: value for key, value in amounts.items() if value is not None},
                 **{key: value for key, value in others.items() if value}}
+
+
+def list_routes(given: Route | list[Route] | None) -> list[Route]:
+    """List the routes of a service, a single one of which may stand without a list."""
+    return [given] if isinstance(given, Route) else given or []
+
+
+def check_routes(given: Route | list[Route] | None) -> None:
+    """Raise ValueError for a list of no routes or too many, and for routes that claim the same."""
+    if isinstance(given, list) and not 1 <= len(given) <= MOST_ROUTES:
+        raise ValueError(f"route holds {len(given)}; it must be within 1..{MOST_ROUTES}")
+    if clash := explain_own_clash([each.table for each in list_routes(given)]):
+        raise ValueError(clash)
 
 
 def require_options(options: Mapping[str, Any]) -> None:

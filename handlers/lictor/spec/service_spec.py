@@ -15,12 +15,13 @@ from lictor.spec.compose_project import Project, check_project
 from lictor.spec.container import options
 from lictor.spec.container.healthcheck import Healthcheck
 from lictor.spec.container.ports import Port, parse_port
+from lictor.spec.container.resources import Logging, Resources
 from lictor.spec.input.shorthands import SYNONYMS, expand
 from lictor.spec.locations import is_path
 from lictor.spec.placement import Placement, require_possible
 from lictor.spec.plain_tables import require_one_of
 from lictor.spec.quantities import Duration, Memory, strip, strip_all
-from lictor.spec.route import Route
+from lictor.spec.route import Route, check_routes, list_routes
 
 ENGINES = ("docker", "compose", "swarm", "command", "webhook", "none")
 ON_ONE_NODE = ("docker", "compose")  # lictor itself starts and ends each instance
@@ -81,24 +82,6 @@ class Heal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per: Duration = Duration(600)
 
 
-class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The limits of one instance; 0 means no limit."""
-
-    cpus: float = 0.0
-    memory: Memory = Memory(0)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.cpus <= 1024:  # which NaN is not either
-            raise ValueError(f"cpus is {self.cpus!r}; it must be within 0..1024")
-
-
-class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Docker's log driver and its options."""
-
-    driver: str = ""
-    options: dict[str, str] = {}
-
-
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The service spec; container keys have Compose's names and forms. Made by `parse_spec` only."""
 
@@ -108,7 +91,9 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     project: Project | None = None
     image: str = ""
     port: int | str | None = None
-    route: Route | None = None
+    # A single route is stored as it was written, so that nodes of an earlier version read it, too. A list is news to
+    # them: they refuse it, and the service stays at its last good spec there until they are upgraded.
+    route: Route | list[Route] | None = None
     replicas: Replicas = Replicas()
     check: Check | None = None
     environment: dict[str, str | int | float | None] | list[str] = {}
@@ -151,8 +136,13 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_release(self)
         _check_texts(self)
         _check_placement(self)
+        check_routes(self.route)
         options.check_options(self)
         check_cluster(self)
+
+    @property
+    def routes(self) -> list[Route]:
+        return list_routes(self.route)
 
     @property
     def container_port(self) -> Port | None:
@@ -226,9 +216,9 @@ def _check_release(spec: Spec) -> None:
     port = spec.container_port  # which is parsed here
     check_project(spec.project, engine=spec.engine, strategy=spec.release.strategy,
                   publish_address=port.publish_address if port else "")
-    if spec.route and spec.engine not in ("none", *DELEGATED) and port is None:
+    if spec.routes and spec.engine not in ("none", *DELEGATED) and port is None:
         raise ValueError("route needs a port: which one of the container takes the requests?")
-    check_autoscale(spec.autoscale, engine=spec.engine, has_route=spec.route is not None)
+    check_autoscale(spec.autoscale, engine=spec.engine, has_route=bool(spec.routes))
 
 
 def _check_texts(spec: Spec) -> None:

@@ -15,13 +15,15 @@ from lictor.spec import limits, service_spec, validation_errors, yaml_reader
 from lictor.spec.input import problems, shorthands
 from lictor.spec.input.problems import Lines, Path, Problem
 from lictor.spec.quantities import Duration, Memory, strip
+from lictor.spec.route import MOST_ROUTES
 from lictor.spec.service_spec import Spec
 
 _OF_COMPOSE = {"image", "build", "extends"}  # one of which a service of a Compose file has
 _SHOWN_SERVICES = 3
 # Where a value is wrong, the rest is judged as if it were this one.
 _STAND_INS: dict[Path, Any] = {("name",): "a", ("image",): "a", ("port",): 8080, ("route", "path"): "/",
-                               ("project", "folder"): "/a"}
+                               ("project", "folder"): "/a",
+                               **{("route", place, "path"): f"/~{place}" for place in range(MOST_ROUTES)}}
 
 
 def load(text: str, path: str, *, name: str | None = None, host: str | None = None) -> dict[str, Any]:
@@ -84,6 +86,8 @@ def _renamed(table: dict[str, Any], name: str | None, host: str | None, path: st
     changes: dict[str, Any] = {} if name is None else {"name": name}
     if host is not None:
         route = table.get("route")
+        if isinstance(route, list):
+            raise errors.Refused(f"{path}: route is a list; a host ({host[:100]!r}) is for one, as route: {{path: /}}")
         if not isinstance(route, dict):
             raise errors.Refused(f"{path}: route is missing; a host ({host[:100]!r}) needs one, as route: {{path: /}}")
         changes["route"] = {**route, "host": host}
@@ -95,6 +99,8 @@ def _apply_types(given: Any, converted: Any) -> Any:
         return {key: _apply_types(value, getattr(converted, key)) for key, value in given.items()}
     if isinstance(converted, dict) and isinstance(given, dict):
         return {key: _apply_types(value, converted[key]) for key, value in given.items()}
+    if isinstance(converted, list) and isinstance(given, list):
+        return [_apply_types(*pair) for pair in zip(given, converted, strict=True)]
     return converted if isinstance(converted, int | float) and not isinstance(converted, Duration | Memory) else given
 
 

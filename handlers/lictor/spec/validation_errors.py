@@ -135,12 +135,13 @@ def _explain_kind(values: list[tuple[Path, object]], wrong: str, kind: inspect.T
 
 def _named_first(problem: str, kind: inspect.Type) -> Path:
     """Find the key that an error of a record begins with, such as that of max in "replicas.max is 9"."""
-    path = list[str]()
-    for step in re.split("[^A-Za-z0-9_.]", problem, maxsplit=1)[0].split("."):
-        if step not in _keys(kind):
+    path = list[str | int]()
+    for step in re.findall(_STEP, re.split(r"[^A-Za-z0-9_.\[\]]", problem, maxsplit=1)[0]):
+        is_place = path and re.fullmatch(r"\[[0-9]+\]", step)
+        if not is_place and step not in _keys(kind):
             break
-        path.append(step)
-        kind = _keys(kind)[step]
+        path.append(int(step[1:-1]) if is_place else step)
+        kind = _type_below(kind, step)
     return tuple(path)
 
 
@@ -189,6 +190,8 @@ def _describe(kind: inspect.Type) -> str:
             return f"{getattr(kind.cls, 'SHORT', '')}a table with the keys {', '.join(_keys(kind))}"
         case inspect.ListType(item_type=inspect.StrType()) | inspect.VarTupleType(item_type=inspect.StrType()):
             return "a list of strings"
+        case inspect.ListType(item_type=inspect.StructType()):
+            return "a list of them"
         case inspect.CustomType(cls=cls) if issubclass(cls, quantities.Duration):
             return "a duration such as 1m30s"
     return _KINDS.get(type(kind), "a table")

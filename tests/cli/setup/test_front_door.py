@@ -12,7 +12,7 @@ from lictor.routing import peers, publish, route_store
 from lictor.spec.settings import Settings
 
 from lab.nginx import Nginx
-from support.routed import put_route, set_up
+from support.routed import decide, put_route, put_routes, set_up
 
 
 @pytest.fixture
@@ -48,9 +48,15 @@ def test_each_route_is_asked_for_and_no_instance_is(settings: Settings, nginx: N
     route(settings, "books")
     route(settings, "shelves", host="shelves.example.com")
     route(settings, "carts", path="/")
-    assert publish.publish(settings) == ["books", "carts", "shelves"]
+    several = [{"host": "", "path": "/lists"}, {"host": "lists.example.com", "path": "/"}]
+    put_routes(settings, "lists", *several)
+    decide(settings, "lists", 9)
+    assert publish.publish(settings) == ["books", "carts", "lists", "shelves"]
     assert nginx.get("/books")[0] == 502  # so it would be if an instance was asked
-    assert examine(settings) == "3 of 3 services are reached by their paths and hosts"
+    assert examine(settings) == "5 of 5 routes are reached by their paths and hosts"
+    put_routes(settings, "lists", *several, {"host": "shelves.example.com", "path": "/x"})  # which nginx has not heard of yet
+    with pytest.raises(errors.Refused, match=r"^lists: no location of lictor's answers for shelves.example.com/x "):
+        examine(settings)
 
 
 @pytest.mark.parametrize(("old", "new", "answer"), [

@@ -64,7 +64,7 @@ def test_files_are_compared_with_each_other(tmp_path: Path) -> None:
     done = validate(*paths)
     assert done.exit_code == 1 and [line.partition(".yaml: ")[2] for line in done.stderr.splitlines()] == [
         "name is 'books', as in another of these files",
-        "route is /books, which is that of books; two services cannot have the same"]
+        "route is /books, which is that of books; two routes cannot have the same"]
 
 
 def test_a_file_may_be_piped_in_and_without_any_the_usage_is_wrong(monkeypatch: pytest.MonkeyPatch,

@@ -18,6 +18,7 @@ from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.routing import announce, live_peers, nginx_mode, route_store
 from lictor.routing.tls import hosts
+from lictor.spec.route import Route
 
 _LAST_EVENTS = 5
 _NOT_OURS = ". It is foreign: lictor did not start it"
@@ -148,15 +149,17 @@ def _list_urls(context: Context, service: Existing) -> list[str]:
     """List where this node's nginx answers for the service, by the ports on which it listens."""
     spec, state_dir = service.desired.spec, context.settings.state_dir
     is_routed = context.settings.nginx and route_store.route(state_dir, service.desired.name)
-    if not spec or not spec.route or not is_routed:
+    if not spec or not is_routed:
         return []
-    found = []
-    for address, port in _listeners(context, spec.route.host):
-        host = spec.route.host or ("127.0.0.1" if address in ("", "::") else address)
-        scheme = "https" if port == _HTTPS_PORT else "http"
-        place = model.bracketed(host) if port in (_HTTP_PORT, _HTTPS_PORT) else model.host_port(host, port)
-        found.append(f"{scheme}://{place}{spec.route.path}")
-    return list(dict.fromkeys(found))
+    return [*dict.fromkeys(_make_url(route, address, port) for route in spec.routes
+                           for address, port in _listeners(context, route.host))]
+
+
+def _make_url(route: Route, address: str, port: int) -> str:
+    host = route.host or ("127.0.0.1" if address in ("", "::") else address)
+    scheme = "https" if port == _HTTPS_PORT else "http"
+    place = model.bracketed(host) if port in (_HTTP_PORT, _HTTPS_PORT) else model.host_port(host, port)
+    return f"{scheme}://{place}{route.path}"
 
 
 def _listeners(context: Context, host: str) -> list[tuple[str, int]]:

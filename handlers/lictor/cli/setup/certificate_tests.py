@@ -21,13 +21,13 @@ _REMEDY = "renew it with all names, and have certbot tell nginx: certbot renew -
 
 def is_needed(settings: Settings, server: Nginx) -> bool:
     """Decide whether certificates are a matter of this node."""
-    return bool(server.certificate or server.acme_webroot or hosts.gather_wishes(_routes(settings).values()))
+    return bool(server.certificate or server.acme_webroot or hosts.gather_wishes(*_routes(settings).values()))
 
 
 def examine(settings: Settings, server: Nginx) -> str:
     """Ask nginx for the certificate of each host; raises Refused for what clients do not take, Remark for the rest."""
     routes = _routes(settings)
-    wishes = hosts.gather_wishes(routes.values())
+    wishes = hosts.gather_wishes(*routes.values())
     failed = [f"{name}: {why}" for name, why in hosts.explain_refused(settings, routes).items()]
     remarks = [*_list_deaf(server)]
     for host in () if server.container else filter(partial(hosts.is_in_force, server.conf_dir), wishes):
@@ -55,7 +55,8 @@ def _routes(settings: Settings) -> dict[str, dict[str, Any]]:
 
 def _names(routes: Mapping[str, Mapping[str, Any]], host: str) -> list[str]:
     """List the names of a host, by all its routes."""
-    return sorted({host, *(alias for each in routes.values() if each["host"] == host for alias in each["aliases"])})
+    return sorted({host, *(alias for service in routes.values() for each in service["routes"] if each["host"] == host
+                           for alias in each["aliases"])})
 
 
 def _remark(server: Nginx, host: str, presented: Leaf, names: list[str]) -> Iterator[str]:

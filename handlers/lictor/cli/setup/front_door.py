@@ -15,6 +15,7 @@ from lictor.cli.setup.findings import Untested
 from lictor.routing import route_store, user_servers
 from lictor.routing.tls import hosts
 from lictor.routing.user_servers import Server
+from lictor.spec.locations import show
 from lictor.spec.settings import Nginx, Settings
 
 _ROUND = {"Lictor-Hops": "+" * 10}
@@ -39,23 +40,26 @@ def examine(settings: Settings, server: Nginx) -> str:
         raise Untested("nginx is in a container, so where it listens is not known here")
     if settings.templates_dir and os.path.exists(os.path.join(settings.templates_dir, "location.conf.j2")):
         raise Untested("your own location.conf.j2 need not answer such a request itself")
-    routes = dict(_list_routes(settings.state_dir))
+    routes = [*_list_routes(settings.state_dir)]
     if not routes:
         raise Untested("no service is routed yet")
     servers, listeners = user_servers.read(server).servers, route_store.listeners(settings.state_dir)
-    asked = [*routes][:_MOST_ASKED]
-    failed = [text for name in asked if (text := _ask(name, routes[name], servers, listeners, tls=hosts.is_in_force(
-        server.conf_dir, routes[name]["host"])))]
+    asked = routes[:_MOST_ASKED]
+    failed = [text for name, route in asked if (text := _ask(
+        name, route, servers, listeners, tls=hosts.is_in_force(server.conf_dir, route["host"])))]
     if failed:
         raise errors.Refused("; ".join(failed))
-    return f"{len(asked)} of {len(routes)} services are reached by their paths and hosts"
+    return f"{len(asked)} of {len(routes)} routes are reached by their paths and hosts"
 
 
 def _list_routes(state_dir: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """List the routes that nginx has confirmed, each with its service: the first of each before any second one."""
+    found = list[tuple[int, str, dict[str, Any]]]()
     for name in route_store.names(state_dir):
         route, published = route_store.route(state_dir, name), route_store.published(state_dir, name)
         if route and not route["removed"] and published and published.confirmed and any(published.places):
-            yield name, route
+            found += [(place, name, each) for place, each in enumerate(route["routes"])]
+    return ((name, each) for _, name, each in sorted(found, key=lambda entry: entry[:2]))
 
 
 def _ask(name: str, route: dict[str, Any], servers: list[Server], listeners: set[tuple[str, int]], *,
@@ -70,7 +74,7 @@ def _ask(name: str, route: dict[str, Any], servers: list[Server], listeners: set
             return ""
         answers.append(f"{door}: {status or 'no answer'}")
     asked = ", ".join(answers) or "nginx listens nowhere for it"
-    return f"{name}: no location of lictor's answers for {route['host']}{route['path']} ({asked})"
+    return f"{name}: no location of lictor's answers for {show(route)} ({asked})"
 
 
 def _doors(route: dict[str, Any], servers: list[Server], listeners: set[tuple[str, int]]) -> Iterator[_Door]:

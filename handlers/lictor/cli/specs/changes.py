@@ -9,10 +9,12 @@ import msgspec
 from lictor.adapters.text import one_line
 from lictor.planner.desired import MADE_FROM
 from lictor.spec.quantities import Duration, Memory, show_duration, show_memory
+from lictor.spec.route import Route, list_routes
 from lictor.spec.service_spec import SECRET, Spec
 
 _LONGEST_SHOWN = 100
 _PATIENCE = ("check", "start")  # lictor's own, of which no container is made
+_ROUTE = ("route",)
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 Path = tuple[str, ...]
@@ -44,12 +46,26 @@ def _differences(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, An
         for field in msgspec.structs.fields(new if isinstance(new, msgspec.Struct) else old):
             before, after = (getattr(each, field.name) if isinstance(each, msgspec.Struct) else _default(field)
                              for each in (old, new))
-            yield from _differences(before, after, (*path, field.name))
+            if (*path, field.name) == _ROUTE:
+                yield from _route_differences(list_routes(before), list_routes(after))
+            else:
+                yield from _differences(before, after, (*path, field.name))
     elif isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
             yield from _differences(old.get(key), new.get(key), (*path, key))
     elif (type(old), old) != (type(new), new):  # as 1, 1.0 and True are equal, and make other texts
         yield path, old, new
+
+
+def _route_differences(old: list[Route], new: list[Route]) -> Iterator[tuple[Path, Any, Any]]:
+    """Compare the routes of a service. In a list one is told by its host and path, as its number may be another."""
+    if len(old) <= 1 and len(new) <= 1:
+        yield from _differences(next(iter(old), None), next(iter(new), None), _ROUTE)
+        return
+    before, after = ({f"route[{each.host}{each.path}]": each for each in routes} for routes in (old, new))
+    for name in {**before, **after}:
+        was, now = before.get(name), after.get(name)
+        yield from _differences(was, now, (name,)) if was and now else [((name,), was, now)]
 
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:
@@ -61,6 +77,8 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
 def _describe(path: Path, old: Any, new: Any) -> str:
     if path[0] in SECRET:
         return "added" if old in _NOTHING else "removed" if new in _NOTHING else "changed"
+    if isinstance(old, Route) or isinstance(new, Route):
+        return "removed" if new is None else "added"
     return f"{_show(old)} -> {_show(new)}"
 
 

@@ -3,13 +3,11 @@
 import json
 from collections.abc import Mapping
 
-import msgspec
-
 from lictor import errors
 from lictor.planner.desired import catalog_names
 from lictor.spec import service_spec
 from lictor.spec.keys import group_by_service
-from lictor.spec.locations import claims, describe_claim
+from lictor.spec.locations import claims
 from lictor.spec.service_spec import Spec
 
 
@@ -20,11 +18,10 @@ def require_own_place(spec: Spec, values: Mapping[str, bytes], prefix: str, path
         other = parse(keys.get("spec", b""))
         if other is None or other_name == spec.name or "removed" in keys:
             continue
-        if spec.route and other.route:
-            taken = dict(claims(other_name, msgspec.structs.asdict(other.route)))
-            for (host, location), owner in claims(spec.name, msgspec.structs.asdict(spec.route)):
-                if taken.get((host, location), owner) != owner:
-                    raise errors.Refused(f"{path}: {describe_claim(host, location, taken[host, location])}")
+        taken = {claim.place: claim.owner for claim in claims(other_name, [each.table for each in other.routes])}
+        for claim in claims(spec.name, [each.table for each in spec.routes]):
+            if taken.get(claim.place, claim.owner) != claim.owner:
+                raise errors.Refused(f"{path}: {claim.describe_clash(taken[claim.place])}")
         if names & set(catalog_names(other)):
             raise errors.Refused(f"{path}: name is {spec.name!r}, which Consul cannot tell from {other_name!r} "
                                  "with its colour behind")

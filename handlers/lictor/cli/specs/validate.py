@@ -34,7 +34,7 @@ def validate(tables: list[tuple[str, Table]]) -> Iterator[str]:
 def _list_unchecked(spec: Spec) -> Iterator[str]:
     """List what a file cannot tell of itself."""
     yield "the present spec" + (" and count" if spec.engine != "none" else "")
-    yield f"other services{' and their routes' if spec.route else ''}"
+    yield f"other services{' and their routes' if spec.routes else ''}"
     if spec.node:
         yield f"the node {spec.node}"
     if spec.engine in DELEGATED:

@@ -66,10 +66,10 @@ def describe_overruled(entries: Entries, service: Desired) -> tuple[str, ...]:
     """Say that labels ask for another route than the spec of a service has; usually ()."""
     if service.removed or not service.spec:
         return ()
-    given = service.spec.route
+    given = [f"{each.host}{each.path}" for each in service.spec.routes]
     wishes = [wish for name in service.catalog_names for wish in _wishes(entries.get(name, ()))
-              if not given or wish.text != f"{given.host}{given.path}"]
-    says = f"its route is {given.host}{given.path}" if given else "it has no route"
+              if wish.text not in given]
+    says = f"its route{'s are' if given[1:] else ' is'} {', '.join(given)}" if given else "it has no route"
     return (f"{_describe(wishes)}. The spec counts, and {says}",) if wishes else ()
 
 

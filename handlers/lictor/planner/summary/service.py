@@ -167,7 +167,7 @@ def _sum_up_deviation(facts: Facts, spec: Spec) -> Summary | None:
 
 def _describe_unserved(facts: Facts) -> str:
     """Say that no nginx serves what could be served; "" if one does, or it is unknown."""
-    if not (facts.spec and facts.spec.route and facts.receiving and facts.nginx_nodes == []):
+    if not (facts.spec and facts.spec.routes and facts.receiving and facts.nginx_nodes == []):
         return ""
     lost = ", ".join(facts.lost_nginx_nodes)
     return f"no nginx serves it{f': {lost} did; no answer from there (serfHealth)' if lost else ''}"

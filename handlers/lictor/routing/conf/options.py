@@ -10,6 +10,24 @@ _ABSENT: dict[str, Any] = {"strip": False, "timeout": None, "max_body": None, "a
                            "response_headers": {}, "settings": {}}
 
 
+class Shared(dict[str, str]):
+    """Settings of a service's upstream, which all of its routes share: a template that reads one of which they have
+    different values is refused, as any of these would be wrong for some."""
+
+    def __init__(self, settings: Iterable[Mapping[str, str]]) -> None:
+        self._given = dict[str, set[str]]()
+        for key, value in (pair for each in settings for pair in each.items()):
+            self._given.setdefault(key, set()).add(value)
+        super().__init__({key: min(values) for key, values in self._given.items() if len(values) == 1})
+
+    def __missing__(self, key: str) -> str:
+        if key in self._given:
+            values = " and ".join(sorted(self._given[key]))
+            raise errors.Refused(f"settings.{key} is {values} in routes of one service; they share an upstream, which "
+                                 "takes one value")
+        raise KeyError(key)
+
+
 def make_variables(options: Mapping[str, Any]) -> dict[str, Any]:
     """Make the variables that a template has for these options; raises Refused for a hostile one."""
     try:

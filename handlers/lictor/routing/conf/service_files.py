@@ -1,12 +1,12 @@
 """Files below conf_dir that a service needs, and the ones of its earlier routes that have to go.
 
-peers/NAME.conf, peers/NAME.empty; upstreams/lictor_NAME.conf, which includes the first; locations/NAME.conf, or with a
-host servers/HOST.d/NAME.conf, servers/HOST.conf and DEFAULT_SERVER. While a service is measured, traffic/http.conf and
-traffic/socket.conf.
+peers/NAME.conf, peers/NAME.empty; upstreams/lictor_NAME.conf, which includes the first; locations/NAME.conf for its
+routes without a host; for each host servers/HOST.d/NAME.conf, servers/HOST.conf and DEFAULT_SERVER. While a service is
+measured, traffic/http.conf and traffic/socket.conf.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lictor import errors
@@ -26,13 +26,13 @@ Measured = tuple[tuple[str, tuple[str, ...]], ...]  # services with the paths th
 
 
 class ConfFiles(NamedTuple):
-    """Texts by path below conf_dir; None: the file has to go. `upstream` and `location` are the two of them that nginx
-    has to check, and `server` is the one of its host; "" if there are none, or they stay as they are."""
+    """Texts by path below conf_dir; None: the file has to go. `upstream` and `locations` are those of them that nginx
+    has to check, and `servers` are those of its hosts; there are none if they stay as they are."""
 
     files: dict[str, str | None]
     upstream: str = ""
-    location: str = ""
-    server: str = ""
+    locations: tuple[str, ...] = ()
+    servers: Mapping[str, str] = {}
 
     def is_in_place(self, conf_dir: str) -> bool:
         return all(_is_written(conf_dir, path, text) for path, text in self.files.items())
@@ -44,11 +44,11 @@ class ConfFiles(NamedTuple):
 
 
 class Routes(NamedTuple):
-    """Every route of this node by name, the services that stand at a host and path, slash or not, the other names of
-    each host, and the services that are measured."""
+    """The routes of each service of this node by name; those that stand at a host and path, slash or not, each with its
+    service; the other names of each host, and the services that are measured."""
 
     by_name: Mapping[str, dict[str, Any]]
-    by_place: dict[tuple[str, str], list[str]]
+    by_place: dict[tuple[str, str], list[tuple[str, dict[str, Any]]]]
     aliases: dict[str, set[str]]
     measured: Measured
 
@@ -59,13 +59,16 @@ def measured_of(by_name: Mapping[str, dict[str, Any]]) -> Measured:
                  if route["measure"] and not route["removed"])
 
 
-def routes_of(by_name: Mapping[str, dict[str, Any]], refused: Set[str] = frozenset()) -> Routes:
-    """Sort the routes. A host gets no other names by those of the `refused` services."""
+def routes_of(by_name: Mapping[str, dict[str, Any]], earlier: Mapping[str, Sequence[dict[str, Any]]] = {}) -> Routes:
+    """Sort the routes. `earlier` are those in force of the services whose present ones are refused: hosts have their
+    other names by these."""
     found = Routes(by_name, {}, {}, measured_of(by_name))
-    for name, route in by_name.items():
-        if not route["removed"]:
-            found.by_place.setdefault((route["host"], route["path"].rstrip("/")), []).append(name)
-            found.aliases.setdefault(route["host"], set()).update(route["aliases"] if name not in refused else ())
+    for name, service in by_name.items():
+        present = [] if service["removed"] else service["routes"]
+        for route in present:
+            found.by_place.setdefault((route["host"], route["path"].rstrip("/")), []).append((name, route))
+        for route in earlier.get(name, present):
+            found.aliases.setdefault(route["host"], set()).update(route["aliases"])
     return found
 
 
@@ -78,27 +81,50 @@ def desired(conf_dir: str, templates: "Templates", routes: Routes, name: str, pe
         return ConfFiles({**_ours(conf_dir, [f"upstreams/lictor_{name}.conf", *_locations(conf_dir, name)]),
                           **peer_files.no_peers(name), f"live/{name}.peers": None,
                           **_counting(conf_dir, templates, routes, route)})
-    host, path, match = route["host"], route["path"], route["match"]
-    sharing = _sharing(routes, route)
-    if sharing[0] != name:
-        raise errors.Refused(f"route {host}{path} is that of {sharing[0]}")
     texts = peer_files.no_peers(name) if templates.live else peer_files.peers(name, peers)
-    options, ignored = route["options"], route["ignore"] if route["measure"] else None
-    upstream = templates.upstream(name, conf_dir, options)
-    location = templates.location(name, path, match, conf_dir, ignored, options)
+    upstream = templates.upstream(name, conf_dir, [each["options"] for each in route["routes"]])
     texts[f"upstreams/lictor_{name}.conf"] = upstream
     texts.update(_counting(conf_dir, templates, routes, route))
-    if host:
-        texts[f"servers/{host}.d/{name}.conf"] = location
-        aliases = sorted({*routes.aliases[host], *route["aliases"]} - {host})
-        texts[f"servers/{host}.conf"] = templates.server(host, aliases, os.path.join(conf_dir, "servers", f"{host}.d"),
-                                                         secured.get(host))
+    locations, sharing = _rendered_locations(conf_dir, templates, routes, name)
+    texts.update(locations)
+    servers = {host: _server(conf_dir, templates, routes, name, host, secured.get(host))
+               for host in sorted({each["host"] for each in route["routes"]} - {""})}
+    texts.update({f"servers/{host}.conf": text for host, text in servers.items()})
+    if servers:
         texts[DEFAULT_SERVER] = templates.default_server(next(iter(secured.values()), None))
-    else:
-        texts[f"locations/{name}.conf"] = location
     for other in sharing:  # the others' files of the same location would make nginx refuse this one's
         texts.update(_ours(conf_dir, [path for path in _locations(conf_dir, other) if path not in texts]))
-    return ConfFiles(texts, upstream, location, texts.get(f"servers/{host}.conf") or "")
+    return ConfFiles(texts, upstream, tuple(locations.values()), servers)
+
+
+def _rendered_locations(conf_dir: str, templates: "Templates", routes: Routes,
+                        name: str) -> tuple[dict[str, str], set[str]]:
+    """Render the files of a service's locations, one for each host and one for the routes without any; and list the
+    services with such a location, of which it is the first. Raises Refused, naming the route."""
+    from lictor.spec.locations import blame, keyed, show  # with its patterns, which other peers do without
+
+    service, texts, sharing = routes.by_name[name], dict[str, str](), set[str]()
+    ignored = service["ignore"] if service["measure"] else None
+    for key, route in keyed(service["routes"]):
+        try:
+            others = _sharing(routes, route)
+            if others[0] != name:
+                raise errors.Refused(f"route {show(route)} is that of {others[0]}")
+            text = templates.location(name, route["path"], route["match"], conf_dir, ignored, route["options"])
+        except errors.Refused as error:
+            raise errors.Refused(blame(key, error)) from error
+        path = f"servers/{route['host']}.d/{name}.conf" if route["host"] else f"locations/{name}.conf"
+        # The header stands in the first line of each.
+        texts[path] = f"{texts[path]}{text.partition(chr(10))[2]}" if path in texts else text
+        sharing.update(others)
+    return texts, sharing
+
+
+def _server(conf_dir: str, templates: "Templates", routes: Routes, name: str, host: str, tls: "Tls | None") -> str:
+    """Render the server of a host of this service."""
+    own = {alias for each in routes.by_name[name]["routes"] if each["host"] == host for alias in each["aliases"]}
+    return templates.server(host, sorted({*routes.aliases.get(host, ()), *own} - {host}),
+                            os.path.join(conf_dir, "servers", f"{host}.d"), tls)
 
 
 def _counting(conf_dir: str, templates: "Templates", routes: Routes, route: dict[str, Any]) -> dict[str, str | None]:
@@ -118,12 +144,12 @@ def _is_written(conf_dir: str, path: str, text: str | None) -> bool:
 
 
 def _sharing(routes: Routes, route: dict[str, Any]) -> list[str]:
-    """List the services with a location that this route has too."""
-    from lictor.spec.locations import locations  # with its patterns, which other peers do without
+    """List the services with a location that this route has too, its own among them."""
+    from lictor.spec.locations import locations  # as above
 
     own = set(locations(route["path"], route["match"]))
-    return sorted(name for name in routes.by_place[route["host"], route["path"].rstrip("/")]
-                  if not own.isdisjoint(locations(routes.by_name[name]["path"], routes.by_name[name]["match"])))
+    return sorted(name for name, other in routes.by_place[route["host"], route["path"].rstrip("/")]
+                  if not own.isdisjoint(locations(other["path"], other["match"])))
 
 
 def other_peers(conf_dir: str, name: str, peers: tuple[Peer, ...]) -> ConfFiles | None:

@@ -6,7 +6,7 @@ the files of a certificate have been no good for a minute: nginx itself could no
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lictor import errors
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lictor.routing.templates import Templates
 
 REDIRECT = "redirect"
-Route = Mapping[str, Any]  # as routes/NAME.json holds it
+Service = Mapping[str, Any]  # with its routes, as routes/NAME.json holds it
 
 
 class Tls(NamedTuple):
@@ -40,22 +40,21 @@ class Verdict(NamedTuple):
     why: str = ""
 
 
-def read_wish(route: Route) -> bool | str:
-    """Read what a route asks for; False: plain HTTP."""
-    return route["options"].get("tls", False) if route["host"] and not route["removed"] else False
+def without_wishes(service: Service) -> dict[str, Any]:
+    """Return the same routes by plain HTTP."""
+    return {**service, "routes": [
+        {**route, "options": {key: value for key, value in route["options"].items() if key != "tls"}}
+        for route in service["routes"]]}
 
 
-def without_wish(route: Route) -> dict[str, Any]:
-    """Return the same route by plain HTTP."""
-    return {**route, "options": {key: value for key, value in route["options"].items() if key != "tls"}}
-
-
-def gather_wishes(routes: Iterable[Route]) -> dict[str, bool | str]:
-    """Gather what the routes ask for, by host: it has TLS if one of them asks for it, and redirects if one does."""
+def gather_wishes(*services: Service) -> dict[str, bool | str]:
+    """Gather what the routes of services ask for, by host: it has TLS if one of them asks for it, and redirects if one
+    does."""
     wishes = dict[str, bool | str]()
-    for route in routes:
-        if wish := read_wish(route):
-            wishes[route["host"]] = wish if wish == REDIRECT else wishes.get(route["host"], wish)
+    for route in (route for service in services if not service["removed"] for route in service["routes"]):
+        host, wish = route["host"], route["options"].get("tls", False)
+        if host and wish:
+            wishes[host] = wish if wish == REDIRECT else wishes.get(host, wish)
     return wishes
 
 
@@ -80,16 +79,16 @@ class Hosts:
     """The hosts with TLS, for as long as one publication takes. Making it raises Unavailable if nginx does not tell
     what it can. `refused` are services that nginx did not accept: no host has what only they ask for."""
 
-    def __init__(self, settings: Settings, make_templates: "Callable[[], Templates]", routes: Mapping[str, Route],
+    def __init__(self, settings: Settings, make_templates: "Callable[[], Templates]", routes: Mapping[str, Service],
                  refused: Set[str] = frozenset()) -> None:
         assert settings.nginx
         self._settings, self._nginx, self._make_templates = settings, settings.nginx, make_templates
         self._decided = dict[tuple[str, bool | str], Verdict]()
         self._confirmed = record.read(settings.state_dir).confirmed
         self._build, self._lack = Build("", False), f"certificate and key in [nginx] of {settings.where} are not set"
-        if self._nginx.certificate and any(map(read_wish, routes.values())):
+        if self._nginx.certificate and gather_wishes(*routes.values()):
             self._build, self._lack = self._read_build()
-        self._wishes = gather_wishes(route for name, route in routes.items() if name not in refused)
+        self._wishes = gather_wishes(*(service for name, service in routes.items() if name not in refused))
         self.secured: Mapping[str, Tls] = {
             host: tls for host, wish in self._wishes.items() if (tls := self.decide(host, wish).tls)}
 
@@ -99,13 +98,11 @@ class Hosts:
         except errors.Refused as error:
             return self._build, str(error)
 
-    def secure(self, route: Route) -> Mapping[str, Tls]:
-        """Return TLS of the hosts that have it, or will have it if nginx accepts this route."""
-        host, own = route["host"], read_wish(route)
-        if not own or own == self._wishes.get(host) or self._wishes.get(host) == REDIRECT:
-            return self.secured
-        tls = self.decide(host, own).tls
-        return {**self.secured, host: tls} if tls else self.secured
+    def secure(self, service: Service) -> Mapping[str, Tls]:
+        """Return TLS of the hosts that have it, or will have it if nginx accepts the routes of this service."""
+        news = {host: self.decide(host, wish).tls for host, wish in gather_wishes(service).items()
+                if self._wishes.get(host) not in (wish, REDIRECT)}
+        return {**self.secured, **{host: tls for host, tls in news.items() if tls}}
 
     def decide(self, host: str, wish: bool | str) -> Verdict:
         """Decide what a host gets of its wish."""
@@ -140,15 +137,16 @@ class Hosts:
             self._make_templates().server(host, [], os.path.join(self._nginx.conf_dir, "servers", f"{host}.d"), tls)
 
 
-def explain_unseen(settings: Nginx, route: Route) -> str:
-    """Say, behind nginx's refusal, that only nginx could read the certificate or key; "" if this process can too."""
-    path = certificate.find_unseen(certificate.of_host(settings, route["host"])) if settings.certificate else ""
+def explain_unseen(settings: Nginx, service: Service) -> str:
+    """Say, behind nginx's refusal, that only nginx could read a certificate or key; "" if this process can too."""
+    unseen = (certificate.find_unseen(certificate.of_host(settings, host)) for host in gather_wishes(service))
+    path = next(filter(None, unseen), "") if settings.certificate else ""
     return f". This user may not read {path}; nginx's error log says whether that file is to blame" if path else ""
 
 
-def explain_refused(settings: Settings, routes: Mapping[str, Route]) -> dict[str, str]:
-    """Say of each service why this node does not give its host the TLS that its route asks for."""
-    wishes = gather_wishes(routes.values())
+def explain_refused(settings: Settings, routes: Mapping[str, Service]) -> dict[str, str]:
+    """Say of each service why this node does not give a host the TLS that a route of it asks for."""
+    wishes = gather_wishes(*routes.values())
     if not wishes or not settings.nginx:
         return {}
     try:
@@ -157,11 +155,11 @@ def explain_refused(settings: Settings, routes: Mapping[str, Route]) -> dict[str
     except errors.Unavailable as error:
         why = dict.fromkeys(wishes, str(error))
     conf_dir, found = settings.nginx.conf_dir, dict[str, str]()
-    for name, route in routes.items():
-        if read_wish(route) and why[route["host"]]:
-            now = "goes on with the certificate that it has read" if is_in_force(conf_dir, route["host"]) else (
+    for name, service in routes.items():
+        if host := next((host for host in gather_wishes(service) if why[host]), ""):
+            now = "goes on with the certificate that it has read" if is_in_force(conf_dir, host) else (
                 "serves it by plain HTTP")
-            found[name] = f"its tls is refused: {why[route['host']]}. nginx {now}"
+            found[name] = f"its tls is refused: {why[host]}. nginx {now}"
     return found
 
 

@@ -114,6 +114,7 @@ _ADDED |= {
     "group_add": {"type": "array", "items": _text(options.GROUP)}, "healthcheck.retries": _whole(1, 1000)}
 _SHORT: dict[str, Schema] = {
     "replicas": _whole(0, service_spec.MAX_REPLICAS), "route": _PATH_OF_URL, "check": _PATH_OF_URL}
+_MOST = {"route": route.MOST_ROUTES}
 _ONE_OF = {"check": ("http", "https", "tcp"), "autoscale": tuple(SHARES), "healthcheck": ("test", "disable")}
 
 
@@ -159,6 +160,9 @@ def _of_kind(kind: inspect.Type, key: str, words: dict[str, str]) -> Schema:
         case inspect.CustomType():
             is_some = limits.DURATIONS.get(key, ("0s", ""))[0] != "0s"
             return {**_BY_KIND[kind.cls], **({"not": _ZERO} if is_some else {})}
+        case inspect.ListType(item_type=inspect.StructType() as item):
+            return {"type": "array", "items": {"anyOf": [_of_kind(item, key, words), _SHORT[key]]},
+                    "minItems": 1, "maxItems": _MOST[key]}
         case inspect.ListType():
             return {"type": "array", "items": _text()}
         case inspect.DictType():

@@ -51,6 +51,8 @@ def _replicas(value: Any) -> Any:
 
 
 def _route(value: Any) -> Any:
+    if isinstance(value, list):
+        return [{"path": each} if isinstance(each, str) else each for each in value]
     return {"path": value} if isinstance(value, str) else value
 
 
