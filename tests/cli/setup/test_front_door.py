@@ -54,7 +54,7 @@ def test_each_route_is_asked_for_and_no_instance_is(settings: Settings, nginx: N
     assert publish.publish(settings) == ["books", "carts", "lists", "shelves"]
     assert nginx.get("/books")[0] == 502  # so it would be if an instance was asked
     assert examine(settings) == "5 of 5 routes are reached by their paths and hosts"
-    put_routes(settings, "lists", *several, {"host": "shelves.example.com", "path": "/x"})  # which nginx has not heard of yet
+    put_routes(settings, "lists", *several, {"host": "shelves.example.com", "path": "/x"})  # not published yet
     with pytest.raises(errors.Refused, match=r"^lists: no location of lictor's answers for shelves.example.com/x "):
         examine(settings)
 
