@@ -67,6 +67,7 @@ def test_one_bad_file_and_nothing_is_written(lictor: Command, consul: Consul, se
 
 @pytest.mark.parametrize(("other", "said"), [
     ({**BOOKS, "name": "other"}, "route is /books, which is that of books"),
+    ({**BOOKS, "name": "other", "route": ["/", "/books"]}, "other.json: route[1] is /books, which is that of books"),
     ({**BOOKS, "name": "books-blue", "route": {"path": "/"}}, ""),
     ({"name": "books", "release": {"strategy": "blue-green"}}, "release.strategy was 'rolling' and is 'blue-green'"),
     ({"name": "books", "node": "node-2"}, "node was 'node-1' and is 'node-2'; remove the service, wait until"),

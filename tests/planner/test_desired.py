@@ -225,6 +225,16 @@ def test_a_damaged_state_is_a_fresh_one(text: bytes | None) -> None:
     assert service_state.decode(text) == State()
 
 
+def test_routes_are_a_list_however_they_were_written() -> None:
+    def paths(given: object) -> list[tuple[str, str, bool]]:
+        wanted = desired.desired("books", {"spec": json.dumps({**SPEC, "route": given}).encode()}, State())
+        found = desired.route(wanted, "node-1") or {"routes": []}
+        return [(each["host"], each["path"], "strip" in each["options"]) for each in found["routes"]]
+
+    assert paths(None) == [] and paths("/b") == paths({"path": "/b"}) == paths(["/b"]) == [("", "/b", False)]
+    assert paths(["/b", {"path": "/", "host": "a.b", "strip": True}]) == [("", "/b", False), ("a.b", "/", True)]
+
+
 @pytest.mark.parametrize(("spec", "acts"), [
     ({"node": "node-1"}, True),
     ({"node": "node-2"}, False),

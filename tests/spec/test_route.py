@@ -2,10 +2,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lictor import errors
 from lictor.spec import service_spec, spec_file
-from lictor.spec.locations import claims, locations
+from lictor.spec.locations import MATCHES, claims, explain_own_clash, locations
 
 
 def convert(**route: Any) -> dict[str, Any]:
@@ -119,8 +121,34 @@ def test_locations_of_a_path(path: str, match: str, expected: list[str]) -> None
     ({"host": "x", "aliases": ["z"]}, {"host": "x", "aliases": ["z"], "path": "/a"}, False),
     ({"host": "x", "aliases": ["*.y"]}, {"host": "a.y"}, False),
 ])
-def test_no_two_services_claim_the_same(one: dict[str, Any], other: dict[str, Any], is_clash: bool) -> None:
-    defaults = {"path": "/", "host": "", "match": "prefix", "aliases": []}
-    owners = {claim.place: claim.owner for claim in claims("one", [{**defaults, **one}])}
-    assert any(owners.get(claim.place, claim.owner) != claim.owner
-               for claim in claims("other", [{**defaults, **other}])) is is_clash
+def test_no_two_services_and_no_two_routes_of_one_claim_the_same(one: dict[str, Any], other: dict[str, Any],
+                                                                 is_clash: bool) -> None:
+    routes = [{"path": "/", "host": "", "match": "prefix", "aliases": [], **each} for each in (one, other)]
+    owners = {claim.place: claim.owner for claim in claims("one", routes[:1])}
+    clashes = [claim for claim in claims("other", routes[1:]) if owners.get(claim.place, claim.owner) != claim.owner]
+    assert bool(clashes) is is_clash and {each.key for each in clashes} <= {"route"}
+    assert explain_own_clash(routes).startswith("route[1] is ") is is_clash
+    assert explain_own_clash(routes[:1]) == explain_own_clash([]) == ""
+
+
+ROUTES = st.lists(st.builds(
+    lambda path, host, match, aliases: {"path": path, "host": host, "match": match,
+                                        "aliases": aliases if host else []},
+    st.sampled_from(["/", "/a", "/a/", "/a/b"]), st.sampled_from(["", "a.b", "c.d"]), st.sampled_from(MATCHES),
+    st.lists(st.sampled_from(["a.b", "c.d", "*.d"]), max_size=2)), min_size=1, max_size=5)
+
+
+@given(ROUTES)
+def test_of_routes_that_are_taken_nginx_has_each_location_and_each_name_once(routes: list[dict[str, Any]]) -> None:
+    places = [(each["host"], place) for each in routes for place in locations(each["path"], each["match"])]
+    hosts: dict[str, set[str]] = {}
+    for each in routes:
+        hosts.setdefault(each["host"], set()).update({each["host"], *each["aliases"]} - {""})
+    names = [name for each in hosts.values() for name in each]
+    is_sound = len({*places}) == len(places) and len({*names}) == len(names)
+    try:
+        spec = service_spec.parse_spec({"name": "books", "engine": "none", "route": routes}, "")
+    except errors.Refused:
+        assert not is_sound
+    else:
+        assert is_sound and [each.path for each in spec.routes] == [each["path"] for each in routes]

@@ -26,7 +26,8 @@ NODE = "node-1"
 GOOD: dict[str, Any] = {"name": "good", "image": "good:1", "port": 8080, "node": NODE, "route": {"path": "/good"},
                         "replicas": {"min": 1, "max": 5}}
 EVIL: dict[str, Any] = {
-    **GOOD, "name": "evil", "image": "evil:1", "route": {"path": "/evil", "host": ""}, "check": {"http": "/health"},
+    **GOOD, "name": "evil", "image": "evil:1", "route": [{"path": "/evil", "host": ""}, "/more"],
+    "check": {"http": "/health"},
     "environment": {"A": "b", "DB": "{seeds:db}"}, "command": ["x"], "volumes": ["/data"], "labels": {"a": "b"},
     "drain": "30s", "release": {"strategy": "rolling", "deadline": "60s"},
     "heal": {"grace": "10s", "budget": 3, "per": "10m"}, "resources": {"cpus": 0.5, "memory": "128m"},
