@@ -1,6 +1,7 @@
 """A spec as a person writes it: what is refused, and in which words; and what it is brought into."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ def test_what_is_stored_has_numbers_and_flags_and_a_reader_of_json_takes_it() ->
                      "read_only": True, "resources": {"cpus": 0.5, "memory": "64m"},
                      "check": {"tcp": True, "interval": "2s"}, "heal": {"budget": 4, "per": "10m"}, "route": None}
     assert service_spec.parse_spec(table, "").replicas.max == 5
+    table = read("route: [/a, {path: /b, strip: true, timeout: 5s, settings: {on: true}}]\n")
+    assert table["route"] == [
+        {"path": "/a"}, {"path": "/b", "strip": True, "timeout": "5s", "settings": {"on": "true"}}]
+    assert service_spec.parse_spec(table, "").routes[1].strip
 
 
 def test_an_alias_and_a_merge_key_stand_for_what_they_name() -> None:
@@ -67,7 +72,7 @@ def test_an_alias_and_a_merge_key_stand_for_what_they_name() -> None:
 
 
 def test_a_port_without_tcp_cannot_be_asked() -> None:
-    for more in ("route: {path: /}", "check: {tcp: true}", "release: {smoke: /x}"):
+    for more in ("route: {path: /}", "route: [/]", "check: {tcp: true}", "release: {smoke: /x}"):
         with pytest.raises(errors.Refused, match="port is '8080/udp'; a route, a check and a smoke path ask by TCP"):
             spec_file.load(f"name: b\nimage: b:1\nport: 8080/udp\n{more}\n", "x.yaml")
 
@@ -101,6 +106,12 @@ def test_a_file_needs_no_name_of_its_own_when_it_is_given_one(tmp_path: Path) ->
     path = tmp_path / "books.yaml"
     path.write_text("image: books:1\n")
     assert files.read([str(path)], name="acme")[0][1]["name"] == "acme"
+
+
+def test_another_host_is_for_a_single_route() -> None:
+    for route, said in (("[/a, /b]", "route is a list; a host ('a.b') is for one"), ("", "route is missing; a host")):
+        with pytest.raises(errors.Refused, match=f"^x.yaml: {re.escape(said)}"):
+            spec_file.load(f"{LEAST}route: {route}\n", "x.yaml", name="acme", host="a.b")
 
 
 @pytest.mark.parametrize("text", ["env_file: books.env", "volumes: ['./data:/data']"])
