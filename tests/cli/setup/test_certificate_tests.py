@@ -15,6 +15,7 @@ from lictor.cli.page import service
 from lictor.cli.setup import certificate_tests, front_door
 from lictor.cli.setup.findings import Remark
 from lictor.routing import publish, route_store, user_servers
+from lictor.spec.route import Route
 from lictor.spec.settings import Settings
 
 from lab.daemon import wait_for
@@ -84,7 +85,7 @@ def test_hosts_that_nobody_answers_for_by_tls_are_told(node: Settings, authority
         serve(node, "books", one.port, tls=True)
         wait_for(lambda: plain().status == 200, "it is served")
         route_store.write_listeners(node.state_dir, user_servers.listeners(nginx_of(node), []))
-        assert front_door.examine(node, nginx_of(node)) == "1 of 1 services are reached by their paths and hosts"
+        assert front_door.examine(node, nginx_of(node)) == "1 of 1 routes are reached by their paths and hosts"
         route_store.write_listeners(node.state_dir, {("", 80)})
         with pytest.raises(errors.Refused, match="no location of lictor's answers for books.example.com/"):
             front_door.examine(node, nginx_of(node))
@@ -107,7 +108,7 @@ def test_a_template_that_answers_no_challenge_is_told(node: Settings, authority:
 def test_status_names_the_url_that_a_host_has(node: Settings, authority: Authority) -> None:
     def urls(name: str, host: str) -> list[str]:
         seen: Any = SimpleNamespace(desired=SimpleNamespace(name=name, spec=SimpleNamespace(
-            route=SimpleNamespace(host=host, path="/"))))
+            routes=[Route("/", host), Route("/a")])))
         return service._list_urls(SimpleNamespace(settings=node), seen)  # type: ignore[arg-type]
 
     issue(node, authority, HOST)
@@ -115,8 +116,10 @@ def test_status_names_the_url_that_a_host_has(node: Settings, authority: Authori
         put(node, "other", one.port, host=OTHER)
         serve(node, "books", one.port, tls=True)
         route_store.write_listeners(node.state_dir, user_servers.listeners(nginx_of(node), []))
-        assert (urls("books", HOST), urls("other", OTHER)) == ([f"https://{HOST}/"], [f"http://{OTHER}/"])
+        own = ["http://127.0.0.1/a", "https://127.0.0.1/a"]
+        assert (urls("books", HOST), urls("other", OTHER)) == (
+            [f"https://{HOST}/", *own], [f"http://{OTHER}/", *own])
         put(node, "books", one.port)
         publish.publish(node, ["books"])
         route_store.write_listeners(node.state_dir, user_servers.listeners(nginx_of(node), []))
-        assert urls("books", HOST) == [f"http://{HOST}/"]
+        assert urls("books", HOST) == [f"http://{HOST}/", "http://127.0.0.1/a"]

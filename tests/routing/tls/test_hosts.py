@@ -8,13 +8,15 @@ import pytest
 
 from lictor.routing import publish, user_servers
 from lictor.routing.tls import certificate
+from lictor.spec.route import Route
 from lictor.spec.settings import Settings
 
 from lab.daemon import wait_for
+from lab.nginx import Nginx
 from support.backend import Backend
 from support.certificates import Authority
 from support.modes import in_both_modes
-from support.routed import decide, nginx_of, put_route, with_nginx
+from support.routed import decide, nginx_of, put_route, put_routes, with_nginx
 from support.secured import HOST, OTHER, instance, is_closed, is_rejected, issue, plain, put, refused, serve
 
 
@@ -138,6 +140,33 @@ def test_two_services_of_a_host_have_the_tls_that_either_asks_for(settings: Sett
         wait_for(lambda: authority.ask(HOST, "/carts").body.find("one") > 0, "it stays with the other one")
         assert serve(settings, "books", one.port)
         wait_for(lambda: plain().status == 200 and is_closed(), "it goes with the last one")
+
+
+@in_both_modes
+def test_each_host_of_a_service_has_the_tls_that_its_routes_ask_for(settings: Settings, nginx: Nginx,
+                                                                    authority: Authority) -> None:
+    issue(settings, authority, HOST)
+    routes = [Route("/a", HOST), Route("/b", HOST, tls="redirect"), Route("/c", OTHER), Route("/d")]
+
+    def statuses() -> list[int]:
+        return [plain(path="/a").status, plain(path="/b").status, plain(OTHER, "/c").status, nginx.get("/d")[0]]
+
+    with Backend("one") as one:
+        decide(settings, "books", one.port)
+        put_routes(settings, "books", *(each.table for each in routes))
+        assert publish.publish(settings, ["books"]) == ["books"]
+        wait_for(lambda: statuses() == [308, 308, 200, 200], "one host sends on to TLS, and the others have none")
+        assert [authority.ask(HOST, path).status for path in ("/a", "/b", "/c")] == [200, 200, 404]
+        assert is_rejected(authority, OTHER) and not refused(settings)
+        put_routes(settings, "books", *(each.table for each in [*routes[:2], Route("/c", OTHER, tls=True)]))
+        assert publish.publish(settings, ["books"]) == ["books"]
+        missing = certificate.of_host(nginx_of(settings), OTHER).certificate
+        assert refused(settings)["books"].startswith(f"its tls is refused: certificate {missing}: No such file")
+        wait_for(lambda: statuses() == [308, 308, 200, 404], "the other one is served all the same")
+        issue(settings, authority, OTHER)
+        publish.publish(settings, ["books"])
+        wait_for(lambda: authority.ask(OTHER, "/c").status == 200, "it has TLS once there is a certificate")
+        assert not refused(settings)
 
 
 def encrypt(path: str) -> None:
