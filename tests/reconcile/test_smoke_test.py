@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from email.message import Message
 
 import pytest
 
@@ -12,6 +13,7 @@ from lictor.planner.members import Member
 from lictor.reconcile import smoke_test
 from lictor.spec import service_spec
 
+from support.backend import Backend
 from support.scene import scene
 
 SPEC = service_spec.parse_spec({"name": "books", "image": "books:1", "node": "n", "port": 8080, "route": {"path": "/b"},
@@ -51,12 +53,12 @@ def refusing() -> Iterator[int]:
         yield unused.getsockname()[1]
 
 
-def ask(port: int, *others: int) -> str:
+def ask(port: int, *others: int, spec: service_spec.Spec = SPEC) -> str:
     container = model.Container("c1", "books-1", "books", 1, "", "books:1", "r", "running", 0.0, 0.0, None)
     instance = model.Instance("n", "s1", "books", "127.0.0.1", port, "passing", True, None, "c1")
     twin = instance._replace(service_id="s1:udp", is_udp=True, port=1)  # which nobody asks
     seen = scene(1)._replace(instances=(twin, instance, *(instance._replace(port=other) for other in others)))
-    return smoke_test.run(SPEC, [Member(container, instance, "healthy")], seen)["c1"]
+    return smoke_test.run(spec, [Member(container, instance, "healthy")], seen)["c1"]
 
 
 @pytest.mark.parametrize(("pieces", "said"), [
@@ -77,6 +79,23 @@ def test_only_a_2xx_within_the_time_is_well(pieces: tuple[bytes, ...], said: str
 def test_of_several_registrations_all_have_to_answer() -> None:
     with answering(b"HTTP/1.1 204 No Content\r\n\r\n", b"") as port, refusing() as refused:
         assert "Connection refused" in ask(port, refused)
+
+
+@pytest.mark.parametrize(("route", "host"), [
+    ("/b", ""), ({"path": "/", "host": "a.example.com"}, "a.example.com"), ({"path": "/", "host": "_"}, ""),
+    (["/b", {"path": "/", "host": "_"}, {"path": "/", "host": "a.example.com"}, {"path": "/", "host": "b"}],
+     "a.example.com")])
+def test_the_first_named_host_of_the_routes_is_asked_for(route: object, host: str) -> None:
+    class Witness(Backend):
+        def make_body(self, headers: Message) -> bytes:
+            asked.append(headers["Host"])
+            return b""
+
+    asked = list[str]()
+    table = {"name": "books", "engine": "none", "route": route, "release": {"smoke": "/books"}}
+    with Witness("a") as backend:
+        assert ask(backend.port, spec=service_spec.parse_spec(table, "")) == ""
+        assert asked == [host or f"127.0.0.1:{backend.port}"]
 
 
 def test_nobody_there_is_no_answer() -> None:
