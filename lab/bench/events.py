@@ -30,8 +30,9 @@ from lab.nginx import Nginx
 LIMITS = {"unchanged": 2.2, "changed": 1.6, "unchanged_of_1000": 1.1}
 _PAUSE_S = 0.4  # what a publication started has ended, and the next reload need not wait for the last one
 _MANY = 1000
-_ROUTE = {"name": "books", "service": "books", "path": "/api/v1/books", "host": "", "traffic": "healthy",
-          "node": "node-1", "empty_ok": False, "removed": False, "match": "prefix", "aliases": []}
+_ROUTE = {"name": "books", "service": "books", "traffic": "healthy", "node": "node-1", "empty_ok": False,
+          "removed": False, "needs_consent": False, "measure": False, "ignore": [],
+          "routes": [{"path": "/api/v1/books", "host": "", "match": "prefix", "aliases": [], "options": {}}]}
 
 
 def _payload(count: int) -> bytes:
