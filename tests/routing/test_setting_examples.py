@@ -24,7 +24,7 @@ from support import pages
 from support.echo import Echo
 from support.modes import in_both_modes
 from support.paths import REPOSITORY
-from support.routed import decide, put_route, set_up, with_nginx
+from support.routed import decide, put_route, put_routes, set_up, with_nginx
 
 PAGE, TEMPLATES = REPOSITORY / "docs/routes.md", REPOSITORY / "examples/templates"
 EXAMPLES = [(row[0], row[1]) for row in pages.table(PAGE, "### Settings of other proxies")]
@@ -67,6 +67,7 @@ def _basic(password: str) -> str:
 SHOWN: dict[str, Callable[[Asker], bool]] = {
     "several hosts": lambda ask: (ask("/", "books.example.com").status == ask("/", "x.example.org").status == 200
                                   and ask("/", "x.example.net").status == 404),
+    "several paths": lambda ask: [ask("/first/a").path, ask("/second/a").path] == ["/first/a", "/a"],
     "exactly one path": lambda ask: ask("/exactly").status == 200 and ask("/exactly/a").status == 404,
     "path taken off": lambda ask: ask("/taken-off/a").path == "/a",
     "size of a body": lambda ask: [ask("/small", body=b"x" * size).status for size in (1024, 1025)] == [200, 413],
@@ -107,11 +108,9 @@ def ends() -> Iterator[Echo]:
         yield found
 
 
-def route_of(text: str, folder: Path) -> Route:
+def routes_of(text: str, folder: Path) -> list[Route]:
     whole = f"name: x\nimage: x\nport: 80\nroute: {text.replace('/etc/nginx', str(folder))}\n"
-    found = service_spec.parse_spec(spec_file.load(whole, "docs/routes.md"), "docs/routes.md").route
-    assert found
-    return found
+    return service_spec.parse_spec(spec_file.load(whole, "docs/routes.md"), "docs/routes.md").routes
 
 
 @in_both_modes
@@ -120,7 +119,7 @@ def test_each_example_does_what_it_is_called(settings: Settings, nginx: Nginx, t
     names = {name: name.replace(" ", "-").replace("'", "") for name in SHOWN}
     with Echo() as echo:
         for name, text in EXAMPLES:
-            put_route(settings, names[name], **route_of(text, tmp_path).table)
+            put_routes(settings, names[name], *(each.table for each in routes_of(text, tmp_path)))
             decide(settings, names[name], echo.port, *([ends.port] if name == "another try" else []))
         assert sorted(publish.publish(settings)) == sorted(names.values())
         ask = Asker(nginx)
