@@ -221,8 +221,10 @@ def test_examples_of_spec_are_taken(heading: str) -> None:
         else:
             whole = {**PARENTS.get(parent, {}), **example}
             rival = {"http": "tcp", "https": "tcp", "p50": "p95", "p99": "p95", "disable": "test"}.get(key)
-            if key == "insecure":
+            if key == "insecure" and parent == "check":
                 whole |= {"https": "/", "tcp": False}
+            if key in ("insecure", "server_name") and parent == "route":
+                whole |= {"scheme": "https"}
             table[parent] = {name: value for name, value in whole.items() if name != rival}
         engine = {"placement": "swarm", "project": "compose"}.get(key if parent == "All keys" else parent)
         table = {**table, **({"engine": engine} if engine else {}), **(OF_A_SET if "cluster" in table else {})}

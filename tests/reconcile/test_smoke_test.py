@@ -2,9 +2,11 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from email.message import Message
+from pathlib import Path
 
 import pytest
 
@@ -13,21 +15,26 @@ from lictor.planner.members import Member
 from lictor.reconcile import smoke_test
 from lictor.spec import service_spec
 
+from support.authority import Authority
 from support.backend import Backend
 from support.scene import scene
 
-SPEC = service_spec.parse_spec({"name": "books", "image": "books:1", "node": "n", "port": 8080, "route": {"path": "/b"},
-                          "release": {"smoke": "/books"}}, "books.yml")
+TABLE = {"name": "books", "image": "books:1", "node": "n", "port": 8080, "route": {"path": "/b"},
+         "release": {"smoke": "/books"}}
+SPEC = service_spec.parse_spec(TABLE, "books.yml")
 
 
 @contextlib.contextmanager
-def answering(*pieces: bytes) -> Iterator[int]:
+def answering(*pieces: bytes, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """A server that answers each connection with these pieces, the last of them over and over until it is closed."""
+    def accept() -> socket.socket:
+        connection, _ = listener.accept()
+        return tls.wrap_socket(connection, server_side=True) if tls else connection
+
     def serve() -> None:
         with contextlib.suppress(OSError):
             while True:
-                connection, _ = listener.accept()
-                with connection, contextlib.suppress(OSError):
+                with accept() as connection, contextlib.suppress(OSError):
                     connection.recv(4096)
                     for each in pieces[:-1]:
                         connection.sendall(each)
@@ -53,12 +60,12 @@ def refusing() -> Iterator[int]:
         yield unused.getsockname()[1]
 
 
-def ask(port: int, *others: int, spec: service_spec.Spec = SPEC) -> str:
+def ask(port: int, *others: int, spec: service_spec.Spec = SPEC, trusted_ca: str = "") -> str:
     container = model.Container("c1", "books-1", "books", 1, "", "books:1", "r", "running", 0.0, 0.0, None)
     instance = model.Instance("n", "s1", "books", "127.0.0.1", port, "passing", True, None, "c1")
     twin = instance._replace(service_id="s1:udp", is_udp=True, port=1)  # which nobody asks
     seen = scene(1)._replace(instances=(twin, instance, *(instance._replace(port=other) for other in others)))
-    return smoke_test.run(spec, [Member(container, instance, "healthy")], seen)["c1"]
+    return smoke_test.run(spec, [Member(container, instance, "healthy")], seen, trusted_ca)["c1"]
 
 
 @pytest.mark.parametrize(("pieces", "said"), [
@@ -74,6 +81,27 @@ def test_only_a_2xx_within_the_time_is_well(pieces: tuple[bytes, ...], said: str
     with answering(*pieces) as port:
         found = ask(port)
     assert found.startswith(said) and bool(found) == bool(said)
+
+
+def test_an_instance_is_asked_by_https_as_nginx_asks_it(tmp_path: Path) -> None:
+    ours, other = Authority(tmp_path, "ours"), Authority(tmp_path, "other")
+    certificate, key = ours.sign("books.internal")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def asked(route: dict[str, object], trusted_ca: str) -> str:
+        spec = service_spec.parse_spec({**TABLE, "route": {"path": "/b", "scheme": "https", **route}}, "books.yml")
+        with answering(b"HTTP/1.1 204 No Content\r\n\r\n", b"", tls=context) as port:
+            return ask(port, spec=spec, trusted_ca=trusted_ca)
+
+    named: dict[str, object] = {"server_name": "books.internal"}
+    assert asked(named, ours.certificate) == ""
+    assert asked({"host": "books.internal"}, ours.certificate) == ""
+    assert asked({"insecure": True}, "/nowhere") == asked({**named, "insecure": True}, "/nowhere") == ""
+    assert "certificate verify failed" in asked(named, other.certificate)
+    assert "not valid for 'other.internal'" in asked({"server_name": "other.internal"}, ours.certificate)
+    assert asked(named, "/nowhere") == ("does not answer: /nowhere, by which its certificate is verified: No such file "
+                                        "or directory")
 
 
 def test_of_several_registrations_all_have_to_answer() -> None:

@@ -156,10 +156,10 @@ def who_answers(nginx: Nginx) -> set[str | int]:
 def add_to_location(settings: Settings, line: str) -> None:
     """The user's own template has it too."""
     template = (REPOSITORY / "templates" / "location.conf.j2").read_text()
-    assert "proxy_connect_timeout" in template
+    place = "{{ module }}_connect_timeout"
+    assert place in template
     os.makedirs(settings.templates_dir, exist_ok=True)
-    files.write_atomic(f"{settings.templates_dir}/location.conf.j2",
-                       template.replace("proxy_connect_timeout", f"{line} proxy_connect_timeout"))
+    files.write_atomic(f"{settings.templates_dir}/location.conf.j2", template.replace(place, f"{line} {place}"))
 
 
 def assert_passed_over(nginx: Nginx, began: float) -> None:
@@ -303,10 +303,10 @@ def test_a_request_that_is_not_connected_yet_holds_up_a_drain(books: Settings, n
     context.client.put(f"services/{NAME}/spec", json.dumps({"name": NAME, "image": "books:1", "port": "8080",
                                                              "node": "node-1", "route": {"path": "/books"}}))
     location = (REPOSITORY / "templates" / "location.conf.j2").read_text()  # which gives up after two seconds
-    assert "proxy_connect_timeout 2s;" in location
+    assert "_connect_timeout 2s;" in location
     os.makedirs(books.templates_dir)
     files.write_atomic(f"{books.templates_dir}/location.conf.j2",
-                       location.replace("proxy_connect_timeout 2s;", "proxy_connect_timeout 60s;"))
+                       location.replace("_connect_timeout 2s;", "_connect_timeout 60s;"))
     assert publish.publish(books, [NAME]) == [NAME]
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, Backend("a") as a, ThreadPoolExecutor() as pool:
         deaf_port = deaf.getsockname()[1]

@@ -219,7 +219,7 @@ def test_where_a_template_is_refused_nobody_is_sent_to_who_has_left(settings: Se
     with Backend("a") as a, Backend("b") as b:
         put(settings, "books", a.port)
         assert publish.publish(settings) == ["books"]
-        files.write_atomic(path, TEMPLATE.replace("proxy_pass", "nonsense; proxy_pass"))
+        files.write_atomic(path, TEMPLATE.replace("{{ module }}_pass", "nonsense; {{ module }}_pass"))
         put_route(settings, "books", path=moved_to)
         assert publish.publish(settings, ["books"]) == []
         for ports, status in (((), 503), ((b.port,), 200), ((), 503), ((a.port, b.port), 200)):

@@ -10,6 +10,7 @@ from lictor import errors
 from lictor.routing import templates as render
 from lictor.routing.conf import peer_files
 from lictor.routing.peers import Peer
+from lictor.spec.settings import Nginx
 
 from support.paths import REPOSITORY
 
@@ -145,12 +146,14 @@ def test_templates_that_are_kept_are_read_again_when_they_change(tmp_path: Path)
     folder = tmp_path / "templates"
 
     def said() -> str:
-        return render.templates(str(folder), live=False).text("server.conf.j2", host="x", aliases=[], folder="/y",
-                                                              tls=None)
+        return kept().text("server.conf.j2", host="x", aliases=[], folder="/y", tls=None)
+
+    def kept() -> render.Templates:
+        return render.templates(str(folder), Nginx(), live=False)
     ours = said()
     folder.mkdir()
     os.utime(folder, ns=(1, 1))
-    assert said() == ours and render.templates(str(folder), live=False) is render.templates(str(folder), live=False)
+    assert said() == ours and kept() is kept()
     own = folder / "server.conf.j2"
     own.write_text("server { listen 1; }")
     assert said().endswith("server { listen 1; }")

@@ -67,6 +67,18 @@ def test_each_mistake_about_a_host_has_its_own_hint(host: str, hint: str) -> Non
       for each in ("", "A", "a-b", "1")],
     *[({"settings": {"zone": each}}, "route.settings.zone is .*; it must be at most 200 letters, digits")
       for each in ("a;b", "{", "}", "$a", '"', "'", "#", "a\nb", "\\", "x" * 201)],
+    ({"scheme": "h2"}, "route.scheme is 'h2'; this version knows http, https, grpc"),
+    ({"scheme": "HTTPS"}, "route.scheme is 'HTTPS'"), ({"scheme": "https://"}, "route.scheme is 'https://'"),
+    ({"scheme": "https"}, "route.server_name is missing; with scheme https and without a named host it must be the "),
+    *[({"scheme": "https", "host": each}, "route.server_name is missing") for each in ("_", "10.0.0.1")],
+    *[({"scheme": "https", "server_name": each}, "route.server_name is .*; it must be a host name in lower case")
+      for each in ("_", "10.0.0.1", "A.internal", "a.internal;", "$host", "*.internal", "a b", "a.internal.",
+                   "\u00e4.b", "[::1]", "::1", "a\nb", "https://a.internal", "a.internal:443", "x" * 201)],
+    ({"server_name": "a.internal"}, "route.server_name is for scheme https, and scheme is http"),
+    ({"scheme": "grpc", "server_name": "a.internal"}, "route.server_name is for scheme https, and scheme is grpc"),
+    ({"insecure": "true"}, "route.insecure is for scheme https, and scheme is http"),
+    ({"scheme": "grpc", "insecure": "true"}, "route.insecure is for scheme https, and scheme is grpc"),
+    ({"scheme": "grpc", "strip": "true"}, "route.strip is true; with scheme grpc it must be false"),
     ({"timeout": "0s"}, "route.timeout is 0s; it must be within 1s..24h"), ({"timeout": "25h"}, "within 1s..24h"),
     ({"timeout": "fast"}, "route.timeout: 'fast' is no duration"),
     ({"max_body": "big"}, "'big' is no amount of memory"),
@@ -94,6 +106,12 @@ def test_aliases_that_nginx_takes() -> None:
         "request_headers": {"X-Env": "a b; {c} #'", "Cookie": ""}}),
     ({"response_headers": {"Cache-Control": "no-store, max-age=0"}}, {
         "response_headers": {"Cache-Control": "no-store, max-age=0"}}),
+    ({"scheme": "http"}, {}), ({"scheme": "grpc"}, {"scheme": "grpc"}),
+    ({"scheme": "https", "insecure": "true"}, {"scheme": "https", "insecure": True}),
+    ({"scheme": "https", "host": "books.example.com"}, {"scheme": "https", "server_name": "books.example.com"}),
+    ({"scheme": "https", "host": "a.b", "server_name": "c.d"}, {"scheme": "https", "server_name": "c.d"}),
+    ({"scheme": "https", "host": "10.0.0.1", "insecure": "true"}, {"scheme": "https", "insecure": True}),
+    ({"host": "books.example.com"}, {}),
     ({"settings": {"zone": "slow"}}, {"settings": {"zone": "slow"}}), ({"tls": "false"}, {}),
     ({"tls": "true", "host": "a"}, {"tls": True}), ({"tls": "redirect", "host": "a"}, {"tls": "redirect"})])
 def test_options_are_what_differs_from_the_usual(given: dict[str, Any], options: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from support.paths import REPOSITORY
 LEAST = "name: books\nimage: books:1\nport: 8080\n"  # stands before each of them
 
 WRONG = [
-    ("route: {path: /n, hots: a}", "unknown key route.hots; did you mean host? Known are path, host"),
+    ("route: {path: /n, hots: a}", "unknown key route.hots; did you mean host?"),
     ("replicas: {least: 1}", "unknown key replicas.least; known are initial, min, max"),
     ("project: {foldr: /srv}", "unknown key project.foldr; did you mean folder? Known are folder, file, name, service"),
     ("hots: a", "unknown key hots; did you mean route.host?"),
@@ -31,13 +31,18 @@ WRONG = [
     (f"route: [{', '.join(f'/{number}' for number in range(21))}]", "route holds 21; it must be within 1..20"),
     ("route: [/a, books]", "route[1].path is 'books'; it must begin with a slash"),
     ("route: [/a, [/b]]", "route[1] is a list; it must be a path, or a table with the keys path, host"),
-    ("route: [/a, {path: /b, hots: c}]", "unknown key route[1].hots; did you mean host? Known are path, host"),
+    ("route: [/a, {path: /b, hots: c}]", "unknown key route[1].hots; did you mean host?"),
     ("route: [/a, {host: c}]", "route[1].path is missing"),
     ("route: [/a, {path: /b, strip: yes}]", "route[1].strip is 'yes'; it must be true or false"),
     ("route: [/a, {path: /b, timeout: 25h}]", "route[1].timeout is 25h; it must be within 1s..24h"),
     ("route: [/a, {path: /b, max_body: 2000g}]", "route[1].max_body is 2147483648000 bytes; it must be at most 1024g"),
     ("route: [/a, {path: /b, allow: [h]}]", "route[1].allow holds 'h'"),
     ("route: [/a, /b, {path: /a}]", "route[2] is /a, which is that of route[0]; two routes cannot have the same"),
+    ("route: [{path: /a, scheme: grpc}, /b]", "route has the scheme 'grpc' and 'http'; all routes of a service must"),
+    ("route: [{path: /, host: a, scheme: https}, {path: /, host: b, scheme: https}]",
+     "route has the server_name 'a' and 'b'; all routes of a service must have the same, as they share"),
+    ("route: [{path: /a, scheme: https, server_name: s}, {path: /b, scheme: https, server_name: s, insecure: 'true'}]",
+     "route has the insecure False and True; all routes of a service"),
     ("route: [/a, {path: /a, match: exact}]", "route[1] is /a, which is that of route[0]"),
     ("route: [{path: /, host: a, aliases: [b]}, {path: /c, host: b}]", "route[1] is b, which is that of host a"),
     ("route: [{path: /, host: b}, {path: /c, host: a, aliases: [b]}]", "route[1] is b, which is that of host b"),
@@ -107,6 +112,8 @@ WRONG = [
      "autoscale.ignore has 21 paths; it may have 20"),
     ("route: {path: /b}\nautoscale: 250ms", "autoscale is '250ms'; it must be a table with the keys p50, p95, p99"),
     ("autoscale: {p95: 250ms}", "autoscale needs a route: nginx measures the response times"),
+    ("route: {path: /b, scheme: grpc}\nautoscale: {p95: 250ms}", "autoscale is for HTTP, and route.scheme is grpc"),
+    ("route: {path: /b, scheme: grpc}\nrelease: {smoke: /s}", "release.smoke is '/s'; with route.scheme grpc it"),
     ("engine: none\nroute: {path: /b}\nautoscale: {p95: 250ms}", "this one's engine is none"),
     ("volumes: ['a:/a']", "volumes holds 'a:/a'; it must be SOURCE:/TARGET or SOURCE:/TARGET:MODE"),
     ("volumes: ['/a:/b:ro,quickly']", "volumes holds '/a:/b:ro,quickly'; it must be"),
@@ -126,7 +133,8 @@ WRONG = [
 # twice (a reader keeps the last one), and numbers in forms that another reader of YAML understands.
 _BEYOND = ("0.0004s}", "2m}", "2h}", "10s}", "8761h", "99999h}", "is infh", "65537g}", "stands twice",
           "holds 'x\\x00y'", "'010'", "'1_0'", "'.nan'", "'yes'", "unknown key cpus", "env_file is ''",
-          "25h}]", "2000g}]", "allow holds 'h'", "which is that of")
+          "25h}]", "2000g}]", "allow holds 'h'", "which is that of", "is grpc", "scheme grpc",
+          "all routes of a service")
 TAKEN = [
     "replicas: 3", "replicas: '3'", "replicas: {initial: 1, max: '5'}", "route: /api", "check: /health", "cpus: '0.5'",
     "cpus: 2", "mem_limit: 64m", "drain: 30", "drain: '30'", "drain: 1m30s", "resources: {cpus: '0.5', memory: 128MiB}",
@@ -136,6 +144,8 @@ TAKEN = [
     "command: [a, 1]", "volumes: [./data:/data, ../up:/up:ro, named:/n, /abs:/abs, /alone]", "networks: []",
     "route: {path: /b, match: exact, host: a.example.com, aliases: [b.example.com, '*.c.example.com']}",
     "route: [/b]\nautoscale: {p95: 1s}", "route: [/b, {path: /, host: b.example.com, strip: 'true', timeout: 5}]",
+    "route: {path: /b, scheme: https, server_name: b.internal}", "route: {path: /b, scheme: https, insecure: true}",
+    "route: {path: /b.v1.Books, scheme: grpc, host: b.example.com}", "route: {path: /b, scheme: http, server_name: ''}",
     "route: /b\nautoscale: {p95: 250ms, window: 60, ignore: [/status]}", "check: {tcp: true, start: 60}",
     "check: {http: /h, interval: 500ms}", "logging: {driver: syslog, options: {max-file: 3}}",
     "release: {strategy: blue-green, smoke: /s, keep: 10m}", "heal: {budget: 0, per: 24h}", "image: 1.10",

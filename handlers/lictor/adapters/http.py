@@ -26,7 +26,7 @@ class Endpoint(NamedTuple):
     host: str
     port: int
     tls: ssl.SSLContext | None = None
-    server_name: str = ""  # the name that the server's certificate must have
+    server_name: str = ""  # the name that the server's certificate must have; "": none is asked for
     socket_path: str = ""
 
     def __str__(self) -> str:
@@ -151,7 +151,8 @@ class _Connection(http.client.HTTPConnection):
         else:
             self._opened = socket.create_connection((self.host, self.port), self._connect_timeout_s)
         if self._endpoint.tls:
-            self._opened = self._endpoint.tls.wrap_socket(self._opened, server_hostname=self._endpoint.server_name)
+            name = self._endpoint.server_name or None
+            self._opened = self._endpoint.tls.wrap_socket(self._opened, server_hostname=name)
         self._opened.settimeout(self._timeout_s)
         self.sock = self._opened
 

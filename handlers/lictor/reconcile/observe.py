@@ -17,6 +17,7 @@ from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.spec.keys import group_by_service, known_below
+from lictor.spec.settings import Nginx
 
 if TYPE_CHECKING:
     from lictor.planner.cluster.actions import Act as ActOnSet
@@ -144,7 +145,8 @@ def _reading(reader: FleetReader, service: Desired, stored: Stored, registered: 
     observation = reader.with_observer(observation)
     observation = _with_traffic(reader, observation, idle_reads)
     if certain and service.spec and service.spec.release.smoke and stored.state.release.rollout:
-        smoke = smoke_test.run(service.spec, release.new_members(observation), observation)
+        smoke = smoke_test.run(service.spec, release.new_members(observation), observation,
+                               (reader.context.settings.nginx or Nginx()).trusted_ca)
         observation = observation._replace(smoke=smoke)
     state, actions = next_state.step(observation)
     return Reading(observation._replace(state=state), stored, actions)

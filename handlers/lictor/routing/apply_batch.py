@@ -71,10 +71,8 @@ class Batch:
     def templates(self, mode: str) -> "Templates":
         from lictor.routing import templates  # with Jinja2, which takes longer to load than other peers take
 
-        return templates.templates(self.settings.templates_dir, live=mode == "live",
-                                   trusted_proxies=self.nginx_settings.trusted_proxies,
-                                   lua_modules=self._lua_modules if self.measured else None,
-                                   acme_webroot=self.nginx_settings.acme_webroot)
+        return templates.templates(self.settings.templates_dir, self.nginx_settings, live=mode == "live",
+                                   lua_modules=self._lua_modules if self.measured else None)
 
     def hosts(self) -> "Hosts":
         """Decide which hosts have TLS; raises Unavailable if nginx does not tell what it can."""

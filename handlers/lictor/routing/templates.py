@@ -15,6 +15,7 @@ from lictor.routing.conf import parser, peer_files, service_files
 from lictor.routing.conf.service_files import Measured
 from lictor.routing.traffic.counts import LOG_FORMAT
 from lictor.spec.locations import EXACT, is_alias, is_host, is_path, locations
+from lictor.spec.settings import Nginx
 
 if TYPE_CHECKING:
     from lictor.routing.tls.hosts import Tls
@@ -44,7 +45,8 @@ class Templates:
     """The templates in force: those in the user's folder, else those that came with lictor."""
 
     def __init__(self, folder: str = "", *, live: bool = False, trusted_proxies: Sequence[str] = (),
-                 ipv6: bool = _HAS_IPV6, lua_modules: Sequence[str] | None = None, acme_webroot: str = "") -> None:
+                 trusted_ca: str = Nginx().trusted_ca, acme_webroot: str = "", ipv6: bool = _HAS_IPV6,
+                 lua_modules: Sequence[str] | None = None) -> None:
         """`lua_modules`: what nginx loads so that requests can be counted in Lua; None: they are logged instead."""
         self.live, self._folder = live, folder
         self.lua = lua_modules is not None
@@ -56,7 +58,8 @@ class Templates:
             undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
         self._environment.globals.update(live=live, ipv6=ipv6, trusted_proxies=trusted_proxies, forwarded=_FORWARDED,
-                                         lua=self.lua, modules=lua_modules or (), acme_webroot=acme_webroot)
+                                         lua=self.lua, modules=lua_modules or (), trusted_ca=trusted_ca,
+                                         acme_webroot=acme_webroot)
 
     def text(self, template: str, **values: Any) -> str:
         """Render a file of nginx's, with a header; raises Refused, naming the template, when it can't be rendered."""
@@ -136,7 +139,7 @@ class Templates:
             if not is_at_path:
                 raise errors.Refused(f"templates/location.conf.j2: location {' '.join(head[1:])} is not at "
                                      f"{' or '.join(places)}")
-        if self.live and f"http://lictor_{name}" in text and "lictor.leave()" not in text:
+        if self.live and f"://lictor_{name}" in text and "lictor.leave()" not in text:
             raise errors.Refused("templates/location.conf.j2: in live mode it needs what the one that came with lictor "
                                  "has for that, log_by_lua_block { lictor.leave(); } above all")
         return text
@@ -150,9 +153,10 @@ class Templates:
             raise errors.Refused("route.settings are for a template of yours, and neither "
                                  f"{' nor '.join(own)} has them")
 
-    def server(self, host: str, aliases: Sequence[str], folder: str, tls: "Tls | None" = None) -> str:
-        """Render the server of a host, which includes the locations in `folder`; raises Refused for a hostile host, and
-        for a template without the TLS that is asked for."""
+    def server(self, host: str, aliases: Sequence[str], folder: str, tls: "Tls | None" = None, *,
+               is_grpc: bool = False) -> str:
+        """Render the server of a host, which includes the locations in `folder`; raises Refused for a hostile host, for
+        a template without the TLS that is asked for, and for one that takes no calls of gRPC although it should."""
         if not (is_host(host) and all(map(is_alias, aliases))):
             raise errors.Refused(f"host {' '.join([host, *aliases])[:100]!r} must not reach a configuration")
         text = self.text("server.conf.j2", host=host, aliases=aliases, folder=folder, tls=tls)
@@ -160,8 +164,13 @@ class Templates:
         names = [words for _, directives in blocks for words in directives if words[0] == "server_name"]
         if not {word for words in names for word in words}.issuperset(aliases):
             raise errors.Refused("templates/server.conf.j2: it must give the `aliases` of the host to a server_name")
+        words = [each for _, directives in blocks for each in directives]
         if tls:
-            _require_tls([words for _, directives in blocks for words in directives], redirects=tls.redirects)
+            _require_tls(words, redirects=tls.redirects)
+        if is_grpc and not any("http2" in each for each in words):
+            raise errors.Refused(f"route.scheme is grpc, and the server of {host} takes no HTTP/2, by which clients of "
+                                 "gRPC ask. It needs `tls: true`, or have the route without a host, in a server of "
+                                 "yours that has http2")
         return text
 
     def default_server(self, tls: "Tls | None" = None) -> str | None:
@@ -178,16 +187,16 @@ class Templates:
 
 
 @functools.lru_cache(maxsize=2)
-def _templates(folder: str, live: bool, trusted_proxies: tuple[str, ...], lua_modules: tuple[str, ...] | None,
-               acme_webroot: str, _folder_ns: int) -> Templates:
-    return Templates(folder, live=live, trusted_proxies=trusted_proxies, lua_modules=lua_modules,
-                     acme_webroot=acme_webroot)
+def _templates(folder: str, live: bool, trusted_proxies: tuple[str, ...], trusted_ca: str, acme_webroot: str,
+               lua_modules: tuple[str, ...] | None, _folder_ns: int) -> Templates:
+    return Templates(folder, live=live, trusted_proxies=trusted_proxies, trusted_ca=trusted_ca,
+                     acme_webroot=acme_webroot, lua_modules=lua_modules)
 
 
-def templates(folder: str, *, live: bool, trusted_proxies: tuple[str, ...] = (),
-              lua_modules: tuple[str, ...] | None = None, acme_webroot: str = "") -> Templates:
+def templates(folder: str, nginx: Nginx, *, live: bool, lua_modules: tuple[str, ...] | None = None) -> Templates:
     """Return the Templates of the last call unless a file has come or gone since; an edited one is read again."""
-    return _templates(folder, live, trusted_proxies, lua_modules, acme_webroot, files.modified_ns(folder))
+    return _templates(folder, live, nginx.trusted_proxies, nginx.trusted_ca, nginx.acme_webroot, lua_modules,
+                      files.modified_ns(folder))
 
 
 def _require_tls(directives: Sequence[Sequence[str]], *, redirects: bool) -> None:

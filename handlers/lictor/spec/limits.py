@@ -65,6 +65,8 @@ def list_unworkable(spec: service_spec.Spec, *, is_whole: bool = True) -> Iterat
             yield ("env_file", place), f"env_file holds {file[:100]!r}; it must be a file's whole path"
     yield from _list_impossible(spec, is_whole)
     yield from _list_unfilled(spec)
+    if is_whole:
+        yield from _list_not_by_grpc(spec)
 
 
 def _problems(path: Path, require: Callable[..., object], *given: object) -> Iterator[tuple[Path, str]]:
@@ -123,6 +125,17 @@ def _list_unasked(spec: service_spec.Spec) -> Iterator[tuple[Path, str]]:
         if given:
             yield path, (f"{dotted(path)} is for a service with a port. Without one no instance is in the catalogue, "
                          "and nobody asks it")
+
+
+def _list_not_by_grpc(spec: service_spec.Spec) -> Iterator[tuple[Path, str]]:
+    """List what asks or measures by HTTP/1.1, of a service whose instances speak gRPC."""
+    is_grpc = any(each.scheme == "grpc" for each in spec.routes)
+    if is_grpc and spec.autoscale:
+        yield ("autoscale",), ("autoscale is for HTTP, and route.scheme is grpc. To nginx a failed call is a status "
+                               "200, and a stream lasts as long as its client likes")
+    if is_grpc and spec.release.smoke:
+        yield ("release", "smoke"), (f"release.smoke is {spec.release.smoke!r}; with route.scheme grpc it must be "
+                                     "empty, as lictor asks by HTTP/1.1")
 
 
 def _list_unfilled(spec: service_spec.Spec) -> Iterator[tuple[Path, str]]:

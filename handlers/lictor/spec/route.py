@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -18,6 +18,8 @@ HEADER = re.compile("[A-Za-z][A-Za-z0-9-]{0,63}", re.ASCII)
 # Text for nginx stands in quotes; in these it has no way to write a $ that begins no variable.
 VALUE = re.compile(r"[ !#%-\[\]-~]{0,2000}", re.ASCII)
 TLS = (True, False, "redirect")
+_SHARED = ("scheme", "server_name", "insecure")
+SCHEMES = ("http", "https", "grpc")
 SETTING = re.compile("[a-z][a-z0-9_]{0,63}", re.ASCII)
 SETTING_VALUE = re.compile("[A-Za-z0-9 ._~:/@,=+*%-]{0,200}", re.ASCII)  # a template may have it without quotes
 # Headers that say where a message ends or whose it is, and those that nginx itself sets for lictor.
@@ -58,6 +60,9 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = ""
     match: str = MATCHES[0]
     aliases: list[str] = []
+    scheme: str = SCHEMES[0]  # by which an instance is asked
+    server_name: str = ""  # which an instance's certificate has to have; "": the host
+    insecure: bool = False  # any certificate of an instance is taken
     strip: bool = False  # the path is taken off before the request is passed on
     timeout: Duration | None = None  # how long an instance may be silent; None: as nginx has it
     max_body: Memory | None = None  # of a request; 0: any. None: as nginx has it
@@ -104,6 +109,12 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "options": self.options}
 
     @property
+    def tls_name(self) -> str:
+        """The name that an instance is asked for by TLS, and whose certificate it has to have; "": none."""
+        is_host = self.scheme == "https" and _is_server_name(self.host)
+        return self.server_name or (self.host if is_host else "")
+
+    @property
     def options(self) -> dict[str, Any]:
         """Options of how requests are passed on, ready for JSON; {}: all of it is as usual."""
         networks = []
@@ -112,8 +123,10 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 networks.append(str(ipaddress.ip_network(each, strict=False)))
             except ValueError:  # `require_options` says so
                 networks.append(each)
+        scheme = "" if self.scheme == SCHEMES[0] else self.scheme
         amounts = {"timeout": self.timeout, "max_body": self.max_body}
-        others = {"strip": self.strip, "allow": networks, "request_headers": self.request_headers,
+        others = {"scheme": scheme, "server_name": self.tls_name, "insecure": self.insecure, "strip": self.strip,
+                  "allow": networks, "request_headers": self.request_headers,
                   "response_headers": self.response_headers, "settings": self.settings, "tls": self.tls}
         return {**{key: value for key, value in amounts.items() if value is not None},
                 **{key: value for key, value in others.items() if value}}
@@ -128,8 +141,18 @@ def check_routes(given: Route | list[Route] | None) -> None:
     """Raise ValueError for a list of no routes or too many, and for routes that claim the same."""
     if isinstance(given, list) and not 1 <= len(given) <= MOST_ROUTES:
         raise ValueError(f"route holds {len(given)}; it must be within 1..{MOST_ROUTES}")
+    _require_shared(list_routes(given))
     if clash := explain_own_clash([each.table for each in list_routes(given)]):
         raise ValueError(clash)
+
+
+def _require_shared(routes: Sequence[Route]) -> None:
+    """Raise ValueError for routes of one service that ask its instances otherwise: they share the kept connections."""
+    for key in _SHARED:
+        values = {repr(each.tls_name if key == "server_name" else getattr(each, key)): None for each in routes}
+        if len(values) > 1:
+            raise ValueError(f"route has the {key} {' and '.join(values)[:200]}; all routes of a service must have the "
+                             "same, as they share the connections to its instances")
 
 
 def require_options(options: Mapping[str, Any]) -> None:
@@ -137,6 +160,7 @@ def require_options(options: Mapping[str, Any]) -> None:
     for key in ("allow", "request_headers", "response_headers", "settings"):
         if len(given := options.get(key) or ()) > _MOST_OPTIONS:
             raise ValueError(f"{key} holds {len(given)}; it must be at most {_MOST_OPTIONS}")
+    _require_scheme(options)
     require_networks("allow", options.get("allow") or ())
     for name, value in (options.get("settings") or {}).items():
         if not SETTING.fullmatch(name):
@@ -150,6 +174,31 @@ def require_options(options: Mapping[str, Any]) -> None:
             raise ValueError(f"{key} holds a name twice, in other letters: {', '.join(sorted(names))[:100]}")
         for name, value in (options.get(key) or {}).items():
             _require_header(key, name, value)
+
+
+def _require_scheme(options: Mapping[str, Any]) -> None:
+    scheme, name, insecure = options.get("scheme", SCHEMES[0]), options.get("server_name"), options.get("insecure")
+    require_one_of("scheme", scheme, SCHEMES)
+    if name and not _is_server_name(name):
+        raise ValueError(f"server_name is {name[:100]!r}; it must be a host name in lower case, such as "
+                         "books.internal, and no address, as nginx verifies names only")
+    if scheme != "https" and (name or insecure):
+        raise ValueError(f"{'server_name' if name else 'insecure'} is for scheme https, and scheme is {scheme}")
+    if scheme == "https" and not (name or insecure):
+        raise ValueError("server_name is missing; with scheme https and without a named host it must be the name in "
+                         "the instances' certificate, as they are asked by address. insecure: true takes any "
+                         "certificate")
+    if scheme == "grpc" and options.get("strip"):
+        raise ValueError("strip is true; with scheme grpc it must be false, as the path names the method")
+
+
+def _is_server_name(text: str) -> bool:
+    """Whether it is a host's name, and neither its address nor _."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return text != ANY_HOST and is_host(text)
+    return False
 
 
 def _require_header(key: str, name: str, value: str) -> None:

@@ -35,6 +35,7 @@ class Nginx(NamedTuple):
     certificate: str = ""  # of each host with TLS, and what its issuer needs; {host} stands for the host
     key: str = ""
     acme_webroot: str = ""  # has the answers to challenges of certificates' issuers; "": hosts answer none
+    trusted_ca: str = "/etc/ssl/certs/ca-certificates.crt"  # verifies instances of routes with scheme https
 
     def check(self) -> None:
         plain_tables.require_one_of("mode", self.mode, MODES)
@@ -49,6 +50,7 @@ class Nginx(NamedTuple):
         for key in ("certificate", "key"):
             plain_tables.require_plain_path(key, getattr(self, key), placeholder="{host}")
         plain_tables.require_plain_path("acme_webroot", self.acme_webroot)
+        plain_tables.require_absolute("trusted_ca", self.trusted_ca)
 
 
 class Watch(NamedTuple):

@@ -73,6 +73,17 @@ def test_what_answers_in_the_place_of_lictors_locations_is_told(settings: Settin
         examine(settings)
 
 
+def test_routes_of_grpc_are_left_to_clients_of_grpc(settings: Settings, nginx: Nginx) -> None:
+    route_store.write_listeners(settings.state_dir, {("127.0.0.1", nginx.port)})
+    route(settings, "shelf", options={"scheme": "grpc"})
+    assert publish.publish(settings) == ["shelf"]
+    with pytest.raises(Untested, match="nginx takes calls of gRPC by HTTP/2 only"):
+        examine(settings)
+    route(settings, "books")
+    assert publish.publish(settings) == ["books"]
+    assert examine(settings) == "1 of 2 routes are reached by their paths and hosts"
+
+
 def test_where_nobody_listens_is_told(settings: Settings, nginx: Nginx) -> None:
     route_store.write_listeners(settings.state_dir, {("127.0.0.1", nginx.port)})
     route(settings, "books")

@@ -33,6 +33,45 @@ def test_both_locations_have_what_each_option_asks_for(live: bool) -> None:
         assert not [line for line in lines if line.startswith("add_header Vary")]
 
 
+def directives(given: dict[str, Any]) -> list[list[str]]:
+    (_, *_), other = parser.directives(location(given))
+    return [line.words for line in other.block or ()]
+
+
+SECURE = {"scheme": "https", "server_name": "books.internal"}
+
+
+def test_how_instances_are_asked() -> None:
+    lines = [" ".join(words) for words in directives(SECURE)]
+    assert "proxy_pass https://lictor_books" in lines
+    for line in ("verify on", "name books.internal", "server_name on", "trusted_certificate /etc/ssl/certs/"
+                 "ca-certificates.crt", "protocols TLSv1.2 TLSv1.3"):
+        assert f"proxy_ssl_{line}" in lines
+    lines = [" ".join(words) for words in directives({"scheme": "https", "insecure": True})]
+    assert "proxy_pass https://lictor_books" in lines and not [line for line in lines if "verify" in line]
+    grpc = directives({**ALL, "strip": False, "scheme": "grpc"})
+    assert ["grpc_pass", "grpc://lictor_books"] in grpc and not [words for words in grpc if "proxy_" in words[0]]
+    plain = directives({**ALL, "strip": False})
+    names = {words[0].removeprefix("grpc_") for words in grpc}
+    assert {words[0].removeprefix("proxy_") for words in plain} - names == {"http_version"}
+
+
+@pytest.mark.parametrize(("given", "blocks", "said"), [
+    (SECURE, [["proxy_pass", "http://u"]], "route.scheme is given, and the location has no `proxy_ssl_verify on`"),
+    (SECURE, [["proxy_pass", "http://u"], ["proxy_ssl_verify", "on"]], "route.server_name is given, and the location "
+     "has no `proxy_ssl_name books.internal`"),
+    ({"scheme": "https", "insecure": True}, [["proxy_pass", "http://u"]], "the URL of proxy_pass does not begin with "
+     "https://"),
+    ({"scheme": "grpc"}, [["proxy_pass", "http://u"]], "the URL of grpc_pass does not begin with grpc://"),
+    ({"scheme": "grpc", "timeout": 1.0}, [["grpc_pass", "grpc://u"], ["proxy_read_timeout", "1000ms"]],
+     "route.timeout is given, and the location has no `grpc_read_timeout 1000ms`")])
+def test_a_template_that_asks_otherwise_is_refused(given: dict[str, Any], blocks: list[list[str]], said: str) -> None:
+    made = options.make_variables(given)
+    options.require_rendered(made, [directives(given)])
+    with pytest.raises(errors.Refused, match=said):
+        options.require_rendered(made, [blocks])
+
+
 @pytest.mark.parametrize("live", [True, False])
 def test_without_options_a_location_has_no_line_of_theirs(live: bool) -> None:
     text = location({}, live=live)
@@ -75,6 +114,8 @@ def test_a_location_that_passes_nothing_on_needs_no_option_beside_one_that_does(
 @pytest.mark.parametrize("given", [
     {"allow": ["all; }"]}, {"request_headers": {"X": "$host"}}, {"response_headers": {"Server": "x"}}, {"allow": 1},
     {"settings": {"a": "b;"}}, {"timeout": "1; }"}, {"max_body": "1; }"}, {"request_headers": ["X"]}, {"allow": [1]},
+    {"scheme": "http://x; }"}, {"scheme": "https"}, {"scheme": "https", "server_name": "a;}"}, {"scheme": ["https"]},
+    {"scheme": "https", "server_name": ["a"]}, {"server_name": "a.internal"}, {"scheme": "grpc", "strip": True},
     {"timeout": 1e308}, {"timeout": float("inf")}, {"max_body": float("inf")}, {"allow": ["fe80::1%eth0"]},
     {"allow": ["fe80::1%x;allow all;#"]}])
 def test_a_damaged_or_hostile_option_reaches_no_configuration(given: dict[str, Any]) -> None:

@@ -43,8 +43,11 @@ def examine(settings: Settings, server: Nginx) -> str:
     routes = [*_list_routes(settings.state_dir)]
     if not routes:
         raise Untested("no service is routed yet")
+    askable = [(name, route) for name, route in routes if route["options"].get("scheme") != "grpc"]
+    if not askable:
+        raise Untested("nginx takes calls of gRPC by HTTP/2 only, and doctor asks by HTTP/1.1")
     servers, listeners = user_servers.read(server).servers, route_store.listeners(settings.state_dir)
-    asked = routes[:_MOST_ASKED]
+    asked = askable[:_MOST_ASKED]
     failed = [text for name, route in asked if (text := _ask(
         name, route, servers, listeners, tls=hosts.is_in_force(server.conf_dir, route["host"])))]
     if failed:

@@ -6,8 +6,9 @@ from typing import Any
 from lictor import errors
 from lictor.spec.route import require_options
 
-_ABSENT: dict[str, Any] = {"strip": False, "timeout": None, "max_body": None, "allow": [], "request_headers": {},
-                           "response_headers": {}, "settings": {}}
+_ABSENT: dict[str, Any] = {"scheme": "http", "server_name": "", "insecure": False, "strip": False, "timeout": None,
+                           "max_body": None, "allow": [], "request_headers": {}, "response_headers": {}, "settings": {}}
+_PASS = ("proxy_pass", "grpc_pass")
 
 
 class Shared(dict[str, str]):
@@ -49,22 +50,33 @@ def require_rendered(variables: Mapping[str, Any], blocks: Iterable[Sequence[Seq
     """
     wanted = _list_wanted(variables)
     bare = [[[*map(_unquote, words)] for words in directives] for directives in blocks]
-    asking = [directives for directives in bare if any(words[0] == "proxy_pass" for words in directives)]
+    asking = [directives for directives in bare if any(words[0] in _PASS for words in directives)]
     for directives in asking or bare:
-        _require_in(directives, wanted, strips=variables["strip"])
+        _require_in(directives, wanted)
+        _require_url(directives, variables)
 
 
-def _require_in(directives: Sequence[Sequence[str]], wanted: Iterable[tuple[str, tuple[str, ...]]], *,
-                strips: bool) -> None:
+def _require_in(directives: Sequence[Sequence[str]], wanted: Iterable[tuple[str, tuple[str, ...]]]) -> None:
     present = {tuple(words[:count]) for words in directives for count in (2, 3)}
     for option, directive in wanted:
         if directive not in present:
             raise errors.Refused(f"templates/location.conf.j2: route.{option} is given, and the location has no "
                                  f"`{' '.join(directive)}`. The template that came with lictor shows where it stands")
-    passed = [words[1] for words in directives if words[0] == "proxy_pass"]
-    if strips and not (passed and passed[0].endswith("/")):
+
+
+def _require_url(directives: Sequence[Sequence[str]], variables: Mapping[str, Any]) -> None:
+    scheme, urls = variables["scheme"], [words[1] for words in directives if words[0] in _PASS]
+    if scheme != _ABSENT["scheme"] and not any(url.startswith(f"{scheme}://") for url in urls):
+        raise errors.Refused(f"templates/location.conf.j2: route.scheme is {scheme}, and the URL of "
+                             f"{_module(scheme)}_pass does not begin with {scheme}://")
+    if variables["strip"] and not any(url.endswith("/") for url in urls):
         raise errors.Refused("templates/location.conf.j2: route.strip is given, and the URL of proxy_pass does not end "
                              "with /")
+
+
+def _module(scheme: str) -> str:
+    """Name the module of nginx's that asks by the scheme, as its directives begin."""
+    return "grpc" if scheme == "grpc" else "proxy"
 
 
 def _unquote(word: str) -> str:
@@ -74,13 +86,20 @@ def _unquote(word: str) -> str:
 def _list_wanted(variables: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
     """List the directives that a location has to have, each with its option; an older one may have other values."""
     wanted: list[tuple[str, tuple[str, ...]]] = []
+    module = _module(variables["scheme"])
+    if variables["scheme"] == "https" and not variables["insecure"]:
+        wanted.append(("scheme", ("proxy_ssl_verify", "on")))
+    if variables["server_name"]:
+        wanted += [("server_name", ("proxy_ssl_name", variables["server_name"])),
+                   ("server_name", ("proxy_ssl_server_name", "on"))]
     if variables["timeout"]:
-        wanted.append(("timeout", ("proxy_read_timeout", variables["timeout"])))
+        wanted.append(("timeout", (f"{module}_read_timeout", variables["timeout"])))
     if variables["max_body"] is not None:
         wanted.append(("max_body", ("client_max_body_size", str(variables["max_body"]))))
     if variables["allow"]:
         wanted += [("allow", ("deny", "all")), *(("allow", ("allow", each)) for each in variables["allow"])]
-    wanted += [(f"request_headers.{name}", ("proxy_set_header", name, value))
+    wanted += [(f"request_headers.{name}", (f"{module}_set_header", name, value))
                for name, value in variables["request_headers"].items()]
-    return wanted + [(f"response_headers.{name}", ("add_header", name, value) if value else ("proxy_hide_header", name))
-                     for name, value in variables["response_headers"].items()]
+    wanted += [(f"response_headers.{name}", ("add_header", name, value) if value else (f"{module}_hide_header", name))
+               for name, value in variables["response_headers"].items()]
+    return wanted

@@ -122,9 +122,11 @@ def _rendered_locations(conf_dir: str, templates: "Templates", routes: Routes,
 
 def _server(conf_dir: str, templates: "Templates", routes: Routes, name: str, host: str, tls: "Tls | None") -> str:
     """Render the server of a host of this service."""
-    own = {alias for each in routes.by_name[name]["routes"] if each["host"] == host for alias in each["aliases"]}
+    present = [each for each in routes.by_name[name]["routes"] if each["host"] == host]
+    own = {alias for each in present for alias in each["aliases"]}
     return templates.server(host, sorted({*routes.aliases.get(host, ()), *own} - {host}),
-                            os.path.join(conf_dir, "servers", f"{host}.d"), tls)
+                            os.path.join(conf_dir, "servers", f"{host}.d"), tls,
+                            is_grpc=any(each["options"].get("scheme") == "grpc" for each in present))
 
 
 def _counting(conf_dir: str, templates: "Templates", routes: Routes, route: dict[str, Any]) -> dict[str, str | None]:
