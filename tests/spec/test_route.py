@@ -79,6 +79,10 @@ def test_each_mistake_about_a_host_has_its_own_hint(host: str, hint: str) -> Non
     ({"insecure": "true"}, "route.insecure is for scheme https, and scheme is http"),
     ({"scheme": "grpc", "insecure": "true"}, "route.insecure is for scheme https, and scheme is grpc"),
     ({"scheme": "grpc", "strip": "true"}, "route.strip is true; with scheme grpc it must be false"),
+    *[({"sticky": each}, "route.sticky is .*; it must be the name of a cookie, of at most 64 letters, digits and _")
+      for each in ("a-b", "__Host-a", "a b", "a=b", "a;", "$host", "\u00e4", "a\nb", "x" * 65, "a.b", '"', "{", "true",
+                   "False", "on")],
+    ({"scheme": "grpc", "sticky": "SHELF"}, "route.sticky is 'SHELF'; with scheme grpc it must be empty"),
     ({"timeout": "0s"}, "route.timeout is 0s; it must be within 1s..24h"), ({"timeout": "25h"}, "within 1s..24h"),
     ({"timeout": "fast"}, "route.timeout: 'fast' is no duration"),
     ({"max_body": "big"}, "'big' is no amount of memory"),
@@ -111,7 +115,7 @@ def test_aliases_that_nginx_takes() -> None:
     ({"scheme": "https", "host": "books.example.com"}, {"scheme": "https", "server_name": "books.example.com"}),
     ({"scheme": "https", "host": "a.b", "server_name": "c.d"}, {"scheme": "https", "server_name": "c.d"}),
     ({"scheme": "https", "host": "10.0.0.1", "insecure": "true"}, {"scheme": "https", "insecure": True}),
-    ({"host": "books.example.com"}, {}),
+    ({"host": "books.example.com"}, {}), ({"sticky": "SHELF_2"}, {"sticky": "SHELF_2"}), ({"sticky": ""}, {}),
     ({"settings": {"zone": "slow"}}, {"settings": {"zone": "slow"}}), ({"tls": "false"}, {}),
     ({"tls": "true", "host": "a"}, {"tls": True}), ({"tls": "redirect", "host": "a"}, {"tls": "redirect"})])
 def test_options_are_what_differs_from_the_usual(given: dict[str, Any], options: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ class Backend(Serving):
 
     protocol = "HTTP/1.0"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, port: int = 0) -> None:
         make_body = self.make_body
 
         class Handler(BaseHTTPRequestHandler):
@@ -29,7 +29,7 @@ class Backend(Serving):
                 pass
 
         self.name = name
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.port: int = self.server.server_address[1]
 
     def make_body(self, _headers: Message) -> bytes:

@@ -43,6 +43,7 @@ WRONG = [
      "route has the server_name 'a' and 'b'; all routes of a service must have the same, as they share"),
     ("route: [{path: /a, scheme: https, server_name: s}, {path: /b, scheme: https, server_name: s, insecure: 'true'}]",
      "route has the insecure False and True; all routes of a service"),
+    ("route: [{path: /a, sticky: A}, /b]", "route has the sticky 'A' and ''; all routes of a service must have"),
     ("route: [/a, {path: /a, match: exact}]", "route[1] is /a, which is that of route[0]"),
     ("route: [{path: /, host: a, aliases: [b]}, {path: /c, host: b}]", "route[1] is b, which is that of host a"),
     ("route: [{path: /, host: b}, {path: /c, host: a, aliases: [b]}]", "route[1] is b, which is that of host b"),

@@ -28,8 +28,6 @@ _BALANCING = _METHODS | {"keepalive", "keepalive_requests", "keepalive_time", "k
 _FORWARDED = (  # some applications believe X-Original-URL more than the path, and so leave their route by it
     "Forwarded", "Front-End-Https", "X-Original-URL", "X-Original-Host", "X-Rewrite-URL", *(
         f"X-Forwarded-{each}" for each in ("Host", "Port", "Prefix", "Protocol", "Scheme", "Server", "Ssl")))
-_SERVERS = {False: "include {{ peers_file }};",
-            True: 'server 127.0.0.1:9; balancer_by_lua_block { lictor.balance("{{ name }}"); }'}
 
 
 _DUMP_PATH = "traffic/socket.conf"
@@ -91,18 +89,19 @@ class Templates:
         return {service_files.LOG: None if self.lua else _LOG.format(conf_dir=conf_dir),
                 service_files.COUNTS: self._counting[1], _DUMP_PATH: _DUMP if self.lua else None}
 
-    def upstream(self, name: str, conf_dir: str, options: Iterable[Mapping[str, Any]] = ()) -> str:
+    def upstream(self, name: str, conf_dir: str, options: Sequence[Mapping[str, Any]] = ()) -> str:
         """Render upstreams/lictor_NAME.conf, given the options of each of its routes; raises Refused if it has other
         servers than the file of its peers."""
         if not model.is_name(name):
             raise errors.Refused(f"upstream {name[:100]!r} must not reach a configuration")
         path = service_files.peers_path(conf_dir, name)
-        expected = [["include", path]]
-        if self.live:  # nginx wants a server, and never asks it
-            expected = [["server", peer_files.NO_PEER], ["balancer_by_lua_block"], [f'lictor.balance("{name}")']]
-        rule = f"for {name} it must give one upstream lictor_{name} with `{_SERVERS[self.live]}`"
+        sticky = next((each["sticky"] for each in options if each.get("sticky")), "")  # all have the same
+        expected, servers = [["include", path]], "include {{ peers_file }};"
+        if self.live:
+            expected, servers = _servers_of_live(name, sticky)
+        rule = f"for {name} it must give one upstream lictor_{name} with `{servers}`"
         try:
-            text = self.text("upstream.conf.j2", name=name, peers_file=path,
+            text = self.text("upstream.conf.j2", name=name, peers_file=path, sticky=sticky,
                              settings=route_options.Shared(each.get("settings", {}) for each in options))
         except errors.Refused as error:
             raise errors.Refused(f"{error}; {rule}") from error
@@ -111,10 +110,10 @@ class Templates:
         if more or head != ["upstream", f"lictor_{name}"] or sorted(found) != sorted(expected):
             raise errors.Refused(f"templates/upstream.conf.j2: {rule}, and only directives of balancing and keepalive "
                                  f"beside; it gives {' '.join(head)} with {[' '.join(words) for words in found]}")
-        ignored = sorted({words[0] for words in directives} & _METHODS)
-        if self.live and ignored:
-            raise errors.Refused(f"templates/upstream.conf.j2: live mode chooses the peer itself and would ignore "
-                                 f"{' and '.join(ignored)}; leave it out, or have mode reload in [nginx]")
+        if self.live:
+            _require_no_method(directives)
+        elif sticky:
+            _require_hash(directives)
         return text
 
     def location(self, name: str, path: str, match: str, conf_dir: str, ignored: Sequence[str] | None = None,
@@ -208,6 +207,28 @@ def _require_tls(directives: Sequence[Sequence[str]], *, redirects: bool) -> Non
                              "ssl_certificate and ssl_certificate_key. The template that came with lictor shows them")
     if redirects and not any(words[0] == "return" and "https://" in words[-1] for words in directives):
         raise errors.Refused("templates/server.conf.j2: route.tls is redirect, and no server has `return ... https://`")
+
+
+def _servers_of_live(name: str, sticky: str) -> tuple[list[list[str]], str]:
+    """Return the servers of an upstream in live mode, as directives and as text. nginx wants one, and never asks it."""
+    call = f'lictor.balance("{name}"{", ngx.var.lictor_sticky" if sticky else ""})'
+    return ([["server", peer_files.NO_PEER], ["balancer_by_lua_block"], call.split()],
+            f"server {peer_files.NO_PEER}; balancer_by_lua_block {{ {call}; }}")
+
+
+def _require_no_method(directives: Iterable[Sequence[str]]) -> None:
+    """Raise Refused for a directive by which nginx itself would choose a server, of an upstream in live mode."""
+    ignored = sorted({words[0] for words in directives} & _METHODS)
+    if ignored:
+        raise errors.Refused(f"templates/upstream.conf.j2: live mode chooses the peer itself and would ignore "
+                             f"{' and '.join(ignored)}; leave it out, or have mode reload in [nginx]")
+
+
+def _require_hash(directives: Sequence[Sequence[str]]) -> None:
+    """Raise Refused unless nginx chooses a server by the cookie, of an upstream in reload mode."""
+    if ["hash", "$lictor_sticky", "consistent"] not in directives:
+        raise errors.Refused("templates/upstream.conf.j2: route.sticky is given, and the upstream has no `hash "
+                             "$lictor_sticky consistent`. The template that came with lictor shows where it stands")
 
 
 def _mib_for(services: int) -> int:

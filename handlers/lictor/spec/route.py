@@ -18,8 +18,10 @@ HEADER = re.compile("[A-Za-z][A-Za-z0-9-]{0,63}", re.ASCII)
 # Text for nginx stands in quotes; in these it has no way to write a $ that begins no variable.
 VALUE = re.compile(r"[ !#%-\[\]-~]{0,2000}", re.ASCII)
 TLS = (True, False, "redirect")
-_SHARED = ("scheme", "server_name", "insecure")
+_SHARED = ("scheme", "server_name", "insecure", "sticky")  # of all routes of a service
 SCHEMES = ("http", "https", "grpc")
+COOKIE = re.compile("[A-Za-z0-9_]{1,64}", re.ASCII)  # of the names of cookies those that nginx has a variable for
+_FLAGS = ("true", "false", "yes", "no", "on", "off")
 SETTING = re.compile("[a-z][a-z0-9_]{0,63}", re.ASCII)
 SETTING_VALUE = re.compile("[A-Za-z0-9 ._~:/@,=+*%-]{0,200}", re.ASCII)  # a template may have it without quotes
 # Headers that say where a message ends or whose it is, and those that nginx itself sets for lictor.
@@ -63,6 +65,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scheme: str = SCHEMES[0]  # by which an instance is asked
     server_name: str = ""  # which an instance's certificate has to have; "": the host
     insecure: bool = False  # any certificate of an instance is taken
+    sticky: str = ""  # the cookie by which a client's requests go to one instance
     strip: bool = False  # the path is taken off before the request is passed on
     timeout: Duration | None = None  # how long an instance may be silent; None: as nginx has it
     max_body: Memory | None = None  # of a request; 0: any. None: as nginx has it
@@ -125,8 +128,8 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 networks.append(each)
         scheme = "" if self.scheme == SCHEMES[0] else self.scheme
         amounts = {"timeout": self.timeout, "max_body": self.max_body}
-        others = {"scheme": scheme, "server_name": self.tls_name, "insecure": self.insecure, "strip": self.strip,
-                  "allow": networks, "request_headers": self.request_headers,
+        others = {"scheme": scheme, "server_name": self.tls_name, "insecure": self.insecure, "sticky": self.sticky,
+                  "strip": self.strip, "allow": networks, "request_headers": self.request_headers,
                   "response_headers": self.response_headers, "settings": self.settings, "tls": self.tls}
         return {**{key: value for key, value in amounts.items() if value is not None},
                 **{key: value for key, value in others.items() if value}}
@@ -147,12 +150,12 @@ def check_routes(given: Route | list[Route] | None) -> None:
 
 
 def _require_shared(routes: Sequence[Route]) -> None:
-    """Raise ValueError for routes of one service that ask its instances otherwise: they share the kept connections."""
+    """Raise ValueError for routes of one service that ask its instances otherwise, as they share one upstream."""
     for key in _SHARED:
         values = {repr(each.tls_name if key == "server_name" else getattr(each, key)): None for each in routes}
         if len(values) > 1:
             raise ValueError(f"route has the {key} {' and '.join(values)[:200]}; all routes of a service must have the "
-                             "same, as they share the connections to its instances")
+                             "same, as they share one upstream of nginx's")
 
 
 def require_options(options: Mapping[str, Any]) -> None:
@@ -161,6 +164,7 @@ def require_options(options: Mapping[str, Any]) -> None:
         if len(given := options.get(key) or ()) > _MOST_OPTIONS:
             raise ValueError(f"{key} holds {len(given)}; it must be at most {_MOST_OPTIONS}")
     _require_scheme(options)
+    _require_sticky(options.get("sticky"), options)
     require_networks("allow", options.get("allow") or ())
     for name, value in (options.get("settings") or {}).items():
         if not SETTING.fullmatch(name):
@@ -190,6 +194,14 @@ def _require_scheme(options: Mapping[str, Any]) -> None:
                          "certificate")
     if scheme == "grpc" and options.get("strip"):
         raise ValueError("strip is true; with scheme grpc it must be false, as the path names the method")
+
+
+def _require_sticky(cookie: Any, options: Mapping[str, Any]) -> None:
+    if cookie and (not COOKIE.fullmatch(cookie) or cookie.lower() in _FLAGS):
+        raise ValueError(f"sticky is {cookie[:100]!r}; it must be the name of a cookie, of at most 64 letters, digits "
+                         "and _, such as SHOP")
+    if cookie and options.get("scheme") == "grpc":
+        raise ValueError(f"sticky is {cookie!r}; with scheme grpc it must be empty, as clients of gRPC keep no cookies")
 
 
 def _is_server_name(text: str) -> bool:

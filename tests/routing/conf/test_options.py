@@ -63,6 +63,10 @@ def test_how_instances_are_asked() -> None:
     ({"scheme": "https", "insecure": True}, [["proxy_pass", "http://u"]], "the URL of proxy_pass does not begin with "
      "https://"),
     ({"scheme": "grpc"}, [["proxy_pass", "http://u"]], "the URL of grpc_pass does not begin with grpc://"),
+    ({"sticky": "SHELF"}, [["proxy_pass", "http://u"], ["add_header", "Set-Cookie", "$lictor_set_cookie"]],
+     "route.sticky is given, and the location has no `set .lictor_sticky .cookie_SHELF`"),
+    ({"sticky": "SHELF"}, [["proxy_pass", "http://u"], ["set", "$lictor_sticky", "$cookie_SHELF"]],
+     "route.sticky is given, and the location has no `add_header Set-Cookie .lictor_set_cookie`"),
     ({"scheme": "grpc", "timeout": 1.0}, [["grpc_pass", "grpc://u"], ["proxy_read_timeout", "1000ms"]],
      "route.timeout is given, and the location has no `grpc_read_timeout 1000ms`")])
 def test_a_template_that_asks_otherwise_is_refused(given: dict[str, Any], blocks: list[list[str]], said: str) -> None:
@@ -116,6 +120,7 @@ def test_a_location_that_passes_nothing_on_needs_no_option_beside_one_that_does(
     {"settings": {"a": "b;"}}, {"timeout": "1; }"}, {"max_body": "1; }"}, {"request_headers": ["X"]}, {"allow": [1]},
     {"scheme": "http://x; }"}, {"scheme": "https"}, {"scheme": "https", "server_name": "a;}"}, {"scheme": ["https"]},
     {"scheme": "https", "server_name": ["a"]}, {"server_name": "a.internal"}, {"scheme": "grpc", "strip": True},
+    {"sticky": "a; }"}, {"sticky": "a-b"}, {"sticky": ["a"]}, {"sticky": 1}, {"scheme": "grpc", "sticky": "A"},
     {"timeout": 1e308}, {"timeout": float("inf")}, {"max_body": float("inf")}, {"allow": ["fe80::1%eth0"]},
     {"allow": ["fe80::1%x;allow all;#"]}])
 def test_a_damaged_or_hostile_option_reaches_no_configuration(given: dict[str, Any]) -> None:

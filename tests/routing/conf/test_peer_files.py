@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from lictor.routing.peers import Peer
 PEERS = [Peer("127.0.0.1", 32768), Peer("10.0.0.7", 8080, 3), Peer("fd00::1", 8080)]
 
 
-def servers(peers: list[Peer]) -> list[str]:
+def servers(peers: list[Peer], upstream: str = "") -> list[str]:
     """The lines of the file that an upstream includes, without comments."""
-    text = peer_files.peers("books", peers)["peers/books.conf"]
+    text = peer_files.peers("books", peers, upstream)["peers/books.conf"]
     assert text and text.startswith(peer_files.MARK)
     return [line for line in text.splitlines() if not line.startswith("#")]
 
@@ -29,6 +30,19 @@ def test_without_a_peer_nobody_is_asked_and_the_location_says_so() -> None:
     assert texts["peers/books.empty"] and "return 503;" in texts["peers/books.empty"]
     assert peer_files.peers("books", PEERS)["peers/books.empty"] is None
     assert set(peer_files.no_peers("books")) == set(texts) and not any(peer_files.no_peers("books").values())
+
+
+@pytest.mark.parametrize(("upstream", "weights", "written"), [
+    ("hash $lictor_sticky consistent;", [3, 1], [3, 1]), ("hash $a consistent;", [500, 500], [500, 500]),
+    ("keepalive 1; hash  $remote_addr$uri\n consistent ;", [65535, 65535, 1], [499, 499, 1]),
+    ("hash $lictor_sticky consistent;", [100] * 1000, [1] * 1000), ("hash $lictor_sticky consistent;", [], []),
+    ("hash $remote_addr; # consistent", [65535, 1], [65535, 1]), ("ip_hash;", [65535, 1], [65535, 1])])
+def test_weights_of_a_consistent_hash_are_lowered_as_nginx_makes_points_of_them(
+        upstream: str, weights: list[int], written: list[int]) -> None:
+    found = servers([Peer(f"10.0.{index // 256}.{index % 256}", 80, weight) for index, weight in enumerate(weights)],
+                    upstream)
+    assert [int(match[1]) if (match := re.search(r"weight=(\d+)", line)) else 1 for line in found if "down" not in line
+            ] == written
 
 
 SOME_PEERS = st.lists(st.builds(
@@ -57,6 +71,7 @@ def test_a_hostile_address_gives_no_server(address: str) -> None:
     Peer("10.0.0.1; } server { root /etc", 80), Peer("x", 80), Peer("10.0.0.1\n", 80), Peer("\\1", 80), Peer("", 80),
     *(Peer("10.0.0.1", port) for port in list[Any](["80; }", "", "80\n", -1, 100000, None])),
     *(Peer("10.0.0.1", 80, weight) for weight in list[Any]([0, "x", "1 backup", -1, 100000]))])
-def test_nothing_hostile_becomes_a_server(peer: Peer) -> None:
+@pytest.mark.parametrize("upstream", ["", "hash $lictor_sticky consistent;"])
+def test_nothing_hostile_becomes_a_server(peer: Peer, upstream: str) -> None:
     with pytest.raises(errors.Refused, match="must not reach a configuration"):
-        peer_files.peers("books", [PEERS[0], peer])
+        peer_files.peers("books", [PEERS[0], peer], upstream)

@@ -6,8 +6,9 @@ from typing import Any
 from lictor import errors
 from lictor.spec.route import require_options
 
-_ABSENT: dict[str, Any] = {"scheme": "http", "server_name": "", "insecure": False, "strip": False, "timeout": None,
-                           "max_body": None, "allow": [], "request_headers": {}, "response_headers": {}, "settings": {}}
+_ABSENT: dict[str, Any] = {"scheme": "http", "server_name": "", "insecure": False, "sticky": "", "strip": False,
+                           "timeout": None, "max_body": None, "allow": [], "request_headers": {},
+                           "response_headers": {}, "settings": {}}
 _PASS = ("proxy_pass", "grpc_pass")
 
 
@@ -92,6 +93,9 @@ def _list_wanted(variables: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...
     if variables["server_name"]:
         wanted += [("server_name", ("proxy_ssl_name", variables["server_name"])),
                    ("server_name", ("proxy_ssl_server_name", "on"))]
+    if variables["sticky"]:
+        wanted += [("sticky", ("set", "$lictor_sticky", f"$cookie_{variables['sticky']}")),
+                   ("sticky", ("add_header", "Set-Cookie", "$lictor_set_cookie"))]
     if variables["timeout"]:
         wanted.append(("timeout", (f"{module}_read_timeout", variables["timeout"])))
     if variables["max_body"] is not None:

@@ -11,12 +11,14 @@ MARK = "# Written by lictor"
 NO_PEER = "127.0.0.1:9"
 _HEADER = MARK + ", and written anew at each change of peers without asking; no template decides what it says.\n"
 _SERVER = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:.]{2,45}\]):[0-9]{1,5}(?: weight=[1-9][0-9]{0,4})?", re.ASCII)
+_CONSISTENT = re.compile(r"\bhash\s[^;]*\bconsistent\s*;", re.ASCII)
+_MOST_WEIGHT = 1000  # of all peers together, where each weighs more than 1
 _EMPTY = _HEADER + "add_header Retry-After 5 always;\nreturn 503;\n"
 
 
-def peers(name: str, some: Sequence[Peer]) -> dict[str, str | None]:
+def peers(name: str, some: Sequence[Peer], upstream: str = "") -> dict[str, str | None]:
     """Return the files of a service's peers by path below conf_dir; None: the file has to go. Raises Refused for a peer
-    that must not reach a configuration.
+    that must not reach a configuration. `upstream` is the text that includes them.
 
     peers/NAME.conf, which its upstream includes, holds its servers; peers/NAME.empty, which its location includes, is
     there while there is none.
@@ -24,6 +26,8 @@ def peers(name: str, some: Sequence[Peer]) -> dict[str, str | None]:
     servers = [_server(each) for each in some]
     if not all(_SERVER.fullmatch(each) for each in servers):
         raise errors.Refused(f"servers {servers!r:.200} of {name[:100]!r} must not reach a configuration")
+    if _CONSISTENT.search(upstream):
+        servers = [_server(each) for each in _scaled(some)]
     # max_fails=0: Consul's checks say which instance is down, not a single failed request.
     lines = [f"server {each} max_fails=0;\n" for each in servers] or [f"server {NO_PEER} down;\n"]
     return {f"peers/{name}.conf": _HEADER + "".join(lines), f"peers/{name}.empty": None if servers else _EMPTY}
@@ -32,6 +36,14 @@ def peers(name: str, some: Sequence[Peer]) -> dict[str, str | None]:
 def no_peers(name: str) -> dict[str, str | None]:
     """Return the same for a service whose peers are not in files."""
     return {f"peers/{name}.conf": None, f"peers/{name}.empty": None}
+
+
+def _scaled(some: Sequence[Peer]) -> list[Peer]:
+    """Lower weights in proportion, as nginx makes and sorts 160 points of each at every reload: Consul's highest weight
+    would take it hundreds of megabytes."""
+    total = sum(each.weight for each in some)
+    return [each._replace(weight=max(1, each.weight * _MOST_WEIGHT // total)) if total > _MOST_WEIGHT else each
+            for each in some]
 
 
 def _server(peer: Peer) -> str:

@@ -81,8 +81,8 @@ def desired(conf_dir: str, templates: "Templates", routes: Routes, name: str, pe
         return ConfFiles({**_ours(conf_dir, [f"upstreams/lictor_{name}.conf", *_locations(conf_dir, name)]),
                           **peer_files.no_peers(name), f"live/{name}.peers": None,
                           **_counting(conf_dir, templates, routes, route)})
-    texts = peer_files.no_peers(name) if templates.live else peer_files.peers(name, peers)
     upstream = templates.upstream(name, conf_dir, [each["options"] for each in route["routes"]])
+    texts = peer_files.no_peers(name) if templates.live else peer_files.peers(name, peers, upstream)
     texts[f"upstreams/lictor_{name}.conf"] = upstream
     texts.update(_counting(conf_dir, templates, routes, route))
     locations, sharing = _rendered_locations(conf_dir, templates, routes, name)
@@ -158,7 +158,7 @@ def other_peers(conf_dir: str, name: str, peers: tuple[Peer, ...]) -> ConfFiles 
     """Return the files of other peers; None if the upstream of the service is not in place, or a peer is refused."""
     try:
         upstream = files.read(os.path.join(conf_dir, f"upstreams/lictor_{name}.conf")) or ""
-        return ConfFiles(peer_files.peers(name, peers)) if peers_path(conf_dir, name) in upstream else None
+        return ConfFiles(peer_files.peers(name, peers, upstream)) if peers_path(conf_dir, name) in upstream else None
     except (errors.Refused, OSError):
         return None
 

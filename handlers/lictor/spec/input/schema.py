@@ -68,6 +68,7 @@ _ADDED: dict[str, Schema] = {
     "route.match": {"enum": [*locations.MATCHES]},
     "route.aliases": {"type": "array", "items": _text(locations.HOST, locations.WILDCARD)},
     "route.scheme": {"enum": [*route.SCHEMES]}, "route.server_name": _text(locations.HOST, _OPTIONAL),
+    "route.sticky": _text(route.COOKIE, _OPTIONAL),
     "route.max_body": {"anyOf": [_COUNT, _BY_KIND[quantities.Memory]["anyOf"][-1], {"type": "null"}]},
     "route.request_headers": _table(route.VALUE, pattern=_pattern(route.HEADER)),
     "route.response_headers": _table(route.VALUE, enum=[*route.RESPONSE_HEADERS]),
