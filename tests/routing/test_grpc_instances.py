@@ -62,7 +62,7 @@ class Shelf:
 
     def __init__(self, port: int, authority: str = "books.example.com") -> None:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", [
-            ("grpc.default_authority", authority), ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)])
+            ("grpc.default_authority", authority), ("grpc.use_local_subchannel_pool", 1)])
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from lictor.routing import publish
 from lictor.spec.route import Route
 from lictor.spec.settings import Settings
 
-from lab.daemon import wait_for
+from lab.daemon import free_ports, wait_for
 from lab.nginx import Nginx
 from support.backend import Backend
 from support.modes import in_both_modes
@@ -119,6 +120,21 @@ def test_the_users_of_an_instance_that_refuses_are_served_by_others_and_come_bac
     again = Backend("b", port=b.port)
     with again:
         wait_for(lambda: places(nginx, clients) == first, "its users have come back")
+
+
+@pytest.mark.parametrize("mode", ["live"])
+def test_live_mode_passes_over_an_instance_that_refuses(settings: Settings, nginx: Nginx,
+                                                        instances: list[Backend]) -> None:
+    """Each of the two workers meets it once a second at most, and not with each request of its users."""
+    dead, = free_ports(1)
+    put_route(settings, NAME, path="/books", options={"sticky": COOKIE})
+    decide(settings, NAME, instances[0].port, dead)
+    publish.publish(settings, [NAME])
+    clients, began = come_in(nginx), time.monotonic()
+    for _ in range(4):
+        assert {*places(nginx, clients).values()} == {"a"}
+    met = [line for line in (files.read(f"{nginx.folder}/access.log") or "").splitlines() if ", " in line]
+    assert 1 <= len(met) <= 2 * (3 + time.monotonic() - began)
 
 
 @in_both_modes

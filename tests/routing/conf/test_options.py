@@ -50,6 +50,7 @@ def test_how_instances_are_asked() -> None:
     lines = [" ".join(words) for words in directives({"scheme": "https", "insecure": True})]
     assert "proxy_pass https://lictor_books" in lines and not [line for line in lines if "verify" in line]
     grpc = directives({**ALL, "strip": False, "scheme": "grpc"})
+    assert ["client_body_timeout", "75000ms"] in grpc  # of a stream
     assert ["grpc_pass", "grpc://lictor_books"] in grpc and not [words for words in grpc if "proxy_" in words[0]]
     plain = directives({**ALL, "strip": False})
     names = {words[0].removeprefix("grpc_") for words in grpc}
