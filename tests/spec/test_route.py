@@ -68,7 +68,7 @@ def test_each_mistake_about_a_host_has_its_own_hint(host: str, hint: str) -> Non
     *[({"settings": {"zone": each}}, "route.settings.zone is .*; it must be at most 200 letters, digits")
       for each in ("a;b", "{", "}", "$a", '"', "'", "#", "a\nb", "\\", "x" * 201)],
     ({"scheme": "h2"}, "route.scheme is 'h2'; this version knows http, https, grpc"),
-    ({"scheme": "HTTPS"}, "route.scheme is 'HTTPS'"), ({"scheme": "https://"}, "route.scheme is 'https://'"),
+    *[({"scheme": each}, f"route.scheme is '{each}'; ") for each in ("", "HTTPS", "https://", "grpcs")],
     ({"scheme": "https"}, "route.server_name is missing; with scheme https and without a named host it must be the "),
     *[({"scheme": "https", "host": each}, "route.server_name is missing") for each in ("_", "10.0.0.1")],
     *[({"scheme": "https", "server_name": each}, "route.server_name is .*; it must be a host name in lower case")

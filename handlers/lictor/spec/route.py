@@ -83,6 +83,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"path is {self.path[:100]!r}; it must not be in /.well-known, as certificates are given "
                              "to whoever answers there")
         require_one_of("match", self.match, MATCHES)
+        require_one_of("scheme", self.scheme, SCHEMES)
         if self.host and not is_host(self.host):
             raise ValueError(f"host is {self.host[:100]!r}; it must be a host name, {_hint(self.host)}")
         if self.aliases and self.host in ("", ANY_HOST):

@@ -12,7 +12,7 @@ NO_PEER = "127.0.0.1:9"
 _HEADER = MARK + ", and written anew at each change of peers without asking; no template decides what it says.\n"
 _SERVER = re.compile(r"(?:[0-9.]{7,15}|\[[0-9a-f:.]{2,45}\]):[0-9]{1,5}(?: weight=[1-9][0-9]{0,4})?", re.ASCII)
 _CONSISTENT = re.compile(r"\bhash\s[^;]*\bconsistent\s*;", re.ASCII)
-_MOST_WEIGHT = 1000  # of all peers together, where each weighs more than 1
+_MOST_WEIGHT = 1000  # of all peers together, each of which keeps 1 at least
 _EMPTY = _HEADER + "add_header Retry-After 5 always;\nreturn 503;\n"
 
 
