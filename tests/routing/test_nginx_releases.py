@@ -27,7 +27,7 @@ from support.releases import SUITES, WITH_BALANCER, binary_of
 from support.routed import decide, nginx_of, put_route, with_nginx
 from support.secured import instance, issue, make_node
 
-SECURED = "tls.example.com"
+SECURED, CALLED = "tls.example.com", "grpc.example.com"
 OPTIONS: dict[str, Any] = {
     "strip": True, "timeout": 60.0, "max_body": 1000, "allow": ["127.0.0.0/8", "2001:db8::/32"],
     "request_headers": {"X-Env": "test", "Cookie": ""}, "settings": {"zone": "slow"},
@@ -36,7 +36,9 @@ ROUTES = {
     "plain": Route("/plain"), "exact": Route("/exact", match="exact"), "options": Route("/options", **OPTIONS),
     "root": Route("/", host="a.example.com", aliases=["*.example.org", "b.example.com"]),
     "any": Route("/books", host="_"),
-    "secured": Route("/", host=SECURED, tls="redirect")}
+    "secured": Route("/", host=SECURED, tls="redirect"), "called": Route("/", host=CALLED, tls=True, scheme="grpc"),
+    "verified": Route("/verified", scheme="https", server_name="books.internal"),
+    "unverified": Route("/unverified", scheme="https", insecure=True), "stayed": Route("/stayed", sticky="SHELF")}
 # Whatever is measured is so by Lua, by Lua in live mode, or by a log.
 WAYS = [("reload", "lua"), ("live", "lua"), ("reload", "log")]
 KINDS = [(suite, *way) for suite in SUITES for way in WAYS if suite in WITH_BALANCER or way[0] == "reload"]
@@ -101,7 +103,8 @@ def await_by_tls(backend: Backend, authority: Authority) -> None:
 def test_all_that_is_written_is_taken_without_a_warning_and_served(
         settings: Settings, nginx: Nginx, tmp_path: Path, mode: str, way: str, rendered: set[str]) -> None:
     authority = Authority(str(tmp_path / "authority"))
-    issue(settings, authority, SECURED)
+    for host in (SECURED, CALLED):
+        issue(settings, authority, host)
     with Backend("a") as first, Backend("b") as second:
         for backend in (first, second):
             for name, route in ROUTES.items():
@@ -111,7 +114,7 @@ def test_all_that_is_written_is_taken_without_a_warning_and_served(
             assert sorted(publish.publish(settings)) == sorted(ROUTES)
             assert lictor_nginx.validate(nginx_of(settings), nginx.main_conf) == []
             own = f"127.0.0.1:{nginx.port}"
-            for asked in ((own, "/plain", "x"), (own, "/exact", "x"), (own, "/options/a", "x"),
+            for asked in ((own, "/plain", "x"), (own, "/exact", "x"), (own, "/options/a", "x"), (own, "/stayed", "x"),
                           ("127.0.0.1", "/", "a.example.com"), ("127.0.0.1", "/", "c.example.org"),
                           ("127.0.0.1", "/books", "no.example.net")):
                 await_answer(backend, *asked)

@@ -167,4 +167,4 @@ def _make_templates(settings: Settings) -> "Templates":
     from lictor.routing import templates  # with Jinja2, which few ask for
 
     assert settings.nginx
-    return templates.templates(settings.templates_dir, live=False, acme_webroot=settings.nginx.acme_webroot)
+    return templates.templates(settings.templates_dir, settings.nginx, live=False)
