@@ -11,7 +11,7 @@ from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, script
 from lictor.events import http_door as door
 from lictor.planner import desired, service_state
-from lictor.routing import follow, nginx
+from lictor.routing import follow, nginx, route_store
 from lictor.routing.conf import service_files
 from lictor.spec.settings import DOORS, MODES, load_settings
 
@@ -81,9 +81,9 @@ class Lictor:
         nginx.prepare(self.front.nginx.conf_dir)
         self.front.start()
         for name in services:
-            files.write_json(os.path.join(self.state_dir, "routes", f"{name}.json"),
-                             {**_route(name, self.world.consul.node), "measure": name == self.variant.measured,
-                              "ignore": [f"/{name}/health"]})
+            route_store.write_route(self.state_dir, name, {
+                **_route(name, self.world.consul.node), "measure": name == self.variant.measured,
+                "ignore": [f"/{name}/health"]})
         with open(os.path.join(self.folder, "start.log"), "w", encoding="utf-8") as file, \
                 contextlib.redirect_stderr(file):
             follow.refresh(settings, services, Client.connect(environ=self.world.consul.environ))

@@ -57,7 +57,7 @@ class RoutingNode:
         if WAYS[service] == "log":
             text = text_of(self.nginx.main_conf).replace("include /etc/nginx/modules-enabled/*.conf;", "")
             files.write_atomic(self.nginx.main_conf, text)
-        files.write_json(f"{self.settings.state_dir}/routes/{service}.json", {
+        route_store.write_route(self.settings.state_dir, service, {
             "name": service, "service": service, "path": f"/{service}", "host": "", "traffic": "healthy",
             "node": "node-1", "empty_ok": False, "removed": False, "measure": True, "ignore": []})
         route_store.write_published(self.settings.state_dir, service, peers.PublishedRoute(

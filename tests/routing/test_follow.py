@@ -76,7 +76,7 @@ class Node(NamedTuple):
         follow.sweep(self.settings, client.everything([]), client)
 
     def want(self, **changes: object) -> None:
-        files.write_json(f"{self.settings.state_dir}/routes/{NAME}.json", {
+        route_store.write_route(self.settings.state_dir, NAME, {
             "name": NAME, "service": NAME, "path": PATH, "host": "", "traffic": "healthy", "node": "node-1",
             "empty_ok": False, "removed": False, **changes})
 

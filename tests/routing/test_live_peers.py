@@ -24,7 +24,7 @@ from lictor.events import script
 from lictor.planner import observation
 from lictor.reconcile import observe
 from lictor.reconcile.context import Context
-from lictor.routing import condition, live_peers, nginx_socket, publish, templates
+from lictor.routing import condition, live_peers, nginx_socket, publish, route_store, templates
 from lictor.routing import nginx as lictor_nginx
 from lictor.routing.condition import Condition
 from lictor.spec.settings import Nginx as NginxSettings
@@ -123,7 +123,7 @@ def books(settings: Settings, nginx: Nginx) -> Settings:
 
 
 def route(settings: Settings, **changes: object) -> None:
-    files.write_json(f"{settings.state_dir}/routes/{NAME}.json", {
+    route_store.write_route(settings.state_dir, NAME, {
         "name": NAME, "service": NAME, "path": "/books", "host": "", "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": False, **changes})
 

@@ -575,11 +575,12 @@ def test_a_location_belongs_to_the_first_by_name_and_foreign_files_stay(settings
     assert publish.publish(settings, ["a", "b", "mine"]) == ["a", "mine"]
     assert "service=b outcome=refused" in capsys.readouterr().err
     assert written(nginx) == {"upstreams/lictor_a.conf", "upstreams/lictor_b.conf", "locations/a.conf",
-                              "locations/mine.conf", "peers/a.conf", "peers/a.empty", "peers/b.conf", "peers/b.empty"}
+                              "locations/mine.conf", "peers/a.conf", "peers/empty/a.conf", "peers/b.conf",
+                              "peers/empty/b.conf"}
     assert nginx.get("/mine")[0] == 204
 
 
-@pytest.mark.parametrize("lost", ["upstreams/lictor_books.conf", "peers/books.conf", "peers/books.empty"])
+@pytest.mark.parametrize("lost", ["upstreams/lictor_books.conf", "peers/books.conf", "peers/empty/books.conf"])
 def test_a_file_that_was_lost_or_edited_is_mended(settings: Settings, nginx: Nginx, lost: str) -> None:
     put(settings, "books")
     publish.publish(settings)
@@ -661,11 +662,17 @@ def test_peers_that_no_file_takes_any_more_are_called_frozen(
 
 
 def damage_lock(settings: Settings, nginx: Nginx) -> None:
+    os.remove(f"{settings.state_dir}/locks/route:bad.lock")
     os.mkdir(f"{settings.state_dir}/locks/route:bad.lock")
 
 
 def damage_live_lock(settings: Settings, nginx: Nginx) -> None:
     os.mkdir(f"{settings.state_dir}/locks/live:bad.lock")
+
+
+def damage_mark(settings: Settings, nginx: Nginx) -> None:
+    os.remove(f"{settings.state_dir}/unconfirmed/bad")
+    os.makedirs(f"{settings.state_dir}/unconfirmed/bad/x")
 
 
 def damage_route(settings: Settings, nginx: Nginx) -> None:
@@ -690,12 +697,15 @@ def take_its_files(settings: Settings, nginx: Nginx) -> None:
 
 
 def take_one_file(settings: Settings, nginx: Nginx) -> None:
-    os.makedirs(f"{nginx.conf_dir}/peers/bad.empty/x")
+    os.makedirs(f"{nginx.conf_dir}/peers/empty/bad.conf/x")
 
 
 def give_hostile_names(settings: Settings, nginx: Nginx) -> None:
     for name in ("a b", "$(x)", "UPPER", "..", "x" * 200):
-        put_route(settings, name, path="/bad")
+        found = files.read_json(f"{settings.state_dir}/routes/bad.json")
+        files.write_json(f"{settings.state_dir}/routes/{name}.json", {**found, "name": name, "service": name})
+    for name in ("a b", "$(x)", "UPPER"):
+        files.write_atomic(f"{settings.state_dir}/unconfirmed/{name}", "x")
 
 
 def give_hostile_route(settings: Settings, nginx: Nginx) -> None:
@@ -710,8 +720,9 @@ class Health(NamedTuple):
 
 
 @pytest.mark.parametrize("mode", ["reload", "live"])
-@pytest.mark.parametrize("damage", [damage_lock, damage_live_lock, damage_route, damage_published, give_hostile_peers,
-                                    take_its_files, take_one_file, give_hostile_names, give_hostile_route])
+@pytest.mark.parametrize("damage", [damage_lock, damage_live_lock, damage_mark, damage_route, damage_published,
+                                    give_hostile_peers, take_its_files, take_one_file, give_hostile_names,
+                                    give_hostile_route])
 def test_what_is_wrong_with_one_service_holds_up_no_other(settings: Settings, nginx: Nginx, mode: str,
                                                           damage: Callable[[Settings, Nginx], None]) -> None:
     settings = with_nginx(settings, mode=mode)

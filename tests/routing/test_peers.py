@@ -247,7 +247,8 @@ def test_the_same_address_twice_is_one_peer_and_the_order_is_stable() -> None:
 
 
 def test_each_record_is_stored_by_the_names_of_its_fields(tmp_path: Path) -> None:
-    (tmp_path / "peers").mkdir()
+    for folder in ("peers", "unconfirmed"):
+        (tmp_path / folder).mkdir()
     place = peers.Place("reload", (peers.Location("", "/books"),))
     now = serving(1)._replace(peers=(peers.Peer("10.0.0.1", 80), peers.Peer("10.0.0.2", 80, 3)), places=(place, None),
                               refusal=peers.Refusal(None, "", 1, 2.0))

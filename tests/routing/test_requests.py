@@ -53,7 +53,7 @@ def settings(tmp_path: Path, nginx: Nginx, mode: str) -> Settings:
 
 
 def put(settings: Settings, name: str, port: int, **route: Any) -> None:
-    files.write_json(f"{settings.state_dir}/routes/{name}.json", {
+    route_store.write_route(settings.state_dir, name, {
         "name": name, "service": name, "path": "/", "host": "", "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": False, **route})
     if not route_store.published(settings.state_dir, name):

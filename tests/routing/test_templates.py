@@ -25,7 +25,7 @@ TEMPLATES = render.Templates(ipv6=True)
     ("upstream.conf", TEMPLATES.upstream("books-service", CONF_DIR)),
     ("peers.conf", peer_files.peers("books-service", PEERS)["peers/books-service.conf"]),
     ("peers-empty.conf", peer_files.peers("books-service", [])["peers/books-service.conf"]),
-    ("peers.empty", peer_files.peers("books-service", [])["peers/books-service.empty"]),
+    ("peers.empty", peer_files.peers("books-service", [])["peers/empty/books-service.conf"]),
     ("location.conf", TEMPLATES.location("books-service", "/api/v1/books", "prefix", CONF_DIR)),
     ("server.conf", TEMPLATES.server("books.example.com", ["*.example.org"],
                                      "/etc/nginx/lictor/servers/books.example.com.d")),

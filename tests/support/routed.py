@@ -34,7 +34,7 @@ class Routed:
         for each in script.FOLDERS:
             os.makedirs(os.path.join(self.state_dir, each))
         for name in names:
-            files.write_json(f"{self.state_dir}/routes/{name}.json", {
+            route_store.write_route(self.state_dir, name, {
                 "name": name, "service": name, "path": f"/{name}", "host": "", "traffic": "healthy", "node": "node-1",
                 "empty_ok": False, "removed": False})
         path = os.path.join(folder, "lictor.toml")
@@ -118,7 +118,7 @@ def put_route(given: settings.Settings, name: str, *, removed: bool = False, **f
 
 def put_routes(given: settings.Settings, name: str, *routes: Mapping[str, Any], removed: bool = False) -> None:
     """And of one with several."""
-    files.write_json(f"{given.state_dir}/routes/{name}.json", {
+    route_store.write_route(given.state_dir, name, {
         "name": name, "service": name, "routes": routes, "traffic": "healthy", "node": "node-1", "empty_ok": False,
         "removed": removed})
 

@@ -180,7 +180,7 @@ def _reroute(settings: Settings, client: Client, keys: Mapping[str, Key], change
             log.event("refused", service=name, reason=why)
     for name, route in after.items():
         try:
-            files.write_json(os.path.join(settings.state_dir, "routes", f"{name}.json"), route)
+            route_store.write_route(settings.state_dir, name, route)
         except OSError as error:  # the others' can be written, perhaps, and this one's next time
             conflicts[name] = f"its route cannot be written: {error}"
     confirmed = refresh(settings, after, client) if after else []

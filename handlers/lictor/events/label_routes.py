@@ -4,12 +4,11 @@ A service watch follows the instances from then on. If no registration asks for 
 been so for as long as an upstream is held: an agent's restart empties its node for a while.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lictor import errors, model
-from lictor.adapters import clock, files, log
+from lictor.adapters import clock, log
 from lictor.adapters.consul.answers import Catalogue
 from lictor.events import keys_watch
 from lictor.planner.desired import route
@@ -63,7 +62,7 @@ def _write(state_dir: str, before: Mapping[str, Route], after: Mapping[str, Rout
         if each != before.get(name):
             _log(name, before.get(name), each)
             try:
-                files.write_json(os.path.join(state_dir, "routes", f"{name}.json"), each)
+                route_store.write_route(state_dir, name, each)
             except OSError as error:  # the others are written all the same
                 log.event("route", service=name, outcome="failed", reason=error)
 

@@ -16,7 +16,7 @@ from lictor.reconcile import process_lock
 from lictor.routing import route_store
 from lictor.spec.settings import DEFAULT_PATH, Settings, load_settings
 
-FOLDERS = ("routes", "peers", "traffic", "locks")
+FOLDERS = ("routes", "peers", "unconfirmed", "traffic", "locks")
 _MOST_NAMES = 500  # in one argv
 _HELP_WIDTH = 78  # as on a terminal with 80 columns
 

@@ -5,7 +5,7 @@ All files are tried at once, else by halves, so that a file which nginx refuses 
 
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lictor import errors
@@ -29,22 +29,32 @@ class Change(NamedTuple):
 
 
 class Batch:
-    """Services of this node as the publication found them, and how far it has come with each.
+    """The services that a publication may have to do with, as it found them, and how far it has come with each: the
+    suspects, and all that is unconfirmed. It does not read the others' files, of which there may be thousands.
 
     `published` stays as it was found until `reread`, so that nothing is confirmed of a decision that came meanwhile.
     """
 
-    def __init__(self, settings: Settings, nginx_settings: Nginx) -> None:
+    def __init__(self, settings: Settings, nginx_settings: Nginx, suspects: Set[str]) -> None:
         self.settings, self.nginx_settings = settings, nginx_settings
         self.state_dir, self.conf_dir, self.mode = (
             settings.state_dir, nginx_settings.conf_dir, nginx_mode.read(settings).name)
-        self.routes = {name: route for name in route_store.names(self.state_dir)
-                       if (route := route_store.route(self.state_dir, name))}
+        self.routes = self._read_routes({*suspects, *route_store.unconfirmed(self.state_dir)})
         self.published = {name: published for name in self.routes
                           if (published := route_store.published(self.state_dir, name))}
         self.confirmed: list[str] = []
+        self.in_place: set[str] = set()  # what nginx confirmed before is there as it should be
         self.refused: dict[str, str] = {}  # by nginx, each with the reason
         self.invalid: dict[str, str] = {}  # by lictor itself, without asking nginx
+
+    @functools.cached_property
+    def all_routes(self) -> dict[str, dict[str, Any]]:
+        """Every route of this node: what has to be rendered may depend on others."""
+        others = set(route_store.names(self.state_dir)) - self.routes.keys()
+        return {**self._read_routes(others), **self.routes}
+
+    def _read_routes(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        return {name: route for name in sorted(names) if (route := route_store.route(self.state_dir, name))}
 
     def mark(self, name: str, **fields: object) -> None:
         route_store.mark(self.state_dir, name, self.published[name], **fields)
@@ -60,12 +70,17 @@ class Batch:
         """Whether the route of the service was refused before."""
         return route_store.is_refused(self.routes[name], self.mode, self.published[name])
 
-    def refused_before(self) -> set[str]:
-        return {name for name in self.published if self.is_refused(name)}
+    def refused_before(self) -> dict[str, PublishedRoute]:
+        """Find the services whose routes were refused before: those of the batch, and of the others those that share
+        more of a host than its server, its other names or TLS. Any other one that was refused is in the batch."""
+        sharing = {name for name, service in self.all_routes.items() if _shares_host(service)} - self.published.keys()
+        found = {**self.published, **{name: route_store.published(self.state_dir, name) for name in sharing}}
+        return {name: each for name, each in found.items()
+                if each and route_store.is_refused(self.all_routes[name], self.mode, each)}
 
     def earlier_routes(self) -> dict[str, list[dict[str, Any]]]:
         """Return the routes in force of the services whose present ones were refused before."""
-        places = {name: self.published[name].places[0] for name in self.refused_before()}
+        places = {name: each.places[0] for name, each in self.refused_before().items()}
         return {name: route_store.routes_at(place) if place else [] for name, place in places.items()}
 
     def templates(self, mode: str) -> "Templates":
@@ -78,11 +93,11 @@ class Batch:
         """Decide which hosts have TLS; raises Unavailable if nginx does not tell what it can."""
         from lictor.routing.tls.hosts import Hosts  # as above
 
-        return Hosts(self.settings, lambda: self.templates(self.mode), self.routes, self.refused_before())
+        return Hosts(self.settings, lambda: self.templates(self.mode), self.all_routes, self.refused_before().keys())
 
     @functools.cached_property
     def measured(self) -> service_files.Measured:
-        return service_files.measured_of(self.routes)
+        return service_files.measured_of(self.all_routes)
 
     @functools.cached_property
     def _lua_modules(self) -> tuple[str, ...] | None:
@@ -205,6 +220,10 @@ class Batch:
             return if_unknown
         except errors.LictorError:
             return False
+
+
+def _shares_host(service: dict[str, Any]) -> bool:
+    return any(route["aliases"] or "tls" in route["options"] for route in service["routes"])
 
 
 def _halves(changes: dict[str, Change]) -> list[dict[str, Change]]:

@@ -7,6 +7,7 @@ nginx has confirmed. A template is asked only about other files. In live mode `l
 reloaded.
 """
 
+import contextlib
 import functools
 import os
 import time
@@ -22,27 +23,34 @@ from lictor.spec.settings import Nginx, Settings
 
 
 def publish(settings: Settings, suspects: Iterable[str] = ()) -> list[str]:
+    """Do the same as `compare`; returns the services that are confirmed now."""
+    return compare(settings, suspects)[0]
+
+
+def compare(settings: Settings, suspects: Iterable[str]) -> tuple[list[str], set[str]]:
     """Publish all that is unconfirmed, and the files of `suspects` that are not as they should be. Returns the services
-    that are confirmed now; what fails is logged, blocks no other service, and stays unconfirmed.
+    that are confirmed now, and the suspects that were, as their files were found to be in place; what fails is logged,
+    blocks no other service, and stays unconfirmed.
 
     However many handlers ask, nginx reloads once an interval: they wait for it without the lock. The first to have the
     lock then takes along all that is unconfirmed, and the others find their work done. If it is killed, that stays
     unconfirmed.
     """
     if settings.nginx is None:
-        return []
+        return [], set()
     state_dir, to_compare, called_ns = settings.state_dir, set(suspects), time.time_ns()
     last_path = os.path.join(state_dir, "nginx.last")  # its time is that up to which decisions have been taken along
     while True:
         with files.locked(os.path.join(state_dir, "nginx.lock")):
             if not to_compare and called_ns < files.modified_ns(last_path) <= time.time_ns():
-                return []
+                return [], set()
             wait_s = 0.0 if to_compare else nginx.turn_in_s(settings.nginx)
             if not wait_s:
                 began_ns = time.time_ns()
-                confirmed = _publish(Batch(settings, settings.nginx), to_compare)
+                batch = Batch(settings, settings.nginx, to_compare)
+                confirmed = _publish(batch, to_compare)
                 files.touch(last_path, began_ns)
-                return confirmed
+                return confirmed, batch.in_place
         time.sleep(wait_s)
 
 
@@ -89,6 +97,9 @@ def _publish(batch: Batch, suspects: set[str]) -> list[str]:
         _note_refusal(batch, name, circumstances() if name in batch.refused else "", reason)
     _serve_without_tls(batch, [*batch.refused])
     _follow_by_earlier_files(batch, backing_off | not_accepted.keys())
+    for name in route_store.unconfirmed(batch.state_dir):
+        with contextlib.suppress(OSError):  # of its lock, say; the next publication reads it once more
+            route_store.remove_mark(batch.state_dir, name, batch.mode)
     return list(dict.fromkeys(batch.confirmed))
 
 
@@ -135,7 +146,7 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
     missing = _missing(batch)
     changes: dict[str, Change] = {}
     users = user_servers.read(batch.nginx_settings).servers
-    routes = service_files.routes_of(batch.routes, batch.earlier_routes())
+    routes = service_files.routes_of(batch.all_routes, batch.earlier_routes())
     try:  # the most have no TLS, and do without what reads certificates
         hosts = batch.hosts() if _asks_for_tls(batch) else None
     except errors.Unavailable as error:
@@ -155,6 +166,8 @@ def _rendered(batch: Batch, names: list[str]) -> dict[str, Change]:
         if (published.refusal or not published.confirmed or not batch.is_settled(name)
                 or not found.is_in_place(batch.conf_dir)):
             changes[name] = _change(batch, name, found)
+        else:
+            batch.in_place.add(name)
     return changes
 
 
@@ -166,7 +179,7 @@ def _missing(batch: Batch) -> dict[str, str]:
 
 
 def _asks_for_tls(batch: Batch) -> bool:
-    return any("tls" in route["options"] for service in batch.routes.values() for route in service["routes"])
+    return any("tls" in route["options"] for service in batch.all_routes.values() for route in service["routes"])
 
 
 def _change(batch: Batch, name: str, found: service_files.ConfFiles) -> Change:
@@ -200,7 +213,7 @@ def _serve_without_tls(batch: Batch, names: list[str]) -> None:
     known, missing, changes = batch.hosts(), _missing(batch), dict[str, Change]()
     new = {host for host, wish in wishes.items()
            if known.decide(host, wish).tls and not hosts.is_in_force(batch.conf_dir, host)}
-    routes = service_files.routes_of(batch.routes, batch.earlier_routes())
+    routes = service_files.routes_of(batch.all_routes, batch.earlier_routes())
     for name in (each for each in names if any(route["host"] in new for route in batch.routes[each]["routes"])):
         try:
             found = service_files.desired(batch.conf_dir, batch.templates(batch.mode), routes, name,

@@ -58,8 +58,35 @@ def published(state_dir: str, name: str) -> PublishedRoute | None:
 
 
 def write_published(state_dir: str, name: str, published: PublishedRoute) -> None:
-    """Write peers/NAME.json. If a power cut takes it, the next sweep decides again and compares nginx's files."""
+    """Write peers/NAME.json. If a power cut takes it, the next sweep decides again and compares nginx's files.
+
+    If nginx has not confirmed it all, the mark unconfirmed/NAME is there before.
+    """
+    if not published.confirmed or len(published.places) > 1:
+        _leave_mark(state_dir, name)
     files.write_json(_published_path(state_dir, name), as_table(published), durable=False)
+
+
+def write_route(state_dir: str, name: str, route: dict[str, Any]) -> None:
+    """Write routes/NAME.json, and before it the mark unconfirmed/NAME."""
+    with files.locked(lock_path(state_dir, name)):
+        _leave_mark(state_dir, name)
+        files.write_json(os.path.join(state_dir, "routes", f"{name}.json"), route)
+
+
+def unconfirmed(state_dir: str) -> list[str]:
+    """List the services of which nginx may not have confirmed all: a publication reads these only. A mark that was
+    lost is a sweep's to find, which looks at every service."""
+    return [name for name in os.listdir(os.path.join(state_dir, "unconfirmed")) if model.is_name(name)]
+
+
+def remove_mark(state_dir: str, name: str, mode: str) -> None:
+    """Remove the mark of a service, unless something of it is unconfirmed, or another process is at work on it just
+    now: a slow one must not hold up the publication of others."""
+    with files.locked(lock_path(state_dir, name), wait=False) as is_held:
+        found, latest = route(state_dir, name), published(state_dir, name)
+        if is_held and (not found or latest and latest.confirmed and is_settled(found, mode, latest)):
+            files.remove(_mark_path(state_dir, name))
 
 
 def as_table(published: PublishedRoute) -> dict[str, Any]:
@@ -176,6 +203,7 @@ def forget(state_dir: str, name: str) -> None:
     with files.locked(lock_path(state_dir, name)):
         files.remove(os.path.join(state_dir, "routes", f"{name}.json"))
         files.remove(_published_path(state_dir, name))
+        files.remove(_mark_path(state_dir, name))
 
 
 def write_listeners(state_dir: str, listeners: Iterable[tuple[str, int]]) -> None:
@@ -236,6 +264,14 @@ def _stored_place(table: Any) -> Place | None:
     return Place(**{**table, "locations": tuple(
         Location(**{**each, "aliases": tuple(each["aliases"])}) for each in locations),
         "ignored": None if ignored is None else tuple(ignored)})
+
+
+def _leave_mark(state_dir: str, name: str) -> None:
+    os.close(files.open_own(_mark_path(state_dir, name), os.O_WRONLY))
+
+
+def _mark_path(state_dir: str, name: str) -> str:
+    return os.path.join(state_dir, "unconfirmed", name)
 
 
 def _published_path(state_dir: str, name: str) -> str:

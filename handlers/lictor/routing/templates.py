@@ -126,7 +126,9 @@ class Templates:
             if not is_path(each):
                 raise errors.Refused(f"path {each[:100]!r} must not reach a configuration")
         places = locations(path, match)
-        empty_file = f"{conf_dir}/peers/{name}.empt[y]"  # a pattern, as to nginx it is no error if no file matches
+        # A pattern, as to nginx it is no error if no file matches. It reads the whole folder for each, so that hardly
+        # any file may be there.
+        empty_file = f"{conf_dir}/peers/empty/{name}.con[f]"
         variables = route_options.make_variables(options)
         text = self.text("location.conf.j2", name=name, path=path, locations=places, empty_file=empty_file,
                          ignored=ignored, **variables)

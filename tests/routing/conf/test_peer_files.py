@@ -27,8 +27,8 @@ def test_each_peer_is_a_server_with_its_weight() -> None:
 def test_without_a_peer_nobody_is_asked_and_the_location_says_so() -> None:
     assert servers([]) == ["server 127.0.0.1:9 down;"]
     texts = peer_files.peers("books", [])
-    assert texts["peers/books.empty"] and "return 503;" in texts["peers/books.empty"]
-    assert peer_files.peers("books", PEERS)["peers/books.empty"] is None
+    assert texts["peers/empty/books.conf"] and "return 503;" in texts["peers/empty/books.conf"]
+    assert peer_files.peers("books", PEERS)["peers/empty/books.conf"] is None
     assert set(peer_files.no_peers("books")) == set(texts) and not any(peer_files.no_peers("books").values())
 
 

@@ -129,7 +129,7 @@ def settings(tmp_path: Path, nginx: Nginx, mode: str, way: str, peer: Peer, read
 
 
 def put(settings: Settings, name: str, *ports: int, **route: Any) -> None:
-    files.write_json(f"{settings.state_dir}/routes/{name}.json", {
+    route_store.write_route(settings.state_dir, name, {
         "name": name, "service": name, "path": f"/{name}", "host": "", "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": False, **route})
     before = route_store.published(settings.state_dir, name) or peers.PublishedRoute((), ())

@@ -20,8 +20,8 @@ def peers(name: str, some: Sequence[Peer], upstream: str = "") -> dict[str, str 
     """Return the files of a service's peers by path below conf_dir; None: the file has to go. Raises Refused for a peer
     that must not reach a configuration. `upstream` is the text that includes them.
 
-    peers/NAME.conf, which its upstream includes, holds its servers; peers/NAME.empty, which its location includes, is
-    there while there is none.
+    peers/NAME.conf, which its upstream includes, holds its servers; peers/empty/NAME.conf, which its location includes,
+    is there while there is none.
     """
     servers = [_server(each) for each in some]
     if not all(_SERVER.fullmatch(each) for each in servers):
@@ -30,12 +30,17 @@ def peers(name: str, some: Sequence[Peer], upstream: str = "") -> dict[str, str 
         servers = [_server(each) for each in _scaled(some)]
     # max_fails=0: Consul's checks say which instance is down, not a single failed request.
     lines = [f"server {each} max_fails=0;\n" for each in servers] or [f"server {NO_PEER} down;\n"]
-    return {f"peers/{name}.conf": _HEADER + "".join(lines), f"peers/{name}.empty": None if servers else _EMPTY}
+    return {f"peers/{name}.conf": _HEADER + "".join(lines), empty_path(name): None if servers else _EMPTY}
 
 
 def no_peers(name: str) -> dict[str, str | None]:
     """Return the same for a service whose peers are not in files."""
-    return {f"peers/{name}.conf": None, f"peers/{name}.empty": None}
+    return {f"peers/{name}.conf": None, empty_path(name): None}
+
+
+def empty_path(name: str) -> str:
+    """Return the path, below conf_dir, of the file that is there while the service has no peer."""
+    return f"peers/empty/{name}.conf"
 
 
 def _scaled(some: Sequence[Peer]) -> list[Peer]:

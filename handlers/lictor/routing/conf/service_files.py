@@ -1,8 +1,8 @@
 """Files below conf_dir that a service needs, and the ones of its earlier routes that have to go.
 
-peers/NAME.conf, peers/NAME.empty; upstreams/lictor_NAME.conf, which includes the first; locations/NAME.conf for its
-routes without a host; for each host servers/HOST.d/NAME.conf, servers/HOST.conf and DEFAULT_SERVER. While a service is
-measured, traffic/http.conf and traffic/socket.conf.
+peers/NAME.conf, peers/empty/NAME.conf; upstreams/lictor_NAME.conf, which includes the first; locations/NAME.conf for
+its routes without a host; for each host servers/HOST.d/NAME.conf, servers/HOST.conf and DEFAULT_SERVER. While a service
+is measured, traffic/http.conf and traffic/socket.conf.
 """
 
 import os
@@ -174,7 +174,7 @@ def staged(conf_dir: str, some: Iterable[ConfFiles]) -> tuple[list[str], dict[st
     for each in some:
         upstreams.append(each.upstream.replace(os.path.join(conf_dir, "peers/"), os.path.join(conf_dir, _STAGED, "")))
         for path, text in each.files.items():
-            if text and path.startswith("peers/") and path.endswith(".conf"):
+            if text and os.path.dirname(path) == "peers":
                 staged_peers[path.replace("peers", _STAGED, 1)] = text
     return upstreams, staged_peers
 
