@@ -10,6 +10,7 @@ events      what an event costs the script door
 measuring   what counting requests costs, of a measured service and of one beside it, in each way; only when it is named
 sweep       what an idle sweep of 300 containers costs; only when it is named, as it takes root and a Docker engine
 releases    20 of each strategy in each mode, under requests; only when it is named, as it takes a Docker engine
+scale       what 1,000 and 10,000 routed services cost a node while nothing changes; only when it is named
 
 Everyone is on one agent and has the same instances; rounds alternate. With 1,000 services only as many at a time as the
 agent may open connections for; and Traefik, which acts on whatever changes, is by itself. Consul keeps its data in
@@ -41,13 +42,14 @@ from lab.bench import (
     releases,
     report,
     resident,
+    scale,
     storm,
     sweeps,
     throughput,
 )
 
 _PARTS = ("latency", "storm", "throughput", "churn", "resident", "events")
-_NAMED_PARTS = ("measuring", "sweep", "releases")
+_NAMED_PARTS = ("measuring", "sweep", "releases", "scale")
 _EVENT_RUNS, _SWEEP_RUNS = 30, 5
 
 
@@ -111,6 +113,7 @@ def _to_measure(folder: str, arguments: argparse.Namespace, present: Sequence[fi
         "events": lambda: events.measure(os.path.join(folder, "e"), arguments.rounds or _EVENT_RUNS),
         "sweep": lambda: sweeps.measure(os.path.join(folder, "w"), arguments.rounds or _SWEEP_RUNS),
         "releases": lambda: releases.measure(os.path.join(folder, "r"), arguments.rounds or chosen.releases),
+        "scale": lambda: scale.measure(scale.LIMITS, arguments.rounds or _SWEEP_RUNS),
     }
     for part in arguments.part:
         for number, size in enumerate(arguments.size or chosen.sizes if part == "latency" else ()):
@@ -144,7 +147,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
                                                                          "may be given again")
     options.add_argument("--size", action="append", type=_size, metavar="SxI", help="latency with so many services and "
                                                                                     "instances; may be given again")
-    options.add_argument("--rounds", type=int, metavar="N", help="of latency, events, measuring, sweeps and releases")
+    options.add_argument("--rounds", type=int, metavar="N", help="of latency, events and what has to be named")
     arguments = options.parse_args(argv)
     unknown = set(arguments.part) - {*_PARTS, *_NAMED_PARTS}
     if unknown:

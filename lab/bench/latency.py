@@ -13,11 +13,13 @@ from lab.bench.contender import Contender, start
 from lab.bench.field import Entry
 from lab.bench.news import News
 from lab.bench.plan import Size
+from lab.bench.variants import Lictor
 from lab.bench.world import World, raise_descriptor_limit
 
 _QUIET_S = 0.6  # six times what nginx lets its old workers go on for after a HUP
 _LIMIT_S = 60.0
 _BETWEEN_S = 0.5  # the next change meets no reload that has not ended, and no pause after the last one
+_ALONE_RUNS = 5
 _ANSWERS_UP_TO = 10  # one of many more instances is asked too seldom for its answers to tell when
 
 
@@ -56,6 +58,9 @@ def _side_by_side(folder: str, entries: Sequence[Entry], size: Size, rounds: int
                 figures = _round(world, contender, service, turn, size)
                 for key, value in figures.items():
                     taken.setdefault(contender.name, {}).setdefault(key, []).extend([value] if turn else [])
+        for contender, _ in running:
+            if isinstance(contender, Lictor) and contender.variant.mode == "reload":
+                taken[contender.name]["nginx_alone_ms"] = [contender.reload_alone_ms() for _ in range(_ALONE_RUNS)]
     return [{"size": str(size), "contender": name, **summary(figures)} for name, figures in taken.items()]
 
 

@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lab.bench import events, measuring, sweeps
+from lab.bench import events, measuring, scale, sweeps
 
 Row = Mapping[str, Any]
 Parts = Mapping[str, Sequence[Row]]
-_SMALL, _BIG = "1 x 3", "1000 x 3"
+_SMALL, _MIDDLE, _BIG = "1 x 3", "100 x 3", "1000 x 3"
 _ANSWERS = (("first_new_ms", "first new answer"), ("last_old_ms", "last old answer"))
 _RELOAD_INTERVAL_S = 0.25
 _PEERS = ("consul-template", "consul-template's double")  # the second where the first can't be had
@@ -34,7 +34,7 @@ def judge(parts: Parts) -> list[Verdict]:
     """One verdict a limit, of those parts only that were measured."""
     of_part: dict[str, Callable[[Parts], Iterator[Verdict]]] = {
         "latency": _latency, "storm": _storm, "throughput": _throughput, "churn": _churn, "resident": _resident,
-        "events": _events, "measuring": _measuring, "sweep": _sweep, "releases": _releases}
+        "events": _events, "measuring": _measuring, "sweep": _sweep, "releases": _releases, "scale": _scale}
     return [verdict for part, found in of_part.items() if part in parts for verdict in found(parts)]
 
 
@@ -49,6 +49,11 @@ def _latency(parts: Parts) -> Iterator[Verdict]:
         live = {size: _value(rows, key, contender="lictor http live", size=size) for size in (_SMALL, _BIG)}
         yield Verdict(f"http live: {text}, with 1000 services of that with one", _ratio(live[_BIG], live[_SMALL]),
                       at_most=1.5)
+        middle, big = (_value(rows, key, contender="lictor http reload", size=size) for size in (_MIDDLE, _BIG))
+        alone = _value(rows, "nginx_alone_ms", contender="lictor http reload", size=_BIG)
+        most = None if middle is None or alone is None else 1.5 * middle + alone
+        yield Verdict(f"http reload: {text}, with 1000 services of 1.5 times that with 100 and of nginx -s reload",
+                      _ratio(big, most), at_most=1)
 
 
 def _latency_at(size: str, rows: Sequence[Row]) -> Iterator[Verdict]:
@@ -56,8 +61,8 @@ def _latency_at(size: str, rows: Sequence[Row]) -> Iterator[Verdict]:
     for key, text in _ANSWERS:
         peer, live, reload, script = (_value(rows, key, contender=each, size=size) for each in (
             name, "lictor http live", "lictor http reload", "lictor script reload"))
-        yield Verdict(f"{size}, http live: {text}, ms", live, at_most=8)
-        yield Verdict(f"{size}, http live: {text}, times sooner than {name}", _ratio(peer, live), at_least=10)
+        yield Verdict(f"{size}, http live: {text}, ms", live, at_most=8 if size == _BIG else 5)
+        yield Verdict(f"{size}, http live: {text}, times sooner than {name}", _ratio(peer, live), at_least=8)
         yield Verdict(f"{size}, http reload: {text}, of that of {name}", _ratio(reload, peer), at_most=0.5)
         yield Verdict(f"{size}, script reload: {text}, of that of {name}", _ratio(script, peer), at_most=1.2)
 
@@ -121,6 +126,12 @@ def _events(parts: Parts) -> Iterator[Verdict]:
              "unchanged_of_1000": "script door: an unchanged event with 1000 services of one with one"}
     for key, limit in events.LIMITS.items():
         yield Verdict(texts[key], _value(parts["events"], "ratio", what=key), at_most=limit)
+
+
+def _scale(parts: Parts) -> Iterator[Verdict]:
+    for row in parts["scale"]:
+        yield Verdict(f"{row['services']} routed services: CPU seconds of an idle {row['what']}", row["cpu_s"],
+                      at_most=scale.LIMITS[row["services"]][row["what"]])
 
 
 def _sweep(parts: Parts) -> Iterator[Verdict]:

@@ -44,16 +44,23 @@ def answers(contender: str, ms: float, size: str = "1 x 3") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("rows", "expected"), [
-    ([answers("lictor http live", 7.9), answers("consul-template", 82)], {"ms": True, "sooner": True}),
-    ([answers("lictor http live", 8.1), answers("consul-template", 80)], {"ms": False, "sooner": False}),
-    ([answers("lictor http live", 7.9), answers("consul-template's double", 78)], {"sooner": False}),
-    ([answers("lictor http live", 7.9)], {"ms": True, "sooner": None}),
+    ([answers("lictor http live", 4.9), answers("consul-template", 40)], {"ms": True, "sooner": True}),
+    ([answers("lictor http live", 5.1), answers("consul-template", 40)], {"ms": False, "sooner": False}),
+    ([answers("lictor http live", 4.9), answers("consul-template's double", 39)], {"sooner": False}),
+    ([answers("lictor http live", 4.9)], {"ms": True, "sooner": None}),
     ([answers("lictor http live", 9.0, "100 x 3")], {
         "1 x 3, http live: first new answer, ms": None, "1 x 3, http live: first new answer, times": None,
         "100 x 3, http live: first new answer, ms": False}),
     ([answers("lictor http reload", 40), answers("lictor script reload", 99), answers("consul-template", 82)],
-     {"http reload": True, "script reload": False}),
-    ([answers("lictor http live", 4), answers("lictor http live", 6.1, "1000 x 3")], {"1000 services": False}),
+     {"http reload: first new answer, of": True, "script reload": False}),
+    ([answers("lictor http live", 4), answers("lictor http live", 6.1, "1000 x 3")], {
+        "of that with one": False, "1000 x 3, http live: first new answer, ms": True}),
+    ([answers("lictor http reload", 40, "100 x 3"), {
+        **answers("lictor http reload", 159, "1000 x 3"), "nginx_alone_ms": 100.0}], {"nginx -s reload": True}),
+    ([answers("lictor http reload", 40, "100 x 3"), {
+        **answers("lictor http reload", 161, "1000 x 3"), "nginx_alone_ms": 100.0}], {"nginx -s reload": False}),
+    ([answers("lictor http reload", 40, "100 x 3"), answers("lictor http reload", 50, "1000 x 3")],
+     {"nginx -s reload": None}),
 ])
 def test_limits_of_latency(rows: list[dict[str, Any]], expected: dict[str, bool | None]) -> None:
     verdicts = [each for each in limits.judge({"latency": rows}) if "first new" in each.what]
@@ -70,6 +77,14 @@ def test_limits_of_latency(rows: list[dict[str, Any]], expected: dict[str, bool 
 def test_limits_of_a_storm(row: dict[str, Any], expected: list[bool | None]) -> None:
     verdicts = limits.judge({"storm": [{"contender": "lictor http reload", "cpu_s": 1.0, **row}]})
     assert [each.holds for each in verdicts] == [*expected, None, None]
+
+
+@pytest.mark.parametrize(("services", "what", "cpu_s", "expected"), [
+    (1000, "sweep", 0.6, True), (1000, "sweep", 0.61, False), (1000, "plan", 1.1, False), (1000, "status", 0.7, False),
+    (10_000, "sweep", 3.0, True)])
+def test_limits_of_many_services(services: int, what: str, cpu_s: float, *, expected: bool) -> None:
+    found, = limits.judge({"scale": [{"services": services, "what": what, "cpu_s": cpu_s}]})
+    assert found.holds is expected
 
 
 @pytest.mark.parametrize(("way", "measured", "beside", "expected"), [

@@ -133,10 +133,13 @@ def plan(session: Session, name: str | None, as_json: bool) -> None:
     """
     context = session.context
     rows = {row.name: row for row in status_report.read_status(context) if row.name != UNKNOWN}
-    decide = status_report.decide_now if vantage.asks_own_agent(context) else _decide_elsewhere
+    is_own = vantage.asks_own_agent(context)
+    readings = status_report.read_together(context, rows) if is_own and not name else {}
     actions = []
     for each in ([name] if name else sorted(rows)):
-        actions += status_report.complete(decide(context, each), rows.get(each))
+        decided = (status_report.decide_now(context, each, readings.get(each)) if is_own
+                   else _decide_elsewhere(context, each))
+        actions += status_report.complete(decided, rows.get(each))
     needs_work = status_report.needs_work(actions)
     if name and name not in rows and not needs_work:
         raise _no_service(name)

@@ -1,12 +1,12 @@
 """The state of services, and what a reconcile would do with them now: what status, plan and why show."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from lictor.adapters.text import one_line, printable
 from lictor.cli import autoscale_report
-from lictor.planner.actions import KINDS_OF_ACTS, describe
+from lictor.planner.actions import KINDS_OF_ACTS, Confirm, describe
 from lictor.planner.cluster import words
 from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
 from lictor.planner.desired import specs_of
@@ -19,6 +19,7 @@ from lictor.reconcile import actors, conditions, observe, responsibility
 from lictor.reconcile.cluster import record, seeds
 from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
+from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.routing import announce
 from lictor.spec.keys import describe_unknown, group_by_service, known_below
@@ -133,13 +134,24 @@ def make_row(facts: Facts, decided: Iterable[Decided]) -> Status:
                   image, summary.severity, summary.is_unseen)
 
 
-def decide_now(context: Context, name: str) -> list[dict[str, Any]]:
-    """Decide what a reconcile would do with the service at this moment, and what it would leave, with reasons.
+def read_together(context: Context, names: Collection[str]) -> dict[str, Reading]:
+    """Observe these services in a handful of requests, but for those of which that may not be the last word: the route
+    is one of labels, or a consistent look has to confirm the plan."""
+    prefix, client = context.settings.prefix, context.client
+    keys = {key: entry.value for key, entry in client.tree(prefix, known_below(prefix)).items()}
+    found, _ = observe.everything(context, client.everything(observe.catalog_names(names)), keys, names)
+    return {name: each for name, each in found.items() if each.observation.desired.spec
+            and not each.observation.desired.removed and not any(isinstance(act, Confirm) for act in each.actions)}
+
+
+def decide_now(context: Context, name: str, reading: Reading | None = None) -> list[dict[str, Any]]:
+    """Decide what a reconcile would do with the service, as in `reading` or else at this moment, and what it would
+    leave, with reasons.
 
     Each action has service, kind, container ("": it concerns none) and reason. Kind "nobody" is no action: a wish
     stands, and no node carries it out.
     """
-    reading = observe.settled(context, name, {})
+    reading = reading or observe.settled(context, name, {})
     desired = reading.observation.desired
     scheduler, is_own = reading.observation.scheduler, responsibility.acts_here(context, desired)
     why_nobody = "" if (scheduler.takes_orders if scheduler else is_own) else responsibility.read_nobody(

@@ -4,13 +4,14 @@ services that need work on this node."""
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from lictor import errors, model
 from lictor.adapters import clock, files, heartbeat, log
 from lictor.adapters.consul.answers import Catalogue
 from lictor.adapters.text import one_line
 from lictor.events import keys_watch, label_routes, script, timer
+from lictor.events.unchanged import Memory
 from lictor.planner import scheduled
 from lictor.planner.actions import Hold, Warn
 from lictor.planner.cluster import words
@@ -80,7 +81,8 @@ def look(call: script.Call) -> timer.Summary:
     if not keys and known_services(settings):
         raise errors.Unavailable(f"no key below {settings.prefix} can be seen, though services are known: does the "
                                  "token allow to read them?")
-    unread, by_labels = list[str](), [label_routes.Outcome()]
+    by_labels, swept = [label_routes.Outcome()], [follow.Swept()]
+    memory = Memory(context, keys, catalogue)
     trouble += [
         *(f"instances of {name} are unknown: {why}" for name, why in catalogue.overlong.items() if name not in known),
         *_attempt("routes do not follow their keys", lambda: keys_watch.follow(call, keys, None)),
@@ -88,7 +90,7 @@ def look(call: script.Call) -> timer.Summary:
                   lambda: by_labels.append(label_routes.follow(context, catalogue, specs_of(grouped)))),
         *_attempt("watches do not follow the routes", lambda: keys_watch.watch(call)),
         *_attempt("nginx does not follow the catalogue",
-                  lambda: unread.extend(follow.sweep(settings, catalogue, context.client))),
+                  lambda: swept.append(follow.sweep(settings, catalogue, context.client, lambda: memory.unchanged))),
         *_attempt("nginx does not read renewed certificates", lambda: renewal.follow(settings)),
         *_attempt("other nodes do not hear what nginx serves",
                   lambda: announce.tell(context.client, settings.state_dir, context.node,
@@ -98,8 +100,8 @@ def look(call: script.Call) -> timer.Summary:
         *_attempt("removed services are not forgotten",
                   lambda: forgetting.forget_removed(context, keys, clock.read(settings.state_dir))),
     ]
-    trouble += _logged_once(settings, "unread", unread)
-    readings, broken = observe.everything(context, catalogue, values)
+    trouble += _logged_once(settings, "unread", swept[-1].unread)
+    readings, broken = observe.everything(context, catalogue, values, unchanged=memory.unchanged)
     own = {name: reading for name, reading in readings.items()
            if responsibility.acts_here(context, reading.observation.desired)}
     used = {reading.observation.spec.engine for reading in readings.values()}
@@ -108,7 +110,7 @@ def look(call: script.Call) -> timer.Summary:
     todo = [name for name, reading in own.items() if _needs_work(reading)]
     observations = {name: reading.observation for name, reading in readings.items()}
     orphaned, waiting = _orphaned(context, catalogue, observations, own)
-    unserved = _read_nginx(settings, trouble)
+    unserved = _read_nginx(settings, trouble, memory.unchanged)
     unserved = unserved._replace(refused={**unserved.refused, **by_labels[-1].refused})
     problems = [*filter(None, [unserved.silence]), *_named(broken.items()), *_problems(context, observations, own),
                 *_named(unserved.refused.items()), *orphaned]
@@ -119,6 +121,9 @@ def look(call: script.Call) -> timer.Summary:
                 foreign=_list_foreign(observations[name] for name in own), decided=_list_decided(own, sums))
     trouble += _attempt("other nodes do not hear how this one is",
                         lambda: pending.extend(_describe_silent(context, catalogue, conditions.tell(context, told))))
+    mentioned = {text.partition(":")[0] for texts in (problems, pending, trouble) for text in texts}
+    trouble += _attempt("the next sweep looks at all services",
+                        lambda: memory.keep(readings, swept[-1].in_place, mentioned))
     lines = (list(map(one_line, texts)) for texts in (problems, pending, trouble))  # a name may hold the end of a line
     return timer.Summary(time.time(), "", len(own), todo, *lines)
 
@@ -188,10 +193,11 @@ def _attempt(failed: str, step: Callable[[], object]) -> list[str]:
         return [f"{failed}: {error}"]
 
 
-def _read_nginx(settings: Settings, trouble: list[str]) -> condition.Condition:
-    """Read how nginx is; if that fails, `trouble` gets the failure, and nothing is said of nginx."""
+def _read_nginx(settings: Settings, trouble: list[str], unchanged: Set[str] = frozenset()) -> condition.Condition:
+    """Read how nginx is, but for `unchanged` services; if that fails, `trouble` gets it, and nothing is said of nginx.
+    """
     found: list[condition.Condition] = []
-    trouble += _attempt("how nginx is remains unknown", lambda: found.append(condition.read(settings)))
+    trouble += _attempt("how nginx is remains unknown", lambda: found.append(condition.read(settings, unchanged)))
     return found[0] if found else condition.Condition()
 
 

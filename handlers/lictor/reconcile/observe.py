@@ -66,8 +66,11 @@ def settled(context: Context, name: str, idle_reads: Mapping[str, int]) -> Readi
 
 
 def everything(context: Context, catalogue: Catalogue, keys: Mapping[str, bytes],
-               only: Collection[str] | None = None) -> tuple[dict[str, Reading], dict[str, str]]:
+               only: Collection[str] | None = None,
+               unchanged: Collection[str] = ()) -> tuple[dict[str, Reading], dict[str, str]]:
     """Observe all services, or `only` some, given the catalogue and the keys; the second value says which cannot be.
+
+    The `unchanged` ones are left out, unless they have a state.
 
     A service without any key is among them as long as its state is there. Before an act, its service is observed
     again, under its lock. A value that no rule foresees, and an overlong answer, is the trouble of its own service.
@@ -75,6 +78,8 @@ def everything(context: Context, catalogue: Catalogue, keys: Mapping[str, bytes]
     grouped, _ = group_by_service(keys, context.settings.prefix)
     reader, readings, broken, specs = FleetReader(context), {}, {}, specs_of(grouped)
     for name in names(grouped, reader.states) if only is None else sorted(only):
+        if name in unchanged and name not in reader.states:
+            continue
         stored = reader.states.get(name, Stored())
         try:
             service = responsibility.read_desired(context, name, grouped.get(name, {}), stored.state, specs)

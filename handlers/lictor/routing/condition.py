@@ -1,5 +1,6 @@
 """The condition of this node's nginx as it is now: whether it answers, and what of each service it does not serve."""
 
+from collections.abc import Set
 from typing import Any, NamedTuple
 
 from lictor import errors, model
@@ -21,15 +22,15 @@ class Condition(NamedTuple):
     unconfirmed: dict[str, str] = {}
 
 
-def read(settings: Settings) -> Condition:
-    """Ask nginx, and read what of the routes it refuses, or has not confirmed."""
+def read(settings: Settings, unchanged: Set[str] = frozenset()) -> Condition:
+    """Ask nginx, and read what of the routes it refuses, or has not confirmed; nothing of the `unchanged` services."""
     names, refused, unconfirmed = route_store.names(settings.state_dir), {**read_cache(settings).refused}, dict[
         str, str]()
     if not settings.nginx or not names:
         return Condition("", refused)
     mode, routes = nginx_mode.read(settings).name, dict[str, dict[str, Any]]()
     for name in names:
-        if published := route_store.published(settings.state_dir, name):
+        if name not in unchanged and (published := route_store.published(settings.state_dir, name)):
             route = route_store.route(settings.state_dir, name)
             routes |= {name: route} if route else {}
             if text := _describe_frozen(name, published) or _describe_refusal(route, mode, published):

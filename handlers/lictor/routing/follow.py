@@ -7,7 +7,7 @@ is imported where it is used.
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import files
@@ -58,19 +58,31 @@ def refresh(settings: Settings, names: Iterable[str], client: "Client") -> list[
     return _publish(settings, suspects)
 
 
-def sweep(settings: Settings, catalogue: "Catalogue", client: "Client") -> list[str]:
+class Swept(NamedTuple):
+    """What of the user's own configuration could not be read, and the services that the catalogue and their files were
+    found to agree with."""
+
+    unread: list[str] = []
+    in_place: frozenset[str] = frozenset()
+
+
+def sweep(settings: Settings, catalogue: "Catalogue", client: "Client",
+          find_unchanged: Callable[[], Set[str]] = frozenset) -> Swept:
     """Mend what events missed, holds that ran out, and what isn't confirmed, by all instances of the catalogue. What
-    fails is logged, and left to the next. Returns what of the user's own configuration could not be read."""
+    fails is logged, and left to the next. The services that `find_unchanged` returns need no look."""
     if not settings.nginx:
-        return []
+        return Swept()
     known = route_store.names(settings.state_dir)
     _reconsider_mode(settings)
     unread = _note_listeners(settings, known)
-    for name in known:
+    unchanged, followed = find_unchanged(), set[str]()
+    suspects = [name for name in known if name not in unchanged]
+    for name in suspects:
         service = (route_store.route(settings.state_dir, name) or {}).get("service", name)
-        _try_follow(settings.state_dir, name, functools.partial(catalogue.of, service), client)
-    _publish(settings, known)
-    return unread if known else []
+        if _try_follow(settings.state_dir, name, functools.partial(catalogue.of, service), client):
+            followed.add(name)
+    in_place = _compare(settings, suspects)
+    return Swept(unread if known else [], frozenset(followed & in_place))
 
 
 def _reconsider_mode(settings: Settings) -> None:
@@ -95,15 +107,16 @@ def _note_listeners(settings: Settings, names: Iterable[str]) -> list[str]:
 
 
 def _try_follow(state_dir: str, name: str, entries: Callable[[], list[dict[str, Any]]] | None,
-                client: "Client") -> None:
-    """Follow by a fresh read, or by `entries`, which may be some moments old."""
+                client: "Client") -> bool:
+    """Follow by a fresh read, or by `entries`, which may be some moments old; returns whether that changed nothing."""
     try:
         instances = payload.instances(entries()).instances if entries else None
-        _follow(state_dir, name, instances, HINT, lambda: client)
+        return not _follow(state_dir, name, instances, HINT, lambda: client)
     except (errors.LictorError, OSError) as error:  # OSError: of its files or locks
         from lictor.adapters import log
 
         log.event("route", service=name, outcome="failed", reason=error)
+        return False
 
 
 def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | None, index: int,
@@ -180,6 +193,12 @@ def _publish(settings: Settings, suspects: Iterable[str] = ()) -> list[str]:
     from lictor.routing import publish
 
     return publish.publish(settings, suspects)
+
+
+def _compare(settings: Settings, suspects: Iterable[str]) -> set[str]:
+    from lictor.routing import publish
+
+    return publish.compare(settings, suspects)[1]
 
 
 def _connect(token_file: str | None) -> "Client":

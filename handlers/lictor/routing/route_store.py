@@ -19,6 +19,7 @@ _FIELDS = {"service": str, "routes": list, "empty_ok": bool, "removed": bool, "t
 _LATER_FIELDS = {"traffic": "healthy", "node": "", "needs_consent": False, "measure": False, "ignore": []}
 _ROUTE_FIELDS = {"host": str, "path": str, "match": str, "aliases": list, "options": dict}
 _LATER_ROUTE_FIELDS = {"match": "prefix", "aliases": [], "options": {}}
+_parsed: dict[str, tuple[list[tuple[int, int, int]], dict[str, Any] | None]] = {}  # routes, each with its file's stamp
 
 
 def names(state_dir: str) -> list[str]:
@@ -31,8 +32,19 @@ def names(state_dir: str) -> list[str]:
 
 
 def route(state_dir: str, name: str) -> dict[str, Any] | None:
-    """Read routes/NAME.json; None if the service is not known here, or the file is damaged."""
-    found = files.read_json(os.path.join(state_dir, "routes", f"{name}.json"))
+    """Read routes/NAME.json; None if the service is not known here, or the file is damaged. A sweep asks half a dozen
+    times for each, so that a file that is the same is not parsed again."""
+    path = os.path.join(state_dir, "routes", f"{name}.json")
+    stamp = files.stamp([path])
+    parsed_stamp, parsed = _parsed.get(path, ([], None))
+    if not stamp or stamp != parsed_stamp:
+        parsed = _sound_route(files.read_json(path))
+        _parsed[path] = stamp, parsed
+    return parsed and {**parsed}
+
+
+def _sound_route(found: Any) -> dict[str, Any] | None:
+    """Return what was stored with all that later versions store; None if it is damaged."""
     table = {**_LATER_FIELDS, **_with_routes(found)} if isinstance(found, dict) else {}
     is_sound = _has(table, _FIELDS) and table["routes"] and all(_has(each, _ROUTE_FIELDS) for each in table["routes"])
     return table if is_sound else None

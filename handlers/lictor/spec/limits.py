@@ -3,6 +3,7 @@
 A last good value is only parsed. A refusal of its old mistakes would leave its service alone.
 """
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -94,8 +95,11 @@ def _amounts(of: Any, path: Path) -> Iterator[tuple[Path, Duration | Memory]]:
             yield from _amounts(getattr(of, key), (*path, key))
 
 
+_bound_s = functools.cache(parse_duration)  # a sweep judges each key of each service
+
+
 def _require_duration(key: str, amount: Duration, least: str, most: str) -> None:
-    if not parse_duration(least) <= amount <= parse_duration(most):
+    if not _bound_s(least) <= amount <= _bound_s(most):
         shown = f"{amount / 3600:g}h" if amount >= 3600 else f"{amount:g}s"
         raise ValueError(f"{key} is {shown}; it must be within {least}..{most}")
 

@@ -83,6 +83,12 @@ def decode_node(response: transport.Response) -> tuple[dict[str, Any], list[dict
     return answer["Node"], services
 
 
+def decode_renewed(response: transport.Response) -> None:
+    if response.code == 404:
+        raise transport.Gone("the session has ended")
+    require_success(response)
+
+
 def decode_table(what: str, response: transport.Response) -> dict[str, dict[str, Any]]:
     return expect(dict, decode(response), what)
 

@@ -20,6 +20,7 @@ from lictor.adapters.consul.answers import (
     decode_entries,
     decode_names,
     decode_node,
+    decode_renewed,
     decode_rows,
     decode_table,
     decode_transaction,
@@ -229,7 +230,7 @@ class Client:
 
     def renew_session(self, session: str) -> None:
         """Renew a session; Conflict means that it has ended, and its locks with it."""
-        self._consul.session.renew(session)
+        self._http.put(decode_renewed, f"/v1/session/renew/{session}")  # at each sweep, which does without the library
 
     def destroy_session(self, session: str) -> None:
         """End a session; the locks that it still holds stay closed for the lock delay, so `release` them first."""
