@@ -132,6 +132,24 @@ def decide(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None
     routed.decide(settings, NAME, *ports, weights=weights)
 
 
+def test_requests_do_not_wait_for_the_disk_and_what_is_confirmed_is_there(books: Settings,
+                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    order, mark = list[str](), route_store.mark
+
+    def noted(what: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **fields: Any) -> Any:
+            order.append(what)
+            return real(*arguments, **fields)
+        return call
+
+    monkeypatch.setattr(nginx_socket, "ask", noted("nginx", nginx_socket.ask))
+    monkeypatch.setattr(files, "sync", noted("disk", files.sync))
+    monkeypatch.setattr(route_store, "mark", noted("confirmed", mark))
+    decide(books, 9001)
+    assert live_peers.publish(nginx_of(books), books.state_dir, NAME)
+    assert order == ["nginx", "disk", "confirmed"]
+
+
 def set_peers(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None:
     decide(settings, *ports, weights=weights)
     assert live_peers.publish(nginx_of(settings), settings.state_dir, NAME)

@@ -62,11 +62,13 @@ class Memory:
     def keep(self, readings: Mapping[str, Reading], in_place: Set[str], mentioned: Set[str]) -> None:
         """Note the services that are at rest. `in_place` are those whose files nginx was found to have as they should
         be; `mentioned` those of which there is something to tell."""
-        found = {name for name, each in readings.items() if name in in_place and _is_at_rest(each)} - mentioned
+        found = {name for name, each in readings.items()
+                 if name in in_place and _is_at_rest(each) and self._waits_for_nothing(name)}
         noted = _read(self._path)
         files.write_json(self._path, {
             "common": self._common, "full_at": noted["full_at"] if self.unchanged else time.time(),
-            "services": {name: self._inputs[name] for name in sorted(found | self.unchanged) if name in self._inputs},
+            "services": {name: self._inputs[name] for name in sorted((found | self.unchanged) - mentioned)
+                         if name in self._inputs},
         }, durable=False)
 
     @functools.cached_property
@@ -113,6 +115,11 @@ class Memory:
                 node, service = entry["Node"], entry["Service"]
                 yield [each, str(node.get("Node")), node.get("ModifyIndex"), service["ID"], service.get("ModifyIndex"),
                        [(str(check["CheckID"]), check.get("ModifyIndex")) for check in entry["Checks"]]]
+
+    def _waits_for_nothing(self, name: str) -> bool:
+        """Tell that neither a hold of the upstream nor a back-off of its files will end."""
+        published = route_store.published(self._state_dir, name)
+        return published is not None and published.empty_since is None and published.refusal is None
 
     def _is_overlong(self, name: str) -> bool:
         return any(each in self._catalogue.overlong for each in _catalog_names(name))

@@ -1,8 +1,9 @@
 """Peers in live mode: they are set in the running nginx, by a PUT on its own socket, and nothing is reloaded.
 
 live/NAME.peers, below conf_dir, is written first: a version, which only rises, and one "ADDRESS PORT", or
-"ADDRESS PORT WEIGHT", a line. nginx reads it at each start and reload, and gets the very same text in between. A change
-of peers loads this and little else, and it looks at nothing but that one service.
+"ADDRESS PORT WEIGHT", a line. nginx reads it at each start and reload, and gets the very same text in between. The
+file is on the disk before the peers count as confirmed. nginx gets them before that: a power cut ends it as well. A
+change of peers loads this and little else, and it looks at nothing but that one service.
 """
 
 import contextlib
@@ -57,7 +58,7 @@ def store(settings: Nginx, state_dir: str, names: Iterable[str]) -> set[str]:
             with files.locked(_lock_path(state_dir, name)):
                 published = route_store.published(state_dir, name)
                 if published:
-                    _write(settings.conf_dir, name, published.peers, durable=False)
+                    _write(settings.conf_dir, name, published.peers)
                     stored.add(name)
         except OSError as error:
             log.event("publish", service=name, outcome="waits", reason=error)
@@ -90,9 +91,10 @@ def _set(conf_dir: str, name: str, peers: Iterable[Peer]) -> None:
         status, body = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers, above=int(body)))
     if status != _OK:
         raise errors.Unavailable(f"nginx does not take the peers: {status} {body[:200]}")
+    files.sync([_path(conf_dir, name), os.path.join(conf_dir, _FOLDER)])
 
 
-def _write(conf_dir: str, name: str, peers: Iterable[Peer], *, above: int = 0, durable: bool = True) -> str:
+def _write(conf_dir: str, name: str, peers: Iterable[Peer], *, above: int = 0) -> str:
     """Write the state file unless it says that already; returns its text."""
     path = _path(conf_dir, name)
     before = files.read(path) or ""
@@ -102,7 +104,7 @@ def _write(conf_dir: str, name: str, peers: Iterable[Peer], *, above: int = 0, d
     if present == lines and version > above:
         return before
     text = f"{max(version + 1, above + 1, time.time_ns() // 1000)}\n{lines}"
-    files.write_atomic(path, text, durable=durable)
+    files.write_atomic(path, text, durable=False)
     return text
 
 

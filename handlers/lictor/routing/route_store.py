@@ -19,7 +19,8 @@ _FIELDS = {"service": str, "routes": list, "empty_ok": bool, "removed": bool, "t
 _LATER_FIELDS = {"traffic": "healthy", "node": "", "needs_consent": False, "measure": False, "ignore": []}
 _ROUTE_FIELDS = {"host": str, "path": str, "match": str, "aliases": list, "options": dict}
 _LATER_ROUTE_FIELDS = {"match": "prefix", "aliases": [], "options": {}}
-_parsed: dict[str, tuple[list[tuple[int, int, int]], dict[str, Any] | None]] = {}  # routes, each with its file's stamp
+_Stamp = tuple[int, int, int]  # changes with a file's content
+_parsed: dict[str, tuple[_Stamp | None, dict[str, Any] | None]] = {}  # routes, each with its file's stamp
 
 
 def names(state_dir: str) -> list[str]:
@@ -35,9 +36,9 @@ def route(state_dir: str, name: str) -> dict[str, Any] | None:
     """Read routes/NAME.json; None if the service is not known here, or the file is damaged. A sweep asks half a dozen
     times for each, so that a file that is the same is not parsed again."""
     path = os.path.join(state_dir, "routes", f"{name}.json")
-    stamp = files.stamp([path])
-    parsed_stamp, parsed = _parsed.get(path, ([], None))
-    if not stamp or stamp != parsed_stamp:
+    stamp = _stamp(path)
+    parsed_stamp, parsed = _parsed.get(path, (None, None))
+    if stamp is None or stamp != parsed_stamp:
         parsed = _sound_route(files.read_json(path))
         _parsed[path] = stamp, parsed
     return parsed and {**parsed}
@@ -89,7 +90,10 @@ def write_route(state_dir: str, name: str, route: dict[str, Any]) -> None:
 def unconfirmed(state_dir: str) -> list[str]:
     """List the services of which nginx may not have confirmed all: a publication reads these only. A mark that was
     lost is a sweep's to find, which looks at every service."""
-    return [name for name in os.listdir(os.path.join(state_dir, "unconfirmed")) if model.is_name(name)]
+    try:
+        return [name for name in os.listdir(os.path.join(state_dir, "unconfirmed")) if model.is_name(name)]
+    except FileNotFoundError:  # no handler of this version has run here yet
+        return []
 
 
 def remove_mark(state_dir: str, name: str, mode: str) -> None:
@@ -260,6 +264,14 @@ def _is_local(address: str) -> bool:
 def lock_path(state_dir: str, name: str) -> str:
     """Return the path of the lock on both files. Its holder must not wait for a publication, which takes it too."""
     return os.path.join(state_dir, "locks", f"route:{name}.lock")  # no service's name has a colon
+
+
+def _stamp(path: str) -> _Stamp | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _place_table(place: Place) -> dict[str, Any]:
