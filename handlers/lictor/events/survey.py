@@ -121,9 +121,8 @@ def look(call: script.Call) -> timer.Summary:
                 foreign=_list_foreign(observations[name] for name in own), decided=_list_decided(own, sums))
     trouble += _attempt("other nodes do not hear how this one is",
                         lambda: pending.extend(_describe_silent(context, catalogue, conditions.tell(context, told))))
-    mentioned = {text.partition(":")[0] for texts in (problems, pending, trouble) for text in texts}
-    trouble += _attempt("the next sweep looks at all services",
-                        lambda: memory.keep(readings, swept[-1].in_place, mentioned))
+    trouble += _attempt("the next sweep looks at all services", lambda: memory.keep(
+        readings, swept[-1].in_place, [*problems, *pending, *trouble]))
     lines = (list(map(one_line, texts)) for texts in (problems, pending, trouble))  # a name may hold the end of a line
     return timer.Summary(time.time(), "", len(own), todo, *lines)
 

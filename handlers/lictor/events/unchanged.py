@@ -59,9 +59,10 @@ class Memory:
             log.event("sweep", outcome="looks at all", reason=f"what has changed is unknown: {error!r:.200}")
             return frozenset()
 
-    def keep(self, readings: Mapping[str, Reading], in_place: Set[str], mentioned: Set[str]) -> None:
+    def keep(self, readings: Mapping[str, Reading], in_place: Set[str], lines: Iterable[str]) -> None:
         """Note the services that are at rest. `in_place` are those whose files nginx was found to have as they should
-        be; `mentioned` those of which there is something to tell."""
+        be; `lines` are what there is to tell, each of the service that it begins with."""
+        mentioned = {line.partition(":")[0] for line in lines}
         found = {name for name, each in readings.items()
                  if name in in_place and _is_at_rest(each) and self._waits_for_nothing(name)}
         noted = _read(self._path)
