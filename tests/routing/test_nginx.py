@@ -19,7 +19,16 @@ from lictor.adapters import files
 from lictor.adapters.consul.answers import Catalogue
 from lictor.adapters.consul.client import Client as ConsulClient
 from lictor.model import Clock
-from lictor.routing import condition, follow, peers, publish, route_store, templates, user_servers
+from lictor.routing import (
+    condition,
+    follow,
+    nginx_processes,
+    peers,
+    publish,
+    route_store,
+    templates,
+    user_servers,
+)
 from lictor.routing import nginx as lictor_nginx
 from lictor.routing.nginx_processes import Processes
 from lictor.spec.settings import Settings
@@ -485,6 +494,31 @@ def test_files_change_only_when_nginx_is_not_reading_them_for_somebody_else(sett
     assert publish.publish(settings) == ["books"]
     go_on.join()
     assert (nginx.get("/books")[0], nginx.get("/moved")[0]) == (404, 503)
+
+
+def test_nginx_is_not_given_up_while_it_reads_its_files(settings: Settings, nginx: Nginx,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits at a pipe for five times as long as it then has to answer."""
+    put(settings, "books", 9001)
+    assert publish.publish(settings) == ["books"]
+    pipe, waits_since = f"{nginx.folder}/pipe.conf", list[float]()
+    os.mkfifo(pipe)
+    files.write_atomic(nginx.main_conf, text_of(nginx.main_conf).replace("http {", f"http {{ include {pipe};"))
+    look = nginx_processes.is_at_work
+
+    def let_go_after_a_second(pid_file: str) -> bool:
+        if text_of(f"/proc/{nginx.pid}/wchan") == "wait_for_partner":
+            waits_since.append(time.monotonic())
+            if waits_since[-1] > waits_since[0] + 1.0:
+                os.close(os.open(pipe, os.O_WRONLY))
+        return look(pid_file)
+
+    monkeypatch.setattr(nginx_processes, "is_at_work", let_go_after_a_second)
+    for limit in ("_CONFIRM_TIMEOUT_S", "_ASK_WHY_AFTER_S"):
+        monkeypatch.setattr(lictor_nginx, limit, 0.2)
+    change_peers(settings, "books", 9002)
+    assert publish.publish(settings) == ["books"] and is_confirmed(settings, "books")
+    assert waits_since[-1] > waits_since[0] + 1.0
 
 
 @pytest.mark.parametrize("user", [0, 1000])

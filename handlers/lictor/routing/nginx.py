@@ -28,7 +28,8 @@ _GENERATION, _BEFORE = "generation.conf", f"{RUN}/before.json"
 _RELOADED = f"{RUN}/reloaded"  # its time is that of the last HUP
 _LONGEST_SOCKET_PATH = 107
 _TEST_TIMEOUT_S = 30.0
-_CONFIRM_TIMEOUT_S = 10.0  # a reload of thousands of upstreams takes three
+_CONFIRM_TIMEOUT_S = 10.0  # once nginx has read its files,
+_READ_TIMEOUT_S = 45.0  # which may take long with thousands of services
 _LEAST_CONNECTIONS = 8
 _ASK_WHY_AFTER_S = 1.0
 _STARTING_S = 5.0  # a socket this young may not be listened on yet
@@ -240,7 +241,10 @@ def _confirm(settings: Nginx, generation: int, before: Processes, held: ExitStac
     patience_s = _ASK_WHY_AFTER_S if may_ask else _CONFIRM_TIMEOUT_S / 2
     if before.await_start(timeout_s=patience_s):
         before.quit()  # they would take most of the questions
+    deadline = began + _READ_TIMEOUT_S
     while not is_served():
+        if not settings.container and time.monotonic() < deadline and nginx_processes.is_at_work(settings.pid_file):
+            began = time.monotonic()
         waited_s = time.monotonic() - began
         if waited_s > _CONFIRM_TIMEOUT_S:
             raise errors.Refused(

@@ -87,13 +87,15 @@ def await_idle(pid_file: str, *, timeout_s: float) -> None:
 
     Its master lets a HUP in only while it waits for signals; one that comes while it reads stays pending.
     """
-    text = (files.read(pid_file) or "").strip()
     deadline = time.monotonic() + timeout_s
-    while text.isdigit() and _is_at_work(int(text)) and time.monotonic() < deadline:
+    while is_at_work(pid_file) and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _is_at_work(master: int) -> bool:
+def is_at_work(pid_file: str) -> bool:
+    """Tell whether nginx was told to read its files, and has not done so yet, or not begun its workers."""
+    text = (files.read(pid_file) or "").strip()
+    master = int(text) if text.isdigit() else 0
     try:
         with open(f"/proc/{master}/status", "rb") as file:
             if any(int(mask, 16) & _SIGHUP for mask in _MASK.findall(file.read())):
