@@ -12,7 +12,7 @@ import pytest
 
 from lictor.adapters import files
 from lictor.routing import nginx as lictor_nginx
-from lictor.routing import nginx_mode, publish
+from lictor.routing import nginx_mode, publish, route_store
 from lictor.routing.nginx_mode import Mode
 from lictor.routing.traffic import meter
 from lictor.spec.route import Route
@@ -87,8 +87,8 @@ def get(address: str, path: str, host: str) -> tuple[int, str, dict[str, str]]:
 
 
 def measure(given: Settings, name: str, *ignored: str) -> None:
-    path = f"{given.state_dir}/routes/{name}.json"
-    files.write_json(path, {**files.read_json(path), "measure": True, "ignore": ignored})
+    found = files.read_json(f"{given.state_dir}/routes/{name}.json")
+    route_store.write_route(given.state_dir, name, {**found, "measure": True, "ignore": ignored})
 
 
 def await_answer(backend: Backend, *asked: str) -> None:

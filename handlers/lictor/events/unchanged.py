@@ -131,8 +131,7 @@ def _is_at_rest(reading: Reading) -> bool:
     seen, stored = reading.observation, reading.stored
     spec = seen.desired.spec
     return (spec is not None and spec.engine == "none" and not seen.desired.removed and not seen.desired.problems
-            and not stored.modify_index
-            and not any(each.output for each in seen.instances))
+            and not stored.modify_index and not any(each.output for each in seen.instances))
 
 
 def _describe_server(server: Server) -> list[Any]:
