@@ -105,7 +105,7 @@ def unconfirmed(node: Node) -> None:
 def other_route(node: Node) -> None:
     route = route_store.route(node.state_dir, "books")
     assert route
-    files.write_json(f"{node.state_dir}/routes/books.json", {**route, "path": "/other"})
+    files.write_json(f"{node.state_dir}/routes/books.json", {**route, "routes": [{"host": "", "path": "/other"}]})
 
 
 def hold(node: Node) -> None:
@@ -167,6 +167,14 @@ def test_whatever_a_look_rests_on_ends_the_rest(node: Node, what: str, change: C
                                                 left: frozenset[str]) -> None:
     change(node)
     assert node.at_rest() == left, what
+
+
+def test_a_certificate_that_comes_is_looked_at_for_all_services(node: Node, tmp_path: Path) -> None:
+    with_nginx(node, certificate=f"{tmp_path}/{{host}}.pem", key=f"{tmp_path}/{{host}}.key")
+    node.put("books", route={"host": "books.example", "path": "/", "tls": True})
+    wait_for(lambda: node.sweep() and node.at_rest() == OTHER, "only the one without a certificate is looked at", 60)
+    files.write_atomic(f"{tmp_path}/books.example.pem", "")
+    assert node.at_rest() == NONE
 
 
 def test_files_that_somebody_else_edits_are_mended_and_so_is_what_no_event_told(node: Node) -> None:

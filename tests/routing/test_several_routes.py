@@ -53,7 +53,7 @@ def serve(settings: Settings, *routes: Route, name: str = NAME) -> list[str]:
         put_routes(settings, name, *(each.table for each in routes))
     else:
         table = json.loads(text_of(f"{settings.state_dir}/routes/{name}.json"))
-        files.write_json(f"{settings.state_dir}/routes/{name}.json", {**table, "removed": True})
+        route_store.write_route(settings.state_dir, name, {**table, "removed": True})
     return publish.publish(settings, [name])
 
 

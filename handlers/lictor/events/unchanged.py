@@ -8,8 +8,9 @@ of the service:  its keys, and the entries of the catalogue with their node and 
                  peers/NAME.json, and its files below conf_dir (by inode, time and size); that it has no state, and no
                  unconfirmed mark
 of all services: the specs, as one may look like another (by ModifyIndex); all routes, as they share hosts and paths;
-                 nginx's files that belong to no service; the user's own servers; the settings, templates and mode of
-                 nginx; where it listens; containers that are dead; this node's name; lictor itself
+                 nginx's files that belong to no service; certificates and keys of hosts that TLS is asked for; the
+                 user's own servers; the settings, templates and mode of nginx; where it listens; containers that are
+                 dead; this node's name; lictor itself
 
 A sweep that looks at all, every few minutes, bounds what this may miss.
 """
@@ -30,7 +31,9 @@ from lictor.reconcile.context import Context
 from lictor.reconcile.observe import Reading
 from lictor.routing import nginx, nginx_mode, refusal_backoff, route_store, user_servers
 from lictor.routing.key_cache import Key
+from lictor.routing.tls import certificate, hosts
 from lictor.routing.user_servers import Server
+from lictor.spec.settings import Nginx
 
 _FILE = "unchanged.json"  # in the state folder
 _FULL_EVERY_S = 240.0
@@ -91,7 +94,7 @@ class Memory:
         about_nginx = [
             refusal_backoff.circumstances(settings, settings.nginx), nginx_mode.read(settings),
             [_describe_server(each) for each in user_servers.read(settings.nginx).servers],
-            sorted(route_store.listeners(self._state_dir)),
+            sorted(route_store.listeners(self._state_dir)), _stamp_certificates(self._state_dir, settings.nginx),
         ] if settings.nginx else []
         own = [lictor.__file__, os.path.join(os.path.dirname(routing.__file__), "default_templates")]
         return _checksum([
@@ -132,6 +135,13 @@ def _is_at_rest(reading: Reading) -> bool:
     spec = seen.desired.spec
     return (spec is not None and spec.engine == "none" and not seen.desired.removed and not seen.desired.problems
             and not stored.modify_index and not any(each.output for each in seen.instances))
+
+
+def _stamp_certificates(state_dir: str, settings: Nginx) -> dict[str, str | None]:
+    """Return what tells the files of each host that TLS is asked for from others in their place."""
+    services = [service for name in route_store.names(state_dir) if (service := route_store.route(state_dir, name))]
+    return {host: certificate.stamp(settings, certificate.of_host(settings, host))
+            for host in sorted(hosts.gather_wishes(*services))} if settings.certificate else {}
 
 
 def _describe_server(server: Server) -> list[Any]:

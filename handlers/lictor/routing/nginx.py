@@ -27,6 +27,7 @@ _FOLDERS = ("traffic", "peers", "upstreams", "locations", "servers", "live", RUN
 _GENERATION, _BEFORE = "generation.conf", f"{RUN}/before.json"
 _RELOADED = f"{RUN}/reloaded"  # its time is that of the last HUP
 _LONGEST_SOCKET_PATH = 107
+_SAID = r"\[{}\] (?:\d+#\d+: )?(.*)"  # of a level
 _TEST_TIMEOUT_S = 30.0
 _CONFIRM_TIMEOUT_S = 10.0  # once nginx has read its files,
 _READ_TIMEOUT_S = 45.0  # which may take long with thousands of services
@@ -169,7 +170,7 @@ def can_validate_main_conf(settings: Nginx) -> bool:
 
 def validate(settings: Nginx, path: str) -> list[str]:
     """Have nginx parse a whole configuration, as main_conf; raises Refused with its reason. Returns its warnings."""
-    return _said(_ask(settings, ["-t", "-q", "-c", path]).stderr, "warn")
+    return list(re.findall(_SAID.format("warn"), _ask(settings, ["-t", "-q", "-c", path]).stderr))
 
 
 def reread(settings: Nginx) -> int:
@@ -206,11 +207,8 @@ def _ask(settings: Nginx, options: list[str]) -> process.Output:
 
 
 def _reason(output: str) -> str:
-    return "; ".join(_said(output, "emerg") or _said(output, "error") or output.splitlines()[-1:])
-
-
-def _said(output: str, level: str) -> list[str]:
-    return re.findall(rf"\[{level}\] (?:\d+#\d+: )?(.*)", output)
+    fatal, other = (re.findall(_SAID.format(level), output) for level in ("emerg", "error"))
+    return "; ".join(fatal or other or output.splitlines()[-1:])
 
 
 def _hup(settings: Nginx, held: ExitStack) -> Processes:
@@ -238,10 +236,9 @@ def _confirm(settings: Nginx, generation: int, before: Processes, held: ExitStac
         return generation in nginx_socket.generations(settings.conf_dir, connections=connections)
 
     began, may_ask = time.monotonic(), can_validate_main_conf(settings)
-    patience_s = _ASK_WHY_AFTER_S if may_ask else _CONFIRM_TIMEOUT_S / 2
+    deadline, patience_s = began + _READ_TIMEOUT_S, _ASK_WHY_AFTER_S if may_ask else _CONFIRM_TIMEOUT_S / 2
     if before.await_start(timeout_s=patience_s):
         before.quit()  # they would take most of the questions
-    deadline = began + _READ_TIMEOUT_S
     while not is_served():
         if not settings.container and time.monotonic() < deadline and nginx_processes.is_at_work(settings.pid_file):
             began = time.monotonic()
@@ -291,8 +288,7 @@ def _replace(conf_dir: str, texts: Mapping[str, str | None]) -> None:
 
 def _sync_swapped(conf_dir: str) -> None:
     """Make the names of the files that were swapped, or taken back, survive a power cut."""
-    swapped = files.read_json(os.path.join(conf_dir, _BEFORE))
-    if isinstance(swapped, dict):
+    if isinstance(swapped := files.read_json(os.path.join(conf_dir, _BEFORE)), dict):
         files.sync({os.path.dirname(os.path.join(conf_dir, path)) for path in swapped})
 
 

@@ -19,8 +19,7 @@ _FIELDS = {"service": str, "routes": list, "empty_ok": bool, "removed": bool, "t
 _LATER_FIELDS = {"traffic": "healthy", "node": "", "needs_consent": False, "measure": False, "ignore": []}
 _ROUTE_FIELDS = {"host": str, "path": str, "match": str, "aliases": list, "options": dict}
 _LATER_ROUTE_FIELDS = {"match": "prefix", "aliases": [], "options": {}}
-_Stamp = tuple[int, int, int]  # changes with a file's content
-_parsed: dict[str, tuple[_Stamp | None, dict[str, Any] | None]] = {}  # routes, each with its file's stamp
+_parsed: dict[str, tuple[tuple[int, int, int] | None, dict[str, Any] | None]] = {}  # routes, with their stamps
 
 
 def names(state_dir: str) -> list[str]:
@@ -266,12 +265,11 @@ def lock_path(state_dir: str, name: str) -> str:
     return os.path.join(state_dir, "locks", f"route:{name}.lock")  # no service's name has a colon
 
 
-def _stamp(path: str) -> _Stamp | None:
-    try:
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    with contextlib.suppress(OSError):
         found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+        return found.st_ino, found.st_mtime_ns, found.st_size
+    return None
 
 
 def _place_table(place: Place) -> dict[str, Any]:
