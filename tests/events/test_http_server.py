@@ -304,7 +304,7 @@ def test_what_is_resident_is_what_routing_takes() -> None:
 
 
 def test_another_door_and_a_taken_port_end_it(routed: Routed) -> None:
-    call = script.Call(routed.settings, None, argparse.Namespace())
+    call = script.Call(routed.settings, None, argparse.Namespace(page=False))
     with pytest.raises(errors.Refused, match='watch.door is \'script\''):
         http_server.run(call._replace(settings=settings.Settings()))
     with serving(routed), pytest.raises(OSError, match="in use"):

@@ -18,7 +18,7 @@ from lictor.routing.key_cache import Key
 from lictor.spec.allow import Allow
 from lictor.spec.keys import known_services
 from lictor.spec.locations import show
-from lictor.spec.settings import load_settings
+from lictor.spec.settings import Metrics, load_settings
 
 from lab.consul import Consul
 from support import handlers
@@ -132,6 +132,18 @@ def test_what_the_node_does_not_route_by_itself_needs_the_consent_of_each_regist
 def sweep(call: script.Call) -> None:
     with contextlib.suppress(errors.Unavailable):  # there is no Docker, which is asked last
         survey.look(call)
+
+
+def test_a_node_with_metrics_measures_every_route_from_then_on(here: Here) -> None:
+    without = here.call
+    here.put("books", check={"http": "/health"})
+    here.follow()
+    assert not here.route("books")["measure"] and here.route("books")["ignore"] == []
+    here.call = without._replace(settings=without.settings._replace(metrics=Metrics(textfile="/a/lictor.prom")))
+    assert here.follow() == {"books"} and here.follow() == set()
+    assert here.route("books")["measure"] and here.route("books")["ignore"] == ["/health"]
+    here.call = without
+    assert here.follow() == {"books"} and not here.route("books")["measure"]
 
 
 def routed(paths: str) -> dict[str, Any]:

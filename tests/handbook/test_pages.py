@@ -141,7 +141,8 @@ def test_yaml_is_a_spec_or_a_part_of_one(block: pages.Block) -> None:
 def test_toml_is_a_part_of_the_settings(block: pages.Block) -> None:
     found = settings.parse_settings(tomllib.loads(block.text), f"{block.page}:{block.line}")
     kept = settings.Settings()
-    assert found.command or found.webhook or found.notify or (found.allow, found.nginx) != (kept.allow, kept.nginx)
+    assert found.command or found.webhook or found.notify or found.metrics or (
+        (found.allow, found.nginx) != (kept.allow, kept.nginx))
 
 
 @pytest.mark.parametrize("block", blocks("json"))
@@ -254,7 +255,7 @@ def test_bounds_that_spec_names_are_kept(text: str) -> None:
 
 def _setting(table: str, key: str) -> object:
     """The default in force, as a file would write it; a duration is in seconds."""
-    found = settings.parse_settings({"notify": {"command": ["x"]}})
+    found = settings.parse_settings({"notify": {"command": ["x"]}})._replace(metrics=settings.Metrics())
     holder: Any = getattr(found, table) if table else found
     if table == "notify" and key == "command":
         return []
@@ -263,7 +264,7 @@ def _setting(table: str, key: str) -> object:
     return [*value] if isinstance(value, tuple) else value
 
 
-@pytest.mark.parametrize("table", ["", "nginx", "watch", "heal", "notify", "allow"])
+@pytest.mark.parametrize("table", ["", "nginx", "watch", "heal", "notify", "metrics", "allow"])
 def test_settings_names_every_key_with_its_default(table: str) -> None:
     for key, shown, _ in pages.table(DOCS / "settings.md", f"## {table or 'At the top'}"):
         if key == "nginx":
@@ -276,7 +277,7 @@ def test_settings_names_every_key_with_its_default(table: str) -> None:
 
 @pytest.mark.parametrize(("heading", "table"), [
     ("## At the top", ()),
-    *((f"## {name}", (name,)) for name in ("nginx", "watch", "heal", "notify", "allow", "command")),
+    *((f"## {name}", (name,)) for name in ("nginx", "watch", "heal", "notify", "metrics", "allow", "command")),
     ("## webhook", ("webhook", "scale"))])
 def test_settings_names_every_key_that_is_known(heading: str, table: tuple[str, ...]) -> None:
     given: dict[str, Any] = {"no_such_key": 1}
@@ -286,7 +287,7 @@ def test_settings_names_every_key_that_is_known(heading: str, table: tuple[str, 
         settings.parse_settings(given, "lictor.toml")
     known = set(str(refusal.value).rpartition("known are ")[2].split(", "))
     # Each of these has a heading of its own.
-    tables = set() if table else {"watch", "heal", "notify", "allow", "command", "webhook"}
+    tables = set() if table else {"watch", "heal", "notify", "metrics", "allow", "command", "webhook"}
     assert {row[0] for row in pages.table(DOCS / "settings.md", heading)} == known - tables
 
 

@@ -4,10 +4,12 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from lictor import errors
+from lictor.adapters import tally
 from lictor.adapters.consul.client import Client
-from lictor.planner.service_state import Breaker, State
+from lictor.planner.service_state import Breaker, Failure, Release, State
 from lictor.reconcile.other_clocks import OtherClocks
 from lictor.reconcile.state_store import StateStore, Stored
 
@@ -50,6 +52,34 @@ def test_all_states_are_read_at_once_by_service(client: Client) -> None:
     for name in ("books", "carts"):
         store.write(name, OPEN, 0)
     assert {name: stored.state for name, stored in store.read_all().items()} == {"books": OPEN, "carts": OPEN}
+
+
+LIVE, FAILED = Release(live_release="a"), Failure("b", "books:2", "it exits", 1.0)
+
+
+@pytest.mark.parametrize(("before", "after", "outcome"), [
+    (Release(), LIVE, "done"),  # the first one
+    (LIVE, replace(LIVE, live_release="b"), "done"),
+    (LIVE, LIVE, ""),
+    (LIVE, Release(), ""),  # the state was lost
+    (LIVE, replace(LIVE, failed=FAILED), "failed"),
+    (replace(LIVE, failed=FAILED), replace(LIVE, failed=replace(FAILED, at=2.0, why="its last words")), ""),
+    (replace(LIVE, failed=FAILED), replace(LIVE, failed=replace(FAILED, release="c")), "failed"),
+    (replace(LIVE, failed=FAILED), LIVE, ""),
+    (replace(LIVE, failed=FAILED), Release(live_release="b"), "done"),
+])
+def test_a_release_that_has_ended_is_counted_once_it_is_written(client: Client, tmp_path: Path, before: Release,
+                                                                after: Release, outcome: str) -> None:
+    (tmp_path / "locks").mkdir()
+    tally.keep(str(tmp_path))
+    try:
+        store = StateStore(client)
+        with pytest.raises(errors.Conflict):
+            store.write("books", State(release=after), 7, before=State(release=before))
+        store.write("books", State(release=after), 0, before=State(release=before))
+    finally:
+        tally.keep("")
+    assert tally.read(str(tmp_path)).counts == ({("releases", "books", outcome): 1} if outcome else {})
 
 
 @pytest.mark.parametrize("skew_s", [0.0, -3 * 3600.0, 7200.0, 10 * 365 * 86_400.0])

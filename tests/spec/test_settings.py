@@ -48,6 +48,21 @@ def test_who_is_told_is_a_command_or_an_address(given: str, notify: settings.Not
     assert parsed(f"[notify]\n{given}").notify == notify
 
 
+@pytest.mark.parametrize(("given", "metrics"), [
+    ("", None),
+    ("listen = ''", None),
+    ("listen = '127.0.0.1:8898'", settings.Metrics("127.0.0.1:8898")),
+    ("listen = '[::1]:8898'\nsecret_file = '/s'", settings.Metrics("[::1]:8898", "/s")),
+    ("listen = '0.0.0.0:8898'\nsecret_file = '/s'", settings.Metrics("0.0.0.0:8898", "/s")),
+    ("listen = '[2001:db8::1]:8898'\nsecret_file = '/s'", settings.Metrics("[2001:db8::1]:8898", "/s")),
+    ("textfile = '/var/lib/prometheus/node-exporter/lictor.prom'",
+     settings.Metrics(textfile="/var/lib/prometheus/node-exporter/lictor.prom")),
+])
+def test_metrics_are_off_until_a_place_is_named_and_shown_beyond_loopback_to_who_knows_the_secret(
+        given: str, metrics: settings.Metrics | None) -> None:
+    assert parsed(f"[metrics]\n{given}").metrics == metrics
+
+
 @pytest.mark.parametrize(("given", "said"), [
     ("path = '/x'", "unknown key path; known are prefix, state_dir, nginx"),
     ("nginx = true", "nginx is true; it must be a table, or false on a node without nginx"),
@@ -88,6 +103,19 @@ def test_who_is_told_is_a_command_or_an_address(given: str, notify: settings.Not
     ("[watch]\naddress = '::1:8899'", "watch.address is '::1:8899'; it must be a loopback address"),
     ("[watch]\naddress = '127.0.0.1:0'", "watch.address is '127.0.0.1:0'; it must be a loopback address"),
     ("[watch]\nsecret_file = 'secret'", "watch.secret_file is 'secret'; it must be an absolute path"),
+    ("[metrics]\nlisten = '0.0.0.0:8898'", "metrics.listen is '0.0.0.0:8898', which is not loopback; it is allowed "
+     "with metrics.secret_file only"),
+    ("[metrics]\nlisten = '[::]:8898'", "metrics.listen is '[::]:8898', which is not loopback"),
+    ("[metrics]\nlisten = 'localhost:8898'", "metrics.listen is 'localhost:8898'; it must be an IP address with"),
+    ("[metrics]\nlisten = '10.0.0.1'", "metrics.listen is '10.0.0.1'; it must be an IP address with its port"),
+    ("[metrics]\nlisten = '10.0.0.300:8898'", "metrics.listen is '10.0.0.300:8898'; it must be an IP address"),
+    ("[metrics]\nlisten = '127.0.0.1:0'", "metrics.listen is '127.0.0.1:0'; it must be"),
+    ("[metrics]\nlisten = '10.0.0.1:99999'", "metrics.listen is '10.0.0.1:99999'; it must be"),
+    ("[metrics]\nlisten = '10.0.0.1:8898'\nsecret_file = 's'", "metrics.secret_file is 's'; it must be an absolute"),
+    ("[metrics]\nsecret_file = '/s'", "metrics.secret_file is '/s'; it is allowed with metrics.listen only"),
+    ("[metrics]\ntextfile = '/a/lictor.txt'", "metrics.textfile is '/a/lictor.txt'; it must end with .prom"),
+    ("[metrics]\ntextfile = 'lictor.prom'", "metrics.textfile is 'lictor.prom'; it must be an absolute path"),
+    ("[metrics]\nfile = 5", "unknown key metrics.file; known are listen, secret_file, textfile"),
     ("[notify]\nmail = 'me'", "unknown key notify.mail; known are url, token_file, command"),
     ("[notify]\nurl = 5", "notify.url is 5; it must be a string"),
     ("[notify]\ncommand = 'page me'", "notify.command is 'page me'; it must be a list of strings, first the program"),

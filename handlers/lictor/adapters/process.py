@@ -119,6 +119,11 @@ def spawn_handler(name: str, args: list[str], *, state_dir: str, stdin: bytes = 
                                 start_new_session=True, close_fds=True, cwd="/", env={**os.environ, **(environ or {})})
 
 
+def start_dependent(name: str, args: list[str]) -> subprocess.Popen[bytes]:
+    """Start a handler that ends with this process: its stdin, which it reads, ends then."""
+    return subprocess.Popen([*handler_argv(name), *args], stdin=subprocess.PIPE, start_new_session=True, cwd="/")
+
+
 def _open_log(state_dir: str) -> BinaryIO:
     """Open the log for a child. The first process to find it too long puts it aside; without one, nothing is lost."""
     path = os.path.join(state_dir, LOG_NAME)

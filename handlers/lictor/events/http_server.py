@@ -1,5 +1,6 @@
 """`lictor serve`: the resident door. The agent POSTs the events of its watches. A `service` event is followed here; the
-others start the handlers that the script door starts.
+others start the handlers that the script door starts. With `[metrics] listen`, a child serves the page and the metrics;
+with the script door, that is all there is to serve.
 
 It imports what following a route takes, and no more: Docker and the planner stay in other processes.
 """
@@ -26,6 +27,7 @@ from lictor import errors, model
 from lictor.adapters import files, log, systemd
 from lictor.adapters.consul.payload import TooLong, index, require_length
 from lictor.events import agent_config, coalesce, connection_limits, http_door, script, service_watch
+from lictor.events.page import child
 from lictor.events.script import Call
 from lictor.routing import announce, route_store
 from lictor.spec.settings import load_settings
@@ -43,15 +45,16 @@ Event = tuple[bytes, int]  # payload, and Consul's index
 
 
 def main(description: str) -> int:
-    return script.main(script.make_parser(description), run)
+    options = script.make_parser(description)
+    options.add_argument(child.OPTION, action="store_true", help="only the page and the metrics, until stdin ends")
+    return script.main(options, run)
 
 
 def run(call: Call) -> int:
     """Serve until SIGTERM or SIGINT, and end what is under way. After SIGHUP, or if their file changes, the settings
     are read again."""
-    if call.settings.watch.door != "http":
-        raise errors.Refused(f"watch.door is {call.settings.watch.door!r} in {call.settings.path or 'the defaults'}; "
-                             "lictor serve is what the agent calls when it is \"http\"")
+    if call.arguments.page or call.settings.watch.door != "http":
+        return _serve_page(call)
     with Server(call) as server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
@@ -59,9 +62,23 @@ def run(call: Call) -> int:
         log.event("serve", outcome="started", address=call.settings.watch.address)
         systemd.notify(systemd.READY)
         server.serve_forever()
+    server.page.stop()
     server.flush()
     log.event("serve", outcome="stopped", reason="a signal asked for it")
     return 0
+
+
+def _serve_page(call: Call) -> int:
+    """Serve what is no event. It needs what the door does without: Docker, the planner and templates."""
+    if not (call.settings.metrics and call.settings.metrics.listen):
+        raise errors.Refused(f"watch.door is {call.settings.watch.door!r} in {call.settings.path or 'the defaults'}, "
+                             "and metrics.listen is missing; lictor serve is what the agent calls when the door is "
+                             "\"http\", and what shows the page and the metrics")
+    from lictor.events.page import server
+
+    if call.arguments.page:
+        server.end_with_parent()
+    return server.run(call)
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -76,7 +93,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, call: Call) -> None:
         self.call, self.secret = call, http_door.read_secret(call.settings).encode()
         self.stamp = self._stamp()
-        self.turns = coalesce.Turns()
+        self.turns, self.page = coalesce.Turns(), child.Child()
         self.follow_ups = coalesce.Coalescer[set[str]](self._start_follow_up, set.union)
         self.handlers = {name: coalesce.Coalescer[Event](functools.partial(self._start_handler, name),
                                                          lambda _, newest: newest)
@@ -121,6 +138,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Do what is due twice a second; called by serve_forever."""
         systemd.notify(systemd.ALIVE)
         self.connections.cut_late()
+        self.page.keep(self.call)
         stamp = self._stamp()
         if stamp != self.stamp and len(stamp) >= len(self.stamp):  # a file that is away is about to be replaced
             self.read_settings()

@@ -87,7 +87,8 @@ def follow(call: script.Call, keys: Mapping[str, Key], consul_index: int | None)
             changed |= confirmed  # a handler of such a service may have found its work done by this process
         autoscale.note_names(settings.state_dir, specs_of(_grouped(keys, settings.prefix)[0]))
         write_cache(settings, replace(cache, consul_index=newest, versions=versions(keys, settings.prefix),
-                                      refused=refused, allowed=settings.allow.services))
+                                      refused=refused, allowed=settings.allow.services,
+                                      measures_all=settings.metrics is not None))
     return changed
 
 
@@ -135,10 +136,10 @@ def locked(settings: Settings) -> AbstractContextManager[bool]:
 
 def _changed(settings: Settings, cache: KeyCache, keys: Mapping[str, Key]) -> set[str]:
     """Find the services to route again: changed ones, refused ones whose obstacle may be gone, and damaged routes; all
-    of them, if the node allows others."""
+    of them, if the node allows others, or has metrics since."""
     damaged = set(route_store.names(settings.state_dir)) - read_routes(settings).keys()
     present = services_of(keys, settings.prefix)
-    if cache.allowed != settings.allow.services:
+    if (cache.allowed, cache.measures_all) != (settings.allow.services, settings.metrics is not None):
         return present
     return changed_services(cache.versions, versions(keys, settings.prefix), settings.prefix) | (
         damaged | cache.refused.keys()) & present
@@ -227,7 +228,7 @@ def _route(settings: Settings, name: str, grouped: Mapping[str, Mapping[str, byt
         log.event("refused", service=name, reason=problem)
     if service.removed or service.spec and not service.spec.routes:
         return {**old, "removed": True} if old else None
-    new = route(service, node)
+    new = route(service, node, measures_all=settings.metrics is not None)
     if new and service.spec and service.spec.engine == "none":
         new["needs_consent"] = bool(refusals(service.spec, settings.allow, settings.where))
     if new and service.spec and old and not old["removed"] and not service.replicas_given:

@@ -69,7 +69,7 @@ def _write(state_dir: str, before: Mapping[str, Route], after: Mapping[str, Rout
 
 def _route(settings: Settings, service: Labelled, node: str) -> Route:
     desired = service.desired
-    found = route(desired, node)
+    found = route(desired, node, measures_all=settings.metrics is not None)
     assert found and desired.spec
     return {**found, "labelled": True, "needs_consent": bool(refusals(desired.spec, settings.allow, settings.where))}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from lictor import errors, model
-from lictor.adapters import files, log, process
+from lictor.adapters import files, log, process, tally
 from lictor.adapters.consul import payload
 from lictor.reconcile import process_lock
 from lictor.routing import route_store
@@ -84,6 +84,8 @@ def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: lis
         for folder in ("", *FOLDERS):
             files.make_folder(os.path.join(settings.state_dir, folder))
         log.keep(os.path.join(settings.state_dir, process.LOG_NAME))
+        if settings.metrics:
+            tally.keep(settings.state_dir)
         call = Call(settings, arguments.token_file, arguments)
         try:
             return run(call)

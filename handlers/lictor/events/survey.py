@@ -11,6 +11,7 @@ from lictor.adapters import clock, files, heartbeat, log
 from lictor.adapters.consul.answers import Catalogue
 from lictor.adapters.text import one_line
 from lictor.events import keys_watch, label_routes, script, timer
+from lictor.events.metrics import seen
 from lictor.events.unchanged import Memory
 from lictor.planner import scheduled
 from lictor.planner.actions import Hold, Warn
@@ -66,10 +67,9 @@ def _record_failure(call: script.Call, error: Exception) -> None:
         conditions.tell(connect(settings, call.token_file), Told(served, lines, failure=reason))
     timer.record(settings, timer.Summary(last.at if last else time.time(), reason, 0, [], problems, [], trouble))
 
-
 def look(call: script.Call) -> timer.Summary:
     """Mend routes and watches, then observe all services; raises LictorError if no picture can be relied on."""
-    settings = call.settings
+    settings, began_s = call.settings, clock.uptime_s()
     # Leftovers go first: a nginx that was killed cannot start again before, and Consul may be away.
     trouble = _attempt("leftovers stay", lambda: _clean(settings))
     context = connect(settings, call.token_file)
@@ -123,6 +123,8 @@ def look(call: script.Call) -> timer.Summary:
                         lambda: pending.extend(_describe_silent(context, catalogue, conditions.tell(context, told))))
     trouble += _attempt("the next sweep looks at all services", lambda: memory.keep(
         readings, swept[-1].in_place, [*problems, *pending, *trouble]))
+    trouble += _attempt("metrics stay as they were", lambda: seen.note(
+        context, sums, memory.unchanged, {*known, *readings}, nginx_answers=not unserved.silence, began_s=began_s))
     lines = (list(map(one_line, texts)) for texts in (problems, pending, trouble))  # a name may hold the end of a line
     return timer.Summary(time.time(), "", len(own), todo, *lines)
 

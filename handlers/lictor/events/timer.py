@@ -127,10 +127,15 @@ def read(settings: Settings) -> Summary | None:
 
 
 def record(settings: Settings, summary: Summary) -> None:
+    """Record what a sweep has found, for the check, and in numbers for node_exporter, if the settings name a file."""
     try:
         files.write_json(os.path.join(settings.state_dir, _SUMMARY), summary._asdict(), durable=False)
     except OSError as error:  # a full disk must not keep a sweep from healing; the check calls the record stale
         log.event("sweep", outcome="not recorded", reason=error)
+    if settings.metrics and settings.metrics.textfile:
+        from lictor.events.metrics import exposition  # with prometheus-client, which few nodes need
+
+        exposition.write_textfile(settings, settings.metrics.textfile)
 
 
 def judge(summary: Summary | None, now: model.Clock) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from lictor import model
 from lictor.planner.actions import Obstacle
 from lictor.planner.observation import Observation, Reservation
 from lictor.planner.service_state import Breaker
@@ -60,14 +61,18 @@ def advance(observation: Observation, *, due: str, is_well: bool) -> Breaker | N
                    observation.since(breaker.well_since or now) if is_well else 0.0)
 
 
+def count_used(reservations: Iterable[Reservation], clock: model.Clock, per_s: float) -> int:
+    """Count the replacements within a time. One far in the future was written by a wrong clock, and does not count."""
+    return sum(abs(clock.now - clock.translated(entry.at)) < per_s for entry in reservations)
+
+
 def _spent(observation: Observation) -> str:
     """Say which budget is spent; "": none."""
     heal, rules = observation.spec.heal, observation.rules
     own = [entry for entry in observation.reservations if entry.service == observation.desired.name]
     for words, reservations, limit, per_s in (
             ("its", own, heal.budget, heal.per), ("the fleet's", observation.reservations, rules.budget, rules.per_s)):
-        # A time far in the future was written by a wrong clock, and does not count.
-        used = sum(abs(observation.now - observation.clock.translated(entry.at)) < per_s for entry in reservations)
+        used = count_used(reservations, observation.clock, per_s)
         if used >= limit:
             return f"{words} budget is spent: {used} of {limit} replaced within {per_s / 60:g} min"
     return ""

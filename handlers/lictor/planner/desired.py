@@ -128,19 +128,19 @@ def with_environment(spec: service_spec.Spec, table: dict[str, str]) -> service_
     return msgspec.structs.replace(spec, environment=dict(table))
 
 
-def route(desired: Desired, node: str) -> dict[str, Any] | None:
-    """Make routes/NAME.json for lictor-route; None if nginx has no part in the service."""
+def route(desired: Desired, node: str, *, measures_all: bool = False) -> dict[str, Any] | None:
+    """Make routes/NAME.json for lictor-route; None: nginx has no part in it. Metrics measure what is not scaled too."""
     if desired.spec is None or not desired.spec.routes:
         return None
     scaled, asked = desired.spec.autoscale, desired.spec.check
-    probed = asked.path if asked and not desired.spec.check_port else ""  # at another port nginx asks for no path
+    probed = {asked.path} - {""} if asked and not desired.spec.check_port else set()  # nginx asks at no other port
     return {
         "routes": [each.table for each in desired.spec.routes],
         "name": desired.name, "service": desired.catalog_name, "traffic": desired.spec.traffic, "node": node,
         "empty_ok": desired.replicas == 0, "removed": desired.removed, "needs_consent": False,
         "acts": desired.spec.engine != "none" and desired.spec.node in ("", node),
-        "measure": scaled is not None,
-        "ignore": sorted({*scaled.ignore, *([probed] if probed else [])}) if scaled else [],
+        "measure": scaled is not None or measures_all,
+        "ignore": sorted(probed.union(scaled.ignore if scaled else ())) if scaled or measures_all else [],
     }
 
 

@@ -20,7 +20,7 @@ from lictor.reconcile import container_spec, history
 from lictor.reconcile.cluster import seeds
 from lictor.reconcile.context import Context
 from lictor.reconcile.observe import Reading
-from lictor.reconcile.state_store import StateStore
+from lictor.reconcile.state_store import StateStore, count_release
 from lictor.spec import allow, service_spec
 
 _LOG_LINES = 20
@@ -36,8 +36,7 @@ class Executor:
     def __init__(self, context: Context, reading: Reading, writer: Writer) -> None:
         self._client, self._settings, self._node = context.client, context.settings, context.node
         self._observation, self._recorded, self._writer = reading.observation, reading.recorded, writer
-        self._name = reading.observation.desired.name
-        self._clocks = context.clocks
+        self._name, self._clocks = reading.observation.desired.name, context.clocks
         self._states = StateStore(context.client, writer, self._clocks)
 
     def carry_out(self, action: actions.Act) -> None:
@@ -96,8 +95,7 @@ class Executor:
     def _reserve(self, container_id: str) -> None:
         """Take one replacement off the fleet's budget before it begins; Conflict if another node took one since."""
         entry = self._client.get(breaker.KEY, consistent=True)
-        found = breaker.decode(entry.value if entry else None)
-        reservations = [self._clocks.reservation(each) for each in found]
+        reservations = [self._clocks.reservation(each) for each in breaker.decode(entry.value if entry else None)]
         if set(reservations) - set(self._observation.reservations):
             raise errors.Conflict(f"{breaker.KEY} changed since this was decided")
         own = Reservation(self._name, container_id, self._observation.now, self._node)
@@ -134,7 +132,7 @@ class Executor:
                 old, action.number, error, time.time())
         else:
             new = next_state.order_failed(old, action.color, error, time.time())
-        self._states.write(self._name, new, index)
+        self._states.write(self._name, new, index, before=old)
 
     def _drain(self, member: Member, reason: str) -> str:
         for each in registrations(member, self._observation):
@@ -176,12 +174,14 @@ class Executor:
         observed_color = desired.read_text(color.value)[:40] if color else ""
         if observed_color != self._observation.desired.color_key:
             raise errors.Conflict(f"{color_key} changed since this was decided")
-        operations = [transactions.cas(color_key, live_color, color.modify_index if color else 0)]
+        operations, following = [transactions.cas(color_key, live_color, color.modify_index if color else 0)], state
         if live_color != self._observation.desired.color:
             if state != self._observation.state:
                 raise errors.Conflict(f"{service_state.KEY_PREFIX}{self._name} changed since this was decided")
-            operations.append(self._states.writing(self._name, next_state.switched(self._observation), index))
+            following = next_state.switched(self._observation)
+            operations.append(self._states.writing(self._name, following, index))
         self._writer.commit(operations)
+        count_release(self._name, state, following)
         return f"{live_color} is live"
 
     def _order(self, action: actions.Scale | actions.Redeploy) -> str:

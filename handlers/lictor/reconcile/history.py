@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from lictor.adapters import tally
 from lictor.adapters.consul.client import Client
 from lictor.adapters.consul.lock import PlainWriter, Writer
 from lictor.planner import observation_codec
@@ -36,7 +37,9 @@ def intend(client: Client, writer: Writer, name: str, record: dict[str, Any]) ->
 
 
 def finish(writer: Writer, begun: Begun, record: dict[str, Any]) -> None:
-    """Complete a record with its outcome (`done` or `failed`), its `ms`, and a `detail` for people."""
+    """Complete a record with its outcome (`done` or `failed`), its `ms`, and a `detail` for people; and count the act,
+    whether or not Consul takes the record."""
+    tally.count("actions", begun.record["service"], begun.record["kind"], record["outcome"].replace(" ", "_"))
     writer.put(begun.key, _text({**begun.record, **record}))
 
 

@@ -133,7 +133,8 @@ def _step(context: Context, reading: Reading, writer: Writer, is_first: bool) ->
         _forget(context, name)
         return False
     if observation.state != reading.stored.state:
-        StateStore(context.client, writer, context.clocks).write(name, observation.state, reading.stored.modify_index)
+        StateStore(context.client, writer, context.clocks).write(name, observation.state, reading.stored.modify_index,
+                                                                 before=reading.stored.state)
     if reading.look:
         from lictor.reconcile.cluster import step
 

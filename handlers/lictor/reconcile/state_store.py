@@ -5,7 +5,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from lictor import model
-from lictor.adapters import clock
+from lictor.adapters import clock, tally
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.answers import Entry
 from lictor.adapters.consul.client import Client
@@ -13,6 +13,15 @@ from lictor.adapters.consul.lock import PlainWriter, Writer
 from lictor.planner import service_state
 from lictor.planner.service_state import KEY_PREFIX, State, Written
 from lictor.reconcile.other_clocks import OtherClocks
+
+
+def count_release(name: str, before: State, after: State) -> None:
+    """Count the release that has ended, if one has between two states of a service."""
+    old, new = before.release, after.release
+    if new.live_release and new.live_release != old.live_release:
+        tally.count("releases", name, "done")
+    elif new.failed and (old.failed is None or old.failed.release != new.failed.release):
+        tally.count("releases", name, "failed")
 
 
 class Stored(NamedTuple):
@@ -43,8 +52,10 @@ class StateStore:
             self._clocks.note_look(began_s, max(each.modify_index for each in stored.values()))
         return stored
 
-    def write(self, name: str, state: State, modify_index: int) -> None:
+    def write(self, name: str, state: State, modify_index: int, *, before: State | None = None) -> None:
+        """Write a state; if the one before it is given, a release that has ended between the two is counted."""
         self._writer.put(KEY_PREFIX + name, self._encode(state), modify_index)
+        count_release(name, before or state, state)
 
     def writing(self, name: str, state: State, modify_index: int) -> transactions.Operation:
         """Make the operation that writes a state within a transaction."""

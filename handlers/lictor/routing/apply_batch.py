@@ -9,7 +9,7 @@ from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lictor import errors
-from lictor.adapters import log
+from lictor.adapters import log, tally
 from lictor.adapters.text import describe_error
 from lictor.routing import nginx, nginx_mode, route_store
 from lictor.routing.conf import service_files
@@ -152,6 +152,7 @@ class Batch:
             else:
                 nginx.settle(self.conf_dir)
             log.event("publish", service=listed, outcome="waits", reason=error)
+            tally.count("reloads", "unconfirmed")
             return []
         except OSError as error:  # of one of the files, which is no file, say
             self._take_back(changes)
@@ -161,6 +162,8 @@ class Batch:
             self._take_back(changes)
             return self._serve_less(changes, new, error, is_to_blame=is_to_blame)
         nginx.settle(self.conf_dir)
+        tally.count("reloads", "confirmed")
+        tally.time_taken("reload", time.monotonic() - began)
         for name, (_, target) in changes.items():
             self.mark(name, confirmed=target.confirmed, generation=generation, places=target.places,
                       refusal=target.refusal)
@@ -180,6 +183,7 @@ class Batch:
     def _serve_less(self, changes: dict[str, Change], new: list[str], error: errors.Refused, *,
                     is_to_blame: bool) -> list[str]:
         """Go on after nginx has refused these changes, which are taken back."""
+        tally.count("reloads", "rolled_back")
         listed = " ".join(changes)
         if not is_to_blame and not self._is_accepted(if_unknown=True):
             log.event("publish", service=listed, outcome="waits", reason=f"without the new files too, {error}")

@@ -25,10 +25,10 @@ _PATIENCE_S = 5.0
 _MOST_LOGGED = 20  # refused instances at an event
 
 
-def event(settings: Settings, token_file: str | None, name: str, observed: Payload,
-          consul_index: int) -> tuple[list[str], bool]:
-    """Follow the payload of an event; returns the services that nginx has just confirmed, and whether it serves this
-    one as it was decided."""
+def event(settings: Settings, token_file: str | None, name: str, observed: Payload, consul_index: int,
+          began_s: float) -> tuple[list[str], bool]:
+    """Follow the payload of an event, which came `began_s` after the machine's start; returns the services that nginx
+    has just confirmed, and whether it serves this one as it was decided."""
     _log_skipped(name, observed.skipped)
     follow = functools.partial(_follow, settings.state_dir, name, observed.instances, consul_index,
                                lambda: _connect(token_file))
@@ -42,7 +42,12 @@ def event(settings: Settings, token_file: str | None, name: str, observed: Paylo
         return [], True
     confirmed = _publish_peers(settings, name) or _publish(settings)
     published = route_store.published(settings.state_dir, name)
-    return confirmed, bool(published and published.confirmed)
+    if not (published and published.confirmed):
+        return confirmed, False
+    from lictor.adapters import clock, tally
+
+    tally.time_taken("confirmed", clock.uptime_s() - began_s)
+    return confirmed, True
 
 
 def refresh(settings: Settings, names: Iterable[str], client: "Client") -> list[str]:

@@ -25,6 +25,7 @@ class KeyCache(msgspec.Struct, frozen=True):
     versions: dict[str, str] = {}  # of the services' keys
     watching: dict[str, str] = {}
     allowed: tuple[str, ...] = ("*",)  # the services of [allow], by which the routes were made
+    measures_all: bool = False  # the node had metrics when the routes were made
     reloaded_at: float = 0.0  # when the agent was reloaded last, in seconds since the start of the machine
     refused: dict[str, str] = {}  # service -> why its route is not in force though its spec is sound
 

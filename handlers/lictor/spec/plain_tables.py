@@ -15,6 +15,7 @@ _LONGEST_SHOWN = 100
 _DESCRIPTIONS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number",
                  tuple: "a list of strings", list: "a list of strings", dict: "a table"}
 _LOOPBACK = r"(?a)(?:127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|\[::1\]):(\d{1,5})"
+_ADDRESS = r"(?a)(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):(\d{1,5})"
 _URL = r"(?a)https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?(?:[/?][!$-~]*)?"
 
 Record = TypeVar("Record", bound=NamedTuple)
@@ -123,6 +124,24 @@ def require_url(key: str, url: str, *, secrets: str) -> None:
         shown = re.sub(r"(?s)(?<=[^/][/?])[^/].*", "...", re.sub("(?s).*@", "...@", url))
         raise ValueError(f"{key} is {shown!r}; it must be http://HOST or https://HOST, with :PORT and /PATH as you "
                          f"like, and without user:password@ ({secrets} is for secrets)")
+
+
+def is_loopback(key: str, address: str) -> bool:
+    """Tell whether HOST:PORT is on loopback; raises ValueError unless HOST is an IP address, of IPv6 in brackets."""
+    if re.fullmatch(_LOOPBACK, address):
+        require_loopback(key, address)
+        return True
+    match = re.fullmatch(_ADDRESS, address)
+    try:
+        if not match or not 1 <= int(match[3]) <= 65535:
+            raise ValueError(address)
+        import ipaddress  # few nodes have one, and each handler imports this module
+
+        ipaddress.ip_address(match[1] or match[2])
+    except ValueError as error:
+        raise ValueError(f"{key} is {address[:_LONGEST_SHOWN]!r}; it must be an IP address with its port, as "
+                         "127.0.0.1:8898 or [::1]:8898") from error
+    return False
 
 
 def require_loopback(key: str, address: str) -> None:

@@ -103,6 +103,27 @@ class Notify(NamedTuple):
             plain_tables.require_absolute("token_file", self.token_file)
 
 
+class Metrics(NamedTuple):
+    """`[metrics]`: the places where this node's numbers can be read: lictor-serve, which shows the page too, a file."""
+
+    listen: str = ""  # address and port of lictor-serve for Prometheus and browsers
+    secret_file: str = ""  # holds what they have to know; required beyond loopback
+    textfile: str = ""  # for node_exporter, where nobody runs lictor-serve: each sweep writes it
+
+    def check(self) -> None:
+        if self.listen and not plain_tables.is_loopback("listen", self.listen) and not self.secret_file:
+            raise ValueError(f"listen is {self.listen!r}, which is not loopback; it is allowed with "
+                             "metrics.secret_file only")
+        if self.secret_file:
+            plain_tables.require_absolute("secret_file", self.secret_file)
+        if self.secret_file and not self.listen:
+            raise ValueError(f"secret_file is {self.secret_file!r}; it is allowed with metrics.listen only")
+        if self.textfile:
+            plain_tables.require_absolute("textfile", self.textfile)
+        if self.textfile and not self.textfile.endswith(".prom"):
+            raise ValueError(f"textfile is {self.textfile!r}; it must end with .prom, as node_exporter reads no other")
+
+
 class Settings(NamedTuple):
     """The keys, and the path of the file that they were read from: "" if there is none and the defaults hold."""
 
@@ -113,9 +134,15 @@ class Settings(NamedTuple):
     watch: Watch = Watch()
     heal: Heal = Heal()
     notify: Notify | None = None  # None: nobody is notified
+    metrics: Metrics | None = None  # None: nothing is counted for them
     allow: Allow = Allow()
     command: "Command | None" = None  # None: this node does not act for services with engine command
     webhook: "Webhook | None" = None
+
+    @property
+    def runs_serve(self) -> bool:
+        """Whether lictor-serve has anything to serve on this node."""
+        return self.watch.door == "http" or self.metrics is not None and bool(self.metrics.listen)
 
     @property
     def where(self) -> str:
@@ -129,7 +156,8 @@ class Settings(NamedTuple):
 
 
 _KINDS = {"prefix": str, "state_dir": str, "nginx": Annotated[Nginx, "a table, or false on a node without nginx"],
-          "watch": Watch, "heal": Heal, "notify": Notify, "allow": Allow, "command": dict, "webhook": dict}
+          "watch": Watch, "heal": Heal, "notify": Notify, "metrics": Metrics, "allow": Allow, "command": dict,
+          "webhook": dict}
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -164,7 +192,9 @@ def parse_settings(table: dict[str, Any], path: str = "") -> Settings:
 
         settings = settings._replace(**delegation_settings.convert(table, path))
     is_notified = settings.notify and (settings.notify.url or settings.notify.command)
-    return settings if is_notified else settings._replace(notify=None)
+    is_measured = settings.metrics and (settings.metrics.listen or settings.metrics.textfile)
+    return settings._replace(notify=settings.notify if is_notified else None,
+                             metrics=settings.metrics if is_measured else None)
 
 
 def _check(settings: Settings) -> None:

@@ -252,6 +252,17 @@ def test_with_the_http_door_the_agent_gets_no_rights_and_only_it_may_read_the_se
     assert init.remove(root=root).done and not os.path.exists(root + "/etc/lictor")
 
 
+def test_with_metrics_lictor_serve_gets_a_unit_beside_the_script_door_too(root: str) -> None:
+    init.run(root=root)
+    Path(root + TOML).write_text('[metrics]\nlisten = "127.0.0.1:8898"\ntextfile = "/var/lib/prometheus/lictor.prom"\n')
+    report = init.run(root=root)
+    there = contents(root)
+    unit = there["/etc/systemd/system/lictor-serve.service"][0]
+    assert "Requires=" not in unit and "-/var/lib/prometheus" in unit
+    assert "/etc/systemd/system/lictor-serve.socket" not in there
+    assert any("enable --now lictor-registrar.service lictor-serve.service" in line for line in report.todo)
+
+
 def test_who_goes_over_to_the_http_door_takes_the_rights_from_the_agent(root: str) -> None:
     init.run(root=root)
     assert "AmbientCapabilities=CAP_KILL" in settings_of(contents(root)[DROP_IN][0])

@@ -204,3 +204,31 @@ def test_nodes_are_added_slot_by_slot() -> None:
     one = traffic.add(whole)
     assert (added.times, added.begun, added.seconds) == (one.times, one.begun, one.seconds)
     assert added.busy_s == pytest.approx(one.busy_s, abs=0.01)
+
+
+_COUNTED = st.dictionaries(st.sampled_from(["a3", "a57", "e", "u", "c", "retries", "begun"]), st.integers(1, 50))
+
+
+@given(st.lists(st.tuples(st.dictionaries(st.sampled_from(SLOTS), _COUNTED), st.integers(-400, 400)), max_size=12))
+def test_totals_never_go_back_whatever_becomes_of_the_counts_and_of_the_clock(
+        readings: list[tuple[counts.Slots, int]]) -> None:
+    """A total that goes back looks to Prometheus as if all of it had come anew."""
+    kept: Kept | None = None
+    before = windows.Totals()
+    for slots, moved_s in readings:
+        kept = advance(kept, slots, 0.0, NOW + moved_s)
+        now = kept.totals
+        assert all(now.times.get(number, 0) >= count for number, count in before.times.items())
+        assert all(getattr(now, field) >= getattr(before, field) for field in windows._SUMMED)
+        before = now
+
+
+def test_totals_hold_each_request_once_as_slices_come_are_read_again_and_go() -> None:
+    kept, slots = Kept(NOW - 100), dict[int, dict[str, int]]()
+    for at in range(0, 1000, 10):
+        slots = {**{slot: each for slot, each in slots.items() if slot > NOW + at - 60},
+                 counts.slot_of(NOW) + at: {"a57": 2, "e": 1, "retries": 3}}
+        for later in (10, 15):  # twice in a slot
+            kept = advance(kept, slots, NOW - 100, NOW + at + later)
+    assert len(kept.slices) < 40
+    assert kept.totals == windows.Totals({57: 2 * 100}, errors=100, retries=300)

@@ -57,11 +57,13 @@ def _residents_todo(setup: Setup) -> list[str]:
     if not setup.node.has_systemd:
         return [f"keep {name} running: {' '.join(process.handler_argv(name))}" for name in setup.residents]
     is_http = setup.settings.watch.door == "http"
-    units = [REGISTRAR_UNIT, *([SERVE_SOCKET, SERVE_UNIT] if is_http else [])]
+    sockets = [SERVE_SOCKET] if is_http else []
+    units = [REGISTRAR_UNIT, *sockets, *([SERVE_UNIT] if setup.settings.runs_serve else [])]
     missing = [unit for unit in units if not setup.is_enabled(unit)]
     todo = [f"systemctl daemon-reload && systemctl enable --now {' '.join(missing)}"] if missing else []
-    if not is_http and setup.is_enabled(SERVE_UNIT):
-        todo.append(f"systemctl disable --now {SERVE_SOCKET} {SERVE_UNIT}, which the other door has no use for")
+    unused = [unit for unit in (SERVE_SOCKET, SERVE_UNIT) if unit not in units and setup.is_enabled(unit)]
+    if unused:
+        todo.append(f"systemctl disable --now {' '.join(unused)}, which the settings have no use for")
     return todo
 
 

@@ -30,7 +30,7 @@ class Setup(NamedTuple):
     @property
     def residents(self) -> dict[str, str]:
         """The units of the handlers that run all along, by handler."""
-        serve = {"lictor-serve": SERVE_UNIT} if self.settings.watch.door == "http" else {}
+        serve = {"lictor-serve": SERVE_UNIT} if self.settings.runs_serve else {}
         return {"lictor-registrar": REGISTRAR_UNIT, **serve}
 
     @property

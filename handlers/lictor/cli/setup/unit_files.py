@@ -2,6 +2,7 @@
 for reading their templates, templates/*.j2."""
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,7 +59,8 @@ def resident(unit: str, argv: list[str], settings: Settings, node: Node) -> str:
     that the agent then does not need."""
     return _render(f"{unit}.j2", exec_start=" ".join(_quoted(word) for word in argv),
                    agent_unit=node.agent_unit or "consul.service", user=node.agent_user, docker_group=node.docker_group,
-                   socket_unit=SERVE_SOCKET, state_dir=settings.state_dir, **_values(settings))
+                   socket_unit=SERVE_SOCKET if settings.watch.door == "http" else "", state_dir=settings.state_dir,
+                   **_values(settings))
 
 
 def serve_socket(settings: Settings) -> str:
@@ -68,7 +70,9 @@ def serve_socket(settings: Settings) -> str:
 def _values(settings: Settings) -> dict[str, Any]:
     """Gather what several units need; the - of a folder lets a unit start without it."""
     nginx_folders = [settings.nginx.conf_dir] if settings.nginx else []
-    folders = (settings.watch.config_dir, *nginx_folders, settings.state_dir)
+    textfile = settings.metrics.textfile if settings.metrics else ""
+    written = [os.path.dirname(textfile)] if textfile else []
+    folders = (settings.watch.config_dir, *nginx_folders, settings.state_dir, *written)
     return {"environment_file": ENVIRONMENT, "descriptors": _DESCRIPTORS,
             "written": " ".join(f"-{folder}" for folder in folders),
             "signals_nginx": settings.nginx is not None and not settings.nginx.container}

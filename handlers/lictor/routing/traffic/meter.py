@@ -17,7 +17,7 @@ from lictor.planner.autoscale.traffic import is_slot
 from lictor.routing import announce, nginx_socket, route_store
 from lictor.routing.traffic import access_log, counts, windows
 from lictor.routing.traffic.counts import Counted
-from lictor.routing.traffic.windows import Kept
+from lictor.routing.traffic.windows import Kept, Totals
 from lictor.spec.settings import Nginx, Settings
 
 PREFIX = "lictor/traffic/"  # and then SERVICE/NODE
@@ -60,6 +60,12 @@ def count(nginx: Nginx, state_dir: str, now: float) -> Counted | None:
         return found._replace(until=min(found.until, now)) if found else None
     logged = access_log.read(nginx.conf_dir, state_dir, now) if status == _UNKNOWN else None
     return Counted(logged[0], now - access_log.BEHIND_S, logged[1]) if logged else None
+
+
+def read_totals(state_dir: str) -> dict[str, Totals]:
+    """Read what this node's nginx has counted in all, by service."""
+    found = {name: _read_kept(state_dir, name) for name in sorted(_measured(state_dir))}
+    return {name: kept.totals for name, kept in found.items() if kept}
 
 
 def behind_s(settings: Settings) -> float:

@@ -15,6 +15,17 @@ READ_S = 60.0  # so far back counts are read again: what began then may end only
 MOST_BYTES = 64 * 1024
 _FIELDS = {answers.ERROR: "errors", answers.UNANSWERED: "unanswered", answers.CUT: "cut", answers.UPGRADE: "upgrades",
            counts.BEGUN: "begun", counts.RETRIES: "retries"}
+_SUMMED = ("errors", "unanswered", "cut", "retries")
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Sums that only grow, whatever becomes of slices; named as in a Slice."""
+
+    times: dict[int, int] = {}
+    errors: int = 0
+    unanswered: int = 0
+    cut: int = 0
+    retries: int = 0
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -22,6 +33,12 @@ class Kept(msgspec.Struct, frozen=True):
 
     since: float
     slices: list[Slice] = []
+    gone: Totals = Totals()  # what slices had counted that are kept no more
+
+    @property
+    def totals(self) -> Totals:
+        """What was counted in all."""
+        return _plus(self.gone, self.slices)
 
 
 def advance(kept: Kept | None, slots: Slots, counted_since: float, now: float) -> Kept:
@@ -30,7 +47,9 @@ def advance(kept: Kept | None, slots: Slots, counted_since: float, now: float) -
     new = slices(slots, max(since, counted_since), now)
     first = new[0].at if new else counts.slot_of(now)
     before = [each for each in kept.slices if each.at < first] if kept else []
-    return Kept(since, [each for each in [*before, *new] if now - KEPT_S <= each.at <= now - SLOT_S])
+    following = {each.at: each for each in [*before, *new] if now - KEPT_S <= each.at <= now - SLOT_S}
+    gone = _plus(kept.gone, [_lost(each, following.get(each.at)) for each in kept.slices]) if kept else Totals()
+    return Kept(since, [*following.values()], gone)
 
 
 def slices(slots: Slots, since: float, now: float) -> list[Slice]:
@@ -51,6 +70,25 @@ def encode(found: Iterable[Slice]) -> bytes:
             break
         texts.append(text)
     return b'{"slices":[' + b",".join(reversed(texts)) + b"]}"
+
+
+def _lost(before: Slice, now: Slice | None) -> Slice:
+    """Find what a slice had counted and has no more, as if its slot was read again from a file that was cut."""
+    if now is None:
+        return before
+    times = {number: lost for number, count in before.times.items() if (lost := count - now.times.get(number, 0)) > 0}
+    return replace(before, times=times, **{field: max(getattr(before, field) - getattr(now, field), 0)
+                                           for field in _SUMMED})
+
+
+def _plus(totals: Totals, slices: Iterable[Slice]) -> Totals:
+    found = list(slices)
+    times = dict(totals.times)
+    for each in found:
+        for number, count in each.times.items():
+            times[number] = times.get(number, 0) + count
+    return Totals(times, **{field: getattr(totals, field) + sum(getattr(each, field) for each in found)
+                            for field in _SUMMED})
 
 
 def _slice(at: int, counted: Mapping[str, int]) -> Slice:
