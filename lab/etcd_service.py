@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from lictor import errors
-from lictor.cli.status_report import AMISS
 from lictor.clusters import etcd
 from lictor.planner.cluster.observation import PRIMARY, Report
+from lictor.reconcile.status.status_report import AMISS
 
 from lab import netns
 from lab.daemon import wait_for

@@ -9,12 +9,13 @@ import msgspec
 import pytest
 
 from lictor.adapters.consul.client import Client
-from lictor.cli import cluster_report, status_report
+from lictor.cli import cluster_report
 from lictor.cli.cluster_report import MemberRow, SetReport
-from lictor.cli.status_report import Status
 from lictor.planner.cluster.kept import Kept, Tries
 from lictor.reconcile.cluster.record import Record
 from lictor.reconcile.context import Context
+from lictor.reconcile.status import status_report
+from lictor.reconcile.status.status_report import Status
 from lictor.spec.settings import Settings
 
 from lab.consul import Consul

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lictor.adapters.text import one_line
-from lictor.cli import status_report
 from lictor.events import timer
 from lictor.model import Clock, Instance
 from lictor.planner import next_state, observation_codec
@@ -19,6 +18,7 @@ from lictor.planner.service_state import Breaker
 from lictor.planner.summary.decided import add_to, list_lines
 from lictor.planner.summary.facts import gather
 from lictor.planner.summary.service import sum_up
+from lictor.reconcile.status import status_report
 
 from lab.chaos.agreement import NODE, Check, Contradiction, Round, Said, contradictions, find_standing
 from support import disorder

@@ -14,11 +14,12 @@ from lictor import errors
 from lictor.adapters import files, http
 from lictor.adapters.consul import parts, payload
 from lictor.adapters.consul.client import Client
-from lictor.cli import service_keys, status_report
-from lictor.cli.page import troubles
+from lictor.cli import service_keys
 from lictor.events import checks_watch, keys_watch, script, service_watch_fast, survey, timer
+from lictor.events.page import troubles
 from lictor.reconcile import observe
 from lictor.reconcile.context import Context
+from lictor.reconcile.status import status_report
 from lictor.spec import settings
 
 from lab.consul import Consul

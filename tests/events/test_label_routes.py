@@ -13,10 +13,10 @@ import pytest
 from lictor import errors, model
 from lictor.adapters import files
 from lictor.adapters.consul.client import Client
-from lictor.cli import status_report
 from lictor.events import agent_config, keys_watch, label_routes, script, survey, timer
 from lictor.reconcile import observe
 from lictor.reconcile.context import Context
+from lictor.reconcile.status import status_report
 from lictor.routing import peers, route_store
 from lictor.spec.allow import Allow
 from lictor.spec.locations import show

@@ -17,11 +17,12 @@ from lictor import errors
 from lictor.adapters import clock, files, heartbeat
 from lictor.adapters.consul import transport
 from lictor.adapters.consul.client import Client
-from lictor.cli import status_report, story
-from lictor.cli.page import service, troubles
+from lictor.cli import story
+from lictor.cli.page import service
 from lictor.cli.setup import consul_tests, findings, nginx_tests
 from lictor.cli.setup.findings import Probe
 from lictor.events import script, survey, timer
+from lictor.events.page import troubles
 from lictor.model import JOINING, PAUSED, Clock
 from lictor.planner import service_state
 from lictor.planner.observation import drain_text
@@ -32,6 +33,7 @@ from lictor.reconcile import conditions, history, observe, responsibility
 from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
+from lictor.reconcile.status import status_report
 from lictor.routing.condition import Condition
 from lictor.spec import settings
 from lictor.spec.delegation_settings import Command

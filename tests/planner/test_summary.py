@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from lictor import model
-from lictor.cli.status_report import Status
 from lictor.planner.actions import Action, Hold, Start, Wait, Warn
 from lictor.planner.service_state import Failure, Rollout
 from lictor.planner.summary.decided import add_to, extend, list_lines
 from lictor.planner.summary.facts import Facts, gather
 from lictor.planner.summary.service import Severity, Summary, sum_up
+from lictor.reconcile.status.status_report import Status
 
 from support.scene import NOW, RELEASE, SPEC, state_of, wanted
 

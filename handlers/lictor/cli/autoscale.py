@@ -10,7 +10,6 @@ import msgspec
 
 from lictor import errors
 from lictor.adapters.text import one_line, printable
-from lictor.cli import autoscale_report, status_report
 from lictor.cli.session import Session
 from lictor.planner.autoscale import backtest
 from lictor.planner.autoscale.capacity import Load
@@ -23,6 +22,7 @@ from lictor.reconcile import responsibility
 from lictor.reconcile.autoscale import look
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore
+from lictor.reconcile.status import autoscale_report, status_report
 from lictor.spec.check import SHARES
 from lictor.spec.quantities import parse_duration
 

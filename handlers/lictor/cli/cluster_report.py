@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 from lictor import errors, model
 from lictor.adapters.text import one_line
 from lictor.cli import vantage
-from lictor.cli.page import troubles
 from lictor.cli.service_keys import Existing
-from lictor.cli.status_report import format_time
 from lictor.engines import member_volumes
+from lictor.events.page import troubles
 from lictor.planner.cluster.actions import KINDS_OF_ACTS
 from lictor.planner.cluster.kept import KEY_PREFIX
 from lictor.planner.cluster.observation import PRIMARY, SECONDARY
@@ -18,6 +17,7 @@ from lictor.reconcile import history, observe, responsibility
 from lictor.reconcile.cluster import record
 from lictor.reconcile.cluster.look import Look
 from lictor.reconcile.context import Context
+from lictor.reconcile.status.status_report import format_time
 
 _REGISTRAR = "lictor-registrar"  # what a sweep says of it begins so
 

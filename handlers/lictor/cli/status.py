@@ -10,11 +10,13 @@ import click
 from lictor import errors, model
 from lictor.adapters import heartbeat
 from lictor.adapters.text import describe_error, one_line
-from lictor.cli import status_report, tables, vantage
-from lictor.cli.page import service, troubles
+from lictor.cli import tables, vantage
+from lictor.cli.page import service
 from lictor.cli.session import Session
-from lictor.cli.status_report import UNKNOWN, Status
+from lictor.events.page import troubles
 from lictor.reconcile.context import Context
+from lictor.reconcile.status import status_report
+from lictor.reconcile.status.status_report import UNKNOWN, Status
 
 _WATCH_S = 2.0
 _SHOWN_NAMES = 5

@@ -10,12 +10,13 @@ import click
 
 from lictor import errors
 from lictor.adapters.text import one_line, printable
-from lictor.cli import status_report, vantage
+from lictor.cli import vantage
 from lictor.cli.session import Session
 from lictor.planner import replay, service_state
 from lictor.reconcile import act, history, observe, responsibility
 from lictor.reconcile.autoscale.look import read_desired
 from lictor.reconcile.context import Context
+from lictor.reconcile.status import status_report
 from lictor.spec import quantities
 
 _SHOWN_RECORDS = 10  # about as many as a terminal has room for, with what was seen

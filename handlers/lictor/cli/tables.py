@@ -12,7 +12,7 @@ from lictor.adapters.text import one_line
 if TYPE_CHECKING:
     from lictor.cli.cluster_report import SetReport
     from lictor.cli.page.service import InstanceRow, Page
-    from lictor.cli.status_report import Status
+    from lictor.reconcile.status.status_report import Status
 
 _GAP = "  "
 _TIED = "\xa0"  # a blank at which no line is broken; none of the cells has one

@@ -10,12 +10,12 @@ from lictor.adapters.text import one_line
 from lictor.cli import cluster_report, release_progress, service_keys, vantage
 from lictor.cli.cluster_report import SetReport
 from lictor.cli.service_keys import Existing
-from lictor.cli.status_report import Status, describe_record, format_time
 from lictor.errors import LictorError
 from lictor.planner.observation import drain_mark
 from lictor.reconcile import conditions, history, observe
 from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
+from lictor.reconcile.status.status_report import Status, describe_record, format_time
 from lictor.routing import announce, live_peers, nginx_mode, route_store
 from lictor.routing.tls import hosts
 from lictor.spec.route import Route

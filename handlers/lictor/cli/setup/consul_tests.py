@@ -9,11 +9,11 @@ from lictor import errors
 from lictor.adapters import clock
 from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
-from lictor.cli import status_report
 from lictor.cli.setup import detect, written_config
 from lictor.cli.setup.findings import Probe, Remark, Untested
 from lictor.events import agent_config, autoscale_round, timer
 from lictor.reconcile.context import Context
+from lictor.reconcile.status import status_report
 from lictor.spec.settings import Settings
 
 _PROBE = "lictor-doctor"

@@ -5,11 +5,11 @@ from typing import Any
 
 from lictor import errors
 from lictor.adapters.text import one_line
-from lictor.cli.status_report import Status
 from lictor.events import agent_config, timer
 from lictor.reconcile import conditions, responsibility
 from lictor.reconcile.conditions import Told
 from lictor.reconcile.context import Context
+from lictor.reconcile.status.status_report import Status
 
 _SHOWN_LINES = 20  # of one check
 

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from lictor.adapters.text import one_line, printable
-from lictor.cli import autoscale_report
 from lictor.planner.actions import KINDS_OF_ACTS, Confirm, describe
 from lictor.planner.cluster import words
 from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
@@ -21,6 +20,7 @@ from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore, Stored
+from lictor.reconcile.status import autoscale_report
 from lictor.routing import announce
 from lictor.spec.keys import describe_unknown, group_by_service, known_below
 from lictor.spec.service_spec import DELEGATED, Spec

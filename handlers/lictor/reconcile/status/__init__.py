@@ -1,0 +1,1 @@
+"""How services are, read from Consul for people and programs: what status, plan, why and the page show."""
