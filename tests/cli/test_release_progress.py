@@ -10,6 +10,7 @@ from lictor.cli import release_progress
 from lictor.cli.release_progress import Outcome, Request, Snapshot
 from lictor.planner import desired
 from lictor.planner.service_state import Breaker, Failure, Failures, Rollout, State
+from lictor.reconcile.status.instances import Condition
 
 from support.scene import SPEC, state_of
 
@@ -95,7 +96,7 @@ def test_stage(given: Snapshot, said: str) -> None:
 ])
 def test_what_an_instance_waits_for(given: dict[str, Any], condition: str, detail: str) -> None:
     assert release_progress.find_new_instances(REQUEST, snapshot([given])) == (
-        release_progress.NewInstance("s1", "node-1", condition, detail),
+        Condition("s1", "node-1", condition, detail),
     )
 
 

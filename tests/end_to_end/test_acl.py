@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 
 from lictor import errors
-from lictor.adapters import heartbeat
+from lictor.adapters import heartbeat, process
 from lictor.adapters.consul.client import Client
 from lictor.events import agent_config
 from lictor.spec.settings import Settings
 
 from lab.client import Client as Visitor
 from lab.consul import Consul
-from lab.daemon import wait_for
+from lab.daemon import Daemon, free_ports, wait_for
 from lab.docker import Docker
+from lab.http import ask
 from lab.node import BOOKS, Node
 from support.command import begin
 from support.paths import REPOSITORY
@@ -60,6 +61,7 @@ ALLOWED = {
     "lictor-autoscale": {"read desired", "write desired", "read lictor's", "write lictor's", "tell what was counted",
                          "remember loads", "read instances", "read agent", "lock"},
     "lictor-heal": set(),
+    "lictor-page": {"read desired", "read lictor's", "read instances", "read agent"},
     "lictor-reconcile": {"read desired", "write desired", "read lictor's", "write lictor's", "tell what was counted",
                          "tell where a set is", "remember loads", "close a breaker", "give back the budget",
                          "read instances", "register", "register lictor", "put into maintenance", "read agent",
@@ -134,6 +136,22 @@ def test_watches_and_the_timer_work_with_the_agents_token(tokens: tuple[Consul, 
     consul.reload()
     wait_for(lambda: "services/books/spec" in (tmp_path / "lictor-scale").read_text(), "the watch may read the keys")
     wait_for(lambda: consul.passing("lictor"), "the timer's service is registered and passes")
+
+
+def test_the_page_is_read_with_a_policy_that_writes_nothing(tokens: tuple[Consul, dict[str, str]],
+                                                             tmp_path: Path) -> None:
+    consul, secrets = tokens
+    address, config, token = f"127.0.0.1:{free_ports(1)[0]}", tmp_path / "lictor.toml", tmp_path / "token"
+    config.write_text(f'state_dir = "{tmp_path}/state"\nnginx = false\n[metrics]\nlisten = "{address}"\n')
+    token.write_text(secrets["lictor-page"])
+    daemon = Daemon([*process.handler_argv("lictor-serve"), "--token-file", str(token)], f"{tmp_path}/serve.log",
+                    {"CONSUL_HTTP_ADDR": consul.address, "LICTOR_CONFIG": str(config)})
+    try:
+        wait_for(lambda: ask(address, "GET", "/metrics")[0] == 200, "lictor-serve answers")
+        status, text = ask(address, "GET", "/v1/services/books", timeout_s=60)
+        assert status == 200 and json.loads(text)["failure"] == "", text
+    finally:
+        daemon.stop()
 
 
 def test_whoever_lives_long_goes_on_with_another_token(tokens: tuple[Consul, dict[str, str]], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Text of other programs and people: cut to the end, without our secrets, and safe for a terminal. Pure."""
 
 import json
+import time
 from collections.abc import Iterable
 
 _LINES = 20
@@ -36,3 +37,7 @@ def printable(line: str) -> str:
 def one_line(text: str) -> str:
     """Fold white space, line ends included, into single blanks, and make the rest printable."""
     return printable(" ".join(text.split()))
+
+
+def format_time(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

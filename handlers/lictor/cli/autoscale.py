@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from lictor import errors
-from lictor.adapters.text import one_line, printable
+from lictor.adapters.text import format_time, one_line, printable
 from lictor.cli.session import Session
 from lictor.planner.autoscale import backtest
 from lictor.planner.autoscale.capacity import Load
@@ -114,7 +114,7 @@ def _describe(known: dict[str, Any]) -> list[str]:
         f"instances; down after {rules.down_after_s / 60:g} min",
         f"  held: {_load(kept.capacity.held)}",
         f"  broke: {_load(kept.capacity.broke)}" + (
-            f", on {status_report.format_time(kept.capacity.broke_at)}" if kept.capacity.broke_at else ""),
+            f", on {format_time(kept.capacity.broke_at)}" if kept.capacity.broke_at else ""),
         f"  {decided}" + ("" if now else f"; this node, which does not act for it, shows that: {last['status']}"
                           if last["node"] else ""),
         f"  wishes: {len(known['wishes'])} on record" if known["wishes"] else "  wishes: none on record"]

@@ -4,7 +4,7 @@ import contextlib
 from typing import Any, NamedTuple
 
 from lictor import errors, model
-from lictor.adapters.text import one_line
+from lictor.adapters.text import format_time, one_line
 from lictor.cli import vantage
 from lictor.cli.service_keys import Existing
 from lictor.engines import member_volumes
@@ -17,7 +17,6 @@ from lictor.reconcile import history, observe, responsibility
 from lictor.reconcile.cluster import record
 from lictor.reconcile.cluster.look import Look
 from lictor.reconcile.context import Context
-from lictor.reconcile.status.status_report import format_time
 
 _REGISTRAR = "lictor-registrar"  # what a sweep says of it begins so
 

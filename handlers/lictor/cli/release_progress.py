@@ -13,9 +13,9 @@ from lictor.planner.desired import Desired
 from lictor.planner.service_state import State
 from lictor.planner.summary.facts import name_with_image
 from lictor.planner.summary.service import find_failure, find_obstacle
+from lictor.reconcile.status.instances import Condition, describe
 from lictor.spec.service_spec import ON_ONE_NODE
 
-_PASSES = "passes"
 _ENDS = ("stop", "remove")  # the kinds of record that hold a container's last words
 
 
@@ -39,23 +39,6 @@ class Snapshot(NamedTuple):
     awaited: str = ""  # why no instance can start: a set that its environment names is not there
 
 
-class NewInstance(NamedTuple):
-    """A registered instance of the new release."""
-
-    service_id: str
-    node: str
-    condition: str  # _PASSES, or what keeps it from that
-    detail: str = ""  # the output of its check
-
-    @property
-    def described(self) -> str:
-        return f"{self.condition}: {self.detail}" if self.detail else self.condition
-
-    @property
-    def passes(self) -> bool:
-        return self.condition == _PASSES
-
-
 class Outcome(NamedTuple):
     """The end of a release. `pending` is what is worth a little patience although the outcome is known."""
 
@@ -72,7 +55,7 @@ class Progress(NamedTuple):
     """The result of one look at a release; the last one has an outcome."""
 
     stage: str
-    new_instances: tuple[NewInstance, ...] = ()
+    new_instances: tuple[Condition, ...] = ()
     elapsed_s: float = 0.0
     outcome: Outcome | None = None
 
@@ -137,11 +120,11 @@ def describe_late(progress: Progress) -> str:
                                         for each in progress.new_instances if not each.passes)])
 
 
-def find_new_instances(request: Request, snapshot: Snapshot) -> tuple[NewInstance, ...]:
+def find_new_instances(request: Request, snapshot: Snapshot) -> tuple[Condition, ...]:
     """List the instances of the release. Without colours, only their image tells them from the old ones."""
     name = find_new_catalog_name(request, snapshot)
     instances = [each for each in snapshot.instances if each.service == name and each.image == request.image]
-    return tuple(sorted(map(describe_instance, model.speaking(instances))))
+    return tuple(sorted(map(describe, model.speaking(instances))))
 
 
 def find_foreign(request: Request, snapshot: Snapshot, known: Container[tuple[str, str, str]]) -> tuple[str, ...]:
@@ -182,15 +165,3 @@ def find_last_words(records: Iterable[Mapping[str, Any]], after_id: int, name: s
             output = str(record.get("detail", "")).strip()
             words |= {container or str(kind): output} if output else {}
     return words, sorted(running)
-
-
-def describe_instance(instance: model.Instance) -> NewInstance:
-    """Say what keeps an instance from passing, or that nothing does."""
-    condition, detail = _PASSES if instance.status == "passing" else instance.status, instance.output
-    if instance.maintenance is not None:
-        condition, detail = "in maintenance", instance.maintenance
-    if instance.maintenance == model.PAUSED:
-        condition, detail = "paused", "until `docker unpause`"
-    if not instance.node_alive:
-        condition = "on a node that does not answer"
-    return NewInstance(one_line(instance.service_id), instance.node, condition, one_line(detail)[:model.LONGEST_OUTPUT])

@@ -72,11 +72,11 @@ def _watch(session: Session, name: str | None) -> NoReturn:
 
 
 def _read(session: Session, name: str | None) -> _Shown | service.Page:
-    rows, unrouted = status_report.read_overview(session.context)
+    overview = status_report.read_overview(session.context)
     if name is None:
-        return _Shown(rows, troubles.read(session.context, rows), _read_registrar(session.settings.state_dir),
-                      unrouted)
-    row = next((row for row in rows if row.name == name), None)
+        return _Shown(overview.rows, troubles.read(session.context, overview.rows),
+                      _read_registrar(session.settings.state_dir), overview.unrouted)
+    row = next((row for row in overview.rows if row.name == name), None)
     if row is None:
         raise _no_service(name)
     return service.read(session.context, row)

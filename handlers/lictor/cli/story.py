@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lictor import errors
-from lictor.adapters.text import one_line, printable
+from lictor.adapters.text import format_time, one_line, printable
 from lictor.cli import vantage
 from lictor.cli.session import Session
 from lictor.planner import replay, service_state
@@ -75,7 +75,7 @@ def why(session: Session, name: str, count: int | None, since: float | None, as_
     if len(shown) < len(found):
         click.echo(f"{len(found) - len(shown)} earlier records; `lictor why {name} -n {len(found)}` tells them too")
     elif story["history"] and not found:
-        click.echo(f"no record since {status_report.format_time(since or 0.0)}")
+        click.echo(f"no record since {format_time(since or 0.0)}")
     click.echo("\n".join([*map(status_report.describe_record, shown), *_describe_now(story)]))
 
 
@@ -152,7 +152,7 @@ def replay_(file: Any, as_json: bool) -> None:
 
 
 def _describe_replayed(found: replay.Replayed) -> str:
-    head = f"{status_report.format_time(found.at)}  {found.service}  {found.verdict}"
+    head = f"{format_time(found.at)}  {found.service}  {found.verdict}"
     if found.verdict == replay.SAME:
         return printable(f"{head}: {found.then}")
     why = f": {found.why}" if found.why else ""

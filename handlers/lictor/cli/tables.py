@@ -11,7 +11,8 @@ from lictor.adapters.text import one_line
 
 if TYPE_CHECKING:
     from lictor.cli.cluster_report import SetReport
-    from lictor.cli.page.service import InstanceRow, Page
+    from lictor.cli.page.service import Page
+    from lictor.reconcile.status.instances import InstanceRow
     from lictor.reconcile.status.status_report import Status
 
 _GAP = "  "

@@ -64,7 +64,8 @@ def _record_failure(call: script.Call, error: Exception) -> None:
     problems = list(filter(None, [served.silence]))
     with contextlib.suppress(errors.LictorError):  # of Consul itself, mostly
         lines = (*problems, f"unknown: the last sweep failed: {reason}", *trouble)
-        conditions.tell(connect(settings, call.token_file), Told(served, lines, failure=reason))
+        conditions.tell(connect(settings, call.token_file), Told(served, lines, failure=reason,
+                                                                 about=conditions.describe_node(settings)))
     timer.record(settings, timer.Summary(last.at if last else time.time(), reason, 0, [], problems, [], trouble))
 
 def look(call: script.Call) -> timer.Summary:
@@ -118,7 +119,8 @@ def look(call: script.Call) -> timer.Summary:
     pending = [*_pending(context, observations, own, sums), *_named(unserved.unconfirmed.items()), *waiting,
                *by_labels[-1].told, *_overruled(settings, catalogue, observations)]
     told = Told(unserved, (*problems, *trouble), tuple(pending), outputs=_read_outputs(context, observations),
-                foreign=_list_foreign(observations[name] for name in own), decided=_list_decided(own, sums))
+                foreign=_list_foreign(observations[name] for name in own), decided=_list_decided(own, sums),
+                about=conditions.describe_node(settings))
     trouble += _attempt("other nodes do not hear how this one is",
                         lambda: pending.extend(_describe_silent(context, catalogue, conditions.tell(context, told))))
     trouble += _attempt("the next sweep looks at all services", lambda: memory.keep(
@@ -238,7 +240,7 @@ def _sum_up(context: Context, catalogue: Catalogue, readings: Mapping[str, Readi
         name for name in own if readings[name].observation.spec.routes])
     for name in sorted({*own, *routed}):
         seen, look = readings[name].observation, readings[name].look
-        nodes, lost = serving.get(name, (None, []))
+        nodes, lost = serving[name][:2] if name in serving else (None, [])
         facts = gather(time.time(), seen.desired, seen.state, observe.instances(
             catalogue.of(seen.desired.catalog_name)), _list_foreign([seen]))._replace(
                 nginx_nodes=nodes, lost_nginx_nodes=lost, awaited=seen.awaited.get(seen.desired.release, ""),

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lictor import errors, model
+from lictor.adapters import heartbeat
 from lictor.adapters.consul.answers import Entry
 from lictor.adapters.consul.client import Client
 from lictor.adapters.text import one_line
 from lictor.planner.summary.decided import Decided
 from lictor.reconcile.context import Context
+from lictor.routing import nginx_mode
 from lictor.routing.condition import Condition
+from lictor.spec.settings import Settings
 
 PREFIX = "lictor/condition/"  # and then NODE
 _MOST = 100  # of services, of instances, and of lines
@@ -40,6 +43,7 @@ class Told(NamedTuple):
     outputs: Mapping[str, str] = {}  # of failing checks on the node, by the ID of their instance
     foreign: frozenset[InstanceKey] = frozenset()  # under the names of services that it starts, and not of its making
     decided: Mapping[str, Decided] = {}  # by service: what its summary alone does not say
+    about: Mapping[str, str] = {}  # the node: its nginx, its engine, what its registrar has registered
     is_silent: bool = False  # no sweep of the node gets through any more
     at_index: int = 0  # the ModifyIndex of the key
 
@@ -94,6 +98,7 @@ class _Stored(msgspec.Struct, frozen=True):
     outputs: dict[str, str] = {}
     foreign: list[InstanceKey] = []
     decided: dict[str, Decided] = {}
+    about: dict[str, str] = {}
 
 
 def tell(context: Context, told: Told) -> dict[str, Told]:
@@ -137,6 +142,13 @@ def describe_silent(conditions: Mapping[str, Told], entries: Iterable[dict[str, 
             if node != own_node and (not is_alive or node in conditions and conditions[node].is_silent)}
 
 
+def describe_node(settings: Settings) -> dict[str, str]:
+    """Describe what runs on this node, in words that change seldom."""
+    beat = heartbeat.read(settings.state_dir)
+    registrar = {"engine": beat.engine, "registered": str(beat.registered)} if beat else {}
+    return {"nginx": nginx_mode.read(settings).name if settings.nginx else "", **registrar}
+
+
 def list_foreign(conditions: Mapping[str, Told]) -> frozenset[InstanceKey]:
     """List the instances of which a node that acts says that lictor did not start them."""
     return frozenset(key for told in conditions.values() for key in told.foreign)
@@ -173,7 +185,7 @@ def _stored(told: Told) -> _Stored:
     decided = {name: each._replace(says=each.says[:_LONGEST_TEXT])
                for name, each in sorted(told.decided.items())[:_MOST]}
     return _Stored(told.nginx.silence[:_LONGEST_TEXT], refused, unconfirmed, lines, pending,
-                   told.failure[:_LONGEST_TEXT], outputs, foreign[:_MOST], decided)
+                   told.failure[:_LONGEST_TEXT], outputs, foreign[:_MOST], decided, dict(told.about))
 
 
 def _decode_all(tree: Mapping[str, Entry]) -> dict[str, Told]:
@@ -191,4 +203,5 @@ def _decode(entry: Entry) -> Told | None:
     decided = {name: each._replace(says=one_line(each.says)) for name, each in found.decided.items()}
     return Told(Condition(one_line(found.silence), refused, unconfirmed), tuple(map(one_line, found.lines)),
                 tuple(map(one_line, found.pending)), one_line(found.failure), outputs, frozenset(found.foreign),
-                decided, not entry.session, entry.modify_index)
+                decided, {key: one_line(text) for key, text in found.about.items()}, not entry.session,
+                entry.modify_index)

@@ -22,6 +22,7 @@ class Serving(NamedTuple):
 
     nodes: list[str]
     lost: list[str]  # to Consul these do not answer
+    by_instance: dict[tuple[str, str], list[str]] = {}  # the nodes that answer, by node and ID of the instance
 
 
 def tell(client: Client, state_dir: str, node: str, names: Iterable[str]) -> None:
@@ -62,9 +63,12 @@ def read_serving(client: Client, names: Container[str], alive: Container[str]) -
     tree, serving = client.tree(PREFIX, lambda key: key.split("/")[2] in names), dict[str, Serving]()
     for key, entry in sorted(tree.items()):
         name, _, node = key.removeprefix(PREFIX).partition("/")
-        if pairs(entry.value):
-            found = serving.setdefault(name, Serving([], []))
+        listed = pairs(entry.value)
+        if listed:
+            found = serving.setdefault(name, Serving([], [], {}))
             (found.nodes if node in alive else found.lost).append(node)
+            for pair in listed if node in alive else ():
+                found.by_instance.setdefault(pair, []).append(node)
     return serving
 
 

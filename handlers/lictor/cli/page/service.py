@@ -6,37 +6,22 @@ from typing import Any, NamedTuple
 
 from lictor import model
 from lictor.adapters.consul.client import Client
-from lictor.adapters.text import one_line
+from lictor.adapters.text import format_time, one_line
 from lictor.cli import cluster_report, release_progress, service_keys, vantage
 from lictor.cli.cluster_report import SetReport
 from lictor.cli.service_keys import Existing
 from lictor.errors import LictorError
-from lictor.planner.observation import drain_mark
 from lictor.reconcile import conditions, history, observe
 from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
-from lictor.reconcile.status.status_report import Status, describe_record, format_time
+from lictor.reconcile.status.instances import InstanceRow, list_rows
+from lictor.reconcile.status.status_report import Status, describe_record
 from lictor.routing import announce, live_peers, nginx_mode, route_store
 from lictor.routing.tls import hosts
 from lictor.spec.route import Route
 
 _LAST_EVENTS = 5
-_NOT_OURS = ". It is foreign: lictor did not start it"
 _HTTP_PORT, _HTTPS_PORT = 80, 443
-
-
-class InstanceRow(NamedTuple):
-    """An instance, as the catalogue and its checks show it; the worst registration of a container stands for it."""
-
-    service_id: str
-    node: str
-    address: str
-    image: str
-    condition: str  # passes, or what keeps it from that, with its check's words
-    nginx_on: list[str]  # nodes whose nginx sends requests to it
-    weight: int
-    in_flight: int | None  # requests of this node's nginx at it; None: it does not count them
-    is_foreign: bool = False  # lictor did not start it, so that it counts for nothing
 
 
 class Page(NamedTuple):
@@ -55,11 +40,12 @@ def read(context: Context, row: Status) -> Page:
     """Read the page of a service that has this status."""
     service = service_keys.read_service(context.client, context.settings.prefix, row.name)
     service = service._replace(desired=observe.by_labels(service.desired, context))
-    groups = model.by_container(CheckWords(context.client, context.node).put_into(observe.instances(
-        entry for name in service.desired.catalog_names for entry in context.client.health(name)))).values()
+    instances = CheckWords(context.client, context.node).put_into(observe.instances(
+        entry for name in service.desired.catalog_names for entry in context.client.health(name)))
     client, alive = context.client, context.client.alive_nodes()
     served, foreign = _read_served(client, row.name, alive), conditions.list_foreign(conditions.read(client, alive))
-    rows = sorted(_row(context, row.name, group, served, foreign) for group in groups)
+    rows = [each._replace(in_flight=_count_in_flight(context, row.name, instance))
+            for each, instance in list_rows(instances, served, foreign)]
     events = [describe_record(each).split("\n")[0] for each in history.read(client, row.name)[-_LAST_EVENTS:]]
     urls = _list_urls(context, service)
     return Page(row, rows, _describe_release(service, row), urls, _describe_mode(context) if urls else "", events,
@@ -96,23 +82,6 @@ def _read_served(client: Client, name: str, alive: Container[str]) -> dict[tuple
         for pair in announce.pairs(entry.value) or () if node in alive else ():
             served.setdefault(pair, []).append(node)
     return served
-
-
-def _row(context: Context, name: str, group: list[model.Instance],
-         served: dict[tuple[str, str], list[str]], foreign: frozenset[conditions.InstanceKey]) -> InstanceRow:
-    worst = max(group, key=lambda each: (each.maintenance is not None, not each.node_alive, each.status != "passing"))
-    is_foreign = any(each.identity in foreign for each in group)
-    return InstanceRow(one_line(worst.service_id), worst.node, model.host_port(worst.address, worst.port),
-                       one_line(worst.image), _describe_condition(worst) + _NOT_OURS * is_foreign,
-                       served.get((worst.node, worst.service_id), []), worst.weight,
-                       _count_in_flight(context, name, worst), is_foreign)
-
-
-def _describe_condition(instance: model.Instance) -> str:
-    mark = drain_mark(instance)
-    if mark:
-        return one_line(f"drains since {format_time(mark[0])}: {mark[1]}")
-    return release_progress.describe_instance(instance).described
 
 
 def _count_in_flight(context: Context, name: str, instance: model.Instance) -> int | None:

@@ -1,10 +1,10 @@
 """The state of services, and what a reconcile would do with them now: what status, plan and why show."""
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor.adapters.text import one_line, printable
+from lictor.adapters.text import format_time, one_line, printable
 from lictor.planner.actions import KINDS_OF_ACTS, Confirm, describe
 from lictor.planner.cluster import words
 from lictor.planner.cluster.actions import KINDS_OF_ACTS as KINDS_OF_CHANGES
@@ -16,11 +16,12 @@ from lictor.planner.summary.facts import Facts, gather
 from lictor.planner.summary.service import Severity
 from lictor.reconcile import actors, conditions, observe, responsibility
 from lictor.reconcile.cluster import record, seeds
-from lictor.reconcile.conditions import CheckWords
+from lictor.reconcile.conditions import CheckWords, Told
 from lictor.reconcile.context import Context
 from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.reconcile.status import autoscale_report
+from lictor.reconcile.status.instances import InstanceRow, list_rows
 from lictor.routing import announce
 from lictor.spec.keys import describe_unknown, group_by_service, known_below
 from lictor.spec.service_spec import DELEGATED, Spec
@@ -58,11 +59,21 @@ class Status(NamedTuple):
             f"{self.image or '-'} (desired: {self.desired_image})" if self.desired_image else self.image)
 
 
+class Details(NamedTuple):
+    """The facts that a status rests on, and the instances of all colours of the service."""
+
+    facts: Facts
+    instances: list[InstanceRow]
+
+
 class Overview(NamedTuple):
     """All services, and the names in the catalogue that are registered here and routed nowhere."""
 
     rows: list[Status]
     unrouted: list[str]
+    details: dict[str, Details] = {}  # by service
+    told: Mapping[str, Told] = {}  # what nodes have told of themselves, those of `lictor_nodes` that answer
+    lictor_nodes: frozenset[str] = frozenset()
 
 
 def read_status(context: Context) -> list[Status]:
@@ -89,6 +100,7 @@ def read_overview(context: Context) -> Overview:
     words_of_checks, foreign = CheckWords(client, context.node), conditions.list_foreign(told)
     scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
     lists = seeds.read_all(client) if any(b"{seeds:" in text for text in specs.values()) else {}
+    details = dict[str, Details]()
 
     def read_row(name: str) -> Status | None:
         state = states.get(name, Stored()).state
@@ -101,8 +113,8 @@ def read_overview(context: Context) -> Overview:
             found = found._replace(labels_ask=True, desired=found.desired._replace(replicas=len(found.instances)))
         if desired.removed and not (found.instances and desired.spec and desired.spec.engine != "none"):
             return None
-        serving, lost = all_serving.get(name, ([], []))
-        return make_row(found._replace(
+        serving, lost, by_instance = all_serving.get(name, announce.Serving([], []))
+        found = found._replace(
             nginx_nodes=[node for node in serving if not (node in told and told[node].nginx.silence)],
             lost_nginx_nodes=lost,
             why_nobody=responsibility.describe_nobody(desired, found.instances, nodes, lictor_nodes, acts),
@@ -110,7 +122,11 @@ def read_overview(context: Context) -> Overview:
             awaited=seeds.explain_wait(desired.spec and desired.spec.environment, lists),
             set_failure=words.describe_failure(sets[name].record.kept) if name in sets else "",
             scaling=scaling.get(name, ""), unserved=conditions.describe(told, name, frozenset(serving)),
-            unconfirmed=conditions.describe_unconfirmed(told, name)), conditions.list_decided(told, name))
+            unconfirmed=conditions.describe_unconfirmed(told, name))
+        registered = observe.instances(entry for each in desired.catalog_names for entry in catalogue.of(each))
+        details[name] = Details(found, [row for row, _ in list_rows(
+            words_of_checks.put_into(registered), by_instance, foreign)])
+        return make_row(found, conditions.list_decided(told, name))
 
     rows = []
     for name in shown:
@@ -120,7 +136,8 @@ def read_overview(context: Context) -> Overview:
             row = Status(name, says="unreadable", problems=[observe.explain_broken(error)])
         rows += [row] if row else []
     rows += [Status(UNKNOWN, says="not read", problems=describe_unknown(unknown, prefix))] if unknown else []
-    return Overview(rows, labelled.unrouted(catalogue.entries, {*observe.catalog_names(names), *by_labels}))
+    return Overview(rows, labelled.unrouted(catalogue.entries, {*observe.catalog_names(names), *by_labels}), details,
+                    told, lictor_nodes)
 
 
 def make_row(facts: Facts, decided: Iterable[Decided]) -> Status:
@@ -208,7 +225,3 @@ def describe_record(record: dict[str, Any]) -> str:
              *([f"    seen: {record['seen']}"] if record.get("seen") else []),
              *(f"    | {line}" for line in str(record.get("detail", "")).splitlines())]
     return "\n".join(map(printable, lines))
-
-
-def format_time(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
