@@ -93,7 +93,7 @@ def test_fifty_services_are_shown_in_every_condition_at_every_width_and_to_every
                 browser.open(f"http://{fifty}{path}")
                 picture(browser, f"{name}-{width}-{scheme}")
                 assert browser.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
-                if (width, scheme) != (768, "dark"):  # each costs some seconds
+                if (width, scheme) in ((360, "light"), (1400, "dark")):  # each costs some seconds
                     assert violations(browser) == [], (name, width, scheme)
     browser.open(f"http://{fifty}/")
     shown = browser.evaluate("Object.fromEntries([...document.querySelectorAll('#services > tr')].map(each => "
@@ -110,7 +110,6 @@ def test_what_others_write_is_shown_as_text(fifty: str, browser: Browser) -> Non
     browser.open(f"http://{fifty}/services/hostile")
     text = browser.evaluate("document.body.innerText")
     assert "<script>document.title='owned'</script>" in text and "<b>bold</b> 'reason'" in text
-    browser.send("Page.addScriptToEvaluateOnNewDocument", {"source": ""})
     browser.evaluate("{ const each = document.createElement('script'); each.textContent = \"document.title='owned'\"; "
                      "document.body.append(each); }")
     assert browser.evaluate("document.title") != "owned"  # not even then: the policy allows files alone
@@ -148,6 +147,7 @@ def test_while_consul_does_not_answer_nothing_is_called_well_of_now(
     browser.wait_until("document.getElementById('failure').textContent.includes('Not of now')", 90)
     assert ask(fifty, "GET", "/v1/services")[0] == 503
     assert browser.evaluate("document.querySelectorAll('#services > tr').length") >= 50
+    assert browser.evaluate("getComputedStyle(document.querySelector('main .dot.passing')).filter") == "grayscale(1)"
     picture(browser, "not-of-now")
 
 
