@@ -11,6 +11,7 @@ measuring   what counting requests costs, of a measured service and of one besid
 sweep       what an idle sweep of 300 containers costs; only when it is named, as it takes root and a Docker engine
 releases    20 of each strategy in each mode, under requests; only when it is named, as it takes a Docker engine
 scale       what 1,000 and 10,000 routed services cost a node while nothing changes; only when it is named
+page        what 500 services take to be shown by a browser, and a change of one; only when it is named, with Chromium
 
 Everyone is on one agent and has the same instances; rounds alternate. With 1,000 services only as many at a time as the
 agent may open connections for; and Traefik, which acts on whatever changes, is by itself. Consul keeps its data in
@@ -37,6 +38,7 @@ from lab.bench import (
     limits,
     load,
     measuring,
+    pages,
     plan,
     processes,
     releases,
@@ -49,8 +51,8 @@ from lab.bench import (
 )
 
 _PARTS = ("latency", "storm", "throughput", "churn", "resident", "events")
-_NAMED_PARTS = ("measuring", "sweep", "releases", "scale")
-_EVENT_RUNS, _SWEEP_RUNS = 30, 5
+_NAMED_PARTS = ("measuring", "sweep", "releases", "scale", "page")
+_EVENT_RUNS, _SWEEP_RUNS, _PAGE_CHANGES = 30, 5, 20
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -114,6 +116,7 @@ def _to_measure(folder: str, arguments: argparse.Namespace, present: Sequence[fi
         "sweep": lambda: sweeps.measure(os.path.join(folder, "w"), arguments.rounds or _SWEEP_RUNS),
         "releases": lambda: releases.measure(os.path.join(folder, "r"), arguments.rounds or chosen.releases),
         "scale": lambda: scale.measure(scale.LIMITS, arguments.rounds or _SWEEP_RUNS),
+        "page": lambda: pages.measure(os.path.join(folder, "p"), arguments.rounds or _PAGE_CHANGES),
     }
     for part in arguments.part:
         for number, size in enumerate(arguments.size or chosen.sizes if part == "latency" else ()):

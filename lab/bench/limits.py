@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lab.bench import events, measuring, scale, sweeps
+from lab.bench import events, measuring, pages, scale, sweeps
 
 Row = Mapping[str, Any]
 Parts = Mapping[str, Sequence[Row]]
@@ -34,7 +34,8 @@ def judge(parts: Parts) -> list[Verdict]:
     """One verdict a limit, of those parts only that were measured."""
     of_part: dict[str, Callable[[Parts], Iterator[Verdict]]] = {
         "latency": _latency, "storm": _storm, "throughput": _throughput, "churn": _churn, "resident": _resident,
-        "events": _events, "measuring": _measuring, "sweep": _sweep, "releases": _releases, "scale": _scale}
+        "events": _events, "measuring": _measuring, "sweep": _sweep, "releases": _releases, "scale": _scale,
+        "page": _page}
     return [verdict for part, found in of_part.items() if part in parts for verdict in found(parts)]
 
 
@@ -137,6 +138,11 @@ def _scale(parts: Parts) -> Iterator[Verdict]:
 def _sweep(parts: Parts) -> Iterator[Verdict]:
     for key, limit in sweeps.LIMITS.items():
         yield Verdict(f"idle sweep: {key}", _value(parts["sweep"], key), at_most=limit)
+
+
+def _page(parts: Parts) -> Iterator[Verdict]:
+    for key, limit in pages.LIMITS.items():
+        yield Verdict(f"page: {key}", _value(parts["page"], key), at_most=limit)
 
 
 def _peer(rows: Sequence[Row]) -> str:

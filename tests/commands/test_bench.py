@@ -105,6 +105,11 @@ def test_limits_of_churn_and_releases() -> None:
     assert [each.holds for each in found] == [True, False]
 
 
+def test_limits_of_the_page() -> None:
+    found = limits.judge({"page": [{"services": 500, "first_s": 1.1, "open_s": 0.5, "change_s": 2.0}]})
+    assert [each.holds for each in found] == [False, True, True]
+
+
 def test_figures_never_seen_are_counted_and_do_not_count_as_quick() -> None:
     assert latency.summary({"file_ms": [3.0, None, 1.0, 2.0]}) == {
         "file_ms": 2.0, "file_p95_ms": 3.0, "file_ms_not_seen": 1}
