@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from lictor.adapters import files, process
 from lab.daemon import Daemon, free_ports, wait_for
 from lab.docker import Docker
 from lab.http import ask
-from lab.node import QUICK, Node
+from lab.node import MODE, QUICK, Node
 from lab.prometheus import Prometheus
 from support.paths import REPOSITORY
 
@@ -58,6 +59,32 @@ def queries() -> list[str]:
     return [each.replace("$service", ".*").replace("$__rate_interval", "1m") for each in found]
 
 
+def require_agreement(node: Node) -> None:
+    """The page, the command and the metrics say the same of a service, and of the node."""
+    assert node.settings.metrics
+    address, headers = node.settings.metrics.listen, {"Authorization": f"Bearer {SECRET}"}
+
+    def read(path: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(ask(address, "GET", path, headers=headers, timeout_s=60)[1])
+        return found
+
+    def is_well() -> bool:
+        shown, = read("/v1/services")["services"]
+        row, = json.loads(node.run("status", "--json").stdout)
+        assert {key: shown[key] for key in shown.keys() & row.keys()} == {key: row[key] for key in shown.keys() & row}
+        return shown["says"] == "as desired" and [each["state"] for each in shown["instances"]] == ["passing"]
+
+    wait_for(is_well, "the page and status call the service well")
+    assert [each["kind"] for each in read("/v1/services/books-service")["story"]][:1] == ["start"]
+
+    def node_is_well() -> bool:
+        found, = read("/v1/nodes")["nodes"]
+        return (found["name"], found["state"]) == ("node-1", "well") and found["containers"].startswith("1 registered")
+
+    wait_for(node_is_well, "the node is well")
+    assert read("/v1/nodes")["nodes"][0]["nginx"] == f"answers, mode {MODE}"
+
+
 @pytest.mark.timeout(600)
 def test_prometheus_scrapes_a_node_and_each_query_of_the_board_has_an_answer(
         node: Node, prometheus: Prometheus) -> None:
@@ -93,6 +120,7 @@ def test_prometheus_scrapes_a_node_and_each_query_of_the_board_has_an_answer(
     assert prometheus.query('lictor_releases_total{service="books-service",outcome="done"}')[0]["value"][1] == "1"
     confirmed = prometheus.query("lictor_event_to_confirmed_seconds_count")[0]["value"][1]
     assert int(confirmed) >= 1
+    require_agreement(node)
     textfile = files.read(f"{node.folder}/lictor.prom") or ""
     assert re.search(r'^lictor_service_passing_instances\{service="books-service"} \d', textfile, re.MULTILINE)
 

@@ -84,9 +84,9 @@ def watches_(session: Session) -> None:
 @click.command("serve")
 @click.pass_obj
 def serve_(session: Session) -> None:
-    """Serve the events of Consul's watches over HTTP, as lictor-serve.
+    """Serve the events of Consul's watches over HTTP, the page and the metrics, as lictor-serve.
 
-    For [watch] door = "http"; lictor init --door http writes a unit for it.
+    Events are for [watch] door = "http", the page and the metrics for [metrics] listen. lictor init writes a unit.
     """
     words = script.inherited(session.settings, session.token_file)
     # lictor-serve needs little of what is loaded here, and its threads need no heap each.

@@ -1,1 +1,1 @@
-"""The one summary of a service: what status, plan, why, the check and doctor say of it."""
+"""The one summary of a service: what status, plan, why, the check, doctor, the page and metrics say of it."""
