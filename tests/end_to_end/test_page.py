@@ -178,7 +178,9 @@ def test_the_same_is_there_for_programs(fifty: str) -> None:
     assert "exec format error" in read(fifty, "/v1/services/release-failed")["release"]["failed"]
     assert len(read(fifty, "/v1/services/hostile")["story"]) == 4
     nodes = {each["name"]: each for each in read(fifty, "/v1/nodes")["nodes"]}
-    assert set(nodes) == {"node-1", "node-2"}
+    assert [(each["state"], each["nginx"]) for _, each in sorted(nodes.items())] == [
+        ("well", "answers, mode reload"), ("attention", "unknown")]  # the second has told nothing
+    assert [each.split(" <")[0] for each in read(fifty, "/v1/services/held")["not_done"]] == ["would start held-3"]
     assert ask(fifty, "GET", "/v1/services/none-of-that-name")[0] == 404
     assert ask(fifty, "GET", "/services/none-of-that-name")[0] == 404
     assert ask(fifty, "GET", "/services/..%2f..%2fmetrics")[0] == 404

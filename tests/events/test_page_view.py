@@ -63,8 +63,7 @@ def test_a_release_is_shown_as_far_as_it_has_come() -> None:
     {"at": 5, "outcome": "done", "id": 1, "reason": "\x1b[31m\u202ered\nline", "detail": "x" * 100_000},
 ])
 def test_a_damaged_record_is_shown_as_text(record: dict[str, Any]) -> None:
-    shown = view.find_service(snapshot(Status("books")), "books", [record])
-    assert shown
+    shown = view.show_service(snapshot(Status("books")), Status("books"), [record])
     text = Pages().render("page-service.html.j2", asked="node-1", failure="", service_counts={}, node_counts={},
                           service=shown, name="books").decode()
     assert len(text) < 20_000 and "\u202e" not in text and "\x1b" not in text
@@ -72,7 +71,7 @@ def test_a_damaged_record_is_shown_as_text(record: dict[str, Any]) -> None:
 
 def test_the_row_for_keys_of_no_service_is_no_page_of_its_own() -> None:
     given = snapshot(Status(UNKNOWN, says="not read", problems=["a key"]))
-    assert view.find_service(given, UNKNOWN, []) is None
+    assert view.find_row(given, UNKNOWN) is None
     text = Pages().render("page-services.html.j2", asked="node-1", failure="it <is> away", service_counts={"failed": 1},
                           node_counts={}, services=view.list_services(given), unrouted=["a"] * 25).decode()
     assert "keys of no service" in text and "/services/" not in text and "and 5 more" in text

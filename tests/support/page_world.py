@@ -22,7 +22,7 @@ def fill(consul: Consul, count: int = 50) -> None:
     """Register two nodes, and services that are well beside those in special conditions, `count` or some more."""
     consul.register({"Name": "lictor", "ID": "lictor", "Port": 0})
     outside(consul, "lictor", "node-2", "lictor", "passing", alive=True)
-    tell(consul, "node-1")
+    tell(consul, "node-1", pending=[f"held: would start held-3 {HOSTILE}", "held-2: of another one"])
     for name, put in CONDITIONS.items():
         put(consul, name)
     for number in range(count - len(CONDITIONS) + 2):
@@ -30,10 +30,11 @@ def fill(consul: Consul, count: int = 50) -> None:
 
 
 def tell(consul: Consul, node: str, **fields: Any) -> None:
-    """What the last sweep of a node has told; the key has no session, but the own node is not asked for one."""
-    consul.put(f"lictor/condition/{node}", json.dumps({
+    """What the last sweep of a node has told, held by a session, as sweeps go on."""
+    session = consul.request("PUT", "/v1/session/create", {"TTL": "3600s", "Checks": []})["ID"]
+    assert consul.request("PUT", f"/v1/kv/lictor/condition/{node}?acquire={session}", {
         "silence": "", "refused": {}, "unconfirmed": {}, "lines": [], "pending": [],
-        "about": {"nginx": "reload", "engine": "Docker 20.10", "registered": "7"}, **fields}))
+        "about": {"nginx": "reload", "engine": "Docker 20.10", "registered": "7"}, **fields})
 
 
 def spec(consul: Consul, name: str, **changes: Any) -> None:

@@ -61,6 +61,8 @@ class Site:
         if path not in _LISTS and not (service and model.is_name(service[2])):
             return Answer(404, TEXT, b"there is /, /nodes, /services/NAME, the same below /v1, and /metrics\n")
         snapshot = self._source.latest()
+        if service and not view.find_row(snapshot, service[2]):
+            return self._refuse(service[2], snapshot, is_page=not service[1])
         with self._making:
             if self._made_of != snapshot.version:
                 self._made_of, self._made = snapshot.version, {}
@@ -83,12 +85,18 @@ class Site:
 
     def _make_service(self, path: str, snapshot: Snapshot) -> Answer:
         name = path.rpartition("/")[2]
+        row = view.find_row(snapshot, name)
+        assert row
         records = history.read(Client.connect(token_file=self._call.token_file), name)[-_STORY:]
-        found = view.find_service(snapshot, name, records)
-        if path.startswith("/v1"):
-            return _as_json(snapshot, **found) if found else Answer(404, JSON, b'{"error": "no such service"}\n')
-        page = self._page("page-service.html.j2", snapshot, service=found, name=name)
-        return page if found else page._replace(status=404)
+        found = view.show_service(snapshot, row, records)
+        return _as_json(snapshot, **found) if path.startswith("/v1") else self._page(
+            "page-service.html.j2", snapshot, service=found, name=name)
+
+    def _refuse(self, name: str, snapshot: Snapshot, *, is_page: bool) -> Answer:
+        """Say that there is no such service. It is not kept: there are more names than memory."""
+        if not is_page:
+            return Answer(404, JSON, b'{"error": "there is no such service"}\n')
+        return self._page("page-service.html.j2", snapshot, service=None, name=name)._replace(status=404)
 
     def _page(self, template: str, snapshot: Snapshot, **values: Any) -> Answer:
         return Answer(200, HTML, self._pages.render(

@@ -125,7 +125,7 @@ def read(call: Call, before: Snapshot | None) -> Snapshot:
     overview = status_report.read_overview(context)
     told = conditions.read(context.client, None)
     by_text = troubles.read(context, overview.rows)
-    pending = sorted({line for each in told.values() for line in each.pending})
+    pending = sorted({line for each in told.values() if not each.is_silent for line in each.pending})
     return Snapshot(0, now, context.node, overview.rows, overview.details, overview.unrouted, pending,
                     _read_nodes(context, told, by_text), _read_traffic(context, before, now))
 
@@ -152,11 +152,13 @@ def _read_nodes(context: Context, told: Mapping[str, conditions.Told], by_text: 
 
 def _describe_node(context: Context, name: str, entry: Mapping[str, Any], told: conditions.Told | None,
                    lines: list[str]) -> Node:
+    """Describe a node. What one that is silent told before says nothing of now."""
     checks = entry["Checks"]
     answers = not any(check["CheckID"] == model.SERF_HEALTH and check["Status"] != "passing" for check in checks)
-    silence, about = (told.nginx.silence, told.about) if told else ("", {})
+    is_known = answers and told is not None and not told.is_silent
+    silence, about = (told.nginx.silence, told.about) if told and is_known else ("", {})
     has_failed = not answers or bool(silence) or any(check["Status"] == "critical" for check in checks)
-    state = "failed" if has_failed else "well" if told and not told.is_silent and not lines else "attention"
+    state = "failed" if has_failed else "well" if is_known and not lines else "attention"
     return Node(name, answers, state, silence or _describe_nginx(about), _describe_containers(about),
                 _describe_sweep(context, name, told, answers), lines)
 

@@ -21,10 +21,14 @@ def list_services(snapshot: Snapshot) -> list[Table]:
     return [_describe(row, snapshot) for row in snapshot.rows]
 
 
-def find_service(snapshot: Snapshot, name: str, records: Sequence[Mapping[str, Any]]) -> Table | None:
-    """Show one service, with its story; None if there is none of that name."""
-    row = next((row for row in snapshot.rows if row.name == name and name != UNKNOWN), None)
-    return {**_describe(row, snapshot), "story": [_describe_record(each) for each in records]} if row else None
+def find_row(snapshot: Snapshot, name: str) -> Status | None:
+    """Find a service; None if there is none of that name."""
+    return next((row for row in snapshot.rows if row.name == name and name != UNKNOWN), None)
+
+
+def show_service(snapshot: Snapshot, row: Status, records: Sequence[Mapping[str, Any]]) -> Table:
+    """Show one service, with its story."""
+    return {**_describe(row, snapshot), "story": [_describe_record(each) for each in records]}
 
 
 def list_nodes(snapshot: Snapshot) -> list[Table]:
