@@ -42,7 +42,7 @@ class Tally(NamedTuple):
 
 
 def keep(state_dir: str) -> None:
-    """Count from now on what this process does."""
+    """Count from now on what this process does; "": nothing."""
     global _state_dir
     _state_dir = state_dir
 

@@ -24,7 +24,7 @@ from typing import Any
 import lictor.adapters.consul.library
 import lictor.routing.publish  # noqa: F401
 from lictor import errors, model
-from lictor.adapters import files, log, systemd
+from lictor.adapters import files, log, systemd, tally
 from lictor.adapters.consul.payload import TooLong, index, require_length
 from lictor.events import agent_config, coalesce, connection_limits, http_door, script, service_watch
 from lictor.events.page import child
@@ -130,6 +130,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             if settings.watch.door != "http":
                 raise errors.Refused(f"watch.door is {settings.watch.door!r}; end lictor serve for that")
             self.call, self.secret = self.call._replace(settings=settings), http_door.read_secret(settings).encode()
+            tally.keep(settings.state_dir if settings.metrics else "")
             log.event("serve", outcome="settings", reason=f"{path or 'the defaults'} has been read again")
         except errors.LictorError as error:
             log.event("serve", outcome="refused", reason=f"the old settings stay: {error}")

@@ -84,8 +84,7 @@ def main(options: argparse.ArgumentParser, run: Callable[[Call], int], argv: lis
         for folder in ("", *FOLDERS):
             files.make_folder(os.path.join(settings.state_dir, folder))
         log.keep(os.path.join(settings.state_dir, process.LOG_NAME))
-        if settings.metrics:
-            tally.keep(settings.state_dir)
+        tally.keep(settings.state_dir if settings.metrics else "")
         call = Call(settings, arguments.token_file, arguments)
         try:
             return run(call)
