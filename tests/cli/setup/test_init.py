@@ -259,6 +259,7 @@ def test_with_metrics_lictor_serve_gets_a_unit_beside_the_script_door_too(root: 
     there = contents(root)
     unit = there["/etc/systemd/system/lictor-serve.service"][0]
     assert "Requires=" not in unit and "-/var/lib/prometheus" in unit
+    assert "CapabilityBoundingSet=\n" in unit and "Ambient" not in unit and "SupplementaryGroups" not in unit
     assert "/etc/systemd/system/lictor-serve.socket" not in there
     assert any("enable --now lictor-registrar.service lictor-serve.service" in line for line in report.todo)
 

@@ -56,11 +56,13 @@ def nginx_drop_in(conf_dir: str) -> str:
 
 def resident(unit: str, argv: list[str], settings: Settings, node: Node) -> str:
     """Render the unit of lictor-registrar, or of lictor-serve. It runs as the agent's user; lictor-serve has rights
-    that the agent then does not need."""
+    that the agent then does not need. If it only shows the page and the metrics, it has none."""
+    only_shows = unit == SERVE_UNIT and settings.watch.door != "http"
+    values = {**_values(settings), **({"signals_nginx": False} if only_shows else {})}
     return _render(f"{unit}.j2", exec_start=" ".join(_quoted(word) for word in argv),
-                   agent_unit=node.agent_unit or "consul.service", user=node.agent_user, docker_group=node.docker_group,
-                   socket_unit=SERVE_SOCKET if settings.watch.door == "http" else "", state_dir=settings.state_dir,
-                   **_values(settings))
+                   agent_unit=node.agent_unit or "consul.service", user=node.agent_user,
+                   docker_group="" if only_shows else node.docker_group,
+                   socket_unit="" if only_shows else SERVE_SOCKET, state_dir=settings.state_dir, **values)
 
 
 def serve_socket(settings: Settings) -> str:
