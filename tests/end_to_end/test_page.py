@@ -93,7 +93,7 @@ def test_fifty_services_are_shown_in_every_condition_at_every_width_and_to_every
                 browser.open(f"http://{fifty}{path}")
                 picture(browser, f"{name}-{width}-{scheme}")
                 assert browser.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
-                if (width, scheme) in ((360, "light"), (1400, "dark")):  # each costs some seconds
+                if (width, scheme) == (360, "light") or (name, width, scheme) == ("services", 1400, "dark"):
                     assert violations(browser) == [], (name, width, scheme)
     browser.open(f"http://{fifty}/")
     shown = browser.evaluate("Object.fromEntries([...document.querySelectorAll('#services > tr')].map(each => "

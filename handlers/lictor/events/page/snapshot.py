@@ -182,5 +182,5 @@ def _describe_sweep(context: Context, name: str, told: conditions.Told | None, a
         failed = f"; the last one failed: {summary.error}" if summary.error else ""
         return f"{'late: ' if age_s > _LATE_S else ''}within {10 * (int(age_s // 10) + 1)} s{failed}"
     if told is None or not answers:
-        return "unknown"
+        return "unknown" if told else "unknown: no sweep of it has told anything"
     return "over a minute ago" if told.is_silent else "within a minute"
