@@ -78,8 +78,9 @@ def test_metrics_are_what_the_sweep_saw_and_the_totals_say(settings: Settings) -
     tally.time_taken("confirmed", 0.3)
     times = {traffic.bucket(each): 10 for each in (0.004, 0.2, 30.0)}
     files.write_json(f"{settings.state_dir}/routes/books.json", {
-        "name": "books", "service": "books", "path": "/", "host": "", "traffic": "healthy", "node": "node-1",
-        "empty_ok": False, "removed": False, "measure": True})
+        "name": "books", "service": "books", "traffic": "healthy", "node": "node-1",
+        "empty_ok": False, "removed": False, "measure": True, "routes": [
+            {"host": "", "path": "/", "match": "prefix", "aliases": [], "options": {}}]})
     kept = Kept(1000.0, [Slice(1000.0, 10.0, times, errors=2, unanswered=1, cut=4, retries=5)])
     files.write_atomic(f"{settings.state_dir}/traffic/books.json", msgspec.json.encode(kept).decode())
     found = values(settings)

@@ -78,6 +78,27 @@ def test_the_row_for_keys_of_no_service_is_no_page_of_its_own() -> None:
     assert "Not of now: it &lt;is&gt; away" in text
 
 
+@pytest.mark.parametrize(("routes", "in_the_list", "alone"), [
+    ([], "", '<dt>Route</dt><dd><span class="code">none</span>'),
+    (["/a"], '<span class="code" title="/a">/a</span>', '<dt>Route</dt><dd><span class="code">/a</span>'),
+    (["/a", "a.example/", "b.example/"], '<span class="code" title="/a, a.example/, b.example/">/a +2</span>',
+     '<dt>Routes</dt><dd><span class="code">/a, a.example/, b.example/</span>'),
+    (["/<b>", "/\"c"], '<span class="code" title="/&lt;b&gt;, /&#34;c">/&lt;b&gt; +1</span>',
+     '<dt>Routes</dt><dd><span class="code">/&lt;b&gt;, /&#34;c</span>'),
+])
+def test_the_list_shows_the_first_route_and_how_many_more_and_a_service_shows_all(
+        routes: list[str], in_the_list: str, alone: str) -> None:
+    row = Status("books", routes=routes)
+    given = snapshot(row)
+    common: dict[str, Any] = {"asked": "node-1", "failure": "", "service_counts": {}, "node_counts": {}}
+    services = view.list_services(given)
+    assert services[0]["routes"] == routes
+    text = Pages().render("page-services.html.j2", **common, services=services, unrouted=[]).decode()
+    assert in_the_list in text and ('class="code"' in text) == bool(routes)
+    assert alone in Pages().render("page-service.html.j2", **common, service=view.show_service(given, row, []),
+                                   name="books").decode()
+
+
 def test_states_are_counted_the_worst_first() -> None:
     assert [*view.count_states(["well", "failed", "well", "working"]).items()] == [
         ("failed", 1), ("working", 1), ("well", 2)]
