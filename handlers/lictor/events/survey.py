@@ -10,19 +10,16 @@ from lictor import errors, model
 from lictor.adapters import clock, files, heartbeat, log
 from lictor.adapters.consul.answers import Catalogue
 from lictor.adapters.text import one_line
-from lictor.events import keys_watch, label_routes, script, timer
+from lictor.events import keys_watch, label_routes, script, summing, timer
 from lictor.events.metrics import seen
 from lictor.events.unchanged import Memory
 from lictor.planner import scheduled
 from lictor.planner.actions import Hold, Warn
-from lictor.planner.cluster import words
 from lictor.planner.desired import specs_of
 from lictor.planner.observation import Observation
 from lictor.planner.routes import labelled
-from lictor.planner.service_state import State
-from lictor.planner.summary import service
-from lictor.planner.summary.decided import Decided, add_to, list_lines
-from lictor.planner.summary.facts import Facts, gather
+from lictor.planner.summary.decided import list_lines
+from lictor.planner.summary.facts import Facts
 from lictor.planner.summary.service import Summary
 from lictor.reconcile import actors, conditions, forgetting, loop, observe, observer_health, responsibility
 from lictor.reconcile.conditions import Told
@@ -115,11 +112,13 @@ def look(call: script.Call) -> timer.Summary:
     unserved = unserved._replace(refused={**unserved.refused, **by_labels[-1].refused})
     problems = [*filter(None, [unserved.silence]), *_named(broken.items()), *_problems(context, observations, own),
                 *_named(unserved.refused.items()), *orphaned]
-    sums = {**_sum_up_labelled(settings, catalogue, specs_of(grouped)), **_sum_up(context, catalogue, readings, own)}
+    sums = {**summing.of_labelled(settings, catalogue, specs_of(grouped)),
+            **summing.of_observed(context, catalogue, readings, own)}
     pending = [*_pending(context, observations, own, sums), *_named(unserved.unconfirmed.items()), *waiting,
                *by_labels[-1].told, *_overruled(settings, catalogue, observations)]
     told = Told(unserved, (*problems, *trouble), tuple(pending), outputs=_read_outputs(context, observations),
-                foreign=_list_foreign(observations[name] for name in own), decided=_list_decided(own, sums),
+                foreign=summing.list_foreign(observations[name] for name in own),
+                decided=summing.list_decided(own, sums),
                 about=conditions.describe_node(settings))
     trouble += _attempt("other nodes do not hear how this one is",
                         lambda: pending.extend(_describe_silent(context, catalogue, conditions.tell(context, told))))
@@ -135,10 +134,6 @@ def _read_outputs(context: Context, observations: Mapping[str, Observation]) -> 
     """Read what the failing checks of this node's instances printed, by ID."""
     return {instance.service_id: instance.output for each in observations.values() for instance in each.instances
             if instance.node == context.node and instance.output}
-
-
-def _list_foreign(observations: Iterable[Observation]) -> frozenset[conditions.InstanceKey]:
-    return frozenset(instance.identity for each in observations for instance in each.foreign)
 
 
 def _describe_silent(context: Context, catalogue: Catalogue, told: Mapping[str, Told]) -> list[str]:
@@ -228,50 +223,6 @@ def _problems(context: Context, observations: Mapping[str, Observation], own: It
               if responsibility.reports_here(each.desired, context.node) for problem in each.desired.problems),
             *(f"{name}: the breaker is open: {breaker.why}. Running containers are left alone; `lictor why {name}` "
               f"shows the evidence, `lictor resume {name}` closes it" for name, breaker in breakers.items())]
-
-
-def _sum_up(context: Context, catalogue: Catalogue, readings: Mapping[str, Reading],
-            own: Iterable[str]) -> dict[str, tuple[Facts, Summary]]:
-    """Sum up the services that this node acts for, and those that it routes and nobody acts for."""
-    routed = [name for name, reading in readings.items() if (desired := reading.observation.desired).spec
-              and desired.spec.engine == "none" and not desired.removed
-              and route_store.route(context.settings.state_dir, name)]
-    sums, serving = dict[str, tuple[Facts, Summary]](), _read_serving(context, [
-        name for name in own if readings[name].observation.spec.routes])
-    for name in sorted({*own, *routed}):
-        seen, look = readings[name].observation, readings[name].look
-        nodes, lost = serving[name][:2] if name in serving else (None, [])
-        facts = gather(time.time(), seen.desired, seen.state, observe.instances(
-            catalogue.of(seen.desired.catalog_name)), _list_foreign([seen]))._replace(
-                nginx_nodes=nodes, lost_nginx_nodes=lost, awaited=seen.awaited.get(seen.desired.release, ""),
-                set_failure=words.describe_failure(look.stored.record.kept) if look else "",
-                is_decided_here=name in own)
-        sums[name] = facts, service.sum_up(facts)
-    return sums
-
-
-def _sum_up_labelled(settings: Settings, catalogue: Catalogue,
-                     specs: Mapping[str, bytes]) -> dict[str, tuple[Facts, Summary]]:
-    """Sum up the services that labels ask to be routed, if this node routes; what does not count is told elsewhere."""
-    found = labelled.find(catalogue.entries, {*observe.catalog_names(specs)})[0] if settings.nginx else {}
-    facts = {name: gather(time.time(), each.desired._replace(problems=()), State(), observe.instances(
-        catalogue.of(name)))._replace(labels_ask=True) for name, each in found.items()}
-    return {name: (each, service.sum_up(each)) for name, each in facts.items()}
-
-
-def _list_decided(own: Mapping[str, Reading], sums: Mapping[str, tuple[Facts, Summary]]) -> dict[str, Decided]:
-    """List by service what the decision on it says beyond its summary."""
-    return {name: found for name, (facts, summary) in sums.items()
-            if name in own and (found := add_to(summary, facts, own[name].actions))}
-
-
-def _read_serving(context: Context, names: list[str]) -> dict[str, announce.Serving]:
-    """Read which nodes that answer serve these services. Consul is asked only if this node's nginx does not."""
-    here = {name: announce.Serving([context.node], []) for name in names if (
-        published := route_store.published(context.settings.state_dir, name)) and published.instances}
-    elsewhere = set(names) - set(here)
-    found = announce.read_serving(context.client, elsewhere, context.client.alive_nodes()) if elsewhere else {}
-    return {**here, **{name: found.get(name, announce.Serving([], [])) for name in elsewhere}}
 
 
 def _pending(context: Context, observations: Mapping[str, Observation], own: Mapping[str, Reading],

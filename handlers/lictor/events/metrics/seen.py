@@ -40,8 +40,8 @@ class Seen(msgspec.Struct, frozen=True):
     services: dict[str, Service] = {}
 
 
-def note(context: Context, sums: Mapping[str, tuple[Facts, Summary]], unchanged: Iterable[str], known: Container[str], *,
-         nginx_answers: bool, began_s: float) -> None:
+def note(context: Context, sums: Mapping[str, tuple[Facts, Summary]], unchanged: Iterable[str],
+         known: Container[str], *, nginx_answers: bool, began_s: float) -> None:
     """Write what a sweep has summed up that began then, in seconds since the machine's start, and what the last one had
     of the services that are `unchanged` since; and forget the totals of services that are not `known` any more. Without
     `[metrics]` nothing is written."""
