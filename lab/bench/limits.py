@@ -93,7 +93,7 @@ def _measuring(parts: Parts) -> Iterator[Verdict]:
 
 def _throughput(parts: Parts) -> Iterator[Verdict]:
     rows = parts["throughput"]
-    bounds = (("requests_per_s", "throughput", {"at_least": 0.92}), ("p99_ms", "p99", {"at_most": 1.1}))
+    bounds = (("requests_per_s", "throughput", {"at_least": 0.95}), ("p99_ms", "p99", {"at_most": 1.1}))
     for way, (key, text, bound) in itertools.product(("http live", "http reload"), bounds):
         yield Verdict(f"{way}: {text} of plain nginx's", _ratio(
             _value(rows, key, contender=f"lictor {way}"), _value(rows, key, contender="plain nginx")), **bound)

@@ -15,6 +15,7 @@ from lictor.routing import nginx as lictor_nginx
 from lictor.routing import nginx_mode, publish, route_store
 from lictor.routing.nginx_mode import Mode
 from lictor.routing.traffic import meter
+from lictor.spec.quantities import Duration
 from lictor.spec.route import Route
 from lictor.spec.settings import AUTO, Settings
 
@@ -38,12 +39,14 @@ ROUTES = {
     "any": Route("/books", host="_"),
     "secured": Route("/", host=SECURED, tls="redirect"), "called": Route("/", host=CALLED, tls=True, scheme="grpc"),
     "verified": Route("/verified", scheme="https", server_name="books.internal"),
-    "unverified": Route("/unverified", scheme="https", insecure=True), "stayed": Route("/stayed", sticky="SHELF")}
+    "unverified": Route("/unverified", scheme="https", insecure=True), "stayed": Route("/stayed", sticky="SHELF"),
+    "waits": Route("/waits", wait=Duration(0.1))}  # in live mode only
 # Whatever is measured is so by Lua, by Lua in live mode, or by a log.
 WAYS = [("reload", "lua"), ("live", "lua"), ("reload", "log")]
 KINDS = [(suite, *way) for suite in SUITES for way in WAYS if suite in WITH_BALANCER or way[0] == "reload"]
 SHIPPED = {path.name for kind in ("conf", "lua") for path in (REPOSITORY / "templates").glob(f"*.{kind}.j2")} - {
     "agent-drop-in.conf.j2", "nginx-drop-in.conf.j2"}  # systemd's
+OF_LIVE_MODE = {"live.lua.j2", "in_flight.lua.j2", "waiting.lua.j2"}
 in_each = pytest.mark.parametrize(("suite", "mode", "way"), KINDS, ids=["-".join(each) for each in KINDS])
 
 
@@ -102,16 +105,17 @@ def await_by_tls(backend: Backend, authority: Authority) -> None:
 @in_each
 def test_all_that_is_written_is_taken_without_a_warning_and_served(
         settings: Settings, nginx: Nginx, tmp_path: Path, mode: str, way: str, rendered: set[str]) -> None:
+    routes = {name: route for name, route in ROUTES.items() if mode == "live" or route.wait is None}
     authority = Authority(str(tmp_path / "authority"))
     for host in (SECURED, CALLED):
         issue(settings, authority, host)
     with Backend("a") as first, Backend("b") as second:
         for backend in (first, second):
-            for name, route in ROUTES.items():
+            for name, route in routes.items():
                 put_route(settings, name, **route.table)
                 decide(settings, name, backend.port)
             measure(settings, "plain", "/plain/health")
-            assert sorted(publish.publish(settings)) == sorted(ROUTES)
+            assert sorted(publish.publish(settings)) == sorted(routes)
             assert lictor_nginx.validate(nginx_of(settings), nginx.main_conf) == []
             own = f"127.0.0.1:{nginx.port}"
             for asked in ((own, "/plain", "x"), (own, "/exact", "x"), (own, "/options/a", "x"), (own, "/stayed", "x"),
@@ -119,13 +123,15 @@ def test_all_that_is_written_is_taken_without_a_warning_and_served(
                           ("127.0.0.1", "/books", "no.example.net")):
                 await_answer(backend, *asked)
             await_by_tls(backend, authority)
+            if "waits" in routes:
+                await_answer(backend, own, "/waits", "x")
         assert get(own, "/options", "x")[2]["X-Frame-Options"] == "DENY"
         wait_for(lambda: meter.count(nginx_of(settings), settings.state_dir, 0.0), "it is counted")
     decide(settings, "plain")
     publish.publish(settings)
     wait_for(lambda: get(own, "/plain", "x")[0] == 503, "there is no instance")
     unused = set() if way == "lua" else {"traffic.lua.j2", "answers.lua.j2"}
-    assert rendered == SHIPPED - unused - (set() if mode == "live" else {"live.lua.j2"})
+    assert rendered == SHIPPED - unused - (set() if mode == "live" else OF_LIVE_MODE)
     assert re.findall(r"\[(?:warn|error|crit|alert|emerg)\].*", files.read(f"{nginx.folder}/error.log") or "") == []
 
 

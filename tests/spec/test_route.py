@@ -84,6 +84,7 @@ def test_each_mistake_about_a_host_has_its_own_hint(host: str, hint: str) -> Non
                    "False", "on")],
     ({"scheme": "grpc", "sticky": "SHELF"}, "route.sticky is 'SHELF'; with scheme grpc it must be empty"),
     ({"timeout": "0s"}, "route.timeout is 0s; it must be within 1s..24h"), ({"timeout": "25h"}, "within 1s..24h"),
+    ({"wait": "0s"}, "route.wait is 0s; it must be within 100ms..60s"), ({"wait": "61s"}, "within 100ms..60s"),
     ({"timeout": "fast"}, "route.timeout: 'fast' is no duration"),
     ({"max_body": "big"}, "'big' is no amount of memory"),
     ({"max_body": "1025g"}, "route.max_body is .* bytes; it must be at most 1024g, or 0 for no limit"),
@@ -105,6 +106,7 @@ def test_aliases_that_nginx_takes() -> None:
 @pytest.mark.parametrize(("given", "options"), [
     ({}, {}), ({"strip": "true"}, {"strip": True}), ({"strip": "false"}, {}), ({"max_body": "0"}, {"max_body": 0}),
     ({"max_body": "1KiB"}, {"max_body": 1024}), ({"timeout": "75"}, {"timeout": 75.0}), ({"timeout": None}, {}),
+    ({"wait": "5s"}, {"wait": 5.0}), ({"wait": "100ms"}, {"wait": 0.1}),
     ({"allow": ["10.1.2.3/8", "::1"]}, {"allow": ["10.0.0.0/8", "::1/128"]}), ({"allow": []}, {}),
     ({"request_headers": {"X-Env": "a b; {c} #'", "Cookie": ""}}, {
         "request_headers": {"X-Env": "a b; {c} #'", "Cookie": ""}}),

@@ -84,6 +84,13 @@ def requests_at(conf_dir: str, name: str, instances: Iterable[model.Instance]) -
     return count
 
 
+def count_waiting(conf_dir: str, name: str) -> int:
+    """Count the requests that wait in nginx for an instance of this service. Raises Unavailable if it does not answer.
+    """
+    body = _ask(conf_dir, "GET", f"/live/{name}/waiting")[1]
+    return int(body) if body.isascii() and body.isdigit() else 0
+
+
 def _set(conf_dir: str, name: str, peers: Iterable[Peer]) -> None:
     target = f"/live/{name}"
     status, body = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers))

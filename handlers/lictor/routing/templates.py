@@ -3,6 +3,7 @@ nginx itself accepts whatever a hostile value would smuggle in."""
 
 import functools
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -126,24 +127,39 @@ class Templates:
             if not is_path(each):
                 raise errors.Refused(f"path {each[:100]!r} must not reach a configuration")
         places = locations(path, match)
+        again = f"@lictor_wait_{name}.{zlib.crc32(places[0].encode()):08x}"  # a server may have several of a service
         # A pattern, as to nginx it is no error if no file matches. It reads the whole folder for each, so that hardly
         # any file may be there.
         empty_file = f"{conf_dir}/peers/empty/{name}.con[f]"
         variables = route_options.make_variables(options)
         text = self.text("location.conf.j2", name=name, path=path, locations=places, empty_file=empty_file,
-                         ignored=ignored, **variables)
+                         ignored=ignored, again=again, **variables)
         blocks = _blocks(text, "location.conf.j2", only=["location"])
-        route_options.require_rendered(variables, (directives for _, directives in blocks))
+        route_options.require_rendered(variables, [directives for head, directives in blocks if head[-1] != again])
+        route_options.require_rendered(  # Lua takes the path off there
+            {**variables, "strip": False}, [directives for head, directives in blocks if head[-1] == again])
         self._require_reader(options)
+        self._require_wait(name, variables["wait"], text)
         for head, _ in blocks:
             is_at_path = head[1:] == ["=", path] if match == EXACT else head[-1] in (path, places[-1])
-            if not is_at_path:
+            if not is_at_path and head[1:] != [again]:
                 raise errors.Refused(f"templates/location.conf.j2: location {' '.join(head[1:])} is not at "
                                      f"{' or '.join(places)}")
         if self.live and f"://lictor_{name}" in text and "lictor.leave()" not in text:
             raise errors.Refused("templates/location.conf.j2: in live mode it needs what the one that came with lictor "
                                  "has for that, log_by_lua_block { lictor.leave(); } above all")
         return text
+
+    def _require_wait(self, name: str, wait: float | None, text: str) -> None:
+        """Raise Refused for a wait that nobody would carry out."""
+        if wait is None:
+            return
+        if not self.live:
+            raise errors.Refused(f"route.wait is {wait:g}s; it must be left out while this node's nginx is in mode "
+                                 "reload, as only mode live lets requests wait")
+        if text.count(f'lictor.wait("{name}"') < 2:
+            raise errors.Refused("templates/location.conf.j2: route.wait is given, and it does not call lictor.wait. "
+                                 "The template that came with lictor shows where that stands")
 
     def _require_reader(self, options: Mapping[str, Any]) -> None:
         """Raise Refused for settings that no template reads: those that came with lictor have no use for any."""

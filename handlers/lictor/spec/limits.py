@@ -18,7 +18,7 @@ MOST_BUDGET = 1000
 LONGEST_BYTES = 100_000  # a service's state holds up to three specs, and Consul takes 512 KiB of it
 DURATIONS = {
     "heal.per": ("1s", "24h"),  # replacements are on record for a day
-    "release.deadline": ("1s", "8760h"), "route.timeout": ("1s", "24h"),
+    "release.deadline": ("1s", "8760h"), "route.timeout": ("1s", "24h"), "route.wait": ("100ms", "60s"),
     "check.interval": ("1ms", "24h"), "check.timeout": ("1ms", "24h"),
     "autoscale.p50": ("1ms", "60s"), "autoscale.p95": ("1ms", "60s"), "autoscale.p99": ("1ms", "60s"),
     "autoscale.window": ("20s", "5m"),  # a node's slices are of the last 6 min

@@ -69,6 +69,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strip: bool = False  # the path is taken off before the request is passed on
     timeout: Duration | None = None  # how long an instance may be silent; None: as nginx has it
     max_body: Memory | None = None  # of a request; 0: any. None: as nginx has it
+    wait: Duration | None = None  # at most so long for an instance that serves; None: not at all
     allow: list[str] = []  # addresses and networks of clients; []: all of them
     request_headers: dict[str, str] = {}  # "": such a header of the client's is dropped
     response_headers: dict[str, str] = {}  # "": such a header of the instance's is dropped
@@ -128,7 +129,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             except ValueError:  # `require_options` says so
                 networks.append(each)
         scheme = "" if self.scheme == SCHEMES[0] else self.scheme
-        amounts = {"timeout": self.timeout, "max_body": self.max_body}
+        amounts = {"timeout": self.timeout, "max_body": self.max_body, "wait": self.wait}
         others = {"scheme": scheme, "server_name": self.tls_name, "insecure": self.insecure, "sticky": self.sticky,
                   "strip": self.strip, "allow": networks, "request_headers": self.request_headers,
                   "response_headers": self.response_headers, "settings": self.settings, "tls": self.tls}
@@ -193,6 +194,9 @@ def _require_scheme(options: Mapping[str, Any]) -> None:
         raise ValueError("server_name is missing; with scheme https and without a named host it must be the name in "
                          "the instances' certificate, as they are asked by address. insecure: true takes any "
                          "certificate")
+    if scheme == "grpc" and options.get("wait") is not None:
+        raise ValueError(f"wait is {options['wait']:g}s; with scheme grpc it must be left out, as a stream that has begun "
+                         "cannot be sent again")
     if scheme == "grpc" and options.get("strip"):
         raise ValueError("strip is true; with scheme grpc it must be false, as the path names the method")
 

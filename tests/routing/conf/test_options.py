@@ -122,6 +122,7 @@ def test_a_location_that_passes_nothing_on_needs_no_option_beside_one_that_does(
     {"scheme": "http://x; }"}, {"scheme": "https"}, {"scheme": "https", "server_name": "a;}"}, {"scheme": ["https"]},
     {"scheme": "https", "server_name": ["a"]}, {"server_name": "a.internal"}, {"scheme": "grpc", "strip": True},
     {"sticky": "a; }"}, {"sticky": "a-b"}, {"sticky": ["a"]}, {"sticky": 1}, {"scheme": "grpc", "sticky": "A"},
+    {"wait": "1); os.exit("}, {"wait": 0}, {"wait": float("nan")}, {"wait": 61},
     {"timeout": 1e308}, {"timeout": float("inf")}, {"max_body": float("inf")}, {"allow": ["fe80::1%eth0"]},
     {"allow": ["fe80::1%x;allow all;#"]}])
 def test_a_damaged_or_hostile_option_reaches_no_configuration(given: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from lictor.adapters import files
 from lictor.adapters.consul.client import Client as ConsulClient
 from lictor.events import script
 from lictor.planner.autoscale import traffic
+from lictor.routing import live_peers, nginx_socket, peers, publish, route_store, templates
 from lictor.routing import nginx as lictor_nginx
-from lictor.routing import nginx_socket, peers, publish, route_store, templates
 from lictor.routing.conf import service_files
 from lictor.routing.traffic import access_log, counts, meter, windows
 from lictor.spec.settings import Nginx as NginxSettings
@@ -219,6 +220,27 @@ def test_without_a_peer_and_behind_one_that_is_gone(settings: Settings, nginx: N
     publish.publish(settings)
     assert nginx.get("/books/ok")[0] == 503
     wait_for(lambda: total(settings)["u"] == 2, "it is counted as not answered")
+
+
+@pytest.mark.parametrize(("mode", "way"), [("live", "lua"), ("live", "log")])
+def test_a_request_that_waits_counts_as_what_becomes_of_it(settings: Settings, nginx: Nginx, peer: Peer) -> None:
+    gone, = free_ports(1)
+    waits = {"measure": True, "ignore": ["/books/health"], "options": {"wait": 0.2}}
+    for number, ports in enumerate(((gone,), ()), 1):
+        put(settings, "books", *ports, **waits)
+        publish.publish(settings)
+        assert nginx.get("/books/ok")[0] == 503
+        wait_for(lambda: total(settings)["u"] == number, "it is counted as not answered")  # noqa: B023
+    waits["options"] = {"wait": 60}
+    put(settings, "books", gone, **waits)
+    publish.publish(settings)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(nginx.get, "/books/ok")
+        wait_for(lambda: live_peers.count_waiting(nginx.conf_dir, "books") == 1, "it waits")
+        put(settings, "books", peer.port, **waits)
+        publish.publish(settings)
+        assert asked.result() == (200, "ok")
+    wait_for(lambda: total(settings)["a"] == 1 and total(settings)["u"] == 2, "it is counted as an answer")
 
 
 @in_each_way

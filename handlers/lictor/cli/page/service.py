@@ -1,5 +1,6 @@
 """The page of one service: its instances, what is live, where users find it, and its last events."""
 
+import contextlib
 import time
 from collections.abc import Container
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ class Page(NamedTuple):
     instances: list[InstanceRow]
     release: str  # what is live, and what is under way
     urls: list[str]  # of this node's nginx,
-    nginx: str  # whose mode it is, and why; "": it does not route the service
+    nginx: str  # whose mode it is, and why, and what waits in it; "": it does not route the service
     events: list[str]  # the last ones, oldest first
     members: SetReport | None  # of a set with state
 
@@ -48,8 +49,8 @@ def read(context: Context, row: Status) -> Page:
             for each, instance in list_rows(instances, served, foreign)]
     events = [describe_record(each).split("\n")[0] for each in history.read(client, row.name)[-_LAST_EVENTS:]]
     urls = _list_urls(context, service)
-    return Page(row, rows, _describe_release(service, row), urls, _describe_mode(context) if urls else "", events,
-                _read_members(context, service))
+    return Page(row, rows, _describe_release(service, row), urls, _describe_nginx(context, row.name) if urls else "",
+                events, _read_members(context, service))
 
 
 def _read_members(context: Context, service: Existing) -> SetReport | None:
@@ -109,9 +110,13 @@ def _describe_release(service: Existing, row: Status) -> str:
     return one_line(f"{live} is live{since}{wished}{back}")
 
 
-def _describe_mode(context: Context) -> str:
-    mode = nginx_mode.read(context.settings)
-    return one_line(f"mode {mode.name}: {mode.why}")
+def _describe_nginx(context: Context, name: str) -> str:
+    """Say in which mode it is, and why; and how many requests wait in it."""
+    settings, mode, waiting = context.settings.nginx, nginx_mode.read(context.settings), 0
+    if settings and mode.name == "live":
+        with contextlib.suppress(LictorError):  # it does not answer, which the condition says
+            waiting = live_peers.count_waiting(settings.conf_dir, name)
+    return one_line(f"mode {mode.name}: {mode.why}") + (f"; {waiting} requests wait" if waiting else "")
 
 
 def _list_urls(context: Context, service: Existing) -> list[str]:

@@ -6,8 +6,9 @@ from typing import Any
 from lictor import errors
 from lictor.spec.route import require_options
 
+_LONGEST_WAIT_S = 60.0
 _ABSENT: dict[str, Any] = {"scheme": "http", "server_name": "", "insecure": False, "sticky": "", "strip": False,
-                           "timeout": None, "max_body": None, "allow": [], "request_headers": {},
+                           "timeout": None, "max_body": None, "wait": None, "allow": [], "request_headers": {},
                            "response_headers": {}, "settings": {}}
 _PASS = ("proxy_pass", "grpc_pass")
 
@@ -36,7 +37,9 @@ def make_variables(options: Mapping[str, Any]) -> dict[str, Any]:
         if not all(isinstance(each, str) for each in options.get("allow") or ()):
             raise ValueError("allow holds no text")
         require_options(options)
-        timeout, most = options.get("timeout"), options.get("max_body")
+        timeout, most, wait = options.get("timeout"), options.get("max_body"), options.get("wait")
+        if wait is not None and not 0 < wait <= _LONGEST_WAIT_S:
+            raise ValueError(f"wait is {wait:g}s")
         known = {**_ABSENT, **{key: value for key, value in options.items() if key in _ABSENT}}
         return {**known, "timeout": None if timeout is None else f"{round(1000 * timeout)}ms",
                 "max_body": None if most is None else int(most)}
