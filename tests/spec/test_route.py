@@ -79,6 +79,7 @@ def test_each_mistake_about_a_host_has_its_own_hint(host: str, hint: str) -> Non
     ({"insecure": "true"}, "route.insecure is for scheme https, and scheme is http"),
     ({"scheme": "grpc", "insecure": "true"}, "route.insecure is for scheme https, and scheme is grpc"),
     ({"scheme": "grpc", "strip": "true"}, "route.strip is true; with scheme grpc it must be false"),
+    ({"scheme": "grpc", "wait": "5s"}, "route.wait is 5s; with scheme grpc it must be left out"),
     *[({"sticky": each}, "route.sticky is .*; it must be the name of a cookie, of at most 64 letters, digits and _")
       for each in ("a-b", "__Host-a", "a b", "a=b", "a;", "$host", "\u00e4", "a\nb", "x" * 65, "a.b", '"', "{", "true",
                    "False", "on")],

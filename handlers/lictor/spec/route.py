@@ -195,8 +195,8 @@ def _require_scheme(options: Mapping[str, Any]) -> None:
                          "the instances' certificate, as they are asked by address. insecure: true takes any "
                          "certificate")
     if scheme == "grpc" and options.get("wait") is not None:
-        raise ValueError(f"wait is {options['wait']:g}s; with scheme grpc it must be left out, as a stream that has begun "
-                         "cannot be sent again")
+        raise ValueError(f"wait is {options['wait']:g}s; with scheme grpc it must be left out, as a stream that has "
+                         "begun cannot be sent again")
     if scheme == "grpc" and options.get("strip"):
         raise ValueError("strip is true; with scheme grpc it must be false, as the path names the method")
 
