@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from lictor import errors
 
-_FEW = 12
+_FEW = 14
 _ALIKE = 0.7
 
 Path = tuple[str | int, ...]
