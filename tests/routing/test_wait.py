@@ -280,3 +280,11 @@ def test_in_mode_reload_and_by_a_template_that_does_not_know_it_a_wait_is_refuse
     files.write_atomic(f"{settings.templates_dir}/location.conf.j2", shipped.replace("if wait", "if false"))
     assert route(settings, 9, wait=5) == []
     assert "does not call lictor.wait" in condition.read(settings).refused[NAME]
+
+
+def test_requests_whose_time_is_over_together_leave_the_workers_free(settings: Settings, nginx: Nginx,
+                                                                     pool: ThreadPoolExecutor) -> None:
+    """To nginx a pause of less than a millisecond is none: its clock stood still, and a worker waited for ever."""
+    route(settings, wait=0.1)
+    for _ in range(5):
+        assert {status for status, _ in results([pool.submit(ask, nginx) for _ in range(64)])} == {503}
