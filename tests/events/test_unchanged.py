@@ -15,11 +15,13 @@ from lictor import errors
 from lictor.adapters import files, heartbeat
 from lictor.adapters.consul.client import Client
 from lictor.events import keys_watch, script, survey, timer
+from lictor.events.metrics import seen
 from lictor.events.unchanged import Memory
 from lictor.planner import service_state
 from lictor.reconcile import observe
 from lictor.reconcile.context import Context
 from lictor.routing import nginx_processes, route_store
+from lictor.spec.settings import Metrics
 
 from lab.consul import Consul
 from lab.daemon import wait_for
@@ -214,3 +216,11 @@ def test_there_is_no_rest_while_there_is_something_to_tell(node: Node, trouble: 
         summary = node.sweep()
         assert any(text.startswith("books:") for text in (*summary.pending, *summary.problems)), summary
     assert node.at_rest() == OTHER
+
+
+def test_metrics_keep_what_a_sweep_does_not_look_at(node: Node, tmp_path: Path) -> None:
+    node.settings = node.settings._replace(metrics=Metrics(textfile=str(tmp_path / "lictor.prom")))
+    wait_for(lambda: node.sweep() and node.at_rest() == BOTH, "both are at rest")
+    node.sweep()
+    found = seen.read(node.settings)
+    assert found and {name: each.passing for name, each in found.services.items()} == {"books": 1, "films": 1}
