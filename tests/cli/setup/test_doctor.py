@@ -246,7 +246,7 @@ def test_live_mode_without_the_lua_module_is_found(settings: Settings, tmp_path:
     (tmp_path / "templates").mkdir()
     told = (REPOSITORY / "templates" / "check.conf.j2").read_text()
     (tmp_path / "templates" / "check.conf.j2").write_text(told.replace("include /etc", "# include /etc"))
-    assert 'unknown directive "balancer_by_lua_block"' in bad(doctor.examine(live))["live mode"]
+    assert 'unknown directive "init_by_lua_block"' in bad(doctor.examine(live))["live mode"]
 
 
 def test_a_registrar_that_cannot_do_its_work_is_a_finding(settings: Settings) -> None:
