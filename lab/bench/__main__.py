@@ -112,11 +112,7 @@ def _to_measure(folder: str, arguments: argparse.Namespace, present: Sequence[fi
         "measuring": lambda: measuring.measure(folder, arguments.rounds or chosen.pairs, orphans),
         "churn": lambda: throughput.churn(folder, _by_http(present), chosen, orphans),
         "resident": lambda: resident.measure(folder, chosen, orphans),
-        "events": lambda: events.measure(os.path.join(folder, "e"), arguments.rounds or _EVENT_RUNS),
-        "sweep": lambda: sweeps.measure(os.path.join(folder, "w"), arguments.rounds or _SWEEP_RUNS),
-        "releases": lambda: releases.measure(os.path.join(folder, "r"), arguments.rounds or chosen.releases),
-        "scale": lambda: scale.measure(scale.LIMITS, arguments.rounds or _SWEEP_RUNS),
-        "page": lambda: pages.measure(os.path.join(folder, "p"), arguments.rounds or _PAGE_CHANGES),
+        **_of_lictor_alone(folder, arguments.rounds, chosen),
     }
     for part in arguments.part:
         for number, size in enumerate(arguments.size or chosen.sizes if part == "latency" else ()):
@@ -124,6 +120,18 @@ def _to_measure(folder: str, arguments: argparse.Namespace, present: Sequence[fi
                 latency.measure, os.path.join(folder, f"l{number}"), present, size, rounds, orphans)
         if part in wholes:
             yield part, part, wholes[part]
+
+
+def _of_lictor_alone(folder: str, rounds: int | None,
+                     chosen: plan.Plan) -> dict[str, Callable[[], list[dict[str, Any]]]]:
+    """Parts in which nobody else takes part."""
+    return {
+        "events": lambda: events.measure(os.path.join(folder, "e"), rounds or _EVENT_RUNS),
+        "sweep": lambda: sweeps.measure(os.path.join(folder, "w"), rounds or _SWEEP_RUNS),
+        "releases": lambda: releases.measure(os.path.join(folder, "r"), rounds or chosen.releases),
+        "scale": lambda: scale.measure(scale.LIMITS, rounds or _SWEEP_RUNS),
+        "page": lambda: pages.measure(os.path.join(folder, "p"), rounds or _PAGE_CHANGES),
+    }
 
 
 def _lacks(part: str, present: Sequence[field.Entry]) -> str:

@@ -144,7 +144,7 @@ def test_the_page_shows_a_part_of_the_examples_and_names_all_blocks() -> None:
     [shown] = pages.blocks(PAGE, "jinja")
     assert [line for line in shown.text.splitlines()[1:] if line not in example] == []
     named = [(file, block) for file, block, _ in pages.table(PAGE, "### Blocks")]
-    assert {*named} == {(path.name, block) for path in (REPOSITORY / "templates").glob("*.j2")
+    assert {*named} == {(path.name, block) for path in (REPOSITORY / "templates").glob("*.conf.j2")
                         for block in re.findall(r"{% block (\w+)", path.read_text())}
 
 
