@@ -2,8 +2,10 @@
 
 import contextlib
 import socket
+import socketserver
 import threading
 import time
+from typing import Any
 
 from lictor.adapters import log
 
@@ -92,6 +94,26 @@ class Connections:
         self._accepted_at.pop(connection, None)
         self._refused += 1
         _shut_down(connection)
+
+
+class Limited(socketserver.ThreadingMixIn):
+    """Mixed into a server that has `connections`: each is begun before its thread is, and ended with it."""
+
+    connections: Connections
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.begin(request)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started, which would have ended it
+            self.connections.end(request)
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.connections.end(request)
 
 
 def _shut_down(connection: socket.socket) -> None:

@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
-from typing import Any
 
 # Imported late elsewhere, as most events need them not; here all do once, and an upgrade may change the files beneath.
 import lictor.adapters.consul.library
@@ -81,7 +80,7 @@ def _serve_page(call: Call) -> int:
     return server.run(call)
 
 
-class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+class Server(connection_limits.Limited, socketserver.TCPServer):
     """A thread for each request, so that a slow one holds up no other; closing waits for the threads.
 
     An agent that reloads sends an event of every service at once. More threads at a time take more memory for good.
@@ -108,20 +107,6 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             if inherited.getsockname()[:2] != address:
                 raise errors.Refused(f"watch.address is {call.settings.watch.address!r}, and the socket unit has "
                                      f"{inherited.getsockname()[:2]}; lictor init writes it anew")
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self.connections.begin(request)
-        try:
-            super().process_request(request, client_address)
-        except BaseException:  # no thread could be started, which would have ended it
-            self.connections.end(request)
-            raise
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self.connections.end(request)
 
     def read_settings(self) -> None:
         path, self.stamp = self.call.settings.path, self._stamp()

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lictor import errors
@@ -66,7 +65,7 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+class Server(connection_limits.Limited, socketserver.TCPServer):
     """A thread for each request. Threads that wait for a change do not keep the process from ending."""
 
     allow_reuse_address = True
@@ -84,20 +83,6 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             super().__init__((host.strip("[]"), int(port)), _Request)
         except OSError as error:
             raise errors.Unavailable(f"metrics.listen {metrics.listen}: {error.strerror}") from error
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self.connections.begin(request)
-        try:
-            super().process_request(request, client_address)
-        except BaseException:  # no thread could be started, which would have ended it
-            self.connections.end(request)
-            raise
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self.connections.end(request)
 
     def service_actions(self) -> None:
         """Do what is due twice a second; called by serve_forever."""
