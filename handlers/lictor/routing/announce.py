@@ -3,12 +3,13 @@ which it only routes, so it loads neither Docker nor the planner."""
 
 import json
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from lictor import errors
 from lictor.adapters import files, log
 from lictor.adapters.consul import transactions
+from lictor.adapters.consul.answers import Entry
 from lictor.adapters.consul.client import Client
 from lictor.routing import route_store
 
@@ -60,7 +61,16 @@ def pairs(value: bytes) -> list[tuple[str, str]] | None:
 
 def read_serving(client: Client, names: Container[str], alive: Container[str]) -> dict[str, Serving]:
     """Read, by service, the nodes whose nginx has an instance of it; `alive` are those that answer Consul."""
-    tree, serving = client.tree(PREFIX, lambda key: key.split("/")[2] in names), dict[str, Serving]()
+    return _gather(client.tree(PREFIX, lambda key: key.split("/")[2] in names), alive)
+
+
+def read_serving_of(client: Client, name: str, alive: Container[str]) -> Serving:
+    """Read the same of one service."""
+    return _gather(client.tree(f"{PREFIX}{name}/"), alive).get(name, Serving([], []))
+
+
+def _gather(tree: Mapping[str, Entry], alive: Container[str]) -> dict[str, Serving]:
+    serving = dict[str, Serving]()
     for key, entry in sorted(tree.items()):
         name, _, node = key.removeprefix(PREFIX).partition("/")
         listed = pairs(entry.value)

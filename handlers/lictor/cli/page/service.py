@@ -2,11 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Container
 from typing import Any, NamedTuple
 
 from lictor import model
-from lictor.adapters.consul.client import Client
 from lictor.adapters.text import format_time, one_line
 from lictor.cli import cluster_report, release_progress, service_keys, vantage
 from lictor.cli.cluster_report import SetReport
@@ -44,9 +42,10 @@ def read(context: Context, row: Status) -> Page:
     instances = CheckWords(context.client, context.node).put_into(observe.instances(
         entry for name in service.desired.catalog_names for entry in context.client.health(name)))
     client, alive = context.client, context.client.alive_nodes()
-    served, foreign = _read_served(client, row.name, alive), conditions.list_foreign(conditions.read(client, alive))
+    served, foreign = announce.read_serving_of(client, row.name, alive), conditions.list_foreign(
+        conditions.read(client, alive))
     rows = [each._replace(in_flight=_count_in_flight(context, row.name, instance))
-            for each, instance in list_rows(instances, served, foreign)]
+            for each, instance in list_rows(instances, served.by_instance, foreign)]
     events = [describe_record(each).split("\n")[0] for each in history.read(client, row.name)[-_LAST_EVENTS:]]
     urls = _list_urls(context, service)
     return Page(row, rows, _describe_release(service, row), urls, _describe_nginx(context, row.name) if urls else "",
@@ -73,16 +72,6 @@ def as_tables(page: Page) -> list[dict[str, Any]]:
             "urls": page.urls, "nginx": page.nginx, "events": page.events,
             **({"cluster": {**members._asdict(), "members": [each._asdict() for each in members.members]}}
                if members else {})}]
-
-
-def _read_served(client: Client, name: str, alive: Container[str]) -> dict[tuple[str, str], list[str]]:
-    """Read which nodes that answer have which instances in nginx, by node and ID of the instance."""
-    prefix, served = f"{announce.PREFIX}{name}/", dict[tuple[str, str], list[str]]()
-    for key, entry in sorted(client.tree(prefix).items()):
-        node = key.removeprefix(prefix)
-        for pair in announce.pairs(entry.value) or () if node in alive else ():
-            served.setdefault(pair, []).append(node)
-    return served
 
 
 def _count_in_flight(context: Context, name: str, instance: model.Instance) -> int | None:
@@ -122,11 +111,11 @@ def _describe_nginx(context: Context, name: str) -> str:
 def _list_urls(context: Context, service: Existing) -> list[str]:
     """List where this node's nginx answers for the service, by the ports on which it listens."""
     spec, state_dir = service.desired.spec, context.settings.state_dir
-    is_routed = context.settings.nginx and route_store.route(state_dir, service.desired.name)
-    if not spec or not is_routed:
+    if not spec or not context.settings.nginx or not route_store.route(state_dir, service.desired.name):
         return []
-    return [*dict.fromkeys(_make_url(route, address, port) for route in spec.routes
-                           for address, port in _listeners(context, route.host))]
+    listeners, with_tls = sorted(route_store.listeners(state_dir)), hosts.list_in_force(context.settings.nginx.conf_dir)
+    return [*dict.fromkeys(_make_url(route, *listener) for route in spec.routes
+                           for listener in _choose_listeners(listeners, route.host, with_tls))]
 
 
 def _make_url(route: Route, address: str, port: int) -> str:
@@ -136,11 +125,9 @@ def _make_url(route: Route, address: str, port: int) -> str:
     return f"{scheme}://{place}{route.path}"
 
 
-def _listeners(context: Context, host: str) -> list[tuple[str, int]]:
-    """List where nginx listens. If hosts of lictor's have TLS, port 443 is for those alone, and they are for that."""
-    assert context.settings.nginx
-    listeners, conf_dir = sorted(route_store.listeners(context.settings.state_dir)), context.settings.nginx.conf_dir
-    if not host or not hosts.list_in_force(conf_dir):
+def _choose_listeners(listeners: list[tuple[str, int]], host: str, with_tls: list[str]) -> list[tuple[str, int]]:
+    """Choose those of nginx for a host. If hosts of lictor's have TLS, port 443 is for those alone, and they are for
+    that."""
+    if not host or not with_tls:
         return listeners
-    has_tls = hosts.is_in_force(conf_dir, host)
-    return [each for each in listeners if has_tls == (each[1] == _HTTPS_PORT)] or listeners
+    return [each for each in listeners if (host in with_tls) == (each[1] == _HTTPS_PORT)] or listeners

@@ -1,7 +1,7 @@
 """The state of services, and what a reconcile would do with them now: what status, plan and why show."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from lictor.adapters.text import format_time, one_line, printable
@@ -16,7 +16,7 @@ from lictor.planner.summary.facts import Facts, gather
 from lictor.planner.summary.service import Severity
 from lictor.reconcile import actors, conditions, observe, responsibility
 from lictor.reconcile.cluster import record, seeds
-from lictor.reconcile.conditions import CheckWords, Told
+from lictor.reconcile.conditions import CheckWords
 from lictor.reconcile.context import Context
 from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore, Stored
@@ -72,8 +72,6 @@ class Overview(NamedTuple):
     rows: list[Status]
     unrouted: list[str]
     details: dict[str, Details] = {}  # by service
-    told: Mapping[str, Told] = {}  # what nodes have told of themselves, those of `lictor_nodes` that answer
-    lictor_nodes: frozenset[str] = frozenset()
 
 
 def read_status(context: Context) -> list[Status]:
@@ -136,8 +134,7 @@ def read_overview(context: Context) -> Overview:
             row = Status(name, says="unreadable", problems=[observe.explain_broken(error)])
         rows += [row] if row else []
     rows += [Status(UNKNOWN, says="not read", problems=describe_unknown(unknown, prefix))] if unknown else []
-    return Overview(rows, labelled.unrouted(catalogue.entries, {*observe.catalog_names(names), *by_labels}), details,
-                    told, lictor_nodes)
+    return Overview(rows, labelled.unrouted(catalogue.entries, {*observe.catalog_names(names), *by_labels}), details)
 
 
 def make_row(facts: Facts, decided: Iterable[Decided]) -> Status:
