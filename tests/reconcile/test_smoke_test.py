@@ -15,8 +15,8 @@ from lictor.planner.members import Member
 from lictor.reconcile import smoke_test
 from lictor.spec import service_spec
 
-from support.authority import Authority
 from support.backend import Backend
+from support.certificates import Authority
 from support.scene import scene
 
 TABLE = {"name": "books", "image": "books:1", "node": "n", "port": 8080, "route": {"path": "/b"},
@@ -84,7 +84,7 @@ def test_only_a_2xx_within_the_time_is_well(pieces: tuple[bytes, ...], said: str
 
 
 def test_an_instance_is_asked_by_https_as_nginx_asks_it(tmp_path: Path) -> None:
-    ours, other = Authority(tmp_path, "ours"), Authority(tmp_path, "other")
+    ours, other = (Authority(str(tmp_path / name)) for name in ("ours", "other"))
     certificate, key = ours.sign("books.internal")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -95,11 +95,11 @@ def test_an_instance_is_asked_by_https_as_nginx_asks_it(tmp_path: Path) -> None:
             return ask(port, spec=spec, trusted_ca=trusted_ca)
 
     named: dict[str, object] = {"server_name": "books.internal"}
-    assert asked(named, ours.certificate) == ""
-    assert asked({"host": "books.internal"}, ours.certificate) == ""
+    assert asked(named, ours.root) == ""
+    assert asked({"host": "books.internal"}, ours.root) == ""
     assert asked({"insecure": True}, "/nowhere") == asked({**named, "insecure": True}, "/nowhere") == ""
-    assert "certificate verify failed" in asked(named, other.certificate)
-    assert "not valid for 'other.internal'" in asked({"server_name": "other.internal"}, ours.certificate)
+    assert "certificate verify failed" in asked(named, other.root)
+    assert "not valid for 'other.internal'" in asked({"server_name": "other.internal"}, ours.root)
     assert asked(named, "/nowhere") == ("does not answer: /nowhere, by which its certificate is verified: No such file "
                                         "or directory")
 

@@ -19,7 +19,7 @@ from lictor.spec.settings import Settings
 from lab.daemon import wait_for
 from lab.nginx import Nginx
 from lab.serving import Serving
-from support.authority import Authority
+from support.certificates import Authority
 from support.modes import in_both_modes
 from support.routed import decide, published, put_route, set_up, with_nginx
 
@@ -67,7 +67,7 @@ class Secure(Serving):
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"), "ours")
+    return Authority(str(tmp_path_factory.mktemp("authority") / "ours"))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def certificate(authority: Authority) -> tuple[str, str]:
 
 @pytest.fixture
 def settings(tmp_path: Path, nginx: Nginx, mode: str, authority: Authority) -> Settings:
-    return with_nginx(set_up(str(tmp_path), nginx), mode=mode, trusted_ca=authority.certificate)
+    return with_nginx(set_up(str(tmp_path), nginx), mode=mode, trusted_ca=authority.root)
 
 
 def publish_with(node: Settings, *ports: int, **options: Any) -> list[str]:
@@ -130,7 +130,7 @@ def test_tls_1_3_is_spoken_with_an_instance_that_has_no_other(settings: Settings
 def test_a_certificate_of_another_name_or_authority_is_taken_only_if_the_route_says_so(
         settings: Settings, nginx: Nginx, tmp_path: Path, authority: Authority, authority_name: str, signed_for: str,
         said: str) -> None:
-    signer = authority if authority_name == "ours" else Authority(tmp_path, "other")
+    signer = authority if authority_name == "ours" else Authority(str(tmp_path / "other"))
     with Secure(*signer.sign(signed_for)) as instance:
         assert publish_with(settings, instance.port, server_name=SERVER_NAME) == [NAME]
         wait_for(lambda: ask(nginx)[0] == 502, "no instance can be asked")

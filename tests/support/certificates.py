@@ -29,7 +29,8 @@ class Authority:
         self.folder, self._issued = folder, 0
         os.makedirs(folder, exist_ok=True)
         self.root = os.path.join(folder, "root.pem")
-        _openssl("req", "-x509", *_KEY, "-keyout", f"{folder}/root.key", "-out", self.root, "-subj", "/CN=root",
+        _openssl("req", "-x509", *_KEY, "-keyout", f"{folder}/root.key", "-out", self.root,
+                 "-subj", f"/CN={os.path.basename(folder)}",
                  "-addext", "basicConstraints=critical,CA:true")
 
     def issue(self, certificate: str, key: str, *names: str, days: int = 90) -> None:
@@ -44,6 +45,12 @@ class Authority:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         os.replace(f"{made}.pem", certificate)
         os.replace(f"{made}.key", key)
+
+    def sign(self, host: str) -> tuple[str, str]:
+        """Issue a certificate for a host in the authority's own folder; returns its file, and that of its key."""
+        certificate, key = (os.path.join(self.folder, f"{host}.{kind}") for kind in ("pem", "key"))
+        self.issue(certificate, key, host)
+        return certificate, key
 
     def ask(self, host: str, path: str = "/", *, name: str = "", port: int = 443, address: str = "127.0.0.1") -> Answer:
         """Send a request by TLS; `name` stands in `Host`. Raises ssl.SSLError for a certificate of another host."""
