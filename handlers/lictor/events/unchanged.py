@@ -42,7 +42,7 @@ _NOT_COMPARED = ("generation.conf", nginx.RUN)  # change with each publication
 
 
 class Memory:
-    """What sweeps keep of the services that they found to be at rest, by name the inputs as a checksum."""
+    """Notes of sweeps on the services that they found to be at rest: by name the inputs, as a checksum."""
 
     def __init__(self, context: Context, keys: Mapping[str, Key], catalogue: Catalogue) -> None:
         self._context, self._keys, self._catalogue = context, keys, catalogue

@@ -64,8 +64,8 @@ def refresh(settings: Settings, names: Iterable[str], client: "Client") -> list[
 
 
 class Swept(NamedTuple):
-    """What of the user's own configuration could not be read, and the services that the catalogue and their files were
-    found to agree with."""
+    """Parts of the user's own configuration that could not be read, and the services that the catalogue and their files
+    were found to agree with."""
 
     unread: list[str] = []
     in_place: frozenset[str] = frozenset()

@@ -36,7 +36,7 @@ def locations(path: str, match: str) -> tuple[str, ...]:
 
 
 class Claim(NamedTuple):
-    """What nobody but its owner may have, and the key of the route that claims it."""
+    """A place that nobody but its owner may have, and the key of the route that claims it."""
 
     key: str
     place: tuple[str, str]  # host, and a location of the owner's, which is a service; "": a name of the owner, a host

@@ -210,7 +210,7 @@ def _require_sticky(cookie: Any, options: Mapping[str, Any]) -> None:
 
 
 def _is_server_name(text: str) -> bool:
-    """Whether it is a host's name, and neither its address nor _."""
+    """Tell whether it is a host's name, and neither its address nor _."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -141,7 +141,7 @@ class Settings(NamedTuple):
 
     @property
     def runs_serve(self) -> bool:
-        """Whether lictor-serve has anything to serve on this node."""
+        """Tell whether lictor-serve has anything to serve on this node."""
         return self.watch.door == "http" or self.metrics is not None and bool(self.metrics.listen)
 
     @property

@@ -1,4 +1,4 @@
-"""What the last sweep saw, in numbers: metrics.json in the state folder. The words of the check come of the same look.
+"""Numbers of what the last sweep saw: metrics.json in the state folder. The words of the check come of the same look.
 
 Metrics are made of this file, so that a scrape asks neither Consul nor Docker, and a sweep that stays away is seen.
 """
@@ -31,7 +31,7 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What a sweep saw."""
+    """Numbers of one sweep."""
 
     node: str
     took_s: float

@@ -1,4 +1,4 @@
-"""Who may read: whoever shows the secret, or any process of this node, but no web page by another name of loopback."""
+"""Access for whoever shows the secret, or any process of this node, but no web page by another name of loopback."""
 
 import base64
 import binascii

@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class Site:
-    """What can be read of this node, and of all services."""
+    """All that can be read of this node, and of all services."""
 
     def __init__(self, call: Call) -> None:
         self._call, self._source, self._pages = call, Source(call), Pages()

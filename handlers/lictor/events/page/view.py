@@ -1,5 +1,4 @@
-"""What is shown of services and nodes, as tables of plain values: programs get them as JSON, the page is made of them.
-Pure."""
+"""Tables of services and nodes, in plain values: programs get them as JSON, and the page is made of them. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -41,8 +40,6 @@ def count_states(states: Iterable[str]) -> dict[str, int]:
     for state in states:
         counts[state] += 1
     return {state: count for state, count in counts.items() if count}
-
-
 
 
 def _describe(row: Status, snapshot: Snapshot) -> Table:

@@ -1,7 +1,8 @@
 """TLS of each host: what its routes ask for, and what this node can give.
 
-What cannot be given is refused, and nothing else of the route: the host is served by plain HTTP then. That is so too if
-the files of a certificate have been no good for a minute: nginx itself could not start with them, nor take any change.
+A wish that cannot be met is refused, and nothing else of the route: the host is served by plain HTTP then. That is so
+too if the files of a certificate have been no good for a minute: nginx itself could not start with them, nor take any
+change.
 """
 
 import glob

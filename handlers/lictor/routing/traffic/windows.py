@@ -37,7 +37,7 @@ class Kept(msgspec.Struct, frozen=True):
 
     @property
     def totals(self) -> Totals:
-        """What was counted in all."""
+        """Sums of all that was counted."""
         return _plus(self.gone, self.slices)
 
 
