@@ -102,6 +102,23 @@ def test_fifty_services_are_shown_in_every_condition_at_every_width_and_to_every
     require_sound(browser, fifty)
 
 
+def test_a_set_shows_who_leads_and_the_autoscaler_what_it_decided(
+        fifty: str, browser: Browser, consul: Consul) -> None:
+    page_world.scaled(consul, "scaled")
+    members = read(fifty, "/v1/services/a-set")["instances"]
+    assert [each["role"] for each in members] == ["primary", "secondary", ""]
+    browser.open(f"http://{fifty}/services/a-set")
+    states = browser.evaluate("[...document.querySelectorAll('#instances .says')].map(each => each.innerText.trim())")
+    assert states == ["primary, passes", "secondary, passes", "passes"]
+    browser.open(f"http://{fifty}/services/scaled")
+    said = browser.evaluate("document.getElementById('summary').innerText")
+    assert f"p95 312 ms of 250 ms over 60 s; wants 5 {page_world.HOSTILE}" in said
+    browser.open(f"http://{fifty}/")
+    titles = browser.evaluate("[...document.querySelectorAll('#s-a-set .dot')].map(each => each.title)")
+    assert titles[0] == "a-set-1 on node-1: primary, passes"
+    require_sound(browser, fifty)
+
+
 def test_what_others_write_is_shown_as_text(fifty: str, browser: Browser) -> None:
     for path in ("/", "/services/hostile", "/services/held", "/nodes"):
         browser.open(f"http://{fifty}{path}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from lictor import model
 from lictor.planner import service_state
+from lictor.planner.autoscale import kept as keeping
 from lictor.planner.autoscale import traffic
 from lictor.planner.autoscale.traffic import Slice
 from lictor.planner.observation import drain_text
@@ -44,11 +45,11 @@ def spec(consul: Consul, name: str, **changes: Any) -> None:
 
 
 def instance(consul: Consul, name: str, number: int, *, status: str = "passing", output: str = "", image: str = "",
-             maintenance: str | None = None) -> None:
+             maintenance: str | None = None, tags: tuple[str, ...] = ()) -> None:
     """Register an instance with the agent, as a registrar does."""
     service_id = f"{name}-{number}"
     consul.register({
-        "Name": name, "ID": service_id, "Address": "127.0.0.1", "Port": 8000 + number,
+        "Name": name, "ID": service_id, "Address": "127.0.0.1", "Port": 8000 + number, "Tags": tags,
         "Meta": {model.META_ENGINE: "docker", model.META_CONTAINER: f"{name}{number}" * 3,
                  model.META_IMAGE: image or f"{name}:1.0"},
         "Check": {"CheckID": f"check:{service_id}", "Name": "answers", "TTL": "1h", "Status": status}})
@@ -93,6 +94,21 @@ def measured(consul: Consul, name: str) -> None:
     slices = [Slice(first + 10 * number, 10.0, {traffic.bucket(0.1 + number / 100): 300 + 10 * number},
                     errors=number % 7, begun=310 + 10 * number, busy_s=40.0) for number in range(36)]
     consul.put(f"lictor/traffic/{name}/node-1", windows.encode(slices))
+
+
+def scaled(consul: Consul, name: str) -> None:
+    well(consul, name)
+    spec(consul, name, autoscale={"p95": "250ms"})
+    kept = keeping.Kept(node="node-1", at=time.time(), status="warning",
+                        reason=f"p95 312 ms of 250 ms over 60 s; wants 5 {HOSTILE}")
+    consul.put(f"{keeping.KEY_PREFIX}{name}", keeping.encode(kept))
+
+
+def of_a_set(consul: Consul, name: str) -> None:
+    spec(consul, name, cluster={"kind": "etcd", "name": "s0"}, route=None, volumes=["data:/data"],
+         replicas={"initial": 3, "min": 1, "max": 5})
+    for number, role in enumerate(("primary", "secondary", ""), start=1):
+        instance(consul, name, number, tags=(role,) if role else ())
 
 
 def hostile(consul: Consul, name: str) -> None:
@@ -209,6 +225,7 @@ CONDITIONS: dict[str, Any] = {
     "as-desired": well, "measured": measured, "hostile": hostile, "held": held, "failing": failing,
     "every-state": mixed_states, "releasing": releasing, "release-failed": release_failed, "breaker": breaker_open,
     "doubted": doubted, "refused": refused, "refused-count": refused_count, "nobody-acts": nobody,
-    "only-routed": only_routed, "empty": empty, "no-port": unseen, "removed": removed, "many-instances": many,
-    "a-name-that-is-as-long-as-a-name-may-be-which-is-63-characters-x": well, "no-service": of_no_service,
+    "only-routed": only_routed, "empty": empty, "no-port": unseen, "removed": removed, "a-set": of_a_set,
+    "many-instances": many, "no-service": of_no_service,
+    "a-name-that-is-as-long-as-a-name-may-be-which-is-63-characters-x": well,
 }

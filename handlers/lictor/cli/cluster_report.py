@@ -11,12 +11,12 @@ from lictor.engines import member_volumes
 from lictor.events.page import troubles
 from lictor.planner.cluster.actions import KINDS_OF_ACTS
 from lictor.planner.cluster.kept import KEY_PREFIX
-from lictor.planner.cluster.observation import PRIMARY, SECONDARY
 from lictor.planner.cluster.view import Member
 from lictor.reconcile import history, observe, responsibility
 from lictor.reconcile.cluster import record
 from lictor.reconcile.cluster.look import Look
 from lictor.reconcile.context import Context
+from lictor.reconcile.status.instances import read_role
 
 _REGISTRAR = "lictor-registrar"  # what a sweep says of it begins so
 
@@ -72,8 +72,7 @@ def read_from_consul(context: Context, name: str, node: str) -> SetReport:
 
 def _row_of_entry(entry: dict[str, Any]) -> MemberRow:
     """Make the row of a registration. A tag of a node that does not answer is no role of now."""
-    instance, tags = model.instance(entry), entry["Service"].get("Tags") or []
-    role = next((tag for tag in (PRIMARY, SECONDARY) if tag in tags and instance.is_registrars), "")
+    instance, role = model.instance(entry), read_role(entry)
     name = instance.service_id.split(":")[1] if instance.service_id.count(":") >= 2 else instance.service_id
     address = model.host_port(instance.address, instance.port)
     if not instance.node_alive:

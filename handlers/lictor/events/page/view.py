@@ -53,6 +53,7 @@ def _describe(row: Status, snapshot: Snapshot) -> Table:
         "color": row.color, "routes": row.routes, "served_by": row.served_by,
         "instances": [{key: value for key, value in each._asdict().items() if key != "in_flight"}
                       for each in (details.instances if details else [])],
+        "autoscale": details.autoscale if details else "",
         "release": _describe_release(details),
         "not_done": [line.removeprefix(mine) for line in snapshot.pending if line.startswith(mine)],
         "traffic": charts.describe(snapshot.traffic.get(row.name, ())),

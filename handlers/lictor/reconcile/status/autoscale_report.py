@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lictor.adapters import clock
+from lictor.adapters.text import format_time, one_line
 from lictor.planner.autoscale import kept as keeping
 from lictor.planner.autoscale.words import minutes
 from lictor.planner.desired import Desired
@@ -15,16 +16,15 @@ KIND = "autoscale"
 STALE_S = 60.0  # a round comes each 10 s
 
 
-def read_words(context: Context, services: Iterable[str]) -> dict[str, str]:
-    """Read what the autoscaler said last of these services, where it is not content; by service."""
+def read(context: Context, services: Iterable[str]) -> dict[str, keeping.Kept]:
+    """Read what the autoscaler remembers of these services, by the clock of this node."""
     keys = {f"{keeping.KEY_PREFIX}{name}": name for name in services}
     entries = context.client.tree(keeping.KEY_PREFIX, keys.__contains__) if keys else {}
     found = {}
     for key, name in keys.items():
         kept = keeping.decode(entries[key].value) if key in entries else keeping.Kept()
         offset_s = context.clocks.offset_s(kept.node)
-        words = describe(keeping.by_clock(kept, offset_s, clock.read(context.settings.state_dir)))
-        found.update({name: words} if words else {})
+        found[name] = keeping.by_clock(kept, offset_s, clock.read(context.settings.state_dir))
     return found
 
 
@@ -33,6 +33,12 @@ def describe(kept: keeping.Kept) -> str:
     if missing := describe_silence(kept):
         return f"autoscale: {missing}"
     return "" if kept.status == "passing" else f"autoscale: {kept.reason}"
+
+
+def describe_last(kept: keeping.Kept) -> str:
+    """Say what it decided last, and when; that nobody decides comes first."""
+    decided = f"{format_time(kept.at)}: {one_line(kept.reason)}" if kept.node and kept.at else ""
+    return "; it said last, at ".join(filter(None, (describe_silence(kept), decided)))
 
 
 def describe_silence(kept: keeping.Kept) -> str:

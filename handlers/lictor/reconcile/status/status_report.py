@@ -21,7 +21,7 @@ from lictor.reconcile.context import Context
 from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.reconcile.status import autoscale_report
-from lictor.reconcile.status.instances import InstanceRow, list_rows
+from lictor.reconcile.status.instances import InstanceRow, list_rows, read_roles
 from lictor.routing import announce
 from lictor.spec.keys import describe_unknown, group_by_service, known_below
 from lictor.spec.service_spec import DELEGATED, Spec
@@ -64,6 +64,7 @@ class Details(NamedTuple):
 
     facts: Facts
     instances: list[InstanceRow]
+    autoscale: str = ""  # what was decided last on its count, or that nobody decides
 
 
 class Overview(NamedTuple):
@@ -96,7 +97,7 @@ def read_overview(context: Context) -> Overview:
     acts = actors.read(client)
     sets = record.read_all(client, [name for name, text in specs.items() if b'"cluster"' in text])
     words_of_checks, foreign = CheckWords(client, context.node), conditions.list_foreign(told)
-    scaling = autoscale_report.read_words(context, [name for name, text in specs.items() if b'"autoscale"' in text])
+    scaling = autoscale_report.read(context, [name for name, text in specs.items() if b'"autoscale"' in text])
     lists = seeds.read_all(client) if any(b"{seeds:" in text for text in specs.values()) else {}
     details = dict[str, Details]()
 
@@ -119,11 +120,14 @@ def read_overview(context: Context) -> Overview:
             no_answer=responsibility.describe_no_answer(desired, lictor_nodes, acts, alive),
             awaited=seeds.explain_wait(desired.spec and desired.spec.environment, lists),
             set_failure=words.describe_failure(sets[name].record.kept) if name in sets else "",
-            scaling=scaling.get(name, ""), unserved=conditions.describe(told, name, frozenset(serving)),
+            scaling=autoscale_report.describe(scaling[name]) if name in scaling else "",
+            unserved=conditions.describe(told, name, frozenset(serving)),
             unconfirmed=conditions.describe_unconfirmed(told, name))
-        registered = observe.instances(entry for each in desired.catalog_names for entry in catalogue.of(each))
+        entries = [entry for each in desired.catalog_names for entry in catalogue.of(each)]
         details[name] = Details(found, [row for row, _ in list_rows(
-            words_of_checks.put_into(registered), by_instance, foreign)])
+            words_of_checks.put_into(observe.instances(entries)), by_instance, foreign,
+            read_roles(entries if desired.has_set else ()))],
+            autoscale_report.describe_last(scaling[name]) if name in scaling else "")
         return make_row(found, conditions.list_decided(told, name))
 
     rows = []
