@@ -12,11 +12,11 @@ from lictor.cli.setup import consul_tests, detect, doctor, findings
 from lictor.cli.setup.findings import Finding
 from lictor.events import agent_config, autoscale, autoscale_round
 from lictor.routing import nginx as lictor_nginx
+from lictor.spec.settings import Metrics, Notify, Settings, Watch, parse_settings
 from lictor.spec.settings import Nginx as NginxSettings
-from lictor.spec.settings import Notify, Settings, Watch, parse_settings
 
 from lab.consul import Consul
-from lab.daemon import wait_for
+from lab.daemon import Daemon, free_ports, wait_for
 from lab.docker import Docker
 from lab.nginx import Nginx
 from support.paths import REPOSITORY
@@ -302,3 +302,38 @@ def test_who_is_told_how_many_are_wanted_is_tested_without_telling_anybody(setti
     [finding] = [each for each in doctor.examine(settings._replace(
         command=parse_settings(given).command, webhook=parse_settings(given).webhook)) if each.name in given]
     assert (finding.ok, said in finding.detail) == (ok, True)
+
+
+def test_metrics_are_asked_for_as_prometheus_does(settings: Settings, tmp_path: Path) -> None:
+    """With the real listener: alone, with a secret, and gone."""
+    address, secret, config = f"127.0.0.1:{free_ports(1)[0]}", tmp_path / "secret", tmp_path / "lictor.toml"
+    secret.write_text("0" * 64)
+    shown = Metrics(listen=address, secret_file=str(secret))
+    config.write_text(f'state_dir = "{settings.state_dir}"\nnginx = false\n[metrics]\nlisten = "{address}"\n'
+                      f'secret_file = "{secret}"\n')
+    daemon = Daemon(process.handler_argv("lictor-serve"), f"{tmp_path}/serve.log",
+                    {**os.environ, "LICTOR_CONFIG": str(config)})
+    try:
+        wait_for(lambda: metrics_finding(settings, shown, "metrics").ok, "the listener answers")
+        assert metrics_finding(settings, shown, "metrics").detail == f"lictor-serve shows them at {address}"
+        unknown = metrics_finding(settings, Metrics(listen=address), "metrics")
+        assert unknown.ok is False and "the answer is 401" in unknown.detail
+    finally:
+        daemon.stop()
+    gone = metrics_finding(settings, shown, "metrics")
+    assert gone.ok is False and "Connection refused" in gone.detail and "enable --now lictor-serve" in gone.remedy
+
+
+@pytest.mark.parametrize(("age_s", "ok"), [(5, True), (300, False), (-300, False), (None, False)])
+def test_a_textfile_that_no_sweep_writes_is_a_finding(settings: Settings, tmp_path: Path, age_s: int | None,
+                                                      ok: bool) -> None:
+    path = tmp_path / "lictor.prom"
+    if age_s is not None:
+        path.write_text("")
+        os.utime(path, times=(time.time() - age_s,) * 2)
+    assert metrics_finding(settings, Metrics(textfile=str(path)), "textfile").ok is ok
+
+
+def metrics_finding(settings: Settings, metrics: Metrics, name: str) -> Finding:
+    found, = (each for each in doctor.examine(settings._replace(metrics=metrics)) if each.name == name)
+    return found

@@ -8,11 +8,12 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from lictor import errors
-from lictor.adapters import docker, heartbeat, process, secret_files
+from lictor.adapters import docker, heartbeat, http, process, secret_files
 from lictor.adapters.consul.client import Client
 from lictor.cli.setup import (
     consul_tests,
@@ -27,11 +28,13 @@ from lictor.cli.setup import (
 from lictor.cli.setup.findings import Finding, Probe, Remark
 from lictor.cli.setup.handlers_user import HandlersUser
 from lictor.events import http_door, script
+from lictor.events.page import access
 from lictor.spec import delegation_settings
-from lictor.spec.settings import Notify, Settings
+from lictor.spec.settings import Metrics, Notify, Settings
 
 _HANDLERS = ("lictor-route", "lictor-heal", "lictor-scale", "lictor-reconcile", "lictor-autoscale", "lictor-registrar",
              "lictor-serve")
+_OLD_S = 60
 _RIGHTS = "rights"  # the name of the test of who tests
 
 
@@ -155,6 +158,12 @@ def _tests(settings: Settings, token_file: str | None, rights: Probe) -> Iterato
     yield Probe("registrar", lambda: _registrar(settings.state_dir), "systemctl enable --now lictor-registrar")
     if settings.watch.door == "http":
         yield Probe("serve", lambda: _serve(settings), "systemctl enable --now lictor-serve")
+    if settings.metrics and settings.metrics.listen:
+        yield Probe("metrics", partial(_metrics, settings.metrics), "systemctl enable --now lictor-serve, which reads "
+                    "[metrics] at its start; journalctl -u lictor-serve says what keeps it from that")
+    if settings.metrics and settings.metrics.textfile:
+        yield Probe("textfile", partial(_textfile, settings.metrics.textfile), "let the handlers' user write into its "
+                    "folder; each sweep writes it")
     yield Probe("notify", lambda: _notify(settings.notify), "correct [notify] in the settings")
     if settings.command:
         yield Probe("command", partial(_command, settings.command), "correct [command] in the settings")
@@ -189,6 +198,24 @@ def _notify(notify: Notify | None) -> str:
     if notify.token_file:
         secret_files.read_token(notify.token_file)
     return "a command is run" if notify.command else "a webhook is called"
+
+
+def _metrics(metrics: Metrics) -> str:
+    """Test the listener as Prometheus asks it."""
+    secret = access.read_secret(metrics)
+    answer = http.exchange("GET", f"http://{metrics.listen}/metrics", body=None, timeout_s=5.0, read=http.read_whole,
+                           headers={"Authorization": f"Bearer {secret}"} if secret else {})
+    http.refuse_failure(answer, answer.body.decode("utf-8", "replace").strip()[:200])
+    if b"\nlictor_build_info{" not in answer.body:
+        raise errors.Refused(f"what answers at {metrics.listen} shows no metrics of lictor")
+    return f"lictor-serve shows them at {metrics.listen}"
+
+
+def _textfile(path: str) -> str:
+    age_s = time.time() - os.stat(path).st_mtime
+    if abs(age_s) > _OLD_S:
+        raise errors.Refused(f"{path} was written {age_s:.0f} s ago; a sweep comes each 15 s")
+    return f"{path} was written within {_OLD_S} s"
 
 
 def _command(command: delegation_settings.Command) -> str:
