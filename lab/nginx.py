@@ -17,7 +17,7 @@ pid {folder}/nginx.pid;
 error_log {folder}/error.log notice;
 worker_processes 2;
 worker_shutdown_timeout 60s;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 4096; }}
 http {{
     log_format timed '$msec $status $upstream_addr $upstream_status $request_time $upstream_response_time $request';
     access_log {folder}/access.log timed;

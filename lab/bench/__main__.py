@@ -11,6 +11,7 @@ measuring   what counting requests costs, of a measured service and of one besid
 sweep       what an idle sweep of 300 containers costs; only when it is named, as it takes root and a Docker engine
 releases    20 of each strategy in each mode, under requests; only when it is named, as it takes a Docker engine
 scale       what 1,000 and 10,000 routed services cost a node while nothing changes; only when it is named
+waiting     memory of 1,000 requests that wait, and what they cost another service; only when it is named
 page        what 500 services take to be shown by a browser, and a change of one; only when it is named, with Chromium
 
 Everyone is on one agent and has the same instances; rounds alternate. With 1,000 services only as many at a time as the
@@ -48,10 +49,11 @@ from lab.bench import (
     storm,
     sweeps,
     throughput,
+    waiting,
 )
 
 _PARTS = ("latency", "storm", "throughput", "churn", "resident", "events")
-_NAMED_PARTS = ("measuring", "sweep", "releases", "scale", "page")
+_NAMED_PARTS = ("measuring", "sweep", "releases", "scale", "page", "waiting")
 _EVENT_RUNS, _SWEEP_RUNS, _PAGE_CHANGES = 30, 5, 20
 
 
@@ -112,6 +114,7 @@ def _to_measure(folder: str, arguments: argparse.Namespace, present: Sequence[fi
         "measuring": lambda: measuring.measure(folder, arguments.rounds or chosen.pairs, orphans),
         "churn": lambda: throughput.churn(folder, _by_http(present), chosen, orphans),
         "resident": lambda: resident.measure(folder, chosen, orphans),
+        "waiting": lambda: waiting.measure(folder, rounds, orphans),
         **_of_lictor_alone(folder, arguments.rounds, chosen),
     }
     for part in arguments.part:
@@ -140,7 +143,7 @@ def _lacks(part: str, present: Sequence[field.Entry]) -> str:
         return "there is no http door to measure"
     if part == "resident" and resident.VARIANT.missing():
         return "there is no http door to measure"
-    return load.missing() if part in ("throughput", "measuring", "churn") else ""
+    return load.missing() if part in ("throughput", "measuring", "churn", "waiting") else ""
 
 
 def _by_http(present: Sequence[field.Entry]) -> list[field.Entry]:

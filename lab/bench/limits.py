@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lab.bench import events, measuring, pages, scale, sweeps
+from lab.bench import events, measuring, pages, scale, sweeps, waiting
 
 Row = Mapping[str, Any]
 Parts = Mapping[str, Sequence[Row]]
@@ -35,7 +35,7 @@ def judge(parts: Parts) -> list[Verdict]:
     of_part: dict[str, Callable[[Parts], Iterator[Verdict]]] = {
         "latency": _latency, "storm": _storm, "throughput": _throughput, "churn": _churn, "resident": _resident,
         "events": _events, "measuring": _measuring, "sweep": _sweep, "releases": _releases, "scale": _scale,
-        "page": _page}
+        "page": _page, "waiting": _waiting}
     return [verdict for part, found in of_part.items() if part in parts for verdict in found(parts)]
 
 
@@ -143,6 +143,12 @@ def _sweep(parts: Parts) -> Iterator[Verdict]:
 def _page(parts: Parts) -> Iterator[Verdict]:
     for key, limit in pages.LIMITS.items():
         yield Verdict(f"page: {key}", _value(parts["page"], key), at_most=limit)
+
+
+def _waiting(parts: Parts) -> Iterator[Verdict]:
+    texts = {"memory_mb": "memory, MB", "p99": "p99 of another service, of that without them"}
+    for key, limit in waiting.LIMITS.items():
+        yield Verdict(f"1000 waiting requests: {texts[key]}", _value(parts["waiting"], key), at_most=limit)
 
 
 def _peer(rows: Sequence[Row]) -> str:

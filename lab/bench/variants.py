@@ -34,12 +34,14 @@ _AS_ITS_UNIT = {"MALLOC_ARENA_MAX": "1"}
 
 
 class Variant(NamedTuple):
-    """lictor with one of its doors, in one of nginx's modes; its nginx may count the requests of a service."""
+    """lictor with one of its doors, in one of nginx's modes; its nginx may count the requests of a service, and have
+    those of one wait for an instance."""
 
     door: str
     mode: str
     measured: str = ""
     has_lua: bool = True
+    waits: str = ""
 
     @property
     def name(self) -> str:
@@ -83,8 +85,9 @@ class Lictor:
         nginx.prepare(self.front.nginx.conf_dir)
         self.front.start()
         for name in services:
+            options = {"wait": "60s"} if name == self.variant.waits else {}
             route_store.write_route(self.state_dir, name, {
-                **_route(name, self.world.consul.node), "measure": name == self.variant.measured,
+                **_route(name, self.world.consul.node, options), "measure": name == self.variant.measured,
                 "ignore": [f"/{name}/health"]})
         with open(os.path.join(self.folder, "start.log"), "w", encoding="utf-8") as file, \
                 contextlib.redirect_stderr(file):
@@ -129,8 +132,8 @@ class Lictor:
         return 1000 * (time.perf_counter() - began)
 
 
-def _route(name: str, node: str) -> dict[str, Any]:
-    spec = {"name": name, "engine": "none", "route": {"path": f"/{name}"}}
+def _route(name: str, node: str, options: dict[str, str]) -> dict[str, Any]:
+    spec = {"name": name, "engine": "none", "route": {"path": f"/{name}", **options}}
     wanted = desired.desired(name, {"spec": json.dumps(spec).encode()}, service_state.State())
     found = desired.route(wanted, node)
     assert found, wanted.problems

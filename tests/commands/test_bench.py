@@ -110,6 +110,11 @@ def test_limits_of_the_page() -> None:
     assert [each.holds for each in found] == [False, True, True]
 
 
+def test_limits_of_waiting_requests() -> None:
+    found = limits.judge({"waiting": [{"waiting": 1000, "memory_mb": 31.0, "p99": 1.05}]})
+    assert [each.holds for each in found] == [False, True]
+
+
 def test_figures_never_seen_are_counted_and_do_not_count_as_quick() -> None:
     assert latency.summary({"file_ms": [3.0, None, 1.0, 2.0]}) == {
         "file_ms": 2.0, "file_p95_ms": 3.0, "file_ms_not_seen": 1}
