@@ -12,6 +12,8 @@ from lictor.adapters.consul.client import Client
 from lictor.planner import breaker, next_state
 from lictor.planner.autoscale.words import describe_hold
 from lictor.planner.desired import Desired, desired
+from lictor.planner.routes import pause
+from lictor.planner.routes.pause import Hold
 from lictor.planner.service_state import State
 from lictor.reconcile import observe, responsibility
 from lictor.reconcile.state_store import StateStore
@@ -21,6 +23,7 @@ from lictor.spec.keys import known_below, services_of
 from lictor.spec.service_spec import Spec
 
 _PATIENCE_S = 5.0
+
 
 class Existing(NamedTuple):
     """A service: its keys by their whole names, what they come to, and the state that lictor keeps."""
@@ -91,12 +94,20 @@ def remove(client: Client, prefix: str, name: str) -> str:
     return f"is being removed{but}"
 
 
-def hold(client: Client, prefix: str, name: str, why: str) -> None:
-    _known(client, prefix, name)
+def hold(client: Client, prefix: str, name: str, why: str) -> str:
+    """Write a hold; returns what it ends, in words."""
+    before = _known(client, prefix, name).desired.pause
+    write_hold(client, prefix, name, Hold(why))
+    return ", and no longer paused" if before and not before.is_over else ""
+
+
+def write_hold(client: Client, prefix: str, name: str, wish: Hold) -> None:
+    """Write the hold key of a service that was read before."""
     try:
-        client.put(f"{prefix}{name}/hold", why.encode())
+        why = wish.why.encode()
     except UnicodeEncodeError as error:
-        raise errors.Refused(f"WHY is {why!r}; it must be UTF-8") from error
+        raise errors.Refused(f"WHY is {wish.why!r}; it must be UTF-8") from error
+    client.put(f"{prefix}{name}/hold", pause.encode(wish) if wish.pause else why)
 
 
 def resume(client: Client, prefix: str, name: str) -> list[str]:
@@ -104,11 +115,13 @@ def resume(client: Client, prefix: str, name: str) -> list[str]:
 
     What the service has used of the budget is given back.
     """
-    is_held = f"{prefix}{name}/hold" in _known(client, prefix, name).keys
+    service = _known(client, prefix, name)
+    is_held, paused = f"{prefix}{name}/hold" in service.keys, service.desired.pause
     if is_held:
         client.delete(f"{prefix}{name}/hold")
     ended = retry.unavailable(lambda: _start_afresh(client, name), timeout_s=_PATIENCE_S)  # a sweep may write it too
-    return [*(["no longer held"] if is_held else []), *ended]
+    is_paused = paused is not None and not paused.is_over
+    return [*(["no longer held"] if is_held else []), *(["no longer paused"] if is_paused else []), *ended]
 
 
 def _start_afresh(client: Client, name: str) -> list[str]:

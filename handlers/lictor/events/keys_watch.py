@@ -4,6 +4,7 @@ reconciled."""
 import base64
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,8 +15,9 @@ from lictor import errors
 from lictor.adapters import clock, files, log, process
 from lictor.adapters.consul.client import Client
 from lictor.adapters.consul.payload import HINT, index
-from lictor.events import agent_config, autoscale, http_door, script
-from lictor.planner.desired import desired, route, specs_of
+from lictor.events import agent_config, autoscale, http_door, paused, script
+from lictor.planner.desired import Desired, desired, route, specs_of
+from lictor.planner.routes import pause
 from lictor.planner.service_state import State
 from lictor.routing import route_store
 from lictor.routing.follow import refresh
@@ -46,6 +48,7 @@ def run(call: script.Call) -> int:
     changed = follow(call, keys, None if consul_index == HINT else consul_index)
     if changed:
         call.reconcile(changed)
+        paused.start(call, changed)
     watch(call)
     return 0
 
@@ -228,9 +231,17 @@ def _route(settings: Settings, name: str, grouped: Mapping[str, Mapping[str, byt
         log.event("refused", service=name, reason=problem)
     if service.removed or service.spec and not service.spec.routes:
         return {**old, "removed": True} if old else None
-    new = route(service, node, measures_all=settings.metrics is not None)
+    new = _with_pause(route(service, node, measures_all=settings.metrics is not None), service, old)
     if new and service.spec and service.spec.engine == "none":
         new["needs_consent"] = bool(refusals(service.spec, settings.allow, settings.where))
     if new and service.spec and old and not old["removed"] and not service.replicas_given:
         new["empty_ok"] = old["empty_ok"] and service.spec.replicas.min == 0  # the last good count stays
     return new
+
+
+def _with_pause(new: Route | None, service: Desired, old: Route | None) -> Route | None:
+    """Add a pause that the hold key asks for; one that this node has seen before goes on."""
+    if not new or not service.spec or not service.pause or service.pause.is_over:
+        return new
+    record = pause.begin(service.pause, service.spec, pause.record_of(old or {}), time.time(), clock.uptime_s())
+    return {**new, "pause": record._asdict()}

@@ -17,7 +17,7 @@ from lictor.routing import route_store
 from lictor.spec.settings import DEFAULT_PATH, Settings, load_settings
 
 FOLDERS = ("routes", "peers", "unconfirmed", "traffic", "locks")
-_MOST_NAMES = 500  # in one argv
+MOST_NAMES = 500  # in one argv
 _HELP_WIDTH = 78  # as on a terminal with 80 columns
 
 
@@ -45,7 +45,7 @@ class Call(NamedTuple):
 
         Events come in swarms, so that no process is started for a service on which another one works. None: for none.
         """
-        if len(names) > _MOST_NAMES:
+        if len(names) > MOST_NAMES:
             return self.spawn("lictor-reconcile", "--sweep")
         due = [name for name in sorted(names) if not self.leaves_to_another(name)]
         return self.spawn("lictor-reconcile", *due) if due else None

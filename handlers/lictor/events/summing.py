@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from lictor.adapters.consul.answers import Catalogue
 from lictor.planner.cluster import words
+from lictor.planner.desired import Desired
 from lictor.planner.observation import Observation
 from lictor.planner.routes import labelled
 from lictor.planner.service_state import State
@@ -15,7 +16,7 @@ from lictor.planner.summary.service import Summary
 from lictor.reconcile import conditions, observe
 from lictor.reconcile.context import Context
 from lictor.reconcile.observe import Reading
-from lictor.routing import announce, route_store
+from lictor.routing import announce, paused, route_store
 from lictor.spec.settings import Settings
 
 
@@ -38,7 +39,7 @@ def of_observed(context: Context, catalogue: Catalogue, readings: Mapping[str, R
             catalogue.of(seen.desired.catalog_name)), list_foreign([seen]))._replace(
                 nginx_nodes=nodes, lost_nginx_nodes=lost, awaited=seen.awaited.get(seen.desired.release, ""),
                 set_failure=words.describe_failure(look.stored.record.kept) if look else "",
-                is_decided_here=name in own)
+                is_decided_here=name in own, paused=_read_paused(context, seen.desired))
         found[name] = facts, service.sum_up(facts)
     return found
 
@@ -56,6 +57,14 @@ def list_decided(own: Mapping[str, Reading], sums: Mapping[str, tuple[Facts, Sum
     """List by service what the decision on it says beyond its summary."""
     return {name: found for name, (facts, summary) in sums.items()
             if name in own and (found := add_to(summary, facts, own[name].actions))}
+
+
+def _read_paused(context: Context, desired: Desired) -> dict[str, tuple[int, int]]:
+    """Read what the nodes tell of the pause that is asked for; {} without one."""
+    if not desired.pause or desired.pause.is_over:
+        return {}
+    told = paused.read(context.client, desired.name, context.client.alive_nodes())
+    return paused.of_pause(told, desired.pause)
 
 
 def _read_serving(context: Context, names: list[str]) -> dict[str, announce.Serving]:

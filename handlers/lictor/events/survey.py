@@ -10,7 +10,7 @@ from lictor import errors, model
 from lictor.adapters import clock, files, heartbeat, log
 from lictor.adapters.consul.answers import Catalogue
 from lictor.adapters.text import one_line
-from lictor.events import keys_watch, label_routes, script, summing, timer
+from lictor.events import keys_watch, label_routes, paused, script, summing, timer
 from lictor.events.metrics import seen
 from lictor.events.unchanged import Memory
 from lictor.planner import scheduled
@@ -89,6 +89,7 @@ def look(call: script.Call) -> timer.Summary:
         *_attempt("watches do not follow the routes", lambda: keys_watch.watch(call)),
         *_attempt("nginx does not follow the catalogue",
                   lambda: swept.append(follow.sweep(settings, catalogue, context.client, lambda: memory.unchanged))),
+        *_attempt("what is paused is not told", lambda: paused.start(call, route_store.names(settings.state_dir))),
         *_attempt("nginx does not read renewed certificates", lambda: renewal.follow(settings)),
         *_attempt("other nodes do not hear what nginx serves",
                   lambda: announce.tell(context.client, settings.state_dir, context.node,

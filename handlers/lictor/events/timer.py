@@ -43,6 +43,7 @@ def main(description: str) -> int:
     options = script.make_parser(description)
     options.add_argument("names", nargs="*", metavar="NAME", help="a service to reconcile now")
     options.add_argument("--sweep", action="store_true", help="observe all services once, and reconcile what needs it")
+    options.add_argument("--paused", action="store_true", help="tell what waits in nginx, until no NAME is paused")
     return script.main(options, _run)
 
 
@@ -51,6 +52,10 @@ def _run(call: script.Call) -> int:
         from lictor.events import survey
 
         return survey.sweep(call)
+    if call.arguments.paused:
+        from lictor.events import paused
+
+        return paused.follow(call, call.arguments.names)
     return reconcile(call, call.arguments.names) if call.arguments.names else answer(call)
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from lictor import errors, model
 from lictor.planner.cluster.quorum import members_of
+from lictor.planner.routes import pause as pauses
 from lictor.planner.service_state import LastGood, State
 from lictor.spec import check, limits, placement, service_spec
 from lictor.spec.container import options
@@ -41,6 +42,7 @@ class Desired(NamedTuple):
     release: str = ""  # what a container's label lictor.release has to say
     color_key: str = ""  # what the key says, which only lictor writes; "": there is none
     replicas_given: bool = False  # the count stands in its key, and is valid
+    pause: pauses.Pause | None = None  # what the hold key says of one
 
     @property
     def has_set(self) -> bool:
@@ -74,7 +76,8 @@ def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "s
     """
     problems: list[str] = []
     removed, last_good = "removed" in keys, state.last_good
-    why_held = _why_held(keys)
+    hold = pauses.parse(read_text(keys["hold"])) if "hold" in keys else None
+    why_held = hold.described if hold else _describe_lack(keys)
     table, spec = _spec(name, keys, last_good, problems, f"{prefix}{name}/spec", specs)
     if spec and not removed:
         table, spec = _allowed(table, spec, last_good, problems, f"{prefix}{name}/spec", refusals)
@@ -91,7 +94,7 @@ def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "s
     color_key = read_text(keys.get("color", b""))[:40]
     color = _color(spec, color_key, state, problems, f"{prefix}{name}/color")
     return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems), fingerprint(spec),
-                   color_key, is_given)
+                   color_key, is_given, hold and hold.pause)
 
 
 def catalog_names(spec: service_spec.Spec) -> list[str]:
@@ -144,9 +147,8 @@ def route(desired: Desired, node: str, *, measures_all: bool = False) -> dict[st
     }
 
 
-def _why_held(keys: Mapping[str, bytes]) -> str:
-    if "hold" in keys:
-        return f"the hold key is set ({read_text(keys['hold'])[:100] or 'without a word'})"
+def _describe_lack(keys: Mapping[str, bytes]) -> str:
+    """Say that a service without a spec is left alone; "" if there is one."""
     return "" if "spec" in keys or "removed" in keys else (
         "its spec cannot be read (a key that is gone removes nothing; `lictor remove` does)")
 
@@ -283,16 +285,6 @@ def _replicas(keys: Mapping[str, bytes], last_good: LastGood, spec: service_spec
             return kept, f"replicas key is refused, {kept} is the last good count", False
     is_first = last_good.replicas is None
     return kept, f"spec's initial count is {kept}" if is_first else f"{kept} is the last good count", False
-
-
-def describe_kept_count(old: service_spec.Spec | None, service: Desired) -> str:
-    """Say, behind what was written, that another initial count changes nothing; usually ""."""
-    if not old or not service.spec or service.spec.engine == "none":
-        return ""
-    initial, count = service.spec.replicas.initial, service.replicas
-    return "" if initial in (count, old.replicas.initial) else (
-        f"; {count} stay desired: replicas.initial counts at first only, and `lictor scale {service.name} {initial}` "
-        "changes it")
 
 
 def read_text(value: bytes) -> str:

@@ -12,7 +12,7 @@ from lictor.planner.autoscale import kept as keeping
 from lictor.planner.cluster import seeds
 from lictor.reconcile import history
 from lictor.reconcile.context import Context
-from lictor.routing import announce
+from lictor.routing import announce, paused
 from lictor.routing.key_cache import Key
 from lictor.routing.traffic import meter
 
@@ -86,7 +86,7 @@ def _forget(context: Context, name: str, tombstone: Key | None) -> None:
         return
     if tombstone:
         client.delete(f"{context.settings.prefix}{name}/removed", cas=tombstone.modify_index)
-    for prefix in (announce.PREFIX, meter.PREFIX, history.KEY_PREFIX):
+    for prefix in (announce.PREFIX, meter.PREFIX, paused.PREFIX, history.KEY_PREFIX):
         client.delete(f"{prefix}{name}/", recurse=True)
     for key in (f"{lock.LOCKS}{name}", f"{keeping.KEY_PREFIX}{name}", f"{seeds.KEY_PREFIX}{name}"):
         client.delete(key)

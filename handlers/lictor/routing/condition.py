@@ -1,11 +1,13 @@
 """The condition of this node's nginx as it is now: whether it answers, and what of each service it does not serve."""
 
+import time
 from collections.abc import Set
 from typing import Any, NamedTuple
 
 from lictor import errors, model
-from lictor.adapters import process
-from lictor.routing import nginx, nginx_mode, nginx_processes, nginx_socket, route_store
+from lictor.adapters import clock, process
+from lictor.planner.routes import pause
+from lictor.routing import live_peers, nginx, nginx_mode, nginx_processes, nginx_socket, route_store
 from lictor.routing.key_cache import read_cache
 from lictor.routing.peers import PublishedRoute
 from lictor.spec.locations import show
@@ -35,7 +37,8 @@ def read(settings: Settings, unchanged: Set[str] = frozenset()) -> Condition:
             routes |= {name: route} if route else {}
             if text := _describe_frozen(name, published) or _describe_refusal(route, mode, published):
                 refused[name] = text
-            elif text := _describe_unconfirmed(settings, name, route, mode, published):
+            elif text := (_describe_unconfirmed(settings, name, route, mode, published)
+                          or _describe_unpaused(settings.nginx, name, route, mode, published)):
                 unconfirmed[name] = text
     silence = _describe_silence(settings.nginx) or (_describe_refused_main_conf(settings.nginx) if unconfirmed else "")
     forgotten = {} if silence else _describe_forgotten(
@@ -112,6 +115,25 @@ def _describe_refusal(route: dict[str, Any] | None, mode: str, published: Publis
     what = "removal" if route["removed"] else f"route {show(route['routes'][0])}" if is_one else "list of routes"
     why = published.refusal and published.refusal.reason or f"{process.LOG_NAME} in the state folder says why"
     return f"its {what} is refused: {why}. nginx serves it as before"
+
+
+def _describe_unpaused(settings: Nginx, name: str, route: dict[str, Any] | None, mode: str,
+                       published: PublishedRoute) -> str:
+    """Say why requests of a service that is paused do not wait; usually ""."""
+    record = pause.record_of(route or {})
+    if not record or not record.remaining_s(time.time(), clock.uptime_s()):
+        return ""
+    why = record.obstacle
+    if mode != "live":
+        why = why or f"nginx is in mode {mode}, and only mode live can let requests wait"
+    elif published.paused != record.asked_at:
+        why = why or "nginx has not confirmed it"
+    if not why:
+        try:
+            why = "" if live_peers.paused_s(settings.conf_dir, name) else "nginx has lost it"
+        except errors.Unavailable as error:
+            why = str(error)
+    return f"its pause is not carried out: {why}. Requests reach its instances" if why else ""
 
 
 def _describe_unconfirmed(settings: Settings, name: str, route: dict[str, Any] | None, mode: str,

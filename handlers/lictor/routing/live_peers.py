@@ -1,15 +1,16 @@
 """Peers in live mode: they are set in the running nginx, by a PUT on its own socket, and nothing is reloaded.
 
-live/NAME.peers, below conf_dir, is written first: a version, which only rises, and one "ADDRESS PORT", or
-"ADDRESS PORT WEIGHT", a line. nginx reads it at each start and reload, and gets the very same text in between. The
-file is on the disk before the peers count as confirmed. nginx gets them before that: a power cut ends it as well. A
-change of peers loads this and little else, and it looks at nothing but that one service.
+live/NAME.peers, below conf_dir, is written first: a version, which only rises, until when the service is paused, if it
+is, and one "ADDRESS PORT", or "ADDRESS PORT WEIGHT", a line. nginx reads it at each start and reload, and gets the very
+same text in between. The file is on the disk before the peers count as confirmed. nginx gets them before that: a power
+cut ends it as well. A change of peers loads this and little else, and it looks at nothing but that one service.
 """
 
 import contextlib
 import os
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from lictor import errors, model
 from lictor.adapters import files, log
@@ -17,6 +18,9 @@ from lictor.adapters.text import describe_error
 from lictor.routing import nginx_socket, route_store
 from lictor.routing.peers import Peer, peer
 from lictor.spec.settings import Nginx
+
+if TYPE_CHECKING:
+    from lictor.planner.routes.pause import Record
 
 _FOLDER = "live"  # below conf_dir
 _TIMEOUT_S = 2.0
@@ -34,16 +38,18 @@ def publish(settings: Nginx, state_dir: str, name: str, *, is_suspect: bool = Fa
         published = route_store.published(state_dir, name)
         if not published or route_store.mode_served(published) != "live":
             return False
+        pause = _pause(state_dir, name)
+        lines = _lines(published.peers, pause)
         if published.confirmed:
-            if not is_suspect or _is_stored(settings.conf_dir, name, published.peers):
+            if not is_suspect or _is_stored(settings.conf_dir, name, lines):
                 return False
             route_store.mark(state_dir, name, published, confirmed=False)
         try:
-            _set(settings.conf_dir, name, published.peers)
+            _set(settings.conf_dir, name, lines)
         except (errors.Unavailable, OSError) as error:  # OSError: of its own file
             log.event("publish", service=name, outcome="waits", reason=error)
             return False
-        route_store.mark(state_dir, name, published, confirmed=True)
+        route_store.mark(state_dir, name, published, confirmed=True, paused=pause.asked_at if pause else 0.0)
     log.event("publish", service=name, outcome="done", peers=len(published.peers),
               ms=round(1000 * (time.monotonic() - began)))
     return True
@@ -58,7 +64,7 @@ def store(settings: Nginx, state_dir: str, names: Iterable[str]) -> set[str]:
             with files.locked(_lock_path(state_dir, name)):
                 published = route_store.published(state_dir, name)
                 if published:
-                    _write(settings.conf_dir, name, published.peers)
+                    _write(settings.conf_dir, name, _lines(published.peers, _pause(state_dir, name)))
                     stored.add(name)
         except OSError as error:
             log.event("publish", service=name, outcome="waits", reason=error)
@@ -67,9 +73,9 @@ def store(settings: Nginx, state_dir: str, names: Iterable[str]) -> set[str]:
     return stored
 
 
-def _is_stored(conf_dir: str, name: str, peers: Iterable[Peer]) -> bool:
-    """Whether the next start of nginx would find these peers."""
-    return (files.read(_path(conf_dir, name)) or "").partition("\n")[2] == _lines(peers)
+def _is_stored(conf_dir: str, name: str, lines: str) -> bool:
+    """Whether the next start of nginx would find this list."""
+    return (files.read(_path(conf_dir, name)) or "").partition("\n")[2] == lines
 
 
 def requests_at(conf_dir: str, name: str, instances: Iterable[model.Instance]) -> int:
@@ -77,37 +83,61 @@ def requests_at(conf_dir: str, name: str, instances: Iterable[model.Instance]) -
     live mode. Raises Unavailable if it does not answer."""
     count = 0
     for each in instances:
-        with contextlib.suppress(ValueError):  # the body is no number, or the address was never sent to
-            address, port, _ = peer(each)
-            target = f"/live/{name}/{model.host_port(address, port)}"
-            count += int(_ask(conf_dir, "GET", target)[1])
+        with contextlib.suppress(ValueError):  # the address was never sent to
+            count += requests_at_peer(conf_dir, name, peer(each))
     return count
+
+
+def requests_at_peer(conf_dir: str, name: str, at: Peer) -> int:
+    """Do the same of one peer, which may have left the list."""
+    return _ask_number(conf_dir, name, model.host_port(at.address, at.port))
 
 
 def count_waiting(conf_dir: str, name: str) -> int:
     """Count the requests that wait in nginx for an instance of this service. Raises Unavailable if it does not answer.
     """
-    body = _ask(conf_dir, "GET", f"/live/{name}/waiting")[1]
+    return _ask_number(conf_dir, name, "waiting")
+
+
+def paused_s(conf_dir: str, name: str) -> int:
+    """Ask nginx for how many seconds it still lets all requests of this service wait; 0: it does not. Raises
+    Unavailable if it does not answer."""
+    return _ask_number(conf_dir, name, "paused")
+
+
+def _ask_number(conf_dir: str, name: str, what: str) -> int:
+    body = _ask(conf_dir, "GET", f"/live/{name}/{what}")[1]
     return int(body) if body.isascii() and body.isdigit() else 0
 
 
-def _set(conf_dir: str, name: str, peers: Iterable[Peer]) -> None:
+def _pause(state_dir: str, name: str) -> "Record | None":
+    """Return the pause that is in force now; None: there is none."""
+    route = route_store.route(state_dir, name)
+    if not route or "pause" not in route:
+        return None
+    from lictor.adapters import clock  # which mostly nobody needs here
+    from lictor.planner.routes import pause
+
+    record = pause.record_of(route)
+    return record if record and record.left_s(time.time(), clock.uptime_s()) else None
+
+
+def _set(conf_dir: str, name: str, lines: str) -> None:
     target = f"/live/{name}"
-    status, body = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers))
+    status, body = _ask(conf_dir, "PUT", target, _write(conf_dir, name, lines))
     if status == _STALE and body.isdigit():  # the holder of the lock has the latest: the file was lost, or the clock
-        status, body = _ask(conf_dir, "PUT", target, _write(conf_dir, name, peers, above=int(body)))
+        status, body = _ask(conf_dir, "PUT", target, _write(conf_dir, name, lines, above=int(body)))
     if status != _OK:
         raise errors.Unavailable(f"nginx does not take the peers: {status} {body[:200]}")
     files.sync([_path(conf_dir, name), os.path.join(conf_dir, _FOLDER)])
 
 
-def _write(conf_dir: str, name: str, peers: Iterable[Peer], *, above: int = 0) -> str:
+def _write(conf_dir: str, name: str, lines: str, *, above: int = 0) -> str:
     """Write the state file unless it says that already; returns its text."""
     path = _path(conf_dir, name)
     before = files.read(path) or ""
     digits, _, present = before.partition("\n")
     version = int(digits) if digits.isascii() and digits.isdigit() else 0
-    lines = _lines(peers)
     if present == lines and version > above:
         return before
     text = f"{max(version + 1, above + 1, time.time_ns() // 1000)}\n{lines}"
@@ -115,9 +145,11 @@ def _write(conf_dir: str, name: str, peers: Iterable[Peer], *, above: int = 0) -
     return text
 
 
-def _lines(peers: Iterable[Peer]) -> str:
-    return "".join(f"{model.bracketed(each.address)} {each.port}{'' if each.weight == 1 else f' {each.weight}'}\n"
-                   for each in peers)
+def _lines(peers: Iterable[Peer], pause: "Record | None") -> str:
+    head = f"paused {pause.ends_at:.3f} {pause.ends_at_uptime:.3f}\n" if pause else ""
+    return "".join([head, *(
+        f"{model.bracketed(each.address)} {each.port}{'' if each.weight == 1 else f' {each.weight}'}\n"
+        for each in peers)])
 
 
 def _path(conf_dir: str, name: str) -> str:

@@ -87,6 +87,7 @@ class PublishedRoute(NamedTuple):
     # their place since and neither confirmed nor taken back.
     places: tuple[Place | None, ...] = (None,)
     refusal: Refusal | None = None
+    paused: float = 0.0  # the pause that nginx has confirmed, by when it was asked for; 0.0: none
 
 
 class Decision(NamedTuple):

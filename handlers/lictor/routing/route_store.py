@@ -130,7 +130,7 @@ def _is_sound(found: PublishedRoute) -> bool:
     """Decide whether each value is of the kind that others compute with."""
     texts = [*(text for pair in (*found.instances, *found.ailing) for text in pair), *(each[0] for each in found.peers)]
     numbers = [*(number for each in found.peers for number in each[1:]), found.consul_index, found.generation]
-    times = [each for each in (found.empty_since, found.refusal and found.refusal.until) if each is not None]
+    times = [at for at in (found.paused, found.empty_since, found.refusal and found.refusal.until) if at is not None]
     return (all(type(each) is str for each in texts) and all(type(each) is int for each in numbers)
             and all(type(each) in (int, float) for each in times))
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lictor.adapters.text import one_line
-from lictor.planner.desired import MADE_FROM
+from lictor.planner.desired import MADE_FROM, Desired
 from lictor.spec.quantities import Duration, Memory, show_duration, show_memory
 from lictor.spec.route import Route, list_routes
 from lictor.spec.service_spec import SECRET, Spec
@@ -97,3 +97,13 @@ def _show(value: Any) -> str:
     text = one_line(f"[{', '.join(value)}]" if isinstance(value, list) else str(value))
     text = re.sub("//[^/@]*@", "//...@", text)  # a password in a URL
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def describe_kept_count(old: Spec | None, service: Desired) -> str:
+    """Say, behind what was written, that another initial count changes nothing; usually ""."""
+    if not old or not service.spec or service.spec.engine == "none":
+        return ""
+    initial, count = service.spec.replicas.initial, service.replicas
+    return "" if initial in (count, old.replicas.initial) else (
+        f"; {count} stay desired: replicas.initial counts at first only, and `lictor scale {service.name} {initial}` "
+        "changes it")

@@ -1,6 +1,6 @@
 """The facts that the summary of a service rests on, by the catalogue and the keys: the same from every node."""
 
-from collections.abc import Collection, Container, Iterable
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import NamedTuple
 
 from lictor import model
@@ -28,6 +28,7 @@ class Facts(NamedTuple):
     scaling: str = ""  # what the autoscaler has to tell
     unserved: list[str] = []  # where nginx does not serve it as it should
     unconfirmed: list[str] = []  # where nginx has not confirmed it
+    paused: Mapping[str, tuple[int, int]] = {}  # by node: how many requests wait in its nginx, how many are in flight
     labels_ask: bool = False  # for its route, and no spec
     foreign: list[model.Instance] = []  # under its name, and not of lictor's making
     is_decided_here: bool = False  # on its containers too, which the catalogue may lack

@@ -42,7 +42,7 @@ def sum_up(facts: Facts) -> Summary:
     if facts.why_nobody:
         return _failed(facts.why_nobody)
     if desired.why_held:
-        return _attention(f"on hold: {desired.why_held}")
+        return _sum_up_held(facts)
     if desired.removed:
         return spec and _find_obstacle(facts, spec) or _working("being removed")
     if spec is None:
@@ -91,6 +91,21 @@ def _find_obstacle(facts: Facts, spec: Spec) -> Summary | None:
     is_lost = any(each.node == spec.node and not each.node_alive for each in facts.instances)
     lost = f"on hold: node {spec.node} does not answer" if is_lost else "" if spec.node else facts.no_answer
     return _attention(lost) if lost else None
+
+
+def _sum_up_held(facts: Facts) -> Summary:
+    """Say why hands are off; and of a pause, whether each nginx that serves the service has confirmed it."""
+    why, pause = facts.desired.why_held, facts.desired.pause
+    if not pause or pause.is_over:
+        return _attention(f"on hold: {why}")
+    told = "; ".join(f"on {node} {waiting} wait, and {in_flight} are in flight"
+                     for node, (waiting, in_flight) in facts.paused.items())
+    missing = [node for node in facts.nginx_nodes or () if node not in facts.paused]
+    if facts.paused and not missing:
+        return _attention(f"paused: {why}: {told}")
+    unheld = [*facts.unserved, *facts.unconfirmed] or [
+        f"{', '.join(missing) or 'no nginx'} has {'not ' if missing else ''}confirmed it"]
+    return _failed("; ".join([f"paused: {why}", *unheld, *filter(None, [told])]))
 
 
 def _sum_up_routed(facts: Facts) -> Summary:

@@ -22,7 +22,7 @@ from lictor.reconcile.observe import Reading
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.reconcile.status import autoscale_report
 from lictor.reconcile.status.instances import InstanceRow, list_rows, read_roles
-from lictor.routing import announce
+from lictor.routing import announce, paused
 from lictor.spec.keys import describe_unknown, group_by_service, known_below
 from lictor.spec.service_spec import DELEGATED, Spec
 
@@ -98,6 +98,8 @@ def read_overview(context: Context) -> Overview:
     sets = record.read_all(client, [name for name, text in specs.items() if b'"cluster"' in text])
     words_of_checks, foreign = CheckWords(client, context.node), conditions.list_foreign(told)
     scaling = autoscale_report.read(context, [name for name, text in specs.items() if b'"autoscale"' in text])
+    is_any_paused = any(b'"pause"' in each.get("hold", b"") for each in grouped.values())
+    pauses = paused.read_all(client, alive) if is_any_paused else {}
     lists = seeds.read_all(client) if any(b"{seeds:" in text for text in specs.values()) else {}
     details = dict[str, Details]()
 
@@ -122,7 +124,8 @@ def read_overview(context: Context) -> Overview:
             set_failure=words.describe_failure(sets[name].record.kept) if name in sets else "",
             scaling=autoscale_report.describe(scaling[name]) if name in scaling else "",
             unserved=conditions.describe(told, name, frozenset(serving)),
-            unconfirmed=conditions.describe_unconfirmed(told, name))
+            unconfirmed=conditions.describe_unconfirmed(told, name),
+            paused=paused.of_pause(pauses.get(name, {}), desired.pause) if desired.pause else {})
         entries = [entry for each in desired.catalog_names for entry in catalogue.of(each)]
         details[name] = Details(found, [row for row, _ in list_rows(
             words_of_checks.put_into(observe.instances(entries)), by_instance, foreign,
