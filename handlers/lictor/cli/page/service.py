@@ -100,12 +100,14 @@ def _describe_release(service: Existing, row: Status) -> str:
 
 
 def _describe_nginx(context: Context, name: str) -> str:
-    """Say in which mode it is, and why; and how many requests wait in it."""
-    settings, mode, waiting = context.settings.nginx, nginx_mode.read(context.settings), 0
+    """Say in which mode it is, and why; how many requests wait in it, and for how long all have to."""
+    settings, mode, waiting, paused_s = context.settings.nginx, nginx_mode.read(context.settings), 0, 0
     if settings and mode.name == "live":
         with contextlib.suppress(LictorError):  # it does not answer, which the condition says
             waiting = live_peers.count_waiting(settings.conf_dir, name)
-    return one_line(f"mode {mode.name}: {mode.why}") + (f"; {waiting} requests wait" if waiting else "")
+            paused_s = live_peers.paused_s(settings.conf_dir, name)
+    return "; ".join([one_line(f"mode {mode.name}: {mode.why}"), *([f"{waiting} requests wait"] if waiting else []),
+                      *([f"paused for {paused_s} s more"] if paused_s else [])])
 
 
 def _list_urls(context: Context, service: Existing) -> list[str]:
