@@ -91,8 +91,10 @@ def test_two_hundred_requests_wait_while_the_only_container_is_restarted(live: N
                         rf"began\. `lictor resume {NAME}` ends it", done.stdout.splitlines()[-1])
     asked = [pool.submit(ask, live, None if number % 2 else str(number)) for number in range(200)]
     wait_for(lambda: waiting(live) == 200, "all of them wait")
-    says = "paused: the hold key is set (kernel). All requests wait, for 300 s at most: on node-1 200 wait, and 0 are in"
-    wait_for(lambda: status(live)["says"].startswith(says), "status says so")
+    says = ("paused: the hold key is set (kernel). All requests wait, for 300 s at most: on node-1 200 wait, and 0 are "
+            "in flight")
+    wait_for(lambda: status(live)["says"] == says, "status says so")
+    assert status(live)["paused"] == {"node-1": {"waiting": 200, "in_flight": 0}}
     for verb in ("plan", "why"):
         assert "All requests wait, for 300 s at most" in live.run(verb, NAME).stdout
     assert "requests wait; paused for" in live.run("status", NAME).stdout
@@ -117,8 +119,8 @@ def test_the_command_waits_for_what_is_in_flight_and_says_when_it_is_not_over(li
     wait_for(lambda: live_peers.requests_at_peer(conf_dir(live), NAME, published.peers[0]) == 1, "it is in flight")
     done = pause(live, "kernel", "--timeout", "3s", "--for", "5m")
     assert done.returncode == 75 and done.stdout == f"{NAME}: paused on node-1; 1 requests are in flight at instances\n"
-    assert done.stderr == (f"lictor: {NAME}: 1 requests are still in flight at instances. The pause stands for 300 s in "
-                           f"all; `lictor resume {NAME}` ends it\n")
+    assert done.stderr == (f"lictor: {NAME}: 1 requests are still in flight at instances. The pause stands for 300 s "
+                           f"in all; `lictor resume {NAME}` ends it\n")
     running = begin(("hold", NAME, "--pause", "--timeout", "100s", "--for", "5m"), {**os.environ, **live.environ})
     assert running.stdout and running.stdout.readline().endswith("; 1 requests are in flight at instances\n")
     live.docker.docker("exec", f"{NAME}-1", "busybox", "rm", "/closed")

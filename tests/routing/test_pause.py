@@ -19,10 +19,9 @@ from lictor.spec.settings import Settings
 
 from lab.daemon import free_ports, wait_for
 from lab.nginx import Nginx
-from routing.test_wait import Instance, ask, results, wait_until_waiting, waiting
 from support.routed import decide, nginx_of, reload_by_hand, set_up, with_nginx
+from support.waiting import NAME, Instance, ask, results, wait_until_waiting, waiting
 
-NAME = "books"
 ASKED_AT = 1790000000.5
 
 
@@ -41,7 +40,7 @@ def put(settings: Settings, pause: Record | None, *routes: Route) -> None:
     """Write the route as lictor-scale does, and publish it."""
     route_store.write_route(settings.state_dir, NAME, {
         "name": NAME, "service": NAME, "routes": [each.table for each in routes or [
-            Route("/books", wait=Duration(60), max_body=4_000_000)]], "traffic": "healthy", "node": "node-1",
+            Route("/books", wait=Duration(60))]], "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": False, **({"pause": pause._asdict()} if pause else {})})
     publish.publish(settings, [NAME])
 
@@ -91,6 +90,17 @@ def test_nginx_ends_a_pause_by_itself_by_whichever_clock_comes_first(
         asked = [pool.submit(ask, nginx) for _ in range(10)]
         assert {status for status, _ in results(asked)} == {200}
         assert left_s(settings) == 0
+
+
+def test_a_list_that_outlived_both_clocks_pauses_nothing(settings: Settings, nginx: Nginx) -> None:
+    """A machine without a battery for its clock was started: both times of the file are far off then."""
+    port, = free_ports(1)
+    with Instance(port):
+        route(settings, port)
+        published = route_store.published(settings.state_dir, NAME)
+        assert published
+        live_peers._set(nginx_of(settings).conf_dir, NAME, live_peers._lines(published.peers, paused(700)))
+        assert ask(nginx)[0] == 200 and left_s(settings) == 0
 
 
 def test_after_its_wait_a_request_is_answered_503_while_the_pause_goes_on(settings: Settings, nginx: Nginx) -> None:
@@ -202,7 +212,7 @@ def test_while_requests_wait_that_were_woken_a_new_pause_holds_them(settings: Se
 
 @pytest.mark.parametrize(("mode", "obstacle", "said"), [
     ("live", "", ""),
-    ("live", "wait is missing in the route /books", "is not carried out: wait is missing in the route /books. Requests "),
+    ("live", "wait is missing in the route /", "is not carried out: wait is missing in the route /. Requests reach "),
     ("reload", "", "is not carried out: nginx is in mode reload, and only mode live can let requests wait. Requests "),
 ])
 def test_a_pause_that_nobody_carries_out_is_told(settings: Settings, mode: str, obstacle: str, said: str) -> None:

@@ -5,57 +5,25 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lictor.adapters import files
-from lictor.routing import condition, live_peers, nginx_socket, publish
+from lictor.routing import condition, live_peers, publish
 from lictor.spec.quantities import Duration
 from lictor.spec.route import Route
 from lictor.spec.settings import Settings
 
 from lab.daemon import Daemon, free_ports, wait_for
 from lab.nginx import Nginx
-from lab.serving import Serving
 from support.paths import REPOSITORY
 from support.routed import decide, nginx_of, put_route, put_routes, set_up, with_nginx
+from support.waiting import NAME, Instance, ask, results, wait_until_waiting, waiting
 
-NAME = "books"
 _MOST = 1000
-Answer = tuple[int, str]
-
-
-class Instance(Serving):
-    """Answers with method, path and body on a given port; /cut is cut off unanswered."""
-
-    def __init__(self, port: int) -> None:
-        self.asked = asked = list[str]()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-                asked.append(body or self.path)
-                if self.path.endswith("/cut"):
-                    return
-                text = f"{self.command} {self.path} {body}".encode()
-                self.send_response(502 if self.path.endswith("/bad") else 200)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            do_POST = do_GET
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            allow_reuse_address, daemon_threads = True, True
-
-        self.server = Server(("127.0.0.1", port), Handler)
 
 
 @pytest.fixture
@@ -78,32 +46,6 @@ def route(settings: Settings, *ports: int, wait: float = 60, **options: Any) -> 
 def set_peers(settings: Settings, *ports: int) -> None:
     decide(settings, NAME, *ports)
     assert live_peers.publish(nginx_of(settings), settings.state_dir, NAME)
-
-
-def ask(nginx: Nginx, path: str = "/books", body: str | None = None) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=120)
-    try:
-        connection.request("GET" if body is None else "POST", path, body)
-        answer = connection.getresponse()
-        return answer.status, answer.getheader("Retry-After") or answer.read().decode()
-    finally:
-        connection.close()
-
-
-def waiting(settings: Settings) -> int:
-    """Count the requests that wait, as both ways to ask nginx show it."""
-    conf_dir = nginx_of(settings).conf_dir
-    number = live_peers.count_waiting(conf_dir, NAME)
-    *_, last = nginx_socket.ask(conf_dir, "GET", f"/live/{NAME}", timeout_s=10)[1].splitlines()
-    return number if last.endswith("requests wait") == (number > 0) else -1
-
-
-def wait_until_waiting(settings: Settings, number: int) -> None:
-    wait_for(lambda: waiting(settings) == number, f"{number} requests wait")
-
-
-def results(asked: list[Future[Answer]]) -> list[Answer]:
-    return [each.result() for each in asked]
 
 
 @pytest.mark.parametrize("is_listed", [True, False], ids=["refused", "none"])

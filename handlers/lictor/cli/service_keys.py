@@ -96,9 +96,9 @@ def remove(client: Client, prefix: str, name: str) -> str:
 
 def hold(client: Client, prefix: str, name: str, why: str) -> str:
     """Write a hold; returns what it ends, in words."""
-    before = _known(client, prefix, name).desired.pause
+    was_paused = _known(client, prefix, name).desired.is_paused
     write_hold(client, prefix, name, Hold(why))
-    return ", and no longer paused" if before and not before.is_over else ""
+    return ", and no longer paused" if was_paused else ""
 
 
 def write_hold(client: Client, prefix: str, name: str, wish: Hold) -> None:
@@ -116,12 +116,12 @@ def resume(client: Client, prefix: str, name: str) -> list[str]:
     What the service has used of the budget is given back.
     """
     service = _known(client, prefix, name)
-    is_held, paused = f"{prefix}{name}/hold" in service.keys, service.desired.pause
+    is_held = f"{prefix}{name}/hold" in service.keys
     if is_held:
         client.delete(f"{prefix}{name}/hold")
     ended = retry.unavailable(lambda: _start_afresh(client, name), timeout_s=_PATIENCE_S)  # a sweep may write it too
-    is_paused = paused is not None and not paused.is_over
-    return [*(["no longer held"] if is_held else []), *(["no longer paused"] if is_paused else []), *ended]
+    ended_holds = ["no longer held"] * is_held + ["no longer paused"] * service.desired.is_paused
+    return [*ended_holds, *ended]
 
 
 def _start_afresh(client: Client, name: str) -> list[str]:

@@ -241,7 +241,7 @@ def _route(settings: Settings, name: str, grouped: Mapping[str, Mapping[str, byt
 
 def _with_pause(new: Route | None, service: Desired, old: Route | None) -> Route | None:
     """Add a pause that the hold key asks for; one that this node has seen before goes on."""
-    if not new or not service.spec or not service.pause or service.pause.is_over:
+    if not new or not service.spec or not service.pause or not service.is_paused:
         return new
     record = pause.begin(service.pause, service.spec, pause.record_of(old or {}), time.time(), clock.uptime_s())
     return {**new, "pause": record._asdict()}

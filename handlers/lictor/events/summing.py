@@ -61,7 +61,7 @@ def list_decided(own: Mapping[str, Reading], sums: Mapping[str, tuple[Facts, Sum
 
 def _read_paused(context: Context, desired: Desired) -> dict[str, tuple[int, int]]:
     """Read what the nodes tell of the pause that is asked for; {} without one."""
-    if not desired.pause or desired.pause.is_over:
+    if not desired.pause or not desired.is_paused:
         return {}
     told = paused.read(context.client, desired.name, context.client.alive_nodes())
     return paused.of_pause(told, desired.pause)

@@ -50,6 +50,11 @@ class Desired(NamedTuple):
         return self.spec is not None and self.spec.cluster is not None and not self.removed
 
     @property
+    def is_paused(self) -> bool:
+        """Whether all requests are to wait."""
+        return self.pause is not None and not self.pause.is_over
+
+    @property
     def catalog_name(self) -> str:
         return model.catalog_name(self.name, self.color)
 

@@ -11,6 +11,7 @@ import msgspec
 from lictor import errors, model
 from lictor.planner.desired import Desired
 from lictor.planner.observation import Observation, Observer, Reservation, SchedulerView
+from lictor.planner.routes.pause import Pause
 from lictor.planner.service_state import State
 from lictor.spec import service_spec, settings
 
@@ -42,9 +43,10 @@ def load(table: object) -> Observation:
             raise errors.Refused("an earlier version recorded it, with the state after the decision alone")
         desired, scheduler, state = fields["desired"], fields.get("scheduler"), fields.pop(_STATE)
         spec = service_spec.parse_spec(desired["table"], "spec") if desired["table"] else None
+        pause = desired.get("pause")
         return _record(Observation, {
             **fields,
-            "desired": _record(Desired, {**desired, "spec": spec}),
+            "desired": _record(Desired, {**desired, "spec": spec, "pause": pause and _record(Pause, pause)}),
             "containers": tuple(_record(model.Container, entry) for entry in fields["containers"]),
             "instances": tuple(_record(model.Instance, entry) for entry in fields["instances"]),
             "foreign": tuple(_record(model.Instance, entry) for entry in fields.get("foreign", ())),

@@ -106,6 +106,7 @@ def _of_services(found: Seen) -> Iterator[Metric]:
             ("desired_instances", "Instances that are desired.", "desired"),
             ("passing_instances", "Instances of the live release that may receive traffic.", "passing"),
             ("held", "1 while a person holds the service.", "is_held"),
+            ("paused", "1 while a person has all of its requests wait.", "is_paused"),
             ("breaker_open", "1 while the circuit breaker of the service is open.", "has_open_breaker"),
             ("release_running", "1 while a release is under way.", "is_releasing"),
             ("release_failed", "1 while the desired release is one that failed.", "has_failed_release")):

@@ -28,6 +28,7 @@ class Service(msgspec.Struct, frozen=True):
     is_releasing: bool
     has_failed_release: bool  # of what is desired now
     has_open_breaker: bool
+    is_paused: bool = False  # an earlier version did not tell
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -74,4 +75,4 @@ def _describe(facts: Facts, summary: Summary) -> Service:
     return Service(0 if desired.removed else desired.replicas, len(facts.receiving), summary.severity,
                    bool(desired.why_held), release.rollout is not None,
                    release.failed is not None and release.failed.release == desired.release,
-                   facts.state.breaker is not None)
+                   facts.state.breaker is not None, desired.is_paused)

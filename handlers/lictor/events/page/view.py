@@ -50,7 +50,7 @@ def _describe(row: Status, snapshot: Snapshot) -> Table:
         "desired": row.desired, "passing": row.passing, "registered": row.registered,
         "why_desired": one_line(details.facts.desired.why_replicas) if details else "",
         "image": row.image, "desired_image": row.desired_image, "engine": row.engine, "node": row.node,
-        "color": row.color, "routes": row.routes, "served_by": row.served_by,
+        "color": row.color, "routes": row.routes, "served_by": row.served_by, "paused": row.paused,
         "instances": [{key: value for key, value in each._asdict().items() if key != "in_flight"}
                       for each in (details.instances if details else [])],
         "autoscale": details.autoscale if details else "",

@@ -95,8 +95,8 @@ def _find_obstacle(facts: Facts, spec: Spec) -> Summary | None:
 
 def _sum_up_held(facts: Facts) -> Summary:
     """Say why hands are off; and of a pause, whether each nginx that serves the service has confirmed it."""
-    why, pause = facts.desired.why_held, facts.desired.pause
-    if not pause or pause.is_over:
+    why = facts.desired.why_held
+    if not facts.desired.is_paused:
         return _attention(f"on hold: {why}")
     told = "; ".join(f"on {node} {waiting} wait, and {in_flight} are in flight"
                      for node, (waiting, in_flight) in facts.paused.items())

@@ -51,6 +51,7 @@ class Status(NamedTuple):
     desired_image: str = ""
     severity: Severity = Severity.FAILED
     is_unseen: bool = False  # only the node that acts for it knows how it is
+    paused: dict[str, dict[str, int]] = {}  # nodes whose nginx lets its requests wait: how many, and how many in flight
 
     @property
     def images(self) -> str:
@@ -152,7 +153,9 @@ def make_row(facts: Facts, decided: Iterable[Decided]) -> Status:
     return Status(desired.name, 0 if desired.removed else desired.replicas, len(facts.receiving), len(facts.instances),
                   one_line(", ".join(facts.images)), engine, node, routes, facts.nginx_nodes or [],
                   one_line(summary.says), list(desired.problems), desired.color, facts.why_nobody, facts.unserved,
-                  image, summary.severity, summary.is_unseen)
+                  image, summary.severity, summary.is_unseen, {
+                      node: {"waiting": waiting, "in_flight": in_flight}
+                      for node, (waiting, in_flight) in facts.paused.items()})
 
 
 def read_together(context: Context, names: Collection[str]) -> dict[str, Reading]:
