@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from lictor.adapters import files
 from lictor.routing import live_peers, route_store
+from lictor.routing.peers import Peer
 
 from lab.daemon import wait_for
 from lab.docker import Docker
@@ -60,6 +62,12 @@ def waiting(node: Node) -> int:
     return live_peers.count_waiting(conf_dir(node), NAME)
 
 
+def peers(node: Node) -> tuple[Peer, ...]:
+    """What nginx has confirmed; () while it has not."""
+    published = route_store.published(node.settings.state_dir, NAME)
+    return published.peers if published and published.confirmed else ()
+
+
 def status(node: Node) -> dict[str, Any]:
     (row,) = [each for each in json.loads(node.run("status", "--json").stdout) if each["name"] == NAME]
     return dict(row)
@@ -99,11 +107,14 @@ def test_two_hundred_requests_wait_while_the_only_container_is_restarted(live: N
         assert "All requests wait, for 300 s at most" in live.run(verb, NAME).stdout
     assert "requests wait; paused for" in live.run("status", NAME).stdout
     before = live.docker.docker("inspect", "-f", "{{.State.StartedAt}}", f"{NAME}-1")
+    earlier = peers(live)
     live.docker.docker("restart", "-t", "1", f"{NAME}-1")
     assert live.docker.docker("inspect", "-f", "{{.State.StartedAt}}", f"{NAME}-1") != before
+    wait_for(lambda: peers(live) not in (earlier, ()), "it passes again, at another port")
+    assert waiting(live) == 200
     assert live.run("resume", NAME).stdout == f"{NAME}: no longer held, no longer paused\n"
     answers = [each.result() for each in asked]
-    assert {code for code, _ in answers} == {200}
+    assert {code for code, _ in answers} == {200}, files.read(f"{live.nginx.folder}/error.log")
     assert [body for number, (_, body) in enumerate(answers) if not number % 2] == [
         str(number) for number in range(0, 200, 2)]
     wait_for(lambda: status(live)["says"] == "as desired", "it is as before")
@@ -114,9 +125,8 @@ def test_the_command_waits_for_what_is_in_flight_and_says_when_it_is_not_over(li
                                                                               pool: ThreadPoolExecutor) -> None:
     live.docker.docker("exec", f"{NAME}-1", "busybox", "sh", "-c", _SLOW)
     slow = pool.submit(live.nginx.get, "/cgi-bin/slow")
-    published = route_store.published(live.settings.state_dir, NAME)
-    assert published
-    wait_for(lambda: live_peers.requests_at_peer(conf_dir(live), NAME, published.peers[0]) == 1, "it is in flight")
+    at, = peers(live)
+    wait_for(lambda: live_peers.requests_at_peer(conf_dir(live), NAME, at) == 1, "it is in flight")
     done = pause(live, "kernel", "--timeout", "3s", "--for", "5m")
     assert done.returncode == 75 and done.stdout == f"{NAME}: paused on node-1; 1 requests are in flight at instances\n"
     assert done.stderr == (f"lictor: {NAME}: 1 requests are still in flight at instances. The pause stands for 300 s "

@@ -51,7 +51,7 @@ TOLD = ["README.md", "docs/quickstart.md", "docs/keys.md", "docs/own-handler.md"
         "docs/operations.md"]
 ELSEWHERE = {"scripts/demo": "tests/commands/test_demo.py"}
 # How many blocks no test can run, by page: a new one has to be counted here.
-NOT_RUN = {"README.md": 2, "CONTRIBUTING.md": 1, "docs/autoscale.md": 1, "docs/clusters.md": 2, "docs/operations.md": 3,
+NOT_RUN = {"README.md": 2, "CONTRIBUTING.md": 1, "docs/autoscale.md": 1, "docs/clusters.md": 2, "docs/operations.md": 4,
            "docs/routes.md": 2, "docs/security.md": 1}
 MOST_WORDS = 25
 
