@@ -13,6 +13,8 @@ from lictor import errors
 from lictor.adapters import clock, process
 from lictor.adapters.consul.client import Client
 from lictor.events import agent_config, keys_watch, script, survey
+from lictor.planner.routes import pause
+from lictor.planner.routes.pause import Pause
 from lictor.routing import condition, nginx
 from lictor.routing.key_cache import Key
 from lictor.spec.allow import Allow
@@ -269,6 +271,32 @@ def test_a_late_event_and_no_right_to_read_lose_no_service(here: Here, monkeypat
     with pytest.raises(errors.Unavailable, match="no key below services/ can be seen"):
         keys_watch.follow(here.call, {**keys, "services/books/hold": Key(99, b"")}, 99)
     assert known_services(here.call.settings) == {"books"}
+
+
+def test_a_pause_is_noted_once_and_goes_with_its_key_its_end_and_its_service(here: Here) -> None:
+    waits = {"path": "/books", "wait": "5s"}
+
+    def write(wish: Pause | None) -> pause.Record | None:
+        here.consul.put("services/books/hold", pause.encode(pause.Hold("x", wish)) if wish else "x")
+        here.follow()
+        return pause.record_of(here.route("books"))
+    here.put("books", route=waits)
+    first = write(Pause(60, 5.0))
+    assert first and (first.asked_at, first.obstacle) == (5.0, "") and write(Pause(60, 5.0)) == first
+    here.put("books", image="books:2", route=waits)
+    assert write(Pause(60, 5.0)) == first
+    second = write(Pause(60, 6.0))
+    assert second and second.asked_at == 6.0 and second.ends_at_uptime >= first.ends_at_uptime
+    here.put("books")
+    without = write(Pause(60, 6.0))
+    assert without and without.obstacle.startswith("wait is missing in the route ")
+    here.put("books", route=waits)
+    assert write(Pause(60, 6.0)) == second
+    assert write(Pause(60, 6.0, is_over=True)) is None and write(Pause(60, 7.0)) and write(None) is None
+    assert write(Pause(60, 8.0))
+    here.consul.put("services/books/removed", "")
+    here.follow()
+    assert here.route("books")["removed"] and "pause" not in here.route("books")
 
 
 def test_engine_none_needs_consent_for_names_that_the_node_does_not_list(here: Here) -> None:

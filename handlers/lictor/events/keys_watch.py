@@ -230,13 +230,18 @@ def _route(settings: Settings, name: str, grouped: Mapping[str, Mapping[str, byt
     for problem in service.problems:
         log.event("refused", service=name, reason=problem)
     if service.removed or service.spec and not service.spec.routes:
-        return {**old, "removed": True} if old else None
+        return _as_removed(old) if old else None
     new = _with_pause(route(service, node, measures_all=settings.metrics is not None), service, old)
     if new and service.spec and service.spec.engine == "none":
         new["needs_consent"] = bool(refusals(service.spec, settings.allow, settings.where))
     if new and service.spec and old and not old["removed"] and not service.replicas_given:
         new["empty_ok"] = old["empty_ok"] and service.spec.replicas.min == 0  # the last good count stays
     return new
+
+
+def _as_removed(old: Route) -> Route:
+    """Keep what was served, as nothing else tells it; nobody waits there any more."""
+    return {**{key: value for key, value in old.items() if key != "pause"}, "removed": True}
 
 
 def _with_pause(new: Route | None, service: Desired, old: Route | None) -> Route | None:
