@@ -25,7 +25,7 @@ def installed(name: str) -> list[str]:
 
 @pytest.mark.parametrize(("file_name", "settings"), [
     (agent_config.STATIC_FILE, agent_config.static(Settings(), [], installed)),
-    (agent_config.ROUTES_FILE, agent_config.routes(Settings(), {"books-service": "books-service-blue"}, [], installed)),
+    (agent_config.ROUTES_FILE, agent_config.routes(Settings(), {"books-service-blue": "books-service"}, [], installed)),
 ])
 def test_the_example_files_are_what_is_generated(file_name: str, settings: dict[str, Any]) -> None:
     assert (REPOSITORY / "consul.d" / file_name).read_text() == agent_config.text(settings)
@@ -34,7 +34,7 @@ def test_the_example_files_are_what_is_generated(file_name: str, settings: dict[
 def test_every_handler_gets_the_options_and_absolute_paths() -> None:
     options = ["--config", "/tmp/other.toml", "--token-file", "/etc/lictor/token"]
     static = agent_config.static(Settings(), options, installed)
-    routes = agent_config.routes(Settings(), {"books": "books-green"}, options, installed)
+    routes = agent_config.routes(Settings(), {"books-green": "books"}, options, installed)
     for handler in (*static["watches"], *routes["watches"], *agent_config.checks(static)):
         assert handler["args"][-4:] == options
         assert handler["args"][1].startswith("/opt/lictor/bin/lictor-")
@@ -45,7 +45,7 @@ def test_with_the_http_door_the_watches_call_and_the_checks_stay_scripts() -> No
     static = agent_config.static(here, [], installed, "s3cret")
     called = [
         *static["watches"],
-        *agent_config.routes(here, {"books": "books-green"}, [], installed, "s3cret")["watches"],
+        *agent_config.routes(here, {"books-green": "books"}, [], installed, "s3cret")["watches"],
     ]
     assert [each["http_handler_config"]["path"] for each in called] == [
         f"http://127.0.0.1:7777/{path}" for path in ("scale", "heal", "route/books")]
@@ -87,7 +87,7 @@ def test_an_agent_runs_the_handlers_and_outgrows_its_connection_limit_by_a_reloa
         wait_for(lambda: (tmp_path / "lictor-heal-input").read_text() == "[]\n", "lictor-heal ran")
         wait_for(lambda: consul.passing("lictor"), "the timer answers")
 
-        many = {f"books-{number}": f"books-{number}-blue" for number in range(250)}
+        many = {f"books-{number}-blue": f"books-{number}" for number in range(250)}
         write(
             consul,
             agent_config.ROUTES_FILE,

@@ -1,9 +1,9 @@
 """Peers in live mode: they are set in the running nginx, by a PUT on its own socket, and nothing is reloaded.
 
-live/NAME.peers, below conf_dir, is written first: a version, which only rises, and one "ADDRESS PORT", or
-"ADDRESS PORT WEIGHT", a line. nginx reads it at each start and reload, and gets the very same text in between. The
-file is on the disk before the peers count as confirmed. nginx gets them before that: a power cut ends it as well. A
-change of peers loads this and little else, and it looks at nothing but that one service.
+live/NAME.peers, below conf_dir, is written first: a version, which only rises, and one "ADDRESS PORT",
+"ADDRESS PORT WEIGHT" or "ADDRESS PORT WEIGHT canary" a line. nginx reads it at each start and reload, and gets the very
+same text in between. The file is on the disk before the peers count as confirmed. nginx gets them before that: a power
+cut ends it as well. A change of peers loads this and little else, and it looks at nothing but that one service.
 """
 
 import contextlib
@@ -78,7 +78,7 @@ def requests_at(conf_dir: str, name: str, instances: Iterable[model.Instance]) -
     count = 0
     for each in instances:
         with contextlib.suppress(ValueError):  # the body is no number, or the address was never sent to
-            address, port, _ = peer(each)
+            address, port, *_ = peer(each)
             target = f"/live/{name}/{model.host_port(address, port)}"
             count += int(_ask(conf_dir, "GET", target)[1])
     return count
@@ -116,8 +116,11 @@ def _write(conf_dir: str, name: str, peers: Iterable[Peer], *, above: int = 0) -
 
 
 def _lines(peers: Iterable[Peer]) -> str:
-    return "".join(f"{model.bracketed(each.address)} {each.port}{'' if each.weight == 1 else f' {each.weight}'}\n"
-                   for each in peers)
+    return "".join(f"{model.bracketed(each.address)} {each.port}{_rest(each)}\n" for each in peers)
+
+
+def _rest(each: Peer) -> str:
+    return f" {each.weight} canary" if each.is_canary else "" if each.weight == 1 else f" {each.weight}"
 
 
 def _path(conf_dir: str, name: str) -> str:
