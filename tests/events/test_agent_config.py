@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lictor.events import agent_config
+from lictor.adapters import files
+from lictor.events import agent_config, keys_watch
 from lictor.spec.settings import Settings, Watch
 
 from lab.consul import Consul
@@ -57,6 +58,18 @@ def test_with_the_http_door_the_watches_call_and_the_checks_stay_scripts() -> No
         assert not agent_config.is_handled(Settings(watch=Watch(door="http")), each, "s3cret")  # at another address
     assert all("args" in check for check in agent_config.checks(static))
     assert not agent_config.is_handled(here, agent_config.static(Settings(), [], installed)["watches"][0], "s3cret")
+
+
+def test_both_colours_of_a_service_with_a_canary_are_watched_for_it(tmp_path: Path) -> None:
+    settings = Settings(state_dir=str(tmp_path), watch=Watch(door="http"))
+    (tmp_path / "routes").mkdir()
+    for name, canary in (("books", {"service": "books-green", "share": 0.1}), ("shop", None)):
+        files.write_json(str(tmp_path / "routes" / f"{name}.json"), {
+            "name": name, "service": f"{name}-blue", "routes": [{"path": f"/{name}", "host": ""}], "empty_ok": False,
+            "removed": False, "canary": canary})
+    found = agent_config.routes(settings, keys_watch.read_routed_services(settings), [], installed, "s3cret")["watches"]
+    assert [(each["service"], each["http_handler_config"]["path"].rpartition("/")[2]) for each in found] == [
+        ("books-blue", "books"), ("books-green", "books"), ("shop-blue", "shop")]
 
 
 def test_the_connection_limit_grows_with_the_watches() -> None:
