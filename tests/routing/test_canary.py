@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lictor.adapters import files
-from lictor.routing import publish, route_store, sides
+from lictor.routing import condition, publish, route_store, sides
 from lictor.routing.peers import Peer, PublishedRoute
 from lictor.spec.settings import Settings
 
@@ -19,6 +19,7 @@ from lab.http import ask
 from lab.nginx import Nginx
 from support.backend import Backend
 from support.modes import in_both_modes
+from support.paths import REPOSITORY
 from support.routed import nginx_of, set_up, with_nginx
 
 NAME, COOKIE = "books", "SHELF"
@@ -187,6 +188,18 @@ def test_live_mode_chooses_the_side_first(settings: Settings, nginx: Nginx, blue
     assert all(then.startswith("green") for _, then in refused.values())
     serve(settings, ports(blue), sticky=True)
     assert places(nginx, everybody) == alone
+
+
+@pytest.mark.parametrize("mode", ["reload"])
+def test_a_template_that_counts_no_canary_is_refused(settings: Settings, nginx: Nginx, tmp_path: Path,
+                                                     blue: list[Backend], green: list[Backend]) -> None:
+    shipped = (REPOSITORY / "templates" / "location.conf.j2").read_text()
+    files.write_atomic(f"{tmp_path}/templates/location.conf.j2", shipped.replace("if canary_file %", "if false %"))
+    serve(settings, ports(blue))
+    serve(settings, ports(blue), ports(green))  # other peers are served by the files from before
+    assert "requests to a canary are counted apart, and it does not include canary_file" in (
+        condition.read(settings).refused[NAME])
+    assert answered(nginx, 40).keys() == {each.name for each in (*blue, *green)}
 
 
 @pytest.mark.parametrize("mode", ["reload"])
