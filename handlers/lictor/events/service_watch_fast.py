@@ -35,8 +35,6 @@ def changes_nothing(name: str, state_dir: str, text: bytes) -> bool:
             route, published = route_store.route(state_dir, name), route_store.published(state_dir, name)
             if not route or not published or not published.confirmed or event.skipped:
                 return False
-            if route["canary"] or published.canary:  # the payload shows one colour of two
-                return False
             own = route_store.own_endpoints(state_dir, event.instances)
             decision = peers.decide(route, published, event.instances, now_s=time.time(), certain=False, own=own)
             if decision.kind != "unchanged" or decision.refused:
