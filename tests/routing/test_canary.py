@@ -48,7 +48,7 @@ def serve(node: Settings, live: Sequence[int], canary: Sequence[int] = (), share
     route_store.write_route(node.state_dir, NAME, {
         "name": NAME, "service": f"{NAME}-blue", "traffic": "healthy", "node": "node-1", "empty_ok": False,
         "routes": [{"path": "/books", "host": "", "options": {"sticky": COOKIE} if sticky else {}}], "removed": False,
-        "measure": bool(canary), "ignore": [],
+        "measure": True, "ignore": [],
         "canary": {"service": f"{NAME}-green", "share": share} if canary else None})
     before = route_store.published(node.state_dir, NAME) or PublishedRoute((), ())
     of_live, of_canary = ([Peer("127.0.0.1", port) for port in some] for some in (live, canary))
@@ -186,6 +186,11 @@ def test_live_mode_chooses_the_side_first(settings: Settings, nginx: Nginx, blue
     refused = moved(blue, green)
     assert refused.keys() == {each for each in everybody if first[each] == "green-2"}
     assert all(then.startswith("green") for _, then in refused.values())
+    serve(settings, ports(green[:2]), sticky=True)
+    assert {*places(nginx, everybody).values()} == {"green-0", "green-1"}
+    serve(settings, ports(green[:2]), ports(blue), 0.2, sticky=True)  # the other way round, at the next release
+    then = places(nginx, everybody)
+    assert {each for each in everybody if then[each].startswith("blue")} == tried
     serve(settings, ports(blue), sticky=True)
     assert places(nginx, everybody) == alone
 

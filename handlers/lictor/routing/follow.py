@@ -31,7 +31,7 @@ def event(settings: Settings, token_file: str | None, name: str, observed: Paylo
     has just confirmed, and whether it serves this one as it was decided."""
     _log_skipped(name, observed.skipped)
     follow = functools.partial(_follow, settings.state_dir, name, observed.instances, consul_index,
-                               lambda: _connect(token_file), is_event=True)
+                               lambda: _connect(token_file))
     try:
         is_news = follow()
     except errors.Unavailable:  # just now a leader is elected, say: until the next event or sweep would be long
@@ -126,7 +126,7 @@ def _try_follow(state_dir: str, name: str, entries: Callable[[], list[dict[str, 
 
 
 def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | None, index: int,
-            connect: Callable[[], "Client"], *, is_event: bool = False) -> bool:
+            connect: Callable[[], "Client"]) -> bool:
     """Decide, and note what is to be served; returns whether there is something to publish."""
     from lictor.adapters import clock, log
 
@@ -135,8 +135,6 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
         if route is None:
             log.event("route", service=name, outcome="ignored", reason="lictor-scale has not written its route yet")
             return False
-        if is_event and sides.are_two(route, published):  # it shows one of them, and has an index of that one
-            instances, index = None, HINT
         now_s = time.time()
         if published and published.empty_since:
             now = clock.read(state_dir)  # once: a clock that is set meanwhile ends no hold

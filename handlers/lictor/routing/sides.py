@@ -22,11 +22,6 @@ _PARTS = 1000  # a share is so many of a thousand
 _MOST_WEIGHT = 65535  # as Consul has it; nginx takes 99999
 
 
-def are_two(route: dict[str, Any], published: PublishedRoute | None) -> bool:
-    """Tell whether a canary has a share of the requests, or is to have one, or has just had one."""
-    return route["canary"] is not None or bool(published and published.canary)
-
-
 def catalog_names(route: dict[str, Any]) -> list[str]:
     """List the names in the catalogue whose instances are the peers of a route."""
     return [route["service"], *([route["canary"]["service"]] if route["canary"] else [])]
@@ -34,8 +29,9 @@ def catalog_names(route: dict[str, Any]) -> list[str]:
 
 def decide(route: dict[str, Any], published: PublishedRoute | None, instances: Sequence[model.Instance], *,
            now_s: float, certain: bool, own: Set[Endpoint] = frozenset()) -> Decision:
-    """Decide as `peers.decide` about the instances of both colours that were observed."""
-    if route["removed"] or not are_two(route, published):
+    """Decide as `peers.decide` about the instances of both colours that were observed. An event shows those of one: as
+    the others are missing then, it has to be confirmed."""
+    if route["removed"] or not (route["canary"] or published and published.canary):
         return peers.decide(route, published, instances, now_s=now_s, certain=certain, own=own)
     before = published and _live_part(route, published, instances)
     live = peers.decide(route, before, instances, now_s=now_s, certain=certain, own=own)
