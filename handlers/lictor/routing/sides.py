@@ -39,13 +39,16 @@ def decide(route: dict[str, Any], published: PublishedRoute | None, instances: S
     tried = canary and peers.decide({**route, "service": canary["service"]}, None, instances, now_s=now_s,
                                     certain=certain, own=own)
     joined = _joined(live, tried or _NOBODY, canary["share"] if canary else 0.0)
-    if live.kind == "confirm" or not certain and published and 2 * len(joined.canary) < len(published.canary):
+    return _compared(joined, published, certain=certain) if published else joined
+
+
+def _compared(joined: Decision, published: PublishedRoute, *, certain: bool) -> Decision:
+    """Compare what was decided of both sides with what is published; whether the live side is held is decided."""
+    if joined.kind == "confirm" or not certain and 2 * len(joined.canary) < len(published.canary):
         return joined._replace(kind="confirm")
-    is_served = published is not None and (joined.peers, joined.instances, joined.canary) == (
-        published.peers, published.instances, published.canary)
-    if live.kind == "hold" and is_served:
-        return joined
-    return joined._replace(kind="unchanged" if is_served else "publish")
+    if (joined.peers, joined.instances, joined.canary) != (published.peers, published.instances, published.canary):
+        return joined._replace(kind="publish")
+    return joined if joined.kind == "hold" else joined._replace(kind="unchanged")
 
 
 def _joined(live: Decision, tried: Decision, share: float) -> Decision:
