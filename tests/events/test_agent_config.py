@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lictor.events import agent_config
+from lictor.adapters import files
+from lictor.events import agent_config, keys_watch
 from lictor.spec.settings import Settings, Watch
 
 from lab.consul import Consul
@@ -25,7 +26,7 @@ def installed(name: str) -> list[str]:
 
 @pytest.mark.parametrize(("file_name", "settings"), [
     (agent_config.STATIC_FILE, agent_config.static(Settings(), [], installed)),
-    (agent_config.ROUTES_FILE, agent_config.routes(Settings(), {"books-service": "books-service-blue"}, [], installed)),
+    (agent_config.ROUTES_FILE, agent_config.routes(Settings(), {"books-service-blue": "books-service"}, [], installed)),
 ])
 def test_the_example_files_are_what_is_generated(file_name: str, settings: dict[str, Any]) -> None:
     assert (REPOSITORY / "consul.d" / file_name).read_text() == agent_config.text(settings)
@@ -34,7 +35,7 @@ def test_the_example_files_are_what_is_generated(file_name: str, settings: dict[
 def test_every_handler_gets_the_options_and_absolute_paths() -> None:
     options = ["--config", "/tmp/other.toml", "--token-file", "/etc/lictor/token"]
     static = agent_config.static(Settings(), options, installed)
-    routes = agent_config.routes(Settings(), {"books": "books-green"}, options, installed)
+    routes = agent_config.routes(Settings(), {"books-green": "books"}, options, installed)
     for handler in (*static["watches"], *routes["watches"], *agent_config.checks(static)):
         assert handler["args"][-4:] == options
         assert handler["args"][1].startswith("/opt/lictor/bin/lictor-")
@@ -45,7 +46,7 @@ def test_with_the_http_door_the_watches_call_and_the_checks_stay_scripts() -> No
     static = agent_config.static(here, [], installed, "s3cret")
     called = [
         *static["watches"],
-        *agent_config.routes(here, {"books": "books-green"}, [], installed, "s3cret")["watches"],
+        *agent_config.routes(here, {"books-green": "books"}, [], installed, "s3cret")["watches"],
     ]
     assert [each["http_handler_config"]["path"] for each in called] == [
         f"http://127.0.0.1:7777/{path}" for path in ("scale", "heal", "route/books")]
@@ -57,6 +58,18 @@ def test_with_the_http_door_the_watches_call_and_the_checks_stay_scripts() -> No
         assert not agent_config.is_handled(Settings(watch=Watch(door="http")), each, "s3cret")  # at another address
     assert all("args" in check for check in agent_config.checks(static))
     assert not agent_config.is_handled(here, agent_config.static(Settings(), [], installed)["watches"][0], "s3cret")
+
+
+def test_both_colours_of_a_service_with_a_canary_are_watched_for_it(tmp_path: Path) -> None:
+    settings = Settings(state_dir=str(tmp_path), watch=Watch(door="http"))
+    (tmp_path / "routes").mkdir()
+    for name, canary in (("books", {"service": "books-green", "share": 0.1}), ("shop", None)):
+        files.write_json(str(tmp_path / "routes" / f"{name}.json"), {
+            "name": name, "service": f"{name}-blue", "routes": [{"path": f"/{name}", "host": ""}], "empty_ok": False,
+            "removed": False, "canary": canary})
+    found = agent_config.routes(settings, keys_watch.read_routed_services(settings), [], installed, "s3cret")["watches"]
+    assert [(each["service"], each["http_handler_config"]["path"].rpartition("/")[2]) for each in found] == [
+        ("books-blue", "books"), ("books-green", "books"), ("shop-blue", "shop")]
 
 
 def test_the_connection_limit_grows_with_the_watches() -> None:
@@ -87,7 +100,7 @@ def test_an_agent_runs_the_handlers_and_outgrows_its_connection_limit_by_a_reloa
         wait_for(lambda: (tmp_path / "lictor-heal-input").read_text() == "[]\n", "lictor-heal ran")
         wait_for(lambda: consul.passing("lictor"), "the timer answers")
 
-        many = {f"books-{number}": f"books-{number}-blue" for number in range(250)}
+        many = {f"books-{number}-blue": f"books-{number}" for number in range(250)}
         write(
             consul,
             agent_config.ROUTES_FILE,

@@ -96,6 +96,11 @@ def say_503(node: Node) -> None:
     files.write_atomic(f"{node.conf_dir}/peers/empty/books.conf", "return 503;")
 
 
+def try_canary(node: Node) -> None:
+    os.makedirs(f"{node.conf_dir}/peers/canary", exist_ok=True)
+    files.write_atomic(f"{node.conf_dir}/peers/canary/books.conf", "set $lictor_canary x;")
+
+
 def dead_container(node: Node) -> None:
     heartbeat.write(node.state_dir, heartbeat.Heartbeat(time.time(), dead=("ab" * 32,)))
 
@@ -142,6 +147,7 @@ NONE, OTHER = frozenset[str](), frozenset({"films"})
     ("another node's address",
      lambda node: node.register("books", 9000, Address="10.0.0.9", SkipNodeUpdate=False), NONE),
     ("no instance", lambda node: node.deregister("books"), OTHER),
+    ("a file of a canary's peers", try_canary, OTHER),
     ("an edited location", lambda node: node.edit("locations/books.conf"), OTHER),
     ("an edited upstream", lambda node: node.edit("upstreams/lictor_books.conf"), OTHER),
     ("edited peers", lambda node: node.edit("peers/books.conf"), OTHER),

@@ -149,6 +149,40 @@ def test_nginx_follows_a_watch(node: Node, backends: list[Backend], tmp_path: Pa
 
 
 @in_both_modes
+def test_both_colours_are_followed_while_one_is_tried(node: Node, backends: list[Backend]) -> None:
+    """An event shows the instances of one colour only, and takes nothing from the other."""
+    a, b, c = backends
+    green = f"{NAME}-green"
+    watches = agent_config.routes(node.settings, {NAME: NAME, green: NAME}, ["--config", node.settings.path],
+                                  process.handler_argv)
+    with open(f"{node.consul.config_dir}/watches.json", "w", encoding="utf-8") as file:
+        file.write(agent_config.text(watches))
+    node.want(canary={"service": green, "share": 0.5}, measure=True)
+    node.consul.stop()
+    node.consul.start(env=node.environ)
+    node.register(a)
+    wait_for(lambda: node.who_answers() == {"a"}, "the live one serves")
+    node.register(b, c, name=green)
+    wait_for(lambda: node.who_answers() == {"a", "b", "c"}, "those that are tried have their share")
+    told = '{"instances": [["node-1", "a"], ["node-1", "b"], ["node-1", "c"]]}'
+    wait_for(lambda: node.consul.get(f"lictor/nodes/{NAME}/node-1") == told, "drains wait for those too")
+    node.set_status(b, "critical")
+    wait_for(lambda: node.who_answers() == {"a", "c"}, "an unhealthy one is tried no more")
+    node.set_status(a, "critical")
+    wait_for(lambda: node.consul.passing(NAME) == [], "the live one does not pass")
+    node.set_status(c, "critical")
+    wait_for(lambda: node.who_answers() == {"a"}, "the live one keeps its traffic, and no other has any")
+    node.set_status(b, "passing")
+    wait_for(lambda: node.who_answers() == {"a", "b"}, "it is tried again")
+    node.sweep()
+    assert node.who_answers() == {"a", "b"}
+    node.refresh()
+    wait_for(lambda: node.who_answers() == {"a"}, "it was given up")
+    node.refresh(service=green)
+    wait_for(lambda: node.who_answers() == {"b"}, "it is the live one")
+
+
+@in_both_modes
 def test_an_event_that_changes_nothing_ends_at_once_and_other_peers_load_neither_consul_nor_jinja(
         node: Node, backends: list[Backend], mode: str,
 ) -> None:

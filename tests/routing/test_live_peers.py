@@ -419,7 +419,7 @@ def test_a_list_that_the_nginx_of_an_older_lictor_refuses_brings_what_can_read_i
     text = text_of(path)
     with Backend("a") as a, Backend("b") as b:
         set_peers(books, a.port)
-        files.write_atomic(path, text.replace(" ?(%d*)\\n)", "\\n)", 1))
+        files.write_atomic(path, text.replace(" ?(%d*)( ?%l*)\\n)", "(x?)(x?)\\n)", 1))
         old_workers = workers(nginx)
         nginx.send(signal.SIGHUP)
         wait_for(lambda: not children(nginx) & old_workers, "the old workers have ended")

@@ -12,8 +12,9 @@ import pytest
 
 from lictor.adapters import files
 from lictor.routing import nginx as lictor_nginx
-from lictor.routing import nginx_mode, publish, route_store
+from lictor.routing import nginx_mode, publish, route_store, sides
 from lictor.routing.nginx_mode import Mode
+from lictor.routing.peers import Peer
 from lictor.routing.traffic import meter
 from lictor.spec.quantities import Duration
 from lictor.spec.route import Route
@@ -25,7 +26,7 @@ from support.backend import Backend
 from support.certificates import Authority
 from support.paths import REPOSITORY
 from support.releases import SUITES, WITH_BALANCER, binary_of
-from support.routed import decide, nginx_of, put_route, with_nginx
+from support.routed import decide, nginx_of, published, put_route, with_nginx
 from support.secured import instance, issue, make_node
 
 SECURED, CALLED = "tls.example.com", "grpc.example.com"
@@ -36,7 +37,7 @@ OPTIONS: dict[str, Any] = {
 ROUTES = {
     "plain": Route("/plain"), "exact": Route("/exact", match="exact"), "options": Route("/options", **OPTIONS),
     "root": Route("/", host="a.example.com", aliases=["*.example.org", "b.example.com"]),
-    "any": Route("/books", host="_"),
+    "any": Route("/books", host="_"), "tried": Route("/tried"),
     "secured": Route("/", host=SECURED, tls="redirect"), "called": Route("/", host=CALLED, tls=True, scheme="grpc"),
     "verified": Route("/verified", scheme="https", server_name="books.internal"),
     "unverified": Route("/unverified", scheme="https", insecure=True), "stayed": Route("/stayed", sticky="SHELF"),
@@ -94,6 +95,13 @@ def measure(given: Settings, name: str, *ignored: str) -> None:
     route_store.write_route(given.state_dir, name, {**found, "measure": True, "ignore": ignored})
 
 
+def try_canary(given: Settings, name: str, live: Backend, canary: Backend) -> None:
+    found = files.read_json(f"{given.state_dir}/routes/{name}.json")
+    route_store.write_route(given.state_dir, name, {**found, "canary": {"service": f"{name}-green", "share": 0.5}})
+    route_store.write_published(given.state_dir, name, published(given, name)._replace(
+        peers=sides.share_out([Peer("127.0.0.1", live.port)], [Peer("127.0.0.1", canary.port)], 0.5)))
+
+
 def await_answer(backend: Backend, *asked: str) -> None:
     wait_for(lambda: f'"{backend.name}"' in get(*asked)[1], f"{backend.name} answers {asked}")
 
@@ -110,11 +118,13 @@ def test_all_that_is_written_is_taken_without_a_warning_and_served(
     for host in (SECURED, CALLED):
         issue(settings, authority, host)
     with Backend("a") as first, Backend("b") as second:
-        for backend in (first, second):
+        for backend, other in ((first, second), (second, first)):
             for name, route in routes.items():
                 put_route(settings, name, **route.table)
                 decide(settings, name, backend.port)
             measure(settings, "plain", "/plain/health")
+            measure(settings, "tried")
+            try_canary(settings, "tried", backend, other)
             assert sorted(publish.publish(settings)) == sorted(routes)
             assert lictor_nginx.validate(nginx_of(settings), nginx.main_conf) == []
             own = f"127.0.0.1:{nginx.port}"
@@ -122,6 +132,8 @@ def test_all_that_is_written_is_taken_without_a_warning_and_served(
                           ("127.0.0.1", "/", "a.example.com"), ("127.0.0.1", "/", "c.example.org"),
                           ("127.0.0.1", "/books", "no.example.net")):
                 await_answer(backend, *asked)
+            await_answer(backend, own, "/tried", "x")
+            await_answer(other, own, "/tried", "x")
             await_by_tls(backend, authority)
             if "waits" in routes:
                 await_answer(backend, own, "/waits", "x")

@@ -130,16 +130,16 @@ def test_one_weighs_what_its_status_says_and_1_where_consul_would_refuse_that(we
 
 
 def test_another_weight_alone_is_published_and_of_two_at_one_address_the_heavier_counts() -> None:
-    assert decide(serving(1), [seen(1, weight=2)])[:2] == ("publish", (("10.0.0.1", 80, 2),))
+    assert decide(serving(1), [seen(1, weight=2)])[:2] == ("publish", (peers.Peer("10.0.0.1", 80, 2),))
     twins = [seen(1, weight=3), seen(2, address="10.0.0.1", weight=2)]
-    assert decide(serving(1), twins).peers == (("10.0.0.1", 80, 3),)
+    assert decide(serving(1), twins).peers == (peers.Peer("10.0.0.1", 80, 3),)
 
 
 def test_a_weight_of_0_at_warning_ends_traffic_as_in_consuls_mesh_but_not_that_of_all_at_once() -> None:
     one, other = [seen(each, status="warning", weight=0) for each in (1, 2)]
     assert (numbers(decide(serving(1, 2), [one, seen(2)])), numbers(decide(serving(2), [one, seen(2)]))) == ([2], [2])
     panic = decide(serving(1, 2), [one, other])
-    assert (panic.kind, panic.peers) == ("unchanged", (("10.0.0.1", 80, 1), ("10.0.0.2", 80, 1)))
+    assert (panic.kind, panic.peers) == ("unchanged", (peers.Peer("10.0.0.1", 80, 1), peers.Peer("10.0.0.2", 80, 1)))
 
 
 @given(st.permutations(range(1, 6)), st.integers(1, 5), st.booleans())
@@ -250,17 +250,21 @@ def test_each_record_is_stored_by_the_names_of_its_fields(tmp_path: Path) -> Non
     for folder in ("peers", "unconfirmed"):
         (tmp_path / folder).mkdir()
     place = peers.Place("reload", (peers.Location("", "/books"),))
-    now = serving(1)._replace(peers=(peers.Peer("10.0.0.1", 80), peers.Peer("10.0.0.2", 80, 3)), places=(place, None),
-                              refusal=peers.Refusal(None, "", 1, 2.0))
+    now = serving(1)._replace(peers=(peers.Peer("10.0.0.1", 80), peers.Peer("10.0.0.2", 80, 3, True)),
+                              places=(place, None), refusal=peers.Refusal(None, "", 1, 2.0),
+                              canary=(("node-1", "books-1"),))
     route_store.write_published(str(tmp_path), "books", now)
     written = json.loads((tmp_path / "peers" / "books.json").read_text())
-    assert written["peers"] == [{"address": "10.0.0.1", "port": 80, "weight": 1},
-                                {"address": "10.0.0.2", "port": 80, "weight": 3}]
+    assert written["peers"] == [{"address": "10.0.0.1", "port": 80, "weight": 1, "is_canary": False},
+                                {"address": "10.0.0.2", "port": 80, "weight": 3, "is_canary": True}]
     location = {"host": "", "path": "/books", "match": "prefix", "aliases": [], "options": ""}
-    assert written["places"] == [{"mode": "reload", "locations": [location], "ignored": None}, None]
+    assert written["places"] == [{"mode": "reload", "locations": [location], "ignored": None, "by_side": False}, None]
     assert route_store.published(str(tmp_path), "books") == now
     for earlier in ({"mode": "reload", **location, "ignored": None}, {"mode": "reload", **location}):
         assert route_store.from_table({**written, "places": [earlier, None]}) == now
+    of_earlier_version = {**written, "peers": [{"address": "10.0.0.1", "port": 80, "weight": 1}]}
+    del of_earlier_version["canary"]
+    assert route_store.from_table(of_earlier_version) == now._replace(peers=now.peers[:1], canary=())
     place = place._replace(ignored=("/health",), locations=(
         *place.locations, peers.Location("a.example.com", "/", aliases=("b",), options='{"strip": true}')))
     refused = now._replace(refusal=peers.Refusal(place, "x", 1, 2.0))
@@ -300,7 +304,7 @@ def test_whatever_is_seen(now: peers.PublishedRoute | None, instances: list[mode
     decision = decide(now, instances, certain=certain, empty_ok=empty_ok)
     turned = decide(now, instances[::-1], certain=certain, empty_ok=empty_ok)
     assert decision == turned._replace(refused=decision.refused)
-    assert all(type(each) is int and 0 < each < 65536 for peer in decision.peers for each in peer[1:])
+    assert all(type(each) is int and 0 < each < 65536 for peer in decision.peers for each in peer[1:3])
     assert decision.peers == tuple(sorted({peer[:2]: peer for peer in decision.peers}.values()))
     if now is not None:
         assert decision.kind != "confirm" or not certain

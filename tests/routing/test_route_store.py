@@ -9,7 +9,9 @@ import pytest
 from lictor.routing import route_store
 
 COMMON = {"name": "books", "service": "books-blue", "empty_ok": False, "removed": False}
-LATER = {"traffic": "healthy", "node": "", "needs_consent": False, "measure": False, "ignore": []}
+LATER = {"traffic": "healthy", "node": "", "needs_consent": False, "measure": False, "ignore": [],
+         "canary": None}
+CANARY = {"service": "books-green", "share": 0.1}
 ROUTE = {"host": "a.example.com", "path": "/books", "match": "prefix", "aliases": [], "options": {}}
 OTHER = {**ROUTE, "host": "", "match": "exact", "aliases": [], "options": {"strip": True}}
 
@@ -24,6 +26,7 @@ def read(folder: Path, stored: object) -> dict[str, Any] | None:
     ({**COMMON, "host": "a.example.com", "path": "/books"}, [ROUTE]),  # as the first version wrote it
     ({**COMMON, **LATER, **OTHER}, [OTHER]), ({**COMMON, **LATER, "routes": [ROUTE, OTHER]}, [ROUTE, OTHER]),
     ({**COMMON, "routes": [{"host": "a.example.com", "path": "/books"}, OTHER]}, [ROUTE, OTHER]),
+    ({**COMMON, "routes": [ROUTE], "canary": None}, [ROUTE]),
 ])
 def test_routes_of_each_version_are_read(tmp_path: Path, stored: dict[str, Any], routes: list[dict[str, Any]]) -> None:
     assert read(tmp_path, stored) == {**COMMON, **LATER, "routes": routes}
@@ -34,6 +37,10 @@ def test_routes_of_each_version_are_read(tmp_path: Path, stored: dict[str, Any],
     None, [], COMMON, {**COMMON, **ROUTE, "path": 1}, {**COMMON, **ROUTE, "aliases": "a"}, {**COMMON, "routes": None},
     {**COMMON, "routes": []}, {**COMMON, "routes": [ROUTE, None]}, {**COMMON, "routes": [ROUTE, {"path": "/"}]},
     {**COMMON, "routes": [{**ROUTE, "options": []}]}, {**COMMON, "routes": ROUTE}, {**COMMON, "routes": "ab"},
+    *({**COMMON, "routes": [ROUTE], "canary": each} for each in list[object]([
+        {}, [], "books-green", 0.1, {**CANARY, "share": 0.0}, {**CANARY, "share": 0.51}, {**CANARY, "share": -0.1},
+        {**CANARY, "share": 1}, {**CANARY, "share": "0.1"}, {**CANARY, "share": float("nan")}, {"share": 0.1},
+        {**CANARY, "service": None}])),
 ])
 def test_what_is_damaged_is_no_route(tmp_path: Path, stored: object) -> None:
     assert read(tmp_path, stored) is None
@@ -47,6 +54,15 @@ def test_a_service_with_a_route_in_the_users_own_servers_is_named(tmp_path: Path
     assert route_store.names_without_host(str(tmp_path)) == ["books"] * is_named
     read(tmp_path, {**COMMON, "routes": routes, "removed": True})
     assert route_store.names_without_host(str(tmp_path)) == []
+
+
+def test_a_canary_is_read_and_makes_other_files_where_nginx_is_told_of_it_by_a_file(tmp_path: Path) -> None:
+    routes = [read(tmp_path, {**COMMON, "routes": [ROUTE], "measure": measure, "canary": canary})
+              for measure in (False, True) for canary in (None, CANARY)]
+    assert [each and each["canary"] for each in routes] == [None, CANARY, None, CANARY]
+    by_side = [[each and place.by_side for each in routes if each and (place := route_store.place(each, mode))]
+               for mode in ("reload", "live")]
+    assert by_side == [[False, False, False, True], [False] * 4]
 
 
 def test_files_are_told_apart_by_what_any_of_the_routes_asks_for(tmp_path: Path) -> None:

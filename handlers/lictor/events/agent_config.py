@@ -61,7 +61,7 @@ def routes(settings: Settings, services: Mapping[str, str], options: list[str], 
            secret: str = "") -> dict[str, Any]:
     """Make lictor-watches.json: a watch on each routed service, and the connections that all watches need.
 
-    `services`: name -> name in the catalogue. The limit stands here because it grows with the watches. It follows a
+    `services`: name in the catalogue -> name. The limit stands here because it grows with the watches. It follows a
     reload, though /v1/agent/self goes on showing the one of the start.
     """
     return {
@@ -70,7 +70,7 @@ def routes(settings: Settings, services: Mapping[str, str], options: list[str], 
             {"type": "service", "service": catalog_name, **_LEADERLESS, **_handler(
                 settings, f"/route/{name}",
                 [*argv_of("lictor-route"), name, "--state-dir", settings.state_dir, *options], secret)}
-            for name, catalog_name in sorted(services.items())
+            for catalog_name, name in sorted(services.items(), key=lambda pair: (pair[1], pair[0]))
         ],
     }
 

@@ -22,6 +22,7 @@ from lictor.planner.service_state import State
 from lictor.routing import route_store
 from lictor.routing.follow import refresh
 from lictor.routing.key_cache import Key, KeyCache, read_cache, versions, write_cache
+from lictor.routing.sides import catalog_names
 from lictor.spec.allow import refusals
 from lictor.spec.keys import changed_services, describe_unknown, group_by_service, known_below, services_of
 from lictor.spec.locations import Claim, claims
@@ -104,7 +105,7 @@ def watch(call: script.Call) -> None:
     with locked(settings):
         cache, path = read_cache(settings), os.path.join(settings.watch.config_dir, agent_config.ROUTES_FILE)
         services, secret = read_routed_services(settings), http_door.read_secret(settings)
-        if services == cache.watching and _watched(path, settings, secret) in (None, set(services.values())):
+        if services == cache.watching and _watched(path, settings, secret) in (None, services.keys()):
             return
         if cache.reloaded_at and 0 <= clock.uptime_s() - cache.reloaded_at < _LEAST_RELOAD_INTERVAL_S:
             log.event("watch", outcome="waits", reason="the agent was reloaded just now. The timer comes back to it.")
@@ -124,8 +125,9 @@ def read_routes(settings: Settings) -> dict[str, Route]:
 
 
 def read_routed_services(settings: Settings) -> dict[str, str]:
-    """List the services that this node routes, each with its name in the catalogue."""
-    return {name: route["service"] for name, route in read_routes(settings).items() if not route["removed"]}
+    """List the names in the catalogue that this node routes, each with its service; a canary has one of its own."""
+    return {each: name for name, route in read_routes(settings).items() if not route["removed"]
+            for each in catalog_names(route)}
 
 
 def _grouped(keys: Mapping[str, Key], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:

@@ -37,7 +37,8 @@ from lictor.spec.settings import Nginx
 
 _FILE = "unchanged.json"  # in the state folder
 _FULL_EVERY_S = 240.0
-_OF_A_SERVICE = ("upstreams", "peers", "peers/empty", "locations", "live")  # below conf_dir, and servers/HOST.d
+_OF_A_SERVICE = (  # below conf_dir, and servers/HOST.d
+    "upstreams", "peers", "peers/empty", "peers/canary", "locations", "live")
 _NOT_COMPARED = ("generation.conf", nginx.RUN)  # change with each publication
 
 

@@ -13,7 +13,7 @@ from lictor import errors, model
 from lictor.adapters import files
 from lictor.adapters.consul import payload
 from lictor.adapters.consul.payload import HINT, Payload
-from lictor.routing import peers, route_store
+from lictor.routing import route_store, sides
 from lictor.routing.peers import Decision, PublishedRoute
 from lictor.spec.settings import Settings
 
@@ -83,8 +83,9 @@ def sweep(settings: Settings, catalogue: "Catalogue", client: "Client",
     unchanged, followed = find_unchanged(), set[str]()
     suspects = [name for name in known if name not in unchanged]
     for name in suspects:
-        service = (route_store.route(settings.state_dir, name) or {}).get("service", name)
-        if _try_follow(settings.state_dir, name, functools.partial(catalogue.of, service), client):
+        route = route_store.route(settings.state_dir, name)
+        services = sides.catalog_names(route) if route else [name]
+        if _try_follow(settings.state_dir, name, functools.partial(_entries, catalogue.of, services), client):
             followed.add(name)
     in_place = _compare(settings, suspects)
     return Swept(unread if known else [], frozenset(followed & in_place))
@@ -142,8 +143,8 @@ def _follow(state_dir: str, name: str, instances: Sequence[model.Instance] | Non
         if published is None or decision.kind == "publish":
             log.event("route", service=name, outcome="publish", peers=len(decision.peers), reason=decision.reason)
             published = (published or PublishedRoute((), ()))._replace(
-                peers=decision.peers, instances=decision.instances, ailing=decision.ailing, consul_index=0,
-                empty_since=None, confirmed=False)
+                peers=decision.peers, instances=decision.instances, canary=decision.canary, ailing=decision.ailing,
+                consul_index=0, empty_since=None, confirmed=False)
             route_store.note(state_dir, name, published, index)
         elif decision.kind == "hold":
             if published.empty_since is None:
@@ -164,17 +165,22 @@ def _decide(state_dir: str, name: str, route: dict[str, Any], published: Publish
     dead = heartbeat.read_dead(state_dir)
     living = _without(dead, instances or [])
     own = route_store.own_endpoints(state_dir, living)
-    decision = peers.decide(route, published, living, now_s=now_s, certain=False, own=own)
+    decision = sides.decide(route, published, living, now_s=now_s, certain=False, own=own)
     is_late = published is not None and index < published.consul_index and decision.kind != "unchanged"
     if not route["removed"] and (instances is None or is_late or decision.kind == "confirm"):
-        again = payload.instances(connect().health(route["service"], consistent=True))
+        read = functools.partial(connect().health, consistent=True)
+        again = payload.instances(_entries(read, sides.catalog_names(route)))
         _log_skipped(name, again.skipped)
         living = _without(dead, again.instances)
         own = route_store.own_endpoints(state_dir, living)
-        decision = peers.decide(route, published, living, now_s=now_s, certain=True, own=own)
+        decision = sides.decide(route, published, living, now_s=now_s, certain=True, own=own)
     if decision.kind != "unchanged" or index != HINT:
         _log_skipped(name, decision.refused)
     return decision
+
+
+def _entries(read: Callable[[str], list[dict[str, Any]]], services: Iterable[str]) -> list[dict[str, Any]]:
+    return [entry for service in services for entry in read(service)]
 
 
 def _without(dead: Set[str], instances: Sequence[model.Instance]) -> list[model.Instance]:

@@ -19,7 +19,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class KeyCache(msgspec.Struct, frozen=True):
-    """The content of keys.json; `watching` are the services of the watches that the agent runs."""
+    """The content of keys.json; `watching` are the names of the watches that the agent runs, each with its service."""
 
     consul_index: int = 0
     versions: dict[str, str] = {}  # of the services' keys

@@ -1,9 +1,10 @@
 """Peers in live mode: they are set in the running nginx, by a PUT on its own socket, and nothing is reloaded.
 
 live/NAME.peers, below conf_dir, is written first: a version, which only rises, until when the service is paused, if it
-is, and one "ADDRESS PORT", or "ADDRESS PORT WEIGHT", a line. nginx reads it at each start and reload, and gets the very
-same text in between. The file is on the disk before the peers count as confirmed. nginx gets them before that: a power
-cut ends it as well. A change of peers loads this and little else, and it looks at nothing but that one service.
+is, and one "ADDRESS PORT", "ADDRESS PORT WEIGHT" or "ADDRESS PORT WEIGHT canary" a line. nginx reads it at each start
+and reload, and gets the very same text in between. The file is on the disk before the peers count as confirmed. nginx
+gets them before that: a power cut ends it as well. A change of peers loads this and little else, and it looks at nothing
+but that one service.
 """
 
 import contextlib
@@ -147,9 +148,11 @@ def _write(conf_dir: str, name: str, lines: str, *, above: int = 0) -> str:
 
 def _lines(peers: Iterable[Peer], pause: "Record | None") -> str:
     head = f"paused {pause.ends_at:.3f} {pause.ends_at_uptime:.3f}\n" if pause else ""
-    return "".join([head, *(
-        f"{model.bracketed(each.address)} {each.port}{'' if each.weight == 1 else f' {each.weight}'}\n"
-        for each in peers)])
+    return "".join([head, *(f"{model.bracketed(each.address)} {each.port}{_rest(each)}\n" for each in peers)])
+
+
+def _rest(each: Peer) -> str:
+    return f" {each.weight} canary" if each.is_canary else "" if each.weight == 1 else f" {each.weight}"
 
 
 def _path(conf_dir: str, name: str) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EMPTY_FOR_S = 60.0  # an agent's restart empties its node for a while
 _LONGEST_NAME = 512
 MOST_PEERS = 1000
+MOST_SHARE = 0.5  # of the requests to a canary
 # Clouds answer there with what a machine may do: 169.254.169.254 elsewhere.
 _METADATA = {"fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"}
 
@@ -40,6 +41,7 @@ class Peer(NamedTuple):
     address: str
     port: int
     weight: int = 1
+    is_canary: bool = False  # of the colour that is tried on a share of the requests
 
 
 class Location(NamedTuple):
@@ -60,6 +62,7 @@ class Place(NamedTuple):
     mode: str
     locations: tuple[Location, ...]
     ignored: tuple[str, ...] | None = None  # paths whose requests are not counted; None: none are
+    by_side: bool = False  # nginx is told which peers are a canary's by a file, as their requests count apart
 
 
 class Refusal(NamedTuple):
@@ -88,6 +91,7 @@ class PublishedRoute(NamedTuple):
     places: tuple[Place | None, ...] = (None,)
     refusal: Refusal | None = None
     paused: float = 0.0  # the pause that nginx has confirmed, by when it was asked for; 0.0: none
+    canary: tuple[InstanceId, ...] = ()  # of `instances`, those of the colour that is tried
 
 
 class Decision(NamedTuple):
@@ -103,13 +107,14 @@ class Decision(NamedTuple):
     reason: str
     refused: tuple[str, ...] = ()
     ailing: tuple[InstanceId, ...] = ()
+    canary: tuple[InstanceId, ...] = ()
 
 
 def decide(route: dict[str, Any], published: PublishedRoute | None, instances: Sequence[model.Instance], *,
            now_s: float, certain: bool, own: Set[Endpoint] = frozenset()) -> Decision:
-    """Decide about the instances that were observed, given the table of routes/NAME.json; `certain`: by a consistent
-    read, so that fewer of them are believed too. `own`: where this node's nginx listens itself, of the instances'
-    addresses and ports."""
+    """Decide about the instances of the live colour that were observed, given the table of routes/NAME.json; `certain`:
+    by a consistent read, so that fewer of them are believed too. `own`: where this node's nginx listens itself, of the
+    instances' addresses and ports. `sides` does so where a canary is, or was."""
     if route["removed"]:
         return Decision("publish" if published is None or published.peers else "unchanged", (), (),
                         "the service is removed")
@@ -135,6 +140,22 @@ def peer(instance: model.Instance, served: Set[str] = frozenset()) -> Peer:
     `served`: addresses of peers, which are known to be valid.
     """
     return Peer(_address(instance.address, served), _port(instance.port), max(instance.weight, 1))
+
+
+def is_canary(found: Any) -> bool:
+    """Tell whether a value is the canary of a route, if any: the colour that is tried, and its share of requests."""
+    return found is None or isinstance(found, dict) and type(found.get("service")) is str and (
+        type(found.get("share")) is float and 0 < found["share"] <= MOST_SHARE)
+
+
+def is_sound(found: PublishedRoute) -> bool:
+    """Decide whether each value is of the kind that others compute with."""
+    pairs = (*found.instances, *found.ailing, *found.canary)
+    texts = [*(text for pair in pairs for text in pair), *(each.address for each in found.peers)]
+    numbers = [*(number for each in found.peers for number in each[1:3]), found.consul_index, found.generation]
+    times = [at for at in (found.paused, found.empty_since, found.refusal and found.refusal.until) if at is not None]
+    return (all(type(each) is str for each in texts) and all(type(each) is int for each in numbers)
+            and all(type(each) in (int, float) for each in times))
 
 
 def _classify(reachable: dict[model.Instance, Peer], published: PublishedRoute | None,

@@ -275,7 +275,8 @@ def _earlier(batch: Batch, name: str) -> Change | None:
     assert place
     try:
         route = {**batch.routes[name], "routes": route_store.routes_at(place), "removed": False,
-                 "measure": place.ignored is not None, "ignore": place.ignored or ()}
+                 "measure": place.ignored is not None, "ignore": place.ignored or (),
+                 "canary": batch.routes[name]["canary"] if place.by_side else None}
         found = service_files.desired(batch.conf_dir, batch.templates("reload"), service_files.routes_of({name: route}),
                                       name, published.peers, batch.hosts().secure(route))
         for path in (*found.files,):

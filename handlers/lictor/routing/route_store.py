@@ -11,12 +11,14 @@ from typing import Any
 from lictor import model
 from lictor.adapters import files
 from lictor.adapters.consul.payload import HINT
+from lictor.routing import peers
 from lictor.routing.peers import Decision, Endpoint, Location, Peer, Place, PublishedRoute, Refusal, peer
 
 _LISTENERS = "listeners.json"
 _FIELDS = {"service": str, "routes": list, "empty_ok": bool, "removed": bool, "traffic": str, "node": str,
            "needs_consent": bool, "measure": bool, "ignore": list}
-_LATER_FIELDS = {"traffic": "healthy", "node": "", "needs_consent": False, "measure": False, "ignore": []}
+_LATER_FIELDS = {"traffic": "healthy", "node": "", "needs_consent": False, "measure": False, "ignore": [],
+                 "canary": None}
 _ROUTE_FIELDS = {"host": str, "path": str, "match": str, "aliases": list, "options": dict}
 _LATER_ROUTE_FIELDS = {"match": "prefix", "aliases": [], "options": {}}
 _parsed: dict[str, tuple[tuple[int, int, int] | None, dict[str, Any] | None]] = {}  # routes, with their stamps
@@ -34,7 +36,7 @@ def names(state_dir: str) -> list[str]:
 def route(state_dir: str, name: str) -> dict[str, Any] | None:
     """Read routes/NAME.json; None if the service is not known here, or the file is damaged. A sweep asks half a dozen
     times for each, so that a file that is the same is not parsed again."""
-    path = os.path.join(state_dir, "routes", f"{name}.json")
+    path = _route_path(state_dir, name)
     stamp = _stamp(path)
     parsed_stamp, parsed = _parsed.get(path, (None, None))
     if stamp is None or stamp != parsed_stamp:
@@ -47,7 +49,7 @@ def _sound_route(found: Any) -> dict[str, Any] | None:
     """Return what was stored with all that later versions store; None if it is damaged."""
     table = {**_LATER_FIELDS, **_with_routes(found)} if isinstance(found, dict) else {}
     is_sound = _has(table, _FIELDS) and table["routes"] and all(_has(each, _ROUTE_FIELDS) for each in table["routes"])
-    return table if is_sound else None
+    return table if is_sound and peers.is_canary(table["canary"]) else None
 
 
 def _has(table: dict[str, Any], fields: Mapping[str, type]) -> bool:
@@ -83,7 +85,7 @@ def write_route(state_dir: str, name: str, route: dict[str, Any]) -> None:
     """Write routes/NAME.json, and before it the mark unconfirmed/NAME."""
     with files.locked(lock_path(state_dir, name)):
         _leave_mark(state_dir, name)
-        files.write_json(os.path.join(state_dir, "routes", f"{name}.json"), route)
+        files.write_json(_route_path(state_dir, name), route)
 
 
 def unconfirmed(state_dir: str) -> list[str]:
@@ -115,24 +117,16 @@ def as_table(published: PublishedRoute) -> dict[str, Any]:
 def from_table(table: Any) -> PublishedRoute | None:
     """Read the record of a stored form; None if that is absent or damaged."""
     try:
-        ids = {key: tuple((node, service_id) for node, service_id in table[key]) for key in ("instances", "ailing")}
+        ids = {key: tuple((node, service_id) for node, service_id in {"canary": (), **table}[key])
+               for key in ("instances", "ailing", "canary")}
         refusal: Any = table["refusal"] and Refusal(**table["refusal"])
         found = PublishedRoute(**{
             **table, **ids, "peers": tuple(Peer(**each) for each in table["peers"]),
             "places": tuple(map(_stored_place, table["places"])),
             "refusal": refusal and refusal._replace(place=_stored_place(refusal.place))})
-        return found if _is_sound(found) else None
+        return found if peers.is_sound(found) else None
     except (TypeError, KeyError, ValueError):
         return None
-
-
-def _is_sound(found: PublishedRoute) -> bool:
-    """Decide whether each value is of the kind that others compute with."""
-    texts = [*(text for pair in (*found.instances, *found.ailing) for text in pair), *(each[0] for each in found.peers)]
-    numbers = [*(number for each in found.peers for number in each[1:]), found.consul_index, found.generation]
-    times = [at for at in (found.paused, found.empty_since, found.refusal and found.refusal.until) if at is not None]
-    return (all(type(each) is str for each in texts) and all(type(each) is int for each in numbers)
-            and all(type(each) in (int, float) for each in times))
 
 
 def note(state_dir: str, name: str, published: PublishedRoute, index: int) -> None:
@@ -160,7 +154,8 @@ def mark(state_dir: str, name: str, decided: PublishedRoute, **fields: object) -
 def place(route: dict[str, Any], mode: str) -> Place | None:
     """Name the files that the route needs besides its peers; None: none."""
     return None if route["removed"] else Place(
-        mode, tuple(_location(each) for each in route["routes"]), tuple(route["ignore"]) if route["measure"] else None)
+        mode, tuple(_location(each) for each in route["routes"]), tuple(route["ignore"]) if route["measure"] else None,
+        by_side=route["measure"] and route["canary"] is not None and mode == "reload")  # live mode's lists tell sides
 
 
 def _location(route: dict[str, Any]) -> Location:
@@ -203,8 +198,7 @@ def is_only_routed(state_dir: str, name: str) -> bool:
 
 def names_without_host(state_dir: str) -> list[str]:
     """List the services that are routed by their paths alone, in the user's own servers."""
-    return [name for name in names(state_dir)
-            if (found := route(state_dir, name)) and not found["removed"]
+    return [name for name in names(state_dir) if (found := route(state_dir, name)) and not found["removed"]
             and not all(each["host"] for each in found["routes"])]
 
 
@@ -216,9 +210,8 @@ def is_labelled(route: dict[str, Any]) -> bool:
 def forget(state_dir: str, name: str) -> None:
     """Remove both files of a service that is not routed any more."""
     with files.locked(lock_path(state_dir, name)):
-        files.remove(os.path.join(state_dir, "routes", f"{name}.json"))
-        files.remove(_published_path(state_dir, name))
-        files.remove(_mark_path(state_dir, name))
+        for path in (_route_path(state_dir, name), _published_path(state_dir, name), _mark_path(state_dir, name)):
+            files.remove(path)
 
 
 def write_listeners(state_dir: str, listeners: Iterable[tuple[str, int]]) -> None:
@@ -233,7 +226,7 @@ def own_endpoints(state_dir: str, instances: Iterable[model.Instance]) -> set[En
     for each in instances:
         if type(each.port) is int and each.port in ports:  # which is rare
             with contextlib.suppress(ValueError):
-                address, port, _ = peer(each)
+                address, port, *_ = peer(each)
                 everywhere = "::" if ":" in address else ""
                 if (address, port) in found_at or (everywhere, port) in found_at and _is_local(address):
                     found.add((address, port))
@@ -294,6 +287,10 @@ def _leave_mark(state_dir: str, name: str) -> None:
 
 def _mark_path(state_dir: str, name: str) -> str:
     return os.path.join(state_dir, "unconfirmed", name)
+
+
+def _route_path(state_dir: str, name: str) -> str:
+    return os.path.join(state_dir, "routes", f"{name}.json")
 
 
 def _published_path(state_dir: str, name: str) -> str:

@@ -118,28 +118,28 @@ class Templates:
         return text
 
     def location(self, name: str, path: str, match: str, conf_dir: str, ignored: Sequence[str] | None = None,
-                 options: Mapping[str, Any] = {}) -> str:
+                 options: Mapping[str, Any] = {}, *, by_side: bool = False) -> str:
         """Render the locations that nginx takes requests at; raises Refused for a hostile path, or another location.
 
         `ignored`: paths whose requests are not counted; None: the service is not measured. `options` are the route's.
+        `by_side`: those that a canary is asked first are counted apart, by the file that names its peers.
         """
         for each in [path, *(ignored or ())]:
             if not is_path(each):
                 raise errors.Refused(f"path {each[:100]!r} must not reach a configuration")
         places = locations(path, match)
         again = f"@lictor_wait_{name}.{zlib.crc32(places[0].encode()):08x}"  # a server may have several of a service
-        # A pattern, as to nginx it is no error if no file matches. It reads the whole folder for each, so that hardly
-        # any file may be there.
-        empty_file = f"{conf_dir}/peers/empty/{name}.con[f]"
+        empty_file, canary_file = _make_patterns(conf_dir, name, by_side=by_side)
         variables = route_options.make_variables(options)
         text = self.text("location.conf.j2", name=name, path=path, locations=places, empty_file=empty_file,
-                         ignored=ignored, again=again, **variables)
+                         ignored=ignored, again=again, canary_file=canary_file, **variables)
         blocks = _blocks(text, "location.conf.j2", only=["location"])
         route_options.require_rendered(variables, [directives for head, directives in blocks if head[-1] != again])
         route_options.require_rendered(  # Lua takes the path off there
             {**variables, "strip": False}, [directives for head, directives in blocks if head[-1] == again])
         self._require_reader(options)
         self._require_wait(name, variables["wait"], text)
+        _require_included(canary_file, text)
         for head, _ in blocks:
             is_at_path = head[1:] == ["=", path] if match == EXACT else head[-1] in (path, places[-1])
             if not is_at_path and head[1:] != [again]:
@@ -214,6 +214,21 @@ def templates(folder: str, nginx: Nginx, *, live: bool, lua_modules: tuple[str, 
     """Return the Templates of the last call unless a file has come or gone since; an edited one is read again."""
     return _templates(folder, live, nginx.trusted_proxies, nginx.trusted_ca, nginx.acme_webroot, lua_modules,
                       files.modified_ns(folder))
+
+
+def _make_patterns(conf_dir: str, name: str, *, by_side: bool) -> tuple[str, str]:
+    """Make patterns of the files that are there while a service has no peer, and while it has a canary ("" unless
+    `by_side`): to nginx it is no error if none matches. It reads the whole folder for each, which hardly has a file."""
+    empty, canary = (f"{conf_dir}/{path[:-1]}[{path[-1]}]"
+                     for path in (peer_files.empty_path(name), peer_files.canary_path(name)))
+    return empty, canary if by_side else ""
+
+
+def _require_included(canary_file: str, text: str) -> None:
+    """Raise Refused for a location that does not count the requests to a canary apart, as it should."""
+    if canary_file not in text:
+        raise errors.Refused("templates/location.conf.j2: requests to a canary are counted apart, and it does not "
+                             "include canary_file. The template that came with lictor shows where that stands")
 
 
 def _require_tls(directives: Sequence[Sequence[str]], *, redirects: bool) -> None:

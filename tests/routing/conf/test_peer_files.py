@@ -45,6 +45,18 @@ def test_weights_of_a_consistent_hash_are_lowered_as_nginx_makes_points_of_them(
             ] == written
 
 
+def test_a_location_is_told_of_a_canarys_peers_and_these_have_their_share_of_points() -> None:
+    some = [*PEERS, Peer("10.0.1.1", 80, is_canary=True), Peer("fd00::2", 80, is_canary=True)]
+    text = peer_files.peers("books", some)["peers/canary/books.conf"]
+    assert text and text.splitlines()[1:] == [
+        'set $lictor_canary " ";', 'set $lictor_canary "${lictor_canary}10.0.1.1:80 [fd00::2]:80 ";']
+    assert peer_files.peers("books", PEERS)["peers/canary/books.conf"] is None
+    many = [*(Peer(f"10.0.0.{number}", 80, 99) for number in range(100)),
+            *(Peer(f"10.0.1.{number}", 80, is_canary=True) for number in range(100))]
+    found = servers(many, "hash $lictor_sticky consistent;")
+    assert sum(" weight=99 " in each for each in found) == 100  # a hundredth of the users, exactly
+
+
 SOME_PEERS = st.lists(st.builds(
     Peer, st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str), st.integers(1, 65535),
     st.one_of(st.just(1), st.integers(1, 65535))), min_size=1, max_size=4)

@@ -10,7 +10,7 @@ import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +23,7 @@ from lictor.adapters import files
 from lictor.adapters.consul.client import Client as ConsulClient
 from lictor.events import script
 from lictor.planner.autoscale import traffic
-from lictor.routing import live_peers, nginx_socket, peers, publish, route_store, templates
+from lictor.routing import live_peers, nginx_socket, peers, publish, route_store, sides, templates
 from lictor.routing import nginx as lictor_nginx
 from lictor.routing.conf import service_files
 from lictor.routing.traffic import access_log, counts, meter, windows
@@ -38,6 +38,7 @@ from support.routed import children, nginx_of, reload_by_hand
 
 WAYS = [("reload", "lua"), ("live", "lua"), ("reload", "log"), ("live", "log")]
 in_each_way = pytest.mark.parametrize(("mode", "way"), WAYS, ids=["-".join(each) for each in WAYS])
+SHARE = 0.25  # of a canary
 SLOW_S = 4.0  # which no answer of the instance takes, on a starved machine either
 _USERS = """
     error_page 504 =200 /sorry;
@@ -93,6 +94,15 @@ class Peer(ThreadingHTTPServer):
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
+    yield from serve_peer()
+
+
+@pytest.fixture
+def tried() -> Iterator[Peer]:
+    yield from serve_peer()
+
+
+def serve_peer() -> Iterator[Peer]:
     made = Peer()
     threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     yield made
@@ -129,13 +139,18 @@ def settings(tmp_path: Path, nginx: Nginx, mode: str, way: str, peer: Peer, read
     return made
 
 
-def put(settings: Settings, name: str, *ports: int, **route: Any) -> None:
+def put(settings: Settings, name: str, *ports: int, tried: Sequence[int] = (), **route: Any) -> None:
+    """Have a service with instances at these ports, and with a canary's at those that are tried."""
+    if tried:
+        route |= {"canary": {"service": f"{name}-green", "share": SHARE}}
     route_store.write_route(settings.state_dir, name, {
         "name": name, "service": name, "path": f"/{name}", "host": "", "traffic": "healthy", "node": "node-1",
         "empty_ok": False, "removed": False, **route})
     before = route_store.published(settings.state_dir, name) or peers.PublishedRoute((), ())
     route_store.write_published(settings.state_dir, name, before._replace(
-        peers=tuple(peers.Peer("127.0.0.1", port) for port in ports), confirmed=False))
+        peers=sides.share_out([peers.Peer("127.0.0.1", port) for port in ports],
+                              [peers.Peer("127.0.0.1", port) for port in tried], SHARE),
+        confirmed=False))
 
 
 def total(settings: Settings, name: str = "books") -> Counter[str]:
@@ -225,7 +240,7 @@ def test_without_a_peer_and_behind_one_that_is_gone(settings: Settings, nginx: N
 @pytest.mark.parametrize(("mode", "way"), [("live", "lua"), ("live", "log")])
 def test_a_request_that_waits_counts_as_what_becomes_of_it(settings: Settings, nginx: Nginx, peer: Peer) -> None:
     gone, = free_ports(1)
-    waits = {"measure": True, "ignore": ["/books/health"], "options": {"wait": 0.2}}
+    waits: dict[str, Any] = {"measure": True, "ignore": ["/books/health"], "options": {"wait": 0.2}}
     for number, ports in enumerate(((gone,), ()), 1):
         put(settings, "books", *ports, **waits)
         publish.publish(settings)
@@ -241,6 +256,48 @@ def test_a_request_that_waits_counts_as_what_becomes_of_it(settings: Settings, n
         publish.publish(settings)
         assert asked.result() == (200, "ok")
     wait_for(lambda: total(settings)["a"] == 1 and total(settings)["u"] == 2, "it is counted as an answer")
+
+
+@in_each_way
+def test_what_a_canary_was_asked_first_is_counted_apart(settings: Settings, nginx: Nginx, peer: Peer, tried: Peer,
+                                                        way: str) -> None:
+    gone, = free_ports(1)
+    measured: dict[str, Any] = {"measure": True, "ignore": ["/books/health"]}
+    put(settings, "books", peer.port, tried=[tried.port], **measured)
+    assert publish.publish(settings) == ["books"]
+    assert [nginx.get("/books/ok")[0] for _ in range(40)] == [200] * 40
+    assert [nginx.get("/books/fails")[0] for _ in range(32)] == [500] * 32
+    asked = tried.asked["ok"], tried.asked["fails"]
+    assert all(asked)
+    wait_total(settings, begun=72, a=40, e=32, na=asked[0], ne=asked[1])
+
+    for _ in range(10):  # who leaves says nothing of either side
+        before = tried.asked["held"] + peer.asked["held"]
+        with socket.create_connection(("127.0.0.1", nginx.port)) as client:
+            client.sendall(b"GET /books/held HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_for(lambda: tried.asked["held"] + peer.asked["held"] > before, "an instance has it")  # noqa: B023
+    wait_total(settings, begun=82, a=40, e=32, l=10, na=asked[0], ne=asked[1])
+
+    put(settings, "books", peer.port, tried=[gone], **measured)
+    publish.publish(settings)
+    assert [nginx.get("/books/ok")[0] for _ in range(40)] == [200] * 40  # another one answers
+    wait_for(lambda: total(settings)["a"] == 80, "all are counted")
+    found = total(settings)
+    assert found["retries"] >= 1 and found["ne"] == asked[1] + found["retries"] and found["na"] == asked[0]
+
+    put(settings, "books", gone, tried=[tried.port], **measured)
+    publish.publish(settings)
+    before = tried.asked["ok"]
+    assert [nginx.get("/books/ok")[0] for _ in range(40)] == [200] * 40
+    wait_for(lambda: total(settings)["a"] == 120, "all are counted")
+    refused_by_live, found = total(settings)["retries"] - found["retries"], total(settings)
+    assert found["na"] == asked[0] + tried.asked["ok"] - before - refused_by_live  # these had asked the live side first
+
+    put(settings, "books", peer.port, **measured)
+    publish.publish(settings)
+    assert [nginx.get("/books/ok")[0] for _ in range(20)] == [200] * 20
+    wait_for(lambda: total(settings)["a"] == 140, "all are counted")
+    assert (total(settings)["na"], total(settings)["ne"]) == (found["na"], found["ne"])
 
 
 @in_each_way

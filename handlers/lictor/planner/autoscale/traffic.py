@@ -24,6 +24,13 @@ Bucket = Annotated[int, Meta(ge=0, le=LAST_BUCKET)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 
+class Side(msgspec.Struct, frozen=True):
+    """The part of a slice whose first asked instance was one of a canary's."""
+
+    times: dict[Bucket, Count] = {}  # its answers below 500
+    errors: Count = 0  # answers of 500 and more, late ones (504), and instances that gave none, another one or not
+
+
 class Slice(msgspec.Struct, frozen=True):
     """What was counted in some seconds. The spec's check path and ignored paths are left out."""
 
@@ -40,6 +47,7 @@ class Slice(msgspec.Struct, frozen=True):
     retries: Count = 0  # tries that failed before another instance was asked
     upgrades: Count = 0  # websockets that ended: they are neither begun nor answered here
     left: dict[Bucket, Count] = {}  # those of the cut ones of which nothing had come yet, by how long they had waited
+    canary: Side | None = None  # None: no canary was counted apart
 
     @property
     def answers(self) -> int:

@@ -1,8 +1,8 @@
 """Files below conf_dir that a service needs, and the ones of its earlier routes that have to go.
 
-peers/NAME.conf, peers/empty/NAME.conf; upstreams/lictor_NAME.conf, which includes the first; locations/NAME.conf for
-its routes without a host; for each host servers/HOST.d/NAME.conf, servers/HOST.conf and DEFAULT_SERVER. While a service
-is measured, traffic/http.conf and traffic/socket.conf.
+peers/NAME.conf, peers/empty/NAME.conf, peers/canary/NAME.conf; upstreams/lictor_NAME.conf, which includes the first;
+locations/NAME.conf for its routes without a host; for each host servers/HOST.d/NAME.conf, servers/HOST.conf and
+DEFAULT_SERVER. While a service is measured, traffic/http.conf and traffic/socket.conf.
 """
 
 import os
@@ -105,12 +105,14 @@ def _rendered_locations(conf_dir: str, templates: "Templates", routes: Routes,
 
     service, texts, sharing = routes.by_name[name], dict[str, str](), set[str]()
     ignored = service["ignore"] if service["measure"] else None
+    by_side = ignored is not None and service["canary"] is not None and not templates.live
     for key, route in keyed(service["routes"]):
         try:
             others = _sharing(routes, route)
             if others[0] != name:
                 raise errors.Refused(f"route {show(route)} is that of {others[0]}")
-            text = templates.location(name, route["path"], route["match"], conf_dir, ignored, route["options"])
+            text = templates.location(name, route["path"], route["match"], conf_dir, ignored, route["options"],
+                                      by_side=by_side)
         except errors.Refused as error:
             raise errors.Refused(blame(key, error)) from error
         path = f"servers/{route['host']}.d/{name}.conf" if route["host"] else f"locations/{name}.conf"

@@ -14,6 +14,7 @@ LEFT = "l"  # the client went away before anything of an answer came: it has wai
 UPGRADE = "w"  # a websocket has ended: its time is that of a conversation
 OWN = "o"  # nginx answered by itself, as it does to a body that is too large
 TIMED = ANSWER + LEFT  # they are counted by their time
+TRIED = "n"  # before the kind of a request that was sent to a canary first: it is counted apart too
 KINDS = ANSWER + ERROR + UNANSWERED + CUT + LEFT + UPGRADE + OWN
 _CLIENT_LEFT, _SWITCHED, _ERRORS = 499, 101, 500
 
@@ -28,6 +29,8 @@ class Request(NamedTuple):
     response_time: str
     connect_time: str
     earlier: int = 0  # locations that asked somebody before the service's own did
+    asked: str = ""  # addresses, one for each try
+    canary: str = ""  # addresses of a canary's instances, with a blank around each
 
 
 class Outcome(NamedTuple):
@@ -36,6 +39,15 @@ class Outcome(NamedTuple):
     kind: str
     time_s: float = 0.0
     retries: int = 0
+    is_canarys: bool = False  # a canary's instance was asked first
+
+    @property
+    def canary_kind(self) -> str:
+        """What it counts as for the canary; "": nothing. An instance that gave no answer erred, whoever answered then.
+        """
+        if not self.is_canarys:
+            return ""
+        return ERROR if self.retries or self.kind in (ERROR, UNANSWERED) else ANSWER if self.kind == ANSWER else ""
 
 
 def judge(request: Request) -> Outcome:
@@ -46,7 +58,9 @@ def judge(request: Request) -> Outcome:
         return Outcome(kind)
     statuses, last = _tries(request.upstream_status, request.earlier), times[-1]
     status = int(statuses[-1]) if statuses and statuses[-1].isdecimal() else request.status
-    return Outcome(_kind(request, status), _seconds(last) or 0.0, len(times) - 1)
+    asked = _tries(request.asked, request.earlier) if request.canary else []
+    return Outcome(_kind(request, status), _seconds(last) or 0.0, len(times) - 1,
+                   bool(asked) and f" {asked[0]} " in request.canary)
 
 
 def _kind(request: Request, status: int) -> str:

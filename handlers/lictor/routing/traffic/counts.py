@@ -1,9 +1,9 @@
 """Counts of requests by service, slot of ten seconds and outcome: from nginx's shared dictionary, or its log. Pure.
 
 An answer is counted by the bucket of its time, as `a57`, and so is a client that left. What else a request became is
-counted by its letter. `begun` counts requests in the slot in which they began, and `retries` the tries that failed
-before an answer. `busy` is how many milliseconds of the slot ended requests were in progress, and `open` how many that
-began in it still are.
+counted by its letter. If a canary was asked first, it is counted as `na57` or `ne` too. `begun` counts requests in the
+slot in which they began, and `retries` the tries that failed before an answer. `busy` is how many milliseconds of the
+slot ended requests were in progress, and `open` how many that began in it still are.
 """
 
 import re
@@ -17,12 +17,13 @@ from lictor.routing.traffic import answers
 SLOT_S = 10
 BEGUN, RETRIES, BUSY, OPEN = "begun", "retries", "busy", "open"
 LOG_FORMAT = "$msec|$lictor_measured|$status|$request_completion|$request_time|$upstream_status|" \
-             "$upstream_response_time|$upstream_connect_time|$lictor_earlier"
+             "$upstream_response_time|$upstream_connect_time|$lictor_earlier|$upstream_addr|$lictor_canary"
 _FIELDS = LOG_FORMAT.count("|") + 1
+_EARLIER_FIELDS = 9  # an earlier version had no canary
 _LONGEST_S = 1e6
 _SPREAD_S = 90.0  # further back no slot is read
-_TIMED = re.compile(rf"([{answers.TIMED}])([0-9]{{1,3}})", re.ASCII)
-_LINE = re.compile(r"(\S{1,63}) ([0-9]{1,12})((?: [a-z0-9]{1,10} [0-9]{1,15}){1,500})", re.ASCII)
+_TIMED = re.compile(rf"([{answers.TIMED}]|{answers.TRIED}{answers.ANSWER})([0-9]{{1,3}})", re.ASCII)
+_LINE = re.compile(r"(\S{1,63}) ([0-9]{1,12})((?: [a-z0-9]{1,10} [0-9]{1,15}){1,750})", re.ASCII)
 _TIME = r"([0-9]{1,12}\.[0-9]{1,9})"
 _SINCE = re.compile(rf"since {_TIME} {_TIME} {_TIME}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,12}\.[0-9]{3}", re.ASCII)
@@ -74,15 +75,15 @@ def count_lines(lines: Iterable[str], found: Counts) -> None:
     """Add the lines of the log to what was counted before. A line that is none of its format is left out."""
     for line in lines:
         fields = line.split("|")
-        if len(fields) != _FIELDS or not model.is_name(fields[1]):
+        if len(fields) not in (_FIELDS, _EARLIER_FIELDS) or not model.is_name(fields[1]):
             continue
-        msec, name, status, completion, took, upstream_status, response_time, connect_time, earlier = fields
+        msec, name, status, completion, took, upstream_status, response_time, connect_time, earlier, *sides = fields
         if not (_NUMBER.fullmatch(msec) and _NUMBER.fullmatch(took) and _STATUS.fullmatch(status)):
             continue
         ended_at, took_s = float(msec), min(float(took), _LONGEST_S)
         locations = earlier.count(" : ") + 1 if earlier not in ("", "-") else 0
         request = answers.Request(int(status), completion == "OK", upstream_status, response_time, connect_time,
-                                  locations)
+                                  locations, *sides)
         _count(found.setdefault(name, {}), ended_at, max(ended_at - took_s, 0.0), answers.judge(request))
 
 
@@ -91,13 +92,19 @@ def _count(slots: Slots, ended_at: float, began_at: float, result: answers.Outco
     itself is no load of an instance."""
     if result.kind == answers.OWN:
         return
-    ended = slot_of(ended_at)
-    _add(slots, ended, f"{result.kind}{bucket(result.time_s)}" if result.kind in answers.TIMED else result.kind, 1)
+    ended, number = slot_of(ended_at), bucket(result.time_s)
+    _add(slots, ended, _word(result.kind, number), 1)
     _add(slots, ended, RETRIES, result.retries)
+    if result.canary_kind:
+        _add(slots, ended, answers.TRIED + _word(result.canary_kind, number), 1)
     if result.kind != answers.UPGRADE:
         _add(slots, slot_of(began_at), BEGUN, 1)
         for slot, part_s in spread(max(ended_at - result.time_s, ended_at - _SPREAD_S), ended_at):
             _add(slots, slot, BUSY, round(part_s * 1000))
+
+
+def _word(kind: str, number: int) -> str:
+    return f"{kind}{number}" if kind in answers.TIMED else kind
 
 
 def _add(slots: Slots, slot: int, what: str, number: int) -> None:

@@ -92,7 +92,9 @@ def _advance(nginx: Nginx, state_dir: str, measured: Iterable[str], now: float) 
     for name in sorted(measured):
         try:
             before, slots = _read_kept(state_dir, name), found.by_name.get(name, {})
-            kept = windows.advance(before, slots, found.since, found.until)
+            route = route_store.route(state_dir, name)
+            kept = windows.advance(before, slots, found.since, found.until,
+                                   by_side=route is not None and route["canary"] is not None)
             if kept == before:  # told by another sweep or round in this slot
                 continue
             files.write_atomic(_kept_path(state_dir, name), msgspec.json.encode(kept).decode(), mode=0o600,

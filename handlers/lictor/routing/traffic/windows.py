@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from lictor.planner.autoscale.traffic import Slice
+from lictor.planner.autoscale.traffic import Side, Slice
 from lictor.routing.traffic import answers, counts
 from lictor.routing.traffic.counts import SLOT_S, Slots
 
@@ -41,10 +41,13 @@ class Kept(msgspec.Struct, frozen=True):
         return _plus(self.gone, self.slices)
 
 
-def advance(kept: Kept | None, slots: Slots, counted_since: float, now: float) -> Kept:
-    """Add the slots that are over to what was kept. The first one is the first that was measured from its begin."""
+def advance(kept: Kept | None, slots: Slots, counted_since: float, now: float, *, by_side: bool = False) -> Kept:
+    """Add the slots that are over to what was kept. The first one is the first that was measured from its begin.
+
+    `by_side`: there is a canary, whose part of each slot is told though it is none.
+    """
     since = kept.since if kept and kept.since <= now else now
-    new = slices(slots, max(since, counted_since), now)
+    new = slices(slots, max(since, counted_since), now, by_side=by_side)
     first = new[0].at if new else counts.slot_of(now)
     before = [each for each in kept.slices if each.at < first] if kept else []
     following = {each.at: each for each in [*before, *new] if now - KEPT_S <= each.at <= now - SLOT_S}
@@ -52,11 +55,11 @@ def advance(kept: Kept | None, slots: Slots, counted_since: float, now: float) -
     return Kept(since, [*following.values()], gone)
 
 
-def slices(slots: Slots, since: float, now: float) -> list[Slice]:
+def slices(slots: Slots, since: float, now: float, *, by_side: bool = False) -> list[Slice]:
     """Make a slice of each slot that is over and was counted from its begin. One without a request is data too."""
     first = counts.slot_of(max(since, now - READ_S) + SLOT_S - 1e-6)
     busy_s = _busy(slots, now)
-    return [replace(_slice(at, slots.get(at, {})), busy_s=round(busy_s.get(at, 0.0), 3))
+    return [replace(_slice(at, slots.get(at, {}), by_side=by_side), busy_s=round(busy_s.get(at, 0.0), 3))
             for at in range(first, counts.slot_of(now), SLOT_S)]
 
 
@@ -91,11 +94,14 @@ def _plus(totals: Totals, slices: Iterable[Slice]) -> Totals:
                             for field in _SUMMED})
 
 
-def _slice(at: int, counted: Mapping[str, int]) -> Slice:
+def _slice(at: int, counted: Mapping[str, int], *, by_side: bool) -> Slice:
     numbers: dict[str, Any] = {field: counted.get(what, 0) for what, field in _FIELDS.items()}
     times, left = (counts.by_bucket(counted, kind) for kind in (answers.ANSWER, answers.LEFT))
     numbers["cut"] += sum(left.values())
-    return Slice(float(at), float(SLOT_S), times, left=left, **numbers)
+    tried = Side(counts.by_bucket(counted, answers.TRIED + answers.ANSWER),
+                 counted.get(answers.TRIED + answers.ERROR, 0))
+    return Slice(float(at), float(SLOT_S), times, left=left, canary=tried if by_side or tried != Side() else None,
+                 **numbers)
 
 
 def _busy(slots: Slots, now: float) -> dict[int, float]:
