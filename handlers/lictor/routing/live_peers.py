@@ -3,8 +3,8 @@
 live/NAME.peers, below conf_dir, is written first: a version, which only rises, until when the service is paused, if it
 is, and one "ADDRESS PORT", "ADDRESS PORT WEIGHT" or "ADDRESS PORT WEIGHT canary" a line. nginx reads it at each start
 and reload, and gets the very same text in between. The file is on the disk before the peers count as confirmed. nginx
-gets them before that: a power cut ends it as well. A change of peers loads this and little else, and it looks at nothing
-but that one service.
+gets them before that: a power cut ends it as well. A change of peers loads this and little else, and it looks at
+nothing but that one service.
 """
 
 import contextlib
