@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lictor import errors, model
+from lictor.planner.canary.key import route_field
 from lictor.planner.cluster.quorum import members_of
 from lictor.planner.service_state import LastGood, State
 from lictor.spec import check, limits, placement, service_spec
@@ -41,6 +42,7 @@ class Desired(NamedTuple):
     release: str = ""  # what a container's label lictor.release has to say
     color_key: str = ""  # what the key says, which only lictor writes; "": there is none
     replicas_given: bool = False  # the count stands in its key, and is valid
+    canary_key: str = ""  # what the key says, which only lictor writes; "": there is none
 
     @property
     def has_set(self) -> bool:
@@ -89,9 +91,10 @@ def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "s
     if spec.cluster and (useful := members_of(replicas, spec.cluster.traits)) != replicas:
         replicas, why = useful, f"{why}, and {useful} are of use in a set of {spec.cluster.kind}"
     color_key = read_text(keys.get("color", b""))[:40]
+    canary_key = read_text(keys.get("canary", b""))[:40]
     color = _color(spec, color_key, state, problems, f"{prefix}{name}/color")
     return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems), fingerprint(spec),
-                   color_key, is_given)
+                   color_key, is_given, canary_key)
 
 
 def catalog_names(spec: service_spec.Spec) -> list[str]:
@@ -133,14 +136,16 @@ def route(desired: Desired, node: str, *, measures_all: bool = False) -> dict[st
     if desired.spec is None or not desired.spec.routes:
         return None
     scaled, asked = desired.spec.autoscale, desired.spec.check
+    canary = None if desired.removed else route_field(desired.name, desired.color, desired.canary_key)
+    is_measured = scaled is not None or canary is not None or measures_all
     probed = {asked.path} - {""} if asked and not desired.spec.check_port else set()  # nginx asks at no other port
     return {
         "routes": [each.table for each in desired.spec.routes],
         "name": desired.name, "service": desired.catalog_name, "traffic": desired.spec.traffic, "node": node,
         "empty_ok": desired.replicas == 0, "removed": desired.removed, "needs_consent": False,
         "acts": desired.spec.engine != "none" and desired.spec.node in ("", node),
-        "measure": scaled is not None or measures_all,
-        "ignore": sorted(probed.union(scaled.ignore if scaled else ())) if scaled or measures_all else [],
+        "measure": is_measured, "canary": canary,
+        "ignore": sorted(probed.union(scaled.ignore if scaled else ())) if is_measured else [],
     }
 
 
@@ -283,16 +288,6 @@ def _replicas(keys: Mapping[str, bytes], last_good: LastGood, spec: service_spec
             return kept, f"replicas key is refused, {kept} is the last good count", False
     is_first = last_good.replicas is None
     return kept, f"spec's initial count is {kept}" if is_first else f"{kept} is the last good count", False
-
-
-def describe_kept_count(old: service_spec.Spec | None, service: Desired) -> str:
-    """Say, behind what was written, that another initial count changes nothing; usually ""."""
-    if not old or not service.spec or service.spec.engine == "none":
-        return ""
-    initial, count = service.spec.replicas.initial, service.replicas
-    return "" if initial in (count, old.replicas.initial) else (
-        f"; {count} stay desired: replicas.initial counts at first only, and `lictor scale {service.name} {initial}` "
-        "changes it")
 
 
 def read_text(value: bytes) -> str:

@@ -16,7 +16,7 @@ from lictor.cli.service_keys import Existing
 from lictor.cli.specs import changes, conflicts
 from lictor.cli.specs.files import Table
 from lictor.planner.autoscale import kept as keeping
-from lictor.planner.desired import Desired, describe_kept_count, read_text, specs_of
+from lictor.planner.desired import Desired, read_text, specs_of
 from lictor.reconcile import responsibility
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore
@@ -161,7 +161,7 @@ def _describe(context: Context, change: _Change) -> str:
     return "".join([
         "; ".join(_describe_news(change)) or "unchanged",
         f"; the key {own}image wins: {image}" if is_other else "",
-        describe_kept_count(change.written, new),
+        _describe_kept_count(change.written, new),
         service_keys.describe_outlook(context.client, change.after),
         *_describe_refusals(context, change, f"{own}replicas"),
     ])
@@ -205,3 +205,13 @@ def _refuse_moves(spec: Spec, old: Spec | None, path: str, nodes: frozenset[str]
                         "again" if key == "node" else "")
                 raise errors.Refused(f"{path}: {key} was {before!r} and is {after!r}; remove the service, wait until "
                                      f"its containers are gone, then apply it again{lost}")
+
+
+def _describe_kept_count(old: Spec | None, service: Desired) -> str:
+    """Say, behind what was written, that another initial count changes nothing; usually ""."""
+    if not old or not service.spec or service.spec.engine == "none":
+        return ""
+    initial, count = service.spec.replicas.initial, service.replicas
+    return "" if initial in (count, old.replicas.initial) else (
+        f"; {count} stay desired: replicas.initial counts at first only, and `lictor scale {service.name} {initial}` "
+        "changes it")
