@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lictor.planner import desired, next_state, observation_codec, plan
+from lictor.planner import desired, next_state, observation_codec, plan, service_state
 from lictor.planner.actions import Act, Switch, Try
 from lictor.planner.autoscale.traffic import Combined, Side, Slice
 from lictor.planner.canary import key, trial
@@ -60,8 +60,8 @@ def test_a_trial_begins_where_the_colour_would_change() -> None:
     assert action.reason == "all 2 of books:2 pass; 10% of the requests first"
     assert key.make(action.color, action.share) == "green 10%"
     assert decided(seen._replace(certain=False)) == ["confirm books-green"]
-    rollout = next_state.tried(seen).release.rollout
-    assert rollout and rollout.trial == Trial(0.1, seen.now, seen.now)
+    tried = service_state.decode(service_state.encode(next_state.tried(seen)))
+    assert tried.release.rollout and tried.release.rollout.trial == Trial(0.1, seen.now, seen.now)
 
 
 @pytest.mark.parametrize(("canary", "live", "since_s", "expected", "says"), [

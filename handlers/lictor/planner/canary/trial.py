@@ -14,7 +14,7 @@ from lictor.planner.service_state import Release, Trial
 
 def begin(observation: Observation) -> Trial:
     """Begin a trial, or keep the one whose key was changed by hand."""
-    rollout, share = observation.rollout, observation.spec.release.canary or 0.0
+    rollout, share = observation.rollout, float(observation.spec.release.canary or 0.0)  # plain, to be stored
     return rollout.trial if rollout and rollout.trial else Trial(share, observation.now, observation.now)
 
 
