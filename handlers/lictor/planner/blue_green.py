@@ -161,7 +161,8 @@ def _end(member: Member, everyone: list[Member], observation: Observation) -> li
         return [drain.end(member, everyone, observation, ending)]
     if failure and not drain.is_listed(member, observation) and not may_get_requests(observation):
         return [wait_while_starting(Remove(member, failure), [member], observation)]
-    action = actions.leave(member, f"{observation.desired.color} is live, and no nginx lists it any more", ending)
+    why = failure or f"{observation.desired.color} is live, and no nginx lists it any more"
+    action = actions.leave(member, why, ending)
     against = still_listed(observation) or self_preservation.blindness(observation)
     return [actions.put_off(action, against) if against else actions.confirmed(observation.certain, action)]
 
