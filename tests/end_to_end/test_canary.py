@@ -33,6 +33,8 @@ RELEASE: dict[str, Any] = {"strategy": "blue-green", "canary": "25%", "for": "10
 SPEC: dict[str, Any] = {
     "name": NAME, "image": f"{NAME}:1", "port": "127.0.0.1::8080", "route": {"path": PATH}, "drain": "10s",
     "replicas": {"initial": 2, "min": 1, "max": 4}, "check": {"http": "/health", "interval": "1s", "timeout": "3s"}}
+ASKING: dict[str, Any] = {"for": "30s"}  # so long users are asked
+LONG: dict[str, Any] = {"for": "10m"}
 BLUE = [f"{NAME}-blue-1", f"{NAME}-blue-2"]
 
 
@@ -51,8 +53,8 @@ def node(docker: Docker, built: None, tmp_path: Path, mode: str) -> Iterator[Nod
         whole.stop()
 
 
-def apply(node: Node, route: dict[str, Any] | None = None, **release: Any) -> None:
-    node.write_and_apply({**SPEC, "route": {"path": PATH, **(route or {})}, "release": {**RELEASE, **release}})
+def apply(node: Node, *, sticky: str = "", **release: Any) -> None:
+    node.write_and_apply({**SPEC, "route": {"path": PATH, "sticky": sticky}, "release": {**RELEASE, **release}})
 
 
 def remembered(node: Node) -> State:
@@ -138,6 +140,28 @@ def test_each_kind_of_release_is_decided_right(node: Node) -> None:
     print(f"fine: {switched}\n  {len(load.requests)} requests, failed: none")
 
 
+@in_both_modes
+@pytest.mark.timeout(600)
+def test_a_canary_that_nobody_wants_any_more_ends_and_no_request_fails(node: Node) -> None:
+    apply(node, **LONG)
+    node.wait_for(lambda: node.served(path=PATH) == set(BLUE), "blue serves", 90)
+    with OpenLoad(node.nginx.port, PATH, lambda _: RATE) as load:
+        node.consul.put(f"services/{NAME}/image", f"{NAME}:fine")
+        node.wait_for(lambda: is_on_trial(node), "nginx serves both colours", 90)
+        assert node.run("hold", NAME).returncode == 0
+        node.consul.put(f"services/{NAME}/canary", "green 50%")
+        node.wait_for(lambda: "Would try shop-green" in node.run("plan", NAME).stdout, "a hold keeps hands off")
+        assert canary_key(node) == "green 50%"
+        assert node.run("resume", NAME).returncode == 0
+        node.wait_for(lambda: is_on_trial(node), "the share is put back")
+        node.wait_for(lambda: "canary of 25%: green got " in node.run("status", NAME).stdout, "status tells it")
+        done = node.run("rollback", NAME, "--wait", timeout_s=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        wait_back(node)
+    assert canary_key(node) == "" and not remembered(node).release.failed
+    assert not seen_by_clients(load) and len(load.requests) > 100
+
+
 class Users:
     """Users who each keep nginx's cookie, and note which colour answers them; use as `with Users(...)`."""
 
@@ -186,7 +210,7 @@ class Users:
 @in_both_modes
 @pytest.mark.timeout(600)
 def test_a_user_of_a_sticky_route_stays_on_one_side(node: Node) -> None:
-    apply(node, {"sticky": "SIDE"}, **{"for": "30s"})
+    apply(node, sticky="SIDE", **ASKING)
     node.wait_for(lambda: node.served(path=PATH) == set(BLUE), "blue serves", 90)
     with OpenLoad(node.nginx.port, PATH, lambda _: RATE) as load:
         node.consul.put(f"services/{NAME}/image", f"{NAME}:fine")
