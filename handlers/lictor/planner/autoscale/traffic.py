@@ -19,7 +19,8 @@ SLICE_S = 10.0
 SILENT_S = 30.0  # a node that has not counted for so long is silent
 _REMEMBERED_S = 120.0  # so long the silence of a node is doubted of which nothing else is known
 
-Count = Annotated[int, Meta(ge=0, le=10**9)]
+MOST = 10**9
+Count = Annotated[int, Meta(ge=0, le=MOST)]
 Bucket = Annotated[int, Meta(ge=0, le=LAST_BUCKET)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
@@ -142,8 +143,11 @@ def add(slices: Iterable[Slice]) -> Slice:
 
 
 def add_sides(sides: Iterable[Side]) -> Side:
+    """Add sides, up to the highest counts that are read again."""
     found = list(sides)
-    return Side(_add_buckets(each.times for each in found), sum(each.errors for each in found))
+    times = _add_buckets(each.times for each in found)
+    return Side({number: min(count, MOST) for number, count in times.items()},
+                min(sum(each.errors for each in found), MOST))
 
 
 def live_side(part: Slice) -> Side:
