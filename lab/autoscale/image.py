@@ -1,4 +1,5 @@
 """An image FROM scratch whose instances serve so many requests at a time, for so long each; the others wait in line.
+Some of its answers may be errors.
 
 It is this machine's nginx with its Lua module. The time of serving is a sleep, so that a busy machine bends it little.
 """
@@ -43,6 +44,7 @@ http {{
     init_worker_by_lua_block {{
         free = {{}}  -- when each of those who serve has ended what waits for it
         for number = 1, {image.at_once} do free[number] = 0 end
+        answered = 0
         answer = '{{"instance": "' .. (os.getenv("HOSTNAME") or "") .. '"}}'
     }}
     server {{
@@ -57,6 +59,8 @@ http {{
                 end
                 free[first] = math.max(now, free[first]) + {image.service_s}
                 ngx.sleep(free[first] - now)
+                answered = answered + 1
+                if {image.fails_each} > 0 and answered % {image.fails_each} == 0 then ngx.status = 500 end
                 ngx.header["Content-Type"] = "application/json"
                 ngx.say(answer)
             }}
@@ -67,10 +71,11 @@ http {{
 
 
 class Image(NamedTuple):
-    """The capacity of an instance: `at_once` requests at a time, `service_s` each."""
+    """The capacity of an instance: `at_once` requests at a time, `service_s` each; every so-many-th answer is a 500."""
 
     at_once: int
     service_s: float
+    fails_each: int = 0  # 0: none is
 
     @property
     def most_rate(self) -> float:

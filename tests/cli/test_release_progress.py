@@ -9,7 +9,8 @@ from lictor import model
 from lictor.cli import release_progress
 from lictor.cli.release_progress import Outcome, Request, Snapshot
 from lictor.planner import desired
-from lictor.planner.service_state import Breaker, Failure, Failures, Rollout, State
+from lictor.planner.autoscale.traffic import Side
+from lictor.planner.service_state import Breaker, Failure, Failures, Rollout, State, Trial
 from lictor.reconcile.status.instances import Condition
 
 from support.scene import SPEC, state_of
@@ -24,6 +25,7 @@ def wanted(image: str, spec: dict[str, Any] | None = None, **keys: bytes) -> des
 
 NEW, OLD = wanted("books:2").release, wanted("books:1").release
 REQUEST = Request("books", "books:2", NEW, "", 0, 60.0)
+TRIAL = Trial(0.1, 1.0, 2.0, canary=Side({60: 9}, 3))
 FAILED = Failure(NEW, "books:2", "it\x1b died", 1.0)
 
 
@@ -78,6 +80,8 @@ def test_outcome(given: Snapshot, kind: str | None, why: str) -> None:
     (snapshot(rollout=Rollout(NEW, 1.0, 2.0)), "all new instances pass, and have to for 3 s"),
     (snapshot(now=wanted("books:2", BLUE_GREEN), rollout=Rollout(NEW, 1.0, 2.0)),
      "all new instances pass, and have to for 3 s. Then /books has to answer"),
+    (snapshot(now=wanted("books:2", BLUE_GREEN), rollout=Rollout(NEW, 1.0, 2.0, trial=TRIAL)),
+     "canary of 10%: green got 12 requests, 25.00% errors (3), typically 18 ms; blue got no request"),
     (snapshot(live_release=NEW), "books:2 is live"),
     (snapshot(live_release=NEW, live_is_proven=False, failures={"1": Failures(2, 1.0, "it ended")}),
      "0 of 1 instances of the first release pass. failing: it ended"),

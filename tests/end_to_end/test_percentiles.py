@@ -20,7 +20,7 @@ from lictor.adapters import files
 from lictor.adapters.consul.client import Client
 from lictor.events import script
 from lictor.planner.autoscale import traffic
-from lictor.reconcile.autoscale import look
+from lictor.reconcile.autoscale import node_traffic
 from lictor.reconcile.context import Context
 from lictor.routing import announce, peers, publish, route_store, templates
 from lictor.routing import nginx as lictor_nginx
@@ -164,7 +164,7 @@ def test_added_histograms_give_the_percentiles_of_all_requests(consul: Consul, n
             check = {"Node": node.name, "CheckID": "serfHealth", "Name": "serf", "Status": "passing"}
             consul.request("PUT", "/v1/catalog/register", {"Node": node.name, "Address": "10.0.0.1", "Check": check})
             node.tell()
-        return {service: look.read_windows(context, service, time.time()) for service in WAYS}
+        return {service: node_traffic.read_windows(context, service, time.time()) for service in WAYS}
 
     last: dict[str, traffic.Combined] = {}
 

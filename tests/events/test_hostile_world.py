@@ -129,7 +129,7 @@ def add_hostile(world: World, r: random.Random) -> None:
     put = world.consul.set
     if r.random() < 0.9:
         put("services/evil/spec", text(r, EVIL))
-    for key in r.sample(("image", "replicas", "color", "hold", "removed"), r.choice((0, 0, 1, 2))):
+    for key in r.sample(("image", "replicas", "color", "canary", "hold", "removed"), r.choice((0, 0, 1, 2))):
         put(f"services/evil/{key}", str(value(r)).encode("utf-8", "surrogatepass"))
     if r.random() < 0.7:
         put("lictor/state/evil", text(r, STATE))

@@ -192,15 +192,16 @@ TABLES: dict[str, Any] = {
     "## project": compose_project.Project, "## healthcheck": healthcheck.Healthcheck}
 PARENTS: dict[str, dict[str, Any]] = {
     "route": {"path": "/", "host": "books.example.com"}, "check": {"tcp": True}, "project": {"folder": "/srv"},
-    "healthcheck": {"test": "/probe"}, "autoscale": {"p95": "250ms"}, "cluster": {"kind": "mongodb", "name": "rs0"}}
+    "healthcheck": {"test": "/probe"}, "autoscale": {"p95": "250ms"}, "cluster": {"kind": "mongodb", "name": "rs0"},
+    "release": {"strategy": "blue-green", "canary": "20%"}}
 OF_A_SET = {"volumes": ["data:/data/db"], "replicas": {"min": 1}}
 
 
 @pytest.mark.parametrize(("heading", "struct"), TABLES.items())
 def test_spec_names_every_key_with_its_default(heading: str, struct: Any) -> None:
     rows = pages.table(DOCS / "spec.md", heading)
-    assert sorted(row[0] for row in rows) == sorted(struct.__struct_fields__)
-    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    assert sorted(row[0] for row in rows) == sorted(struct.__struct_encode_fields__)
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for key, _, shown, *_ in rows:
         field = fields[key]
         assert (shown == "required") == field.required, key
@@ -221,7 +222,8 @@ def test_examples_of_spec_are_taken(heading: str) -> None:
             table |= example
         else:
             whole = {**PARENTS.get(parent, {}), **example}
-            rival = {"http": "tcp", "https": "tcp", "p50": "p95", "p99": "p95", "disable": "test"}.get(key)
+            rival = {"http": "tcp", "https": "tcp", "p50": "p95", "p99": "p95", "disable": "test",
+                     "strategy": "canary"}.get(key)
             if key == "insecure" and parent == "check":
                 whole |= {"https": "/", "tcp": False}
             if key in ("insecure", "server_name") and parent == "route":

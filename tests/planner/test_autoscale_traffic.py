@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lictor.planner.autoscale import traffic
-from lictor.planner.autoscale.traffic import Slice, combine
+from lictor.planner.autoscale.traffic import Side, Slice, combine
 
 
 @given(st.lists(st.floats(0.0005, 200.0), min_size=traffic.FEWEST, max_size=400), st.sampled_from([0.5, 0.95, 0.99]),
@@ -29,6 +29,14 @@ def _count(times: list[float]) -> dict[int, int]:
     for each in times:
         found[traffic.bucket(each)] = found.get(traffic.bucket(each), 0) + 1
     return found
+
+
+@pytest.mark.parametrize(("sides", "expected"), [
+    ([Side({1: 2}, 3), Side({1: 1, 5: 1}), Side()], Side({1: 3, 5: 1}, 3)), ([Side(), Side()], Side()),
+    ([Side({1: 10**9}, 10**9), Side({1: 5}, 5)], Side({1: 10**9}, 10**9)),  # else nobody could read the state again
+    ([Side({1: 2}), None], None), ([None, None], None), ([], None)])
+def test_a_canary_is_counted_apart_only_if_each_node_does_so(sides: list[Side | None], expected: Side | None) -> None:
+    assert traffic.add(Slice(0.0, 10.0, canary=each) for each in sides).canary == expected
 
 
 def node(*at: float, begun: int = 40) -> list[Slice]:

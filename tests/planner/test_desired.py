@@ -115,7 +115,8 @@ def test_keys_are_grouped_by_service_and_strange_ones_named() -> None:
         "'services/Books/spec': 'Books' is no service's name; it must be 1 to 63 of a-z 0-9 _ . -, with a letter or "
         "digit at both ends, and without '..'",
         "'services/../x/spec', 'services/books/colour', 'services/db/mongo/1' and 2 more: not lictor's. It reads "
-        "services/NAME/KEY, where KEY is one of spec, replicas, image, color, hold, removed"]
+        "services/NAME/KEY, where KEY is one of spec, replicas, image, color, canary, hold, "
+            "removed"]
     assert describe_unknown([], "services/") == []
 
 

@@ -17,10 +17,12 @@ from lictor.planner.actions import (
     Act,
     Drain,
     Order,
+    Recall,
     Remove,
     Start,
     Stop,
     Switch,
+    Try,
     replaced_by,
 )
 from lictor.planner.observation import Observation
@@ -191,7 +193,8 @@ def never_what_runs_without_a_drain(f: Facts) -> None:
 
 
 def never_two_acts_on_one_nor_on_others(f: Facts) -> None:
-    touched = [each.member.container.id for each in f.acts if not isinstance(each, Start | Switch | Order)]
+    touched = [each.member.container.id for each in f.acts
+               if not isinstance(each, Start | Switch | Try | Recall | Order)]
     assert len(set(touched)) == len(touched)
     assert set(touched) <= f.gone | {each.id for each in (*f.running, *f.others)}
     assert all(each.reason and each.kind in (*KINDS_OF_ACTS, "confirm", "wait", "hold") for each in f.actions)

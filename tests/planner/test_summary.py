@@ -6,7 +6,8 @@ import pytest
 
 from lictor import model
 from lictor.planner.actions import Action, Hold, Start, Wait, Warn
-from lictor.planner.service_state import Failure, Rollout
+from lictor.planner.autoscale.traffic import Side
+from lictor.planner.service_state import Failure, Rollout, Trial
 from lictor.planner.summary.decided import add_to, extend, list_lines
 from lictor.planner.summary.facts import Facts, gather
 from lictor.planner.summary.service import Severity, Summary, sum_up
@@ -88,6 +89,7 @@ def test_a_stranger_is_one_by_any_of_its_registrations_and_without_a_container_t
 
 
 LOST = RUNS._replace(node="node-2", service_id="s2", container_id="c2", node_alive=False, image="books:0")
+GREEN = wanted(1, spec={"release": {"strategy": "blue-green"}})
 PORTLESS = wanted(1, spec={"port": None, "check": None})
 
 
@@ -97,6 +99,9 @@ PORTLESS = wanted(1, spec={"port": None, "check": None})
     (gather(0.0, wanted(1), state_of(live_release=RELEASE), [LOST]), Severity.WORKING, "converging: "),
     (gather(0.0, wanted(1)._replace(removed=True), state_of(), [RUNS]), Severity.WORKING, "being removed"),
     (gather(0.0, wanted(1)._replace(removed=True, why_held="x"), state_of(), [RUNS]), Severity.ATTENTION, "on hold: x"),
+    (gather(10.0, GREEN, state_of(live_release="old", rollout=Rollout(GREEN.release, 1.0, trial=Trial(
+        0.1, 2.0, 3.0, canary=Side({60: 9}, 3)))), [RUNS]), Severity.WORKING,
+     "releasing books:1 for 9 s. canary of 10%: green got 12 requests, 25.00% errors (3), typically 18 ms; blue"),
     (gather(0.0, PORTLESS, state_of(live_release=PORTLESS.release), []), Severity.ATTENTION, "unknown: it has no port"),
     (gather(0.0, PORTLESS, state_of(live_release=PORTLESS.release), [])._replace(is_decided_here=True), Severity.WELL,
      "as desired")])

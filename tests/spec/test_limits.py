@@ -23,6 +23,7 @@ NO_AMOUNTS: list[Any] = [-1, "-1m", "", "0.5g", True, 1.5, [], "NaN", math.nan]
 NO_PORTS: list[Any] = [0, -1, 65536, HUGE, "", "0", "NaN", True, 1.5, [], math.nan]
 DURATIONS = {
     "release.healthy_for": "0s..8760h", "release.deadline": "1s..8760h", "release.keep": "0s..8760h",
+    "release.for": "10s..24h",
     "route.timeout": "1s..24h", "route.wait": "100ms..60s",
     "heal.grace": "0s..8760h", "heal.per": "1s..24h", "drain": "0s..8760h", "stop_grace_period": "0s..8760h",
     "check.interval": "1ms..24h", "check.timeout": "1ms..24h", "check.start": "0s..8760h",

@@ -9,6 +9,8 @@ import msgspec
 
 from lictor import errors, model
 from lictor.planner import actions, desired, members, next_state, observation, plan, release
+from lictor.planner.autoscale.traffic import SLICE_S, Side
+from lictor.planner.canary import key
 from lictor.planner.observation import Observation, Observer, Reservation
 from lictor.planner.service_state import State
 from lictor.spec import service_spec, settings
@@ -18,12 +20,21 @@ from support.scene import NOW, SPEC, read_once
 
 NO_ANSWER = errors.Unavailable("no answer")
 
-IMAGES = ("good", "good", "good", "dies", "never", "smokes", "flaps", "refused")  # how books:KIND-N behaves
+IMAGES = ("good", "good", "good", "dies", "never", "smokes", "flaps", "refused", "errs")  # how books:KIND-N behaves
+ASKED = 400  # requests in a slice of counts, where any come
 SMOKE = "/books"
 
 
 class Killed(Exception):
     """kill -9 of the reconcile."""
+
+
+def share_given(state: State, keys: dict[str, bytes], seen: Observation, action: actions.Try) -> State | None:
+    """What is remembered after a canary got its share; None: something was changed meanwhile, and it gets none."""
+    if state != seen.state or keys.get("canary", b"").decode() != seen.desired.canary_key:
+        return None
+    keys["canary"] = key.make(action.color, action.share).encode()
+    return next_state.tried(seen)
 
 
 def switched(state: State, keys: dict[str, bytes], seen: Observation, action: actions.Switch) -> State | None:
@@ -32,6 +43,7 @@ def switched(state: State, keys: dict[str, bytes], seen: Observation, action: ac
         if state != seen.state:
             return None
         state = next_state.switched(seen)
+        keys.pop("canary", None)
     keys["color"] = action.color.encode()
     return state
 
@@ -89,6 +101,10 @@ class World:
             "replicas": {"min": self.least, "initial": self.target, "max": self.most},
             "release": {"strategy": self.strategy, "healthy_for": "2s", "deadline": "15s", "keep": "20s",
                         "smoke": r.choice(("", SMOKE))}}
+        self.asked = r.choice((0, ASKED, ASKED, ASKED))
+        if self.strategy == "blue-green" and r.random() < 0.5:
+            self.spec |= {"route": {"path": SMOKE}}
+            self.spec["release"] |= {"canary": "10%", "for": "20s"}
         self.keys = {"spec": msgspec.json.encode(self.spec), "replicas": str(self.target).encode()}
         self.boxes: list[Box] = []
         self.reservations: list[Reservation] = []
@@ -106,15 +122,21 @@ class World:
         return self.keys.get("color", b"").decode() or ("blue" if self.strategy == "blue-green" else "")
 
     @property
+    def canary(self) -> str:
+        """The colour that has a share of the requests; "?": none has."""
+        return self.keys.get("canary", b"?").decode().partition(" ")[0]
+
+    @property
     def clock(self) -> float:
         return self.now + self.clock_error_s
 
     @property
     def is_at_rest(self) -> bool:
-        """Nothing is done or waited for, nothing is kept any more, and every nginx is up to date."""
+        """Nothing is done or waited for, nothing is kept any more, no canary, and every nginx is up to date."""
         kinds = {each.kind for each in self.actions}
         fit = {box.service_id: box.id for box in self.boxes if box.color == self.color and self.is_fit(box)}
-        return kinds <= {"hold"} and not self.state.release.rollout and len(self.boxes) == self.target and all(
+        is_released = not self.state.release.rollout and "canary" not in self.keys
+        return kinds <= {"hold"} and is_released and len(self.boxes) == self.target and all(
             nginx.listed == fit for nginx in self.nginxes)
 
     def tick(self, seconds: float = 1.0) -> None:
@@ -131,7 +153,8 @@ class World:
         """List who is fit, in the live colour; the last ones stay when nobody is."""
         fit = {box.service_id: box.id for box in self.boxes if box.color == self.color and self.is_fit(box)}
         if fit or not self.target:
-            nginx.listed = fit
+            nginx.listed = fit | {box.service_id: box.id for box in self.boxes
+                                  if box.color == self.canary and self.is_fit(box)}
 
     def is_registered(self, box: Box) -> bool:
         return box.status == "running" and self.now >= box.registered_at
@@ -190,7 +213,19 @@ class World:
         if certain and self.spec["release"]["smoke"] and self.state.release.rollout:
             seen = seen._replace(smoke={each.container.id: "answers 500" if "smokes" in each.container.image else ""
                                         for each in release.new_members(seen) if each.passes})
+        seen = seen._replace(counted=self._counted())
         return seen._replace(state=next_state.advance(seen))
+
+    def _counted(self) -> observation.Counted | None:
+        """What nginx has counted in the last slice that is over, of a canary."""
+        rollout = self.state.release.rollout
+        if not rollout or not rollout.trial:
+            return None
+        until, errs = self.clock // SLICE_S * SLICE_S, any("errs" in box.image for box in self.boxes)
+        errors = self.asked // 10 if errs else 0
+        sides = (Side({60: self.asked - errors} if self.asked else {}, errors), Side({60: 9 * self.asked}))
+        return observation.Counted(until, *sides) if until - SLICE_S >= rollout.trial.counted_until else (
+            observation.Counted(rollout.trial.counted_until))
 
     def _act(self, seen: Observation, action: actions.Act) -> bool:
         """Whether it could be done, and the next one may follow."""
@@ -205,6 +240,12 @@ class World:
                 after = switched(self.state, self.keys, seen, action)
                 self.state = after or self.state
                 return after is not None
+            case actions.Try():
+                after = share_given(self.state, self.keys, seen, action)
+                self.state = after or self.state
+                return after is not None
+            case actions.Recall():
+                self.keys.pop("canary", None)
             case actions.Drain(member):
                 self._box(member).maintenance = f"{observation.DRAINING}{int(self.clock)}: {action.reason}"
             case actions.Admit(member) | actions.Undrain(member):

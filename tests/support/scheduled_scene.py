@@ -35,7 +35,7 @@ def world(asked: str, count: int, groups: tuple[Group, ...], *crew: str, spec: d
           ends: bool = True, tells: bool = True, now: float = NOW, **fields: Any) -> Observation:
     """Of each of the crew: `ID COLOR STATUS [NODE]`, a node that does not answer with `!`; what is live is books:1, in
     blue."""
-    color = "blue" if spec is SPEC else ""
+    color = "blue" if spec["release"]["strategy"] == "blue-green" else ""
     remembered = state_of(**{"live": {**spec, "image": "books:1"}, "live_release": release_of("books:1", spec),
                           "live_is_proven": True, "color": color, "passed_once": [each.split()[0] for each in crew],
                           **(state or {})})

@@ -19,7 +19,7 @@ from lictor.planner.autoscale.traffic import SLICE_S, Slice
 from lictor.planner.autoscale.words import minutes
 from lictor.planner.desired import Desired
 from lictor.reconcile import responsibility
-from lictor.reconcile.autoscale import look
+from lictor.reconcile.autoscale import look, node_traffic
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore
 from lictor.reconcile.status import autoscale_report, status_report
@@ -144,7 +144,7 @@ def _lines(context: Context, name: str, after: float) -> list[tuple[str, float]]
     try:
         desired = look.read_desired(context, name)
         release = look.live_release(StateStore(context.client).read(name).state, desired)
-        slices = look.read_windows(context, name, time.time()).slices
+        slices = node_traffic.read_windows(context, name, time.time()).slices
     except errors.Unavailable as error:  # the next try may get it
         click.echo(f"lictor: {one_line(str(error))}", err=True)
         return []

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from lictor import model
 from lictor.adapters.text import one_line
 from lictor.planner import backoff
+from lictor.planner.canary import words
 from lictor.planner.desired import Desired
 from lictor.planner.service_state import State
 from lictor.planner.summary.facts import name_with_image
 from lictor.planner.summary.service import find_failure, find_obstacle
 from lictor.reconcile.status.instances import Condition, describe
-from lictor.spec.service_spec import ON_ONE_NODE
+from lictor.spec.service_spec import ON_ONE_NODE, Release
 
 _ENDS = ("stop", "remove")  # the kinds of record that hold a container's last words
 
@@ -91,11 +92,17 @@ def describe_stage(request: Request, snapshot: Snapshot) -> str:
         return "waiting: another release has to end first"
     if snapshot.awaited and rollout.most < desired.replicas:
         return f"waiting: {snapshot.awaited}"
+    if rollout.trial:
+        return words.describe(rollout.trial, desired.other_color, desired.color)
     if rollout.passing_since:
-        return f"all new instances pass, and have to for {spec.release.healthy_for:g} s" + (
-            f". Then {spec.release.smoke} has to answer" if spec.release.smoke else "")
+        return _describe_gate(spec.release)
     passing = sum(each.passes for each in find_new_instances(request, snapshot))
     return ". ".join(filter(None, [f"{passing} of {desired.replicas} new instances pass", backoff.trouble(state)]))
+
+
+def _describe_gate(release: Release) -> str:
+    return f"all new instances pass, and have to for {release.healthy_for:g} s" + (
+        f". Then {release.smoke} has to answer" if release.smoke else "")
 
 
 def is_unproven(desired: Desired, state: State) -> bool:

@@ -153,11 +153,13 @@ def _request(client: Client, prefix: str, service: Existing, image: str, spec: b
 
 
 def _timeout_s(service: Desired) -> float:
-    """Allow twice the deadline. A rolling release may take more: one instance after the other starts and drains."""
+    """Allow twice the deadline. A rolling release may take more: one instance after the other starts and drains. A
+    canary takes its own time, and a deadline for requests."""
     assert service.spec is not None
     spec, is_rolling = service.spec, service.spec.release.strategy == "rolling"
     one_by_one_s = service.replicas * (spec.deadline_s + spec.drain) if is_rolling else 0.0
-    return max(2 * spec.deadline_s, one_by_one_s) + _SPARE_S
+    canary_s = spec.release.watched_for + spec.release.deadline if spec.release.canary else 0.0
+    return max(2 * spec.deadline_s, one_by_one_s) + canary_s + _SPARE_S
 
 
 def _look(client: Client, prefix: str, request: Request) -> Progress:

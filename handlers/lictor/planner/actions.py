@@ -82,6 +82,16 @@ class Switch(_OnColor, frozen=True):
     """Make a colour the live one."""
 
 
+class Try(_OnColor, frozen=True):
+    """Give a colour a share of the requests, beside the live one."""
+
+    share: float
+
+
+class Recall(_OnColor, frozen=True):
+    """Take its share of the requests from a colour."""
+
+
 class Scale(_OnColor, frozen=True):
     """Order so many instances of a release from a scheduler."""
 
@@ -104,7 +114,7 @@ class Retire(_OnColor, frozen=True):
 
 
 Order = Scale | Redeploy | Retire
-Act = Start | Admit | Drain | Undrain | Stop | Remove | End | Switch | Order
+Act = Start | Admit | Drain | Undrain | Stop | Remove | End | Switch | Try | Recall | Order
 KINDS_OF_ACTS = tuple(act.__name__.lower() for act in get_args(Act))
 
 

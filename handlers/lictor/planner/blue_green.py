@@ -5,9 +5,12 @@ Never: an instance ends while the nginx of a live node may send requests to it.
 
 from lictor import model
 from lictor.planner import actions, backoff, drain, release, self_preservation
-from lictor.planner.actions import Act, Action, Obstacle, Remove, Start, Stop, Switch, Undrain, Wait
-from lictor.planner.members import Member, candidates
+from lictor.planner.actions import Act, Action, Obstacle, Recall, Remove, Start, Stop, Switch, Try, Undrain, Wait
+from lictor.planner.canary import key, verdict
+from lictor.planner.members import Member, candidates, explain
 from lictor.planner.observation import Observation
+from lictor.planner.service_state import Trial
+from lictor.spec.quantities import show_share
 
 
 def decide(observation: Observation) -> list[Action]:
@@ -15,30 +18,40 @@ def decide(observation: Observation) -> list[Action]:
     desired = observation.desired
     if not desired.color or desired.removed or desired.spec is None:
         return []
-    return [*restore_color_key(observation), *_end_others(observation),
+    return [*restore_keys(observation), *_end_others(observation),
             *(_bring_up(observation) if observation.rollout else [])]
 
 
-def restore_color_key(observation: Observation) -> list[Switch]:
-    desired = observation.desired
-    if desired.color_key == desired.color:
-        return []
-    why = f"the color key is {desired.color_key!r}" if desired.color_key else "there is no color key"
-    return [Switch(desired.catalog_name, f"{why}, and {desired.color} is live", desired.color)]
+def restore_keys(observation: Observation) -> list[Act]:
+    """Put the keys back that are not as lictor wrote them, or that an end of a canary has left."""
+    return [*_restore_color_key(observation), *_restore_canary_key(observation)]
 
 
 def switch(new: list[Member], observation: Observation) -> list[Action]:
-    """Make the colour of the new instances the live one, or say what they wait for; they are as many as desired."""
-    late, name, color = release.late_checks(new, observation), observation.desired.name, observation.desired.other_color
-    why = f"all {len(new)} of {observation.spec.image or 'its spec'} pass"
-    return [*late] or [release.gate(Switch(model.catalog_name(name, color), why, color), observation)]
+    """Make the colour of the new instances the live one, by way of a canary if the spec asks for it; or say what they
+    wait for. They are as many as desired."""
+    late, name, color = late_checks(new, observation), observation.desired.name, observation.desired.other_color
+    if late:
+        return [*late]
+    why, trial = f"all {len(new)} of {observation.spec.image or 'its spec'} pass", _trial(observation)
+    if observation.spec.release.canary and not trial:
+        return [release.gate(_try(why, observation.spec.release.canary, observation), observation)]
+    against = trial and verdict.obstacle(trial, observation)
+    shown = f", {verdict.evidence(trial, observation)}" if trial else ""
+    action = Switch(model.catalog_name(name, color), f"{why}{shown}", color)
+    return [actions.wait(action, "canary", *against) if against else release.gate(action, observation)]
+
+
+def late_checks(new: list[Member], observation: Observation) -> list[Wait]:
+    return [actions.wait_for(member, f"{explain(member, observation)}. The new release has to pass its checks.")
+            for member in new if not member.passes]
 
 
 def still_listed(observation: Observation) -> Obstacle | None:
     """Say why the colour that is not live has to run on: an nginx lists it. A node that does not answer stands against
     its end, but not against the next release."""
     desired, state = observation.desired, observation.state.release
-    deadline_at = state.switched_at + observation.spec.release.deadline
+    deadline_at = max(state.switched_at, state.tried_until) + observation.spec.release.deadline
     dead = [f"{node} (does not answer)" for node, is_alive in observation.behind if not is_alive]
     behind = [*observation.nodes_behind, *([] if state.rollout else dead)]
     if not behind:
@@ -50,6 +63,11 @@ def still_listed(observation: Observation) -> Obstacle | None:
                     f"lictor/nodes/{desired.name}/NODE")
 
 
+def may_get_requests(observation: Observation) -> bool:
+    """Tell whether a canary ended so lately that an nginx may be about to list it, which it has not told."""
+    return observation.now < observation.state.release.tried_until + observation.spec.release.deadline
+
+
 def wait_while_starting(act: Act, among: list[Member], observation: Observation) -> Act | Wait:
     """Let the instances of a failed release that are still starting go on until its deadline: one of them may be at
     work on data that the live release needs."""
@@ -58,6 +76,35 @@ def wait_while_starting(act: Act, among: list[Member], observation: Observation)
     if observation.now >= until or all(member.condition != "starting" for member in among):
         return act
     return actions.wait(act, "starting", "it may be at work, until it passes, ends, or its deadline is over", until)
+
+
+def _restore_color_key(observation: Observation) -> list[Switch]:
+    desired = observation.desired
+    if desired.color_key == desired.color:
+        return []
+    why = f"the color key is {desired.color_key!r}" if desired.color_key else "there is no color key"
+    return [Switch(desired.catalog_name, f"{why}, and {desired.color} is live", desired.color)]
+
+
+def _restore_canary_key(observation: Observation) -> list[Try | Recall]:
+    desired, trial = observation.desired, _trial(observation)
+    is_key = f"the canary key is {desired.canary_key!r}" if desired.canary_key else "there is no canary key"
+    if trial and desired.canary_key != key.make(desired.other_color, trial.share):
+        return [_try(f"{is_key}, and the canary is not over", trial.share, observation)]
+    if trial or not desired.canary_key:
+        return []
+    failed, name = observation.state.release.failed, model.catalog_name(desired.name, desired.other_color)
+    return [Recall(name, f"its release failed: {failed.why}" if failed else f"{is_key}, and no release is on trial",
+                   desired.other_color)]
+
+
+def _try(why: str, share: float, observation: Observation) -> Try:
+    name, color = observation.desired.name, observation.desired.other_color
+    return Try(model.catalog_name(name, color), f"{why}; {show_share(share)} of the requests first", color, share)
+
+
+def _trial(observation: Observation) -> Trial | None:
+    return observation.rollout.trial if observation.rollout else None
 
 
 def _bring_up(observation: Observation) -> list[Action]:
@@ -92,7 +139,10 @@ def _start(new: list[Member], standing: list[Member], observation: Observation) 
 
 
 def _end_others(observation: Observation) -> list[Action]:
-    """End what is not of the release under way, and the remains of a start that was cut short."""
+    """End what is not of the release under way, and the remains of a start that was cut short; before that, no nginx
+    may be asked any more to give it a share."""
+    if observation.desired.canary_key:
+        return []
     everyone, new = candidates(observation), release.new_members(observation)
     return [action for member in everyone if member not in new
             or member.condition == "gone" and not release.is_kept(member, observation)
@@ -109,9 +159,10 @@ def _end(member: Member, everyone: list[Member], observation: Observation) -> li
         return [Remove(member, f"it is {status}, and not kept" + (f", as {failure}" if failure else ""))]
     if member.condition == "draining":
         return [drain.end(member, everyone, observation, ending)]
-    if failure and not drain.is_listed(member, observation):
+    if failure and not drain.is_listed(member, observation) and not may_get_requests(observation):
         return [wait_while_starting(Remove(member, failure), [member], observation)]
-    action = actions.leave(member, f"{observation.desired.color} is live, and no nginx lists it any more", ending)
+    why = failure or f"{observation.desired.color} is live, and no nginx lists it any more"
+    action = actions.leave(member, why, ending)
     against = still_listed(observation) or self_preservation.blindness(observation)
     return [actions.put_off(action, against) if against else actions.confirmed(observation.certain, action)]
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lictor import errors, model
+from lictor.planner.canary.key import route_field
 from lictor.planner.cluster.quorum import members_of
 from lictor.planner.routes import pause as pauses
 from lictor.planner.service_state import LastGood, State
@@ -43,6 +44,7 @@ class Desired(NamedTuple):
     color_key: str = ""  # what the key says, which only lictor writes; "": there is none
     replicas_given: bool = False  # the count stands in its key, and is valid
     pause: pauses.Pause | None = None  # what the hold key says of one
+    canary_key: str = ""  # what the key says, which only lictor writes; "": there is none
 
     @property
     def has_set(self) -> bool:
@@ -97,9 +99,10 @@ def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "s
     if spec.cluster and (useful := members_of(replicas, spec.cluster.traits)) != replicas:
         replicas, why = useful, f"{why}, and {useful} are of use in a set of {spec.cluster.kind}"
     color_key = read_text(keys.get("color", b""))[:40]
+    canary_key = read_text(keys.get("canary", b""))[:40]
     color = _color(spec, color_key, state, problems, f"{prefix}{name}/color")
     return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems), fingerprint(spec),
-                   color_key, is_given, hold and hold.pause)
+                   color_key, is_given, hold and hold.pause, canary_key)
 
 
 def catalog_names(spec: service_spec.Spec) -> list[str]:
@@ -127,8 +130,7 @@ def fingerprint(spec: service_spec.Spec) -> str:
     if table["check"]:  # `start` is lictor's own patience, of which no container is made
         table["check"] = {key: value for key, value in table["check"].items()
                           if key != "start" and (key not in check.UNUSED or value != check.UNUSED[key])}
-    text = json.dumps(table, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def with_environment(spec: service_spec.Spec, table: dict[str, str]) -> service_spec.Spec:
@@ -141,14 +143,15 @@ def route(desired: Desired, node: str, *, measures_all: bool = False) -> dict[st
     if desired.spec is None or not desired.spec.routes:
         return None
     scaled, asked = desired.spec.autoscale, desired.spec.check
+    canary = None if desired.removed else route_field(desired.name, desired.color, desired.canary_key)
+    is_measured = scaled is not None or canary is not None or measures_all
     probed = {asked.path} - {""} if asked and not desired.spec.check_port else set()  # nginx asks at no other port
     return {
         "routes": [each.table for each in desired.spec.routes],
         "name": desired.name, "service": desired.catalog_name, "traffic": desired.spec.traffic, "node": node,
         "empty_ok": desired.replicas == 0, "removed": desired.removed, "needs_consent": False,
-        "acts": desired.spec.engine != "none" and desired.spec.node in ("", node),
-        "measure": scaled is not None or measures_all,
-        "ignore": sorted(probed.union(scaled.ignore if scaled else ())) if scaled or measures_all else [],
+        "acts": desired.spec.engine != "none" and desired.spec.node in ("", node), "canary": canary,
+        "measure": is_measured, "ignore": sorted(probed.union(scaled.ignore if scaled else ())) if is_measured else [],
     }
 
 

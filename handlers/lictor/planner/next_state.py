@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from lictor import errors
 from lictor.planner import backoff, breaker, healing, plan, release, self_preservation
 from lictor.planner.actions import Action, Redeploy, Scale
+from lictor.planner.canary import trial
 from lictor.planner.desired import fingerprint
 from lictor.planner.members import Member, is_well, members
 from lictor.planner.observation import Observation
@@ -70,6 +71,14 @@ def advance_set(observation: Observation, is_released: bool | None) -> State:
 def switched(observation: Observation) -> State:
     """Make the desired release the live one, in the other colour; to be written with the colour's key."""
     return replace(observation.state, release=_take_over(observation, observation.desired.other_color))
+
+
+def tried(observation: Observation) -> State:
+    """Begin the trial of the release under way; to be written with the canary's key."""
+    rollout = observation.rollout
+    assert rollout
+    return replace(observation.state, release=replace(observation.state.release, rollout=replace(
+        rollout, trial=trial.begin(observation))))
 
 
 def start_failed(state: State, number: int, why: errors.LictorError, now: float) -> State:

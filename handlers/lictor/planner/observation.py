@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lictor.model import Clock, Container, Group, Instance
+from lictor.planner.autoscale.traffic import Side
 from lictor.planner.desired import Desired
 from lictor.planner.service_state import Rollout, State
 from lictor.spec import service_spec, settings
@@ -45,6 +46,16 @@ class SchedulerView(NamedTuple):
     groups: tuple[Group, ...] = ()
 
 
+class Counted(msgspec.Struct, frozen=True):
+    """What the routing nodes' nginx counted of both colours since the last look at a canary."""
+
+    until: float  # when the newest slice ended that is in it
+    canary: Side = Side()
+    live: Side = Side()
+    silent: tuple[str, ...] = ()  # nodes that should count and do not
+    is_routed: bool = True  # some nginx serves the service
+
+
 class Observation(NamedTuple):
     """Everything that the decision about one service rests on."""
 
@@ -65,6 +76,7 @@ class Observation(NamedTuple):
     rules: settings.Heal = settings.Heal()
     unregistered: Mapping[str, str] = {}  # container -> why this node's registrar has not registered it as it is to be
     scheduler: SchedulerView | None = None  # None: lictor itself starts and ends each instance
+    counted: Counted | None = None  # while the release under way is a canary
     set_trouble: str = ""  # of a set with state: what only a person can end
     awaited: Mapping[str, str] = {}  # release -> why none of it can start: a set that its environment names lacks
     clock_set_at: float = 0.0  # when the observing node's clock was last set, and by how many seconds; 0.0: unknown

@@ -51,7 +51,7 @@ def load(table: object) -> Observation:
             "instances": tuple(_record(model.Instance, entry) for entry in fields["instances"]),
             "foreign": tuple(_record(model.Instance, entry) for entry in fields.get("foreign", ())),
             "serving": frozenset((str(node), str(service_id)) for node, service_id in fields["serving"]),
-            "state": msgspec.convert(state, State),
+            "state": msgspec.convert(state, State, str_keys=True),
             "observer": _record(Observer, fields["observer"]),
             "reservations": tuple(msgspec.convert(entry, Reservation) for entry in fields["reservations"]),
             "rules": _record(settings.Heal, fields["rules"]),
@@ -93,7 +93,7 @@ def _record(kind: type[T], table: Mapping[str, Any]) -> T:
     if table.keys() - set(fields):
         raise ValueError(f"unknown in {kind.__name__}: {', '.join(sorted(table.keys() - set(fields)))}")
     values = [table[field] if field in table else defaults[field] for field in fields]
-    return msgspec.convert(values, kind, dec_hook=lambda duration, seconds: duration(seconds))
+    return msgspec.convert(values, kind, str_keys=True, dec_hook=lambda duration, seconds: duration(seconds))
 
 
 def _discreet(table: dict[str, Any] | None) -> dict[str, Any] | None:

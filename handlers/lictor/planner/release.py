@@ -3,10 +3,10 @@
 States: live (nothing else is desired); under way (`rollout`: its instances come up beside the live ones); failed (it is
 desired still, and not tried again). A release begins when the desired fingerprint differs from a live one that has
 passed once. It takes over when all its instances have passed for `healthy_for`, their smoke test too, and a consistent
-reading shows it: with colours by a Switch, which changes the key and the state together; without them by
-`next_state.advance`, once no instance of another release stands. It fails if an instance ends, if its scheduler gives
-up, or at the deadline, which counts from its last new instance. It ends if something else is desired; while the service
-is held it stands still.
+reading shows it: with colours by a Switch, which changes the key and the state together (a Try comes before, if there
+is a canary); without them by `next_state.advance`, once no instance of another release stands. It fails if an instance
+ends, if its scheduler gives up, if it is worse as canary, or at the deadline, which counts from its last new instance.
+It ends if something else is desired; while the service is held it stands still.
 
 Never: the live release is given up before another has passed; a failed release is tried again before another is
 desired; a release that never passed becomes live again.
@@ -15,8 +15,9 @@ desired; a release that never passed becomes live again.
 from msgspec.structs import replace
 
 from lictor.planner import backoff, drain, self_preservation
-from lictor.planner.actions import Act, Action, Undrain, Wait, confirmed, put_off, wait, wait_for
-from lictor.planner.members import Member, candidates, explain, members, standing
+from lictor.planner.actions import Act, Action, Undrain, confirmed, put_off, wait
+from lictor.planner.canary import trial, verdict
+from lictor.planner.members import Member, candidates, members, standing
 from lictor.planner.observation import Observation, drain_mark
 from lictor.planner.service_state import Failure, Release, Rollout
 
@@ -109,11 +110,6 @@ def gate(act: Act, observation: Observation) -> Action:
     return confirmed(observation.certain, act)
 
 
-def late_checks(new: list[Member], observation: Observation) -> list[Wait]:
-    return [wait_for(member, f"{explain(member, observation)}. The new release has to pass its checks.")
-            for member in new if not member.passes]
-
-
 def smoke_failures(observation: Observation) -> str:
     """Say which new instances fail the smoke test; "": none. Known after a consistent reading only."""
     path, results = observation.spec.release.smoke, observation.smoke
@@ -146,6 +142,7 @@ def advance(observation: Observation) -> Release:
         last_orders={color: replace(order, at=observation.began_at(order.at))
                      for color, order in before.last_orders.items()})
     release = replace(release, rollout=_advance_rollout(observation.with_state(release=release)))
+    release = trial.follow(before, release, observation)
     failure = _failure(observation.with_state(release=release))
     release = fail(release, failure) if failure else release
     failures = {} if has_begun(release, before, desired.release) else release.order_failures
@@ -163,7 +160,8 @@ def has_begun(release: Release, before: Release, desired_release: str) -> bool:
 
 def fail(release: Release, failure: Failure) -> Release:
     """End the release under way; that its scheduler could not be given orders does not put off the way back."""
-    return replace(release, rollout=None, failed=failure, order_failures={})
+    tried_until = failure.at if release.rollout and release.rollout.trial else release.tried_until
+    return replace(release, rollout=None, failed=failure, order_failures={}, tried_until=tried_until)
 
 
 def _is_requested(observation: Observation) -> bool:
@@ -203,15 +201,17 @@ def _continue(rollout: Rollout, observation: Observation) -> Rollout:
         rollout = replace(rollout, most=target)
     if count > rollout.most:
         rollout = replace(rollout, moved_at=0.0, used_s=0.0, trouble="")
+    rollout = replace(rollout, passing_since=observation.since(rollout.passing_since or now) if all_pass else 0.0)
     is_stopped = _is_kept_away(rollout.release, count, observation) or drain.are_under_way(
         _around(observation), rollout.release, observation)
     rollout = (_stop if is_stopped else _go_on)(rollout, observation)
-    return replace(
-        rollout, began_at=observation.began_at(rollout.began_at), most=min(max(rollout.most, count), target),
-        passing_since=observation.since(rollout.passing_since or now) if all_pass else 0.0, instances=sorted(ids))
+    return replace(rollout, began_at=observation.began_at(rollout.began_at), instances=sorted(ids),
+                   most=min(max(rollout.most, count), target))
 
 
 def _go_on(rollout: Rollout, observation: Observation) -> Rollout:
+    if rollout.trial and rollout.passing_since:  # a canary whose instances pass has a time of its own
+        return replace(rollout, moved_at=0.0, used_s=0.0)
     moved_at = rollout.moved_at or observation.now - rollout.used_s
     return replace(rollout, moved_at=_counts_from(moved_at, rollout, observation))
 
@@ -234,7 +234,7 @@ def _failure(observation: Observation) -> Failure | None:
     rollout = observation.rollout
     if not rollout or observation.desired.why_held:
         return None
-    why = _ended(observation) or _given_up(observation) or _late(observation)
+    why = _ended(observation) or _given_up(observation) or verdict.failure(observation) or _late(observation)
     return Failure(rollout.release, observation.spec.image, why, observation.now, rollout.moved_at) if why else None
 
 

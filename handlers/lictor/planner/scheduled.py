@@ -23,7 +23,7 @@ def decide(observation: Observation, scheduler: SchedulerView) -> list[Action]:
         return [_back_off(action, observation) for action in _retire_all(observation, scheduler)]
     orders = _order(observation, scheduler, desired.color, release.target_release(observation))
     if desired.color:
-        orders += [*blue_green.restore_color_key(observation), *_other_color(observation, scheduler)]
+        orders += [*blue_green.restore_keys(observation), *_other_color(observation, scheduler)]
     elif not orders:
         orders = _end_rollout(observation)
     acts = any(isinstance(action, Act) for action in orders)  # then no other order at once
@@ -165,7 +165,7 @@ def _end_rollout(observation: Observation) -> list[Action]:
     if release.is_rolling(observation) or len(everyone) != observation.target:
         new = len(release.new_members(observation))
         return [_incomplete(name, new, len(everyone) - new, observation)]
-    late = release.late_checks(everyone, observation)
+    late = blue_green.late_checks(everyone, observation)
     if late or observation.now < release.passing_until(observation):
         return [*late] or rolling.last_step(observation)
     if not observation.certain:
@@ -183,6 +183,8 @@ def _other_color(observation: Observation, scheduler: SchedulerView) -> list[Act
     """Bring up a release in the colour that is not live; end what was live before, or has failed."""
     desired, rollout, color = observation.desired, observation.rollout, observation.desired.other_color
     group, name = observation.group(color), catalog_name(desired.name, color)
+    if desired.canary_key and not (rollout and rollout.trial):
+        return []  # before anything of it ends, no nginx may be asked any more to give it a share
     if not rollout:
         return _wind_down(group, scheduler, observation) if group else []
     is_taken = group and group.release != rollout.release and group.replicas
@@ -205,10 +207,12 @@ def _wind_down(group: Group, scheduler: SchedulerView, observation: Observation)
     listed = blue_green.still_listed(observation) if is_there else None
     if listed:
         return [actions.put_off(stop, listed)]
+    idle_at = max(state.switched_at, state.tried_until) + spec.drain  # connections on other nodes cannot be seen
+    if is_there and observation.now < state.tried_until + spec.drain:
+        return [actions.wait(stop, "draining", "its last requests may take as long as a drain", idle_at)]
     if state.failed and state.failed.release == group.release and (is_there or scheduler.remembers_orders):
         retire = Retire(name, f"its release failed: {state.failed.why}", group.color, group.release)
         return [blue_green.wait_while_starting(retire, candidates(observation), observation)]
-    idle_at = state.switched_at + spec.drain  # connections on other nodes cannot be seen
     if is_there and observation.now < idle_at:
         return [actions.wait(stop, "draining", "its last requests may take as long as a drain", idle_at)]
     if is_there:

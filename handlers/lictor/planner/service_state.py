@@ -8,6 +8,8 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from lictor.planner.autoscale.traffic import Side
+
 T = TypeVar("T")
 Moment = Annotated[float, "seconds since the epoch, by the clock of the node that wrote the state; 0.0: no time"]
 
@@ -22,6 +24,17 @@ class LastGood(msgspec.Struct, frozen=True):
     image: str = ""
 
 
+class Trial(msgspec.Struct, frozen=True):
+    """A canary: the share of the requests that the release gets first, and what was counted of both colours since."""
+
+    share: float
+    moved_at: Moment  # since when its time counts; 0.0: it stands still
+    counted_until: Moment  # slices that began before are in the sums, or are of before
+    used_s: float = 0.0  # of its time, when it had to stop; it goes on from there
+    canary: Side = Side()
+    live: Side = Side()
+
+
 class Rollout(msgspec.Struct, frozen=True):
     """A release under way: its instances come beside the live ones."""
 
@@ -33,6 +46,7 @@ class Rollout(msgspec.Struct, frozen=True):
     used_s: float = 0.0  # of its deadline, when it had to stop; it goes on from there
     instances: list[str] = []  # ids of its containers that a scheduler runs, as last observed
     trouble: str = ""  # why an instance of it could not be started at the last try
+    trial: Trial | None = None
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -74,6 +88,7 @@ class Release(msgspec.Struct, frozen=True):
     previous: dict[str, Any] | None = None  # the spec that was live before: `lictor rollback` goes back to it
     previous_release: str = ""
     switched_at: Moment = 0.0  # when `live` took over from `previous`
+    tried_until: Moment = 0.0  # when the last canary ended that did not take over: an nginx may list it still
     rollout: Rollout | None = None
     failed: Failure | None = None
     last_orders: dict[str, LastOrder] = {}  # by colour

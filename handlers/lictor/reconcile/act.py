@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 from lictor import errors, model
 from lictor.adapters import log
-from lictor.adapters.consul import transactions
 from lictor.adapters.consul.lock import Writer
 from lictor.adapters.text import one_line
 from lictor.engines.protocols import ContainerEngine, Order, TaskEnder
 from lictor.engines.registry import CONTAINER_ENGINES, SCHEDULERS, TASK_ENDERS
-from lictor.planner import actions, breaker, desired, drain, next_state, service_state
+from lictor.planner import actions, breaker, desired, drain, next_state
 from lictor.planner.cluster import words
 from lictor.planner.members import Member, candidates, members, registrations
 from lictor.planner.observation import Observation, Reservation, drain_mark, drain_text
@@ -20,7 +19,8 @@ from lictor.reconcile import container_spec, history
 from lictor.reconcile.cluster import seeds
 from lictor.reconcile.context import Context
 from lictor.reconcile.observe import Reading
-from lictor.reconcile.state_store import StateStore, count_release
+from lictor.reconcile.release.color_keys import ColorKeys
+from lictor.reconcile.state_store import StateStore
 from lictor.spec import allow, service_spec
 
 _LOG_LINES = 20
@@ -77,7 +77,11 @@ class Executor:
             case actions.End(member):
                 return self._end(member.container.id)
             case actions.Switch(color=color):
-                return self._switch(color)
+                return self._color_keys.switch(color)
+            case actions.Try():
+                return self._color_keys.give_share(action)
+            case actions.Recall():
+                return self._color_keys.take_share()
             case actions.Scale() | actions.Redeploy():
                 return self._order(action)
             case actions.Retire():
@@ -166,23 +170,10 @@ class Executor:
                 self._states.write(self._name, next_state.ended(state, member, last_line), index)
         return output
 
-    def _switch(self, live_color: str) -> str:
-        """Change the colour's key and the state together, or neither."""
-        color_key = f"{self._settings.prefix}{self._name}/color"
-        color = self._client.get(color_key, consistent=True)
-        state, index = self._states.read(self._name, consistent=True)
-        observed_color = desired.read_text(color.value)[:40] if color else ""
-        if observed_color != self._observation.desired.color_key:
-            raise errors.Conflict(f"{color_key} changed since this was decided")
-        operations, following = [transactions.cas(color_key, live_color, color.modify_index if color else 0)], state
-        if live_color != self._observation.desired.color:
-            if state != self._observation.state:
-                raise errors.Conflict(f"{service_state.KEY_PREFIX}{self._name} changed since this was decided")
-            following = next_state.switched(self._observation)
-            operations.append(self._states.writing(self._name, following, index))
-        self._writer.commit(operations)
-        count_release(self._name, state, following)
-        return f"{live_color} is live"
+    @property
+    def _color_keys(self) -> ColorKeys:
+        return ColorKeys(self._client, self._writer, self._states, self._observation,
+                         f"{self._settings.prefix}{self._name}/")
 
     def _order(self, action: actions.Scale | actions.Redeploy) -> str:
         """Order an absolute count. The state keeps the order, also half done, if the scheduler itself does not."""

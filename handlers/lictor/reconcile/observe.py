@@ -15,6 +15,7 @@ from lictor.planner.routes import labelled
 from lictor.reconcile import responsibility, scheduler_view, smoke_test
 from lictor.reconcile.context import Context
 from lictor.reconcile.fleet_reader import FleetReader
+from lictor.reconcile.release import node_counts
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.spec.keys import group_by_service, known_below
 from lictor.spec.settings import Nginx
@@ -147,7 +148,7 @@ def _reading(reader: FleetReader, service: Desired, stored: Stored, registered: 
     observation = _observed(reader, service, stored, registered, certain=certain)
     if service.has_set:
         return _look_at_set(reader, observation, stored)
-    observation = reader.with_observer(observation)
+    observation = node_counts.with_counts(reader.context, reader.with_observer(observation))
     observation = _with_traffic(reader, observation, idle_reads)
     if certain and service.spec and service.spec.release.smoke and stored.state.release.rollout:
         smoke = smoke_test.run(service.spec, release.new_members(observation), observation,

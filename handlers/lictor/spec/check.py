@@ -1,4 +1,5 @@
-"""The keys `check` and `autoscale` of a spec: how an instance is found well, and the service fast enough. Pure."""
+"""The keys `check` and `autoscale` of a spec, and what measuring needs: how an instance is found well, and the service
+fast enough. Pure."""
 
 from typing import ClassVar
 
@@ -90,3 +91,15 @@ def check_autoscale(autoscale: Autoscale | None, *, engine: str, has_route: bool
         raise ValueError("autoscale is for services whose instances lictor counts; this one's engine is none")
     if autoscale and not has_route:
         raise ValueError("autoscale needs a route: nginx measures the response times")
+
+
+def check_canary(canary: float | None, *, engine: str, strategy: str, has_route: bool) -> None:
+    """Raise ValueError if the new colour could get no share of the requests, or nothing be measured."""
+    if canary is None:
+        return
+    if engine == "none":
+        raise ValueError("release.canary is for services that lictor releases; this one's engine is none")
+    if strategy != "blue-green":
+        raise ValueError(f"release.canary is for the strategy blue-green; release.strategy is {strategy!r}")
+    if not has_route:
+        raise ValueError("release.canary needs a route: nginx gives the new colour its share, and measures both")

@@ -12,14 +12,15 @@ from lictor.adapters import files
 from lictor.spec.settings import Settings
 
 CACHE = "keys.json"  # this node's notes of them, in the state folder; `routing.key_cache` reads and writes it
-NAMES = ("spec", "replicas", "image", "color", "hold", "removed")
+NAMES = ("spec", "replicas", "image", "color", "canary", "hold", "removed")
 _SHOWN_KEYS = 3
 
 
 def group_by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[str, dict[str, bytes]], list[str]]:
     """Group the keys below `prefix` by service; also list the keys that are no service's.
 
-    Other programs may keep keys there. A colour alone makes no service: the articles' own system writes it.
+    Other programs may keep keys there. What lictor itself writes makes no service; the articles' own system writes a
+    colour too.
     """
     grouped: dict[str, dict[str, bytes]] = {}
     unknown = []
@@ -29,7 +30,7 @@ def group_by_service(entries: Mapping[str, bytes], prefix: str) -> tuple[dict[st
             grouped.setdefault(name, {})[rest] = value
         elif rest:
             unknown.append(key)
-    return {name: keys for name, keys in grouped.items() if keys.keys() - {"color"}}, unknown
+    return {name: keys for name, keys in grouped.items() if keys.keys() - {"color", "canary"}}, unknown
 
 
 def known_below(prefix: str) -> Callable[[str], bool]:

@@ -12,19 +12,21 @@ from typing import Any
 from lictor import errors
 from lictor.spec import placeholders, service_spec
 from lictor.spec.input.problems import Path, dotted
-from lictor.spec.quantities import Duration, Memory, parse_duration
+from lictor.spec.quantities import Duration, Memory, parse_duration, show_duration, show_share
 
 MOST_BUDGET = 1000
 LONGEST_BYTES = 100_000  # a service's state holds up to three specs, and Consul takes 512 KiB of it
 DURATIONS = {
     "heal.per": ("1s", "24h"),  # replacements are on record for a day
-    "release.deadline": ("1s", "8760h"), "route.timeout": ("1s", "24h"), "route.wait": ("100ms", "60s"),
+    "release.deadline": ("1s", "8760h"), "release.for": ("10s", "24h"),
+    "route.timeout": ("1s", "24h"), "route.wait": ("100ms", "60s"),
     "check.interval": ("1ms", "24h"), "check.timeout": ("1ms", "24h"),
     "autoscale.p50": ("1ms", "60s"), "autoscale.p95": ("1ms", "60s"), "autoscale.p99": ("1ms", "60s"),
     "autoscale.window": ("20s", "5m"),  # a node's slices are of the last 6 min
     "autoscale.down_after": ("1m", "1h"), "autoscale.hold_after_manual": ("0s", "24h")}
 _ANY_DURATION = ("0s", "8760h")
 _MOST_SEEDS = 16
+_LEAST_CANARY, _MOST_CANARY = 0.01, 0.5
 _LEAST_CPUS = 0.01  # Docker gives no container less,
 LEAST_MEMORY_M, _MOST_MEMORY_G = 4, 65536  # nor less than this; and no machine has more
 _MOST_BODY_G = 1024
@@ -91,8 +93,8 @@ def _amounts(of: Any, path: Path) -> Iterator[tuple[Path, Duration | Memory]]:
         for place, each in enumerate(of):
             yield from _amounts(each, (*path, place))
     elif hasattr(of, "__struct_fields__"):
-        for key in of.__struct_fields__:
-            yield from _amounts(getattr(of, key), (*path, key))
+        for name, key in zip(of.__struct_fields__, of.__struct_encode_fields__, strict=True):
+            yield from _amounts(getattr(of, name), (*path, key))
 
 
 _bound_s = functools.cache(parse_duration)  # a sweep judges each key of each service
@@ -118,6 +120,16 @@ def _list_impossible(spec: service_spec.Spec, is_whole: bool) -> Iterator[tuple[
         yield ("port",), f"port is {spec.port!r}; a route, a check and a smoke path ask by TCP"
     if is_whole and port is None:
         yield from _list_unasked(spec)
+    yield from _list_canary(release, is_whole)
+
+
+def _list_canary(release: service_spec.Release, is_whole: bool) -> Iterator[tuple[Path, str]]:
+    if release.canary is not None and not _LEAST_CANARY <= release.canary <= _MOST_CANARY:
+        yield ("release", "canary"), (f"release.canary is {show_share(release.canary)}; it must be within "
+                                      f"{show_share(_LEAST_CANARY)}..{show_share(_MOST_CANARY)}")
+    if is_whole and release.canary is None and release.watched_for != service_spec.WATCHED_FOR:
+        yield ("release", "for"), (f"release.for is {show_duration(release.watched_for)}, and release.canary is not "
+                                   "given; it is for a canary")
 
 
 def _list_unasked(spec: service_spec.Spec) -> Iterator[tuple[Path, str]]:
@@ -137,6 +149,9 @@ def _list_not_by_grpc(spec: service_spec.Spec) -> Iterator[tuple[Path, str]]:
     if is_grpc and spec.autoscale:
         yield ("autoscale",), ("autoscale is for HTTP, and route.scheme is grpc. To nginx a failed call is a status "
                                "200, and a stream lasts as long as its client likes")
+    if is_grpc and spec.release.canary:
+        yield ("release", "canary"), ("release.canary is for HTTP, and route.scheme is grpc. To nginx a failed call is "
+                                      "a status 200, so that nobody counts errors")
     if is_grpc and spec.release.smoke:
         yield ("release", "smoke"), (f"release.smoke is {spec.release.smoke!r}; with route.scheme grpc it must be "
                                      "empty, as lictor asks by HTTP/1.1")

@@ -1,4 +1,4 @@
-"""Values as people write them: white space around them, durations and amounts of memory as in Compose. Pure."""
+"""Values as people write them: white space around them, shares, durations and amounts of memory as in Compose. Pure."""
 
 import re
 from collections.abc import Collection
@@ -7,6 +7,7 @@ from typing import Any
 _LONGEST_H = 1_000_000  # all that compute with it, Consul and Docker included, can do so
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?", re.ASCII)
 _BLANK = " \t\r\n\u00a0\u200b\ufeff"  # the last ones come from web pages, and from editors that mark a file as UTF-8
+SHARE = re.compile(r"(\d{1,3})%", re.ASCII)
 MEMORY = re.compile(r"(\d{1,18})(b|k|kb|kib|m|mb|mib|g|gb|gib)?", re.ASCII)
 
 
@@ -16,6 +17,10 @@ class Duration(float):
 
 class ResponseTime(Duration):
     """Seconds that are mostly a part of one, and so need their unit: 250 would be taken for milliseconds."""
+
+
+class Share(float):
+    """A share of all, written as 10%."""
 
 
 class Memory(int):
@@ -57,6 +62,14 @@ def _parse_response_time(text: object) -> ResponseTime:
     return ResponseTime(parse_duration(text))
 
 
+def parse_share(text: object) -> Share:
+    """Parse whole percents; raises ValueError, with what is allowed."""
+    match = SHARE.fullmatch(strip(text)) if isinstance(text, str) else None
+    if not match:
+        raise ValueError(f"{text!r:.100} is no share; write it such as 10%")
+    return Share(int(match[1]) / 100)
+
+
 def parse_memory(value: object) -> Memory:
     """Parse a text or a number of bytes; raises ValueError, with what is allowed."""
     match = MEMORY.fullmatch(strip(str(value)).lower())
@@ -74,6 +87,11 @@ def show_duration(seconds: float) -> str:
     return "".join(parts) or "0s"
 
 
+def show_share(share: float) -> str:
+    """Write a share as people do: 10%."""
+    return f"{share * 100:.0f}%"
+
+
 def show_memory(count_bytes: int) -> str:
     """Write an amount of memory in the largest unit that it is a whole number of: 128MiB, 1GiB."""
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
@@ -84,4 +102,5 @@ def show_memory(count_bytes: int) -> str:
 
 def convert(kind: type, value: object) -> object:
     """Convert for msgspec (`dec_hook`), which does not know these types."""
-    return {Duration: parse_duration, ResponseTime: _parse_response_time, Memory: parse_memory}[kind](value)
+    return {Duration: parse_duration, ResponseTime: _parse_response_time, Memory: parse_memory,
+            Share: parse_share}[kind](value)

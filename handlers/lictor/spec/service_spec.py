@@ -9,7 +9,7 @@ import msgspec
 
 from lictor import model
 from lictor.spec import validation_errors
-from lictor.spec.check import Autoscale, Check, check_autoscale
+from lictor.spec.check import Autoscale, Check, check_autoscale, check_canary
 from lictor.spec.cluster import Cluster, check_cluster
 from lictor.spec.compose_project import Project, check_project
 from lictor.spec.container import options
@@ -20,7 +20,7 @@ from lictor.spec.input.shorthands import SYNONYMS, expand
 from lictor.spec.locations import is_path
 from lictor.spec.placement import Placement, require_possible
 from lictor.spec.plain_tables import require_one_of
-from lictor.spec.quantities import Duration, Memory, strip, strip_all
+from lictor.spec.quantities import Duration, Memory, Share, strip, strip_all
 from lictor.spec.route import Route, check_routes, list_routes
 
 ENGINES = ("docker", "compose", "swarm", "command", "webhook", "none")
@@ -29,6 +29,7 @@ DELEGATED = ("command", "webhook")  # another tool has the rest of what an insta
 STRATEGIES = ("rolling", "blue-green")
 MAX_REPLICAS = 500
 START_UP_S = 60.0
+WATCHED_FOR = Duration(300)
 CONTAINER_KEYS = ("environment", "env_file", "command", "entrypoint", "volumes", "networks", "labels", "user",
                    "read_only", "cap_drop", "logging", *options.UNUSED, "resources")
 # Keys below which no value is told.
@@ -59,7 +60,7 @@ class Replicas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                              f"descend, and lie within 0..{MAX_REPLICAS}")
 
 
-class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"watched_for": "for"}):
     """The way in which a new image takes over."""
 
     strategy: str = "rolling"
@@ -67,6 +68,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline: Duration = Duration(60)
     smoke: str = ""
     keep: Duration = Duration(600)
+    canary: Share | None = None  # of the requests, which the new colour gets first
+    watched_for: Duration = WATCHED_FOR
 
     def __post_init__(self) -> None:
         require_one_of("strategy", self.strategy, STRATEGIES)
@@ -219,6 +222,7 @@ def _check_release(spec: Spec) -> None:
     if spec.routes and spec.engine not in ("none", *DELEGATED) and port is None:
         raise ValueError("route needs a port: which one of the container takes the requests?")
     check_autoscale(spec.autoscale, engine=spec.engine, has_route=bool(spec.routes))
+    check_canary(spec.release.canary, engine=spec.engine, strategy=spec.release.strategy, has_route=bool(spec.routes))
 
 
 def _check_texts(spec: Spec) -> None:

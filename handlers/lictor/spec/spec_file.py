@@ -14,7 +14,7 @@ from lictor import errors
 from lictor.spec import limits, service_spec, validation_errors, yaml_reader
 from lictor.spec.input import problems, shorthands
 from lictor.spec.input.problems import Lines, Path, Problem
-from lictor.spec.quantities import Duration, Memory, strip
+from lictor.spec.quantities import Duration, Memory, Share, strip
 from lictor.spec.route import MOST_ROUTES
 from lictor.spec.service_spec import Spec
 
@@ -96,12 +96,14 @@ def _renamed(table: dict[str, Any], name: str | None, host: str | None, path: st
 
 def _apply_types(given: Any, converted: Any) -> Any:
     if isinstance(converted, msgspec.Struct):
-        return {key: _apply_types(value, getattr(converted, key)) for key, value in given.items()}
+        names = dict(zip(converted.__struct_encode_fields__, converted.__struct_fields__, strict=True))
+        return {key: _apply_types(value, getattr(converted, names[key])) for key, value in given.items()}
     if isinstance(converted, dict) and isinstance(given, dict):
         return {key: _apply_types(value, converted[key]) for key, value in given.items()}
     if isinstance(converted, list) and isinstance(given, list):
         return [_apply_types(*pair) for pair in zip(given, converted, strict=True)]
-    return converted if isinstance(converted, int | float) and not isinstance(converted, Duration | Memory) else given
+    has_unit = isinstance(converted, Duration | Memory | Share)
+    return converted if isinstance(converted, int | float) and not has_unit else given
 
 
 def _normalize(key: str, value: Any, folder: str) -> Any:

@@ -8,7 +8,7 @@ import msgspec
 
 from lictor.adapters.text import one_line
 from lictor.planner.desired import MADE_FROM, Desired
-from lictor.spec.quantities import Duration, Memory, show_duration, show_memory
+from lictor.spec.quantities import Duration, Memory, Share, show_duration, show_memory, show_share
 from lictor.spec.route import Route, list_routes
 from lictor.spec.service_spec import SECRET, Spec
 
@@ -46,10 +46,10 @@ def _differences(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, An
         for field in msgspec.structs.fields(new if isinstance(new, msgspec.Struct) else old):
             before, after = (getattr(each, field.name) if isinstance(each, msgspec.Struct) else _default(field)
                              for each in (old, new))
-            if (*path, field.name) == _ROUTE:
+            if (*path, field.encode_name) == _ROUTE:
                 yield from _route_differences(list_routes(before), list_routes(after))
             else:
-                yield from _differences(before, after, (*path, field.name))
+                yield from _differences(before, after, (*path, field.encode_name))
     elif isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
             yield from _differences(old.get(key), new.get(key), (*path, key))
@@ -86,6 +86,8 @@ def _show(value: Any) -> str:
     match value:
         case Duration():
             return show_duration(value)
+        case Share():
+            return show_share(value)
         case Memory():
             return show_memory(value)
         case bool():

@@ -19,7 +19,8 @@ SLICE_S = 10.0
 SILENT_S = 30.0  # a node that has not counted for so long is silent
 _REMEMBERED_S = 120.0  # so long the silence of a node is doubted of which nothing else is known
 
-Count = Annotated[int, Meta(ge=0, le=10**9)]
+MOST = 10**9
+Count = Annotated[int, Meta(ge=0, le=MOST)]
 Bucket = Annotated[int, Meta(ge=0, le=LAST_BUCKET)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
@@ -124,22 +125,44 @@ def count_slower(times: Mapping[int, int], than_s: float) -> int:
 
 
 def add(slices: Iterable[Slice]) -> Slice:
-    """Add slices that follow one another, of one node or of several whose slices begin together."""
+    """Add slices that follow one another, of one node or of several whose slices begin together. A canary is counted
+    apart if each of them does so."""
     found = list(slices)
-    times: dict[int, int] = {}
-    left: dict[int, int] = {}
     instances: dict[str, tuple[int, float]] = {}
+    sides = [each.canary for each in found if each.canary is not None]
     for each in found:
-        for counted, added in ((each.times, times), (each.left, left)):
-            for number, count in counted.items():
-                added[number] = added.get(number, 0) + count
         for name, (count, took_s) in each.instances.items():
             before = instances.get(name, (0, 0.0))
             instances[name] = (before[0] + count, before[1] + took_s)
     lengths = {each.at: each.seconds for each in found}
     sums = {name: sum(getattr(each, name) for each in found)
             for name in ("errors", "unanswered", "cut", "begun", "busy_s", "connect_s", "retries", "upgrades")}
-    return Slice(min(lengths, default=0.0), sum(lengths.values()), times, instances=instances, left=left, **sums)
+    return Slice(min(lengths, default=0.0), sum(lengths.values()), _add_buckets(each.times for each in found),
+                 instances=instances, left=_add_buckets(each.left for each in found),
+                 canary=add_sides(sides) if sides and len(sides) == len(found) else None, **sums)
+
+
+def add_sides(sides: Iterable[Side]) -> Side:
+    """Add sides, up to the highest counts that are read again."""
+    found = list(sides)
+    times = _add_buckets(each.times for each in found)
+    return Side({number: min(count, MOST) for number, count in times.items()},
+                min(sum(each.errors for each in found), MOST))
+
+
+def live_side(part: Slice) -> Side:
+    """Take what is not the canary's: errors that a canary's instance made up for with another one's answer are its."""
+    canary = part.canary or Side()
+    times = {number: left for number, count in part.times.items() if (left := count - canary.times.get(number, 0)) > 0}
+    return Side(times, max(part.failed - canary.errors, 0))
+
+
+def _add_buckets(tables: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    added: dict[int, int] = {}
+    for counted in tables:
+        for number, count in counted.items():
+            added[number] = added.get(number, 0) + count
+    return added
 
 
 def combine(by_node: Mapping[str, Sequence[Slice]], now: float, expected: Collection[str] = ()) -> Combined:

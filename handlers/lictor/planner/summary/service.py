@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lictor import model
 from lictor.planner import backoff
+from lictor.planner.canary import words
 from lictor.planner.observation import drain_mark
 from lictor.planner.service_state import State
 from lictor.planner.summary.facts import Facts, name_with_image, named
@@ -156,7 +157,8 @@ def _sum_up_release(facts: Facts, spec: Spec) -> Summary | None:
     waits = f". It waits: {facts.awaited}" if facts.awaited and rollout.most < facts.desired.replicas else ""
     why = backoff.trouble(facts.state)
     since_s = max(facts.now - rollout.began_at, 0)
-    return _working(f"releasing {spec.image} for {since_s:.0f} s"
+    tried = rollout.trial and words.describe(rollout.trial, facts.desired.other_color, facts.desired.color)
+    return _working(f"releasing {spec.image} for {since_s:.0f} s" + (f". {tried}" if tried else "")
                     + (waits or (f". {why}" if why else _quote_check(facts))))
 
 

@@ -1,7 +1,6 @@
 """The autoscaler's look at one service: what was counted and what else moves, and the decision that follows."""
 
 import contextlib
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -10,26 +9,23 @@ from lictor import errors
 from lictor.adapters import clock
 from lictor.adapters.consul.answers import Entry
 from lictor.planner.autoscale import kept as keeping
-from lictor.planner.autoscale import quiet, traffic
+from lictor.planner.autoscale import quiet
 from lictor.planner.autoscale.decide import Decision, decide
 from lictor.planner.autoscale.kept import Kept
 from lictor.planner.autoscale.memory import Memory
 from lictor.planner.autoscale.seen import Rules, Seen, rules_of
-from lictor.planner.autoscale.traffic import Combined, Slice
 from lictor.planner.autoscale.words import minutes
 from lictor.planner.desired import Desired, read_text
 from lictor.planner.observation import Observation
 from lictor.planner.service_state import State
 from lictor.reconcile import history, observe, responsibility
+from lictor.reconcile.autoscale import node_traffic
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore
-from lictor.routing import announce
-from lictor.routing.traffic import meter
 from lictor.spec.keys import known_below
 from lictor.spec.service_spec import parse_replicas
 
 KIND = "autoscale"  # of a wish's record
-_LONGEST_WINDOW_BYTES = 64 * 1024
 
 
 class Look(NamedTuple):
@@ -43,13 +39,6 @@ class Look(NamedTuple):
     kept: Kept  # as it is to be written, with the memory after it
     kept_index: int  # ModifyIndex of its key, for compare-and-set
     count_index: int  # that of the count's key
-
-
-class Routing(NamedTuple):
-    """The nodes whose nginx serves a service, by service, and all nodes that answer."""
-
-    nodes: Mapping[str, list[str]]
-    alive: frozenset[str]
 
 
 def read_desired(context: Context, name: str) -> Desired:
@@ -73,43 +62,6 @@ def parse_kept(context: Context, entry: Entry | None) -> tuple[Kept, int]:
     return kept, entry.modify_index if entry else 0
 
 
-def read_routing(context: Context, name: str = "") -> Routing:
-    """Read which nodes' nginx serves a service, or each of them."""
-    nodes: dict[str, list[str]] = {}
-    for key in context.client.keys(f"{announce.PREFIX}{name}/" if name else announce.PREFIX):
-        service, _, node = key.removeprefix(announce.PREFIX).partition("/")
-        nodes.setdefault(service, []).append(node)
-    return Routing(nodes, context.client.alive_nodes())
-
-
-def read_windows(context: Context, name: str, now: float, routing: Routing | None = None) -> Combined:
-    """Read what the nodes have counted whose nginx serves the service.
-
-    A node that is gone counts as long as its last slice is fresh: it has served its share until then.
-    """
-    found = routing or read_routing(context, name)
-    routing_nodes, prefix = found.nodes.get(name, []), f"{meter.PREFIX}{name}/"
-    if not routing_nodes:
-        return Combined([], [], is_routed=False)
-    tree = context.client.tree(prefix, {prefix + node for node in routing_nodes}.__contains__)
-    windows = {node: _decode(context, node, tree[prefix + node].value)
-               for node in routing_nodes if prefix + node in tree}
-    counting = {node: slices for node, slices in windows.items()
-                if node in found.alive or traffic.is_fresh(slices, now)}
-    return traffic.combine(counting, now, found.alive.intersection(routing_nodes))
-
-
-def _decode(context: Context, node: str, text: bytes) -> list[Slice]:
-    """Decode what a node has written, its times by this node's clock; a text that is too long is none."""
-    offset_s = context.clocks.offset_s(node)
-    slices = traffic.decode(text) if len(text) <= _LONGEST_WINDOW_BYTES else []
-    return [replace(each, at=_aligned(each.at + offset_s)) for each in slices] if offset_s else slices
-
-
-def _aligned(at: float) -> float:
-    return max(round(at / traffic.SLICE_S) * traffic.SLICE_S, 0.0)
-
-
 def look(context: Context, name: str) -> Look:
     """Look at a service for which this node acts, and decide; writes nothing.
 
@@ -123,7 +75,7 @@ def look(context: Context, name: str) -> Look:
 
 
 def decide_on(context: Context, observation: Observation, count: Entry | None, kept: Kept, kept_index: int,
-              routing: Routing | None = None) -> Look:
+              routing: node_traffic.Routing | None = None) -> Look:
     """Decide on an observation, the key of its count, and what is kept; reads what the nodes have counted."""
     desired, rules = observation.desired, rules_of(observation.desired.spec)
     if rules is None:
@@ -134,7 +86,7 @@ def decide_on(context: Context, observation: Observation, count: Entry | None, k
     kept = keeping.claim(kept, kept_index, count_index, now, is_known_as_own=is_own)
     kept = keeping.settle(kept, desired.replicas, quiet.count_serving(observation), quiet.last_passed_at(observation),
                           now, release=release, is_mixed=quiet.is_mixed(observation))
-    found, memory = read_windows(context, name, now, routing), keeping.memory_of(kept)
+    found, memory = node_traffic.read_windows(context, name, now, routing), keeping.memory_of(kept)
     seen = Seen(now, desired.replicas, release, found.slices, kept.settled_at or now,
                 quiet=quiet.find_obstacle(observation, has_count=count is not None), silent=found.silent,
                 manual=_describe_manual(observation, kept), is_routed=found.is_routed)

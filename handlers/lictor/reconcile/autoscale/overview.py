@@ -13,8 +13,9 @@ from lictor.planner.autoscale.kept import Kept
 from lictor.planner.desired import Desired, specs_of
 from lictor.planner.observation import Observation
 from lictor.reconcile import observe, responsibility
-from lictor.reconcile.autoscale import look
-from lictor.reconcile.autoscale.look import Look, Routing
+from lictor.reconcile.autoscale import look, node_traffic
+from lictor.reconcile.autoscale.look import Look
+from lictor.reconcile.autoscale.node_traffic import Routing
 from lictor.reconcile.context import Context
 from lictor.reconcile.state_store import StateStore, Stored
 from lictor.spec.keys import group_by_service, known_below
@@ -60,7 +61,7 @@ def read(context: Context, names: Collection[str]) -> Overview:
         {name: reading.observation for name, reading in readings.items()}, {**broken, **unread},
         {name: tree[key] for name in own if (key := f"{prefix}{name}/replicas") in tree},
         {name: look.parse_kept(context, kept.get(keeping.KEY_PREFIX + name)) for name in own},
-        look.read_routing(context))
+        node_traffic.read_routing(context))
 
 
 def _find_own(context: Context, names: Collection[str],

@@ -78,6 +78,7 @@ _ADDED: dict[str, Schema] = {
     "check.http": _PROBE, "check.https": _PROBE,
     "check.port": {"anyOf": [_whole(1, HIGHEST_PORT), {"type": "null"}]}, "heal.budget": _whole(0, limits.MOST_BUDGET),
     "release.strategy": {"enum": [*service_spec.STRATEGIES]}, "release.smoke": _PROBE,
+    "release.canary": {"anyOf": [{"type": "string", "pattern": "^(?:[1-9]|[1-4][0-9]|50)%$"}, {"type": "null"}]},
     "resources.cpus": {"type": ["number", "string"], "pattern": r"^[0-9]+(?:\.[0-9]+)?$", "minimum": 0,
                        "maximum": 1024},
     "traffic": {"enum": ["healthy", "any"]}, "cluster.kind": {"enum": [*cluster.KINDS]},
@@ -134,9 +135,9 @@ def make() -> Schema:
 def _of_record(kind: type[Struct], where: str, words: dict[str, str]) -> Schema:
     found = inspect.type_info(kind)
     assert isinstance(found, inspect.StructType)
-    properties = {field.name: _described(_of_key(field.type, f"{where}{field.name}", words), words,
-                                         f"{where}{field.name}") for field in found.fields}
-    required = [field.name for field in found.fields if field.required]
+    properties = {field.encode_name: _described(_of_key(field.type, f"{where}{field.encode_name}", words), words,
+                                                f"{where}{field.encode_name}") for field in found.fields}
+    required = [field.encode_name for field in found.fields if field.required]
     return {"type": "object", "additionalProperties": False, "properties": properties,
             **({"required": required} if required else {})}
 
@@ -194,6 +195,9 @@ def _list_rules() -> list[Schema]:
 
     asks_a_port = {"properties": {"check": {**has("port"), "type": "object"}}, "required": ["check"]}
     has_smoke = {"properties": {"release": {**has("smoke"), "type": "object"}}, "required": ["release"]}
+    has_canary = {"properties": {"release": {**has("canary"), "type": "object"}}, "required": ["release"]}
+    is_blue_green = {"properties": {"release": {"properties": {"strategy": {"enum": ["blue-green"]}},
+                                                "required": ["strategy"]}}}
     elsewhere = (*service_spec.DELEGATED, "compose")
     is_set = {"engine": {"enum": ["docker"]}, "autoscale": _NOTHING, "check": {"properties": {"port": _NOTHING}},
               "release": {"properties": {"strategy": {"enum": ["rolling"]}}},
@@ -207,6 +211,7 @@ def _list_rules() -> list[Schema]:
         {"if": engine("compose"), "then": {"required": ["project"]}, "else": without("project")},
         {"if": engine(*elsewhere), "then": without(*service_spec.CONTAINER_KEYS, *shorthands.RESOURCES)},
         {"if": engine("swarm"), "then": without(*options.NOT_OF_SWARM), "else": without("placement")},
+        {"if": has_canary, "then": {"allOf": [is_blue_green, has("route"), {"not": engine("none")}]}},
         {"if": has("autoscale"), "then": {"allOf": [has("route"), {"not": engine("none")}]}},
         {"if": has("cluster"), "then": {"properties": is_set, "required": ["port", "replicas", "volumes"]}}]
 
