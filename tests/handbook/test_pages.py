@@ -40,7 +40,7 @@ from support import pages
 from support.certificates import Authority
 from support.jenkins import TOKEN, Jenkins, Job
 from support.paths import HANDLERS, REPOSITORY
-from support.story import Story
+from support.story import VERBS_THAT_ASK, Story
 
 pytestmark = pytest.mark.xdist_group("handbook")  # one node for all pages
 
@@ -372,6 +372,14 @@ def test_verbs_are_those_of_the_command() -> None:
     rows = pages.table(DOCS / "operations.md", "## Who runs which verb, as whom")
     named = {verb.split()[0] for row in rows for verb in re.findall(r"[a-z][a-z -]+", row[0])}
     assert set(main.list_commands(click.Context(main))) <= named and shutil.which("nginx")
+
+
+def test_each_verb_is_repeated_by_the_story_only_if_it_asks() -> None:
+    from lictor.cli.main import main
+
+    acting = {"apply", "deploy", "exec", "hold", "init", "remove", "resume", "rollback", "scale", "serve"}
+    assert acting.isdisjoint(VERBS_THAT_ASK)
+    assert {*acting, *VERBS_THAT_ASK} == set(main.list_commands(click.Context(main)))
 
 
 @pytest.mark.parametrize(("shown", "printed", "fits"), [

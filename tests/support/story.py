@@ -16,8 +16,9 @@ from support import pages
 from support.paths import REPOSITORY
 
 # A command that only asks is repeated until it prints what the page shows: a reader would look again too.
+VERBS_THAT_ASK = ("status", "plan", "why", "doctor", "autoscale", "watches", "logs", "validate", "schema", "replay")
 _ASKS = re.compile(r"(?:curl|cat|ls|grep|docker (?:ps|service ls|inspect)|consul (?:kv get|catalog)|"
-                   r"lictor (?:status|plan|why|doctor|autoscale))\b")
+                   rf"lictor (?:{'|'.join(VERBS_THAT_ASK)}))\b")
 _PATIENCE_S = 60.0
 _LIMIT_S = 200.0
 # On a starved machine instances may take longer than people would have them take.
