@@ -9,7 +9,7 @@ from lab.daemon import Daemon, free_ports, wait_for
 from lab.http import ask
 
 BINARY = "/usr/sbin/nginx"
-MODULES = "include /etc/nginx/modules-enabled/*.conf;"
+_MODULES = "include /etc/nginx/modules-enabled/*.conf;"
 _MAIN_CONF = """
 {modules}
 user root;
@@ -52,9 +52,13 @@ class Nginx:
         for each in (self.conf_dir, os.path.join(folder, "tmp")):
             os.makedirs(each, exist_ok=True)
         text = _MAIN_CONF.format(folder=folder, conf_dir=self.conf_dir, listen=f"{address}:{self.port}",
-                                 modules=MODULES)
+                                 modules=_MODULES)
         files.write_atomic(self.main_conf, text)
         self.daemon: Daemon | None = None
+
+    def load_no_modules(self) -> None:
+        """Be the nginx of a user who has installed none of Debian's modules, Lua's among them; before it is started."""
+        files.write_atomic(self.main_conf, (files.read(self.main_conf) or "").replace(_MODULES, ""))
 
     @property
     def argv(self) -> list[str]:

@@ -26,7 +26,7 @@ from lictor.spec.settings import load_settings
 
 from lab.consul import Consul
 from lab.daemon import wait_for
-from lab.nginx import MODULES, Nginx
+from lab.nginx import Nginx
 from lab.node import settings_text
 
 LIMITS = {1000: {"sweep": 0.6, "plan": 1.0, "status": 0.6}, 10_000: {"sweep": 3.0}}
@@ -60,8 +60,7 @@ class Crowd:
         self.names = [f"service-{number:05}" for number in range(count)]
         self.folder = tempfile.mkdtemp(prefix="lictor-scale-", dir=_MEMORY if os.path.isdir(_MEMORY) else None)
         self.nginx = Nginx(os.path.join(self.folder, "nginx"))
-        main_conf = self.nginx.main_conf  # without Lua, of which reload mode has no use: nginx reads its files sooner
-        files.write_atomic(main_conf, (files.read(main_conf) or "").replace(MODULES, ""))
+        self.nginx.load_no_modules()  # reload mode has no use for Lua, and nginx reads its files sooner
         self.consul = Consul(os.path.join(self.folder, "consul"), keep_data=True)
         path, state_dir = os.path.join(self.folder, "lictor.toml"), os.path.join(self.folder, "state")
         for each in ("state", "unwatched"):

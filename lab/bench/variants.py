@@ -22,7 +22,6 @@ from lab.bench.contender import Front
 from lab.bench.probe import listens
 from lab.bench.world import World
 from lab.daemon import Daemon, free_ports, wait_for
-from lab.nginx import MODULES
 from lab.node import settings_text
 
 _HTTP = """
@@ -35,12 +34,12 @@ _AS_ITS_UNIT = {"MALLOC_ARENA_MAX": "1"}
 
 class Variant(NamedTuple):
     """lictor with one of its doors, in one of nginx's modes; its nginx may count the requests of a service, and have
-    those of one wait for an instance."""
+    those of one wait for an instance. In mode reload nginx may have Lua, which only counting makes use of."""
 
     door: str
     mode: str
     measured: str = ""
-    has_lua: bool = True
+    has_lua: bool = False
     waits: str = ""
 
     @property
@@ -63,10 +62,7 @@ class Lictor:
 
     def __init__(self, variant: Variant, world: World, folder: str) -> None:
         self.name, self.variant, self.world, self.folder = variant.name, variant, world, folder
-        self.front = Front(world, os.path.join(folder, "nginx"))
-        if not variant.has_lua:
-            main_conf = self.front.nginx.main_conf
-            files.write_atomic(main_conf, (files.read(main_conf) or "").replace(MODULES, ""))
+        self.front = Front(world, os.path.join(folder, "nginx"), has_lua=variant.has_lua or variant.mode == "live")
         self.port = self.front.nginx.port
         self.state_dir = os.path.join(folder, "state")
         self.settings_path = os.path.join(folder, "lictor.toml")

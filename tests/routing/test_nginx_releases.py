@@ -21,7 +21,7 @@ from lictor.spec.route import Route
 from lictor.spec.settings import AUTO, Settings
 
 from lab.daemon import wait_for
-from lab.nginx import MODULES, Nginx
+from lab.nginx import Nginx
 from support.backend import Backend
 from support.certificates import Authority
 from support.paths import REPOSITORY
@@ -60,7 +60,7 @@ def nginx_binary(suite: str) -> str:
 def settings(tmp_path: Path, nginx: Nginx, mode: str, way: str) -> Settings:
     """A node whose servers of hosts are made by lictor's own template, on port 80 of this process's network."""
     if way == "log":
-        files.write_atomic(nginx.main_conf, (files.read(nginx.main_conf) or "").replace(MODULES, ""))
+        nginx.load_no_modules()
     given = with_nginx(make_node(str(tmp_path), nginx, mode), trusted_proxies=("127.0.0.0/8",))
     Path(given.templates_dir, "upstream.conf.j2").write_text(
         '{% extends "shipped/upstream.conf.j2" %} {# `settings` are for it #}')
