@@ -13,7 +13,7 @@ from lictor.adapters import files, process
 from lab.daemon import Daemon, free_ports, wait_for
 from lab.docker import Docker
 from lab.http import ask
-from lab.node import MODE, QUICK, Node
+from lab.node import BOOKS, MODE, QUICK, Node
 from lab.prometheus import Prometheus
 from support.paths import REPOSITORY
 
@@ -22,10 +22,15 @@ SECRET = "a-secret-that-prometheus-shows-as-bearer-token"
 
 
 @pytest.fixture
-def node(tmp_path: Path, docker: Docker) -> Iterator[Node]:
+def mode() -> str:
+    return MODE
+
+
+@pytest.fixture
+def node(tmp_path: Path, docker: Docker, mode: str) -> Iterator[Node]:
     files.write_atomic(f"{tmp_path}/secret", f"{SECRET}\n", mode=0o600)
     address = f"127.0.0.1:{free_ports(1)[0]}"
-    made = Node(str(tmp_path), docker, timer="2s", settings=(
+    made = Node(str(tmp_path), docker, timer="2s", mode=mode, settings=(
         f'{QUICK}[metrics]\nlisten = "{address}"\nsecret_file = "{tmp_path}/secret"\n'
         f'textfile = "{tmp_path}/lictor.prom"\n'))
     try:
@@ -144,3 +149,14 @@ def test_the_listener_answers_who_shows_the_secret_and_no_other_and_takes_a_new_
     wait_for(lambda: "the old settings stay" in serve.log(), "a secret that is none is refused")
     assert status(Authorization=f"Bearer {SECRET[::-1]}") == 200
     assert SECRET not in serve.log() and SECRET not in node.log()
+
+
+@pytest.mark.parametrize("mode", ["live"])
+def test_requests_that_have_waited_are_counted(node: Node) -> None:
+    node.apply(route={**BOOKS["route"], "wait": "60s"})
+    node.wait_served("books-service-1")
+    node.docker.docker("kill", "books-service-1")
+    assert node.answers() == "books-service-1"  # it has waited for the next one of that name
+    wait_for(lambda: re.search(r'^lictor_waits_total\{outcome="served",service="books-service"} [1-9]',
+                               files.read(f"{node.folder}/lictor.prom") or "", re.MULTILINE), "it is counted")
+    assert re.search("; [1-9] have waited, 0 of them in vain", node.run("status", "books-service").stdout)

@@ -20,6 +20,7 @@ from lictor.events.metrics.seen import Seen, Service
 from lictor.planner.autoscale import traffic
 from lictor.planner.autoscale.traffic import Slice
 from lictor.planner.summary.service import Severity
+from lictor.routing.live_peers import Waits
 from lictor.routing.traffic.windows import Kept
 from lictor.spec.settings import Metrics, Settings
 
@@ -70,7 +71,8 @@ def test_a_node_on_which_nothing_has_run_tells_that_no_sweep_has_ended(settings:
 
 def test_metrics_are_what_the_sweep_saw_and_the_totals_say(settings: Settings) -> None:
     put(settings, Seen("node-1", 0.25, True, 3, {
-        "books": WELL, "shop": Service(4, 1, Severity.FAILED, True, True, True, True)}))
+        "books": WELL, "shop": Service(4, 1, Severity.FAILED, True, True, True, True)},
+        {"shop": Waits(7, 2, 1)}))
     timer.record(settings, timer.Summary(1000.0, "", 2, [], ["shop: refused"], ["a", "b"], []))
     for _ in range(2):
         tally.count("actions", "books", "start", "done")
@@ -93,6 +95,8 @@ def test_metrics_are_what_the_sweep_saw_and_the_totals_say(settings: Settings) -
         "lictor_service_state{service=books,state=well}": 1, "lictor_service_state{service=shop,state=well}": 0,
         "lictor_service_state{service=shop,state=failed}": 1, "lictor_service_breaker_open{service=shop}": 1,
         "lictor_service_release_running{service=shop}": 1, "lictor_service_release_failed{service=shop}": 1,
+        "lictor_waits_total{outcome=served,service=shop}": 7, "lictor_waits_total{outcome=refused,service=shop}": 2,
+        "lictor_waits_total{outcome=left,service=shop}": 1,
         "lictor_actions_total{kind=start,outcome=done,service=books}": 2,
         "lictor_releases_total{outcome=failed,service=books}": 1,
         "lictor_event_to_confirmed_seconds_bucket{le=0.25}": 0, "lictor_event_to_confirmed_seconds_bucket{le=0.5}": 1,

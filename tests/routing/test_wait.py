@@ -21,7 +21,7 @@ from lab.daemon import Daemon, free_ports, wait_for
 from lab.nginx import Nginx
 from support.paths import REPOSITORY
 from support.routed import decide, nginx_of, put_route, put_routes, set_up, with_nginx
-from support.waiting import NAME, Instance, ask, results, wait_until_waiting, waiting
+from support.waiting import NAME, Instance, ask, results, wait_until_waited, wait_until_waiting, waiting
 
 _MOST = 1000
 
@@ -62,6 +62,7 @@ def test_requests_wait_for_the_next_instance_with_their_bodies(settings: Setting
         assert results(asked) == [(200, "GET /books/a?b=%2F "), (200, f"POST /books {body}")]
         assert len(instance.asked) == 2 and waiting(settings) == 0
         assert ask(nginx)[0] == 200
+        wait_until_waited(settings, served=2)
 
 
 def test_a_path_that_is_taken_off_is_taken_off_after_a_wait_too(settings: Settings, nginx: Nginx,
@@ -97,6 +98,7 @@ def test_after_its_time_it_is_503_with_retry_after(settings: Settings, nginx: Ng
         route(settings, *ports, wait=0.2)
         assert ask(nginx) == ask(nginx, body="x") == (503, "5")
         assert waiting(settings) == 0
+    wait_until_waited(settings, refused=4)
 
 
 def test_what_an_instance_may_have_done_is_not_done_again(settings: Settings, nginx: Nginx) -> None:
@@ -140,6 +142,7 @@ def test_a_client_that_leaves_waits_no_longer_and_another_one_looks(settings: Se
     with Instance(port):
         set_peers(settings, port)
         assert {status for status, _ in results(asked)} == {200}
+    wait_until_waited(settings, served=8, left=1)
 
 
 def test_no_more_than_a_thousand_wait(settings: Settings, nginx: Nginx) -> None:
@@ -158,6 +161,7 @@ def test_no_more_than_a_thousand_wait(settings: Settings, nginx: Nginx) -> None:
         for each in waiters:
             each.close()
     wait_until_waiting(settings, 0)
+    wait_until_waited(settings, refused=1, left=_MOST)
 
 
 def test_the_only_instance_is_killed_ten_times_and_nothing_fails_but_what_was_in_it(settings: Settings, nginx: Nginx,

@@ -67,5 +67,11 @@ def wait_until_waiting(settings: Settings, number: int) -> None:
     wait_for(lambda: waiting(settings) == number, f"{number} requests wait")
 
 
+def wait_until_waited(settings: Settings, *, served: int = 0, refused: int = 0, left: int = 0) -> None:
+    """Wait until so many requests have waited and are over; nginx counts one just after its answer."""
+    told = served, refused, left
+    wait_for(lambda: live_peers.read_waits(nginx_of(settings).conf_dir, NAME) == told, f"{told} are told")
+
+
 def results(asked: list[Future[Answer]]) -> list[Answer]:
     return [each.result() for each in asked]

@@ -11,7 +11,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lictor import errors, model
 from lictor.adapters import files, log
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 _FOLDER = "live"  # below conf_dir
 _TIMEOUT_S = 2.0
 _OK, _STALE = 200, 409
+
+
+class Waits(NamedTuple):
+    """How many requests have waited since nginx started, by what came of them: an instance took it, it was refused as
+    its time was over or too many waited, or its client left."""
+
+    served: int
+    refused: int
+    left: int
 
 
 def publish(settings: Nginx, state_dir: str, name: str, *, is_suspect: bool = False) -> bool:
@@ -98,6 +107,11 @@ def count_waiting(conf_dir: str, name: str) -> int:
     """Count the requests that wait in nginx for an instance of this service. Raises Unavailable if it does not answer.
     """
     return _ask_number(conf_dir, name, "waiting")
+
+
+def read_waits(conf_dir: str, name: str) -> Waits:
+    """Ask nginx how many requests of this service have waited. Raises Unavailable if it does not answer."""
+    return Waits(*(_ask_number(conf_dir, name, outcome) for outcome in Waits._fields))
 
 
 def paused_s(conf_dir: str, name: str) -> int:

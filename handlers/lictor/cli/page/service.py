@@ -100,14 +100,18 @@ def _describe_release(service: Existing, row: Status) -> str:
 
 
 def _describe_nginx(context: Context, name: str) -> str:
-    """Say in which mode it is, and why; how many requests wait in it, and for how long all have to."""
-    settings, mode, waiting, paused_s = context.settings.nginx, nginx_mode.read(context.settings), 0, 0
+    """Say in which mode it is, and why; how many requests wait in it, or have, and for how long all have to."""
+    settings, mode = context.settings.nginx, nginx_mode.read(context.settings)
+    lines = [one_line(f"mode {mode.name}: {mode.why}")]
     if settings and mode.name == "live":
         with contextlib.suppress(LictorError):  # it does not answer, which the condition says
-            waiting = live_peers.count_waiting(settings.conf_dir, name)
-            paused_s = live_peers.paused_s(settings.conf_dir, name)
-    return "; ".join([one_line(f"mode {mode.name}: {mode.why}"), *([f"{waiting} requests wait"] if waiting else []),
-                      *([f"paused for {paused_s} s more"] if paused_s else [])])
+            if waiting := live_peers.count_waiting(settings.conf_dir, name):
+                lines.append(f"{waiting} requests wait")
+            if any(waits := live_peers.read_waits(settings.conf_dir, name)):
+                lines.append(f"{sum(waits)} have waited, {waits.refused} of them in vain")
+            if paused_s := live_peers.paused_s(settings.conf_dir, name):
+                lines.append(f"paused for {paused_s} s more")
+    return "; ".join(lines)
 
 
 def _list_urls(context: Context, service: Existing) -> list[str]:

@@ -19,6 +19,7 @@ from lictor.events.metrics.seen import Seen
 from lictor.planner.autoscale import traffic
 from lictor.planner.summary.service import Severity
 from lictor.routing import route_store
+from lictor.routing.live_peers import Waits
 from lictor.routing.traffic import meter
 from lictor.routing.traffic.windows import Totals
 from lictor.spec.settings import Settings
@@ -43,7 +44,7 @@ def text(settings: Settings) -> str:
     found, totals = seen.read(settings), tally.read(settings.state_dir)
     return generate_latest(_Families([
         *_of_node(settings, found, totals), *(_of_services(found) if found else ()),
-        *_of_routes(settings.state_dir), *_of_work(totals),
+        *_of_routes(settings.state_dir), *(_of_waits(found) if found else ()), *_of_work(totals),
         *_of_traffic(meter.read_totals(settings.state_dir))])).decode()
 
 
@@ -126,6 +127,14 @@ def _of_routes(state_dir: str) -> Iterator[Metric]:
                     [((name,), len(each.instances)) for name, each in sorted(published.items())])
     yield _labelled(GaugeMetricFamily, "lictor_service_confirmed", "1 if this node's nginx has confirmed them.",
                     ("service",), [((name,), float(each.confirmed)) for name, each in sorted(published.items())])
+
+
+def _of_waits(found: Seen) -> Iterator[Metric]:
+    yield _labelled(CounterMetricFamily, "lictor_waits", "Requests that have waited in nginx for an instance: "
+                    "served, refused (their time was over, or too many waited), or left by their client.",
+                    ("service", "outcome"), [
+                        ((service, outcome), getattr(waits, outcome))
+                        for service, waits in sorted(found.waits.items()) for outcome in Waits._fields])
 
 
 def _of_work(totals: Tally) -> Iterator[Metric]:
