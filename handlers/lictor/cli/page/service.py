@@ -107,10 +107,10 @@ def _describe_nginx(context: Context, name: str) -> str:
         with contextlib.suppress(LictorError):  # it does not answer, which the condition says
             if waiting := live_peers.count_waiting(settings.conf_dir, name):
                 lines.append(f"{waiting} requests wait")
-            if any(waits := live_peers.read_waits(settings.conf_dir, name)):
-                lines.append(f"{sum(waits)} have waited, {waits.refused} of them in vain")
             if paused_s := live_peers.paused_s(settings.conf_dir, name):
                 lines.append(f"paused for {paused_s} s more")
+            if any(waits := live_peers.read_waits(settings.conf_dir, name)):
+                lines.append(f"{sum(waits)} have waited, {waits.refused} of them in vain")
     return "; ".join(lines)
 
 
