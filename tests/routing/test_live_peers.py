@@ -132,8 +132,8 @@ def decide(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None
     routed.decide(settings, NAME, *ports, weights=weights)
 
 
-def test_requests_do_not_wait_for_the_disk_and_what_is_confirmed_is_there(books: Settings,
-                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_do_not_wait_for_a_file_and_what_is_confirmed_is_there(books: Settings,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     order, mark = list[str](), route_store.mark
 
     def noted(what: str, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,11 +143,43 @@ def test_requests_do_not_wait_for_the_disk_and_what_is_confirmed_is_there(books:
         return call
 
     monkeypatch.setattr(nginx_socket, "ask", noted("nginx", nginx_socket.ask))
+    monkeypatch.setattr(files, "write_atomic", noted("file", files.write_atomic))
     monkeypatch.setattr(files, "sync", noted("disk", files.sync))
     monkeypatch.setattr(route_store, "mark", noted("confirmed", mark))
     decide(books, 9001)
+    order.clear()
     assert live_peers.publish(nginx_of(books), books.state_dir, NAME)
-    assert order == ["nginx", "disk", "confirmed"]
+    assert order == ["nginx", "file", "disk", "nginx", "confirmed", "file"]
+
+
+def test_an_nginx_that_starts_before_the_file_is_written_gets_the_peers_too(books: Settings, nginx: Nginx,
+                                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        real = nginx_socket.ask
+
+        def ask_and_restart(*arguments: Any, **options: Any) -> tuple[int, str]:
+            monkeypatch.setattr(nginx_socket, "ask", real)
+            answer = real(*arguments, **options)
+            nginx.stop()
+            nginx.start()
+            assert who_answers(nginx) == {"a"}
+            return answer
+
+        monkeypatch.setattr(nginx_socket, "ask", ask_and_restart)
+        set_peers(books, b.port)
+        assert who_answers(nginx) == {"b"}
+
+
+def test_peers_that_nginx_was_given_and_that_could_not_be_stored_are_not_confirmed(books: Settings, nginx: Nginx) -> None:
+    folder = f"{nginx.conf_dir}/live"
+    with Backend("a") as a:
+        os.rename(folder, f"{folder}.away")
+        decide(books, a.port)
+        assert not live_peers.publish(nginx_of(books), books.state_dir, NAME)
+        assert who_answers(nginx) == {"a"} and not published(books, NAME).confirmed
+        os.rename(f"{folder}.away", folder)
+        assert live_peers.publish(nginx_of(books), books.state_dir, NAME) and published(books, NAME).confirmed
 
 
 def set_peers(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None:
