@@ -244,6 +244,18 @@ def test_a_list_is_set_shown_and_refused_when_it_is_older(books: Settings, nginx
         assert ask(books, method, path)[0] == status
 
 
+def test_the_worker_that_takes_a_list_follows_it_at_once(books: Settings, nginx: Nginx) -> None:
+    text = files.read(nginx.main_conf) or ""
+    files.write_atomic(nginx.main_conf, text.replace("worker_processes 2;", "worker_processes 1; timer_resolution 60s;"))
+    nginx.stop()
+    nginx.start()
+    version = 1 + int(ask(books, "GET", "/live/books")[1].split()[0])
+    with Backend("a") as a, Backend("b") as b:
+        for number, backend in enumerate([a, b] * 5):  # nginx's clock stands still meanwhile
+            assert ask(books, "PUT", "/live/books", f"{version + number}\n127.0.0.1 {backend.port}\n")[0] == 200
+            assert json.loads(nginx.get("/books")[1])["instance"] == backend.name
+
+
 def test_a_location_of_the_users_own_follows_the_list_too(books: Settings, nginx: Nginx) -> None:
     text = files.read(nginx.main_conf) or ""
     files.write_atomic(nginx.main_conf, text.replace(
