@@ -132,8 +132,8 @@ def decide(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None
     routed.decide(settings, NAME, *ports, weights=weights)
 
 
-def test_requests_do_not_wait_for_the_disk_and_what_is_confirmed_is_there(books: Settings,
-                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_do_not_wait_for_a_file_and_what_is_confirmed_is_there(books: Settings,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     order, mark = list[str](), route_store.mark
 
     def noted(what: str, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,11 +143,43 @@ def test_requests_do_not_wait_for_the_disk_and_what_is_confirmed_is_there(books:
         return call
 
     monkeypatch.setattr(nginx_socket, "ask", noted("nginx", nginx_socket.ask))
+    monkeypatch.setattr(files, "write_atomic", noted("file", files.write_atomic))
     monkeypatch.setattr(files, "sync", noted("disk", files.sync))
     monkeypatch.setattr(route_store, "mark", noted("confirmed", mark))
     decide(books, 9001)
+    order.clear()
     assert live_peers.publish(nginx_of(books), books.state_dir, NAME)
-    assert order == ["nginx", "disk", "confirmed"]
+    assert order == ["nginx", "file", "disk", "nginx", "confirmed", "file"]
+
+
+def test_an_nginx_that_starts_before_the_file_is_written_gets_the_peers_too(books: Settings, nginx: Nginx,
+                                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    with Backend("a") as a, Backend("b") as b:
+        set_peers(books, a.port)
+        real = nginx_socket.ask
+
+        def ask_and_restart(*arguments: Any, **options: Any) -> tuple[int, str]:
+            monkeypatch.setattr(nginx_socket, "ask", real)
+            answer = real(*arguments, **options)
+            nginx.stop()
+            nginx.start()
+            assert who_answers(nginx) == {"a"}
+            return answer
+
+        monkeypatch.setattr(nginx_socket, "ask", ask_and_restart)
+        set_peers(books, b.port)
+        assert who_answers(nginx) == {"b"}
+
+
+def test_peers_that_nginx_was_given_and_that_could_not_be_stored_are_not_confirmed(books: Settings, nginx: Nginx) -> None:
+    folder = f"{nginx.conf_dir}/live"
+    with Backend("a") as a:
+        os.rename(folder, f"{folder}.away")
+        decide(books, a.port)
+        assert not live_peers.publish(nginx_of(books), books.state_dir, NAME)
+        assert who_answers(nginx) == {"a"} and not published(books, NAME).confirmed
+        os.rename(f"{folder}.away", folder)
+        assert live_peers.publish(nginx_of(books), books.state_dir, NAME) and published(books, NAME).confirmed
 
 
 def set_peers(settings: Settings, *ports: int, weights: Sequence[int] = ()) -> None:
@@ -210,6 +242,18 @@ def test_a_list_is_set_shown_and_refused_when_it_is_older(books: Settings, nginx
         wait_for(lambda: ask(books, "GET", "/live/books") == (200, shown), "all requests have ended")
     for method, path, status in (("GET", "/live/other", 404), ("DELETE", "/live/books", 405), ("GET", "/live/", 404)):
         assert ask(books, method, path)[0] == status
+
+
+def test_the_worker_that_takes_a_list_follows_it_at_once(books: Settings, nginx: Nginx) -> None:
+    text = files.read(nginx.main_conf) or ""
+    files.write_atomic(nginx.main_conf, text.replace("worker_processes 2;", "worker_processes 1; timer_resolution 60s;"))
+    nginx.stop()
+    nginx.start()
+    version = 1 + int(ask(books, "GET", "/live/books")[1].split()[0])
+    with Backend("a") as a, Backend("b") as b:
+        for number, backend in enumerate([a, b] * 5):  # nginx's clock stands still meanwhile
+            assert ask(books, "PUT", "/live/books", f"{version + number}\n127.0.0.1 {backend.port}\n")[0] == 200
+            assert json.loads(nginx.get("/books")[1])["instance"] == backend.name
 
 
 def test_a_location_of_the_users_own_follows_the_list_too(books: Settings, nginx: Nginx) -> None:

@@ -38,6 +38,7 @@ _AT_ONCE = 128
 _SLOT_WAIT_S = 0.5
 _ANNOUNCE_EVERY_S = 0.25
 _RECONCILE_EVERY_S = 1.0
+_CARE_EVERY_S = 0.4
 
 Outcome = tuple[int, str]  # HTTP status, and a line for people
 Event = tuple[bytes, int]  # payload, and Consul's index
@@ -91,7 +92,7 @@ class Server(connection_limits.Limited, socketserver.TCPServer):
 
     def __init__(self, call: Call) -> None:
         self.call, self.secret = call, http_door.read_secret(call.settings).encode()
-        self.stamp = self._stamp()
+        self.stamp, self.due_at_s = self._stamp(), 0.0
         self.turns, self.page = coalesce.Turns(), child.Child()
         self.follow_ups = coalesce.Coalescer[set[str]](self._start_follow_up, set.union)
         self.handlers = {name: coalesce.Coalescer[Event](functools.partial(self._start_handler, name),
@@ -121,7 +122,10 @@ class Server(connection_limits.Limited, socketserver.TCPServer):
             log.event("serve", outcome="refused", reason=f"the old settings stay: {error}")
 
     def service_actions(self) -> None:
-        """Do what is due twice a second; called by serve_forever."""
+        """Do what is due twice a second; serve_forever calls it during each request too."""
+        if time.monotonic() < self.due_at_s:
+            return
+        self.due_at_s = time.monotonic() + _CARE_EVERY_S
         systemd.notify(systemd.ALIVE)
         self.connections.cut_late()
         self.page.keep(self.call)

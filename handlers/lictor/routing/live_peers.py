@@ -1,10 +1,10 @@
 """Peers in live mode: they are set in the running nginx, by a PUT on its own socket, and nothing is reloaded.
 
-live/NAME.peers, below conf_dir, is written first: a version, which only rises, until when the service is paused, if it
-is, and one "ADDRESS PORT", "ADDRESS PORT WEIGHT" or "ADDRESS PORT WEIGHT canary" a line. nginx reads it at each start
-and reload, and gets the very same text in between. The file is on the disk before the peers count as confirmed. nginx
-gets them before that: a power cut ends it as well. A change of peers loads this and little else, and it looks at
-nothing but that one service.
+live/NAME.peers, below conf_dir, holds a version, which only rises, until when the service is paused, if it is, and one
+"ADDRESS PORT", "ADDRESS PORT WEIGHT" or "ADDRESS PORT WEIGHT canary" a line. nginx reads it at each start and reload,
+and gets the very same text in between. As requests wait for that, it comes before the file. Until the file is on the
+disk, and nginx has confirmed the text after that, the decision stays unconfirmed, and is carried out again. A change of
+peers loads this and little else, and it looks at nothing but that one service.
 """
 
 import contextlib
@@ -74,7 +74,9 @@ def store(settings: Nginx, state_dir: str, names: Iterable[str]) -> set[str]:
             with files.locked(_lock_path(state_dir, name)):
                 published = route_store.published(state_dir, name)
                 if published:
-                    _write(settings.conf_dir, name, _lines(published.peers, _pause(state_dir, name)))
+                    lines = _lines(published.peers, _pause(state_dir, name))
+                    text = _numbered(settings.conf_dir, name, lines)
+                    files.write_atomic(_path(settings.conf_dir, name), text, durable=False)
                     stored.add(name)
         except OSError as error:
             log.event("publish", service=name, outcome="waits", reason=error)
@@ -138,26 +140,37 @@ def _pause(state_dir: str, name: str) -> "Record | None":
 
 
 def _set(conf_dir: str, name: str, lines: str) -> None:
-    target = f"/live/{name}"
-    status, body = _ask(conf_dir, "PUT", target, _write(conf_dir, name, lines))
-    if status == _STALE and body.isdigit():  # the holder of the lock has the latest: the file was lost, or the clock
-        status, body = _ask(conf_dir, "PUT", target, _write(conf_dir, name, lines, above=int(body)))
+    text = _numbered(conf_dir, name, lines)
+    try:
+        present = _put(conf_dir, name, text)
+        if present:  # the holder of the lock has the latest: the file was lost, or the clock
+            text = _numbered(conf_dir, name, lines, above=present)
+            _put(conf_dir, name, text)
+    finally:  # also if nginx is not there: it starts with this file
+        files.write_atomic(_path(conf_dir, name), text, durable=False)
+    files.sync([_path(conf_dir, name), os.path.join(conf_dir, _FOLDER)])
+    if _put(conf_dir, name, text):  # an nginx that has started meanwhile may have read the file of before
+        raise errors.Unavailable("nginx has got other peers meanwhile")
+
+
+def _put(conf_dir: str, name: str, text: str) -> int:
+    """Give nginx a list; returns 0, or the version that it has, if that is a later one."""
+    status, body = _ask(conf_dir, "PUT", f"/live/{name}", text)
+    if status == _STALE and body.isdigit():
+        return int(body)
     if status != _OK:
         raise errors.Unavailable(f"nginx does not take the peers: {status} {body[:200]}")
-    files.sync([_path(conf_dir, name), os.path.join(conf_dir, _FOLDER)])
+    return 0
 
 
-def _write(conf_dir: str, name: str, lines: str, *, above: int = 0) -> str:
-    """Write the state file unless it says that already; returns its text."""
-    path = _path(conf_dir, name)
-    before = files.read(path) or ""
-    digits, _, present = before.partition("\n")
+def _numbered(conf_dir: str, name: str, lines: str, *, above: int = 0) -> str:
+    """Return the text of a list: with the version that its file has, or with the next one if the file has another list.
+    """
+    digits, _, present = (files.read(_path(conf_dir, name)) or "").partition("\n")
     version = int(digits) if digits.isascii() and digits.isdigit() else 0
-    if present == lines and version > above:
-        return before
-    text = f"{max(version + 1, above + 1, time.time_ns() // 1000)}\n{lines}"
-    files.write_atomic(path, text, durable=False)
-    return text
+    if present != lines or version <= above:
+        version = max(version + 1, above + 1, time.time_ns() // 1000)
+    return f"{version}\n{lines}"
 
 
 def _lines(peers: Iterable[Peer], pause: "Record | None") -> str:
