@@ -170,12 +170,37 @@ def test_a_hold_lets_its_time_stand_still() -> None:
     (NEW, {**SPEC, "release": BLUE_GREEN["release"]}, KEY, ["recall books-green", "switch books-green"]),
     (NEW, SPEC, {"canary": b"green 20%"}, ["try books-green"]),  # by hand
     (NEW, SPEC, {}, ["try books-green"]), (NEW, SPEC, {"canary": b"nonsense"}, ["try books-green"]),
-    (NEW, {**SPEC, "release": {**SPEC["release"], "canary": "20%"}}, KEY, ["recall books-green", "try books-green"]),
+    (NEW, {**SPEC, "release": {**SPEC["release"], "canary": "20%"}}, KEY, ["recall books-green"]),
+    (NEW, {**SPEC, "release": {**SPEC["release"], "canary": "20%"}}, {}, ["try books-green"]),
     (NEW, SPEC, {**KEY, "removed": b""}, []),
 ])
 def test_other_wishes_end_a_trial(image: str, spec: dict[str, Any], keys: dict[str, bytes],
                                   expected: list[str]) -> None:
     seen = on_trial(since_s=100, image=image, spec=spec, keys=keys, behind=(), serving=frozenset())
+    assert [each for each in acts(seen) if "blue" not in each] == expected
+
+
+def scaled_down(**changes: Any) -> Observation:
+    """One instance is desired of each colour, where two stand."""
+    seen = on_trial(FINE, MANY, **changes)
+    fewer = wanted(SPEC, NEW, seen.state, 1, **changes.get("keys", KEY))
+    return later(seen._replace(desired=fewer), 1)
+
+
+@pytest.mark.parametrize(("changes", "ended_at", "expected"), [
+    ({}, 0.0, ["switch books-green"]),  # on trial: it is drained once it is live
+    ({"since_s": 100}, 0.0, []), ({"since_s": 100, "behind": ()}, 0.0, []),
+    ({"keys": {}, "since_s": 100}, 0.0, ["try books-green"]),  # the key is gone, and nginx lists it still
+    ({"keys": {}, "behind": ()}, NOW, ["try books-green"]),  # without a trial: one may be about to list it
+    ({"keys": {}}, NOW - 99, ["try books-green"]), ({"behind": ()}, NOW - 99, ["recall books-green"]),
+    ({"keys": {}, "behind": ()}, NOW - 99, ["remove books-green-2"]),
+])
+def test_no_instance_that_nginx_may_ask_is_removed_as_surplus(changes: dict[str, Any], ended_at: float,
+                                                              expected: list[str]) -> None:
+    seen = scaled_down(**changes)
+    if ended_at:
+        release, rollout = seen.state.release, msgspec.structs.replace(ON_TRIAL, trial=None, passing_since=NOW - 9)
+        seen = seen.with_state(release=msgspec.structs.replace(release, rollout=rollout, tried_until=ended_at))
     assert [each for each in acts(seen) if "blue" not in each] == expected
 
 
