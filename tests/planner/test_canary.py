@@ -132,20 +132,21 @@ def test_counts_are_added_once() -> None:
     assert (more.rollout.trial.canary, more.rollout.trial.live) == (Side({60: 901}, 2), Side({60: 8100, 61: 3}))
 
 
-SIDE = Side({5: 1}, 2)
+SIDE, REST = Side({5: 1}, 2), Side({5: 2, 6: 3}, 1)
 
 
-def part(at: float, canary: Side | None = SIDE) -> Slice:
-    return Slice(at, 10.0, {5: 4, 6: 3}, errors=3, unanswered=1, canary=canary)
+def part(at: float, canary: Side | None = SIDE, live: Side | None = REST) -> Slice:
+    """What asked nobody is in the whole only."""
+    return Slice(at, 10.0, {5: 4, 6: 3}, errors=2, unanswered=90, canary=canary, live=live)
 
 
 @pytest.mark.parametrize(("slices", "until", "canary", "live"), [
-    ([part(80), part(90), part(100)], 110.0, Side({5: 1}, 2), Side({5: 3, 6: 3}, 2)),  # those before are in already
-    ([part(100), part(110)], 120.0, Side({5: 2}, 4), Side({5: 6, 6: 6}, 4)),
-    ([part(100), part(110, None)], 110.0, Side({5: 1}, 2), Side({5: 3, 6: 3}, 2)),  # a node did not count by side
-    ([part(100), part(190)], 110.0, Side({5: 1}, 2), Side({5: 3, 6: 3}, 2)),  # not over yet
-    ([part(100, Side({5: 9, 7: 1}, 9))], 110.0, Side({5: 9, 7: 1}, 9), Side({6: 3}, 0)),  # it was made up for
-    ([], 100.0, Side(), Side())])
+    ([part(80), part(90), part(100)], 110.0, SIDE, REST),  # those before are in already
+    ([part(100), part(110)], 120.0, Side({5: 2}, 4), Side({5: 4, 6: 6}, 2)),
+    ([part(100), part(110, None)], 110.0, SIDE, REST),  # a node did not count by side
+    ([part(100), part(110, SIDE, None)], 110.0, SIDE, REST),  # a node of an earlier version counted the canary only
+    ([part(100), part(190)], 110.0, SIDE, REST),  # not over yet
+    ([part(100, Side(), Side())], 110.0, Side(), Side()), ([], 100.0, Side(), Side())])
 def test_slices_are_summed_up_by_side(slices: list[Slice], until: float, canary: Side, live: Side) -> None:
     found = trial.count(Combined(slices, ["node-2"]), 100.0, 195.0)
     assert found == Counted(until, canary, live, ("node-2",))

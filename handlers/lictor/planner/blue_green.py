@@ -36,7 +36,7 @@ def switch(new: list[Member], observation: Observation) -> list[Action]:
     why, trial = f"all {len(new)} of {observation.spec.image or 'its spec'} pass", _trial(observation)
     if observation.spec.release.canary and not trial:
         action = _try(why, observation.spec.release.canary, observation)
-        return [] if observation.desired.canary_key else [release.gate(action, observation)]  # an earlier one goes first
+        return [] if observation.desired.canary_key else [release.gate(action, observation)]  # an earlier one goes
     against = trial and verdict.obstacle(trial, observation)
     shown = f", {verdict.evidence(trial, observation)}" if trial else ""
     take_over = Switch(model.catalog_name(name, color), f"{why}{shown}", color)
