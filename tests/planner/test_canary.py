@@ -105,6 +105,20 @@ def test_missing_counts_are_waited_for_and_then_fail(changes: dict[str, Any], sa
     assert failure(on_trial(FINE, MANY, since_s=361, **changes)).startswith(says)
 
 
+@pytest.mark.parametrize(("until_s", "says"), [
+    (0, ""), (39, ""), (41, "not all nodes have counted both colours for 41 s: green got 900"),
+    (300, "not all nodes have counted both colours for 300 s: green got 900")])
+def test_what_was_counted_long_ago_shows_nothing_of_now(until_s: float, says: str) -> None:
+    """The slices of a node that counts, but not by colour, are left out of the sums."""
+    def counted_since(since_s: float) -> Observation:
+        rollout = msgspec.structs.replace(ON_TRIAL, trial=Trial(0.1, NOW - since_s, NOW - until_s, 0.0, FINE, MANY))
+        return world(SPEC, NEW, *BLUE, *GREEN, state={"rollout": rollout}, keys=KEY,
+                     counted=Counted(NOW - until_s), **SERVED)
+
+    assert acts(counted_since(330)) == ([] if says else ["switch books-green"]) and says in reasons(counted_since(330))
+    assert failure(counted_since(361)).startswith(says) and bool(failure(counted_since(361))) == bool(says)
+
+
 def test_a_switch_still_needs_all_that_it_needed() -> None:
     assert acts(on_trial(FINE, MANY, certain=False)) == []
     ailing = on_trial(FINE, MANY, crew=(*BLUE, GREEN[0], "2 books:2 green critical"))
