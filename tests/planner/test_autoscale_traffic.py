@@ -35,8 +35,10 @@ def _count(times: list[float]) -> dict[int, int]:
     ([Side({1: 2}, 3), Side({1: 1, 5: 1}), Side()], Side({1: 3, 5: 1}, 3)), ([Side(), Side()], Side()),
     ([Side({1: 10**9}, 10**9), Side({1: 5}, 5)], Side({1: 10**9}, 10**9)),  # else nobody could read the state again
     ([Side({1: 2}), None], None), ([None, None], None), ([], None)])
-def test_a_canary_is_counted_apart_only_if_each_node_does_so(sides: list[Side | None], expected: Side | None) -> None:
-    assert traffic.add(Slice(0.0, 10.0, canary=each) for each in sides).canary == expected
+def test_sides_are_counted_apart_only_if_each_node_does_so(sides: list[Side | None], expected: Side | None) -> None:
+    found = traffic.add(Slice(0.0, 10.0, canary=each, live=Side({7: 1})) for each in sides)
+    assert found.canary == expected and found.live == (Side({7: len(sides)}) if sides else None)
+    assert traffic.add(Slice(0.0, 10.0, live=each) for each in sides).live == expected
 
 
 def node(*at: float, begun: int = 40) -> list[Slice]:

@@ -105,6 +105,20 @@ def test_missing_counts_are_waited_for_and_then_fail(changes: dict[str, Any], sa
     assert failure(on_trial(FINE, MANY, since_s=361, **changes)).startswith(says)
 
 
+@pytest.mark.parametrize(("until_s", "says"), [
+    (0, ""), (39, ""), (41, "not all nodes have counted both colours for 41 s: green got 900"),
+    (300, "not all nodes have counted both colours for 300 s: green got 900")])
+def test_what_was_counted_long_ago_shows_nothing_of_now(until_s: float, says: str) -> None:
+    """The slices of a node that counts, but not by colour, are left out of the sums."""
+    def counted_since(since_s: float) -> Observation:
+        rollout = msgspec.structs.replace(ON_TRIAL, trial=Trial(0.1, NOW - since_s, NOW - until_s, 0.0, FINE, MANY))
+        return world(SPEC, NEW, *BLUE, *GREEN, state={"rollout": rollout}, keys=KEY,
+                     counted=Counted(NOW - until_s), **SERVED)
+
+    assert acts(counted_since(330)) == ([] if says else ["switch books-green"]) and says in reasons(counted_since(330))
+    assert failure(counted_since(361)).startswith(says) and bool(failure(counted_since(361))) == bool(says)
+
+
 def test_a_switch_still_needs_all_that_it_needed() -> None:
     assert acts(on_trial(FINE, MANY, certain=False)) == []
     ailing = on_trial(FINE, MANY, crew=(*BLUE, GREEN[0], "2 books:2 green critical"))
@@ -132,20 +146,21 @@ def test_counts_are_added_once() -> None:
     assert (more.rollout.trial.canary, more.rollout.trial.live) == (Side({60: 901}, 2), Side({60: 8100, 61: 3}))
 
 
-SIDE = Side({5: 1}, 2)
+SIDE, REST = Side({5: 1}, 2), Side({5: 2, 6: 3}, 1)
 
 
-def part(at: float, canary: Side | None = SIDE) -> Slice:
-    return Slice(at, 10.0, {5: 4, 6: 3}, errors=3, unanswered=1, canary=canary)
+def part(at: float, canary: Side | None = SIDE, live: Side | None = REST) -> Slice:
+    """What asked nobody is in the whole only."""
+    return Slice(at, 10.0, {5: 4, 6: 3}, errors=2, unanswered=90, canary=canary, live=live)
 
 
 @pytest.mark.parametrize(("slices", "until", "canary", "live"), [
-    ([part(80), part(90), part(100)], 110.0, Side({5: 1}, 2), Side({5: 3, 6: 3}, 2)),  # those before are in already
-    ([part(100), part(110)], 120.0, Side({5: 2}, 4), Side({5: 6, 6: 6}, 4)),
-    ([part(100), part(110, None)], 110.0, Side({5: 1}, 2), Side({5: 3, 6: 3}, 2)),  # a node did not count by side
-    ([part(100), part(190)], 110.0, Side({5: 1}, 2), Side({5: 3, 6: 3}, 2)),  # not over yet
-    ([part(100, Side({5: 9, 7: 1}, 9))], 110.0, Side({5: 9, 7: 1}, 9), Side({6: 3}, 0)),  # it was made up for
-    ([], 100.0, Side(), Side())])
+    ([part(80), part(90), part(100)], 110.0, SIDE, REST),  # those before are in already
+    ([part(100), part(110)], 120.0, Side({5: 2}, 4), Side({5: 4, 6: 6}, 2)),
+    ([part(100), part(110, None)], 110.0, SIDE, REST),  # a node did not count by side
+    ([part(100), part(110, SIDE, None)], 110.0, SIDE, REST),  # a node of an earlier version counted the canary only
+    ([part(100), part(190)], 110.0, SIDE, REST),  # not over yet
+    ([part(100, Side(), Side())], 110.0, Side(), Side()), ([], 100.0, Side(), Side())])
 def test_slices_are_summed_up_by_side(slices: list[Slice], until: float, canary: Side, live: Side) -> None:
     found = trial.count(Combined(slices, ["node-2"]), 100.0, 195.0)
     assert found == Counted(until, canary, live, ("node-2",))
@@ -170,12 +185,37 @@ def test_a_hold_lets_its_time_stand_still() -> None:
     (NEW, {**SPEC, "release": BLUE_GREEN["release"]}, KEY, ["recall books-green", "switch books-green"]),
     (NEW, SPEC, {"canary": b"green 20%"}, ["try books-green"]),  # by hand
     (NEW, SPEC, {}, ["try books-green"]), (NEW, SPEC, {"canary": b"nonsense"}, ["try books-green"]),
-    (NEW, {**SPEC, "release": {**SPEC["release"], "canary": "20%"}}, KEY, ["recall books-green", "try books-green"]),
+    (NEW, {**SPEC, "release": {**SPEC["release"], "canary": "20%"}}, KEY, ["recall books-green"]),
+    (NEW, {**SPEC, "release": {**SPEC["release"], "canary": "20%"}}, {}, ["try books-green"]),
     (NEW, SPEC, {**KEY, "removed": b""}, []),
 ])
 def test_other_wishes_end_a_trial(image: str, spec: dict[str, Any], keys: dict[str, bytes],
                                   expected: list[str]) -> None:
     seen = on_trial(since_s=100, image=image, spec=spec, keys=keys, behind=(), serving=frozenset())
+    assert [each for each in acts(seen) if "blue" not in each] == expected
+
+
+def scaled_down(**changes: Any) -> Observation:
+    """One instance is desired of each colour, where two stand."""
+    seen = on_trial(FINE, MANY, **changes)
+    fewer = wanted(SPEC, NEW, seen.state, 1, **changes.get("keys", KEY))
+    return later(seen._replace(desired=fewer), 1)
+
+
+@pytest.mark.parametrize(("changes", "ended_at", "expected"), [
+    ({}, 0.0, ["switch books-green"]),  # on trial: it is drained once it is live
+    ({"since_s": 100}, 0.0, []), ({"since_s": 100, "behind": ()}, 0.0, []),
+    ({"keys": {}, "since_s": 100}, 0.0, ["try books-green"]),  # the key is gone, and nginx lists it still
+    ({"keys": {}, "behind": ()}, NOW, ["try books-green"]),  # without a trial: one may be about to list it
+    ({"keys": {}}, NOW - 99, ["try books-green"]), ({"behind": ()}, NOW - 99, ["recall books-green"]),
+    ({"keys": {}, "behind": ()}, NOW - 99, ["remove books-green-2"]),
+])
+def test_no_instance_that_nginx_may_ask_is_removed_as_surplus(changes: dict[str, Any], ended_at: float,
+                                                              expected: list[str]) -> None:
+    seen = scaled_down(**changes)
+    if ended_at:
+        release, rollout = seen.state.release, msgspec.structs.replace(ON_TRIAL, trial=None, passing_since=NOW - 9)
+        seen = seen.with_state(release=msgspec.structs.replace(release, rollout=rollout, tried_until=ended_at))
     assert [each for each in acts(seen) if "blue" not in each] == expected
 
 

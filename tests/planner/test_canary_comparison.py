@@ -34,6 +34,7 @@ def side(asked: int, errors: int = 0, took_s: float = 0.02) -> Side:
     (side(500, 500), side(500, 500), ""), (side(500, 500), side(500, 460), "more errors"),
     (side(0), side(9000, 900), ""), (side(0), side(0), ""),
     (side(1_000_000, 1300), side(9_000_000, 9000), "more errors"),
+    (side(10**9, 5 * 10**8), side(10**9, 10**8), "more errors"),  # a chance that is less than a float can be
     # response times
     (side(300, 0, 0.04), side(2700), "slower answers"), (side(60, 0, 0.04), side(540), "slower answers"),
     (side(15, 0, 0.2), side(135), ""), (side(5000, 0, 0.0215), side(45000), ""),  # by less than a tenth

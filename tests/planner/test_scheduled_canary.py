@@ -38,3 +38,16 @@ def test_what_is_ordered_about_a_canary(state: dict[str, Any], keys: dict[str, b
                                         expected: list[str]) -> None:
     seen = world("books:2", 2, (BLUE, GREEN), *TWO, *NEW, spec=CANARY, state=state, keys=keys, **fields)
     assert [each for each in decided(seen) if not each.startswith("hold")] == expected
+
+
+@pytest.mark.parametrize(("state", "keys", "fields", "expected"), [
+    ({"rollout": ON_TRIAL}, KEY, {}, ["wait books-green"]),  # nginx asks them: fewer are ordered once it is live
+    ({"rollout": ON_TRIAL}, KEY, FINE, ["switch books-green"]),
+    ({"rollout": BEGUN, "tried_until": NOW - 1}, {}, {}, ["try books-green"]),
+    ({"rollout": BEGUN}, {}, {"behind": (("node-1", True),)}, ["try books-green"]),
+    ({"rollout": BEGUN}, {}, {}, ["scale books-green 1"]),  # it serves nobody yet
+])
+def test_fewer_of_a_canary_are_ordered_once_nginx_does_not_ask_them(
+        state: dict[str, Any], keys: dict[str, bytes], fields: dict[str, Any], expected: list[str]) -> None:
+    seen = world("books:2", 1, (BLUE, GREEN), *TWO, *NEW, spec=CANARY, state=state, keys=keys, **fields)
+    assert [each for each in decided(seen) if not each.startswith("hold") and "green" in each] == expected

@@ -29,17 +29,18 @@ def restore_keys(observation: Observation) -> list[Act]:
 
 def switch(new: list[Member], observation: Observation) -> list[Action]:
     """Make the colour of the new instances the live one, by way of a canary if the spec asks for it; or say what they
-    wait for. They are as many as desired."""
+    wait for. They are at least as many as desired."""
     late, name, color = late_checks(new, observation), observation.desired.name, observation.desired.other_color
     if late:
         return [*late]
     why, trial = f"all {len(new)} of {observation.spec.image or 'its spec'} pass", _trial(observation)
     if observation.spec.release.canary and not trial:
-        return [release.gate(_try(why, observation.spec.release.canary, observation), observation)]
+        action = _try(why, observation.spec.release.canary, observation)
+        return [] if observation.desired.canary_key else [release.gate(action, observation)]  # an earlier one goes
     against = trial and verdict.obstacle(trial, observation)
     shown = f", {verdict.evidence(trial, observation)}" if trial else ""
-    action = Switch(model.catalog_name(name, color), f"{why}{shown}", color)
-    return [actions.wait(action, "canary", *against) if against else release.gate(action, observation)]
+    take_over = Switch(model.catalog_name(name, color), f"{why}{shown}", color)
+    return [actions.wait(take_over, "canary", *against) if against else release.gate(take_over, observation)]
 
 
 def late_checks(new: list[Member], observation: Observation) -> list[Wait]:
@@ -61,6 +62,12 @@ def still_listed(observation: Observation) -> Obstacle | None:
         return Obstacle(f"{why}; {desired.color} is live", deadline_at)
     return Obstacle(f"{why}, so it runs on beside {desired.color}; if a node routes no more, delete its key "
                     f"lictor/nodes/{desired.name}/NODE")
+
+
+def gets_requests(observation: Observation) -> bool:
+    """Tell whether an nginx may send requests to the colour that is not live, so that none of it ends undrained."""
+    is_tried = _trial(observation) or observation.desired.canary_key or observation.nodes_behind
+    return bool(is_tried) or may_get_requests(observation)
 
 
 def may_get_requests(observation: Observation) -> bool:
@@ -120,7 +127,7 @@ def _bring_up(observation: Observation) -> list[Action]:
     standing = [member for member in new if member.stands]
     if len(standing) < observation.target:
         return [*_start(new, standing, observation)]
-    if len(standing) > observation.target:
+    if len(standing) > observation.target and not gets_requests(observation):  # else it is drained once it is live
         why = f"{observation.desired.why_replicas}, and it serves nobody yet"
         return [Remove(member, why) for member in standing[observation.target:]]
     return switch(standing, observation)

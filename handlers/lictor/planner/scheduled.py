@@ -21,7 +21,7 @@ def decide(observation: Observation, scheduler: SchedulerView) -> list[Action]:
         return [] if desired.removed else _heal(observation, scheduler)
     if desired.removed:
         return [_back_off(action, observation) for action in _retire_all(observation, scheduler)]
-    orders = _order(observation, scheduler, desired.color, release.target_release(observation))
+    orders = _order(observation, scheduler, desired.color, release.target_release(observation), observation.target)
     if desired.color:
         orders += [*blue_green.restore_keys(observation), *_other_color(observation, scheduler)]
     elif not orders:
@@ -77,9 +77,10 @@ def _out_of_sight(observation: Observation) -> list[Instance]:
             and (listed is None or instance.container_id in listed)]
 
 
-def _order(observation: Observation, scheduler: SchedulerView, color: str, fingerprint: str) -> list[Action]:
+def _order(observation: Observation, scheduler: SchedulerView, color: str, fingerprint: str,
+           count: int) -> list[Action]:
     """Give the order for one colour if it is another one than the last, or if nothing has come of that."""
-    desired, count, group = observation.desired, observation.target, observation.group(color)
+    desired, group = observation.desired, observation.group(color)
     serves = color == desired.color
     scale = Scale(catalog_name(desired.name, color), desired.why_replicas, color, count, fingerprint)
     if observation.state.release.live is None and fingerprint != desired.release:
@@ -191,9 +192,11 @@ def _other_color(observation: Observation, scheduler: SchedulerView) -> list[Act
     listed = blue_green.still_listed(observation) if is_taken else None
     if listed:
         return [Wait(name, f"in the way: {listed.why}. The new release has to wait.")]
-    orders = _order(observation, scheduler, color, rollout.release)
+    serves = group is not None and group.release == rollout.release and blue_green.gets_requests(observation)
+    count = max(observation.target, group.replicas) if group and serves else observation.target
+    orders = _order(observation, scheduler, color, rollout.release, count)  # fewer of a canary once it is live
     new, others = release.new_members(observation), release.in_the_way(observation)
-    if not orders and (len(new) != observation.target or others):
+    if not orders and (len(new) != count or others):
         return [_incomplete(name, len(new), len(others), observation)]
     return orders or blue_green.switch(new, observation)
 

@@ -122,7 +122,7 @@ class Templates:
         """Render the locations that nginx takes requests at; raises Refused for a hostile path, or another location.
 
         `ignored`: paths whose requests are not counted; None: the service is not measured. `options` are the route's.
-        `by_side`: those that a canary is asked first are counted apart, by the file that names its peers.
+        `by_side`: they count once more, for the side that they ask first; a file names the canary's peers.
         """
         for each in [path, *(ignored or ())]:
             if not is_path(each):

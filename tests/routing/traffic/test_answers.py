@@ -38,35 +38,38 @@ def test_each_kind_of_answer_counts_as_what_it_is(request_: Request, outcome: Ou
     assert judge(request_) == outcome
 
 
+TOOK = Request(200, True, "200", "0.250", "0.001")
+FAILED = Request(500, True, "500", "0.250", "0.001")
+LATE = Request(504, True, "504", "60.000", "0.001")
 GREEN, BLUE, CANARY = "10.0.1.1:80", "[fd00::1]:80", " 10.0.1.1:80 10.0.1.11:80 "
 
 
-@pytest.mark.parametrize(("request_", "asked", "kind"), [
-    (Request(200, True, "200", "0.250", "0.001"), GREEN, ANSWER),
-    (Request(200, True, "200", "0.250", "0.001"), BLUE, ""),
-    (Request(200, True, "200", "0.250", "0.001"), "10.0.1.1:8", ""),
-    (Request(200, True, "200", "0.250", "0.001"), "-", ""),
-    (Request(200, True, "200", "0.250", "0.001"), "", ""),
-    (Request(500, True, "500", "0.250", "0.001"), GREEN, ERROR),
-    (Request(500, True, "500", "0.250", "0.001"), BLUE, ""),
-    (Request(504, True, "504", "60.000", "0.001"), GREEN, ERROR),
-    (Request(502, True, "502", "0.000", "-"), GREEN, ERROR),
-    (Request(200, True, "502, 200", "0.000, 0.100", "-, 0.001"), f"{GREEN}, {BLUE}", ERROR),  # another one answered
-    (Request(200, True, "502, 200", "0.000, 0.100", "-, 0.001"), f"{BLUE}, {GREEN}", ""),  # the live one's, whoever did
-    (Request(500, True, "502, 500", "0.000, 0.100", "-, 0.001"), f"{BLUE}, {GREEN}", ""),
-    (Request(499, False, "-", "0.700", "0.001"), GREEN, ""),
-    (Request(499, False, "502, -", "0.000, 0.700", "-, 0.001"), f"{GREEN}, {BLUE}", ERROR),
+@pytest.mark.parametrize(("request_", "asked", "counts_as"), [
+    (TOOK, GREEN, "na"), (TOOK, BLUE, "ba"), (TOOK, "10.0.1.1:8", "ba"), (TOOK, "-", ""), (TOOK, "", ""),
+    (FAILED, GREEN, "ne"), (FAILED, BLUE, "be"), (LATE, GREEN, "ne"), (LATE, BLUE, "be"),
+    (Request(502, True, "502", "0.000", "-"), GREEN, "ne"), (Request(502, True, "502", "0.000", "-"), BLUE, "be"),
+    # an instance that gave no answer erred, on either side, whoever answered then
+    (Request(200, True, "502, 200", "0.000, 0.100", "-, 0.001"), f"{GREEN}, {BLUE}", "ne"),
+    (Request(200, True, "502, 200", "0.000, 0.100", "-, 0.001"), f"{BLUE}, {GREEN}", "be"),
+    (Request(500, True, "502, 500", "0.000, 0.100", "-, 0.001"), f"{BLUE}, {GREEN}", "be"),
+    (Request(499, False, "-", "0.700", "0.001"), GREEN, ""), (Request(499, False, "-", "0.700", "0.001"), BLUE, ""),
+    (Request(499, False, "502, -", "0.000, 0.700", "-, 0.001"), f"{GREEN}, {BLUE}", "ne"),
     (Request(200, False, "200", "0.700", "0.001"), GREEN, ""),
     (Request(101, True, "101", "3600.000", "0.001"), GREEN, ""),
-    (Request(503, True, "-", "-", "-"), "-", ""),
-    (Request(200, True, "500 : 200", "9.000 : 0.300", "0.000 : 0.000", 1), f"{BLUE} : {GREEN}", ANSWER),
-    (Request(200, True, "500 : 200", "9.000 : 0.300", "0.000 : 0.000", 1), f"{GREEN} : {BLUE}", ""),
-    (Request(200, True, "500 : 200", "9.000 : 0.300", "0.000 : 0.000"), f"{GREEN} : {BLUE}", ERROR),
+    (Request(503, True, "-", "-", "-"), "-", ""), (Request(503, True, "", "", ""), "", ""),  # nobody was asked
+    (Request(200, True, "500 : 200", "9.000 : 0.300", "0.000 : 0.000", 1), f"{BLUE} : {GREEN}", "na"),
+    (Request(200, True, "500 : 200", "9.000 : 0.300", "0.000 : 0.000", 1), f"{GREEN} : {BLUE}", "ba"),
+    (Request(200, True, "500 : 200", "9.000 : 0.300", "0.000 : 0.000"), f"{GREEN} : {BLUE}", "ne"),
 ])
-def test_what_a_request_counts_as_for_the_canary(request_: Request, asked: str, kind: str) -> None:
-    request_ = request_._replace(asked=asked)
-    assert judge(request_._replace(canary=CANARY)).canary_kind == kind
-    assert judge(request_).canary_kind == ""  # there is none
+def test_what_a_request_counts_as_for_the_side_that_it_asked_first(request_: Request, asked: str,
+                                                                   counts_as: str) -> None:
+    def side_of(canary: str) -> str:
+        outcome = judge(request_._replace(asked=asked, canary=canary))
+        return outcome.side + outcome.kind_of_side if outcome.kind_of_side else ""
+
+    assert side_of(CANARY) == counts_as
+    assert side_of(" ") == counts_as.replace("n", "b")  # the log tells only a canary's address that was asked first
+    assert side_of("") == side_of("-") == ""  # there is no canary
 
 
 @given(st.integers(100, 599), st.booleans(), st.text(max_size=20), st.text(max_size=20), st.text(max_size=20),

@@ -259,8 +259,8 @@ def test_a_request_that_waits_counts_as_what_becomes_of_it(settings: Settings, n
 
 
 @in_each_way
-def test_what_a_canary_was_asked_first_is_counted_apart(settings: Settings, nginx: Nginx, peer: Peer, tried: Peer,
-                                                        way: str) -> None:
+def test_each_side_is_counted_apart_by_whom_a_request_asked_first(settings: Settings, nginx: Nginx, peer: Peer,
+                                                                  tried: Peer, way: str) -> None:
     gone, = free_ports(1)
     measured: dict[str, Any] = {"measure": True, "ignore": ["/books/health"]}
     put(settings, "books", peer.port, tried=[tried.port], **measured)
@@ -269,14 +269,15 @@ def test_what_a_canary_was_asked_first_is_counted_apart(settings: Settings, ngin
     assert [nginx.get("/books/fails")[0] for _ in range(32)] == [500] * 32
     asked = tried.asked["ok"], tried.asked["fails"]
     assert all(asked)
-    wait_total(settings, begun=72, a=40, e=32, na=asked[0], ne=asked[1])
+    apart = {"na": asked[0], "ne": asked[1], "ba": 40 - asked[0], "be": 32 - asked[1]}
+    wait_total(settings, begun=72, a=40, e=32, **apart)
 
     for _ in range(10):  # who leaves says nothing of either side
         before = tried.asked["held"] + peer.asked["held"]
         with socket.create_connection(("127.0.0.1", nginx.port)) as client:
             client.sendall(b"GET /books/held HTTP/1.1\r\nHost: x\r\n\r\n")
             wait_for(lambda: tried.asked["held"] + peer.asked["held"] > before, "an instance has it")  # noqa: B023
-    wait_total(settings, begun=82, a=40, e=32, l=10, na=asked[0], ne=asked[1])
+    wait_total(settings, begun=82, a=40, e=32, l=10, **apart)
 
     put(settings, "books", peer.port, tried=[gone], **measured)
     publish.publish(settings)
@@ -284,6 +285,7 @@ def test_what_a_canary_was_asked_first_is_counted_apart(settings: Settings, ngin
     wait_for(lambda: total(settings)["a"] == 80, "all are counted")
     found = total(settings)
     assert found["retries"] >= 1 and found["ne"] == asked[1] + found["retries"] and found["na"] == asked[0]
+    assert found["be"] == apart["be"] and found["ba"] == apart["ba"] + 40 - found["retries"]
 
     put(settings, "books", gone, tried=[tried.port], **measured)
     publish.publish(settings)
@@ -292,6 +294,7 @@ def test_what_a_canary_was_asked_first_is_counted_apart(settings: Settings, ngin
     wait_for(lambda: total(settings)["a"] == 120, "all are counted")
     refused_by_live, found = total(settings)["retries"] - found["retries"], total(settings)
     assert found["na"] == asked[0] + tried.asked["ok"] - before - refused_by_live  # these had asked the live side first
+    assert refused_by_live and found["be"] == apart["be"] + refused_by_live  # and erred there, by the same rule
 
     put(settings, "books", peer.port, **measured)
     publish.publish(settings)

@@ -86,17 +86,19 @@ def test_each_count_has_its_field_and_nginx_own_answers_are_no_load() -> None:
     assert counted(line(1_700_000_012.5, status=413, upstream="-|-|-"))["books"] == {}
 
 
-def test_a_canarys_part_of_a_slice_is_told_apart_and_is_in_the_whole_too() -> None:
+def test_the_sides_of_a_slice_are_told_apart_and_are_in_the_whole_too() -> None:
     canary = "|10.0.1.1:80| 10.0.1.1:80 "
     found = counted(line(1_700_000_052.5) + canary, line(1_700_000_052.5) + "|10.0.0.1:80| 10.0.1.1:80 ",
                     line(1_700_000_053.5, status=500) + canary, line(1_700_000_054.5) + "|10.0.0.1:80|",
                     line(1_700_000_055.5), line(1_700_000_056.0) + "|10.0.1.1:80", line(1_700_000_056.0) + "|a|b|c")
     number = traffic.bucket(0.1)
-    assert found["books"][SLOTS[5]] == {f"a{number}": 4, "e": 1, "begun": 5, "busy": 500, f"na{number}": 1, "ne": 1}
-    dumped = counts.read_dump(f"since 1.000 2.000 0.000\nbooks {SLOTS[5]} na{number} 1 ne 1 na{number} 2\n")
-    assert dumped and dumped.by_name == {"books": {SLOTS[5]: {f"na{number}": 3, "ne": 1}}}
+    assert found["books"][SLOTS[5]] == {f"a{number}": 4, "e": 1, "begun": 5, "busy": 500, f"na{number}": 1,
+                                           f"ba{number}": 1, "ne": 1}
+    dumped = counts.read_dump(f"since 1.000 2.000 0.000\nbooks {SLOTS[5]} na{number} 1 be 1 na{number} 2\n")
+    assert dumped and dumped.by_name == {"books": {SLOTS[5]: {f"na{number}": 3, "be": 1}}}
     part, = windows.slices(found["books"], SLOTS[5], NOW)
-    assert part.times == {number: 4} and part.errors == 1 and part.canary == Side({number: 1}, 1)
+    assert part.times == {number: 4} and part.errors == 1 and (part.canary, part.live) == (
+        Side({number: 1}, 1), Side({number: 1}))
     assert decode(encode([part])) == [part]
 
 
@@ -104,12 +106,12 @@ def test_a_slice_tells_whether_a_canary_was_counted_apart_though_nothing_came_to
     for by_side, canary in ((False, None), (True, Side())):
         kept = advance(None, {SLOTS[5]: {"begun": 1, "a10": 1}}, 0.0, NOW - 60)
         later = advance(kept, {SLOTS[5]: {"begun": 1, "a10": 1}}, 0.0, NOW, by_side=by_side)
-        assert later.slices and all(each.canary == canary for each in later.slices)
+        assert later.slices and all(each.canary == each.live == canary for each in later.slices)
 
 
 def test_a_slot_with_every_count_there_is_can_be_read() -> None:
-    kinds = [f"{kind}{number}" for kind in ("a", "l", "na") for number in range(traffic.LAST_BUCKET + 1)]
-    kinds += ["ne", "e", "u", "c", "w", "begun", "retries", "busy"]
+    kinds = [f"{kind}{number}" for kind in ("a", "l", "na", "ba") for number in range(traffic.LAST_BUCKET + 1)]
+    kinds += ["ne", "be", "e", "u", "c", "w", "begun", "retries", "busy"]
     found = counts.read_dump(f"since 1.000 2.000 0.000\nbooks {SLOTS[0]} {' 7 '.join(kinds)} 7\n")
     assert found and len(found.by_name["books"][SLOTS[0]]) == len(kinds)
 

@@ -26,7 +26,7 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 
 class Side(msgspec.Struct, frozen=True):
-    """The part of a slice whose first asked instance was one of a canary's."""
+    """The requests of a slice that asked an instance of one side first, while there is a canary."""
 
     times: dict[Bucket, Count] = {}  # its answers below 500
     errors: Count = 0  # answers of 500 and more, late ones (504), and instances that gave none, another one or not
@@ -48,7 +48,8 @@ class Slice(msgspec.Struct, frozen=True):
     retries: Count = 0  # tries that failed before another instance was asked
     upgrades: Count = 0  # websockets that ended: they are neither begun nor answered here
     left: dict[Bucket, Count] = {}  # those of the cut ones of which nothing had come yet, by how long they had waited
-    canary: Side | None = None  # None: no canary was counted apart
+    canary: Side | None = None  # None: the sides were not counted apart
+    live: Side | None = None  # as that of the canary; what asked nobody is in neither
 
     @property
     def answers(self) -> int:
@@ -125,11 +126,10 @@ def count_slower(times: Mapping[int, int], than_s: float) -> int:
 
 
 def add(slices: Iterable[Slice]) -> Slice:
-    """Add slices that follow one another, of one node or of several whose slices begin together. A canary is counted
+    """Add slices that follow one another, of one node or of several whose slices begin together. Sides are counted
     apart if each of them does so."""
     found = list(slices)
     instances: dict[str, tuple[int, float]] = {}
-    sides = [each.canary for each in found if each.canary is not None]
     for each in found:
         for name, (count, took_s) in each.instances.items():
             before = instances.get(name, (0, 0.0))
@@ -139,7 +139,7 @@ def add(slices: Iterable[Slice]) -> Slice:
             for name in ("errors", "unanswered", "cut", "begun", "busy_s", "connect_s", "retries", "upgrades")}
     return Slice(min(lengths, default=0.0), sum(lengths.values()), _add_buckets(each.times for each in found),
                  instances=instances, left=_add_buckets(each.left for each in found),
-                 canary=add_sides(sides) if sides and len(sides) == len(found) else None, **sums)
+                 canary=_add_all(each.canary for each in found), live=_add_all(each.live for each in found), **sums)
 
 
 def add_sides(sides: Iterable[Side]) -> Side:
@@ -150,11 +150,10 @@ def add_sides(sides: Iterable[Side]) -> Side:
                 min(sum(each.errors for each in found), MOST))
 
 
-def live_side(part: Slice) -> Side:
-    """Take what is not the canary's: errors that a canary's instance made up for with another one's answer are its."""
-    canary = part.canary or Side()
-    times = {number: left for number, count in part.times.items() if (left := count - canary.times.get(number, 0)) > 0}
-    return Side(times, max(part.failed - canary.errors, 0))
+def _add_all(sides: Iterable[Side | None]) -> Side | None:
+    found = list(sides)
+    known = [each for each in found if each is not None]
+    return add_sides(known) if known and len(known) == len(found) else None
 
 
 def _add_buckets(tables: Iterable[Mapping[int, int]]) -> dict[int, int]:

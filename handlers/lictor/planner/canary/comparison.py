@@ -110,7 +110,7 @@ def _chance_of_errors(errors: int, asked: int, live_errors: int, live_asked: int
     for number in range(errors, min(every, asked)):
         term *= (asked - number) * (every - number) / ((number + 1) * (live_asked - every + number + 1))
         chance += term
-        if term < chance * 1e-9:
+        if term <= chance * 1e-9:  # both are 0, if they are less than a float can be
             break
     return chance
 

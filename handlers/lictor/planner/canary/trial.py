@@ -32,13 +32,15 @@ def elapsed_s(trial: Trial, observation: Observation) -> float:
 
 
 def count(found: Combined, since: float, now: float) -> Counted:
-    """Sum up the slices that began since and are over; those in which a node did not count the canary apart are left
+    """Sum up the slices that began since and are over; those in which a node did not count the sides apart are left
     out."""
-    new = [each for each in found.slices
-           if each.at >= since and each.at + each.seconds <= now and each.canary is not None]
-    until = max((each.at + each.seconds for each in new), default=since)
-    return Counted(until, traffic.add_sides(each.canary for each in new if each.canary is not None),
-                   traffic.add_sides(map(traffic.live_side, new)), tuple(found.silent), found.is_routed)
+    new = [(each, each.canary, each.live) for each in found.slices
+           if each.at >= since and each.at + each.seconds <= now]
+    apart = [(each.at + each.seconds, canary, live) for each, canary, live in new
+            if canary is not None and live is not None]
+    return Counted(max((until for until, _, _ in apart), default=since),
+                   traffic.add_sides(canary for _, canary, _ in apart),
+                   traffic.add_sides(live for _, _, live in apart), tuple(found.silent), found.is_routed)
 
 
 def _advance(trial: Trial | None, observation: Observation) -> Trial | None:

@@ -2,20 +2,22 @@
 
 It fails at once if it is worse for sure. After `for`, it has shown enough if so many requests came to both sides that a
 worsening which matters would have been found. Else it waits for more, at most for the release's deadline, and fails
-then. While a node that routes does not count, nothing is shown.
+then. While a node that routes does not count, or not by colour, nothing is shown.
 
-Never: a canary takes over on too few requests, or while a routing node's counts are missing.
+Never: a canary takes over on too few requests, on old ones, or while a routing node's counts are missing.
 """
 
 import math
 
 from lictor.planner.actions import Obstacle
-from lictor.planner.autoscale.traffic import SLICE_S
+from lictor.planner.autoscale.traffic import SILENT_S, SLICE_S
 from lictor.planner.canary import comparison, words
 from lictor.planner.canary.trial import elapsed_s
 from lictor.planner.observation import Observation
 from lictor.planner.service_state import Trial
 from lictor.spec.quantities import show_duration
+
+_FRESH_S = SILENT_S + SLICE_S  # each node that is not silent has told a younger slice
 
 
 def failure(observation: Observation) -> str:
@@ -53,6 +55,8 @@ def _lack(trial: Trial, observation: Observation) -> str:
         return "no nginx serves the service"
     if counted.silent:
         return f"the nginx of {', '.join(counted.silent)} did not tell what it counts: {numbers}"
+    if observation.now - trial.counted_until > _FRESH_S:
+        return f"not all nodes have counted both colours for {observation.now - trial.counted_until:.0f} s: {numbers}"
     is_enough = comparison.are_enough(trial.canary, trial.live, _looks(observation))
     return "" if is_enough else f"too few requests: {numbers}"
 

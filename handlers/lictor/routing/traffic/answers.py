@@ -14,7 +14,8 @@ LEFT = "l"  # the client went away before anything of an answer came: it has wai
 UPGRADE = "w"  # a websocket has ended: its time is that of a conversation
 OWN = "o"  # nginx answered by itself, as it does to a body that is too large
 TIMED = ANSWER + LEFT  # they are counted by their time
-TRIED = "n"  # before the kind of a request that was sent to a canary first: it is counted apart too
+# Before the kind of a request while there is a canary: it is counted a second time, for the side that it asked first.
+CANARY, LIVE = "n", "b"
 KINDS = ANSWER + ERROR + UNANSWERED + CUT + LEFT + UPGRADE + OWN
 _CLIENT_LEFT, _SWITCHED, _ERRORS = 499, 101, 500
 
@@ -30,7 +31,7 @@ class Request(NamedTuple):
     connect_time: str
     earlier: int = 0  # locations that asked somebody before the service's own did
     asked: str = ""  # addresses, one for each try
-    canary: str = ""  # addresses of a canary's instances, with a blank around each
+    canary: str = ""  # addresses of a canary's instances, with a blank around each, or one blank; "": there is none
 
 
 class Outcome(NamedTuple):
@@ -39,13 +40,12 @@ class Outcome(NamedTuple):
     kind: str
     time_s: float = 0.0
     retries: int = 0
-    is_canarys: bool = False  # a canary's instance was asked first
+    side: str = ""  # CANARY or LIVE: whose instance was asked first; "": nobody's, or there is no canary
 
     @property
-    def canary_kind(self) -> str:
-        """What it counts as for the canary; "": nothing. An instance that gave no answer erred, whoever answered then.
-        """
-        if not self.is_canarys:
+    def kind_of_side(self) -> str:
+        """What it counts as for its side; "": nothing. An instance that gave no answer erred, whoever answered then."""
+        if not self.side:
             return ""
         return ERROR if self.retries or self.kind in (ERROR, UNANSWERED) else ANSWER if self.kind == ANSWER else ""
 
@@ -58,9 +58,13 @@ def judge(request: Request) -> Outcome:
         return Outcome(kind)
     statuses, last = _tries(request.upstream_status, request.earlier), times[-1]
     status = int(statuses[-1]) if statuses and statuses[-1].isdecimal() else request.status
-    asked = _tries(request.asked, request.earlier) if request.canary else []
-    return Outcome(_kind(request, status), _seconds(last) or 0.0, len(times) - 1,
-                   bool(asked) and f" {asked[0]} " in request.canary)
+    return Outcome(_kind(request, status), _seconds(last) or 0.0, len(times) - 1, _side(request))
+
+
+def _side(request: Request) -> str:
+    """Find whose instance was asked first."""
+    asked = _tries(request.asked, request.earlier) if request.canary.startswith(" ") else []
+    return (CANARY if f" {asked[0]} " in request.canary else LIVE) if asked else ""
 
 
 def _kind(request: Request, status: int) -> str:

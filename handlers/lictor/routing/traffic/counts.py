@@ -1,9 +1,10 @@
 """Counts of requests by service, slot of ten seconds and outcome: from nginx's shared dictionary, or its log. Pure.
 
 An answer is counted by the bucket of its time, as `a57`, and so is a client that left. What else a request became is
-counted by its letter. If a canary was asked first, it is counted as `na57` or `ne` too. `begun` counts requests in the
-slot in which they began, and `retries` the tries that failed before an answer. `busy` is how many milliseconds of the
-slot ended requests were in progress, and `open` how many that began in it still are.
+counted by its letter. While there is a canary, a request counts as `na57` or `ne` too if that was asked first, and as
+`ba57` or `be` if the live colour was. `begun` counts requests in the slot in which they began, and `retries` the tries
+that failed before an answer. `busy` is how many milliseconds of the slot ended requests were in progress. `open` is how
+many that began in it still are.
 """
 
 import re
@@ -22,8 +23,9 @@ _FIELDS = LOG_FORMAT.count("|") + 1
 _EARLIER_FIELDS = 9  # an earlier version had no canary
 _LONGEST_S = 1e6
 _SPREAD_S = 90.0  # further back no slot is read
-_TIMED = re.compile(rf"([{answers.TIMED}]|{answers.TRIED}{answers.ANSWER})([0-9]{{1,3}})", re.ASCII)
-_LINE = re.compile(r"(\S{1,63}) ([0-9]{1,12})((?: [a-z0-9]{1,10} [0-9]{1,15}){1,750})", re.ASCII)
+_TIMED = re.compile(
+    rf"([{answers.TIMED}]|[{answers.CANARY}{answers.LIVE}]{answers.ANSWER})([0-9]{{1,3}})", re.ASCII)
+_LINE = re.compile(r"(\S{1,63}) ([0-9]{1,12})((?: [a-z0-9]{1,10} [0-9]{1,15}){1,1000})", re.ASCII)
 _TIME = r"([0-9]{1,12}\.[0-9]{1,9})"
 _SINCE = re.compile(rf"since {_TIME} {_TIME} {_TIME}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,12}\.[0-9]{3}", re.ASCII)
@@ -95,8 +97,8 @@ def _count(slots: Slots, ended_at: float, began_at: float, result: answers.Outco
     ended, number = slot_of(ended_at), bucket(result.time_s)
     _add(slots, ended, _word(result.kind, number), 1)
     _add(slots, ended, RETRIES, result.retries)
-    if result.canary_kind:
-        _add(slots, ended, answers.TRIED + _word(result.canary_kind, number), 1)
+    if result.kind_of_side:
+        _add(slots, ended, result.side + _word(result.kind_of_side, number), 1)
     if result.kind != answers.UPGRADE:
         _add(slots, slot_of(began_at), BEGUN, 1)
         for slot, part_s in spread(max(ended_at - result.time_s, ended_at - _SPREAD_S), ended_at):

@@ -44,7 +44,7 @@ class Kept(msgspec.Struct, frozen=True):
 def advance(kept: Kept | None, slots: Slots, counted_since: float, now: float, *, by_side: bool = False) -> Kept:
     """Add the slots that are over to what was kept. The first one is the first that was measured from its begin.
 
-    `by_side`: there is a canary, whose part of each slot is told though it is none.
+    `by_side`: there is a canary, so that what each side has in a slot is told though it is nothing.
     """
     since = kept.since if kept and kept.since <= now else now
     new = slices(slots, max(since, counted_since), now, by_side=by_side)
@@ -98,10 +98,14 @@ def _slice(at: int, counted: Mapping[str, int], *, by_side: bool) -> Slice:
     numbers: dict[str, Any] = {field: counted.get(what, 0) for what, field in _FIELDS.items()}
     times, left = (counts.by_bucket(counted, kind) for kind in (answers.ANSWER, answers.LEFT))
     numbers["cut"] += sum(left.values())
-    tried = Side(counts.by_bucket(counted, answers.TRIED + answers.ANSWER),
-                 counted.get(answers.TRIED + answers.ERROR, 0))
-    return Slice(float(at), float(SLOT_S), times, left=left, canary=tried if by_side or tried != Side() else None,
-                 **numbers)
+    canary, live = (_side(counted, side) for side in (answers.CANARY, answers.LIVE))
+    is_apart = by_side or (canary, live) != (Side(), Side())
+    return Slice(float(at), float(SLOT_S), times, left=left, canary=canary if is_apart else None,
+                 live=live if is_apart else None, **numbers)
+
+
+def _side(counted: Mapping[str, int], side: str) -> Side:
+    return Side(counts.by_bucket(counted, side + answers.ANSWER), counted.get(side + answers.ERROR, 0))
 
 
 def _busy(slots: Slots, now: float) -> dict[int, float]:
