@@ -17,7 +17,7 @@ from lictor import errors, model
 from lictor.adapters import files, log
 from lictor.adapters.text import describe_error
 from lictor.routing import nginx_socket, route_store
-from lictor.routing.peers import Peer, peer
+from lictor.routing.peers import Peer, PublishedRoute, peer
 from lictor.spec.settings import Nginx
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def publish(settings: Nginx, state_dir: str, name: str, *, is_suspect: bool = Fa
         published = route_store.published(state_dir, name)
         if not published or route_store.mode_served(published) != "live":
             return False
-        pause = _pause(state_dir, name)
+        pause = _pause(state_dir, name, published)
         lines = _lines(published.peers, pause)
         if published.confirmed:
             if not is_suspect or _is_stored(settings.conf_dir, name, lines):
@@ -65,7 +65,7 @@ def store(settings: Nginx, state_dir: str, names: Iterable[str]) -> set[str]:
             with files.locked(_lock_path(state_dir, name)):
                 published = route_store.published(state_dir, name)
                 if published:
-                    _write(settings.conf_dir, name, _lines(published.peers, _pause(state_dir, name)))
+                    _write(settings.conf_dir, name, _lines(published.peers, _pause(state_dir, name, published)))
                     stored.add(name)
         except OSError as error:
             log.event("publish", service=name, outcome="waits", reason=error)
@@ -111,10 +111,11 @@ def _ask_number(conf_dir: str, name: str, what: str) -> int:
     return int(body) if body.isascii() and body.isdigit() else 0
 
 
-def _pause(state_dir: str, name: str) -> "Record | None":
-    """Return the pause that is in force now; None: there is none."""
+def _pause(state_dir: str, name: str, published: PublishedRoute) -> "Record | None":
+    """Return the pause that is in force now; None: there is none, or nginx may be serving files that let no request
+    wait: it would answer 502 to all."""
     route = route_store.route(state_dir, name)
-    if not route or "pause" not in route:
+    if not route or "pause" not in route or not route_store.lets_requests_wait(published):
         return None
     from lictor.adapters import clock  # which mostly nobody needs here
     from lictor.planner.routes import pause
