@@ -1,6 +1,7 @@
 """A paused service: with a real nginx in live mode, all of its requests wait as `wait` of the route says."""
 
 import http.client
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from lictor.spec.settings import Settings
 
 from lab.daemon import free_ports, wait_for
 from lab.nginx import Nginx
+from support.paths import REPOSITORY
 from support.routed import decide, nginx_of, reload_by_hand, set_up, with_nginx
 from support.waiting import NAME, Instance, ask, results, wait_until_waiting, waiting
 
@@ -238,3 +240,25 @@ def test_a_pause_that_nginx_has_lost_is_told(settings: Settings) -> None:
     assert "nginx has lost it" in condition.read(settings).unconfirmed[NAME]
     publish.publish(settings, [NAME])
     assert condition.read(settings).unconfirmed == {}
+
+
+@pytest.mark.parametrize("before", [None, Route("/books")], ids=["files that wait", "files that do not"])
+def test_only_files_that_let_requests_wait_are_paused(settings: Settings, nginx: Nginx, tmp_path: Path,
+                                                      before: Route | None) -> None:
+    """What nginx serves counts, not what is asked for: a template is refused, say."""
+    port, = free_ports(1)
+    with Instance(port):
+        put(settings, None, *filter(None, [before]))
+        decide(settings, NAME, port)
+        publish.publish(settings, [NAME])
+        shipped = (REPOSITORY / "templates" / "location.conf.j2").read_text()
+        files.write_atomic(f"{tmp_path}/templates/location.conf.j2", f"{shipped}\nno_such_directive;")
+        put(settings, paused(60))
+        published = route_store.published(settings.state_dir, NAME)
+        assert published and published.refusal
+        assert (published.paused, bool(left_s(settings))) == ((0, False) if before else (ASKED_AT, True))
+        if before:
+            assert ask(nginx)[0] == 200  # it was 502
+        os.remove(f"{tmp_path}/templates/location.conf.j2")
+        publish.publish(settings, [NAME])
+        assert left_s(settings) and condition.read(settings).unconfirmed == {}

@@ -17,7 +17,7 @@ from lictor import errors, model
 from lictor.adapters import files, log
 from lictor.adapters.text import describe_error
 from lictor.routing import nginx_socket, route_store
-from lictor.routing.peers import Peer, peer
+from lictor.routing.peers import Peer, PublishedRoute, peer
 from lictor.spec.settings import Nginx
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def publish(settings: Nginx, state_dir: str, name: str, *, is_suspect: bool = Fa
         published = route_store.published(state_dir, name)
         if not published or route_store.mode_served(published) != "live":
             return False
-        pause = _pause(state_dir, name)
+        pause = _pause(state_dir, name, published)
         lines = _lines(published.peers, pause)
         if published.confirmed:
             if not is_suspect or _is_stored(settings.conf_dir, name, lines):
@@ -74,7 +74,7 @@ def store(settings: Nginx, state_dir: str, names: Iterable[str]) -> set[str]:
             with files.locked(_lock_path(state_dir, name)):
                 published = route_store.published(state_dir, name)
                 if published:
-                    lines = _lines(published.peers, _pause(state_dir, name))
+                    lines = _lines(published.peers, _pause(state_dir, name, published))
                     text = _numbered(settings.conf_dir, name, lines)
                     files.write_atomic(_path(settings.conf_dir, name), text, durable=False)
                     stored.add(name)
@@ -127,10 +127,11 @@ def _ask_number(conf_dir: str, name: str, what: str) -> int:
     return int(body) if body.isascii() and body.isdigit() else 0
 
 
-def _pause(state_dir: str, name: str) -> "Record | None":
-    """Return the pause that is in force now; None: there is none."""
+def _pause(state_dir: str, name: str, published: PublishedRoute) -> "Record | None":
+    """Return the pause that is in force now; None: there is none, or nginx may be serving files that let no request
+    wait: it would answer 502 to all."""
     route = route_store.route(state_dir, name)
-    if not route or "pause" not in route:
+    if not route or "pause" not in route or not route_store.lets_requests_wait(published):
         return None
     from lictor.adapters import clock  # which mostly nobody needs here
     from lictor.planner.routes import pause

@@ -173,6 +173,11 @@ def is_settled(route: dict[str, Any], mode: str, published: PublishedRoute) -> b
     return published.places == (place(route, mode),)
 
 
+def lets_requests_wait(published: PublishedRoute) -> bool:
+    """Tell whether requests wait for an instance by all files that nginx may be serving."""
+    return all(each and all(route["options"].get("wait") for route in routes_at(each)) for each in published.places)
+
+
 def mode_served(published: PublishedRoute) -> str:
     """Return the mode of the files that nginx may be serving; "" if they differ in it, or there may be none."""
     modes = {each.mode if each else "" for each in published.places}
