@@ -77,14 +77,11 @@ def test_what_keeps_requests_from_waiting_is_named(keys: dict[str, Any], said: s
 
 
 def test_a_pause_counts_from_when_a_node_has_seen_it_and_a_new_one_anew() -> None:
-    spec = spec_of(route={"path": "/", "wait": "5s"})
-    first = pause.begin(PAUSE, spec, None, 5000.0, 70.0)
+    first = pause.begin(PAUSE, "", None, 5000.0, 70.0)
     assert first == Record(NOW, 5060.0, 130.0)
-    assert pause.begin(PAUSE, spec, first, 5050.0, 120.0) == first
-    assert pause.begin(PAUSE, spec_of(route="/"), first, 5050.0, 120.0) == first._replace(
-        obstacle="wait is missing in the route /; it must be given, such as 5s")
-    again = Pause(30.0, NOW + 1)
-    assert pause.begin(again, spec, first, 5050.0, 120.0) == Record(NOW + 1, 5080.0, 150.0)
+    assert pause.begin(PAUSE, "", first, 5050.0, 120.0) == first
+    assert pause.begin(PAUSE, "no wait", first, 5050.0, 120.0) == first._replace(obstacle="no wait")
+    assert pause.begin(Pause(30.0, NOW + 1), "", first, 5050.0, 120.0) == Record(NOW + 1, 5080.0, 150.0)
     assert pause.record_of({"pause": first._asdict()}) == first
 
 

@@ -6,7 +6,7 @@ the clock or by the uptime, whichever comes first: neither a clock that is set n
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lictor.spec.quantities import parse_duration, strip
@@ -89,14 +89,18 @@ def find_obstacle(spec: Spec) -> str:
         return f"cluster is {spec.cluster.kind}; a set with state cannot be paused, as its clients ask its members"
     if not spec.routes:
         return "route is missing; without one no request comes through nginx, and none can wait there"
-    without = [each for each in spec.routes if each.wait is None]
-    return f"wait is missing in the route {without[0].host}{without[0].path}; it must be given, such as 5s" if (
+    return find_obstacle_of_routes([each.table for each in spec.routes])
+
+
+def find_obstacle_of_routes(routes: Iterable[Mapping[str, Any]]) -> str:
+    """Say the same of routes as routes/NAME.json has them."""
+    without = [each for each in routes if not each["options"].get("wait")]
+    return f"wait is missing in the route {without[0]['host']}{without[0]['path']}; it must be given, such as 5s" if (
         without) else ""
 
 
-def begin(pause: Pause, spec: Spec, earlier: Record | None, now: float, uptime_s: float) -> Record:
+def begin(pause: Pause, obstacle: str, earlier: Record | None, now: float, uptime_s: float) -> Record:
     """Make the record of a pause on this node: one that it has seen before goes on."""
-    obstacle = find_obstacle(spec)
     if earlier and earlier.asked_at == pause.asked_at:
         return earlier._replace(obstacle=obstacle)
     return Record(pause.asked_at, now + pause.for_s, uptime_s + pause.for_s, obstacle)
