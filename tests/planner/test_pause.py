@@ -30,6 +30,16 @@ def test_what_is_written_is_read_again(hold: Hold) -> None:
     assert pause.parse(pause.encode(hold)) == hold
 
 
+@pytest.mark.parametrize(("why", "read"), [
+    ('"\\ud800 kernel"', "\\ud800 kernel"), ('"\\udfff"', "\\udfff"), ('" \\u00e4\\n"', "ä"),
+    ('"\\ud83d\\ude00"', "😀"), ("5", "5"), ("null", "None"), ('{"\\ud800": [1]}', "{'\\ud800': [1]}"),
+    ("[" * 900 + "]" * 900, "[" * 900 + "]" * 900)])
+def test_whatever_reason_a_pause_has_it_can_be_written_on(why: str, read: str) -> None:
+    found = pause.parse(f'{{"why": {why}, "pause": {{"for_s": 60, "asked_at": {NOW}}}}}')
+    assert found == Hold(read, PAUSE)
+    assert found.described.encode() and pause.parse(pause.encode(found)) == found
+
+
 @pytest.mark.parametrize("text", [
     "", "until Monday", "{", "{}", "[]", '{"pause": null}', '{"pause": 5}', '{"pause": {}}', '{"why": "x"}',
     *(json.dumps({"pause": {"asked_at": NOW, "for_s": 60, key: wrong}}) for key, wrong in (

@@ -65,7 +65,8 @@ def parse(text: str) -> Hold:
         pause = table["pause"]
         found = Pause(float(pause["for_s"]), float(pause["asked_at"]), pause.get("is_over") is True)
         if SHORTEST_S <= found.for_s <= LONGEST_S and 0 < found.asked_at < 1e11:
-            return Hold(strip(str(table.get("why", ""))), found)
+            why = str(table.get("why", "")).encode("utf-8", "backslashreplace").decode()  # half a character, say
+            return Hold(strip(why), found)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         pass
     return Hold(text)
