@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor.spec.quantities import parse_duration, strip
+from lictor.spec.quantities import parse_duration, show_duration, strip
 from lictor.spec.service_spec import Spec
 
 SHORTEST_S, LONGEST_S, DEFAULT_S = 1.0, 600.0, 60.0
@@ -80,7 +80,7 @@ def parse_length(text: str) -> float:
     """Parse a pause's length; raises ValueError, with what is allowed."""
     length_s = parse_duration(text)
     if not SHORTEST_S <= length_s <= LONGEST_S:
-        raise ValueError(f"is {length_s:g}s; it must be within {SHORTEST_S:g}s..{LONGEST_S / 60:g}m")
+        raise ValueError(f"is {show_duration(length_s)}; it must be within {SHORTEST_S:g}s..{LONGEST_S / 60:g}m")
     return float(length_s)
 
 
