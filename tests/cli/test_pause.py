@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lictor.planner.routes import pause
+from lictor.planner.routes.pause import Hold, Pause
 
 from lab.consul import Consul
 from lab.daemon import wait_for
@@ -65,9 +66,11 @@ def test_what_nobody_would_carry_out_is_refused_in_a_line(lictor: Command, consu
 @pytest.mark.parametrize(("words", "code", "said"), [
     (("--for", "5s"), 2, "--for goes with --pause"), (("--timeout", "5s"), 2, "--timeout goes with --pause"),
     (("--pause", "--for", "0s"), 2, "is 0s; it must be within 1s..10m"),
-    (("--pause", "--for", "11m"), 2, "is 660s; it must be within 1s..10m"),
+    (("--pause", "--for", "11m"), 2, "is 11m; it must be within 1s..10m"),
+    (("--pause", "--for", "999999h"), 2, "is 999999h; it must be within 1s..10m"),
     (("--pause", "--for", "soon"), 2, "'soon' is no duration"),
     (("--pause", "--timeout", "soon"), 2, "'soon' is no duration"),
+    ((pause.encode(Hold("x", Pause(60, 5.0))),), 1, "which asks for a pause; it must be words"),
     (("--pause", "\udcff"), 1, "WHY is '\\udcff'; it must be UTF-8"),
 ])
 def test_words_that_make_no_sense_are_refused(lictor: Command, consul: Consul, words: tuple[str, ...], code: int,

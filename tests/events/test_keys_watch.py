@@ -299,6 +299,44 @@ def test_a_pause_is_noted_once_and_goes_with_its_key_its_end_and_its_service(her
     assert here.route("books")["removed"] and "pause" not in here.route("books")
 
 
+@pytest.mark.parametrize(("wish", "waits", "follows"), [
+    (None, True, (None, "")), (Pause(60, 5.0), True, (5.0, "")), (Pause(60, 5.0, is_over=True), True, (None, "")),
+    (Pause(60, 6.0), True, (6.0, "")), (Pause(60, 6.0), False, (6.0, "wait is missing in the route /books"))])
+def test_a_pause_comes_and_goes_though_the_spec_is_refused(here: Here, wish: Pause | None, waits: bool,
+                                                           follows: tuple[float | None, str]) -> None:
+    """The route stays as it is then, and a pause is no part of the spec."""
+    here.put("books", route={"path": "/books", **({"wait": "5s"} if waits else {})})
+    here.consul.put("services/books/hold", pause.encode(pause.Hold("x", Pause(60, 5.0))))
+    here.follow()
+    before = here.route("books")
+    here.put("books", route={"path": "no path"})
+    here.follow()
+    assert here.route("books") == before
+    if wish:
+        here.consul.put("services/books/hold", pause.encode(pause.Hold("x", wish)))
+    else:
+        here.consul.request("DELETE", "/v1/kv/services/books/hold")
+    here.follow()
+    record, after = pause.record_of(here.route("books")), here.route("books")
+    assert (record and record.asked_at) == follows[0] and (record.obstacle if record else "").startswith(follows[1])
+    assert {key: after[key] for key in after if key != "pause"} == {
+        key: before[key] for key in before if key != "pause"}
+
+
+@pytest.mark.parametrize(("key", "stays"), [
+    ("green 10%", True), (" green 10%\n", True), ("", False), ("green 20%", False), ("blue 10%", False), ("x", False)])
+def test_a_canary_ends_though_the_spec_is_refused(here: Here, key: str, stays: bool) -> None:
+    here.put("books", release={"strategy": "blue-green", "canary": "10%"})
+    here.consul.put("services/books/canary", "green 10%")
+    here.follow()
+    before = here.route("books")
+    assert before["canary"] == {"service": "books-green", "share": 0.1}
+    here.put("books", route={"path": "no path"})
+    here.consul.put("services/books/canary", key)
+    here.follow()
+    assert here.route("books") == {**before, "canary": before["canary"] if stays else None}
+
+
 def test_engine_none_needs_consent_for_names_that_the_node_does_not_list(here: Here) -> None:
     for name in ("vault", "shop-web"):
         here.put(name, engine="none", image="", node="", route={"path": f"/{name}"})

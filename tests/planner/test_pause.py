@@ -30,6 +30,16 @@ def test_what_is_written_is_read_again(hold: Hold) -> None:
     assert pause.parse(pause.encode(hold)) == hold
 
 
+@pytest.mark.parametrize(("why", "read"), [
+    ('"\\ud800 kernel"', "\\ud800 kernel"), ('"\\udfff"', "\\udfff"), ('" \\u00e4\\n"', "ä"),
+    ('"\\ud83d\\ude00"', "😀"), ("5", "5"), ("null", "None"), ('{"\\ud800": [1]}', "{'\\ud800': [1]}"),
+    ("[" * 900 + "]" * 900, "[" * 900 + "]" * 900)])
+def test_whatever_reason_a_pause_has_it_can_be_written_on(why: str, read: str) -> None:
+    found = pause.parse(f'{{"why": {why}, "pause": {{"for_s": 60, "asked_at": {NOW}}}}}')
+    assert found == Hold(read, PAUSE)
+    assert found.described.encode() and pause.parse(pause.encode(found)) == found
+
+
 @pytest.mark.parametrize("text", [
     "", "until Monday", "{", "{}", "[]", '{"pause": null}', '{"pause": 5}', '{"pause": {}}', '{"why": "x"}',
     *(json.dumps({"pause": {"asked_at": NOW, "for_s": 60, key: wrong}}) for key, wrong in (
@@ -77,14 +87,11 @@ def test_what_keeps_requests_from_waiting_is_named(keys: dict[str, Any], said: s
 
 
 def test_a_pause_counts_from_when_a_node_has_seen_it_and_a_new_one_anew() -> None:
-    spec = spec_of(route={"path": "/", "wait": "5s"})
-    first = pause.begin(PAUSE, spec, None, 5000.0, 70.0)
+    first = pause.begin(PAUSE, "", None, 5000.0, 70.0)
     assert first == Record(NOW, 5060.0, 130.0)
-    assert pause.begin(PAUSE, spec, first, 5050.0, 120.0) == first
-    assert pause.begin(PAUSE, spec_of(route="/"), first, 5050.0, 120.0) == first._replace(
-        obstacle="wait is missing in the route /; it must be given, such as 5s")
-    again = Pause(30.0, NOW + 1)
-    assert pause.begin(again, spec, first, 5050.0, 120.0) == Record(NOW + 1, 5080.0, 150.0)
+    assert pause.begin(PAUSE, "", first, 5050.0, 120.0) == first
+    assert pause.begin(PAUSE, "no wait", first, 5050.0, 120.0) == first._replace(obstacle="no wait")
+    assert pause.begin(Pause(30.0, NOW + 1), "", first, 5050.0, 120.0) == Record(NOW + 1, 5080.0, 150.0)
     assert pause.record_of({"pause": first._asdict()}) == first
 
 

@@ -78,6 +78,16 @@ def test_who_has_which_weight(published: PublishedRoute | None, instances: list[
         each.address for each in decision.peers if each.is_canary}
 
 
+@pytest.mark.parametrize(("instances", "certain", "kind"), [
+    (seen("g1", "g2"), False, "confirm"), (seen("b1", "b2"), False, "confirm"), ([], False, "confirm"),
+    (seen(*ALL), False, "confirm"), (seen(*ALL), True, "publish"), (seen("b1"), True, "publish")])
+def test_an_event_alone_decides_nothing_where_what_was_published_is_lost(instances: list[model.Instance], certain: bool,
+                                                                         kind: str) -> None:
+    """It shows one colour: that of the canary would have all requests."""
+    assert decide(None, instances, certain=certain).kind == kind
+    assert decide(None, instances, certain=certain, canary=None).kind == "publish"
+
+
 @pytest.mark.parametrize(("instances", "route", "kind", "found"), [
     # back: as without a canary, and what is held are live ones
     (seen(*ALL), {}, "publish", {"b1": 1, "b2": 1}),

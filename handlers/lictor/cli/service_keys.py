@@ -107,6 +107,8 @@ def write_hold(client: Client, prefix: str, name: str, wish: Hold) -> None:
         why = wish.why.encode()
     except UnicodeEncodeError as error:
         raise errors.Refused(f"WHY is {wish.why!r}; it must be UTF-8") from error
+    if not wish.pause and pause.parse(wish.why).pause:
+        raise errors.Refused(f"WHY is {wish.why[:100]!r}, which asks for a pause; it must be words (--pause does that)")
     client.put(f"{prefix}{name}/hold", pause.encode(wish) if wish.pause else why)
 
 

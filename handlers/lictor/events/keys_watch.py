@@ -16,6 +16,7 @@ from lictor.adapters import clock, files, log, process
 from lictor.adapters.consul.client import Client
 from lictor.adapters.consul.payload import HINT, index
 from lictor.events import agent_config, autoscale, http_door, paused, script
+from lictor.planner.canary.key import route_field
 from lictor.planner.desired import Desired, desired, route, specs_of
 from lictor.planner.routes import pause
 from lictor.planner.service_state import State
@@ -227,28 +228,49 @@ def _claims(routes: Mapping[str, Route]) -> Iterator[tuple[str, Claim]]:
 
 def _route(settings: Settings, name: str, grouped: Mapping[str, Mapping[str, bytes]], old: Route | None,
            node: str) -> Route | None:
-    """Make the service's route; None: it never had one, or its spec is refused and the old route stays."""
+    """Make the service's route; None: it never had one, or its spec is refused and the old route stays as it is."""
     service = desired(name, grouped.get(name, {}), State(), settings.prefix, specs_of(grouped))
     for problem in service.problems:
         log.event("refused", service=name, reason=problem)
     if service.removed or service.spec and not service.spec.routes:
         return _as_removed(old) if old else None
-    new = _with_pause(route(service, node, measures_all=settings.metrics is not None), service, old)
-    if new and service.spec and service.spec.engine == "none":
+    if not service.spec:
+        return _by_other_keys(old, service) if old and not old["removed"] else None
+    new = route(service, node, measures_all=settings.metrics is not None)
+    if not new:
+        return None
+    new = _with_pause(new, service, old)
+    if service.spec.engine == "none":
         new["needs_consent"] = bool(refusals(service.spec, settings.allow, settings.where))
-    if new and service.spec and old and not old["removed"] and not service.replicas_given:
+    if old and not old["removed"] and not service.replicas_given:
         new["empty_ok"] = old["empty_ok"] and service.spec.replicas.min == 0  # the last good count stays
     return new
 
 
+def _by_other_keys(old: Route, service: Desired) -> Route | None:
+    """Change the route of a service whose spec is refused by its other keys: they pause it, or end that, and end a
+    canary. None: nothing changes."""
+    new, canary = _without_pause(old), old["canary"]
+    live_color = old["service"].removeprefix(f"{service.name}-")
+    if canary and route_field(service.name, live_color, service.canary_key) != canary:
+        new["canary"] = None
+    new = _with_pause(new, service, old)
+    return new if new != old else None
+
+
 def _as_removed(old: Route) -> Route:
     """Keep what was served, as nothing else tells it; nobody waits there any more."""
-    return {**{key: value for key, value in old.items() if key != "pause"}, "removed": True}
+    return {**_without_pause(old), "removed": True}
 
 
-def _with_pause(new: Route | None, service: Desired, old: Route | None) -> Route | None:
+def _without_pause(old: Route) -> Route:
+    return {key: value for key, value in old.items() if key != "pause"}
+
+
+def _with_pause(new: Route, service: Desired, old: Route | None) -> Route:
     """Add a pause that the hold key asks for; one that this node has seen before goes on."""
-    if not new or not service.spec or not service.pause or not service.is_paused:
+    if not service.pause or not service.is_paused:
         return new
-    record = pause.begin(service.pause, service.spec, pause.record_of(old or {}), time.time(), clock.uptime_s())
+    obstacle = pause.find_obstacle(service.spec) if service.spec else pause.find_obstacle_of_routes(new["routes"])
+    record = pause.begin(service.pause, obstacle, pause.record_of(old or {}), time.time(), clock.uptime_s())
     return {**new, "pause": record._asdict()}

@@ -10,11 +10,12 @@ from lictor import errors, model
 from lictor.adapters import clock, files, log
 from lictor.adapters.consul.client import Client
 from lictor.events import script
+from lictor.planner.desired import read_text
 from lictor.planner.routes import pause
 from lictor.planner.routes.pause import Record
 from lictor.routing import live_peers, paused, route_store
 from lictor.routing.paused import Told
-from lictor.routing.peers import Peer
+from lictor.routing.peers import Endpoint, Peer
 
 OPTION = "--paused"
 _EVERY_S, _TOLD_EVERY_S = 0.1, 1.0
@@ -66,7 +67,7 @@ class _Follower:
         self._settings, self._name = call.settings, name
         self._client = Client.connect(token_file=call.token_file)
         self._key = paused.key(name, self._client.agent().name)
-        self._peers = set[Peer]()  # those that have left the list may have requests still
+        self._peers = dict[Endpoint, Peer]()  # those that have left the list may have requests still
         self._told: Told | None = None
         self._told_at = -_TOLD_EVERY_S
 
@@ -90,12 +91,12 @@ class _Follower:
         published, settings = route_store.published(self._settings.state_dir, self._name), self._settings.nginx
         if not settings or not published or published.paused != record.asked_at:
             return None
-        self._peers.update(published.peers)
+        self._peers |= {(each.address, each.port): each for each in published.peers}
         try:
             if not live_peers.paused_s(settings.conf_dir, self._name):
                 return None
             return Told(record.asked_at, live_peers.count_waiting(settings.conf_dir, self._name), sum(
-                live_peers.requests_at_peer(settings.conf_dir, self._name, each) for each in self._peers))
+                live_peers.requests_at_peer(settings.conf_dir, self._name, each) for each in self._peers.values()))
         except errors.Unavailable:
             return None
 
@@ -120,7 +121,7 @@ class _Follower:
         """Write that the pause is over, unless somebody was first or the key is another one."""
         path = f"{self._settings.prefix}{self._name}/hold"
         entry = self._client.get(path)
-        hold = pause.parse(entry.value.decode("utf-8", "replace")) if entry else None
+        hold = pause.parse(read_text(entry.value)) if entry else None
         if not entry or not hold or not hold.pause or hold.pause.is_over or hold.pause.asked_at != record.asked_at:
             return
         ended = hold._replace(pause=hold.pause._replace(is_over=True))

@@ -10,6 +10,7 @@ from lictor.adapters.consul.client import Client
 from lictor.planner.routes.pause import Pause
 
 PREFIX = "lictor/paused/"  # and then SERVICE/NODE
+_MOST_REQUESTS = 10**9
 
 
 class Told(NamedTuple):
@@ -57,7 +58,8 @@ def _decode(value: bytes) -> Told | None:
     """Read what a node tells; None for anything that lictor did not write."""
     try:
         found = Told(**json.loads(value))
-        is_sound = type(found.asked_at) is float and type(found.waiting) is int and type(found.in_flight) is int
+        is_sound = type(found.asked_at) is float and all(
+            type(each) is int and 0 <= each <= _MOST_REQUESTS for each in (found.waiting, found.in_flight))
         return found if is_sound else None
     except (ValueError, TypeError, RecursionError):
         return None

@@ -39,7 +39,9 @@ def decide(route: dict[str, Any], published: PublishedRoute | None, instances: S
     tried = canary and peers.decide({**route, "service": canary["service"]}, None, instances, now_s=now_s,
                                     certain=certain, own=own)
     joined = _joined(live, tried or _NOBODY, canary["share"] if canary else 0.0)
-    return _compared(joined, published, certain=certain) if published else joined
+    if published is None:  # what was published is lost: an event of the canary alone would give it all requests
+        return joined if certain else joined._replace(kind="confirm")
+    return _compared(joined, published, certain=certain)
 
 
 def _compared(joined: Decision, published: PublishedRoute, *, certain: bool) -> Decision:

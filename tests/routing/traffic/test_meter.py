@@ -261,7 +261,7 @@ def test_a_request_that_waits_counts_as_what_becomes_of_it(settings: Settings, n
 @in_each_way
 def test_each_side_is_counted_apart_by_whom_a_request_asked_first(settings: Settings, nginx: Nginx, peer: Peer,
                                                                   tried: Peer, way: str) -> None:
-    gone, = free_ports(1)
+    gone, gone_too = free_ports(2)
     measured: dict[str, Any] = {"measure": True, "ignore": ["/books/health"]}
     put(settings, "books", peer.port, tried=[tried.port], **measured)
     assert publish.publish(settings) == ["books"]
@@ -287,7 +287,7 @@ def test_each_side_is_counted_apart_by_whom_a_request_asked_first(settings: Sett
     assert found["retries"] >= 1 and found["ne"] == asked[1] + found["retries"] and found["na"] == asked[0]
     assert found["be"] == apart["be"] and found["ba"] == apart["ba"] + 40 - found["retries"]
 
-    put(settings, "books", gone, tried=[tried.port], **measured)
+    put(settings, "books", gone_too, tried=[tried.port], **measured)
     publish.publish(settings)
     before = tried.asked["ok"]
     assert [nginx.get("/books/ok")[0] for _ in range(40)] == [200] * 40
@@ -301,6 +301,27 @@ def test_each_side_is_counted_apart_by_whom_a_request_asked_first(settings: Sett
     assert [nginx.get("/books/ok")[0] for _ in range(20)] == [200] * 20
     wait_for(lambda: total(settings)["a"] == 140, "all are counted")
     assert (total(settings)["na"], total(settings)["ne"]) == (found["na"], found["ne"])
+
+
+MEASURED = peers.Place("reload", (peers.Location("", "/books"),), ())
+LIVE, BY_SIDE = MEASURED._replace(mode="live"), MEASURED._replace(by_side=True)
+
+
+@pytest.mark.parametrize(("places", "tried", "is_by_side"), [
+    ((BY_SIDE,), [8002], True), ((LIVE,), [8002], True), ((BY_SIDE,), [], False), ((LIVE,), [], False),
+    ((MEASURED,), [8002], False), ((MEASURED, BY_SIDE), [8002], False), ((None,), [8002], False),  # refused, say
+    ((LIVE._replace(ignored=None),), [8002], False)])
+def test_only_what_nginx_serves_tells_that_sides_are_counted(tmp_path: Path, places: tuple[peers.Place | None, ...],
+                                                             tried: list[int], is_by_side: bool) -> None:
+    """Else a node that counts none of a canary's errors would look as if there were none."""
+    node = Settings(state_dir=str(tmp_path))
+    for each in script.FOLDERS:
+        (tmp_path / each).mkdir()
+    put(node, "books", 8001, tried=tried, measure=True, ignore=[])
+    published = route_store.published(node.state_dir, "books")
+    assert published
+    route_store.write_published(node.state_dir, "books", published._replace(places=places))
+    assert meter._is_by_side(node.state_dir, "books") is is_by_side
 
 
 @in_each_way

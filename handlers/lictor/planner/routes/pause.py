@@ -6,10 +6,10 @@ the clock or by the uptime, whichever comes first: neither a clock that is set n
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lictor.spec.quantities import parse_duration, strip
+from lictor.spec.quantities import parse_duration, show_duration, strip
 from lictor.spec.service_spec import Spec
 
 SHORTEST_S, LONGEST_S, DEFAULT_S = 1.0, 600.0, 60.0
@@ -65,7 +65,8 @@ def parse(text: str) -> Hold:
         pause = table["pause"]
         found = Pause(float(pause["for_s"]), float(pause["asked_at"]), pause.get("is_over") is True)
         if SHORTEST_S <= found.for_s <= LONGEST_S and 0 < found.asked_at < 1e11:
-            return Hold(strip(str(table.get("why", ""))), found)
+            why = str(table.get("why", "")).encode("utf-8", "backslashreplace").decode()  # half a character, say
+            return Hold(strip(why), found)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         pass
     return Hold(text)
@@ -79,7 +80,7 @@ def parse_length(text: str) -> float:
     """Parse a pause's length; raises ValueError, with what is allowed."""
     length_s = parse_duration(text)
     if not SHORTEST_S <= length_s <= LONGEST_S:
-        raise ValueError(f"is {length_s:g}s; it must be within {SHORTEST_S:g}s..{LONGEST_S / 60:g}m")
+        raise ValueError(f"is {show_duration(length_s)}; it must be within {SHORTEST_S:g}s..{LONGEST_S / 60:g}m")
     return float(length_s)
 
 
@@ -89,14 +90,18 @@ def find_obstacle(spec: Spec) -> str:
         return f"cluster is {spec.cluster.kind}; a set with state cannot be paused, as its clients ask its members"
     if not spec.routes:
         return "route is missing; without one no request comes through nginx, and none can wait there"
-    without = [each for each in spec.routes if each.wait is None]
-    return f"wait is missing in the route {without[0].host}{without[0].path}; it must be given, such as 5s" if (
+    return find_obstacle_of_routes([each.table for each in spec.routes])
+
+
+def find_obstacle_of_routes(routes: Iterable[Mapping[str, Any]]) -> str:
+    """Say the same of routes as routes/NAME.json has them."""
+    without = [each for each in routes if not each["options"].get("wait")]
+    return f"wait is missing in the route {without[0]['host']}{without[0]['path']}; it must be given, such as 5s" if (
         without) else ""
 
 
-def begin(pause: Pause, spec: Spec, earlier: Record | None, now: float, uptime_s: float) -> Record:
+def begin(pause: Pause, obstacle: str, earlier: Record | None, now: float, uptime_s: float) -> Record:
     """Make the record of a pause on this node: one that it has seen before goes on."""
-    obstacle = find_obstacle(spec)
     if earlier and earlier.asked_at == pause.asked_at:
         return earlier._replace(obstacle=obstacle)
     return Record(pause.asked_at, now + pause.for_s, uptime_s + pause.for_s, obstacle)

@@ -92,9 +92,7 @@ def _advance(nginx: Nginx, state_dir: str, measured: Iterable[str], now: float) 
     for name in sorted(measured):
         try:
             before, slots = _read_kept(state_dir, name), found.by_name.get(name, {})
-            route = route_store.route(state_dir, name)
-            kept = windows.advance(before, slots, found.since, found.until,
-                                   by_side=route is not None and route["canary"] is not None)
+            kept = windows.advance(before, slots, found.since, found.until, by_side=_is_by_side(state_dir, name))
             if kept == before:  # told by another sweep or round in this slot
                 continue
             files.write_atomic(_kept_path(state_dir, name), msgspec.json.encode(kept).decode(), mode=0o600,
@@ -103,6 +101,12 @@ def _advance(nginx: Nginx, state_dir: str, measured: Iterable[str], now: float) 
         except OSError as error:  # of its file
             log.event("traffic", service=name, outcome="failed", reason=error)
     return values
+
+
+def _is_by_side(state_dir: str, name: str) -> bool:
+    """Tell whether there is a canary, and nginx counts it: its files may be refused."""
+    route, published = route_store.route(state_dir, name), route_store.published(state_dir, name)
+    return bool(route and route["canary"] and published and route_store.counts_by_side(published))
 
 
 def _tell(client: Client, node: str, values: dict[str, bytes]) -> Iterator[errors.LictorError]:
