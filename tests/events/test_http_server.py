@@ -131,30 +131,6 @@ def test_as_many_slow_ones_as_are_handled_at_once_hold_up_no_other_for_long(
     assert free == 2
 
 
-def test_a_few_threads_wait_for_the_next_request_and_end_with_the_server(
-        routed: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
-    going_on = threading.Event()
-    monkeypatch.setattr(http_server.Server, "sweep", lambda *_: (202 if going_on.wait(60) else 500, "slow"))
-    before = {*threading.enumerate()}
-    with http_server.Server(script.Call(routed.settings, None, argparse.Namespace())) as server:
-        listening = threading.Thread(target=server.serve_forever)
-        listening.start()
-        slow = [threading.Thread(target=lambda: routed.post("/sweep")) for _ in range(8)]
-        for each in slow:
-            each.start()
-        wait_for(lambda: len({*threading.enumerate()} - before - {listening, *slow}) == 8, "eight are under way")
-        going_on.set()
-        for each in slow:
-            each.join(60)
-        wait_for(lambda: len({*threading.enumerate()} - before - {listening}) == 4, "four threads wait, the others end")
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", _refuse)
-            assert [routed.post("/alive")[0] for _ in range(20)] == [200] * 20
-        server.shutdown()
-        listening.join(60)
-    assert {*threading.enumerate()} <= before
-
-
 def test_a_request_that_no_thread_can_be_had_for_takes_no_slot(
         routed: Routed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "_AT_ONCE", 2)

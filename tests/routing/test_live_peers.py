@@ -171,8 +171,7 @@ def test_an_nginx_that_starts_before_the_file_is_written_gets_the_peers_too(book
         assert who_answers(nginx) == {"b"}
 
 
-def test_peers_that_nginx_was_given_and_that_could_not_be_stored_are_not_confirmed(books: Settings,
-                                                                                   nginx: Nginx) -> None:
+def test_peers_that_nginx_has_and_that_could_not_be_stored_are_not_confirmed(books: Settings, nginx: Nginx) -> None:
     folder = f"{nginx.conf_dir}/live"
     with Backend("a") as a:
         os.rename(folder, f"{folder}.away")
@@ -247,8 +246,8 @@ def test_a_list_is_set_shown_and_refused_when_it_is_older(books: Settings, nginx
 
 def test_the_worker_that_takes_a_list_follows_it_at_once(books: Settings, nginx: Nginx) -> None:
     text = files.read(nginx.main_conf) or ""
-    standing = "worker_processes 1; timer_resolution 60s;"
-    files.write_atomic(nginx.main_conf, text.replace("worker_processes 2;", standing))
+    files.write_atomic(nginx.main_conf, text.replace(
+        "worker_processes 2;", "worker_processes 1; timer_resolution 60s;"))
     nginx.stop()
     nginx.start()
     version = 1 + int(ask(books, "GET", "/live/books")[1].split()[0])

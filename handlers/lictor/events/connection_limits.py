@@ -1,7 +1,6 @@
 """The limits on connections to lictor-serve: how many are handled at once, and how long a request may take to come."""
 
 import contextlib
-import queue
 import socket
 import socketserver
 import threading
@@ -15,7 +14,6 @@ _STRANGERS = 16  # connections that have not shown the secret yet
 _YOUNG_S = 0.05  # so old a stranger is before it is cut for a newer one: an agent's needs a moment to be read
 _HEADER_S = 1.0
 _LOG_EVERY_S = 60.0
-_SPARE_THREADS = 4
 
 
 class Connections:
@@ -99,22 +97,12 @@ class Connections:
 
 
 class Limited(socketserver.ThreadingMixIn):
-    """Mixed into a server that has `connections`: each is begun before a thread has it, and ended with it. Some threads
-    wait for the next one, as to start a thread takes longer than to read a request."""
+    """Mixed into a server that has `connections`: each is begun before its thread is, and ended with it."""
 
     connections: Connections
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._waiting, self._places = threading.Semaphore(0), threading.Semaphore(_SPARE_THREADS)
-        self._given = queue.SimpleQueue[tuple[Any, Any] | None]()  # None: the server closes
-        super().__init__(*arguments, **options)
-
     def process_request(self, request: Any, client_address: Any) -> None:
         self.connections.begin(request)
-        if self._waiting.acquire(blocking=False):
-            self._places.release()
-            self._given.put((request, client_address))
-            return
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread could be started, which would have ended it
@@ -122,27 +110,10 @@ class Limited(socketserver.ThreadingMixIn):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        given: tuple[Any, Any] | None = (request, client_address)
-        while given:
-            try:
-                super().process_request_thread(*given)
-            finally:
-                self.connections.end(given[0])
-            given = self._wait_for_next()
-
-    def _wait_for_next(self) -> tuple[Any, Any] | None:
-        """Wait for a request, if this thread is one of few that do."""
-        if not self._places.acquire(blocking=False):
-            return None
-        self._waiting.release()
-        given = self._given.get()
-        if not given:
-            self._given.put(None)  # for the next thread
-        return given
-
-    def server_close(self) -> None:
-        self._given.put(None)
-        super().server_close()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.connections.end(request)
 
 
 def _shut_down(connection: socket.socket) -> None:
