@@ -4,44 +4,42 @@ by the canary's own errors, and a user of a route with `sticky` stays on one sid
 import http.client
 import json
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lictor.planner import service_state
 from lictor.planner.service_state import State
 
-from lab.autoscale import image as images
-from lab.autoscale.image import Image
 from lab.autoscale.open_load import OpenLoad
 from lab.daemon import stretched
 from lab.docker import Docker
 from lab.node import Node
+from support import canary
+from support.canary import (
+    BLUE,
+    NAME,
+    PATH,
+    RATE,
+    RELEASE,
+    SPEC,
+    canary_key,
+    is_on_trial,
+    remembered,
+    seen_by_clients,
+)
 from support.modes import in_both_modes
 
 pytestmark = pytest.mark.daemons
 
-NAME, PATH = "shop", "/shop"
-KINDS = {"1": Image(64, 0.02), "fine": Image(64, 0.02), "fails": Image(64, 0.02, fails_each=20),
-         "slow": Image(64, 0.04)}
-RATE = 80.0  # requests a second
-RELEASE: dict[str, Any] = {"strategy": "blue-green", "canary": "25%", "for": "10s", "healthy_for": "1s",
-                           "deadline": "100s", "keep": "10m"}
-SPEC: dict[str, Any] = {
-    "name": NAME, "image": f"{NAME}:1", "port": "127.0.0.1::8080", "route": {"path": PATH}, "drain": "10s",
-    "replicas": {"initial": 2, "min": 1, "max": 4}, "check": {"http": "/health", "interval": "1s", "timeout": "3s"}}
 ASKING: dict[str, Any] = {"for": "30s"}  # so long users are asked
 LONG: dict[str, Any] = {"for": "10m"}
-BLUE = [f"{NAME}-blue-1", f"{NAME}-blue-2"]
 
 
 @pytest.fixture(scope="module")
 def built(docker_engine: Docker) -> None:
-    for version, image in KINDS.items():
-        images.build(docker_engine, f"{NAME}:{version}", image)
+    canary.build(docker_engine)
 
 
 @pytest.fixture
@@ -57,29 +55,11 @@ def apply(node: Node, *, sticky: str = "", **release: Any) -> None:
     node.write_and_apply({**SPEC, "route": {"path": PATH, "sticky": sticky}, "release": {**RELEASE, **release}})
 
 
-def remembered(node: Node) -> State:
-    return service_state.decode((node.consul.get(f"{service_state.KEY_PREFIX}{NAME}") or "{}").encode())
-
-
-def canary_key(node: Node) -> str:
-    return node.consul.get(f"services/{NAME}/canary") or ""
-
-
-def is_on_trial(node: Node) -> bool:
-    """Whether nginx has confirmed that it serves both colours."""
-    served = {service_id.split(":")[1] for _, service_id in node.confirmed(NAME)}
-    return canary_key(node) == "green 25%" and {f"{NAME}-green-1", f"{NAME}-green-2"} <= served
-
-
 def release(node: Node, version: str) -> State:
     """Release it, to the end; returns the state then."""
-    node.consul.put(f"services/{NAME}/image", f"{NAME}:{version}")
+    canary.begin(node, version)
     node.wait_for(lambda: is_on_trial(node), "nginx serves both colours", 90)
-
-    def has_ended() -> bool:
-        release = remembered(node).release
-        return release.rollout is None and (release.failed or release.live or {}) != {} and not canary_key(node)
-    node.wait_for(has_ended, f"the release of {version} ends", 200)
+    node.wait_for(lambda: canary.has_ended(node), f"the release of {version} ends", 200)
     return remembered(node)
 
 
@@ -91,10 +71,6 @@ def wait_back(node: Node) -> None:
 
 def why(node: Node) -> str:
     return node.run("why", NAME).stdout
-
-
-def seen_by_clients(load: OpenLoad) -> Counter[str]:
-    return Counter(each.failure for each in load.requests if each.failure)
 
 
 @in_both_modes
@@ -146,7 +122,7 @@ def test_a_canary_that_nobody_wants_any_more_ends_and_no_request_fails(node: Nod
     apply(node, **LONG)
     node.wait_for(lambda: node.served(path=PATH) == set(BLUE), "blue serves", 90)
     with OpenLoad(node.nginx.port, PATH, lambda _: RATE) as load:
-        node.consul.put(f"services/{NAME}/image", f"{NAME}:fine")
+        canary.begin(node, "fine")
         node.wait_for(lambda: is_on_trial(node), "nginx serves both colours", 90)
         assert node.run("hold", NAME).returncode == 0
         node.consul.put(f"services/{NAME}/canary", "green 50%")
@@ -213,7 +189,7 @@ def test_a_user_of_a_sticky_route_stays_on_one_side(node: Node) -> None:
     apply(node, sticky="SIDE", **ASKING)
     node.wait_for(lambda: node.served(path=PATH) == set(BLUE), "blue serves", 90)
     with OpenLoad(node.nginx.port, PATH, lambda _: RATE) as load:
-        node.consul.put(f"services/{NAME}/image", f"{NAME}:fine")
+        canary.begin(node, "fine")
         node.wait_for(lambda: is_on_trial(node), "nginx serves both colours", 90)
         with Users(node.nginx.port, 80) as users:
             node.wait_for(lambda: min(map(len, users.sides)) >= 8, "each user has asked often", 60)
