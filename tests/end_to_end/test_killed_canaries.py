@@ -74,23 +74,23 @@ def node(docker: Docker, built: None, tmp_path: Path, moments: Path) -> Iterator
         whole.stop()
 
 
-def release(node: Node, version: str, moments: Path, kills: list[str]) -> OpenLoad:
-    """Release it under load, to the end; returns the load when all of these kills have come."""
+def release(node: Node, version: str, moments: Path, kills: list[str], left: list[str]) -> OpenLoad:
+    """Release it under load; returns the load when all of these kills have come, and only those run that are left."""
     node.write_and_apply({**SPEC, "release": RELEASE})
     node.wait_for(lambda: node.served(path=PATH) == set(BLUE), "blue serves", 90)
     files.write_atomic(str(moments), "\n".join(kills))
     with OpenLoad(node.nginx.port, PATH, lambda _: RATE) as load:
         canary.begin(node, version)
         node.wait_for(lambda: not text_of(moments), "each kill has come", 120)
-        node.wait_for(lambda: node.run("plan", NAME).stdout.startswith(("nothing to do", "on hold: the release of")),
-                      "nothing is left to do", 90)
+        node.wait_for(lambda: node.docker.containers("status=running") == left, "the others have ended", 90)
+        node.wait_for(lambda: canary.serves(node, *left), "they serve")
     assert canary_key(node) == ""
     return load
 
 
 def test_a_worse_canary_ends_whenever_its_handler_is_killed(node: Node, moments: Path) -> None:
-    load = release(node, "fails", moments, LOST)
-    assert node.docker.containers() == BLUE and canary.serves(node, *BLUE)
+    load = release(node, "fails", moments, LOST, BLUE)
+    node.wait_for(lambda: node.docker.containers() == BLUE, "the canary's are removed")
     failed = canary.remembered(node).release.failed
     assert failed and failed.why.startswith("worse as canary, by more errors: "), failed
     assert sum(map(int, re.findall(r"got (\d+) requests", failed.why))) <= len(load.requests)  # each is counted once
@@ -98,7 +98,6 @@ def test_a_worse_canary_ends_whenever_its_handler_is_killed(node: Node, moments:
 
 
 def test_a_canary_that_is_no_worse_takes_over_whenever_its_handler_is_killed(node: Node, moments: Path) -> None:
-    load = release(node, "fine", moments, WON)
-    assert node.docker.containers("status=running") == GREEN and canary.serves(node, *GREEN)
+    load = release(node, "fine", moments, WON, GREEN)
     assert node.consul.get(f"services/{NAME}/color") == "green"
     assert not seen_by_clients(load)
