@@ -50,6 +50,12 @@ http {{
     server {{
         listen 8080 backlog=4096;
         location = /health {{ return 200 "ok"; }}
+        location = /echo {{
+            content_by_lua_block {{
+                ngx.req.read_body()
+                ngx.print(ngx.req.get_body_data())
+            }}
+        }}
         location / {{
             content_by_lua_block {{
                 ngx.update_time()

@@ -4,44 +4,42 @@ by the canary's own errors, and a user of a route with `sticky` stays on one sid
 import http.client
 import json
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lictor.planner import service_state
 from lictor.planner.service_state import State
 
-from lab.autoscale import image as images
-from lab.autoscale.image import Image
 from lab.autoscale.open_load import OpenLoad
 from lab.daemon import stretched
 from lab.docker import Docker
 from lab.node import Node
+from support import canary
+from support.canary import (
+    BLUE,
+    NAME,
+    PATH,
+    RATE,
+    RELEASE,
+    SPEC,
+    canary_key,
+    is_on_trial,
+    remembered,
+    seen_by_clients,
+)
 from support.modes import in_both_modes
 
 pytestmark = pytest.mark.daemons
 
-NAME, PATH = "shop", "/shop"
-KINDS = {"1": Image(64, 0.02), "fine": Image(64, 0.02), "fails": Image(64, 0.02, fails_each=20),
-         "slow": Image(64, 0.04)}
-RATE = 80.0  # requests a second
-RELEASE: dict[str, Any] = {"strategy": "blue-green", "canary": "25%", "for": "10s", "healthy_for": "1s",
-                           "deadline": "100s", "keep": "10m"}
-SPEC: dict[str, Any] = {
-    "name": NAME, "image": f"{NAME}:1", "port": "127.0.0.1::8080", "route": {"path": PATH}, "drain": "10s",
-    "replicas": {"initial": 2, "min": 1, "max": 4}, "check": {"http": "/health", "interval": "1s", "timeout": "3s"}}
 ASKING: dict[str, Any] = {"for": "30s"}  # so long users are asked
 LONG: dict[str, Any] = {"for": "10m"}
-BLUE = [f"{NAME}-blue-1", f"{NAME}-blue-2"]
 
 
 @pytest.fixture(scope="module")
 def built(docker_engine: Docker) -> None:
-    for version, image in KINDS.items():
-        images.build(docker_engine, f"{NAME}:{version}", image)
+    canary.build(docker_engine)
 
 
 @pytest.fixture
@@ -53,33 +51,17 @@ def node(docker: Docker, built: None, tmp_path: Path, mode: str) -> Iterator[Nod
         whole.stop()
 
 
-def apply(node: Node, *, sticky: str = "", **release: Any) -> None:
-    node.write_and_apply({**SPEC, "route": {"path": PATH, "sticky": sticky}, "release": {**RELEASE, **release}})
-
-
-def remembered(node: Node) -> State:
-    return service_state.decode((node.consul.get(f"{service_state.KEY_PREFIX}{NAME}") or "{}").encode())
-
-
-def canary_key(node: Node) -> str:
-    return node.consul.get(f"services/{NAME}/canary") or ""
-
-
-def is_on_trial(node: Node) -> bool:
-    """Whether nginx has confirmed that it serves both colours."""
-    served = {service_id.split(":")[1] for _, service_id in node.confirmed(NAME)}
-    return canary_key(node) == "green 25%" and {f"{NAME}-green-1", f"{NAME}-green-2"} <= served
+def apply(node: Node, *, sticky: str = "", wait: str = "", **release: Any) -> None:
+    options = {"sticky": sticky, "wait": wait}
+    route = {"path": PATH, **{key: value for key, value in options.items() if value}}
+    node.write_and_apply({**SPEC, "route": route, "release": {**RELEASE, **release}})
 
 
 def release(node: Node, version: str) -> State:
     """Release it, to the end; returns the state then."""
-    node.consul.put(f"services/{NAME}/image", f"{NAME}:{version}")
+    canary.begin(node, version)
     node.wait_for(lambda: is_on_trial(node), "nginx serves both colours", 90)
-
-    def has_ended() -> bool:
-        release = remembered(node).release
-        return release.rollout is None and (release.failed or release.live or {}) != {} and not canary_key(node)
-    node.wait_for(has_ended, f"the release of {version} ends", 200)
+    node.wait_for(lambda: canary.has_ended(node), f"the release of {version} ends", 200)
     return remembered(node)
 
 
@@ -91,10 +73,6 @@ def wait_back(node: Node) -> None:
 
 def why(node: Node) -> str:
     return node.run("why", NAME).stdout
-
-
-def seen_by_clients(load: OpenLoad) -> Counter[str]:
-    return Counter(each.failure for each in load.requests if each.failure)
 
 
 @in_both_modes
@@ -146,7 +124,7 @@ def test_a_canary_that_nobody_wants_any_more_ends_and_no_request_fails(node: Nod
     apply(node, **LONG)
     node.wait_for(lambda: node.served(path=PATH) == set(BLUE), "blue serves", 90)
     with OpenLoad(node.nginx.port, PATH, lambda _: RATE) as load:
-        node.consul.put(f"services/{NAME}/image", f"{NAME}:fine")
+        canary.begin(node, "fine")
         node.wait_for(lambda: is_on_trial(node), "nginx serves both colours", 90)
         assert node.run("hold", NAME).returncode == 0
         node.consul.put(f"services/{NAME}/canary", "green 50%")
@@ -160,6 +138,33 @@ def test_a_canary_that_nobody_wants_any_more_ends_and_no_request_fails(node: Nod
         wait_back(node)
     assert canary_key(node) == "" and not remembered(node).release.failed
     assert not seen_by_clients(load) and len(load.requests) > 100
+
+
+@in_both_modes
+@pytest.mark.timeout(600)
+def test_other_counts_and_the_end_of_its_only_instance_fail_no_request(node: Node, mode: str) -> None:
+    apply(node, wait="60s" if mode == "live" else "", **LONG)
+    node.wait_for(lambda: node.served(path=PATH) == set(BLUE), "blue serves", 90)
+    with OpenLoad(node.nginx.port, PATH, lambda _: RATE) as load:
+        canary.begin(node, "fine")
+        node.wait_for(lambda: is_on_trial(node), "nginx serves both colours", 90)
+        for count in (3, 1):
+            assert node.run("scale", NAME, f"{count}").returncode == 0
+            both = [f"{NAME}-{color}-{number + 1}" for color in ("blue", "green") for number in range(count)]
+            node.wait_for(lambda both=both: canary.serves(node, *both), f"{count} of both colours serve", 90)
+            node.wait_for(lambda both=both: node.docker.containers() == both, "no other is there", 90)
+            assert canary_key(node) == "green 25%"
+        node.docker.docker("kill", f"{NAME}-green-1")
+        node.wait_for(lambda: node.docker.containers() == BLUE[:1] and canary.serves(node, *BLUE[:1]), "it is over", 90)
+    failed = remembered(node).release.failed
+    assert failed and failed.why == f"{NAME}-green-1 exited with exit code 137", failed
+    assert not seen_by_clients(load) and canary_key(node) == ""
+    canary.begin(node, "slow")
+    node.wait_for(lambda: canary.serves(node, f"{NAME}-blue-1", f"{NAME}-green-1"), "the next one is on trial", 90)
+    assert node.run("remove", NAME).returncode == 0
+    node.wait_for(lambda: not node.docker.containers(), "a removed service has no instance of either colour", 90)
+    node.wait_for(lambda: node.nginx.get(PATH)[0] == 404, "nor a route")
+    node.wait_for(lambda: canary_key(node) == "", "nor a share")
 
 
 class Users:
@@ -213,7 +218,7 @@ def test_a_user_of_a_sticky_route_stays_on_one_side(node: Node) -> None:
     apply(node, sticky="SIDE", **ASKING)
     node.wait_for(lambda: node.served(path=PATH) == set(BLUE), "blue serves", 90)
     with OpenLoad(node.nginx.port, PATH, lambda _: RATE) as load:
-        node.consul.put(f"services/{NAME}/image", f"{NAME}:fine")
+        canary.begin(node, "fine")
         node.wait_for(lambda: is_on_trial(node), "nginx serves both colours", 90)
         with Users(node.nginx.port, 80) as users:
             node.wait_for(lambda: min(map(len, users.sides)) >= 8, "each user has asked often", 60)

@@ -4,6 +4,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from support.backend import Backend
 from support.modes import in_both_modes
 from support.paths import REPOSITORY
 from support.routed import nginx_of, set_up, with_nginx
+from support.waiting import wait_until_waiting
 
 NAME, COOKIE = "books", "SHELF"
 
@@ -43,11 +45,12 @@ def green() -> Iterator[list[Backend]]:
 
 
 def serve(node: Settings, live: Sequence[int], canary: Sequence[int] = (), share: float = 0.1, *,
-          sticky: bool = False) -> None:
+          sticky: bool = False, wait: bool = False) -> None:
     """What a decision leaves in the state folder; returns once nginx serves it."""
+    options = {**({"sticky": COOKIE} if sticky else {}), **({"wait": 60.0} if wait else {})}
     route_store.write_route(node.state_dir, NAME, {
         "name": NAME, "service": f"{NAME}-blue", "traffic": "healthy", "node": "node-1", "empty_ok": False,
-        "routes": [{"path": "/books", "host": "", "options": {"sticky": COOKIE} if sticky else {}}], "removed": False,
+        "routes": [{"path": "/books", "host": "", "options": options}], "removed": False,
         "measure": True, "ignore": [],
         "canary": {"service": f"{NAME}-green", "share": share} if canary else None})
     before = route_store.published(node.state_dir, NAME) or PublishedRoute((), ())
@@ -139,6 +142,23 @@ def test_an_instance_that_was_never_there_fails_none_either(settings: Settings, 
     assert answered(nginx, 100).keys() == {each.name for each in blue}
     serve(settings, free_ports(1), ports(blue[:1]), 0.1)
     assert answered(nginx, 50).keys() == {"blue-0"}  # a live one that dies is retried at the canary
+
+
+@pytest.mark.parametrize("mode", ["live"])
+def test_requests_that_may_wait_do_so_only_while_neither_side_serves(settings: Settings, nginx: Nginx,
+                                                                     blue: list[Backend], green: list[Backend]) -> None:
+    refusing = free_ports(1)
+    serve(settings, ports(blue), refusing, 0.5, wait=True)
+    assert answered(nginx, 100).keys() == {each.name for each in blue}
+    for dying in blue:
+        dying.server.shutdown()
+        dying.server.server_close()
+    with ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(answered, nginx, 1) for _ in range(20)]
+        wait_until_waiting(settings, 20)
+        serve(settings, ports(blue), ports(green[:1]), 0.5, wait=True)
+        assert sum((each.result() for each in asked), Counter()) == {"green-0": 20}
+    assert answered(nginx, 20) == {"green-0": 20}
 
 
 @in_both_modes
