@@ -51,10 +51,8 @@ def node(docker: Docker, built: None, tmp_path: Path, mode: str) -> Iterator[Nod
         whole.stop()
 
 
-def apply(node: Node, *, sticky: str = "", wait: str = "", **release: Any) -> None:
-    options = {"sticky": sticky, "wait": wait}
-    route = {"path": PATH, **{key: value for key, value in options.items() if value}}
-    node.write_and_apply({**SPEC, "route": route, "release": {**RELEASE, **release}})
+def apply(node: Node, *, sticky: str = "", **release: Any) -> None:
+    node.write_and_apply({**SPEC, "route": {"path": PATH, "sticky": sticky}, "release": {**RELEASE, **release}})
 
 
 def release(node: Node, version: str) -> State:
@@ -138,33 +136,6 @@ def test_a_canary_that_nobody_wants_any_more_ends_and_no_request_fails(node: Nod
         wait_back(node)
     assert canary_key(node) == "" and not remembered(node).release.failed
     assert not seen_by_clients(load) and len(load.requests) > 100
-
-
-@in_both_modes
-@pytest.mark.timeout(600)
-def test_other_counts_and_the_end_of_its_only_instance_fail_no_request(node: Node, mode: str) -> None:
-    apply(node, wait="60s" if mode == "live" else "", **LONG)
-    node.wait_for(lambda: node.served(path=PATH) == set(BLUE), "blue serves", 90)
-    with OpenLoad(node.nginx.port, PATH, lambda _: RATE) as load:
-        canary.begin(node, "fine")
-        node.wait_for(lambda: is_on_trial(node), "nginx serves both colours", 90)
-        for count in (3, 1):
-            assert node.run("scale", NAME, f"{count}").returncode == 0
-            both = [f"{NAME}-{color}-{number + 1}" for color in ("blue", "green") for number in range(count)]
-            node.wait_for(lambda both=both: canary.serves(node, *both), f"{count} of both colours serve", 90)
-            node.wait_for(lambda both=both: node.docker.containers() == both, "no other is there", 90)
-            assert canary_key(node) == "green 25%"
-        node.docker.docker("kill", f"{NAME}-green-1")
-        node.wait_for(lambda: node.docker.containers() == BLUE[:1] and canary.serves(node, *BLUE[:1]), "it is over", 90)
-    failed = remembered(node).release.failed
-    assert failed and failed.why == f"{NAME}-green-1 exited with exit code 137", failed
-    assert not seen_by_clients(load) and canary_key(node) == ""
-    canary.begin(node, "slow")
-    node.wait_for(lambda: canary.serves(node, f"{NAME}-blue-1", f"{NAME}-green-1"), "the next one is on trial", 90)
-    assert node.run("remove", NAME).returncode == 0
-    node.wait_for(lambda: not node.docker.containers(), "a removed service has no instance of either colour", 90)
-    node.wait_for(lambda: node.nginx.get(PATH)[0] == 404, "nor a route")
-    node.wait_for(lambda: canary_key(node) == "", "nor a share")
 
 
 class Users:

@@ -1,21 +1,19 @@
 """A canary on two nodes that route, on the real programs: each in a mode of its own, and counting in its own way."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from lictor.adapters import files
 from lictor.routing.traffic import meter
 
-from lab import nginx
 from lab.autoscale.open_load import OpenLoad
 from lab.docker import Docker
 from lab.node import Node
 from support import canary
 from support.canary import BLUE, GREEN, NAME, PATH, RATE, RELEASE, SPEC, seen_by_clients
-from support.paths import text_of
 
 pytestmark = pytest.mark.daemons
 
@@ -34,13 +32,12 @@ def nodes(docker: Docker, built: None, tmp_path: Path, modes: tuple[str, str]) -
     with ExitStack() as stack:
         for node, mode in zip((acting, other), modes, strict=True):
             if mode == "reload":
-                path = node.nginx.main_conf
-                files.write_atomic(path, text_of(path).replace(nginx.MODULES, ""))
+                node.nginx.load_no_modules()
             stack.callback(node.stop)
             node.start()
         acting.write_and_apply({**SPEC, "release": RELEASE})
         for node in (acting, other):
-            node.wait_for(lambda node=node: canary.serves(node, *BLUE), f"blue serves at {node.folder}", 90)
+            node.wait_for(functools.partial(canary.serves, node, *BLUE), f"blue serves at {node.folder}", 90)
         yield [acting, other]
 
 
@@ -48,7 +45,7 @@ def release(nodes: list[Node], version: str) -> None:
     """Ask for it; returns once both nodes give it a share."""
     canary.begin(nodes[0], version)
     for node in nodes:
-        node.wait_for(lambda node=node: canary.is_on_trial(node), f"{node.folder} serves both colours", 90)
+        node.wait_for(functools.partial(canary.is_on_trial, node), f"{node.folder} serves both colours", 90)
 
 
 @pytest.mark.parametrize("modes", [("live", "reload"), ("reload", "live")])
@@ -59,7 +56,7 @@ def test_what_only_the_other_node_counts_decides(nodes: list[Node], modes: tuple
         acting.wait_for(lambda: canary.has_ended(acting), "the release has failed", 90)
         assert [bool(meter.behind_s(node.settings)) for node in nodes] == [mode == "reload" for mode in modes]
         for node in nodes:
-            node.wait_for(lambda node=node: canary.serves(node, *BLUE), f"blue is alone at {node.folder}")
+            node.wait_for(functools.partial(canary.serves, node, *BLUE), f"blue is alone at {node.folder}")
     failed = canary.remembered(acting).release.failed
     assert failed and failed.why.startswith("worse as canary, by more errors: green got "), failed
     assert set(seen_by_clients(load)) == {"status 500"}
@@ -79,7 +76,7 @@ def test_a_node_that_does_not_count_is_waited_for(nodes: list[Node]) -> None:
         other.nginx.start()
         acting.wait_for(lambda: acting.consul.get(f"services/{NAME}/color") == "green", "green is live", 100)
         for node in nodes:
-            node.wait_for(lambda node=node: canary.serves(node, *GREEN), f"green is alone at {node.folder}")
+            node.wait_for(functools.partial(canary.serves, node, *GREEN), f"green is alone at {node.folder}")
         acting.wait_for(lambda: acting.docker.containers("status=running") == GREEN, "blue is stopped", 90)
         assert acting.served(path=PATH) == other.served(path=PATH) == set(GREEN)
     assert not seen_by_clients(load)

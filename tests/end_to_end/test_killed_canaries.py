@@ -81,7 +81,7 @@ def release(node: Node, version: str, moments: Path, kills: list[str], left: lis
     files.write_atomic(str(moments), "\n".join(kills))
     with OpenLoad(node.nginx.port, PATH, lambda _: RATE) as load:
         canary.begin(node, version)
-        node.wait_for(lambda: not text_of(moments), "each kill has come", 120)
+        node.wait_for(lambda: not text_of(str(moments)), "each kill has come", 120)
         node.wait_for(lambda: node.docker.containers("status=running") == left, "the others have ended", 90)
         node.wait_for(lambda: canary.serves(node, *left), "they serve")
     assert canary_key(node) == ""

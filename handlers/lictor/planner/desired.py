@@ -89,7 +89,7 @@ def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "s
     if spec and not removed:
         table, spec = _allowed(table, spec, last_good, problems, f"{prefix}{name}/spec", refusals)
         problems += _live_refusals(state, spec, refusals)
-    canary_key = read_text(keys.get("canary", b""))[:40]
+    color_key, canary_key = (read_text(keys.get(each, b""))[:40] for each in ("color", "canary"))
     if spec is None or table is None:
         return Desired(name, None, None, 0, "", "", why_held, removed, tuple(problems), pause=hold and hold.pause,
                        canary_key=canary_key)
@@ -100,7 +100,6 @@ def desired(name: str, keys: Mapping[str, bytes], state: State, prefix: str = "s
     replicas, why, is_given = _replicas(keys, last_good, spec, problems, f"{prefix}{name}/replicas")
     if spec.cluster and (useful := members_of(replicas, spec.cluster.traits)) != replicas:
         replicas, why = useful, f"{why}, and {useful} are of use in a set of {spec.cluster.kind}"
-    color_key = read_text(keys.get("color", b""))[:40]
     color = _color(spec, color_key, state, problems, f"{prefix}{name}/color")
     return Desired(name, spec, table, replicas, why, color, why_held, removed, tuple(problems), fingerprint(spec),
                    color_key, is_given, hold and hold.pause, canary_key)

@@ -12,6 +12,7 @@ from lictor.planner import actions, backoff, blue_green, healing, release, rolli
 from lictor.planner.actions import Act, Action, Confirm, End, Order, Redeploy, Replace, Retire, Scale, Wait
 from lictor.planner.members import Member, candidates, members, surplus_stands_until
 from lictor.planner.observation import Observation, SchedulerView
+from lictor.planner.service_state import Rollout
 
 
 def decide(observation: Observation, scheduler: SchedulerView) -> list[Action]:
@@ -192,13 +193,18 @@ def _other_color(observation: Observation, scheduler: SchedulerView) -> list[Act
     listed = blue_green.still_listed(observation) if is_taken else None
     if listed:
         return [Wait(name, f"in the way: {listed.why}. The new release has to wait.")]
-    serves = group is not None and group.release == rollout.release and blue_green.gets_requests(observation)
-    count = max(observation.target, group.replicas) if group and serves else observation.target
-    orders = _order(observation, scheduler, color, rollout.release, count)  # fewer of a canary once it is live
+    count = _count_of_new(group, rollout, observation)
+    orders = _order(observation, scheduler, color, rollout.release, count)
     new, others = release.new_members(observation), release.in_the_way(observation)
     if not orders and (len(new) != count or others):
         return [_incomplete(name, len(new), len(others), observation)]
     return orders or blue_green.switch(new, observation)
+
+
+def _count_of_new(group: Group | None, rollout: Rollout, observation: Observation) -> int:
+    """Count the instances that a release is to have; a canary gets fewer only once it is live."""
+    is_asked = group and group.release == rollout.release and blue_green.gets_requests(observation)
+    return max(observation.target, group.replicas) if group and is_asked else observation.target
 
 
 def _wind_down(group: Group, scheduler: SchedulerView, observation: Observation) -> list[Action]:

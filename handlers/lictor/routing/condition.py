@@ -126,7 +126,7 @@ def _describe_unpaused(settings: Nginx, name: str, route: dict[str, Any] | None,
     why = record.obstacle
     if mode != "live":
         why = why or f"nginx is in mode {mode}, and only mode live can let requests wait"
-    elif not route_store.lets_requests_wait(published):
+    elif not live_peers.lets_requests_wait(published):
         why = why or "nginx still serves files without the route's wait"
     elif published.paused != record.asked_at:
         why = why or "nginx has not confirmed it"

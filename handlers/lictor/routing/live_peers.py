@@ -127,11 +127,17 @@ def _ask_number(conf_dir: str, name: str, what: str) -> int:
     return int(body) if body.isascii() and body.isdigit() else 0
 
 
+def lets_requests_wait(published: PublishedRoute) -> bool:
+    """Tell whether requests wait for an instance by all files that nginx may be serving."""
+    return all(each and all(route["options"].get("wait") for route in route_store.routes_at(each))
+               for each in published.places)
+
+
 def _pause(state_dir: str, name: str, published: PublishedRoute) -> "Record | None":
     """Return the pause that is in force now; None: there is none, or nginx may be serving files that let no request
     wait: it would answer 502 to all."""
     route = route_store.route(state_dir, name)
-    if not route or "pause" not in route or not route_store.lets_requests_wait(published):
+    if not route or "pause" not in route or not lets_requests_wait(published):
         return None
     from lictor.adapters import clock  # which mostly nobody needs here
     from lictor.planner.routes import pause

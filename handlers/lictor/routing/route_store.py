@@ -173,17 +173,6 @@ def is_settled(route: dict[str, Any], mode: str, published: PublishedRoute) -> b
     return published.places == (place(route, mode),)
 
 
-def lets_requests_wait(published: PublishedRoute) -> bool:
-    """Tell whether requests wait for an instance by all files that nginx may be serving."""
-    return all(each and all(route["options"].get("wait") for route in routes_at(each)) for each in published.places)
-
-
-def counts_by_side(published: PublishedRoute) -> bool:
-    """Tell whether nginx counts both sides of a canary apart by all files that it may be serving."""
-    return all(each and each.ignored is not None and (each.by_side or each.mode == "live")
-               for each in published.places)
-
-
 def mode_served(published: PublishedRoute) -> str:
     """Return the mode of the files that nginx may be serving; "" if they differ in it, or there may be none."""
     modes = {each.mode if each else "" for each in published.places}

@@ -44,6 +44,12 @@ def decide(route: dict[str, Any], published: PublishedRoute | None, instances: S
     return _compared(joined, published, certain=certain)
 
 
+def counts_by_side(published: PublishedRoute) -> bool:
+    """Tell whether nginx counts both sides of a canary apart by all files that it may be serving."""
+    return all(each and each.ignored is not None and (each.by_side or each.mode == "live")
+               for each in published.places)
+
+
 def _compared(joined: Decision, published: PublishedRoute, *, certain: bool) -> Decision:
     """Compare what was decided of both sides with what is published; whether the live side is held is decided."""
     if joined.kind == "confirm" or not certain and 2 * len(joined.canary) < len(published.canary):

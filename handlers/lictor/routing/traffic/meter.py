@@ -14,7 +14,7 @@ from lictor.adapters.consul import transactions
 from lictor.adapters.consul.client import Client
 from lictor.adapters.text import describe_error
 from lictor.planner.autoscale.traffic import is_slot
-from lictor.routing import announce, nginx_socket, route_store
+from lictor.routing import announce, nginx_socket, route_store, sides
 from lictor.routing.traffic import access_log, counts, windows
 from lictor.routing.traffic.counts import Counted
 from lictor.routing.traffic.windows import Kept, Totals
@@ -106,7 +106,7 @@ def _advance(nginx: Nginx, state_dir: str, measured: Iterable[str], now: float) 
 def _is_by_side(state_dir: str, name: str) -> bool:
     """Tell whether there is a canary, and nginx counts it: its files may be refused."""
     route, published = route_store.route(state_dir, name), route_store.published(state_dir, name)
-    return bool(route and route["canary"] and published and route_store.counts_by_side(published))
+    return bool(route and route["canary"] and published and sides.counts_by_side(published))
 
 
 def _tell(client: Client, node: str, values: dict[str, bytes]) -> Iterator[errors.LictorError]:
